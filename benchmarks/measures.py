@@ -1,0 +1,63 @@
+"""Measures of error, and the rule that turns them into one ratio to the best peer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+CELL = ["set", "variant"]
+
+
+def nmse(y, prediction):
+    """Return the mean squared error over the variance of the test target, over all rows."""
+    return np.mean((y - prediction) ** 2) / np.var(y)
+
+
+def nmse_macro(y, prediction, task, min_rows=5):
+    """Return the median over tasks, with `min_rows` test rows at least, of their own nmse."""
+    groups = pd.DataFrame({"y": y, "error": (y - prediction) ** 2}).groupby(np.asarray(task))
+    table = groups.agg(
+        rows=("y", "size"), var=("y", lambda v: v.var(ddof=0)), mse=("error", "mean")
+    )
+    table = table[(table["rows"] >= min_rows) & (table["var"] > 0)]
+    return (table["mse"] / table["var"]).median()
+
+
+def geometric_mean(values):
+    """Return the geometric mean of positive values, missing ones left out."""
+    values = np.asarray(values, dtype=np.float64)
+    return float(np.exp(np.nanmean(np.log(values)))) if np.isfinite(values).any() else np.nan
+
+
+def cell_table(records, metric):
+    """Return the mean error of each method (columns) in each cell of set and regime (rows)."""
+    order = pd.MultiIndex.from_frame(records[CELL].drop_duplicates())
+    groups = records.groupby([*CELL, "method"])
+    # A method that failed on one split is missing in that cell: a mean over other splits than the
+    # rest's would not compare. nmse_macro alone may be undefined, where all tasks are tiny.
+    complete = groups["nmse"].agg(lambda errors: errors.notna().all())
+    means = groups[metric].mean().where(complete)
+    return means.unstack("method").reindex(index=order, columns=records["method"].unique())
+
+
+def ratios(cells, methods, peers):
+    """Divide the error of each method by the least error of the peers, cell by cell."""
+    best = cells[[p for p in peers if p in cells]].min(axis=1)
+    return cells[[m for m in methods if m in cells]].div(best, axis=0)
+
+
+def summary(records, methods, peers):
+    """Return one row a method: geometric means over cells of both ratios, and the worst cell."""
+    overall = ratios(cell_table(records, "nmse"), methods, peers)
+    macro = ratios(cell_table(records, "nmse_macro"), methods, peers)
+    rows = {}
+    for method in overall:
+        worst = overall[method].idxmax() if overall[method].notna().any() else ("-", "-")
+        rows[method] = {
+            "nmse": geometric_mean(overall[method]),
+            "nmse_macro": geometric_mean(macro[method]),
+            "worst nmse": overall[method].max(),
+            "worst cell": " ".join(worst),
+            "cells": f"{overall[method].notna().sum()}/{len(overall)}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")

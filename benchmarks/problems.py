@@ -1,0 +1,167 @@
+"""The problems: real tables with many tasks and given splits, and synthetic tables for speed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import StandardScaler
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+REGIMES = ("full", "low", "new")
+N_SPLITS = 5
+
+# Name of a set -> its folder and the feature columns that may not be used.
+# test_time gives the target of parkinsons away, which is interpolated in time.
+SETS = {
+    "school": ("school", ()),
+    "hsb82": ("hsb82", ()),
+    "radon": ("radon", ()),
+    "sleepstudy": ("sleepstudy", ()),
+    "parkinsons_voice": ("parkinsons", ("test_time", "motor_UPDRS")),
+    "student": ("student", ()),
+    "wine": ("wine", ()),
+    "aus_retail": ("aus_retail", ()),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole set: numeric features and the task column in one frame, and the target."""
+
+    name: str
+    frame: pd.DataFrame
+    y: np.ndarray
+    task_column: str
+    one_hot_columns: list
+    splits: dict
+
+    def problem(self, regime, split):
+        """Return the problem of one regime (full, low or new) and split number."""
+        # The low regime changes the training rows only.
+        test_regime = "full" if regime == "low" else regime
+        train = self.splits[f"{regime}_train_{split}"]
+        test = self.splits[f"{test_regime}_test_{split}"]
+        return Problem(self, regime, split, train, test)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One table cut into training and test rows."""
+
+    table: Table
+    regime: str
+    split: int
+    train_rows: np.ndarray
+    test_rows: np.ndarray
+
+    @property
+    def task_column(self):
+        """Name of the task column."""
+        return self.table.task_column
+
+    @cached_property
+    def train(self):
+        """Training frame: features and the task column."""
+        return self.table.frame.iloc[self.train_rows].reset_index(drop=True)
+
+    @cached_property
+    def test(self):
+        """Test frame: features and the task column."""
+        return self.table.frame.iloc[self.test_rows].reset_index(drop=True)
+
+    @property
+    def y_train(self):
+        """Training target."""
+        return self.table.y[self.train_rows]
+
+    @property
+    def y_test(self):
+        """Test target."""
+        return self.table.y[self.test_rows]
+
+    def arrays(self):
+        """Return X_train, task_train, y_train, X_test, task_test: what a peer is given."""
+        # Numbers are standardised by the training rows and 0/1 levels of categories left alone, the
+        # common recipe; our own estimator is given the raw frames and scales by itself.
+        one_hot = self.table.one_hot_columns
+        levels = ("levels", "passthrough", one_hot)
+        numbers = self.train.columns.drop([*one_hot, self.task_column])
+        scale = ColumnTransformer([("numbers", StandardScaler(), list(numbers)), levels])
+        X_train, X_test = scale.fit_transform(self.train), scale.transform(self.test)
+        task_train, task_test = (f[self.task_column].to_numpy() for f in (self.train, self.test))
+        return X_train, task_train, self.y_train, X_test, task_test
+
+
+def load(name, shared=SHARED):
+    """Load one set of `SETS` from the folder `shared`."""
+    folder, dropped = SETS[name]
+    folder = Path(shared) / "data" / folder
+    meta = json.loads((folder / "meta.json").read_text())
+    data = pd.read_parquet(folder / "data.parquet")
+    features = data[[c for c in meta["features"] if c not in dropped]]
+    categorical = [
+        c
+        for c in features
+        if c in meta["categorical"] or not pd.api.types.is_numeric_dtype(features[c])
+    ]
+    # Levels come from the whole table, so that every split has the same columns; no target is used.
+    # None is dropped: every learner here is shrunk, or drops dependent columns by itself.
+    frame = pd.get_dummies(features, columns=categorical, dtype=np.float64).astype(np.float64)
+    one_hot_columns = list(frame.columns.difference(features.columns, sort=False))
+    frame[meta["task"]] = data[meta["task"]]
+    with np.load(folder / "splits.npz") as archive:
+        splits = {key: archive[key] for key in archive.files}
+    y = data[meta["target"]].to_numpy(np.float64)
+    return Table(name, frame, y, meta["task"], one_hot_columns, splits)
+
+
+def iterate(sets=tuple(SETS), regimes=REGIMES, n_splits=N_SPLITS, shared=SHARED):
+    """Yield every problem of the given sets, regimes and first `n_splits` splits."""
+    for name in sets:
+        table = load(name, shared)
+        for regime in regimes:
+            for split in range(n_splits):
+                yield table.problem(regime, split)
+
+
+def school_60(n_splits=10, train_share=0.6, shared=SHARED):
+    """Yield the School problems with a random share of each school's rows for training."""
+    table = load("school", shared)
+    codes = pd.factorize(table.frame[table.task_column])[0]
+    for split in range(n_splits):
+        rng = np.random.default_rng(split)
+        shuffled = rng.permutation(len(codes))
+        # Rank of each row within its school, in shuffled order.
+        rank = pd.Series(codes[shuffled]).groupby(codes[shuffled]).cumcount().to_numpy()
+        size = np.bincount(codes)[codes[shuffled]]
+        in_train = rank < np.round(train_share * size)
+        train, test = np.sort(shuffled[in_train]), np.sort(shuffled[~in_train])
+        yield Problem(table, "60", split, train, test)
+
+
+def many_rows(n_rows=1_000_000, n_features=30, n_tasks=1_000, seed=0):
+    """Return X (C-ordered float64), y and integer task ids in random order of rows."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_rows, n_features))
+    task = rng.integers(n_tasks, size=n_rows)
+    shared = rng.standard_normal(n_features)
+    coef = shared + 0.3 * rng.standard_normal((n_tasks, n_features))
+    y = rng.standard_normal(n_rows) + rng.standard_normal(n_tasks)[task]
+    # Column by column: a gathered coef[task] would be as large as X and spoil the peak memory.
+    for j in range(n_features):
+        y += X[:, j] * coef[task, j]
+    return X, y, task
+
+
+def many_tasks(n_tasks, rows=10, features=10, seed=0):
+    """Return a table of `n_tasks` tasks with `rows` rows each."""
+    X, y, _ = many_rows(n_tasks * rows, features, n_tasks, seed)
+    rng = np.random.default_rng(seed)
+    task = rng.permutation(np.repeat(np.arange(n_tasks), rows))
+    return X, y, task

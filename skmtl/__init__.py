@@ -1,0 +1,7 @@
+"""Learn across tasks with scikit-learn: share what helps, guarded against what does not."""
+
+from .multitask import MultiTaskRegressor
+
+__version__ = "0.1.0"
+
+__all__ = ["MultiTaskRegressor", "__version__"]

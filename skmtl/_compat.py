@@ -1,0 +1,14 @@
+"""The one place with private imports of scikit-learn."""
+
+from sklearn.base import _fit_context
+from sklearn.utils.validation import _check_feature_names, _check_n_features
+
+__all__ = ["check_columns", "fit_context"]
+
+fit_context = _fit_context
+
+
+def check_columns(estimator, X, *, reset):
+    """Set or check ``feature_names_in_`` and ``n_features_in_``, the task column included."""
+    _check_feature_names(estimator, X, reset=reset)
+    _check_n_features(estimator, X, reset=reset)

@@ -1,0 +1,49 @@
+"""The one place that says ``numba.njit``: compilation flags, the cache and threads.
+
+No ``fastmath``: guards against NaN must survive compilation. Kernels are serial and release the
+GIL; work is spread over threads in coarse chunks (`run_chunks`), which needs no threading layer
+of numba's own and gives the same sums whatever the number of threads.
+"""
+
+import functools
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from threadpoolctl import threadpool_limits
+
+__all__ = ["njit", "run_chunks"]
+
+# Partial sums are taken over this many chunks, threads or no threads, so that results do not
+# depend on n_jobs.
+N_CHUNKS = 8
+
+
+def njit(function):
+    """Compile `function` at its first call and keep the machine code on disk where possible."""
+    import numba  # here, so that `import skmtl` stays light
+
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # a read-only install without a writable home has nowhere to cache
+        return numba.njit(nogil=True)(function)
+
+
+@functools.lru_cache(maxsize=64)
+def _chunks(n_items):
+    n_chunks = max(1, min(N_CHUNKS, n_items // 32))
+    edges = np.linspace(0, n_items, n_chunks + 1).astype(np.int64)
+    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def run_chunks(kernel, n_items, *args, n_jobs=None):
+    """Call ``kernel(start, stop, *args)`` over chunks of ``range(n_items)``.
+
+    Returns the list of results in chunk order.
+    """
+    chunks = _chunks(n_items)
+    n_threads = 1 if n_jobs in (None, 1) else min(effective_n_jobs(n_jobs), len(chunks))
+    if n_threads <= 1:
+        return [kernel(a, b, *args) for a, b in chunks]
+    kernel(0, 0, *args)  # compile once, before threads meet
+    with threadpool_limits(1, user_api="blas"):  # our threads, not BLAS's as well
+        return Parallel(n_threads, prefer="threads")(delayed(kernel)(a, b, *args) for a, b in chunks)

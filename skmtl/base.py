@@ -1,0 +1,257 @@
+"""What the faces share: whose row is it, are the rows sound, and which model predicts it."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from ._compat import check_columns
+from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
+
+__all__ = ["LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
+
+_REMEDY = (
+    "X must be finite numbers beside the task column: impute and encode first, e.g. with a "
+    "ColumnTransformer(..., remainder='passthrough') that leaves the task column alone."
+)
+
+
+class UnknownTaskWarning(UserWarning):
+    """Rows of tasks never seen in fit were predicted with what all tasks share."""
+
+
+@dataclass
+class Rows:
+    """Validated rows: features, and the code of each row's task (None: no task given)."""
+
+    X: object
+    codes: np.ndarray | None
+    labels: TaskLabels | None
+
+
+def check_features(estimator, X):
+    """The features as a float64 array (C-ordered) or CSR matrix; a clear error otherwise."""
+    try:
+        X = check_array(
+            X, accept_sparse="csr", dtype=np.float64, order="C", estimator=estimator,
+            input_name="X",
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        if any(s in text for s in ("NaN", "infinity", "could not convert", "must be a string")):
+            raise type(error)(f"{text}\n{_REMEDY}") from None
+        raise
+    if sparse.issparse(X):
+        X = sparse.csr_matrix(X)
+
+    return X
+
+
+def check_weights(sample_weight, n_samples):
+    """Sample weights as float64, or None; negative or all-zero ones raise."""
+    if sample_weight is None:
+        return None
+    if np.ndim(sample_weight) == 0:
+        return np.full(n_samples, float(sample_weight))
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(f"sample_weight must be 1-D, got an array of shape {weight.shape}.")
+    if len(weight) != n_samples:
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}: one weight a row."
+        )
+    if (weight < 0).any():
+        raise ValueError(
+            f"sample_weight has negative entries, the first in row {int(np.argmax(weight < 0))}; "
+            "weights say how often a row counts: make them zero or more."
+        )
+    if not (weight > 0).any():
+        raise ValueError("sample_weight is zero for every row; give some row a positive weight.")
+    return weight
+
+
+class TaskEstimator(BaseEstimator):
+    """Base of the faces: resolves tasks in fit and in predict.
+
+    Subclasses have the parameters `task_column` and `handle_unknown`, and set ``tasks_``.
+    """
+
+    # How the tasks were given in fit: "column", "array", "target" (2-D y) or "none".
+
+    def _check_task_source(self, task, y):
+        if self.task_column is not None and task is not None:
+            raise ValueError(
+                f"both task_column={self.task_column!r} and task= were given; give one of them."
+            )
+        if np.ndim(y) == 2 and (self.task_column is not None or task is not None):
+            given = "task=" if task is not None else f"task_column={self.task_column!r}"
+            raise ValueError(
+                f"y is 2-D (one task a column), but {given} names tasks too; pass a 1-D y, or "
+                "leave the tasks to y's columns."
+            )
+
+    def _split_rows(self, X, task):
+        """Features and raw labels (None where no task is given)."""
+        if self.task_column is None:
+            names = column_names(X)
+            if names is not None and len(set(map(str, names))) < len(names):
+                find_task_column(X, 0)  # raises: duplicate column names
+            return X, task
+        labels, features = split_task_column(X, self.task_column)
+        return features, labels
+
+    def _label_source(self):
+        return "task=" if self.task_column is None else f"task column {self.task_column!r}"
+
+    def _rows_to_fit(self, X, y, task):
+        """Validate and encode the rows of fit.
+
+        Returns
+        -------
+        rows : Rows
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        """
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        y = self._check_target(y)
+        self._check_task_source(task, y)
+        features, labels = self._split_rows(X, task)
+        features = check_features(self, features)
+        check_consistent_length(features, y)
+        if labels is None:
+            return Rows(features, None, None), y
+        encoded, codes = TaskLabels.from_rows(labels, self._label_source())
+        check_consistent_length(features, codes)
+        n_tasks, n_samples = len(encoded), len(codes)
+        if n_tasks > 20 and n_tasks > 0.9 * n_samples:
+            warnings.warn(
+                f"{self._label_source()} has {n_tasks} tasks in {n_samples} rows: nearly every "
+                "row is a task of its own. Is it the right column?",
+                UserWarning,
+                stacklevel=4,
+            )
+        return Rows(features, codes, encoded), y
+
+    def _check_target(self, y):
+        two_d = np.ndim(y) == 2
+        y = check_array(
+            y, ensure_2d=False, dtype=np.float64, input_name="y",
+            ensure_all_finite="allow-nan" if two_d else True, estimator=self,
+        )  # fmt: skip
+        if y.ndim > 2:
+            raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
+        if not two_d:
+            return column_or_1d(y)
+        empty = np.flatnonzero(np.isnan(y).all(axis=0))
+        if len(empty):
+            raise ValueError(
+                f"y has tasks without any label: columns {empty.tolist()[:10]}; drop them."
+            )
+        return y
+
+    def _rows_to_predict(self, X, task):
+        """Validate and encode the rows of predict; codes are -1 for an unknown task."""
+        check_is_fitted(self)
+        if self.task_column is not None and task is not None:
+            raise ValueError(
+                f"both task_column={self.task_column!r} and task= were given; give one of them."
+            )
+        features, labels = self._split_rows(X, task)
+        features = check_features(self, features)
+        check_columns(self, X, reset=False)
+        if self._task_source in ("target", "none"):
+            if labels is not None:
+                raise ValueError(
+                    "task= was given, but the model was fitted without tasks; leave it out."
+                )
+            return Rows(features, None, None)
+        if labels is None:
+            raise ValueError(
+                f"the model was fitted on {len(self.tasks_)} tasks, but no task was given: "
+                "pass task=, one label a row."
+            )
+        codes = self._labels.encode(labels, self._label_source())
+        check_consistent_length(features, codes)
+        self._handle_unknown_tasks(codes, labels)
+        return Rows(features, codes, self._labels)
+
+    def _handle_unknown_tasks(self, codes, labels):
+        unknown = codes < 0
+        if not unknown.any():
+            return
+        first = np.asarray(labels)[int(np.argmax(unknown))]
+        share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
+        if self.handle_unknown == "error":
+            raise ValueError(
+                f"{share} belong to tasks never seen in fit, such as {first!r}; drop them or set "
+                "handle_unknown='shared'."
+            )
+        column = "" if self.task_column is None else f"task_column={self.task_column!r}"
+        warnings.warn(
+            f"{share} belong to tasks never seen in fit, such as {first!r}; they are predicted "
+            "with what all tasks share. In cross-validation, use "
+            f"skmtl.model_selection.TaskKFold({column}) to keep every task in every training "
+            "fold.",
+            UnknownTaskWarning,
+            stacklevel=4,
+        )
+
+
+class LinearTaskModel(RegressorMixin, BaseEstimator):
+    """The linear model of one task, an ordinary fitted regressor.
+
+    Made by ``for_task(label)`` of a multi-task estimator; small, and fast on one row.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+    intercept_ : float
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only where the multi-task estimator was fitted on a data frame.
+    """
+
+    @classmethod
+    def _from_coefficients(cls, coef, intercept, names, task_column):
+        model = cls()
+        model.coef_, model.intercept_ = coef.copy(), float(intercept)
+        model.n_features_in_ = len(coef)
+        if names is not None:
+            model.feature_names_in_ = np.asarray(names, dtype=object)
+        model._task_column = task_column
+        return model
+
+    def fit(self, X, y):
+        """Raises: the model comes fitted from ``for_task``."""
+        raise TypeError("LinearTaskModel comes fitted from for_task; fit the estimator it is of.")
+
+    def predict(self, X):
+        """Predict; a task column, where there is one, is ignored.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        if self._task_column is not None and self._has_task_column(X):
+            X = split_task_column(X, self._task_column)[1]
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        return X @ self.coef_ + self.intercept_
+
+    def _has_task_column(self, X):
+        shape = getattr(X, "shape", None) or np.shape(X)
+        return len(shape) == 2 and shape[1] == self.n_features_in_ + 1
+
+

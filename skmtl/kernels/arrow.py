@@ -1,0 +1,389 @@
+r"""The arrow-shaped ridge system of partial pooling, task by task.
+
+For task t with training moments (weight n, means :math:`\bar x, \bar y`, centred scatter C, c)
+and strengths :math:`\lambda_v = 1/\kappa` on slopes, :math:`\lambda_a` on intercepts, put
+:math:`U = (I + \kappa C)^{-1}`, :math:`u = U\bar x`, :math:`d = Uc`,
+:math:`\rho = n\lambda_a/(n + \lambda_a)` and :math:`w = \rho/(1 + \kappa\rho\,\bar x'u)`.
+Eliminating the task's own intercept and slopes leaves on the shared (a, m) the Gram matrix
+
+.. math:: \mathrm{diag}(0, (I - U)/\kappa) + w\,[1; u][1; u]'
+
+with right-hand side :math:`[0; d] + w\tilde y\,[1; u]`, where
+:math:`\tilde y = \bar y - \kappa\,\bar x'd`; and given (a, m) the task's coefficients are
+:math:`b = Um + \kappa d + \kappa w(\tilde y - a - u'm)u`. Every formula holds at
+:math:`\kappa = 0` (no slopes of their own) and :math:`\lambda_a = \infty`.
+"""
+
+import numpy as np
+
+from .._jit import njit
+
+# From this size on LAPACK beats the plain loops below.
+_LARGE = 48
+
+
+@njit
+def _spd_inverse(A, R, V, out):
+    """Inverse of the positive definite `A`, by Cholesky A = R'R in row-wise updates."""
+    p = A.shape[0]
+    if p >= _LARGE:
+        out[:, :] = np.linalg.inv(A)
+        return
+    for i in range(p):
+        for j in range(i, p):
+            R[i, j] = A[i, j]
+    for k in range(p):
+        scale = 1.0 / np.sqrt(R[k, k])
+        for j in range(k, p):
+            R[k, j] *= scale
+        for i in range(k + 1, p):
+            f = R[k, i]
+            for j in range(i, p):
+                R[i, j] -= f * R[k, j]
+    for i in range(p):  # rows of V = R'^-1, lower triangular
+        for j in range(i):
+            V[i, j] = 0.0
+        V[i, i] = 1.0
+        for k in range(i):
+            f = R[k, i]
+            for j in range(k + 1):
+                V[i, j] -= f * V[k, j]
+        scale = 1.0 / R[i, i]
+        for j in range(i + 1):
+            V[i, j] *= scale
+    for i in range(p):
+        for j in range(i + 1):
+            out[i, j] = 0.0
+    for k in range(p):
+        for i in range(k + 1):
+            f = V[k, i]
+            for j in range(i + 1):
+                out[i, j] += f * V[k, j]
+    for i in range(p):
+        for j in range(i):
+            out[j, i] = out[i, j]
+
+
+@njit
+def factor(start, stop, weight, mean, scatter, kappa, U, u, d, xu, xd):
+    """Factor tasks ``start..stop`` at `kappa`; returns their sum of (I - U)/kappa and of d."""
+    p = mean.shape[1] - 1
+    S = np.zeros((p, p))
+    r = np.zeros(p)
+    A = np.empty((p, p))
+    R = np.empty((p, p))
+    V = np.empty((p, p))
+    for t in range(start, stop):
+        if weight[t] <= 0.0:
+            U[t] = np.eye(p)
+            u[t] = 0.0
+            d[t] = 0.0
+            xu[t] = 0.0
+            xd[t] = 0.0
+            continue
+        C = scatter[t]
+        trace = 0.0
+        for i in range(p):
+            trace += C[i, i]
+        if kappa > 0.0:
+            for i in range(p):
+                for j in range(p):
+                    A[i, j] = kappa * C[i, j]
+                A[i, i] += 1.0
+            _spd_inverse(A, R, V, U[t])
+        _add_schur(C, U[t], kappa, trace, S)
+        xu[t] = 0.0
+        xd[t] = 0.0
+        for i in range(p):
+            if kappa > 0.0:
+                ui = 0.0
+                di = 0.0
+                for j in range(p):
+                    ui += U[t, i, j] * mean[t, j]
+                    di += U[t, i, j] * C[j, p]
+            else:
+                ui = mean[t, i]
+                di = C[i, p]
+            u[t, i] = ui
+            d[t, i] = di
+            r[i] += di
+            xu[t] += mean[t, i] * ui
+            xd[t] += mean[t, i] * di
+    return S, r
+
+
+@njit
+def _add_schur(C, U, kappa, trace, S):
+    """Add (I - U)/kappa = U C to `S`, by the form that does not cancel."""
+    p = S.shape[0]
+    if kappa == 0.0:
+        for i in range(p):
+            for j in range(p):
+                S[i, j] += C[i, j]
+    elif kappa * trace > 1e-3 * p:
+        inverse = 1.0 / kappa
+        for i in range(p):
+            for j in range(p):
+                S[i, j] -= inverse * U[i, j]
+            S[i, i] += inverse
+    else:
+        for i in range(p):
+            for k in range(p):
+                f = U[i, k]
+                for j in range(p):
+                    S[i, j] += 0.5 * f * C[k, j]
+        for i in range(p):  # symmetrised, as rounding is not
+            for k in range(p):
+                f = U[i, k]
+                for j in range(p):
+                    S[j, i] += 0.5 * f * C[k, j]
+
+
+@njit
+def schur_by_group(weight, scatter, kappa, U, group, schur):
+    """Sum (I - U)/kappa of the tasks of each group into ``schur[group]``."""
+    p = U.shape[1]
+    for t in range(weight.shape[0]):
+        if weight[t] > 0.0:
+            trace = 0.0
+            for i in range(p):
+                trace += scatter[t, i, i]
+            _add_schur(scatter[t], U[t], kappa, trace, schur[group[t]])
+
+
+@njit
+def pull(n, alpha):
+    """rho = n alpha / (n + alpha): what is left of the mean's weight with a task intercept."""
+    if n <= 0.0:
+        return 0.0
+    if np.isinf(alpha):
+        return n
+    return n * alpha / (n + alpha)
+
+
+@njit
+def _solve_spd(A, b, x):
+    """Solve A x = b in place of `A`; directions with a vanished pivot get zero."""
+    q = A.shape[0]
+    top = 0.0
+    for i in range(q):
+        top = max(top, A[i, i])
+    for k in range(q):
+        pivot = A[k, k]
+        if pivot <= 1e-14 * top:
+            for j in range(k, q):
+                A[k, j] = 0.0
+            continue
+        scale = 1.0 / np.sqrt(pivot)
+        for j in range(k, q):
+            A[k, j] *= scale
+        for i in range(k + 1, q):
+            f = A[k, i]
+            for j in range(i, q):
+                A[i, j] -= f * A[k, j]
+    for k in range(q):
+        x[k] = b[k]
+    for k in range(q):
+        x[k] = x[k] / A[k, k] if A[k, k] > 0.0 else 0.0
+        f = x[k]
+        for j in range(k + 1, q):
+            x[j] -= A[k, j] * f
+    for k in range(q - 1, -1, -1):
+        s = x[k]
+        for j in range(k + 1, q):
+            s -= A[k, j] * x[j]
+        x[k] = s / A[k, k] if A[k, k] > 0.0 else 0.0
+
+
+@njit
+def shared_gram(weight, ybar, u, xu, xd, kappa, alpha, S, r, active, G, g):
+    """Gram matrix and right-hand side on (a, m) of the active tasks at one intercept strength."""
+    p = u.shape[1]
+    G[:, :] = 0.0
+    G[1:, 1:] = S
+    g[0] = 0.0
+    g[1:] = r
+    for t in range(weight.shape[0]):
+        rho = pull(weight[t], alpha)
+        if rho <= 0.0 or not active[t]:
+            continue
+        w = rho / (1.0 + kappa * rho * xu[t])
+        wy = w * (ybar[t] - kappa * xd[t])
+        G[0, 0] += w
+        g[0] += wy
+        for i in range(p):
+            f = w * u[t, i]
+            G[0, i + 1] += f
+            g[i + 1] += wy * u[t, i]
+            for j in range(i, p):
+                G[i + 1, j + 1] += f * u[t, j]
+
+
+@njit
+def solve_shared(weight, ybar, u, xu, xd, kappa, S, r, active, penalty, alphas, ridges, theta):
+    """Shared (a, m) for each pair (alphas[c], ridges[c]); equal alphas stand side by side."""
+    q = theta.shape[1]
+    G = np.empty((q, q))
+    A = np.empty((q, q))
+    g = np.empty(q)
+    for c in range(alphas.shape[0]):
+        if c == 0 or alphas[c] != alphas[c - 1]:
+            shared_gram(weight, ybar, u, xu, xd, kappa, alphas[c], S, r, active, G, g)
+        if np.isinf(ridges[c]):
+            theta[c, :] = 0.0
+            if G[0, 0] > 0.0:
+                theta[c, 0] = g[0] / G[0, 0]
+            continue
+        for i in range(q):
+            for j in range(i, q):
+                A[i, j] = G[i, j]
+        for i in range(1, q):
+            A[i, i] += ridges[c] * penalty[i - 1]
+        _solve_spd(A, g, theta[c])
+
+
+@njit
+def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, intercepts):
+    """Columns of `B`: task t's slopes under each shared solution; and its intercepts."""
+    p = u.shape[1]
+    nc = theta.shape[0]
+    if kappa > 0.0 and weight[t] > 0.0:
+        np.dot(U[t], M, B)
+    else:
+        B[:, :] = M
+    for c in range(nc):
+        rho = pull(weight[t], alphas[c])
+        a = theta[c, 0]
+        if kappa > 0.0 and weight[t] > 0.0:
+            w = rho / (1.0 + kappa * rho * xu[t])
+            e = mean[t, p] - kappa * xd[t] - a
+            for j in range(p):
+                e -= u[t, j] * theta[c, j + 1]
+            e *= kappa * w
+            for j in range(p):
+                B[j, c] += kappa * d[t, j] + e * u[t, j]
+        own = 0.0
+        if weight[t] > 0.0 and not np.isinf(alphas[c]):
+            own = mean[t, p] - a
+            for j in range(p):
+                own -= mean[t, j] * B[j, c]
+            own *= weight[t] / (weight[t] + alphas[c])
+        intercepts[c] = a + own
+
+
+@njit
+def task_errors(
+    start, stop, theta, weight, mean, kappa, alphas, U, u, d, xu, xd,
+    test_weight, test_mean, test_scatter, sse, slopes, intercepts
+):  # fmt: skip
+    """Squared errors ``sse[t, c]`` on the test moments under each shared solution.
+
+    Where `slopes (n_tasks, n_pairs, p)` is not empty, it and `intercepts` get the models too.
+    """
+    p = u.shape[1]
+    nc = theta.shape[0]
+    M = theta[:, 1:].T.copy()
+    B = np.empty((p, nc))
+    E = np.empty((p, nc))
+    C = np.empty((p, p))
+    own = np.empty(nc)
+    keep = slopes.shape[0] > 0
+    for t in range(start, stop):
+        if test_weight[t] <= 0.0:
+            continue
+        _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own)
+        C[:, :] = test_scatter[t, :p, :p]
+        np.dot(C, B, E)
+        for c in range(nc):
+            miss = test_mean[t, p] - own[c]
+            quad = test_scatter[t, p, p]
+            for j in range(p):
+                miss -= test_mean[t, j] * B[j, c]
+                quad += B[j, c] * (E[j, c] - 2.0 * test_scatter[t, j, p])
+            sse[t, c] = max(quad, 0.0) + test_weight[t] * miss * miss
+            if keep:
+                intercepts[t, c] = own[c]
+                for j in range(p):
+                    slopes[t, c, j] = B[j, c]
+
+
+@njit
+def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram):
+    """Add to ``gram[t]`` the inner products of the candidates' test errors.
+
+    A blend of the candidates with shares s has the squared error s'(gram)s.
+    """
+    p = mean.shape[1] - 1
+    nc = slopes.shape[1]
+    B = np.empty((nc, p + 1))
+    E = np.empty((nc, p + 1))
+    G = np.empty((nc, nc))
+    for t in range(start, stop):
+        if weight[t] <= 0.0:
+            continue
+        for c in range(nc):
+            miss = mean[t, p] - intercepts[t, c]
+            for j in range(p):
+                B[c, j] = -slopes[t, c, j]
+                miss -= mean[t, j] * slopes[t, c, j]
+            B[c, p] = 1.0
+            intercepts[t, c] = miss
+        np.dot(B, scatter[t], E)
+        np.dot(E, B.T, G)
+        for c in range(nc):
+            for k in range(nc):
+                gram[t, c, k] += G[c, k] + weight[t] * intercepts[t, c] * intercepts[t, k]
+
+
+@njit
+def blend(start, stop, theta, share, weight, mean, kappa, alphas, U, u, d, xu, xd, coef, intercept):
+    """Add ``sum_c share[t, c] * (intercept, slopes of task t under solution c)``."""
+    p = u.shape[1]
+    nc = theta.shape[0]
+    m = np.empty(p)
+    for t in range(start, stop):
+        m[:] = 0.0
+        total = 0.0
+        pushed = 0.0
+        mean_term = 0.0
+        for c in range(nc):
+            s = share[t, c]
+            if s == 0.0:
+                continue
+            total += s
+            rho = pull(weight[t], alphas[c])
+            e = -theta[c, 0]
+            for j in range(p):
+                m[j] += s * theta[c, j + 1]
+                e -= u[t, j] * theta[c, j + 1]
+            if kappa > 0.0 and weight[t] > 0.0:
+                w = rho / (1.0 + kappa * rho * xu[t])
+                e += mean[t, p] - kappa * xd[t]
+                pushed += s * kappa * w * e
+        if total == 0.0:
+            continue
+        for c in range(nc):
+            s = share[t, c]
+            if s == 0.0:
+                continue
+            a = theta[c, 0]
+            if weight[t] > 0.0 and not np.isinf(alphas[c]):
+                # own intercept needs this candidate's prediction at the task's mean:
+                # x'b = u'm + kappa x'd + kappa w e x'u
+                at_mean = kappa * xd[t]
+                rho = pull(weight[t], alphas[c])
+                e = mean[t, p] - kappa * xd[t] - a
+                for j in range(p):
+                    at_mean += u[t, j] * theta[c, j + 1]
+                    e -= u[t, j] * theta[c, j + 1]
+                at_mean += kappa * rho / (1.0 + kappa * rho * xu[t]) * e * xu[t]
+                a += weight[t] / (weight[t] + alphas[c]) * (mean[t, p] - a - at_mean)
+            mean_term += s * a
+        intercept[t] += mean_term
+        for i in range(p):
+            b = m[i]
+            if kappa > 0.0 and weight[t] > 0.0:
+                b = pushed * u[t, i] + total * kappa * d[t, i]
+                for j in range(p):
+                    b += U[t, i, j] * m[j]
+            coef[t, i] += b

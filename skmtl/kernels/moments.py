@@ -1,0 +1,149 @@
+"""Block-wise task moments: one pass over the rows, then merges."""
+
+import numpy as np
+
+from .._jit import njit
+
+# Below this many rows a block's products are cheaper in plain loops than through BLAS.
+_FEW_ROWS = 8
+
+
+@njit
+def _centre_and_multiply(Z, w, m, has_weight, weight, mean, scatter):
+    """Weight, mean and centred scatter of the first `m` rows of `Z`, which is overwritten."""
+    d = Z.shape[1]
+    total = 0.0
+    mean[:] = 0.0
+    for i in range(m):
+        wi = w[i] if has_weight else 1.0
+        total += wi
+        for j in range(d):
+            mean[j] += wi * Z[i, j]
+    if total > 0.0:
+        for j in range(d):
+            mean[j] /= total
+    for i in range(m):
+        root = np.sqrt(w[i]) if has_weight else 1.0
+        for j in range(d):
+            Z[i, j] = root * (Z[i, j] - mean[j])
+    if m < _FEW_ROWS:
+        for i in range(m):
+            for j in range(d):
+                zij = Z[i, j]
+                for k in range(d):
+                    scatter[j, k] += zij * Z[i, k]
+    else:
+        np.dot(Z[:m].T, Z[:m], scatter)
+    return total
+
+
+@njit
+def block_moments(start, stop, X, y, w, has_weight, rows, edges, weight, mean, scatter):
+    """Moments of the groups ``start..stop``: group g holds packed rows edges[g]..edges[g + 1].
+
+    `rows` maps packed rows to rows of `X`; `y` and `w` are packed. Column ``p`` is the target.
+    """
+    p = X.shape[1]
+    longest = 1
+    for g in range(start, stop):
+        longest = max(longest, edges[g + 1] - edges[g])
+    Z = np.empty((longest, p + 1))
+    for g in range(start, stop):
+        first = edges[g]
+        m = edges[g + 1] - first
+        for i in range(m):
+            r = rows[first + i]
+            for j in range(p):
+                Z[i, j] = X[r, j]
+            Z[i, p] = y[first + i]
+        wg = w[first : first + m] if has_weight else w
+        weight[g] = _centre_and_multiply(Z, wg, m, has_weight, weight, mean[g], scatter[g])
+
+
+@njit
+def block_moments_csr(
+    start, stop, data, indices, indptr, y, w, has_weight, rows, edges, weight, mean, scatter
+):
+    """`block_moments` for a CSR matrix; one block at a time is made dense."""
+    p = mean.shape[1] - 1
+    longest = 1
+    for g in range(start, stop):
+        longest = max(longest, edges[g + 1] - edges[g])
+    Z = np.empty((longest, p + 1))
+    for g in range(start, stop):
+        first = edges[g]
+        m = edges[g + 1] - first
+        for i in range(m):
+            Z[i, :] = 0.0
+            r = rows[first + i]
+            for k in range(indptr[r], indptr[r + 1]):
+                Z[i, indices[k]] += data[k]
+            Z[i, p] = y[first + i]
+        wg = w[first : first + m] if has_weight else w
+        weight[g] = _centre_and_multiply(Z, wg, m, has_weight, weight, mean[g], scatter[g])
+
+
+@njit
+def merge_into(total, mean_a, scatter_a, weight_b, mean_b, scatter_b):
+    """Add the moments b to the moments a (Chan et al.'s update); returns the new weight."""
+    if weight_b <= 0.0:
+        return total
+    new = total + weight_b
+    d = mean_a.shape[0]
+    cross = total * weight_b / new
+    for j in range(d):
+        gap = cross * (mean_b[j] - mean_a[j])
+        for k in range(d):
+            scatter_a[j, k] += scatter_b[j, k] + gap * (mean_b[k] - mean_a[k])
+    share = weight_b / new
+    for j in range(d):
+        mean_a[j] += share * (mean_b[j] - mean_a[j])
+    return new
+
+
+@njit
+def merge_blocks(start, stop, weight, mean, scatter, chosen, tasks, out_weight, out_mean, out_scatter):
+    """Moments of the chosen blocks of every listed task, put together."""
+    for i in range(start, stop):
+        t = tasks[i]
+        total = 0.0
+        out_mean[i, :] = 0.0
+        out_scatter[i, :, :] = 0.0
+        for b in range(weight.shape[1]):
+            if chosen[b]:
+                total = merge_into(
+                    total, out_mean[i], out_scatter[i], weight[t, b], mean[t, b], scatter[t, b]
+                )
+        out_weight[i] = total
+
+
+@njit
+def hash_rows(start, stop, bits, y_bits, seed, out):
+    """A 64-bit hash of each row's content, so that dealing rows does not depend on their order."""
+    for i in range(start, stop):
+        h = np.uint64(seed)
+        for j in range(bits.shape[1]):
+            h = (h ^ bits[i, j]) * np.uint64(0x9E3779B97F4A7C15)
+            h ^= h >> np.uint64(29)
+        h = (h ^ y_bits[i]) * np.uint64(0xBF58476D1CE4E5B9)
+        h ^= h >> np.uint64(32)
+        out[i] = (h * np.uint64(0x94D049BB133111EB)) >> np.uint64(1)
+
+
+@njit
+def deal(start, stop, hashes, offsets, n_blocks, block):
+    """Deal the rows of each task to blocks in the order of their hashes.
+
+    Large tasks are dealt by the hash itself, which is balanced enough; small ones exactly.
+    """
+    for t in range(start, stop):
+        first = offsets[t]
+        m = offsets[t + 1] - first
+        if m > 100 * n_blocks:
+            for i in range(first, first + m):
+                block[i] = hashes[i] % n_blocks
+        elif m > 0:
+            order = np.argsort(hashes[first : first + m])
+            turn = hashes[first + order[0]] % n_blocks
+            for i in range(m):
+                block[first + order[i]] = (turn + i) % n_blocks

@@ -1,0 +1,369 @@
+"""MultiTaskRegressor: predict well for all tasks of a table."""
+
+import numbers
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.metrics import r2_score
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from . import sharing as sharing_room
+from ._compat import check_columns, fit_context
+from .base import LinearTaskModel, TaskEstimator, check_weights
+from .sharing._base import Problem
+from .tasks.blocks import partitions
+from .tasks.encode import column_names
+from .tasks.moments import block_moments
+from .tasks.reduce import RowSpace
+from .tasks.table import pack
+
+__all__ = ["MultiTaskRegressor"]
+
+
+class MultiTaskRegressor(RegressorMixin, TaskEstimator):
+    r"""Linear regression for many tasks that share what helps.
+
+    Every task (store, patient, school, ...) gets its own linear model
+
+    .. math:: f_t(x) = a + a_t + x'(m + v_t),
+
+    drawn towards the shared :math:`a + x'm` as strongly as cross-validation inside `fit`
+    says, task by task: from *independent* (one model a task) to *pooled* (one model for all).
+
+    Parameters
+    ----------
+    sharing : {"partial_pooling", "independent", "pooled"} or object of skmtl.sharing, \
+            default="partial_pooling"
+        How tasks share. Strengths inside the object default to "auto".
+    task_column : str or int, default=None
+        The column of X with the task labels: a name (data frames), found exactly or as the one
+        column that ends in ``__name``, or an index (arrays). The column is not a feature.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A row of a task never seen in fit is predicted with what all tasks share, with a
+        warning; or raises.
+    cv : int, splitter or iterable of (train, test), default=5
+        How strengths and the report are cross-validated inside `fit`. An int deals the rows of
+        every task to that many folds by a hash of their content (so row order does not matter),
+        repeatedly on small tables. None skips validation and needs fixed strengths.
+    n_jobs : int, default=None
+        Threads; None is 1. Results do not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the dealing of rows to folds; None always deals alike.
+    verbose : int, default=0
+        Above 0, prints what is being done.
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Task labels, sorted; column indices of a 2-D y.
+    coef_ : ndarray of shape (n_tasks, n_features)
+        Slopes of every task, in the units of X and y.
+    intercept_ : ndarray of shape (n_tasks,)
+    shared_coef_ : ndarray of shape (n_features,)
+    shared_intercept_ : float
+        What a task never seen is predicted with.
+    coef_feature_names_ : ndarray of shape (n_features,)
+        Names of the columns of `coef_`; the task column is not among them.
+    sharing_ : object
+        The sharing structure with its strengths of largest weight: ``alpha_``,
+        ``alpha_intercept_``, ``alpha_shared_``.
+    task_report_ : dict of arrays
+        For every task, and last for "a task never seen" (label None): ``task``, ``n_samples``,
+        cross-validated squared errors a row ``error_independent``, ``error_pooled``,
+        ``error_shared`` (this model) with ``std_error_...``, what was ``used``, and
+        ``gain_over_independent``, ``gain_over_pooled`` (1 - error / error of the other). These
+        errors chose the model, so they are somewhat optimistic. Empty with ``cv=None``.
+    history_ : dict of arrays
+        The candidate strengths, their cross-validated error and their weight.
+    kkt_residual_ : float
+        Largest entry of the objective's gradient at the solution of largest weight, relative
+        to the gradient at zero.
+    n_iter_ : int
+        1: the solver is direct.
+    n_features_in_ : int
+        Columns of X, the task column included.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where X is a data frame.
+
+    See Also
+    --------
+    skmtl.sharing.PartialPooling : The objective and its strengths.
+    skmtl.inspection.TaskReportDisplay : The report as a picture.
+
+    Notes
+    -----
+    Tasks are given by `task_column`, by ``task=`` in every method, or by a 2-D `y` (one task a
+    column, NaN where a row has no label for the task). With none of these there is one task.
+
+    The cost of tuning does not depend on the number of rows: it works on block-wise moments,
+    one pass over the data.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import load_grunfeld
+    >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+    >>> model = MultiTaskRegressor(task_column="firm").fit(X, y)
+    >>> model.coef_.shape
+    (11, 3)
+    >>> print(f"{model.score(X, y):.2f}")
+    0.96
+    """
+
+    __metadata_request__fit = {"task": True}
+    __metadata_request__partial_fit = {"task": True}
+    __metadata_request__predict = {"task": True}
+    __metadata_request__score = {"task": True, "sample_weight": True}
+
+    _parameter_constraints: dict = {
+        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_moments", "grid"])],
+        "task_column": [str, numbers.Integral, None],
+        "handle_unknown": [StrOptions({"shared", "error"})],
+        "cv": ["cv_object", None],
+        "n_jobs": [None, numbers.Integral],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        sharing="partial_pooling",
+        *,
+        task_column=None,
+        handle_unknown="shared",
+        cv=5,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.sharing = sharing
+        self.task_column = task_column
+        self.handle_unknown = handle_unknown
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params):
+        """Set parameters; ``sharing__alpha`` and the like reach into the sharing object."""
+        nested = [name for name in params if name.startswith("sharing__")]
+        sharing = params.get("sharing", self.sharing)
+        if nested and isinstance(sharing, str) and sharing in sharing_room.BY_NAME:
+            name = sharing_room.BY_NAME[sharing].__name__
+            raise ValueError(
+                f"{nested[0]} cannot be set on sharing={sharing!r}, which is a string; pass the "
+                f"object instead: sharing=skmtl.sharing.{name}()."
+            )
+        return super().set_params(**params)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, task=None):
+        """Fit all tasks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Finite numbers beside the task column.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            A 2-D y has one task a column; NaN means not labelled for this task.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+        task : array-like of shape (n_samples,), default=None
+            Task labels, where X has no task column.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For an unknown task column, missing or mixed labels, labels that are non-integral
+            numbers, NaN or infinite features, a task without labels, bad weights.
+        """
+        rows, y = self._rows_to_fit(X, y, task)
+        weight = check_weights(sample_weight, rows.X.shape[0])
+        solver = self._make_sharing()
+        n_tasks = y.shape[1] if y.ndim == 2 else (1 if rows.codes is None else len(rows.labels))
+        codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
+        table = pack(rows.X, y, codes, n_tasks, weight)
+        space = RowSpace.of(table)
+        reduced = space.table
+        n_jobs = effective_n_jobs(self.n_jobs)
+        parts = self._partitions(reduced, X, y, codes)
+        schemes = [
+            (block_moments(reduced, part.block, part.n_blocks, n_jobs), part)
+            for part in parts
+        ]
+        moments = (
+            schemes[0][0].merge(n_jobs=n_jobs)
+            if schemes
+            else block_moments(reduced, n_jobs=n_jobs).merge(n_jobs=n_jobs)
+        )
+        problem = Problem(schemes, moments, n_jobs, self._progress, space.standardise)
+        fitted = space.expand(solver.fit_moments(problem))
+        self._store(X, y, rows, solver, fitted, table.task_sizes())
+        self._moments = None
+        return self
+
+    def _partitions(self, table, X, y, codes):
+        if self.cv is None or len(table.rows) < 4:
+            return []
+        seed = 0
+        if self.random_state is not None:
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return partitions(table, self.cv, X=X, y=y, groups=codes, seed=seed)
+
+    def _make_sharing(self):
+        if isinstance(self.sharing, str):
+            return sharing_room.BY_NAME[self.sharing]()
+        solver = clone(self.sharing) if isinstance(self.sharing, BaseEstimator) else self.sharing
+        if hasattr(solver, "check"):
+            solver.check()
+        return solver
+
+    def _progress(self, text):
+        if self.verbose:
+            print(f"[{type(self).__name__}] {text}")
+
+    def _store(self, X, y, rows, solver, fitted, sizes):
+        """Set the fitted attributes, all at once at the very end."""
+        check_columns(self, X, reset=True)
+        self._labels = rows.labels
+        if y.ndim == 2:
+            self._task_source = "target"
+            self.tasks_ = np.arange(y.shape[1])
+        elif rows.labels is None:
+            self._task_source = "none"
+            self.tasks_ = np.zeros(1, dtype=np.int64)
+        else:
+            self._task_source = "array" if self.task_column is None else "column"
+            self.tasks_ = rows.labels.classes
+        self.coef_, self.intercept_ = fitted.coef, fitted.intercept
+        self.shared_coef_ = fitted.shared_coef
+        self.shared_intercept_ = fitted.shared_intercept
+        self.coef_feature_names_ = self._feature_names(X)
+        for name, value in fitted.strengths.items():
+            setattr(solver, f"{name}_", value)
+        self.sharing_ = solver
+        self.history_ = fitted.history
+        self.kkt_residual_ = fitted.kkt_residual
+        self.n_iter_ = 1
+        self.task_report_ = self._make_report(fitted.report, sizes)
+
+    def _feature_names(self, X):
+        names = column_names(X)
+        if names is None:
+            return np.array([f"x{i}" for i in range(self.coef_.shape[1])], dtype=object)
+        if self.task_column is not None:
+            from .tasks.encode import find_task_column
+
+            names.pop(find_task_column(X, self.task_column))
+        return np.asarray(names, dtype=object)
+
+    def _make_report(self, report, sizes):
+        if not report:
+            return {}
+        table = {
+            "task": np.r_[self.tasks_.astype(object), np.array([None], dtype=object)],
+            "n_samples": np.r_[sizes, 0],
+            **report,
+        }
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for other in ("independent", "pooled"):
+                table[f"gain_over_{other}"] = 1.0 - table["error_shared"] / table[f"error_{other}"]
+        return table
+
+    def predict(self, X, *, task=None):
+        """Predict every row with its task's model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        task : array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            2-D where fit saw a 2-D y.
+
+        Raises
+        ------
+        ValueError
+            Where the model has several tasks and none is given, labels are of another kind
+            than in fit, or a task is unknown and ``handle_unknown="error"``.
+        """
+        rows = self._rows_to_predict(X, task)
+        if self._task_source == "target":
+            return rows.X @ self.coef_.T + self.intercept_
+        if self._task_source == "none":
+            return rows.X @ self.coef_[0] + self.intercept_[0]
+        coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
+        intercept = np.r_[self.intercept_, self.shared_intercept_]
+        return _rowwise(rows.X, coef, rows.codes) + intercept[rows.codes]
+
+    def score(self, X, y, sample_weight=None, *, task=None):
+        """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
+        prediction = self.predict(X, task=task)
+        y = np.asarray(y, dtype=np.float64)
+        if y.ndim == 1 or not np.isnan(y).any():
+            return r2_score(y, prediction, sample_weight=sample_weight)
+        from .metrics import task_score
+
+        return task_score(y, prediction, sample_weight=sample_weight)
+
+    def for_task(self, label):
+        """The model of one task, as an ordinary fitted regressor.
+
+        Parameters
+        ----------
+        label : str or int
+            A label among ``tasks_``.
+
+        Returns
+        -------
+        LinearTaskModel
+            Needs no task column (one present is ignored); small, fast on one row, picklable.
+
+        Raises
+        ------
+        ValueError
+            If the task was not seen in fit.
+        """
+        check_is_fitted(self)
+        found = np.flatnonzero(self.tasks_ == label)
+        if len(found) != 1:
+            shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
+            raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
+        t = int(found[0])
+        names = self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
+        return LinearTaskModel._from_coefficients(
+            self.coef_[t], self.intercept_[t], names, self.task_column
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _rowwise(X, coef, codes):
+    """``(X[i] @ coef[codes[i]])`` for every row."""
+    if isinstance(X, np.ndarray):
+        if len(codes) < 5 * len(coef):
+            return np.einsum("ij,ij->i", X, coef[codes])
+        out = np.empty(len(codes))
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(-1, len(coef)))
+        for code, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
+            rows = order[a:b]
+            out[rows] = X[rows] @ coef[code]
+        return out
+    return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()
+
+

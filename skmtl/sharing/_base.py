@@ -1,0 +1,99 @@
+"""What every sharing structure is: strengths to choose among, and a fit on task moments."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+__all__ = ["Problem", "Sharing", "SharingFit"]
+
+
+@dataclass
+class Problem:
+    """The data of a fit, as a sharing structure sees it.
+
+    Attributes
+    ----------
+    schemes : list of (TaskMoments of shape (n_tasks, n_blocks), Partition)
+        Empty where nothing is to be cross-validated.
+    n_jobs : int or None
+    progress : callable
+        Called with a line of text at each step.
+    standardise : bool
+        False where the features are already on a common scale.
+    """
+
+    schemes: list
+    moments: object
+    n_jobs: int | None = None
+    progress: object = field(default=lambda text: None)
+    standardise: bool = True
+
+    def __post_init__(self):
+        self.total, self.centre, variance = self.moments.pooled()
+        eps = np.finfo(np.float64).eps
+        constant = variance <= self.total * eps * variance + (self.total * self.centre * eps) ** 2
+        self.scale = np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
+        if not self.standardise:
+            self.scale[:-1] = 1.0
+        if constant[-1]:  # a constant target: keep it on its own scale
+            self.scale[-1] = 1.0
+
+    @property
+    def n_tasks(self):
+        return len(self.moments.weight)
+
+    @property
+    def n_features(self):
+        return self.moments.n_features
+
+    def standardised(self, moments, metric=None):
+        """In place: moments of features and target centred and scaled to unit variance.
+
+        `metric`, of shape (n_features,), multiplies the features further.
+        """
+        scale = self.scale if metric is None else self.scale * np.r_[metric, 1.0]
+        return moments.rescale(self.centre, scale)
+
+    def splits(self, tasks=None, most=None):
+        """Standardised ``(train, test)`` moments of the scheme's splits, for some tasks."""
+        done = 0
+        for blocks, partition in self.schemes:
+            for train, test in zip(partition.train, partition.test, strict=True):
+                if most is not None and done >= most:
+                    return
+                done += 1
+                yield (
+                    self.standardised(blocks.merge(train, tasks, self.n_jobs)),
+                    self.standardised(blocks.merge(test, tasks, self.n_jobs)),
+                )
+
+    @property
+    def n_splits(self):
+        return sum(len(partition.train) for _, partition in self.schemes)
+
+
+@dataclass
+class SharingFit:
+    """A fitted sharing structure, on the caller's scale."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    shared_coef: np.ndarray
+    shared_intercept: float
+    strengths: dict
+    history: dict
+    report: dict
+    kkt_residual: float
+
+
+class Sharing(BaseEstimator):
+    """Base of the sharing structures."""
+
+    def grid(self, n_tasks):
+        """The candidates of this structure, a `Grid`."""
+        raise NotImplementedError
+
+    def fit_moments(self, problem):
+        """Fit on a `Problem`; returns a `SharingFit`."""
+        raise NotImplementedError

@@ -1,0 +1,179 @@
+"""Candidate strengths, and how the tasks' cross-validated errors weigh them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Grid", "crowd_weights", "log_scores", "task_weights", "unseen_weights"]
+
+# Strengths are on standardised features, in rows: 10 pulls as hard as ten rows do.
+SLOPES = np.r_[10.0 ** np.array([-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0]), np.inf]
+INTERCEPTS = np.r_[10.0 ** np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), np.inf]
+RIDGES = np.r_[10.0 ** np.array([-2.0, 0.0, 1.0, 2.0, 3.0]), np.inf]
+# An intercept of the task's own, up to rounding: what "independent" means.
+FREE = 1e-2
+
+# The crowd's verdict on a candidate counts at most as this many rows.
+_CROWD_ROWS = 1000.0
+# A task's own verdict on a candidate is tempered: its few held-out errors are noisy.
+_OWN = 0.5
+# Tasks within about this ratio of sizes (in log) judge for each other.
+_SIZE_WIDTH = 0.7
+# Prior probability that a task uses any candidate at all, and prior tasks behind the mixing
+# proportions.
+_STRAY = 0.1
+_CROWD_TASKS = 16.0
+# Prior rows behind a task's noise level, at the table's.
+_NOISE_ROWS = 4.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A list of candidates, sorted so that equal slope strengths stand side by side.
+
+    Attributes
+    ----------
+    slope, intercept, ridge : ndarray of shape (n_candidates,)
+        Strengths on the tasks' own slopes, their own intercepts and the shared slopes.
+    metric : ndarray of shape (n_candidates,)
+        0 where all features' slopes vary alike, 1 where each has a learned variance.
+    """
+
+    slope: np.ndarray
+    intercept: np.ndarray
+    ridge: np.ndarray
+    metric: np.ndarray
+
+    def __len__(self):
+        return len(self.slope)
+
+    @classmethod
+    def product(cls, slopes, intercepts, ridges, metric=0):
+        s, i, r = np.meshgrid(slopes, intercepts, ridges, indexing="ij")
+        return cls(s.ravel(), i.ravel(), r.ravel(), np.full(s.size, metric))
+
+    @classmethod
+    def concatenate(cls, grids):
+        """All candidates of the grids once, sorted."""
+        rows = np.concatenate([g.rows() for g in grids])
+        rows = np.unique(rows, axis=0)
+        return cls(rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 0].astype(np.int64))
+
+    def rows(self):
+        return np.column_stack([self.metric, self.slope, self.intercept, self.ridge])
+
+    def take(self, chosen):
+        return Grid(
+            self.slope[chosen], self.intercept[chosen], self.ridge[chosen], self.metric[chosen]
+        )
+
+    def append(self, other):
+        """The candidates of both, in this order."""
+        return Grid(
+            np.r_[self.slope, other.slope], np.r_[self.intercept, other.intercept],
+            np.r_[self.ridge, other.ridge], np.r_[self.metric, other.metric],
+        )  # fmt: skip
+
+    def members(self, other):
+        """Which candidates are in `other`, as a mask."""
+        known = {tuple(row) for row in other.rows()}
+        return np.array([tuple(row) in known for row in self.rows()], dtype=bool)
+
+    def levels(self):
+        """``(metric, slope, slice)`` of every run of equal slope strengths."""
+        same = (self.slope[1:] == self.slope[:-1]) & (self.metric[1:] == self.metric[:-1])
+        change = np.flatnonzero(~same) + 1
+        edges = np.r_[0, change, len(self)]
+        return [
+            (int(self.metric[a]), float(self.slope[a]), slice(int(a), int(b)))
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+
+
+def _softmax(x):
+    x = np.exp(x - x.max(axis=-1, keepdims=True))
+    return x / x.sum(axis=-1, keepdims=True)
+
+
+def log_scores(sse, rows):
+    """How well each candidate predicted each task: a t-like log-likelihood of held-out rows.
+
+    Every task has a noise level of its own, drawn towards the table's. Scores are differences
+    to the task's best candidate.
+    """
+    noise = max((sse.sum(0) / max(rows.sum(), 1e-300)).min(), 1e-300)
+    spread = (sse + _NOISE_ROWS * noise) / (rows[:, None] + _NOISE_ROWS)
+    scores = -0.5 * (rows[:, None] + _NOISE_ROWS) * np.log(spread)
+    return scores - scores.max(axis=1, keepdims=True)
+
+
+def crowd_weights(scores, rows):
+    """Weights of the candidates for a task of which nothing is known."""
+    temper = min(1.0, _CROWD_ROWS / max(rows.sum(), 1e-300))
+    return _softmax(temper * scores.sum(0))
+
+
+def _similar_sizes(rows):
+    """Bins of task sizes, each task's bin, and how much the bins judge for each other."""
+    bins, where = np.unique(np.round(4 * np.log(rows)).astype(np.int64), return_inverse=True)
+    near = np.exp(-0.5 * ((bins[:, None] - bins) / (4 * _SIZE_WIDTH)) ** 2)
+    return where, near
+
+
+def _sum_by(where, values, n_bins):
+    out = np.zeros((n_bins, values.shape[1]))
+    np.add.at(out, where, values)
+    return out
+
+
+def task_weights(scores, rows, n_steps=15):
+    """Weights of the candidates, task by task.
+
+    A task's prior is the verdict of the tasks of about its size, counted as at most
+    `_CROWD_ROWS` rows, mixed with what such tasks turned out to use (EM for the mixing
+    proportions); its own tempered verdict does the rest, so that a task unlike the others can
+    leave them. Averaging the candidates, rather than picking one, is what makes few rows safe.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_tasks, n_candidates)
+    rows : ndarray of shape (n_tasks,)
+        Held-out rows (weights) behind each task's scores.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks, n_candidates)
+        Rows sum to one.
+    """
+    out = np.tile(crowd_weights(scores, rows), (len(scores), 1))
+    judged = rows > 0
+    if not judged.any():
+        return out
+    scores, rows = scores[judged], rows[judged]
+    where, near = _similar_sizes(rows)
+    temper = np.minimum(1.0, _CROWD_ROWS / (near @ np.bincount(where, rows)))
+    crowd = _softmax((temper[:, None] * near) @ _sum_by(where, scores, len(near)))
+    base = (1.0 - _STRAY) * crowd + _STRAY / scores.shape[1]
+    own = np.exp(_OWN * scores)
+    n_near = near @ np.bincount(where)
+    prior = base
+    for _ in range(n_steps):
+        share = own * prior[where]
+        share /= share.sum(axis=1, keepdims=True)
+        users = near @ _sum_by(where, share, len(near))
+        prior = (users + _CROWD_TASKS * base) / (n_near + _CROWD_TASKS)[:, None]
+    share = own * prior[where]
+    out[judged] = share / share.sum(axis=1, keepdims=True)
+    return out
+
+
+def unseen_weights(sse):
+    """Weights of the candidates for a task never seen, from errors on tasks left out.
+
+    Parameters
+    ----------
+    sse : ndarray of shape (n_tasks, n_candidates)
+        Each left-out task is one observation, whatever its rows.
+    """
+    total = np.maximum(sse.sum(0), 1e-300)
+    return _softmax(-0.5 * len(sse) * np.log(total / total.min()))

@@ -1,0 +1,310 @@
+"""Tuning by exact cross-validation on block moments: screen, judge, blend."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..solvers.arrow import ArrowSystem, add_error_grams, shared_errors
+from ._strengths import Grid, crowd_weights, log_scores, task_weights
+
+__all__ = ["Judged", "Shares", "Tuner"]
+
+# Floating point operations that screening all candidates may cost; beyond, it sees some of the
+# tasks and some of the splits.
+_SCREEN_WORK = 4e8
+_FEWEST_TASKS = 48
+# Candidates of a structure that go on from the screening to all tasks and splits: the more the
+# smoother the average; few where there is much data, as their errors' products cost.
+_SHORT_LIST = (24, 256)
+_BLEND_WORK = 4e7
+# A slope strength whose candidates together weigh less is not worth factoring every task for.
+_LEAST_LEVEL = 0.02
+# A candidate's share of a task below this is not worth its arithmetic.
+_LEAST_SHARE = 0.01
+
+
+@dataclass
+class Shares:
+    """Candidates' weights: ``tasks (n_tasks, n_candidates)`` and ``crowd (n_candidates,)``."""
+
+    tasks: np.ndarray
+    crowd: np.ndarray
+
+    def pruned(self):
+        """The same without small shares."""
+        return Shares(_prune(self.tasks), _prune(self.crowd[None])[0])
+
+
+def _prune(shares):
+    top = shares.max(axis=1, keepdims=True)
+    kept = np.where(shares >= _LEAST_SHARE * top, shares, 0.0)
+    return kept / kept.sum(axis=1, keepdims=True)
+
+
+@dataclass
+class Judged:
+    """Cross-validated errors of candidates, on the standardised target.
+
+    Attributes
+    ----------
+    sse : ndarray of shape (n_splits, n_tasks, n_candidates)
+    rows : ndarray of shape (n_splits, n_tasks)
+        Held-out weights.
+    gram : ndarray of shape (n_tasks, n_candidates, n_candidates) or None
+        Products of the candidates' held-out errors, for the errors of blends.
+    repeats : float
+        How often each row was held out.
+    """
+
+    sse: np.ndarray
+    rows: np.ndarray
+    gram: np.ndarray | None
+    repeats: float
+
+    def totals(self):
+        """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
+        return self.sse.sum(0) / self.repeats, self.rows.sum(0) / self.repeats
+
+    def blend_errors(self, shares):
+        """Errors a row of a blend, and their standard errors from the spread over splits."""
+        total = self.rows.sum(0)
+        each = np.einsum("stc,tc->st", self.sse, shares)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.einsum("tc,tck,tk->t", shares, self.gram, shares) / total
+            per_row = np.where(self.rows > 0, each / self.rows, 0.0)
+            used = (self.rows > 0).sum(0)
+            gaps = per_row - each.sum(0) / total
+            std_error = np.sqrt((self.rows / total * gaps**2).sum(0) / (used - 1))
+        return np.maximum(mean, 0.0), np.where(used > 1, std_error, np.nan)
+
+
+class Tuner:
+    """Judges candidate strengths on a `Problem`.
+
+    Attributes
+    ----------
+    metrics : list of ndarray of shape (n_features,)
+        Square roots of the features' slope variances; the first is all ones.
+    """
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.metrics = [np.ones(problem.n_features)]
+
+    def system(self, moments, metric):
+        """An `ArrowSystem` on moments standardised in metric number `metric`."""
+        return ArrowSystem(moments, self.metrics[metric] ** 2, self.problem.n_jobs)
+
+    def scale(self, metric):
+        return None if metric == 0 else self.metrics[metric]
+
+    def solutions(self, train, metric, grid):
+        """Yield ``(system, slice of the grid, theta, part of the grid)`` for one metric."""
+        system = self.system(train, metric)
+        for level_metric, slope, where in grid.levels():
+            if level_metric == metric:
+                part = grid.take(where)
+                system.factor(slope)
+                yield system, where, system.solve_shared(part.intercept, part.ridge), part
+
+    def judge(self, grid, tasks=None, most=None, blends=False):
+        """Cross-validate candidates; returns a `Judged`."""
+        problem = self.problem
+        n_tasks = problem.n_tasks if tasks is None else len(tasks)
+        gram = np.zeros((n_tasks, len(grid), len(grid))) if blends else None
+        sse, rows = [], []
+        for train, test in problem.splits(tasks, most):
+            errors = np.zeros((n_tasks, len(grid)))
+            shape = (n_tasks, len(grid)) if blends else (0, 0)
+            slopes, intercepts = np.zeros((*shape, problem.n_features)), np.zeros(shape)
+            for metric in np.unique(grid.metric):
+                self._judge_metric(metric, grid, train, test, errors, slopes, intercepts)
+            if blends:
+                add_error_grams(slopes, intercepts, test, gram, problem.n_jobs)
+            sse.append(errors)
+            rows.append(test.weight)
+            problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
+        sse, rows = np.array(sse), np.array(rows)
+        weight = problem.moments.weight if tasks is None else problem.moments.weight[tasks]
+        return Judged(sse, rows, gram, max(1.0, rows.sum() / max(weight.sum(), 1e-300)))
+
+    def _judge_metric(self, metric, grid, train, test, errors, slopes, intercepts):
+        if metric > 0:
+            scale = np.r_[self.metrics[metric], 1.0]
+            train, test = train.copy().rescale(0.0, scale), test.copy().rescale(0.0, scale)
+        for system, where, theta, part in self.solutions(train, metric, grid):
+            models = None
+            if len(slopes):
+                size = where.stop - where.start
+                models = np.empty((len(slopes), size, slopes.shape[2])), np.empty((len(slopes), size))
+                models[0][...], models[1][...] = 0.0, 0.0
+            errors[:, where] = system.errors(theta, part.intercept, test, models)
+            if models is not None:
+                slopes[:, where] = models[0] * self.metrics[metric]
+                intercepts[:, where] = models[1]
+
+    def sample(self, grid):
+        """Tasks (None: all) and number of splits to screen on, within the work allowed."""
+        problem, p = self.problem, self.problem.n_features
+        per_system = len(grid.levels()) * (3.0 * p**3 + 2000.0)
+        per_system += len(grid) * (4.0 * p**2 + 20.0 * p + 100.0)
+        systems = max(_SCREEN_WORK / per_system, 1.0)
+        n_splits = min(problem.n_splits, max(2, int(systems / _FEWEST_TASKS)))
+        n_tasks = int(max(_FEWEST_TASKS, systems / n_splits))
+        if n_tasks >= problem.n_tasks:
+            return None, n_splits
+        by_size = np.argsort(problem.moments.weight, kind="stable")
+        picks = np.round(np.linspace(0, problem.n_tasks - 1, n_tasks)).astype(np.int64)
+        return np.sort(by_size[picks]), n_splits
+
+    def most_candidates(self):
+        """How many candidates the work allows to judge and blend on all tasks."""
+        problem = self.problem
+        per_pair = problem.n_tasks * problem.n_splits * problem.n_features
+        return int(np.clip(np.sqrt(_BLEND_WORK / max(per_pair, 1)), *_SHORT_LIST))
+
+    def short_list(self, grid, scores, rows, most):
+        """The candidates that weigh most, on average over tasks."""
+        weight = task_weights(scores, rows, n_steps=1).mean(0) + crowd_weights(scores, rows)
+        for _, _, where in grid.levels():
+            if weight[where].sum() < _LEAST_LEVEL * weight.sum():
+                weight[where] = 0.0
+        keep = np.argsort(-weight, kind="stable")[:most]
+        return grid.take(np.sort(keep[weight[keep] >= 1e-3 * weight.max()]))
+
+    def screen(self, own, families):
+        """Short lists of a structure's candidates and of each other family's, judged together.
+
+        On a sample of tasks and splits where there is much data.
+        """
+        grid = Grid.concatenate([own, *families])
+        tasks, n_splits = self.sample(grid)
+        judged = self.judge(grid, tasks, n_splits)
+        sse, rows = judged.totals()
+
+        def listed(family, most):
+            member = grid.members(family)
+            part = log_scores(sse[:, member], rows)
+            return self.short_list(grid.take(member), part, rows, most)
+
+        member = grid.members(own)
+        mine, errors = grid.take(member), sse[:, member]
+        second = self._second_metric(mine, log_scores(errors, rows), errors, rows)
+        if second is not None:
+            more = self.judge(second, tasks, n_splits).totals()[0]
+            mine, errors = mine.append(second), np.hstack([errors, more])
+        mine = self.short_list(mine, log_scores(errors, rows), rows, self.most_candidates())
+        return [mine, *(listed(family, most) for family, most in zip(families, (1, 2), strict=True))]
+
+    def _second_metric(self, grid, scores, sse, rows):
+        """Candidates in a learned metric, where features' slopes vary unalike; or None."""
+        finite = np.isfinite(grid.slope)
+        if len(np.unique(grid.slope[finite])) < 3:
+            return None
+        best = int(np.argmax(np.where(finite, scores.sum(0), -np.inf)))
+        strengths = grid.slope[best], grid.intercept[best], grid.ridge[best]
+        if not self.learn_metric(strengths, sse[:, best].sum() / max(rows.sum(), 1e-300)):
+            return None
+        listed = self.short_list(grid, scores, rows, _SHORT_LIST[0])
+        listed = listed.take(np.isfinite(listed.slope))
+        if not len(listed):
+            return None
+        pairs = np.unique(np.column_stack([listed.intercept, listed.ridge]), axis=0)
+        slopes = np.unique(grid.slope[finite & (grid.slope >= listed.slope.min() / 40)])
+        i, r = np.tile(pairs, (len(slopes), 1)).T
+        s = np.repeat(slopes, len(pairs))
+        return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.metrics) - 1))
+
+    def learn_metric(self, strengths, noise, prior=5.0, n_steps=15, most_tasks=128):
+        """Learn how much each feature's slope varies over tasks; returns True if unalike.
+
+        EM steps for the variances of the tasks' slopes at the given strengths, on some of the
+        tasks, each variance drawn towards the common one as by `prior` tasks: with few tasks
+        and few rows a variance for each feature over-fits.
+        """
+        problem = self.problem
+        slope, intercept, ridge = strengths
+        active = np.flatnonzero(problem.moments.weight > 0)
+        if len(active) < 4 or problem.n_features < 2:
+            return False
+        tasks = active[:: -(-len(active) // most_tasks)]
+        variance = np.ones(problem.n_features)
+        ones = np.ones((len(tasks), 1))
+        for _ in range(n_steps):
+            train = problem.standardised(problem.moments.take(tasks), np.sqrt(variance))
+            system = ArrowSystem(train, variance).factor(slope)
+            theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
+            coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
+            system.add_blend(theta, np.array([intercept]), ones, coef, a)
+            spread = ((coef - theta[0, 1:]) ** 2).sum(0) / max(noise, 1e-12)
+            new = variance * slope * (spread + system.leftover_variance()) / len(tasks)
+            common = np.exp(np.log(np.maximum(new, 1e-12)).mean())
+            new = (len(tasks) * new / common + prior) / (len(tasks) + prior)
+            variance = new * np.sqrt(new / variance)  # a step and a half: EM is slow
+        variance /= np.exp(np.log(variance).mean())
+        if variance.max() < 4.0 * variance.min():
+            return False
+        self.metrics.append(np.sqrt(variance))
+        return True
+
+    def solve(self, moments, grid, shares):
+        """Blend the candidates on all rows of some tasks.
+
+        Parameters
+        ----------
+        moments : TaskMoments
+            On the caller's scale; left as they are.
+        shares : Shares
+
+        Returns
+        -------
+        coef (n_tasks, n_features), intercept (n_tasks,), theta (1 + n_features,)
+            On the standardised scale; theta is the shared (intercept, slopes).
+        """
+        p, n_tasks = self.problem.n_features, len(moments.weight)
+        coef, intercept, theta = np.zeros((n_tasks, p)), np.zeros(n_tasks), np.zeros(1 + p)
+        needed = shares.tasks.sum(0) + shares.crowd > 0
+        for metric in np.unique(grid.metric[needed]):
+            train = self.problem.standardised(moments.copy(), self.scale(metric))
+            keep = np.flatnonzero(needed & (grid.metric == metric))
+            own = np.zeros((n_tasks, p))
+            for system, where, solved, part in self.solutions(train, metric, grid.take(keep)):
+                share = np.ascontiguousarray(shares.tasks[:, keep[where]])
+                system.add_blend(solved, part.intercept, share, own, intercept)
+                crowd = shares.crowd[keep[where]] @ solved
+                theta[0] += crowd[0]
+                theta[1:] += crowd[1:] * self.metrics[metric]
+            coef += own * self.metrics[metric]
+        return coef, intercept, theta
+
+    def unseen_errors(self, grid, most_tasks=200):
+        """Errors of the shared models on tasks left out, a fifth of the tasks at a time.
+
+        Returns
+        -------
+        sse : ndarray of shape (n_tasks, n_candidates)
+        rows : ndarray of shape (n_tasks,)
+            For some of the tasks; empty where there is only one.
+        """
+        problem = self.problem
+        tasks = np.flatnonzero(problem.moments.weight > 0)
+        tasks = tasks[:: -(-len(tasks) // most_tasks)]
+        n_groups = min(5, len(tasks))
+        group = np.arange(len(tasks)) % n_groups
+        sse, rows = np.zeros((len(tasks), len(grid))), problem.moments.weight[tasks]
+        if n_groups < 2:
+            return sse[:0], rows[:0]
+        test = problem.standardised(problem.moments.take(tasks))
+        for metric in np.unique(grid.metric):
+            train = problem.standardised(problem.moments.take(tasks), self.scale(metric))
+            system = self.system(train, metric)
+            for level_metric, slope, where in grid.levels():
+                if level_metric != metric:
+                    continue
+                part = grid.take(where)
+                thetas = system.factor(slope).solve_without(group, part.intercept, part.ridge)
+                for g, theta in enumerate(thetas):
+                    coef = theta[:, 1:] * self.metrics[metric]
+                    out = group == g
+                    sse[out, where] = shared_errors(coef, theta[:, 0], test.take(out))
+        return sse, rows

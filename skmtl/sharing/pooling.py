@@ -1,0 +1,306 @@
+r"""Independent, pooled, and everything between: partial pooling.
+
+The three are one family. For squared loss, partial pooling minimises
+
+.. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
+          + \lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
+
+over the shared :math:`(a, m)` and the tasks' own :math:`(a_t, v_t)`, on features standardised
+over the table. :math:`\lambda_v = \lambda_a = \infty` is *pooled*; :math:`\lambda_a = 0` with
+:math:`m = 0` is *independent*.
+"""
+
+import numbers
+
+import numpy as np
+
+from ..solvers.arrow import kkt_residual
+from ._base import Sharing, SharingFit
+from ._strengths import (
+    FREE,
+    INTERCEPTS,
+    RIDGES,
+    SLOPES,
+    Grid,
+    crowd_weights,
+    log_scores,
+    task_weights,
+    unseen_weights,
+)
+from ._tuning import Shares, Tuner
+
+__all__ = ["Independent", "PartialPooling", "Pooled"]
+
+_NONE = np.array([np.inf])
+_REPORT_NAMES = ("shared", "independent", "pooled")
+
+
+def _independent_grid(slopes=SLOPES, intercept=FREE):
+    slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
+    return Grid.product(slopes, np.array([intercept]), _NONE)
+
+
+def _pooled_grid(ridges=RIDGES):
+    return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
+
+
+# The two limits, as candidates: what every fit is judged against.
+INDEPENDENT, POOLED = _independent_grid(), _pooled_grid()
+
+
+def _check_strength(name, value):
+    if isinstance(value, str) and value == "auto":
+        return
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0:
+        return
+    raise ValueError(
+        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (in rows, on "
+        "standardised features)."
+    )
+
+
+class _Pooling(Sharing):
+    """Fits any of the family; the structures below differ in their candidates only."""
+
+    def _strength_names(self):
+        return [name for name in self.get_params(deep=False) if name.startswith("alpha")]
+
+    def check(self):
+        """Raise a ValueError for a strength that is neither 'auto' nor a number >= 0."""
+        for name in self._strength_names():
+            _check_strength(name, getattr(self, name))
+
+    def is_fixed(self, n_tasks):
+        return len(self.grid(n_tasks)) == 1
+
+    def fit_moments(self, problem):
+        self.check()
+        tuner = Tuner(problem)
+        own = self.grid(problem.n_tasks)
+        if not problem.schemes:
+            if len(own) > 1:
+                raise ValueError(
+                    "strengths that are 'auto' need cross-validation, but there is none "
+                    "(cv=None, or fewer than 4 rows); fix them, e.g. "
+                    "sharing=PartialPooling(alpha=1.0, alpha_shared=1.0)."
+                )
+            ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1))
+            return _assemble(tuner, own, ones, None, {})
+        problem.progress(f"screening {len(own)} candidate strengths")
+        grids = tuner.screen(own, [INDEPENDENT, POOLED])
+        grid = Grid.concatenate(grids)
+        judged = tuner.judge(grid, blends=True)
+        scores = log_scores(*judged.totals())
+        unseen = tuner.unseen_errors(grid)
+        families = [
+            _family_shares(scores, judged, unseen[0], grid.members(g)).pruned() for g in grids
+        ]
+        report = _report(tuner, grid, families, judged, unseen)
+        return _assemble(tuner, grid, families[0], judged, report)
+
+
+def _family_shares(scores, judged, unseen, family):
+    """Weights among the candidates of a family, zero elsewhere."""
+    part = scores[:, family]
+    part = part - part.max(axis=1, keepdims=True)
+    rows = judged.rows.sum(0) / judged.repeats
+    tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
+    tasks[:, family] = task_weights(part, rows)
+    crowd[family] = unseen_weights(unseen[:, family]) if len(unseen) else crowd_weights(part, rows)
+    return Shares(tasks, crowd)
+
+
+def _assemble(tuner, grid, own, judged, report):
+    """The final fit, on the caller's scale."""
+    problem = tuner.problem
+    coef, intercept, theta = tuner.solve(problem.moments, grid, own)
+    top = int(np.argmax(own.tasks.mean(0)))
+    x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
+    x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
+    coef = coef * x_scale / y_scale
+    shared = theta[1:] * x_scale / y_scale
+    return SharingFit(
+        coef=coef,
+        intercept=y_mean + intercept / y_scale - coef @ x_mean,
+        shared_coef=shared,
+        shared_intercept=float(y_mean + theta[0] / y_scale - shared @ x_mean),
+        strengths={
+            "alpha": float(grid.slope[top]),
+            "alpha_intercept": float(grid.intercept[top]),
+            "alpha_shared": float(grid.ridge[top]),
+        },
+        history=_history(tuner, grid, own, judged),
+        report=report,
+        kkt_residual=_certificate(tuner, grid.take(np.array([top]))),
+    )
+
+
+def _certificate(tuner, pick):
+    """The KKT residual of the candidate of largest weight; a blend has no objective of its own."""
+    problem, metric = tuner.problem, int(pick.metric[0])
+    moments = problem.standardised(problem.moments.copy(), tuner.scale(metric))
+    system = tuner.system(moments, metric).factor(float(pick.slope[0]))
+    theta = system.solve_shared(pick.intercept, pick.ridge)
+    coef, intercept = np.zeros((problem.n_tasks, problem.n_features)), np.zeros(problem.n_tasks)
+    system.add_blend(theta, pick.intercept, np.ones((problem.n_tasks, 1)), coef, intercept)
+    strengths = float(pick.slope[0]), float(pick.intercept[0]), float(pick.ridge[0])
+    return kkt_residual(moments, system.penalty, strengths, theta[0], coef, intercept)
+
+
+def _history(tuner, grid, own, judged):
+    history = {
+        "alpha": grid.slope,
+        "alpha_intercept": grid.intercept,
+        "alpha_shared": grid.ridge,
+        "per_feature": grid.metric > 0,
+        "weight": own.tasks.mean(0),
+    }
+    if judged is not None:
+        sse, rows = judged.totals()
+        history["error"] = sse.sum(0) / max(rows.sum(), 1e-300) / tuner.problem.scale[-1] ** 2
+    return history
+
+
+def _report(tuner, grid, families, judged, unseen):
+    """Cross-validated errors of the three models, per task and for a task never seen."""
+    unit = 1.0 / tuner.problem.scale[-1] ** 2
+    report = {}
+    for name, family in zip(_REPORT_NAMES, families, strict=True):
+        error, std_error = judged.blend_errors(family.tasks)
+        report[f"error_{name}"] = np.r_[error, np.nan] * unit
+        report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
+    own = families[0].tasks
+    alone = own[:, grid.members(INDEPENDENT)].sum(1)
+    pooled = own[:, grid.members(POOLED)].sum(1)
+    used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
+    report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
+    for name, family in (("shared", families[0]), ("pooled", families[2])):
+        error, std_error = _unseen_error(family.crowd, *unseen)
+        report[f"error_{name}"][-1] = error * unit
+        report[f"std_error_{name}"][-1] = std_error * unit
+    return report
+
+
+def _unseen_error(shares, sse, rows):
+    """Error a row on tasks left out, and its standard error from the spread over tasks.
+
+    The candidates' errors are averaged: no less than the blend's.
+    """
+    if len(rows) < 2:
+        return np.nan, np.nan
+    each = sse @ shares
+    error = each.sum() / rows.sum()
+    gaps = each / rows - error
+    return error, np.sqrt((rows / rows.sum() * gaps**2).sum() / (len(rows) - 1))
+
+
+class Independent(_Pooling):
+    r"""One ridge a task, nothing shared.
+
+    Each task minimises
+    :math:`\sum_i w_i (y_i - a_t - x_i'v_t)^2 + \alpha \|v_t\|^2` on features standardised over
+    the table.
+
+    Parameters
+    ----------
+    alpha : "auto" or float, default="auto"
+        Ridge strength in rows. "auto" tunes it by cross-validation, task by task with the
+        others' verdict as a prior.
+
+    Examples
+    --------
+    >>> from skmtl.sharing import Independent
+    >>> Independent(alpha=1.0)
+    Independent(alpha=1.0)
+    """
+
+    def __init__(self, alpha="auto"):
+        self.alpha = alpha
+
+    def grid(self, n_tasks):
+        if isinstance(self.alpha, str):
+            return _independent_grid()
+        return _independent_grid(self.alpha, intercept=0.0)
+
+
+class Pooled(_Pooling):
+    r"""One ridge for all tasks; the task is ignored.
+
+    Minimises :math:`\sum_i w_i (y_i - a - x_i'm)^2 + \alpha \|m\|^2` on features standardised
+    over the table: scikit-learn's ``Ridge(alpha)`` behind a ``StandardScaler``.
+
+    Parameters
+    ----------
+    alpha : "auto" or float, default="auto"
+        Ridge strength in rows. "auto" tunes it by cross-validation.
+
+    Examples
+    --------
+    >>> from skmtl.sharing import Pooled
+    >>> Pooled(alpha=1.0)
+    Pooled(alpha=1.0)
+    """
+
+    def __init__(self, alpha="auto"):
+        self.alpha = alpha
+
+    def grid(self, n_tasks):
+        return _pooled_grid(RIDGES if isinstance(self.alpha, str) else self.alpha)
+
+
+class PartialPooling(_Pooling):
+    r"""Every task has its own linear model, drawn towards a shared one.
+
+    Minimises, over the shared :math:`(a, m)` and the tasks' own :math:`(a_t, v_t)`,
+
+    .. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
+              + \lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
+
+    on features standardised over the table. With "auto", candidates for the three strengths are
+    cross-validated exactly on block-wise moments and *averaged*, with weights of each task's
+    own: the verdict of tasks of about its size, and its own. As independent and pooled are among
+    the candidates, a task that sharing would hurt falls back to them: it is guarded. Where the
+    tasks' slopes vary much more in some features than in others, candidates with a learned
+    variance for each feature join.
+
+    Parameters
+    ----------
+    alpha : "auto" or float, default="auto"
+        :math:`\lambda_v`, strength that draws the tasks' slopes to the shared ones, in rows.
+        A number fixes it, and then there is no guard: 0 is independent, infinity is pooled.
+    alpha_intercept : "auto" or float, default="auto"
+        :math:`\lambda_a`, the same for intercepts. "auto" follows `alpha` where that is a number.
+    alpha_shared : "auto" or float, default="auto"
+        :math:`\lambda_m`, ridge strength on the shared slopes.
+
+    References
+    ----------
+    Evgeniou, T. and Pontil, M. (2004). Regularized multi-task learning. KDD.
+    :doi:`10.1145/1014052.1014067`
+
+    Gelman, A. and Hill, J. (2007). Data Analysis Using Regression and Multilevel/Hierarchical
+    Models. Cambridge University Press. :doi:`10.1017/CBO9780511790942`
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.sharing import PartialPooling
+    >>> MultiTaskRegressor(PartialPooling(alpha=10.0)).get_params()["sharing__alpha"]
+    10.0
+    """
+
+    def __init__(self, alpha="auto", *, alpha_intercept="auto", alpha_shared="auto"):
+        self.alpha = alpha
+        self.alpha_intercept = alpha_intercept
+        self.alpha_shared = alpha_shared
+
+    def grid(self, n_tasks):
+        ridges = RIDGES if isinstance(self.alpha_shared, str) else [self.alpha_shared]
+        if n_tasks == 1:  # one task has nothing to share: the plain ridge
+            return _pooled_grid(ridges)
+        slopes = SLOPES if isinstance(self.alpha, str) else [self.alpha]
+        if not isinstance(self.alpha_intercept, str):
+            intercepts = [self.alpha_intercept]
+        else:
+            intercepts = INTERCEPTS if isinstance(self.alpha, str) else [self.alpha]
+        return Grid.product(*(np.asarray(v, dtype=float) for v in (slopes, intercepts, ridges)))

@@ -1,0 +1,174 @@
+r"""The direct solver of partial pooling: one small factorisation a task, one shared system.
+
+For moments of the tasks it minimises, over the shared (a, m) and each task's (a_t, v_t),
+
+.. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
+          + \lambda_m m'Pm + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
+
+for a whole list of strengths at once. The formulas stand in `skmtl.kernels.arrow`.
+"""
+
+import numpy as np
+
+from .. import kernels
+from .._jit import run_chunks
+
+__all__ = ["ArrowSystem", "add_error_grams", "kkt_residual", "shared_errors"]
+
+# 1/strength at which a slope strength of zero is taken; the rest is beyond double precision.
+_LARGEST_KAPPA = 1e10
+
+
+def _kappa(strength, scale):
+    if np.isinf(strength):
+        return 0.0
+    return min(1.0 / strength, _LARGEST_KAPPA / scale) if strength > 0 else _LARGEST_KAPPA / scale
+
+
+class ArrowSystem:
+    """The training moments of some tasks, factored at one slope strength at a time.
+
+    Parameters
+    ----------
+    moments : TaskMoments of shape (n_tasks,)
+    penalty : ndarray of shape (n_features,)
+        Diagonal of P.
+    """
+
+    def __init__(self, moments, penalty, n_jobs=None):
+        self.moments = moments
+        self.penalty = penalty
+        self.n_jobs = n_jobs
+        n_tasks, p = len(moments.weight), moments.n_features
+        self.active = moments.weight > 0
+        self._U = np.empty((n_tasks, p, p))
+        self._u, self._d = np.empty((n_tasks, p)), np.empty((n_tasks, p))
+        self._xu, self._xd = np.empty(n_tasks), np.empty(n_tasks)
+        self._scale = max(moments.weight.max(initial=0.0), 1.0)
+
+    @property
+    def _factors(self):
+        return self._U, self._u, self._d, self._xu, self._xd
+
+    def factor(self, slope_strength):
+        """Eliminate the tasks' own slopes at this strength."""
+        self.kappa = _kappa(slope_strength, self._scale)
+        m = self.moments
+        parts = run_chunks(
+            kernels.arrow.factor, len(m.weight), m.weight, m.mean, m.scatter, self.kappa,
+            *self._factors, n_jobs=self.n_jobs,
+        )  # fmt: skip
+        self._S = sum(part[0] for part in parts)
+        self._r = sum(part[1] for part in parts)
+        return self
+
+    def solve_shared(self, intercept_strengths, ridges):
+        """Shared solutions, one for each pair of an intercept strength and a ridge on m.
+
+        Returns
+        -------
+        theta : ndarray of shape (n_pairs, 1 + n_features)
+            The shared intercept and slopes.
+        """
+        return self._solve(self._S, self._r, self.active, intercept_strengths, ridges)
+
+    def _solve(self, schur, rhs, active, intercept_strengths, ridges):
+        m = self.moments
+        theta = np.empty((len(ridges), 1 + m.n_features))
+        kernels.arrow.solve_shared(
+            m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa, schur, rhs,
+            active, self.penalty, intercept_strengths, ridges, theta,
+        )  # fmt: skip
+        return theta
+
+    def solve_without(self, group, intercept_strengths, ridges):
+        """`solve_shared` without the tasks of each group in turn; a list of thetas."""
+        m, p = self.moments, self.moments.n_features
+        schur = np.zeros((group.max() + 1, p, p))
+        kernels.arrow.schur_by_group(
+            m.weight, m.scatter, self.kappa, self._U, group, schur,
+        )  # fmt: skip
+        return [
+            self._solve(
+                self._S - schur[g], self._d[group != g].sum(0), self.active & (group != g),
+                intercept_strengths, ridges,
+            )
+            for g in range(len(schur))
+        ]  # fmt: skip
+
+    def leftover_variance(self):
+        """Posterior variances of the tasks' slopes in units of the noise, summed over tasks."""
+        return self.kappa * np.einsum("tjj->j", self._U)
+
+    def errors(self, theta, intercept_strengths, test, models=None):
+        """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`.
+
+        `models`, a pair of arrays (n_tasks, n_pairs, n_features) and (n_tasks, n_pairs), gets
+        the tasks' slopes and intercepts.
+        """
+        m = self.moments
+        sse = np.zeros((len(m.weight), len(theta)))
+        slopes, intercepts = (np.empty((0, 0, 0)), np.empty((0, 0))) if models is None else models
+        run_chunks(
+            kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, self.kappa,
+            intercept_strengths, *self._factors, test.weight, test.mean, test.scatter, sse,
+            slopes, intercepts, n_jobs=self.n_jobs,
+        )  # fmt: skip
+        return sse
+
+    def add_blend(self, theta, intercept_strengths, share, coef, intercept):
+        """Add to `coef` and `intercept` the tasks' models, each pair weighted by its share."""
+        m = self.moments
+        run_chunks(
+            kernels.arrow.blend, len(m.weight), theta, share, m.weight, m.mean, self.kappa,
+            intercept_strengths, *self._factors, coef, intercept, n_jobs=self.n_jobs,
+        )  # fmt: skip
+
+
+def add_error_grams(slopes, intercepts, test, gram, n_jobs=None):
+    """Add to ``gram (n_tasks, n_pairs, n_pairs)`` the products of the models' test errors.
+
+    `intercepts` is overwritten.
+    """
+    run_chunks(
+        kernels.arrow.error_grams, len(gram), slopes, intercepts, test.weight, test.mean,
+        test.scatter, gram, n_jobs=n_jobs,
+    )  # fmt: skip
+
+
+def shared_errors(coef, intercept, moments):
+    """Squared errors ``(n_tasks, n_models)`` of linear models that serve every task alike."""
+    p = moments.n_features
+    n, mean, C = moments.weight[:, None], moments.mean, moments.scatter
+    miss = mean[:, p:] - intercept - mean[:, :p] @ coef.T
+    quad = C[:, p, p][:, None] - 2.0 * C[:, p, :p] @ coef.T
+    quad += np.einsum("tic,ci->tc", C[:, :p, :p] @ coef.T, coef)
+    return np.maximum(quad, 0.0) + n * miss**2
+
+
+def kkt_residual(moments, penalty, strengths, theta, coef, intercept):
+    """Largest entry of the objective's gradient, relative to the gradient at zero.
+
+    Parameters
+    ----------
+    strengths : tuple of float
+        Slope strength, intercept strength and ridge of the solution.
+    """
+    slope, pull, ridge = strengths
+    p = moments.n_features
+    n, mean, C = moments.weight, moments.mean, moments.scatter
+    miss = mean[:, p] - intercept - np.einsum("tj,tj->t", mean[:, :p], coef)
+    grad_a = n * miss
+    grad_b = C[:, :p, p] - np.einsum("tij,tj->ti", C[:, :p, :p], coef)
+    grad_b += mean[:, :p] * grad_a[:, None]
+    scale = np.abs(np.einsum("t,ti->ti", n * mean[:, p], mean[:, :p]) + C[:, :p, p]).sum(0)
+    scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-300)
+    residuals = [0.0]
+    if np.isfinite(ridge):
+        residuals.append(np.abs(grad_b.sum(0) - ridge * penalty * theta[1:]).max(initial=0.0))
+        residuals.append(abs(grad_a.sum()))
+    if np.isfinite(pull):
+        residuals.append(np.abs(grad_a - pull * (intercept - theta[0])).max(initial=0.0))
+    if np.isfinite(slope):
+        residuals.append(np.abs(grad_b - slope * (coef - theta[1:])).max(initial=0.0))
+    return max(residuals) / scale

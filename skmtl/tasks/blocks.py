@@ -1,0 +1,120 @@
+"""Cross-validation schemes as sets of blocks: rows that a scheme always treats alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import check_cv
+
+from .._jit import run_chunks
+from .. import kernels
+
+__all__ = ["Partition", "deal_blocks", "partitions"]
+
+# Folds are repeated on small tables until about this many rows have been predicted: choosing
+# among many strengths on 20 rows once is noise.
+_REPEAT_UNTIL = 3000
+_MOST_REPEATS = 5
+# Blocks of an irregular scheme (ShuffleSplit) multiply; beyond this many, split by split.
+_MOST_BLOCKS = 32
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of the packed rows into blocks, and the splits made of these blocks.
+
+    Attributes
+    ----------
+    block : ndarray of shape (n_packed,)
+    n_blocks : int
+    train, test : bool ndarray of shape (n_splits, n_blocks)
+    """
+
+    block: np.ndarray
+    n_blocks: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def row_hashes(table, seed=0):
+    """A hash of each packed row's content; equal tables in any order hash alike."""
+    X = table.X
+    if not isinstance(X, np.ndarray):  # sparse: two fixed projections stand for the row
+        angles = np.arange(1, X.shape[1] + 1)
+        X = np.asarray(X @ np.c_[np.cos(angles), np.sin(angles)])
+    scale = table.y.std() or 1.0
+    # On the scale of y's spread, so that the folds do not depend on its units.
+    y_bits = np.rint((table.y - table.y.mean()) / scale * 1e6).astype(np.int64).view(np.uint64)
+    bits = np.ascontiguousarray(X).view(np.uint64)
+    hashes = np.empty(len(X), dtype=np.int64)
+    zero = np.zeros(len(X), dtype=np.uint64)
+    run_chunks(kernels.moments.hash_rows, len(X), bits, zero, seed, hashes)
+    packed = np.empty(len(table.rows), dtype=np.int64)
+    row_bits = hashes[table.rows].view(np.uint64)[:, None]
+    run_chunks(kernels.moments.hash_rows, len(packed), row_bits, y_bits, seed, packed)
+    return packed
+
+
+def deal_blocks(table, n_blocks, seed=0):
+    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides."""
+    block = np.empty(len(table.rows), dtype=np.int64)
+    run_chunks(
+        kernels.moments.deal, table.n_tasks, row_hashes(table, seed), table.offsets, n_blocks, block
+    )
+    return block
+
+
+def _folds(table, n_folds, seed):
+    eye = np.eye(n_folds, dtype=bool)
+    return Partition(deal_blocks(table, n_folds, seed), n_folds, ~eye, eye)
+
+
+def partitions(table, cv, *, X=None, y=None, groups=None, seed=0):
+    """The partitions of a cross-validation scheme.
+
+    Parameters
+    ----------
+    table : TaskTable
+    cv : int, splitter or iterable of (train, test)
+        An int deals the rows of every task to that many folds, repeatedly on small tables.
+    X, y, groups
+        What the caller passed to fit, for a splitter's ``split``.
+
+    Returns
+    -------
+    list of Partition
+
+    Raises
+    ------
+    ValueError
+        If `cv` leaves no training or no test rows.
+    """
+    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
+        if cv < 2:
+            raise ValueError(f"cv={cv} must be at least 2 folds.")
+        n_rows = len(table.rows)
+        repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, _MOST_REPEATS))
+        return [_folds(table, int(cv), seed + r) for r in range(repeats)]
+    splits = list(check_cv(cv).split(X, y, groups))
+    if not splits:
+        raise ValueError(f"cv={cv!r} yields no splits.")
+    return _from_splits(table, splits)
+
+
+def _from_splits(table, splits):
+    n_samples = table.X.shape[0]
+    role = np.zeros((n_samples, len(splits)), dtype=np.int8)
+    for s, (train, test) in enumerate(splits):
+        role[train, s] = 1
+        role[test, s] = 2
+    role = role[table.rows]
+    for s in range(len(splits)):
+        if not (role[:, s] == 1).any() or not (role[:, s] == 2).any():
+            raise ValueError(
+                f"cv: split {s} has no training rows or no test rows among the labelled rows "
+                "of positive weight; use fewer folds or another splitter."
+            )
+    kinds, block = np.unique(role, axis=0, return_inverse=True)
+    if len(kinds) <= _MOST_BLOCKS:
+        return [Partition(block.ravel(), len(kinds), kinds.T == 1, kinds.T == 2)]
+    one, two = np.array([[False, True, False]]), np.array([[False, False, True]])
+    return [Partition(role[:, s].astype(np.int64), 3, one, two) for s in range(len(splits))]

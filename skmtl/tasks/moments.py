@@ -1,0 +1,141 @@
+"""Block-wise task moments: all that squared loss needs to know about the rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from .._jit import run_chunks
+
+__all__ = ["TaskMoments", "block_moments", "moment_bytes"]
+
+
+@dataclass
+class TaskMoments:
+    """Centred moments of [X, y], for groups of rows of any leading shape.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (...,)
+        Sum of the sample weights.
+    mean : ndarray of shape (..., n_features + 1)
+        The last column is the target.
+    scatter : ndarray of shape (..., n_features + 1, n_features + 1)
+        Weighted sums of products of deviations from the group's mean.
+    """
+
+    weight: np.ndarray
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @property
+    def n_features(self):
+        return self.mean.shape[-1] - 1
+
+    @classmethod
+    def empty(cls, shape, n_features):
+        d = n_features + 1
+        return cls(np.zeros(shape), np.zeros((*shape, d)), np.zeros((*shape, d, d)))
+
+    def take(self, tasks):
+        """The moments of some tasks only, as a copy."""
+        return TaskMoments(self.weight[tasks].copy(), self.mean[tasks].copy(), self.scatter[tasks].copy())
+
+    def copy(self):
+        return TaskMoments(self.weight.copy(), self.mean.copy(), self.scatter.copy())
+
+    def merge(self, chosen=None, tasks=None, n_jobs=None):
+        """Put the chosen blocks of each task together: shape (n_tasks, n_blocks) to (n_tasks,)."""
+        n_tasks, n_blocks = self.weight.shape
+        chosen = np.ones(n_blocks, dtype=bool) if chosen is None else chosen
+        tasks = np.arange(n_tasks) if tasks is None else tasks
+        out = TaskMoments.empty((len(tasks),), self.n_features)
+        run_chunks(
+            kernels.moments.merge_blocks, len(tasks), self.weight, self.mean, self.scatter,
+            chosen, tasks, out.weight, out.mean, out.scatter, n_jobs=n_jobs,
+        )  # fmt: skip
+        return out
+
+    def add(self, other, into):
+        """Add the blocks of `other`, whose task i is this object's task ``into[i]``."""
+        merge_into = kernels.moments.merge_into
+        for i, t in enumerate(into):
+            for b in range(self.weight.shape[1]):
+                self.weight[t, b] = merge_into(
+                    self.weight[t, b], self.mean[t, b], self.scatter[t, b],
+                    other.weight[i, b], other.mean[i, b], other.scatter[i, b],
+                )  # fmt: skip
+
+    def expanded(self, n_tasks, where):
+        """The same moments in a larger table: task i moves to ``where[i]``."""
+        out = TaskMoments.empty((n_tasks, *self.weight.shape[1:]), self.n_features)
+        out.weight[where], out.mean[where], out.scatter[where] = (
+            self.weight, self.mean, self.scatter,
+        )  # fmt: skip
+        return out
+
+    def pooled(self):
+        """Moments of all groups of a 1-D object together (weight, mean, variances)."""
+        total = self.weight.sum()
+        mean = self.weight @ self.mean / total
+        gaps = self.mean - mean
+        within = np.einsum("tjj->j", self.scatter)
+        return total, mean, (within + self.weight @ gaps**2) / total
+
+    def rescale(self, centre, scale):
+        """In place: the moments of ``([X, y] - centre) * scale``."""
+        self.mean -= centre
+        self.mean[self.weight <= 0] = 0.0
+        self.mean *= scale
+        self.scatter *= scale[:, None]
+        self.scatter *= scale
+        return self
+
+
+def moment_bytes(n_groups, n_features):
+    """Memory of the moments of `n_groups` groups."""
+    d = n_features + 1
+    return 8 * n_groups * (1 + d + d * d)
+
+
+def block_moments(table, block=None, n_blocks=1, n_jobs=None):
+    """The moments of every (task, block), in one pass over the rows.
+
+    Parameters
+    ----------
+    table : TaskTable
+    block : ndarray of shape (n_packed,), optional
+        The block of every packed row.
+
+    Returns
+    -------
+    TaskMoments of shape (n_tasks, n_blocks)
+    """
+    out = TaskMoments.empty((table.n_tasks * n_blocks,), table.n_features)
+    rows, y, weight = table.rows, table.y, table.sample_weight
+    edges = table.offsets
+    if n_blocks > 1:
+        key = table.codes * n_blocks + block
+        small = key.astype(np.uint16) if table.n_tasks * n_blocks <= 2**16 else key
+        order = np.argsort(small, kind="stable")
+        edges = np.r_[0, np.cumsum(np.bincount(key, minlength=table.n_tasks * n_blocks))]
+        rows, y = rows[order], y[order]
+        weight = None if weight is None else weight[order]
+    has_weight = weight is not None
+    args = (y, weight if has_weight else y[:0], has_weight, rows, edges)
+    args += (out.weight, out.mean, out.scatter)
+    if isinstance(table.X, np.ndarray):
+        run_chunks(
+            kernels.moments.block_moments, len(out.weight), table.X, *args, n_jobs=n_jobs
+        )
+    else:
+        X = table.X
+        run_chunks(
+            kernels.moments.block_moments_csr, len(out.weight), X.data, X.indices, X.indptr,
+            *args, n_jobs=n_jobs,
+        )  # fmt: skip
+    shape = (table.n_tasks, n_blocks)
+    d = table.n_features + 1
+    return TaskMoments(
+        out.weight.reshape(shape), out.mean.reshape(*shape, d), out.scatter.reshape(*shape, d, d)
+    )

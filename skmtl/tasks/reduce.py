@@ -1,0 +1,70 @@
+"""More features than rows: the same problem in the coordinates of the rows' own space."""
+
+import numpy as np
+from dataclasses import dataclass, replace
+
+__all__ = ["RowSpace"]
+
+
+@dataclass
+class RowSpace:
+    """A table in orthonormal coordinates of its standardised rows' span.
+
+    Ridge penalties do not change under rotation and never leave the span of the rows, so with
+    fewer rows than features it is enough to fit as many coordinates as there are rows.
+
+    Attributes
+    ----------
+    table : TaskTable
+        The table to fit; the caller's own where there is nothing to reduce.
+    basis : ndarray of shape (n_features, rank) or None
+    """
+
+    table: object
+    basis: np.ndarray | None = None
+    centre: np.ndarray | None = None
+
+    @property
+    def standardise(self):
+        """Whether the table's features are still to be standardised."""
+        return self.basis is None
+
+    @classmethod
+    def of(cls, table):
+        """Reduce where there are fewer rows than features."""
+        X = table.X
+        used = np.unique(table.rows) if table.sample_weight is not None else None
+        n_rows = X.shape[0] if used is None else len(used)
+        if n_rows >= table.n_features:
+            return cls(table)
+        weight = np.ones(len(table.rows)) if table.sample_weight is None else table.sample_weight
+        weight = np.bincount(table.rows, weight, minlength=X.shape[0])
+        share = weight / weight.sum()
+        dense = X.toarray() if hasattr(X, "toarray") else X
+        centre = share @ dense
+        Z = dense - centre
+        spread = np.sqrt(share @ Z**2)
+        constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
+        scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
+        Z *= scale
+        live = weight > 0
+        values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)
+        keep = values > values[-1] * len(values) * np.finfo(float).eps
+        basis = (Z[live].T @ vectors[:, keep]) / np.sqrt(values[keep])
+        if basis.shape[1] == 0:
+            basis = np.zeros((table.n_features, 1))
+        return cls(replace(table, X=np.ascontiguousarray(Z @ basis)), basis * scale[:, None], centre)
+
+    def expand(self, fitted):
+        """A `SharingFit` in the caller's features."""
+        if self.basis is None:
+            return fitted
+        coef = fitted.coef @ self.basis.T
+        shared = self.basis @ fitted.shared_coef
+        return replace(
+            fitted,
+            coef=coef,
+            intercept=fitted.intercept - coef @ self.centre,
+            shared_coef=shared,
+            shared_intercept=float(fitted.shared_intercept - shared @ self.centre),
+        )

@@ -1,0 +1,86 @@
+"""TaskTable: the packed rows of all tasks, sorted by task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["TaskTable", "pack"]
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """Rows of all tasks, sorted by task.
+
+    The design is not copied: `rows` says which row of `X` each packed row is, so that a 2-D
+    target (every row in many tasks) and a million rows cost no second copy.
+
+    Attributes
+    ----------
+    X : ndarray or csr matrix of shape (n_samples, n_features)
+        float64; an ndarray is C-ordered.
+    y, sample_weight : ndarray of shape (n_packed,)
+        Packed; `sample_weight` is None where every row weighs one.
+    rows : ndarray of shape (n_packed,)
+    offsets : ndarray of shape (n_tasks + 1,)
+        Task t holds the packed rows ``offsets[t]`` to ``offsets[t + 1]``.
+    """
+
+    X: object
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    rows: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def n_tasks(self):
+        return len(self.offsets) - 1
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    @property
+    def codes(self):
+        """The task of every packed row."""
+        return np.repeat(np.arange(self.n_tasks), np.diff(self.offsets))
+
+    def task_sizes(self):
+        return np.diff(self.offsets)
+
+
+def pack(X, y, codes, n_tasks, sample_weight=None):
+    """Sort rows by task.
+
+    Parameters
+    ----------
+    X : ndarray or csr matrix of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        A 2-D target has one task a column; NaN is "not labelled".
+    codes : ndarray of shape (n_samples,) or None
+        None with a 2-D target.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Rows of weight zero are left out.
+    """
+    if y.ndim == 2:
+        rows, y_packed, offsets = _pack_columns(y, sample_weight)
+    else:
+        small = codes.astype(np.uint16) if n_tasks <= 2**16 else codes  # radix sort
+        rows = np.argsort(small, kind="stable")
+        if sample_weight is not None:
+            rows = rows[sample_weight[rows] > 0]
+        counts = np.bincount(codes[rows], minlength=n_tasks) if len(rows) < len(codes) else (
+            np.bincount(codes, minlength=n_tasks)
+        )
+        offsets = np.r_[0, np.cumsum(counts)]
+        y_packed = y[rows]
+    weight = None if sample_weight is None else sample_weight[rows]
+    return TaskTable(X, y_packed, weight, rows, offsets)
+
+
+def _pack_columns(y, sample_weight):
+    labelled = ~np.isnan(y)
+    if sample_weight is not None:
+        labelled &= (sample_weight > 0)[:, None]
+    tasks, rows = np.nonzero(labelled.T)
+    offsets = np.r_[0, np.cumsum(np.bincount(tasks, minlength=y.shape[1]))]
+    return rows, y[rows, tasks], offsets

@@ -1,0 +1,130 @@
+"""Compiled functions call compiled functions of their own file only; importing stays light.
+
+numba's cache notices changes of a kernel's own file only: a kernel that calls a helper in another
+file is served stale, with wrong numbers, after an upgrade.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skmtl
+
+PACKAGE = Path(skmtl.__file__).parent
+ROOM = PACKAGE / "kernels"
+KERNEL_FILES = sorted(path for path in ROOM.glob("*.py") if path.name != "__init__.py")
+ALLOWED_IMPORTS = {"numpy", "math", ".._jit"}
+# What kernels may use beside numpy and their own file.
+ALLOWED_BUILTINS = {"range", "len", "min", "max", "abs", "float", "int", "bool", "zip"}
+ALLOWED_BUILTINS |= {"enumerate", "round", "sum", "tuple"}
+
+
+def imported_modules(tree):
+    """Every module imported anywhere in a file, relative ones with their dots."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            dots = "." * node.level
+            if node.module is None:
+                yield from (dots + name.name for name in node.names)
+            else:
+                yield dots + node.module
+
+
+def is_jitted(function):
+    names = [d.func if isinstance(d, ast.Call) else d for d in function.decorator_list]
+    return any(ast.unparse(name).endswith("njit") for name in names)
+
+
+def free_names(function):
+    """Names a function reads but does not assign."""
+    arguments = function.args
+    bound = {a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+    nodes = list(ast.walk(ast.Module(body=function.body, type_ignores=[])))
+    bound |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return {n.id for n in nodes if isinstance(n, ast.Name)} - bound
+
+
+def foreign_names(source):
+    """Names that jitted functions of a file take from elsewhere; an empty set is right."""
+    tree = ast.parse(source)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    jitted = {f.name for f in functions if is_jitted(f)}
+    constants = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    known = jitted | constants | ALLOWED_BUILTINS | {"np", "math"}
+    return {(f.name, name) for f in functions if is_jitted(f) for name in free_names(f) - known}
+
+
+def test_the_room_has_kernels():
+    assert {"arrow.py", "moments.py"} <= {path.name for path in KERNEL_FILES}
+    assert all("@njit" in path.read_text() for path in KERNEL_FILES)
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
+def test_kernel_files_import_nothing_of_ours(path):
+    assert set(imported_modules(ast.parse(path.read_text()))) <= ALLOWED_IMPORTS
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
+def test_kernels_call_kernels_of_their_own_file(path):
+    assert foreign_names(path.read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from .moments import merge_into\n@njit\ndef f(x):\n    return merge_into(x)",
+        "def helper(x):\n    return x\n@njit\ndef f(x):\n    return helper(x)",
+        "@njit\ndef f(x):\n    from .arrow import pull\n    return pull(x, 1.0)",
+    ],
+    ids=["another file's kernel", "not compiled", "imported inside"],
+)
+def test_the_guard_sees_what_it_guards_against(source):
+    outside = set(imported_modules(ast.parse(source))) - ALLOWED_IMPORTS
+    assert outside or foreign_names(source)
+
+
+def test_only_jit_says_numba_and_only_kernels_say_njit():
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        name = path.relative_to(PACKAGE).as_posix()
+        if name != "_jit.py":
+            roots = {module.split(".")[0] for module in imported_modules(tree)}
+            assert "numba" not in roots, name
+        if path.parent != ROOM and name != "_jit.py":
+            read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+            assert "njit" not in read, name
+
+
+def test_import_is_light():
+    code = (
+        "import sys, sklearn.linear_model, sklearn.metrics, sklearn.model_selection\n"
+        "before = set(sys.modules)\n"  # scikit-learn itself imports pandas, where there is one
+        "import skmtl, skmtl.sharing, skmtl.metrics, skmtl.model_selection\n"
+        "skmtl.MultiTaskRegressor()\n"
+        "heavy = {'numba', 'llvmlite', 'pandas', 'polars', 'matplotlib', 'scipy.optimize'}\n"
+        "print(sorted(heavy & (set(sys.modules) - before)), 'numba' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[] False"
+
+
+@pytest.mark.parametrize("name", ["pandas", "polars", "matplotlib", "numba", "llvmlite"])
+def test_no_module_imports_optional_packages_at_its_top(name):
+    for path in PACKAGE.rglob("*.py"):
+        top = ast.Module(body=ast.parse(path.read_text()).body, type_ignores=[])
+        top.body = [n for n in top.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+        assert name not in {module.split(".")[0] for module in imported_modules(top)}, path

@@ -1,0 +1,272 @@
+"""Slow, readable twins of the compiled kernels and of the candidates' weights.
+
+Moments are computed from rows by their definitions; the arrow system is one dense ridge problem
+with explicit columns ``[1, x, task dummies, task * x]``; errors are those of predicted rows.
+"""
+
+import numpy as np
+
+MASK = 2**64 - 1
+
+
+# ---------------------------------------------------------------------------------------------
+# kernels/moments.py
+
+
+def moments(X, y, w=None):
+    """Weight, mean and centred scatter of ``[X, y]`` (twin of ``_centre_and_multiply``)."""
+    Z = np.column_stack([X, y])
+    w = np.ones(len(Z)) if w is None else w
+    d = Z.shape[1]
+    if w.sum() == 0:
+        return 0.0, np.zeros(d), np.zeros((d, d))
+    mean = (w[:, None] * Z).sum(0) / w.sum()
+    gaps = Z - mean
+    return w.sum(), mean, sum(
+        (wi * np.outer(g, g) for wi, g in zip(w, gaps, strict=True)), np.zeros((d, d))
+    )
+
+
+def block_moments(X, y, w, has_weight, rows, edges):
+    """Moments of every group of packed rows (twin of ``block_moments`` and of its CSR form)."""
+    X = X.toarray() if hasattr(X, "toarray") else X
+    out = []
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        group = slice(first, last)
+        out.append(moments(X[rows[group]], y[group], w[group] if has_weight else None))
+    return stack_moments(out)
+
+
+def stack_moments(groups):
+    """A list of (weight, mean, scatter) as three arrays."""
+    return tuple(np.array([group[i] for group in groups]) for i in range(3))
+
+
+def merge(a, b):
+    """Moments of two groups together, by way of raw moments (twin of ``merge_into``)."""
+    return raw_to_centred(*(u + v for u, v in zip(raw(*a), raw(*b), strict=True)))
+
+
+def raw(weight, mean, scatter):
+    """Uncentred sums of one, z and z z'."""
+    return weight, weight * mean, scatter + weight * np.outer(mean, mean)
+
+
+def raw_to_centred(weight, first, second):
+    if weight == 0:
+        return 0.0, np.zeros_like(first), np.zeros_like(second)
+    mean = first / weight
+    return weight, mean, second - weight * np.outer(mean, mean)
+
+
+def merge_blocks(weight, mean, scatter, chosen, tasks):
+    """The chosen blocks of every listed task together (twin of ``merge_blocks``)."""
+    out = []
+    for t in tasks:
+        total = (0.0, np.zeros(mean.shape[2]), np.zeros(scatter.shape[2:]))
+        for b in np.flatnonzero(chosen):
+            total = merge(total, (weight[t, b], mean[t, b], scatter[t, b]))
+        out.append(total)
+    return stack_moments(out)
+
+
+def hash_rows(bits, y_bits, seed):
+    """Hash of each row in arbitrary-precision integers (twin of ``hash_rows``)."""
+    out = []
+    for row, y in zip(bits.tolist(), y_bits.tolist(), strict=True):
+        h = seed & MASK
+        for value in row:
+            h = ((h ^ value) * 0x9E3779B97F4A7C15) & MASK
+            h ^= h >> 29
+        h = ((h ^ y) * 0xBF58476D1CE4E5B9) & MASK
+        h ^= h >> 32
+        out.append(((h * 0x94D049BB133111EB) & MASK) >> 1)
+    return np.array(out, dtype=np.int64)
+
+
+def deal(hashes, offsets, n_blocks):
+    """Blocks of the rows, task by task (twin of ``deal``)."""
+    block = np.empty(len(hashes), dtype=np.int64)
+    for first, last in zip(offsets[:-1], offsets[1:], strict=True):
+        mine = hashes[first:last]
+        if len(mine) > 100 * n_blocks:
+            block[first:last] = mine % n_blocks
+        else:
+            for turn, i in enumerate(sorted(range(len(mine)), key=lambda i, m=mine: m[i])):
+                block[first + i] = (mine.min() + turn) % n_blocks
+    return block
+
+
+# ---------------------------------------------------------------------------------------------
+# kernels/arrow.py
+
+
+def factor(weight, mean, scatter, kappa):
+    """U, u, d, x'u, x'd of every task and the sums S, r, by the formulas (twin of ``factor``)."""
+    p = mean.shape[1] - 1
+    U, u, d, xu, xd = [], [], [], [], []
+    S, r = np.zeros((p, p)), np.zeros(p)
+    for n, z, C in zip(weight, mean, scatter, strict=True):
+        inverse = np.linalg.inv(np.eye(p) + kappa * C[:p, :p])
+        x = z[:p] if n > 0 else np.zeros(p)
+        c = C[:p, p] if n > 0 else np.zeros(p)
+        U.append(inverse)
+        u.append(inverse @ x)
+        d.append(inverse @ c)
+        xu.append(x @ u[-1])
+        xd.append(x @ d[-1])
+        if n > 0:  # U C = (I - U) / kappa
+            S += inverse @ C[:p, :p]
+            r += d[-1]
+    return tuple(map(np.array, (U, u, d, xu, xd))), S, r
+
+
+def pull(n, alpha):
+    """What is left of a task's weight in the shared intercept (twin of ``pull``)."""
+    if n <= 0:
+        return 0.0
+    if alpha == 0:
+        return 0.0
+    return 1.0 / (1.0 / n + 1.0 / alpha)
+
+
+def shared_gram(weight, mean, scatter, kappa, alpha, active):
+    """Schur complement on the shared (a, m), from each task's own block elimination.
+
+    Task by task, the Gram matrix of ``[1, x, 1 (own), x (own)]`` plus penalties is written out
+    and the own columns are eliminated.
+    """
+    p = mean.shape[1] - 1
+    G, g = np.zeros((1 + p, 1 + p)), np.zeros(1 + p)
+    for n, z, C, used in zip(weight, mean, scatter, active, strict=True):
+        if n <= 0 or not used:
+            continue
+        shared = np.empty((1 + p, 1 + p))
+        shared[0, 0], shared[0, 1:], shared[1:, 0] = n, n * z[:p], n * z[:p]
+        shared[1:, 1:] = C[:p, :p] + n * np.outer(z[:p], z[:p])
+        target = np.r_[n * z[p], C[:p, p] + n * z[p] * z[:p]]
+        own = [i for i in range(1 + p) if (np.isfinite(alpha) if i == 0 else kappa > 0)]
+        penalty = np.diag(np.array([alpha if i == 0 else 1.0 / kappa for i in own], dtype=float))
+        cross = shared[:, own]
+        middle = np.linalg.pinv(shared[np.ix_(own, own)] + penalty, rcond=1e-13, hermitian=True)
+        G += shared - cross @ middle @ cross.T
+        g += target - cross @ middle @ target[own]
+    return G, g
+
+
+def dense_design(X, codes, n_tasks, slope, intercept):
+    """Columns ``[1, x, task dummies, task * x]``; infinite strengths have no columns.
+
+    Returns the design and the penalty of each column but the shared ones'.
+    """
+    dummies = (codes[:, None] == np.arange(n_tasks)).astype(float)
+    parts, penalties = [np.ones((len(X), 1)), X], []
+    if np.isfinite(intercept):
+        parts.append(dummies)
+        penalties.append(np.full(n_tasks, float(intercept)))
+    if np.isfinite(slope):
+        parts.extend(X * dummies[:, [t]] for t in range(n_tasks))
+        penalties.append(np.full(n_tasks * X.shape[1], float(slope)))
+    return np.hstack(parts), np.concatenate([*penalties, np.empty(0)])
+
+
+def ridge(A, y, w, penalty):
+    """Minimise ``sum w (y - A b)^2 + sum penalty b^2`` by least squares on stacked rows."""
+    root = np.sqrt(np.ones(len(A)) if w is None else w)
+    rows = np.vstack([A * root[:, None], np.diag(np.sqrt(penalty))])
+    target = np.r_[y * root, np.zeros(len(penalty))]
+    return np.linalg.lstsq(rows, target, rcond=1e-13)[0]
+
+
+def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
+    """Partial pooling as one dense ridge problem.
+
+    Parameters
+    ----------
+    strengths : (slope strength, intercept strength, ridge on the shared slopes)
+    penalty : multipliers of the ridge, one a feature.
+
+    Returns
+    -------
+    theta : (1 + p,) the shared intercept and slopes
+    coef, intercept : of every task
+    """
+    slope, intercept, shared = strengths
+    p = X.shape[1]
+    live = X if np.isfinite(shared) else np.zeros_like(X)
+    A, own = dense_design(X, codes, n_tasks, slope, intercept)
+    A[:, 1 : 1 + p] = live
+    common = np.zeros(p) if np.isinf(shared) else shared * np.ones(p)
+    if penalty is not None:
+        common = common * penalty
+    b = ridge(A, y, w, np.r_[0.0, common, own])
+    theta = b[: 1 + p].copy()
+    if np.isinf(shared):
+        theta[1:] = 0.0
+    coef, a = np.tile(theta[1:], (n_tasks, 1)), np.full(n_tasks, theta[0])
+    rest = b[1 + p :]
+    if np.isfinite(intercept):
+        a = a + rest[:n_tasks]
+        rest = rest[n_tasks:]
+    if np.isfinite(slope):
+        coef = coef + rest.reshape(n_tasks, p)
+    return theta, coef, a
+
+
+def squared_errors(X, y, codes, coef, intercept, w=None):
+    """Sum of squared errors of every task, row by row (twin of ``task_errors``)."""
+    w = np.ones(len(y)) if w is None else w
+    sse = np.zeros(len(coef))
+    for x, target, t, weight in zip(X, y, codes, w, strict=True):
+        sse[t] += weight * (target - x @ coef[t] - intercept[t]) ** 2
+    return sse
+
+
+# ---------------------------------------------------------------------------------------------
+# sharing/_strengths.py
+
+
+def log_scores(sse, rows, noise_rows):
+    """t-like log-likelihood of each candidate in each task, less the task's best."""
+    n_tasks, n_candidates = sse.shape
+    total = max(sum(rows), 1e-300)
+    noise = max(min(sum(sse[:, c]) / total for c in range(n_candidates)), 1e-300)
+    out = np.empty(sse.shape)
+    for t in range(n_tasks):
+        for c in range(n_candidates):
+            spread = (sse[t, c] + noise_rows * noise) / (rows[t] + noise_rows)
+            out[t, c] = -0.5 * (rows[t] + noise_rows) * np.log(spread)
+        out[t] -= max(out[t])
+    return out
+
+
+def softmax(x):
+    e = np.exp(x - max(x))
+    return e / sum(e)
+
+
+def crowd_weights(scores, rows, crowd_rows):
+    """Weights for a task of which nothing is known: all tasks' verdict, as so many rows."""
+    temper = min(1.0, crowd_rows / max(sum(rows), 1e-300))
+    return softmax(temper * sum(scores))
+
+
+def task_weights(scores, rows, crowd_rows, own, size_width):
+    """Weights of each task: the verdict of tasks of about its size, and its own."""
+    n_tasks, n_candidates = scores.shape
+    judged = [t for t in range(n_tasks) if rows[t] > 0]
+    if not judged:
+        return np.full(scores.shape, 1.0 / n_candidates)
+    out = np.empty(scores.shape)
+    log_size = {t: np.rint(4 * np.log(rows[t])) / 4 for t in judged}  # binned to quarters
+    for t in range(n_tasks):
+        if t not in log_size:
+            out[t] = crowd_weights(scores, rows, crowd_rows)
+            continue
+        near = {
+            s: np.exp(-0.5 * ((log_size[t] - log_size[s]) / size_width) ** 2) for s in judged
+        }
+        near_rows = sum(near[s] * rows[s] for s in judged)
+        crowd = sum(near[s] * scores[s] for s in judged)
+        out[t] = softmax(min(1.0, crowd_rows / near_rows) * crowd + own * scores[t])
+    return out

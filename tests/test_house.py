@@ -1,0 +1,21 @@
+"""Rules of the house that code alone would not enforce."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skmtl
+
+PACKAGE = Path(skmtl.__file__).parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_compat.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_private_parts_of_scikit_learn_are_imported_in_one_place(path):
+    private = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn"):
+            names = [node.module, *(name.name for name in node.names)]
+            private += [n for n in names if any(part[0] == "_" for part in n.split("."))]
+    assert private == []

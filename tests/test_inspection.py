@@ -1,0 +1,238 @@
+"""TaskReportDisplay: what is drawn, where, and through which wrappers."""
+
+import sys
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skmtl import MultiTaskRegressor
+from skmtl.datasets import load_grunfeld
+from skmtl.inspection import TaskReportDisplay
+from skmtl.model_selection import TaskKFold
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+BY_TASK = TaskKFold(2, task_column=0)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def make_report(n_tasks, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "task": np.array([*(f"store {i:04d}" for i in range(n_tasks)), None], dtype=object),
+        "n_samples": np.append(rng.integers(2, 2000, n_tasks), 0),
+        "gain_over_independent": np.append(rng.uniform(-0.5, 0.9, n_tasks), np.nan),
+        "gain_over_pooled": np.append(rng.uniform(-0.5, 0.9, n_tasks), 0.1),
+    }
+
+
+def names(display):
+    return [label.get_text() for label in display.ax_.get_yticklabels()]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y = load_grunfeld(return_X_y=True)
+    return MultiTaskRegressor(task_column=0).fit(X, y)
+
+
+def test_from_estimator(fitted):
+    display = TaskReportDisplay.from_estimator(fitted)
+    assert display.figure_ is display.ax_.figure
+    assert display.others_ is None
+    assert len(names(display)) == 12
+    assert names(display)[-1] == "(task never seen)"
+    report = fitted.task_report_
+    drawn = np.sort(display.independent_.get_offsets()[:, 0])
+    gains = 100 * report["gain_over_independent"]
+    np.testing.assert_allclose(drawn, np.sort(gains[gains >= -100]))
+    assert display.zero_line_.get_xdata()[0] == 0
+
+
+def test_frame_gives_names():
+    pytest.importorskip("pandas")
+    X, y = load_grunfeld(return_X_y=True, as_frame=True)
+    display = TaskReportDisplay.from_estimator(MultiTaskRegressor(task_column="firm").fit(X, y))
+    assert set(names(display)) == {*load_grunfeld().task_labels, "(firm never seen)"}
+    assert "one model per firm" in display.independent_.get_label()
+
+
+def test_through_pipeline_and_search(fitted):
+    X, y = load_grunfeld(return_X_y=True)
+    pipe = make_pipeline(FunctionTransformer(), MultiTaskRegressor(task_column=0))
+    search = GridSearchCV(pipe, {"multitaskregressor__sharing": ["partial_pooling"]}, cv=BY_TASK)
+    search.fit(X, y)
+    display = TaskReportDisplay.from_estimator(search)
+    assert len(names(display)) == 12
+    inner = search.best_estimator_[-1]
+    assert display.report is inner.task_report_
+
+
+def test_not_fitted_and_wrong_estimators():
+    with pytest.raises(NotFittedError):
+        TaskReportDisplay.from_estimator(MultiTaskRegressor(task_column=0))
+    with pytest.raises(NotFittedError):
+        TaskReportDisplay.from_estimator(make_pipeline(MultiTaskRegressor(task_column=0)))
+    ridge = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    with pytest.raises(TypeError, match="LinearRegression has no task_report_"):
+        TaskReportDisplay.from_estimator(ridge)
+    with pytest.raises(TypeError, match="final step of Pipeline"):
+        TaskReportDisplay.from_estimator(make_pipeline(FunctionTransformer(), ridge))
+    with pytest.raises(TypeError, match="has no task_report_"):
+        TaskReportDisplay.from_estimator("a string")
+
+
+def test_search_without_refit():
+    X, y = load_grunfeld(return_X_y=True)
+    grid = {"sharing": ["pooled"]}
+    search = GridSearchCV(MultiTaskRegressor(task_column=0), grid, cv=BY_TASK, refit=False).fit(
+        X, y
+    )
+    with pytest.raises(TypeError, match="refit=True"):
+        TaskReportDisplay.from_estimator(search)
+
+
+def test_transformed_target():
+    class Wrapper(BaseEstimator):
+        pass
+
+    wrapper, inner = Wrapper(), Wrapper()
+    wrapper.regressor_, inner.task_report_ = inner, make_report(3)
+    assert len(names(TaskReportDisplay.from_estimator(wrapper))) == 4
+
+
+def test_on_given_axes():
+    figure, axes = plt.subplots(1, 2)
+    display = TaskReportDisplay(make_report(5)).plot(ax=axes[1], name="shop")
+    assert display.ax_ is axes[1] and display.figure_ is figure
+    assert not axes[0].has_data()
+    assert plt.get_fignums() == [figure.number]
+    assert "one model per shop" in display.independent_.get_label()
+
+
+def test_returns_itself():
+    display = TaskReportDisplay(make_report(2))
+    assert display.plot() is display
+
+
+@pytest.mark.parametrize("sort", ["gain_over_independent", "gain_over_pooled", "n_samples"])
+def test_sorting(sort):
+    report = make_report(7)
+    display = TaskReportDisplay(report).plot(sort=sort)
+    order = np.argsort(-np.asarray(report[sort][:-1], dtype=float))
+    assert names(display)[:-1] == list(report["task"][order])
+    heights = display.ax_.get_yticks()
+    assert (np.diff(heights) > 0).all()
+    bottom, top = display.ax_.get_ylim()
+    assert bottom > top  # the first one is at the top
+
+
+def test_sorting_by_label():
+    report = make_report(7)
+    assert names(TaskReportDisplay(report).plot(sort="task"))[:-1] == list(report["task"][:-1])
+
+
+def test_bad_arguments():
+    display = TaskReportDisplay(make_report(3))
+    with pytest.raises(ValueError, match="sort='gain'"):
+        display.plot(sort="gain")
+    with pytest.raises(ValueError, match="max_tasks=1"):
+        display.plot(max_tasks=1)
+    with pytest.raises(ValueError, match="gain_over_pooled"):
+        TaskReportDisplay({"task": [], "n_samples": [], "gain_over_independent": []})
+    with pytest.raises(ValueError, match="cv=None"):
+        TaskReportDisplay({})
+
+
+@pytest.mark.parametrize("max_tasks", [2, 9, 10, 40])
+def test_many_tasks_are_all_drawn(max_tasks):
+    report = make_report(150)
+    display = TaskReportDisplay(report).plot(max_tasks=max_tasks)
+    assert len(names(display)) == max_tasks + 1
+    n_between = 150 - max_tasks
+    assert any(f"{n_between} more" in text for text in texts(display.ax_))
+    assert [len(points.get_offsets()) for points in display.others_] == [n_between] * 2
+    drawn = np.concatenate(
+        [display.independent_.get_offsets()[:, 0], display.others_[0].get_offsets()[:, 0]]
+    )
+    np.testing.assert_allclose(
+        np.sort(drawn), np.sort(100 * report["gain_over_independent"][:-1]), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2, 11, 40, 150, 2000])
+def test_labels_do_not_overlap(n_tasks):
+    display = TaskReportDisplay(make_report(n_tasks)).plot(name="store")
+    display.figure_.canvas.draw()
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    boxes += [text.get_window_extent() for text in display.ax_.texts if text.get_text()]
+    boxes.append(display.ax_.get_legend().get_window_extent())
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0  # inside the figure
+        assert box.x1 <= display.figure_.bbox.x1 and box.y1 <= display.figure_.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_long_names_keep_both_ends():
+    report = make_report(2)
+    report["task"][0] = "A" * 40 + "1"
+    report["task"][1] = "A" * 40 + "2"
+    shown = names(TaskReportDisplay(report).plot())
+    assert len(set(shown)) == 3
+    assert max(map(len, shown)) <= 28
+
+
+def test_tasks_without_figures_are_counted():
+    report = make_report(5)
+    for key in ("gain_over_independent", "gain_over_pooled"):
+        report[key][2] = np.nan
+    display = TaskReportDisplay(report).plot()
+    assert "store 0002" not in names(display)
+    assert "left out: 1" in display.ax_.get_xlabel()
+
+
+def test_huge_losses_become_arrows():
+    report = make_report(4)
+    report["gain_over_pooled"][1] = -57.0
+    report["gain_over_independent"][2] = -np.inf
+    display = TaskReportDisplay(report).plot()
+    assert {"-5700", "< -9999"} <= set(texts(display.ax_))
+    assert len(display.pooled_.get_offsets()) == 4  # three tasks and the unseen one
+    assert display.ax_.get_xlim()[0] > -130
+
+
+def test_nothing_to_draw():
+    report = make_report(2)
+    for key in ("gain_over_independent", "gain_over_pooled"):
+        report[key][:] = np.nan
+    display = TaskReportDisplay(report).plot()
+    display.figure_.canvas.draw()
+    assert "left out: 2" in display.ax_.get_xlabel()
+
+
+def test_no_unseen_row():
+    report = {key: values[:-1] for key, values in make_report(6).items()}
+    assert len(names(TaskReportDisplay(report).plot())) == 6
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install skmtl\[plot\]"):
+        TaskReportDisplay(make_report(2)).plot()

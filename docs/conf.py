@@ -1,5 +1,7 @@
 """Sphinx configuration: ``sphinx-build -W docs docs/_build/html``."""
 
+import re
+
 import skmtl
 
 project = "skmtl"
@@ -15,15 +17,16 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 
 # The docstrings' :doi:`...` role.
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
 
 autosummary_generate = True
-autodoc_default_options = {"members": True, "inherited-members": False, "show-inheritance": False}
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
+napoleon_preprocess_types = True
 
 html_theme = "alabaster"
 html_theme_options = {
@@ -32,3 +35,13 @@ html_theme_options = {
     "sidebar_width": "250px",
 }
 html_show_sourcelink = False
+
+
+def skip_routing_methods(app, what, name, obj, skip, options):
+    """Leave out the ``set_*_request`` methods: scikit-learn makes and documents them."""
+    return skip or re.fullmatch(r"set_\w+_request", name) is not None
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-skip-member", skip_routing_methods)

@@ -1,5 +1,6 @@
 """What the faces share: whose row is it, are the rows sound, and which model predicts it."""
 
+import numbers
 import warnings
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import check_columns
 from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
@@ -55,8 +56,8 @@ def check_weights(sample_weight, n_samples):
     """Sample weights as float64, or None; negative or all-zero ones raise."""
     if sample_weight is None:
         return None
-    if np.ndim(sample_weight) == 0:
-        return np.full(n_samples, float(sample_weight))
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n_samples, float(sample_weight))
     weight = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
@@ -89,7 +90,7 @@ class TaskEstimator(BaseEstimator):
             raise ValueError(
                 f"both task_column={self.task_column!r} and task= were given; give one of them."
             )
-        if np.ndim(y) == 2 and (self.task_column is not None or task is not None):
+        if y.ndim == 2 and (self.task_column is not None or task is not None):
             given = "task=" if task is not None else f"task_column={self.task_column!r}"
             raise ValueError(
                 f"y is 2-D (one task a column), but {given} names tasks too; pass a 1-D y, or "
@@ -141,15 +142,16 @@ class TaskEstimator(BaseEstimator):
         return Rows(features, codes, encoded), y
 
     def _check_target(self, y):
-        two_d = np.ndim(y) == 2
         y = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name="y",
-            ensure_all_finite="allow-nan" if two_d else True, estimator=self,
+            ensure_all_finite="allow-nan", estimator=self,
         )  # fmt: skip
         if y.ndim > 2:
             raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
-        if not two_d:
-            return column_or_1d(y)
+        if y.ndim == 1:
+            return check_array(y, ensure_2d=False, input_name="y", estimator=self)
+        if np.isinf(y).any():
+            raise ValueError("Input y contains infinity; drop or correct these rows.")
         empty = np.flatnonzero(np.isnan(y).all(axis=0))
         if len(empty):
             raise ValueError(

@@ -1,23 +1,24 @@
 """MultiTaskRegressor: predict well for all tasks of a table."""
 
 import numbers
+import warnings
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import sharing as sharing_room
-from ._compat import check_columns, fit_context
+from ._compat import HasMethods, StrOptions, check_columns, fit_context
 from .base import LinearTaskModel, TaskEstimator, check_weights
 from .sharing._base import Problem
-from .tasks.blocks import partitions
+from .tasks.blocks import deal_blocks, folds, partitions
 from .tasks.encode import column_names
 from .tasks.moments import block_moments
 from .tasks.reduce import RowSpace
+from .tasks.rows import TaskRows, prefers_rows
 from .tasks.table import pack
 
 __all__ = ["MultiTaskRegressor"]
@@ -187,35 +188,138 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         rows, y = self._rows_to_fit(X, y, task)
         weight = check_weights(sample_weight, rows.X.shape[0])
         solver = self._make_sharing()
-        n_tasks = y.shape[1] if y.ndim == 2 else (1 if rows.codes is None else len(rows.labels))
-        codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
-        table = pack(rows.X, y, codes, n_tasks, weight)
+        codes = self._codes(rows, y)
+        table = pack(rows.X, y, codes, self._n_tasks(rows, y), weight)
         space = RowSpace.of(table)
-        reduced = space.table
+        parts = self._partitions(space.table, X, y, codes)
         n_jobs = effective_n_jobs(self.n_jobs)
-        parts = self._partitions(reduced, X, y, codes)
-        schemes = [
-            (block_moments(reduced, part.block, part.n_blocks, n_jobs), part)
-            for part in parts
-        ]
-        moments = (
-            schemes[0][0].merge(n_jobs=n_jobs)
-            if schemes
-            else block_moments(reduced, n_jobs=n_jobs).merge(n_jobs=n_jobs)
+        if prefers_rows(space.table, sum(part.n_blocks for part in parts)):
+            schemes = [(TaskRows.of(space.table, part.block), part) for part in parts]
+            blocks = schemes[0][0] if schemes else TaskRows.of(space.table)
+        else:
+            schemes = [
+                (block_moments(space.table, part.block, part.n_blocks, n_jobs), part)
+                for part in parts
+            ]
+            blocks = schemes[0][0] if schemes else block_moments(space.table, n_jobs=n_jobs)
+        problem = Problem(
+            schemes, blocks.merge(n_jobs=n_jobs), n_jobs, self._progress, space.standardise
         )
-        problem = Problem(schemes, moments, n_jobs, self._progress, space.standardise)
         fitted = space.expand(solver.fit_moments(problem))
         self._store(X, y, rows, solver, fitted, table.task_sizes())
         self._moments = None
         return self
 
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, *, task=None):
+        """Add rows: their moments join those of earlier calls, then all tasks are fitted anew.
+
+        The result is that of `fit` on all rows: exactly so at fixed strengths, and up to the
+        dealing of rows to folds where strengths are tuned. New tasks may come at any call. The
+        estimator keeps the moments of every task and fold, not the rows.
+
+        Parameters
+        ----------
+        X, y, sample_weight, task
+            As in `fit`. A 2-D y must have the same tasks in every call.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and where `cv` is not an int or None.
+
+        Notes
+        -----
+        `fit` keeps no moments, so partial_fit after it starts anew, with a warning.
+        """
+        if self.cv is not None and not isinstance(self.cv, numbers.Integral):
+            raise ValueError(f"partial_fit deals rows to folds itself: cv={self.cv!r} must be an int.")
+        earlier = getattr(self, "_moments", None)
+        if earlier is None and hasattr(self, "coef_"):
+            warnings.warn(
+                "partial_fit after fit starts anew: fit keeps no moments to add to. Use "
+                "partial_fit from the first rows on.",
+                UserWarning,
+                stacklevel=2,
+            )
+        if earlier is not None:
+            check_columns(self, X, reset=False)
+        rows, y = self._rows_to_fit(X, y, task)
+        weight = check_weights(sample_weight, rows.X.shape[0])
+        solver = self._make_sharing()
+        table = pack(rows.X, y, self._codes(rows, y), self._n_tasks(rows, y), weight)
+        n_jobs = effective_n_jobs(self.n_jobs)
+        if self.cv is None:
+            block, n_blocks = None, 1
+        else:
+            n_blocks = int(self.cv)
+            block = deal_blocks(table, n_blocks, self._seed())
+        new = block_moments(table, block, n_blocks, n_jobs)
+        sizes = table.task_sizes()
+        if earlier is not None:
+            rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
+        schemes = [] if self.cv is None else [(new, folds(None, n_blocks))]
+        problem = Problem(schemes, new.merge(n_jobs=n_jobs), n_jobs, self._progress)
+        fitted = solver.fit_moments(problem)
+        self._store(X, y, rows, solver, fitted, sizes)
+        self._moments = new, sizes
+        return self
+
+    def _add_to(self, earlier, rows, new, sizes):
+        """Earlier moments and the new ones together, over the union of their tasks."""
+        moments, earlier_sizes = earlier
+        if new.weight.shape[1] != moments.weight.shape[1]:
+            raise ValueError(
+                f"cv={self.cv} changed between calls of partial_fit, from "
+                f"{moments.weight.shape[1]} folds."
+            )
+        if (rows.labels is None) != (self._labels is None):
+            raise ValueError("give tasks in every call of partial_fit, or in none.")
+        if rows.labels is None:
+            if len(sizes) != len(earlier_sizes):
+                raise ValueError(
+                    f"y has {len(sizes)} tasks, but had {len(earlier_sizes)} in earlier calls."
+                )
+            labels, here, there = None, np.arange(len(sizes)), np.arange(len(sizes))
+        else:
+            labels, here, there = self._labels.union(rows.labels)
+        n_tasks = len(sizes) if labels is None else len(labels)
+        total = moments.expanded(n_tasks, here)
+        total.add(new, there)
+        out = np.zeros(n_tasks, dtype=np.int64)
+        out[here] += earlier_sizes
+        out[there] += sizes
+        return labels, total, out
+
+    @staticmethod
+    def _codes(rows, y):
+        return np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
+
+    @staticmethod
+    def _n_tasks(rows, y):
+        if y.ndim == 2:
+            return y.shape[1]
+        return 1 if rows.labels is None else len(rows.labels)
+
+    def _seed(self):
+        if self.random_state is None:
+            return 0
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
     def _partitions(self, table, X, y, codes):
-        if self.cv is None or len(table.rows) < 4:
+        if self.cv is None:
             return []
-        seed = 0
-        if self.random_state is not None:
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return partitions(table, self.cv, X=X, y=y, groups=codes, seed=seed)
+        if len(table.rows) < 4:
+            raise ValueError(
+                f"Found {X.shape[0] if hasattr(X, 'shape') else len(X)} sample(s) "
+                f"(n_samples = {len(table.rows)} with a label and weight), while tuning and the "
+                "report need at least 4; with fewer, fix the strengths and set cv=None."
+            )
+        return partitions(table, self.cv, X=X, y=y, groups=codes, seed=self._seed())
 
     def _make_sharing(self):
         if isinstance(self.sharing, str):

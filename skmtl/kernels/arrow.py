@@ -19,12 +19,15 @@ import numpy as np
 from .._jit import njit
 
 # From this size on LAPACK beats the plain loops below.
-_LARGE = 48
+_LARGE = 80
 
 
 @njit
 def _spd_inverse(A, R, V, out):
-    """Inverse of the positive definite `A`, by Cholesky A = R'R in row-wise updates."""
+    """Inverse of the positive definite `A`: A = R'R, V = R'^-1, out = V'V.
+
+    All three by row updates, four at a time: contiguous, and few passes over the target row.
+    """
     p = A.shape[0]
     if p >= _LARGE:
         out[:, :] = np.linalg.inv(A)
@@ -32,36 +35,43 @@ def _spd_inverse(A, R, V, out):
     for i in range(p):
         for j in range(i, p):
             R[i, j] = A[i, j]
-    for k in range(p):
-        scale = 1.0 / np.sqrt(R[k, k])
-        for j in range(k, p):
-            R[k, j] *= scale
-        for i in range(k + 1, p):
-            f = R[k, i]
-            for j in range(i, p):
-                R[i, j] -= f * R[k, j]
-    for i in range(p):  # rows of V = R'^-1, lower triangular
-        for j in range(i):
+        _take_rows(R, R[:, i], i, i, p, R[i])
+        scale = 1.0 / np.sqrt(R[i, i])
+        for j in range(i, p):
+            R[i, j] *= scale
+    for i in range(p):
+        for j in range(p):
             V[i, j] = 0.0
         V[i, i] = 1.0
-        for k in range(i):
-            f = R[k, i]
-            for j in range(k + 1):
-                V[i, j] -= f * V[k, j]
+        _take_rows(V, R[:, i], i, 0, i, V[i])
         scale = 1.0 / R[i, i]
         for j in range(i + 1):
             V[i, j] *= scale
     for i in range(p):
         for j in range(i + 1):
             out[i, j] = 0.0
-    for k in range(p):
-        for i in range(k + 1):
-            f = V[k, i]
-            for j in range(i + 1):
-                out[i, j] += f * V[k, j]
-    for i in range(p):
-        for j in range(i):
+        _take_rows(V[i:], V[i:, i], p - i, 0, i + 1, out[i])
+        for j in range(i + 1):
+            out[i, j] = -out[i, j]
             out[j, i] = out[i, j]
+
+
+@njit
+def _take_rows(rows, factors, n, first, last, target):
+    """target[first:last] -= sum over k < n of factors[k] * rows[k, first:last]."""
+    k = 0
+    while k + 3 < n:
+        f0, f1, f2, f3 = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
+        for j in range(first, last):
+            target[j] -= (
+                f0 * rows[k, j] + f1 * rows[k + 1, j] + f2 * rows[k + 2, j] + f3 * rows[k + 3, j]
+            )
+        k += 4
+    while k < n:
+        f0 = factors[k]
+        for j in range(first, last):
+            target[j] -= f0 * rows[k, j]
+        k += 1
 
 
 @njit
@@ -198,25 +208,22 @@ def _solve_spd(A, b, x):
 @njit
 def shared_gram(weight, ybar, u, xu, xd, kappa, alpha, S, r, active, G, g):
     """Gram matrix and right-hand side on (a, m) of the active tasks at one intercept strength."""
-    p = u.shape[1]
-    G[:, :] = 0.0
-    G[1:, 1:] = S
-    g[0] = 0.0
-    g[1:] = r
-    for t in range(weight.shape[0]):
+    n_tasks, p = u.shape
+    Z = np.zeros((n_tasks, p + 2))  # root-weighted rows [1, u, y] of the tasks' means
+    for t in range(n_tasks):
         rho = pull(weight[t], alpha)
         if rho <= 0.0 or not active[t]:
             continue
-        w = rho / (1.0 + kappa * rho * xu[t])
-        wy = w * (ybar[t] - kappa * xd[t])
-        G[0, 0] += w
-        g[0] += wy
+        root = np.sqrt(rho / (1.0 + kappa * rho * xu[t]))
+        Z[t, 0] = root
         for i in range(p):
-            f = w * u[t, i]
-            G[0, i + 1] += f
-            g[i + 1] += wy * u[t, i]
-            for j in range(i, p):
-                G[i + 1, j + 1] += f * u[t, j]
+            Z[t, i + 1] = root * u[t, i]
+        Z[t, p + 1] = root * (ybar[t] - kappa * xd[t])
+    products = np.dot(Z.T, Z)
+    G[:, :] = products[: p + 1, : p + 1]
+    g[:] = products[: p + 1, p + 1]
+    G[1:, 1:] += S
+    g[1:] += r
 
 
 @njit
@@ -305,34 +312,6 @@ def task_errors(
                 intercepts[t, c] = own[c]
                 for j in range(p):
                     slopes[t, c, j] = B[j, c]
-
-
-@njit
-def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram):
-    """Add to ``gram[t]`` the inner products of the candidates' test errors.
-
-    A blend of the candidates with shares s has the squared error s'(gram)s.
-    """
-    p = mean.shape[1] - 1
-    nc = slopes.shape[1]
-    B = np.empty((nc, p + 1))
-    E = np.empty((nc, p + 1))
-    G = np.empty((nc, nc))
-    for t in range(start, stop):
-        if weight[t] <= 0.0:
-            continue
-        for c in range(nc):
-            miss = mean[t, p] - intercepts[t, c]
-            for j in range(p):
-                B[c, j] = -slopes[t, c, j]
-                miss -= mean[t, j] * slopes[t, c, j]
-            B[c, p] = 1.0
-            intercepts[t, c] = miss
-        np.dot(B, scatter[t], E)
-        np.dot(E, B.T, G)
-        for c in range(nc):
-            for k in range(nc):
-                gram[t, c, k] += G[c, k] + weight[t] * intercepts[t, c] * intercepts[t, k]
 
 
 @njit

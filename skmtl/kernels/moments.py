@@ -147,3 +147,31 @@ def deal(start, stop, hashes, offsets, n_blocks, block):
             turn = hashes[first + order[0]] % n_blocks
             for i in range(m):
                 block[first + order[i]] = (turn + i) % n_blocks
+
+
+@njit
+def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram):
+    """Add to ``gram[t]`` the inner products of the candidates' test errors.
+
+    A blend of the candidates with shares s has the squared error s'(gram)s.
+    """
+    p = mean.shape[1] - 1
+    nc = slopes.shape[1]
+    B = np.empty((nc, p + 1))
+    E = np.empty((nc, p + 1))
+    G = np.empty((nc, nc))
+    for t in range(start, stop):
+        if weight[t] <= 0.0:
+            continue
+        for c in range(nc):
+            miss = mean[t, p] - intercepts[t, c]
+            for j in range(p):
+                B[c, j] = -slopes[t, c, j]
+                miss -= mean[t, j] * slopes[t, c, j]
+            B[c, p] = 1.0
+            intercepts[t, c] = miss
+        np.dot(B, scatter[t], E)
+        np.dot(E, B.T, G)
+        for c in range(nc):
+            for k in range(nc):
+                gram[t, c, k] += G[c, k] + weight[t] * intercepts[t, c] * intercepts[t, k]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..solvers.arrow import ArrowSystem, add_error_grams, shared_errors
+from ..solvers import make_system
 from ._strengths import Grid, crowd_weights, log_scores, task_weights
 
 __all__ = ["Judged", "Shares", "Tuner"]
@@ -17,6 +17,8 @@ _FEWEST_TASKS = 48
 # smoother the average; few where there is much data, as their errors' products cost.
 _SHORT_LIST = (24, 256)
 _BLEND_WORK = 4e7
+# Slope strengths that go on: each means factoring every task in every split.
+_FACTOR_WORK = 1e9
 # A slope strength whose candidates together weigh less is not worth factoring every task for.
 _LEAST_LEVEL = 0.02
 # A candidate's share of a task below this is not worth its arithmetic.
@@ -92,8 +94,8 @@ class Tuner:
         self.metrics = [np.ones(problem.n_features)]
 
     def system(self, moments, metric):
-        """An `ArrowSystem` on moments standardised in metric number `metric`."""
-        return ArrowSystem(moments, self.metrics[metric] ** 2, self.problem.n_jobs)
+        """An arrow system on moments standardised in metric number `metric`."""
+        return make_system(moments, self.metrics[metric] ** 2, self.problem.n_jobs)
 
     def scale(self, metric):
         return None if metric == 0 else self.metrics[metric]
@@ -120,7 +122,7 @@ class Tuner:
             for metric in np.unique(grid.metric):
                 self._judge_metric(metric, grid, train, test, errors, slopes, intercepts)
             if blends:
-                add_error_grams(slopes, intercepts, test, gram, problem.n_jobs)
+                test.add_error_grams(slopes, intercepts, gram, problem.n_jobs)
             sse.append(errors)
             rows.append(test.weight)
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
@@ -163,11 +165,20 @@ class Tuner:
         per_pair = problem.n_tasks * problem.n_splits * problem.n_features
         return int(np.clip(np.sqrt(_BLEND_WORK / max(per_pair, 1)), *_SHORT_LIST))
 
+    def most_levels(self):
+        """How many slope strengths the work allows to factor for all tasks and splits."""
+        problem = self.problem
+        per_level = problem.n_tasks * problem.n_splits * (3.0 * problem.n_features**3 + 1000.0)
+        return max(2, int(_FACTOR_WORK / per_level))
+
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
         weight = task_weights(scores, rows, n_steps=1).mean(0) + crowd_weights(scores, rows)
-        for _, _, where in grid.levels():
-            if weight[where].sum() < _LEAST_LEVEL * weight.sum():
+        levels = [where for _, _, where in grid.levels()]
+        mass = np.array([weight[where].sum() for where in levels])
+        fewest = np.sort(mass)[::-1][: self.most_levels()][-1]
+        for where, one in zip(levels, mass, strict=True):
+            if one < max(fewest, _LEAST_LEVEL * mass.sum()):
                 weight[where] = 0.0
         keep = np.argsort(-weight, kind="stable")[:most]
         return grid.take(np.sort(keep[weight[keep] >= 1e-3 * weight.max()]))
@@ -232,7 +243,7 @@ class Tuner:
         ones = np.ones((len(tasks), 1))
         for _ in range(n_steps):
             train = problem.standardised(problem.moments.take(tasks), np.sqrt(variance))
-            system = ArrowSystem(train, variance).factor(slope)
+            system = make_system(train, variance).factor(slope)
             theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
             coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
             system.add_blend(theta, np.array([intercept]), ones, coef, a)
@@ -306,5 +317,5 @@ class Tuner:
                 for g, theta in enumerate(thetas):
                     coef = theta[:, 1:] * self.metrics[metric]
                     out = group == g
-                    sse[out, where] = shared_errors(coef, theta[:, 0], test.take(out))
+                    sse[out, where] = test.take(out).errors(coef, theta[:, 0])
         return sse, rows

@@ -79,10 +79,10 @@ class _Pooling(Sharing):
         own = self.grid(problem.n_tasks)
         if not problem.schemes:
             if len(own) > 1:
+                auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
                 raise ValueError(
-                    "strengths that are 'auto' need cross-validation, but there is none "
-                    "(cv=None, or fewer than 4 rows); fix them, e.g. "
-                    "sharing=PartialPooling(alpha=1.0, alpha_shared=1.0)."
+                    f"{', '.join(auto)} of {type(self).__name__} being 'auto' needs "
+                    "cross-validation, but cv=None; give numbers, or set cv=5."
                 )
             ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1))
             return _assemble(tuner, own, ones, None, {})

@@ -1,1 +1,12 @@
 """Loops that end with a certificate."""
+
+from .arrow import ArrowSystem
+from .rows import RowSystem
+
+__all__ = ["ArrowSystem", "RowSystem", "make_system"]
+
+
+def make_system(data, penalty, n_jobs=None):
+    """The arrow system for `TaskMoments` or for `TaskRows`."""
+    kind = ArrowSystem if hasattr(data, "scatter") else RowSystem
+    return kind(data, penalty, n_jobs)

@@ -13,13 +13,16 @@ import numpy as np
 from .. import kernels
 from .._jit import run_chunks
 
-__all__ = ["ArrowSystem", "add_error_grams", "kkt_residual", "shared_errors"]
+__all__ = ["ArrowSystem", "kappa_of", "kkt_residual"]
 
 # 1/strength at which a slope strength of zero is taken; the rest is beyond double precision.
 _LARGEST_KAPPA = 1e10
+# From this many features on LAPACK beats the kernels' own Cholesky.
+_LARGE = 80
 
 
-def _kappa(strength, scale):
+def kappa_of(strength, scale):
+    """1 / strength, 0 for infinity and bounded for 0."""
     if np.isinf(strength):
         return 0.0
     return min(1.0 / strength, _LARGEST_KAPPA / scale) if strength > 0 else _LARGEST_KAPPA / scale
@@ -39,12 +42,15 @@ class ArrowSystem:
         self.moments = moments
         self.penalty = penalty
         self.n_jobs = n_jobs
-        n_tasks, p = len(moments.weight), moments.n_features
         self.active = moments.weight > 0
+        self._scale = max(moments.weight.max(initial=0.0), 1.0)
+        self._allocate()
+
+    def _allocate(self):
+        n_tasks, p = len(self.moments.weight), self.moments.n_features
         self._U = np.empty((n_tasks, p, p))
         self._u, self._d = np.empty((n_tasks, p)), np.empty((n_tasks, p))
         self._xu, self._xd = np.empty(n_tasks), np.empty(n_tasks)
-        self._scale = max(moments.weight.max(initial=0.0), 1.0)
 
     @property
     def _factors(self):
@@ -52,7 +58,7 @@ class ArrowSystem:
 
     def factor(self, slope_strength):
         """Eliminate the tasks' own slopes at this strength."""
-        self.kappa = _kappa(slope_strength, self._scale)
+        self.kappa = kappa_of(slope_strength, self._scale)
         m = self.moments
         parts = run_chunks(
             kernels.arrow.factor, len(m.weight), m.weight, m.mean, m.scatter, self.kappa,
@@ -74,6 +80,8 @@ class ArrowSystem:
 
     def _solve(self, schur, rhs, active, intercept_strengths, ridges):
         m = self.moments
+        if m.n_features >= _LARGE:
+            return self._solve_large(schur, rhs, active, intercept_strengths, ridges)
         theta = np.empty((len(ridges), 1 + m.n_features))
         kernels.arrow.solve_shared(
             m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa, schur, rhs,
@@ -81,13 +89,34 @@ class ArrowSystem:
         )  # fmt: skip
         return theta
 
+    def _solve_large(self, schur, rhs, active, intercept_strengths, ridges):
+        """`_solve` by LAPACK: one eigendecomposition an intercept strength serves all ridges."""
+        m, q = self.moments, 1 + self.moments.n_features
+        theta = np.zeros((len(ridges), q))
+        root = 1.0 / np.sqrt(self.penalty)
+        for strength in np.unique(intercept_strengths):
+            G, g = np.empty((q, q)), np.empty(q)
+            kernels.arrow.shared_gram(
+                m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa,
+                strength, schur, rhs, active, G, g,
+            )  # fmt: skip
+            w, cross = max(G[0, 0], 1e-300), G[0, 1:]
+            inner = (G[1:, 1:] - np.outer(cross, cross) / w) * root * root[:, None]
+            values, vectors = np.linalg.eigh(inner)
+            values = np.maximum(values, 0.0)
+            moved = vectors.T @ ((g[1:] - cross * g[0] / w) * root)
+            for c in np.flatnonzero(intercept_strengths == strength):
+                if np.isfinite(ridges[c]):
+                    total = values + ridges[c]
+                    keep = total > 1e-14 * values[-1]
+                    step = np.where(keep, moved / np.where(keep, total, 1.0), 0.0)
+                    theta[c, 1:] = root * (vectors @ step)
+                theta[c, 0] = (g[0] - cross @ theta[c, 1:]) / w
+        return theta
+
     def solve_without(self, group, intercept_strengths, ridges):
         """`solve_shared` without the tasks of each group in turn; a list of thetas."""
-        m, p = self.moments, self.moments.n_features
-        schur = np.zeros((group.max() + 1, p, p))
-        kernels.arrow.schur_by_group(
-            m.weight, m.scatter, self.kappa, self._U, group, schur,
-        )  # fmt: skip
+        schur = self._schur_by_group(group)
         return [
             self._solve(
                 self._S - schur[g], self._d[group != g].sum(0), self.active & (group != g),
@@ -95,6 +124,12 @@ class ArrowSystem:
             )
             for g in range(len(schur))
         ]  # fmt: skip
+
+    def _schur_by_group(self, group):
+        m, p = self.moments, self.moments.n_features
+        schur = np.zeros((group.max() + 1, p, p))
+        kernels.arrow.schur_by_group(m.weight, m.scatter, self.kappa, self._U, group, schur)
+        return schur
 
     def leftover_variance(self):
         """Posterior variances of the tasks' slopes in units of the noise, summed over tasks."""
@@ -125,27 +160,6 @@ class ArrowSystem:
         )  # fmt: skip
 
 
-def add_error_grams(slopes, intercepts, test, gram, n_jobs=None):
-    """Add to ``gram (n_tasks, n_pairs, n_pairs)`` the products of the models' test errors.
-
-    `intercepts` is overwritten.
-    """
-    run_chunks(
-        kernels.arrow.error_grams, len(gram), slopes, intercepts, test.weight, test.mean,
-        test.scatter, gram, n_jobs=n_jobs,
-    )  # fmt: skip
-
-
-def shared_errors(coef, intercept, moments):
-    """Squared errors ``(n_tasks, n_models)`` of linear models that serve every task alike."""
-    p = moments.n_features
-    n, mean, C = moments.weight[:, None], moments.mean, moments.scatter
-    miss = mean[:, p:] - intercept - mean[:, :p] @ coef.T
-    quad = C[:, p, p][:, None] - 2.0 * C[:, p, :p] @ coef.T
-    quad += np.einsum("tic,ci->tc", C[:, :p, :p] @ coef.T, coef)
-    return np.maximum(quad, 0.0) + n * miss**2
-
-
 def kkt_residual(moments, penalty, strengths, theta, coef, intercept):
     """Largest entry of the objective's gradient, relative to the gradient at zero.
 
@@ -156,12 +170,12 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept):
     """
     slope, pull, ridge = strengths
     p = moments.n_features
-    n, mean, C = moments.weight, moments.mean, moments.scatter
+    n, mean = moments.weight, moments.mean
     miss = mean[:, p] - intercept - np.einsum("tj,tj->t", mean[:, :p], coef)
     grad_a = n * miss
-    grad_b = C[:, :p, p] - np.einsum("tij,tj->ti", C[:, :p, :p], coef)
-    grad_b += mean[:, :p] * grad_a[:, None]
-    scale = np.abs(np.einsum("t,ti->ti", n * mean[:, p], mean[:, :p]) + C[:, :p, p]).sum(0)
+    grad_b = moments.gradient(coef) + mean[:, :p] * grad_a[:, None]
+    at_zero = moments.gradient(np.zeros_like(coef)) + mean[:, :p] * (n * mean[:, p])[:, None]
+    scale = np.abs(at_zero).sum(0)
     scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-300)
     residuals = [0.0]
     if np.isfinite(ridge):

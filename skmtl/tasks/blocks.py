@@ -8,7 +8,7 @@ from sklearn.model_selection import check_cv
 from .._jit import run_chunks
 from .. import kernels
 
-__all__ = ["Partition", "deal_blocks", "partitions"]
+__all__ = ["Partition", "deal_blocks", "folds", "partitions"]
 
 # Folds are repeated on small tables until about this many rows have been predicted: choosing
 # among many strengths on 20 rows once is noise.
@@ -63,9 +63,10 @@ def deal_blocks(table, n_blocks, seed=0):
     return block
 
 
-def _folds(table, n_folds, seed):
+def folds(block, n_folds):
+    """The K-fold scheme on blocks."""
     eye = np.eye(n_folds, dtype=bool)
-    return Partition(deal_blocks(table, n_folds, seed), n_folds, ~eye, eye)
+    return Partition(block, n_folds, ~eye, eye)
 
 
 def partitions(table, cv, *, X=None, y=None, groups=None, seed=0):
@@ -93,7 +94,7 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0):
             raise ValueError(f"cv={cv} must be at least 2 folds.")
         n_rows = len(table.rows)
         repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, _MOST_REPEATS))
-        return [_folds(table, int(cv), seed + r) for r in range(repeats)]
+        return [folds(deal_blocks(table, int(cv), seed + r), int(cv)) for r in range(repeats)]
     splits = list(check_cv(cv).split(X, y, groups))
     if not splits:
         raise ValueError(f"cv={cv!r} yields no splits.")

@@ -82,6 +82,30 @@ class TaskMoments:
         within = np.einsum("tjj->j", self.scatter)
         return total, mean, (within + self.weight @ gaps**2) / total
 
+    def gradient(self, coef):
+        """``X_c'(y_c - X_c b)`` of every task on centred rows, shape (n_tasks, n_features)."""
+        C, p = self.scatter, self.n_features
+        return C[:, :p, p] - np.einsum("tij,tj->ti", C[:, :p, :p], coef)
+
+    def errors(self, coefs, intercepts):
+        """Squared errors ``(n_tasks, n_models)`` of models that serve every task alike."""
+        C, p = self.scatter, self.n_features
+        miss = self.mean[:, p:] - intercepts - self.mean[:, :p] @ coefs.T
+        quad = C[:, p, p][:, None] - 2.0 * C[:, p, :p] @ coefs.T
+        quad += np.einsum("tic,ci->tc", C[:, :p, :p] @ coefs.T, coefs)
+        return np.maximum(quad, 0.0) + self.weight[:, None] * miss**2
+
+    def add_error_grams(self, slopes, intercepts, gram, n_jobs=None):
+        """Add to ``gram[t]`` the inner products of task t's models' errors.
+
+        `slopes (n_tasks, n_models, n_features)` and `intercepts (n_tasks, n_models)`, which is
+        overwritten.
+        """
+        run_chunks(
+            kernels.moments.error_grams, len(gram), slopes, intercepts, self.weight, self.mean,
+            self.scatter, gram, n_jobs=n_jobs,
+        )  # fmt: skip
+
     def rescale(self, centre, scale):
         """In place: the moments of ``([X, y] - centre) * scale``."""
         self.mean -= centre

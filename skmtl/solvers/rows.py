@@ -1,0 +1,90 @@
+r"""The arrow system from rows: for tasks with fewer rows than features.
+
+With the centred rows X of a task, :math:`U = (I + \kappa X'X)^{-1} = I - \kappa Y'Y` where
+:math:`LL' = I + \kappa XX'` and :math:`Y = L^{-1}X`; and :math:`(I - U)/\kappa = Y'Y`. The
+formulas of `skmtl.kernels.arrow` follow with matrices as small as the task's rows.
+"""
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from .arrow import ArrowSystem, kappa_of
+
+__all__ = ["RowSystem"]
+
+
+class RowSystem(ArrowSystem):
+    """`ArrowSystem` on `TaskRows`."""
+
+    def _allocate(self):
+        n_tasks, p = len(self.moments.weight), self.moments.n_features
+        self._u, self._d = np.zeros((n_tasks, p)), np.zeros((n_tasks, p))
+        self._xu, self._xd = np.zeros(n_tasks), np.zeros(n_tasks)
+        self._Y = [None] * n_tasks
+
+    def factor(self, slope_strength):
+        data, p = self.moments, self.moments.n_features
+        self.kappa = kappa_of(slope_strength, self._scale)
+        self._S = np.zeros((p, p))
+        for t in np.flatnonzero(self.active):
+            root = data.root(t)
+            X, y, mean = root[:, :p], root[:, p], data.mean[t, :p]
+            if self.kappa > 0:
+                L = cholesky(np.eye(len(X)) + self.kappa * (X @ X.T), lower=True)
+                X, y = solve_triangular(L, root, lower=True)[:, :p], solve_triangular(L, y, lower=True)
+            self._Y[t] = X
+            self._S += X.T @ X
+            self._d[t] = X.T @ y
+            self._u[t] = mean - self.kappa * (X.T @ (X @ mean))
+            self._xu[t], self._xd[t] = mean @ self._u[t], mean @ self._d[t]
+        self._r = self._d.sum(0)
+        return self
+
+    def _schur_by_group(self, group):
+        schur = np.zeros((group.max() + 1, *self._S.shape))
+        for t in np.flatnonzero(self.active):
+            schur[group[t]] += self._Y[t].T @ self._Y[t]
+        return schur
+
+    def _models(self, t, theta, strengths):
+        """Slopes ``(n_pairs, n_features)`` and intercepts of task t under each solution."""
+        data, p = self.moments, self.moments.n_features
+        a, M = theta[:, 0], theta[:, 1:]
+        if not self.active[t]:
+            return M.copy(), a.copy()
+        Y, n = self._Y[t], data.weight[t]
+        with np.errstate(invalid="ignore"):
+            rho = np.where(np.isinf(strengths), n, n * strengths / (n + strengths))
+        w = rho / (1.0 + self.kappa * rho * self._xu[t])
+        B = M
+        if self.kappa > 0:
+            e = data.mean[t, p] - self.kappa * self._xd[t] - a - M @ self._u[t]
+            B = M - self.kappa * ((M @ Y.T) @ Y) + self.kappa * self._d[t]
+            B += (self.kappa * w * e)[:, None] * self._u[t]
+        pull = np.where(np.isinf(strengths), 0.0, n / (n + strengths))
+        return B, a + pull * (data.mean[t, p] - B @ data.mean[t, :p] - a)
+
+    def leftover_variance(self):
+        out = np.zeros(self.moments.n_features)
+        for t in range(len(self.active)):
+            out += self.kappa
+            if self.active[t]:
+                out -= self.kappa**2 * (self._Y[t] ** 2).sum(0)
+        return out
+
+    def errors(self, theta, intercept_strengths, test, models=None):
+        sse = np.zeros((len(self.active), len(theta)))
+        for t in np.flatnonzero(test.weight > 0):
+            B, a = self._models(t, theta, intercept_strengths)
+            root = test.root(t)
+            miss = test.mean[t, -1] - a - B @ test.mean[t, :-1]
+            sse[t] = ((root[:, -1:] - root[:, :-1] @ B.T) ** 2).sum(0) + test.weight[t] * miss**2
+            if models is not None:
+                models[0][t], models[1][t] = B, a
+        return sse
+
+    def add_blend(self, theta, intercept_strengths, share, coef, intercept):
+        for t in np.flatnonzero(share.any(axis=1)):
+            B, a = self._models(t, theta, intercept_strengths)
+            coef[t] += share[t] @ B
+            intercept[t] += share[t] @ a

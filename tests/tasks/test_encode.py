@@ -1,0 +1,185 @@
+"""Finding the task column, splitting it off, and labels to codes and back."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+
+from skmtl.tasks.encode import (
+    TaskLabels,
+    check_labels,
+    column_names,
+    find_task_column,
+    split_task_column,
+)
+
+FRAME = pd.DataFrame({"a": [1.0, 2.0], "shop": ["x", "y"], "b": [3.0, 4.0]})
+FRAMES = {"pandas": FRAME, "polars": pl.DataFrame(FRAME.to_dict("list"))}
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_find_by_name_or_index(frame):
+    assert column_names(frame) == ["a", "shop", "b"]
+    assert find_task_column(frame, "shop") == 1
+    assert find_task_column(frame, 1) == 1
+    assert find_task_column(frame, -2) == 1
+    assert column_names(np.zeros((2, 2))) is None
+
+
+def test_find_renamed_by_a_column_transformer():
+    assert find_task_column(FRAME.rename(columns={"shop": "remainder__shop"}), "shop") == 1
+    both = FRAME.rename(columns={"a": "num__shop"})
+    assert find_task_column(both, "shop") == 1  # the exact name wins
+    two = FRAME.rename(columns={"shop": "remainder__shop", "a": "num__shop"})
+    with pytest.raises(ValueError, match=r"could be any of \['num__shop', 'remainder__shop'\]"):
+        find_task_column(two, "shop")
+    with pytest.raises(ValueError, match="whose columns are"):
+        find_task_column(FRAME.rename(columns={"shop": "workshop"}), "shop")
+
+
+@pytest.mark.parametrize(
+    ("X", "column", "message"),
+    [
+        (FRAME, "store", "'store' is not a column of X, whose columns are: 'a', 'shop', 'b'"),
+        (FRAME, 3, "task_column=3 is out of range: X has 3 columns"),
+        (np.zeros((2, 3)), -4, "task_column=-4 is out of range"),
+        (np.zeros((2, 3)), "shop", "'shop' is a name, but X is a ndarray"),
+        (FRAME, True, "task_column=True is of type bool"),
+        (FRAME, 1.0, "task_column=1.0 is of type float"),
+        (FRAME.set_axis(["a", "a", "shop"], axis=1), "shop", r"duplicate column names \['a'\]"),
+    ],
+)
+def test_not_found(X, column, message):
+    with pytest.raises(ValueError, match=message):
+        find_task_column(X, column)
+
+
+def test_a_wide_table_is_not_listed_in_full():
+    wide = pd.DataFrame(np.zeros((1, 500)), columns=[f"c{i}" for i in range(500)])
+    with pytest.raises(ValueError, match="not a column") as raised:
+        find_task_column(wide, "shop")
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_split_frame(frame):
+    labels, rest = split_task_column(frame, "shop")
+    assert list(labels) == ["x", "y"]
+    assert column_names(rest) == ["a", "b"]
+    assert column_names(frame) == ["a", "shop", "b"]
+
+
+@pytest.mark.parametrize(
+    "form", [np.asarray, np.asfortranarray, sparse.csr_matrix, sparse.csc_array, list]
+)
+def test_split_array(form):
+    X = np.array([[1.0, 7.0, 2.0], [3.0, 8.0, 0.0]])
+    labels, rest = split_task_column(form(X), 1)
+    np.testing.assert_array_equal(labels, [7, 8])
+    rest = rest.toarray() if hasattr(rest, "toarray") else rest
+    np.testing.assert_array_equal(rest, X[:, [0, 2]])
+
+
+LABELS = {
+    "python strings": (["b", "a", "b"], "string", ["a", "b"]),
+    "numpy strings": (np.array(["b", "a", "b"]), "string", ["a", "b"]),
+    "StringDType": (np.array(["b", "a", "b"], dtype=np.dtypes.StringDType()), "string", ["a", "b"]),
+    "pandas strings": (pd.Series(["b", "a", "b"]), "string", ["a", "b"]),
+    "pandas category": (pd.Series(["b", "a", "b"], dtype="category"), "string", ["a", "b"]),
+    "pandas unused category": (
+        pd.Series(pd.Categorical(["b", "a", "b"], categories=["z", "b", "a"])),
+        "string",
+        ["a", "b"],
+    ),
+    "pandas Int64": (pd.Series([2, 1, 2], dtype="Int64"), "integer", [1, 2]),
+    "polars strings": (pl.Series(["b", "a", "b"]), "string", ["a", "b"]),
+    "polars category": (pl.Series(["b", "a", "b"], dtype=pl.Categorical), "string", ["a", "b"]),
+    "polars integers": (pl.Series([2, 1, 2]), "integer", [1, 2]),
+    "integers": ([2, -1, 2], "integer", [-1, 2]),
+    "wide integers": ([2**40, -(2**40), 2**40], "integer", [-(2**40), 2**40]),
+    "small integers": (np.array([2, 1, 2], dtype=np.uint8), "integer", [1, 2]),
+    "whole floats": ([2.0, 1.0, 2.0], "integer", [1, 2]),
+    "object integers": (np.array([2, 1, 2], dtype=object), "integer", [1, 2]),
+    "object whole floats": (np.array([2.0, 1, 2], dtype=object), "integer", [1, 2]),
+    "booleans": ([True, False, True], "boolean", [False, True]),
+    "one column": (np.array([[2], [1], [2]]), "integer", [1, 2]),
+}
+
+
+@pytest.mark.parametrize(("labels", "kind", "classes"), LABELS.values(), ids=LABELS)
+def test_labels_of_every_kind(labels, kind, classes):
+    encoded, codes = TaskLabels.from_rows(labels)
+    assert encoded.kind == kind
+    assert list(encoded.classes) == classes and len(encoded) == 2
+    np.testing.assert_array_equal(codes, [1, 0, 1])
+    assert codes.dtype == np.int64
+    np.testing.assert_array_equal(encoded.encode(labels), codes)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoded)).encode(labels), codes)
+
+
+BAD = {
+    "NaN among floats": ([1.0, np.nan], "1 missing labels, the first in row 1"),
+    "NaN among strings": (np.array(["a", np.nan], dtype=object), "missing labels"),
+    "None among strings": (["a", None], "missing labels"),
+    "None among integers": (np.array([1, None], dtype=object), "missing labels"),
+    "missing pandas string": (pd.Series(["a", None]), "missing labels"),
+    "missing pandas category": (pd.Series(["a", None], dtype="category"), "missing labels"),
+    "missing pandas Int64": (pd.Series([1, None], dtype="Int64"), "missing labels"),
+    "missing polars integer": (pl.Series([1, None]), "missing labels"),
+    "missing polars string": (pl.Series(["a", None]), "missing labels"),
+    "strings and integers": (np.array(["a", 1], dtype=object), "mixed .* kinds .int, str."),
+    "booleans and integers": (np.array([True, 1], dtype=object), "mixed .* kinds"),
+    "scaled ids": ([0.5, 1.0], "non-integral numbers such as .*0.5.* transformer"),
+    "infinite": ([1.0, np.inf], "non-integral"),
+    "dates": (np.array(["2020-01-01"], dtype="datetime64[D]"), "datetime64"),
+    "complex": (np.array([1j]), "complex"),
+    "two columns": (np.zeros((2, 2), dtype=int), "one label a row, got an array of shape"),
+}
+
+
+@pytest.mark.parametrize(("labels", "message"), BAD.values(), ids=BAD)
+def test_bad_labels(labels, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        check_labels(labels, "task column 'shop'")
+    assert "task column 'shop'" in str(raised.value)
+
+
+def test_unknown_labels_are_minus_one():
+    strings, _ = TaskLabels.from_rows(["b", "d"])
+    np.testing.assert_array_equal(strings.encode(["a", "b", "c", "d", "e"]), [-1, 0, -1, 1, -1])
+    integers, _ = TaskLabels.from_rows([3, 10, 7])
+    np.testing.assert_array_equal(integers.encode([2, 3, 7, 8, 10, 11]), [-1, 0, 1, -1, 2, -1])
+    assert strings.encode([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given"), [([17, 18], ["17"]), (["17"], [17]), ([True, False], [1]), ([1], [True])]
+)
+def test_labels_of_another_kind(fitted, given):
+    encoded, _ = TaskLabels.from_rows(fitted)
+    with pytest.raises(ValueError, match="convert them to the same kind"):
+        encoded.encode(given)
+
+
+def test_codes_of_many_integers_agree_with_numpy():
+    rng = np.random.default_rng(0)
+    for high in (5, 10**3, 10**12):  # by lookup table, and by sorting
+        labels = rng.integers(-high, high, size=400)
+        encoded, codes = TaskLabels.from_rows(labels)
+        classes, wanted = np.unique(labels, return_inverse=True)
+        np.testing.assert_array_equal(encoded.classes, classes)
+        np.testing.assert_array_equal(codes, wanted)
+
+
+def test_union():
+    a, _ = TaskLabels.from_rows(["b", "d"])
+    b, _ = TaskLabels.from_rows(["c", "a", "d"])
+    both, of_a, of_b = a.union(b)
+    assert list(both.classes) == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(of_a, [1, 3])
+    np.testing.assert_array_equal(of_b, [0, 2, 3])
+    with pytest.raises(ValueError, match="one kind"):
+        a.union(TaskLabels.from_rows([1, 2])[0])

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
+from .tasks.encode import TaskLabels, find_task_column, take_column
 
 __all__ = ["TaskKFold"]
 
@@ -162,12 +162,7 @@ def read_task_column(X, task_column):
     """
     if not hasattr(X, "shape"):
         X = np.asarray(X)
-    index = find_task_column(X, task_column)
-    names = column_names(X)
-    # Cut the one column out first: what else split_task_column copies is then empty.
-    if names is not None:
-        return split_task_column(X[[names[index]]], names[index])[0]
-    return split_task_column(X[:, [index]], 0)[0]
+    return take_column(X, find_task_column(X, task_column))
 
 
 def row_tasks(X, groups, task_column, *, owner):

@@ -13,10 +13,12 @@ RIDGES = np.r_[10.0 ** np.array([-2.0, 0.0, 1.0, 2.0, 3.0]), np.inf]
 # An intercept of the task's own, up to rounding: what "independent" means.
 FREE = 1e-2
 
-# The crowd's verdict on a candidate counts at most as this many rows.
-_CROWD_ROWS = 1000.0
-# A task's own verdict on a candidate is tempered: its few held-out errors are noisy.
+# Held-out errors of many candidates on few rows are noisy and depend on one another, so their
+# verdict is tempered: a task's own, and that of the crowd, which also counts at most as
+# `_CROWD_ROWS` rows.
 _OWN = 0.5
+_CROWD = 0.3
+_CROWD_ROWS = 1000.0
 # Tasks within about this ratio of sizes (in log) judge for each other.
 _SIZE_WIDTH = 0.7
 # Prior probability that a task uses any candidate at all, and prior tasks behind the mixing
@@ -109,7 +111,7 @@ def log_scores(sse, rows):
 
 def crowd_weights(scores, rows):
     """Weights of the candidates for a task of which nothing is known."""
-    temper = min(1.0, _CROWD_ROWS / max(rows.sum(), 1e-300))
+    temper = min(_CROWD, _CROWD_ROWS / max(rows.sum(), 1e-300))
     return _softmax(temper * scores.sum(0))
 
 
@@ -151,7 +153,7 @@ def task_weights(scores, rows, n_steps=15):
         return out
     scores, rows = scores[judged], rows[judged]
     where, near = _similar_sizes(rows)
-    temper = np.minimum(1.0, _CROWD_ROWS / (near @ np.bincount(where, rows)))
+    temper = np.minimum(_CROWD, _CROWD_ROWS / (near @ np.bincount(where, rows)))
     crowd = _softmax((temper[:, None] * near) @ _sum_by(where, scores, len(near)))
     base = (1.0 - _STRAY) * crowd + _STRAY / scores.shape[1]
     own = np.exp(_OWN * scores)

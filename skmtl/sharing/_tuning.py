@@ -226,12 +226,12 @@ class Tuner:
         s = np.repeat(slopes, len(pairs))
         return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.metrics) - 1))
 
-    def learn_metric(self, strengths, noise, prior=5.0, n_steps=15, most_tasks=128):
+    def learn_metric(self, strengths, noise, prior=5.0, n_steps=12, most_tasks=128):
         """Learn how much each feature's slope varies over tasks; returns True if unalike.
 
-        EM steps for the variances of the tasks' slopes at the given strengths, on some of the
-        tasks, each variance drawn towards the common one as by `prior` tasks: with few tasks
-        and few rows a variance for each feature over-fits.
+        Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes from the given
+        strengths, on some of the tasks, each variance drawn towards its start as by `prior`
+        tasks: with few tasks and few rows a variance for each feature over-fits.
         """
         problem = self.problem
         slope, intercept, ridge = strengths
@@ -247,11 +247,13 @@ class Tuner:
             theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
             coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
             system.add_blend(theta, np.array([intercept]), ones, coef, a)
-            spread = ((coef - theta[0, 1:]) ** 2).sum(0) / max(noise, 1e-12)
-            new = variance * slope * (spread + system.leftover_variance()) / len(tasks)
-            common = np.exp(np.log(np.maximum(new, 1e-12)).mean())
-            new = (len(tasks) * new / common + prior) / (len(tasks) + prior)
-            variance = new * np.sqrt(new / variance)  # a step and a half: EM is slow
+            spread = slope * ((coef - theta[0, 1:]) ** 2).sum(0) / max(noise, 1e-12)
+            informed = len(tasks) - slope * system.leftover_variance()
+            new = variance * (spread + prior) / (np.maximum(informed, 0.0) + prior)
+            step = np.abs(np.log(new / variance)).max()
+            variance = new
+            if step < 0.05:
+                break
         variance /= np.exp(np.log(variance).mean())
         if variance.max() < 4.0 * variance.min():
             return False

@@ -1,10 +1,11 @@
 """Task labels: finding them in X, checking them, turning them into codes and back."""
 
+import itertools
 import numbers
 
 import numpy as np
 
-__all__ = ["TaskLabels", "column_names", "drop_column", "find_task_column", "split_task_column"]
+__all__ = ["TaskLabels", "column_names", "drop_column", "find_task_column", "split_task_column", "take_column"]
 
 
 def column_names(X):
@@ -79,18 +80,21 @@ def drop_column(X, index):
     return X[:, keep]
 
 
+def take_column(X, index):
+    """Column `index` of a frame, array or sparse matrix, in one dimension."""
+    names = column_names(X)
+    if names is not None:
+        return X[names[index]]
+    column = X[:, [index]]
+    return np.ravel(column.toarray() if hasattr(column, "toarray") else column)
+
+
 def split_task_column(X, task_column):
     """Split `X` into the labels of the task column and the remaining columns."""
     if not hasattr(X, "shape"):
         X = np.asarray(X)
     index = find_task_column(X, task_column)
-    names = column_names(X)
-    if names is not None:
-        labels = X[names[index]]
-    else:
-        labels = X[:, [index]]
-        labels = np.ravel(labels.toarray() if hasattr(labels, "toarray") else labels)
-    return labels, drop_column(X, index)
+    return take_column(X, index), drop_column(X, index)
 
 
 def _check_missing(labels, what):
@@ -105,7 +109,7 @@ def _check_missing(labels, what):
 
 def _object_kind(labels, what):
     """The kind shared by all labels of an object array: 'string', 'integer' or 'boolean'."""
-    types = {type(v) for v in labels}
+    types = set(map(type, labels.tolist()))
     if all(issubclass(t, str) for t in types):
         return "string"
     if all(issubclass(t, (bool, np.bool_)) for t in types):
@@ -132,6 +136,8 @@ def check_labels(labels, what="the task column"):
     """
     if hasattr(labels, "to_numpy"):
         labels = labels.to_numpy()
+    elif not hasattr(labels, "dtype"):  # a list: numpy would turn [1, "17"] into strings
+        labels = np.array(list(labels), dtype=object)
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -159,8 +165,8 @@ def check_labels(labels, what="the task column"):
     whole = np.isfinite(labels) & (labels == np.rint(labels))
     if not whole.all():
         raise ValueError(
-            f"{what} holds non-integral numbers such as {labels[np.argmin(whole)]!r}: it looks as "
-            "if a transformer (a scaler?) changed the ids. Keep the task column out of the "
+            f"{what} holds non-integral numbers such as {labels[np.argmin(whole)].item()}: it "
+            "looks as if a transformer (a scaler?) changed the ids. Keep the task column out of the "
             "transformer, e.g. ColumnTransformer(..., remainder='passthrough')."
         )
     return labels.astype(np.int64), "integer"
@@ -178,15 +184,19 @@ def _factorize(labels, kind):
             return np.flatnonzero(seen) + low, lookup[shifted]
     if kind != "string":
         return np.unique(labels, return_inverse=True)
-    first_seen = {}
-    codes = np.fromiter(
-        (first_seen.setdefault(v, len(first_seen)) for v in labels), np.int64, len(labels)
-    )
-    names = np.array(list(first_seen), dtype=object)
+    rows = labels.tolist()
+    code = {v: i for i, v in enumerate(dict.fromkeys(rows))}
+    codes = np.fromiter(map(code.__getitem__, rows), np.int64, len(rows))
+    names = np.array(list(code), dtype=object)
     order = np.argsort(names)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return names[order], rank[codes]
+
+
+def _shown(labels):
+    """The first label as its user would write it."""
+    return repr(labels[:1].tolist()[0])
 
 
 class TaskLabels:
@@ -219,14 +229,14 @@ class TaskLabels:
         labels, kind = check_labels(labels, what)
         if kind != self.kind and len(labels):
             raise ValueError(
-                f"{what} holds {kind} labels such as {labels[0]!r}, but the model was fitted on "
-                f"{self.kind} labels such as {self.classes[0]!r}; convert them to the same kind."
+                f"{what} holds {kind} labels such as {_shown(labels)}, but the model was fitted on "
+                f"{self.kind} labels such as {_shown(self.classes)}; convert them to the same kind."
             )
         if self.kind == "string":
             if self._code is None:
                 self._code = {v: i for i, v in enumerate(self.classes)}
-            get = self._code.get
-            return np.fromiter((get(v, -1) for v in labels), np.int64, len(labels))
+            found = map(self._code.get, labels.tolist(), itertools.repeat(-1))
+            return np.fromiter(found, np.int64, len(labels))
         position = np.searchsorted(self.classes, labels)
         position = np.minimum(position, len(self.classes) - 1)
         return np.where(self.classes[position] == labels, position, -1)
@@ -235,8 +245,8 @@ class TaskLabels:
         """The labels of both, and where each one's codes land in the union."""
         if other.kind != self.kind:
             raise ValueError(
-                f"the task labels are {other.kind}s such as {other.classes[0]!r}, but earlier "
-                f"ones were {self.kind}s such as {self.classes[0]!r}; use one kind."
+                f"the task labels are {other.kind}s such as {_shown(other.classes)}, but earlier "
+                f"ones were {self.kind}s such as {_shown(self.classes)}; use one kind."
             )
         both = TaskLabels(*_union(self, other))
         return both, both.encode(self.classes), both.encode(other.classes)

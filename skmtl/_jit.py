@@ -5,13 +5,15 @@ GIL; work is spread over threads in coarse chunks (`run_chunks`), which needs no
 of numba's own and gives the same sums whatever the number of threads.
 """
 
+import contextlib
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-__all__ = ["njit", "run_chunks"]
+__all__ = ["njit", "run_chunks", "worker_pool"]
 
 # Partial sums are taken over this many chunks, threads or no threads, so that results do not
 # depend on n_jobs.
@@ -35,15 +37,27 @@ def _chunks(n_items):
     return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def run_chunks(kernel, n_items, *args, n_jobs=None):
+@contextlib.contextmanager
+def worker_pool(n_jobs):
+    """A pool of threads for `run_chunks`, None for one; BLAS is kept to one thread inside.
+
+    One pool a fit: starting threads and looking up BLAS libraries takes milliseconds, a call of
+    `run_chunks` often less.
+    """
+    n_threads = 1 if n_jobs is None else effective_n_jobs(n_jobs)
+    if n_threads == 1:
+        yield None
+        return
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
+        yield pool
+
+
+def run_chunks(kernel, n_items, *args, pool=None):
     """Call ``kernel(start, stop, *args)`` over chunks of ``range(n_items)``.
 
     Returns the list of results in chunk order.
     """
     chunks = _chunks(n_items)
-    n_threads = 1 if n_jobs in (None, 1) else min(effective_n_jobs(n_jobs), len(chunks))
-    if n_threads <= 1:
+    if pool is None or len(chunks) == 1:
         return [kernel(a, b, *args) for a, b in chunks]
-    kernel(0, 0, *args)  # compile once, before threads meet
-    with threadpool_limits(1, user_api="blas"):  # our threads, not BLAS's as well
-        return Parallel(n_threads, prefer="threads")(delayed(kernel)(a, b, *args) for a, b in chunks)
+    return list(pool.map(lambda chunk: kernel(*chunk, *args), chunks))

@@ -255,5 +255,3 @@ class LinearTaskModel(RegressorMixin, BaseEstimator):
     def _has_task_column(self, X):
         shape = getattr(X, "shape", None) or np.shape(X)
         return len(shape) == 2 and shape[1] == self.n_features_in_ + 1
-
-

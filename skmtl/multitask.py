@@ -4,7 +4,6 @@ import numbers
 import warnings
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import sharing as sharing_room
 from ._compat import HasMethods, StrOptions, check_columns, fit_context
+from ._jit import worker_pool
 from .base import LinearTaskModel, TaskEstimator, check_weights
 from .sharing._base import Problem
 from .tasks.blocks import deal_blocks, folds, partitions
@@ -192,23 +192,25 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         table = pack(rows.X, y, codes, self._n_tasks(rows, y), weight)
         space = RowSpace.of(table)
         parts = self._partitions(space.table, X, y, codes)
-        n_jobs = effective_n_jobs(self.n_jobs)
-        if prefers_rows(space.table, sum(part.n_blocks for part in parts)):
-            schemes = [(TaskRows.of(space.table, part.block), part) for part in parts]
-            blocks = schemes[0][0] if schemes else TaskRows.of(space.table)
-        else:
-            schemes = [
-                (block_moments(space.table, part.block, part.n_blocks, n_jobs), part)
-                for part in parts
-            ]
-            blocks = schemes[0][0] if schemes else block_moments(space.table, n_jobs=n_jobs)
-        problem = Problem(
-            schemes, blocks.merge(n_jobs=n_jobs), n_jobs, self._progress, space.standardise
-        )
-        fitted = space.expand(solver.fit_moments(problem))
+        with worker_pool(self.n_jobs) as pool:
+            problem = self._problem(space, parts, pool)
+            fitted = space.expand(solver.fit_moments(problem))
         self._store(X, y, rows, solver, fitted, table.task_sizes())
         self._moments = None
         return self
+
+    def _problem(self, space, parts, pool):
+        """The table as moments, or as rows where moments would be larger."""
+        table = space.table
+        if prefers_rows(table, sum(part.n_blocks for part in parts)):
+            schemes = [(TaskRows.of(table, part.block), part) for part in parts]
+            blocks = schemes[0][0] if schemes else TaskRows.of(table)
+        else:
+            schemes = [
+                (block_moments(table, part.block, part.n_blocks, pool), part) for part in parts
+            ]
+            blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
+        return Problem(schemes, blocks.merge(pool=pool), pool, self._progress, space.standardise)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, *, task=None):
@@ -237,7 +239,9 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         `fit` keeps no moments, so partial_fit after it starts anew, with a warning.
         """
         if self.cv is not None and not isinstance(self.cv, numbers.Integral):
-            raise ValueError(f"partial_fit deals rows to folds itself: cv={self.cv!r} must be an int.")
+            raise ValueError(
+                f"partial_fit deals rows to folds itself: cv={self.cv!r} must be an int."
+            )
         earlier = getattr(self, "_moments", None)
         if earlier is None and hasattr(self, "coef_"):
             warnings.warn(
@@ -252,19 +256,16 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         weight = check_weights(sample_weight, rows.X.shape[0])
         solver = self._make_sharing()
         table = pack(rows.X, y, self._codes(rows, y), self._n_tasks(rows, y), weight)
-        n_jobs = effective_n_jobs(self.n_jobs)
-        if self.cv is None:
-            block, n_blocks = None, 1
-        else:
-            n_blocks = int(self.cv)
-            block = deal_blocks(table, n_blocks, self._seed())
-        new = block_moments(table, block, n_blocks, n_jobs)
+        n_blocks = 1 if self.cv is None else int(self.cv)
+        block = None if self.cv is None else deal_blocks(table, n_blocks, self._seed())
         sizes = table.task_sizes()
-        if earlier is not None:
-            rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
-        schemes = [] if self.cv is None else [(new, folds(None, n_blocks))]
-        problem = Problem(schemes, new.merge(n_jobs=n_jobs), n_jobs, self._progress)
-        fitted = solver.fit_moments(problem)
+        with worker_pool(self.n_jobs) as pool:
+            new = block_moments(table, block, n_blocks, pool)
+            if earlier is not None:
+                rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
+            schemes = [] if self.cv is None else [(new, folds(None, n_blocks))]
+            problem = Problem(schemes, new.merge(pool=pool), pool, self._progress)
+            fitted = solver.fit_moments(problem)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes
         return self
@@ -469,5 +470,3 @@ def _rowwise(X, coef, codes):
             out[rows] = X[rows] @ coef[code]
         return out
     return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()
-
-

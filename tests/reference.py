@@ -97,6 +97,15 @@ def deal(hashes, offsets, n_blocks):
     return block
 
 
+def error_grams(X, y, codes, slopes, intercepts, w):
+    """Inner products of the models' errors, task by task (twin of ``error_grams``)."""
+    out = np.zeros((len(slopes), slopes.shape[1], slopes.shape[1]))
+    for x, target, t, weight in zip(X, y, codes, w, strict=True):
+        error = target - slopes[t] @ x - intercepts[t]
+        out[t] += weight * np.outer(error, error)
+    return out
+
+
 # ---------------------------------------------------------------------------------------------
 # kernels/arrow.py
 
@@ -245,28 +254,50 @@ def softmax(x):
     return e / sum(e)
 
 
-def crowd_weights(scores, rows, crowd_rows):
-    """Weights for a task of which nothing is known: all tasks' verdict, as so many rows."""
-    temper = min(1.0, crowd_rows / max(sum(rows), 1e-300))
-    return softmax(temper * sum(scores))
+def crowd_weights(scores, rows, crowd, crowd_rows):
+    """Weights for a task of which nothing is known: all tasks' verdict, tempered."""
+    return softmax(min(crowd, crowd_rows / max(sum(rows), 1e-300)) * sum(scores))
 
 
-def task_weights(scores, rows, crowd_rows, own, size_width):
-    """Weights of each task: the verdict of tasks of about its size, and its own."""
+def task_weights(scores, rows, constants, n_steps):
+    """Weights of each task: a prior from tasks of about its size, and its own verdict.
+
+    `constants` has ``crowd, crowd_rows, own, size_width, stray, crowd_tasks``.
+    """
+    c = constants
     n_tasks, n_candidates = scores.shape
+    of_nobody = crowd_weights(scores, rows, c["crowd"], c["crowd_rows"])
+    out = np.tile(of_nobody, (n_tasks, 1))
     judged = [t for t in range(n_tasks) if rows[t] > 0]
-    if not judged:
-        return np.full(scores.shape, 1.0 / n_candidates)
-    out = np.empty(scores.shape)
     log_size = {t: np.rint(4 * np.log(rows[t])) / 4 for t in judged}  # binned to quarters
-    for t in range(n_tasks):
-        if t not in log_size:
-            out[t] = crowd_weights(scores, rows, crowd_rows)
-            continue
-        near = {
-            s: np.exp(-0.5 * ((log_size[t] - log_size[s]) / size_width) ** 2) for s in judged
-        }
-        near_rows = sum(near[s] * rows[s] for s in judged)
-        crowd = sum(near[s] * scores[s] for s in judged)
-        out[t] = softmax(min(1.0, crowd_rows / near_rows) * crowd + own * scores[t])
+    near = {
+        (t, s): np.exp(-0.5 * ((log_size[t] - log_size[s]) / c["size_width"]) ** 2)
+        for t in judged
+        for s in judged
+    }
+    base = {}
+    for t in judged:
+        near_rows = sum(near[t, s] * rows[s] for s in judged)
+        verdict = sum(near[t, s] * scores[s] for s in judged)
+        crowd = softmax(min(c["crowd"], c["crowd_rows"] / near_rows) * verdict)
+        base[t] = (1 - c["stray"]) * crowd + c["stray"] / n_candidates
+    prior = dict(base)
+    for _ in range(n_steps):
+        share = {t: normalised(np.exp(c["own"] * scores[t]) * prior[t]) for t in judged}
+        for t in judged:
+            users = sum(near[t, s] * share[s] for s in judged)
+            n_near = sum(near[t, s] for s in judged)
+            prior[t] = (users + c["crowd_tasks"] * base[t]) / (n_near + c["crowd_tasks"])
+    for t in judged:
+        out[t] = normalised(np.exp(c["own"] * scores[t]) * prior[t])
     return out
+
+
+def normalised(x):
+    return x / sum(x)
+
+
+def unseen_weights(sse):
+    """Weights for a task never seen: a log-likelihood with one observation a left-out task."""
+    total = np.maximum(sum(sse), 1e-300)
+    return softmax(-0.5 * len(sse) * np.log(total / min(total)))

@@ -102,7 +102,9 @@ def merge_into(total, mean_a, scatter_a, weight_b, mean_b, scatter_b):
 
 
 @njit
-def merge_blocks(start, stop, weight, mean, scatter, chosen, tasks, out_weight, out_mean, out_scatter):
+def merge_blocks(
+    start, stop, weight, mean, scatter, chosen, tasks, out_weight, out_mean, out_scatter
+):
     """Moments of the chosen blocks of every listed task, put together."""
     for i in range(start, stop):
         t = tasks[i]

@@ -16,7 +16,8 @@ class Problem:
     ----------
     schemes : list of (TaskMoments of shape (n_tasks, n_blocks), Partition)
         Empty where nothing is to be cross-validated.
-    n_jobs : int or None
+    pool : executor or None
+        From `_jit.worker_pool`.
     progress : callable
         Called with a line of text at each step.
     standardise : bool
@@ -25,7 +26,7 @@ class Problem:
 
     schemes: list
     moments: object
-    n_jobs: int | None = None
+    pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
 
@@ -64,8 +65,8 @@ class Problem:
                     return
                 done += 1
                 yield (
-                    self.standardised(blocks.merge(train, tasks, self.n_jobs)),
-                    self.standardised(blocks.merge(test, tasks, self.n_jobs)),
+                    self.standardised(blocks.merge(train, tasks, self.pool)),
+                    self.standardised(blocks.merge(test, tasks, self.pool)),
                 )
 
     @property

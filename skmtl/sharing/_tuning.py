@@ -11,7 +11,7 @@ __all__ = ["Judged", "Shares", "Tuner"]
 
 # Floating point operations that screening all candidates may cost; beyond, it sees some of the
 # tasks and some of the splits.
-_SCREEN_WORK = 4e8
+_SCREEN_WORK = 3e8
 _FEWEST_TASKS = 48
 # Candidates of a structure that go on from the screening to all tasks and splits: the more the
 # smoother the average; few where there is much data, as their errors' products cost.
@@ -20,7 +20,7 @@ _BLEND_WORK = 4e7
 # Slope strengths that go on: each means factoring every task in every split.
 _FACTOR_WORK = 1e9
 # A slope strength whose candidates together weigh less is not worth factoring every task for.
-_LEAST_LEVEL = 0.02
+_LEAST_LEVEL = 0.08
 # A candidate's share of a task below this is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 
@@ -95,7 +95,7 @@ class Tuner:
 
     def system(self, moments, metric):
         """An arrow system on moments standardised in metric number `metric`."""
-        return make_system(moments, self.metrics[metric] ** 2, self.problem.n_jobs)
+        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool)
 
     def scale(self, metric):
         return None if metric == 0 else self.metrics[metric]
@@ -122,7 +122,7 @@ class Tuner:
             for metric in np.unique(grid.metric):
                 self._judge_metric(metric, grid, train, test, errors, slopes, intercepts)
             if blends:
-                test.add_error_grams(slopes, intercepts, gram, problem.n_jobs)
+                test.add_error_grams(slopes, intercepts, gram, problem.pool)
             sse.append(errors)
             rows.append(test.weight)
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
@@ -138,7 +138,10 @@ class Tuner:
             models = None
             if len(slopes):
                 size = where.stop - where.start
-                models = np.empty((len(slopes), size, slopes.shape[2])), np.empty((len(slopes), size))
+                models = (
+                    np.empty((len(slopes), size, slopes.shape[2])),
+                    np.empty((len(slopes), size)),
+                )
                 models[0][...], models[1][...] = 0.0, 0.0
             errors[:, where] = system.errors(theta, part.intercept, test, models)
             if models is not None:
@@ -165,20 +168,22 @@ class Tuner:
         per_pair = problem.n_tasks * problem.n_splits * problem.n_features
         return int(np.clip(np.sqrt(_BLEND_WORK / max(per_pair, 1)), *_SHORT_LIST))
 
-    def most_levels(self):
-        """How many slope strengths the work allows to factor for all tasks and splits."""
+    def level_limits(self):
+        """How many slope strengths go on to all tasks and splits, and the least weight of one."""
         problem = self.problem
         per_level = problem.n_tasks * problem.n_splits * (3.0 * problem.n_features**3 + 1000.0)
-        return max(2, int(_FACTOR_WORK / per_level))
+        most = max(2, int(_FACTOR_WORK / per_level))
+        return most, _LEAST_LEVEL if most < 100 else 0.0
 
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
         weight = task_weights(scores, rows, n_steps=1).mean(0) + crowd_weights(scores, rows)
         levels = [where for _, _, where in grid.levels()]
         mass = np.array([weight[where].sum() for where in levels])
-        fewest = np.sort(mass)[::-1][: self.most_levels()][-1]
+        most_levels, least = self.level_limits()
+        fewest = np.sort(mass)[::-1][:most_levels][-1]
         for where, one in zip(levels, mass, strict=True):
-            if one < max(fewest, _LEAST_LEVEL * mass.sum()):
+            if one < max(fewest, least * mass.sum()):
                 weight[where] = 0.0
         keep = np.argsort(-weight, kind="stable")[:most]
         return grid.take(np.sort(keep[weight[keep] >= 1e-3 * weight.max()]))
@@ -205,7 +210,10 @@ class Tuner:
             more = self.judge(second, tasks, n_splits).totals()[0]
             mine, errors = mine.append(second), np.hstack([errors, more])
         mine = self.short_list(mine, log_scores(errors, rows), rows, self.most_candidates())
-        return [mine, *(listed(family, most) for family, most in zip(families, (1, 2), strict=True))]
+        return [
+            mine,
+            *(listed(family, most) for family, most in zip(families, (1, 2), strict=True)),
+        ]
 
     def _second_metric(self, grid, scores, sse, rows):
         """Candidates in a learned metric, where features' slopes vary unalike; or None."""
@@ -221,12 +229,13 @@ class Tuner:
         if not len(listed):
             return None
         pairs = np.unique(np.column_stack([listed.intercept, listed.ridge]), axis=0)
-        slopes = np.unique(grid.slope[finite & (grid.slope >= listed.slope.min() / 40)])
+        near = (grid.slope >= strengths[0] / 4) & (grid.slope <= strengths[0] * 12)
+        slopes = np.unique(grid.slope[finite & near])
         i, r = np.tile(pairs, (len(slopes), 1)).T
         s = np.repeat(slopes, len(pairs))
         return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.metrics) - 1))
 
-    def learn_metric(self, strengths, noise, prior=5.0, n_steps=12, most_tasks=128):
+    def learn_metric(self, strengths, noise, prior=5.0, n_steps=12, most_tasks=64):
         """Learn how much each feature's slope varies over tasks; returns True if unalike.
 
         Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes from the given
@@ -254,7 +263,6 @@ class Tuner:
             variance = new
             if step < 0.05:
                 break
-        variance /= np.exp(np.log(variance).mean())
         if variance.max() < 4.0 * variance.min():
             return False
         self.metrics.append(np.sqrt(variance))
@@ -290,7 +298,7 @@ class Tuner:
             coef += own * self.metrics[metric]
         return coef, intercept, theta
 
-    def unseen_errors(self, grid, most_tasks=200):
+    def unseen_errors(self, grid, most_tasks=100):
         """Errors of the shared models on tasks left out, a fifth of the tasks at a time.
 
         Returns

@@ -6,7 +6,7 @@ from .rows import RowSystem
 __all__ = ["ArrowSystem", "RowSystem", "make_system"]
 
 
-def make_system(data, penalty, n_jobs=None):
+def make_system(data, penalty, pool=None):
     """The arrow system for `TaskMoments` or for `TaskRows`."""
     kind = ArrowSystem if hasattr(data, "scatter") else RowSystem
-    return kind(data, penalty, n_jobs)
+    return kind(data, penalty, pool)

@@ -38,10 +38,10 @@ class ArrowSystem:
         Diagonal of P.
     """
 
-    def __init__(self, moments, penalty, n_jobs=None):
+    def __init__(self, moments, penalty, pool=None):
         self.moments = moments
         self.penalty = penalty
-        self.n_jobs = n_jobs
+        self.pool = pool
         self.active = moments.weight > 0
         self._scale = max(moments.weight.max(initial=0.0), 1.0)
         self._allocate()
@@ -62,7 +62,7 @@ class ArrowSystem:
         m = self.moments
         parts = run_chunks(
             kernels.arrow.factor, len(m.weight), m.weight, m.mean, m.scatter, self.kappa,
-            *self._factors, n_jobs=self.n_jobs,
+            *self._factors, pool=self.pool,
         )  # fmt: skip
         self._S = sum(part[0] for part in parts)
         self._r = sum(part[1] for part in parts)
@@ -147,7 +147,7 @@ class ArrowSystem:
         run_chunks(
             kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, self.kappa,
             intercept_strengths, *self._factors, test.weight, test.mean, test.scatter, sse,
-            slopes, intercepts, n_jobs=self.n_jobs,
+            slopes, intercepts, pool=self.pool,
         )  # fmt: skip
         return sse
 
@@ -156,7 +156,7 @@ class ArrowSystem:
         m = self.moments
         run_chunks(
             kernels.arrow.blend, len(m.weight), theta, share, m.weight, m.mean, self.kappa,
-            intercept_strengths, *self._factors, coef, intercept, n_jobs=self.n_jobs,
+            intercept_strengths, *self._factors, coef, intercept, pool=self.pool,
         )  # fmt: skip
 
 

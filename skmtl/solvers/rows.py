@@ -31,7 +31,10 @@ class RowSystem(ArrowSystem):
             X, y, mean = root[:, :p], root[:, p], data.mean[t, :p]
             if self.kappa > 0:
                 L = cholesky(np.eye(len(X)) + self.kappa * (X @ X.T), lower=True)
-                X, y = solve_triangular(L, root, lower=True)[:, :p], solve_triangular(L, y, lower=True)
+                X, y = (
+                    solve_triangular(L, root, lower=True)[:, :p],
+                    solve_triangular(L, y, lower=True),
+                )
             self._Y[t] = X
             self._S += X.T @ X
             self._d[t] = X.T @ y

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import check_cv
 
-from .._jit import run_chunks
 from .. import kernels
+from .._jit import run_chunks
 
 __all__ = ["Partition", "deal_blocks", "folds", "partitions"]
 

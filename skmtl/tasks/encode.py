@@ -5,7 +5,14 @@ import numbers
 
 import numpy as np
 
-__all__ = ["TaskLabels", "column_names", "drop_column", "find_task_column", "split_task_column", "take_column"]
+__all__ = [
+    "TaskLabels",
+    "column_names",
+    "drop_column",
+    "find_task_column",
+    "split_task_column",
+    "take_column",
+]
 
 
 def column_names(X):
@@ -166,8 +173,8 @@ def check_labels(labels, what="the task column"):
     if not whole.all():
         raise ValueError(
             f"{what} holds non-integral numbers such as {labels[np.argmin(whole)].item()}: it "
-            "looks as if a transformer (a scaler?) changed the ids. Keep the task column out of the "
-            "transformer, e.g. ColumnTransformer(..., remainder='passthrough')."
+            "looks as if a transformer (a scaler?) changed the ids. Keep the task column out of "
+            "it, e.g. ColumnTransformer(..., remainder='passthrough')."
         )
     return labels.astype(np.int64), "integer"
 

@@ -39,12 +39,14 @@ class TaskMoments:
 
     def take(self, tasks):
         """The moments of some tasks only, as a copy."""
-        return TaskMoments(self.weight[tasks].copy(), self.mean[tasks].copy(), self.scatter[tasks].copy())
+        return TaskMoments(
+            self.weight[tasks].copy(), self.mean[tasks].copy(), self.scatter[tasks].copy()
+        )
 
     def copy(self):
         return TaskMoments(self.weight.copy(), self.mean.copy(), self.scatter.copy())
 
-    def merge(self, chosen=None, tasks=None, n_jobs=None):
+    def merge(self, chosen=None, tasks=None, pool=None):
         """Put the chosen blocks of each task together: shape (n_tasks, n_blocks) to (n_tasks,)."""
         n_tasks, n_blocks = self.weight.shape
         chosen = np.ones(n_blocks, dtype=bool) if chosen is None else chosen
@@ -52,7 +54,7 @@ class TaskMoments:
         out = TaskMoments.empty((len(tasks),), self.n_features)
         run_chunks(
             kernels.moments.merge_blocks, len(tasks), self.weight, self.mean, self.scatter,
-            chosen, tasks, out.weight, out.mean, out.scatter, n_jobs=n_jobs,
+            chosen, tasks, out.weight, out.mean, out.scatter, pool=pool,
         )  # fmt: skip
         return out
 
@@ -95,7 +97,7 @@ class TaskMoments:
         quad += np.einsum("tic,ci->tc", C[:, :p, :p] @ coefs.T, coefs)
         return np.maximum(quad, 0.0) + self.weight[:, None] * miss**2
 
-    def add_error_grams(self, slopes, intercepts, gram, n_jobs=None):
+    def add_error_grams(self, slopes, intercepts, gram, pool=None):
         """Add to ``gram[t]`` the inner products of task t's models' errors.
 
         `slopes (n_tasks, n_models, n_features)` and `intercepts (n_tasks, n_models)`, which is
@@ -103,7 +105,7 @@ class TaskMoments:
         """
         run_chunks(
             kernels.moments.error_grams, len(gram), slopes, intercepts, self.weight, self.mean,
-            self.scatter, gram, n_jobs=n_jobs,
+            self.scatter, gram, pool=pool,
         )  # fmt: skip
 
     def rescale(self, centre, scale):
@@ -122,7 +124,7 @@ def moment_bytes(n_groups, n_features):
     return 8 * n_groups * (1 + d + d * d)
 
 
-def block_moments(table, block=None, n_blocks=1, n_jobs=None):
+def block_moments(table, block=None, n_blocks=1, pool=None):
     """The moments of every (task, block), in one pass over the rows.
 
     Parameters
@@ -149,14 +151,12 @@ def block_moments(table, block=None, n_blocks=1, n_jobs=None):
     args = (y, weight if has_weight else y[:0], has_weight, rows, edges)
     args += (out.weight, out.mean, out.scatter)
     if isinstance(table.X, np.ndarray):
-        run_chunks(
-            kernels.moments.block_moments, len(out.weight), table.X, *args, n_jobs=n_jobs
-        )
+        run_chunks(kernels.moments.block_moments, len(out.weight), table.X, *args, pool=pool)
     else:
         X = table.X
         run_chunks(
             kernels.moments.block_moments_csr, len(out.weight), X.data, X.indices, X.indptr,
-            *args, n_jobs=n_jobs,
+            *args, pool=pool,
         )  # fmt: skip
     shape = (table.n_tasks, n_blocks)
     d = table.n_features + 1

@@ -1,7 +1,8 @@
 """More features than rows: the same problem in the coordinates of the rows' own space."""
 
-import numpy as np
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 __all__ = ["RowSpace"]
 
@@ -53,7 +54,9 @@ class RowSpace:
         basis = (Z[live].T @ vectors[:, keep]) / np.sqrt(values[keep])
         if basis.shape[1] == 0:
             basis = np.zeros((table.n_features, 1))
-        return cls(replace(table, X=np.ascontiguousarray(Z @ basis)), basis * scale[:, None], centre)
+        return cls(
+            replace(table, X=np.ascontiguousarray(Z @ basis)), basis * scale[:, None], centre
+        )
 
     def expand(self, fitted):
         """A `SharingFit` in the caller's features."""

@@ -15,9 +15,7 @@ _MOMENT_BYTES = 2**30
 def prefers_rows(table, n_blocks):
     """Whether moments of every (task, block) would be too large beside the rows."""
     row_bytes = 8 * len(table.rows) * (table.n_features + 1)
-    return moment_bytes(table.n_tasks * n_blocks, table.n_features) > max(
-        _MOMENT_BYTES, row_bytes
-    )
+    return moment_bytes(table.n_tasks * n_blocks, table.n_features) > max(_MOMENT_BYTES, row_bytes)
 
 
 @dataclass
@@ -68,7 +66,7 @@ class TaskRows:
             offsets=offsets,
         )  # fmt: skip
 
-    def merge(self, chosen=None, tasks=None, n_jobs=None):
+    def merge(self, chosen=None, tasks=None, pool=None):
         """The rows of the chosen blocks, of some tasks."""
         part = self if tasks is None else self.take(tasks)
         if chosen is None:
@@ -125,7 +123,7 @@ class TaskRows:
             out[t] += self.weight[t] * miss**2
         return out
 
-    def add_error_grams(self, slopes, intercepts, gram, n_jobs=None):
+    def add_error_grams(self, slopes, intercepts, gram, pool=None):
         """Add to ``gram[t]`` the inner products of task t's models' errors."""
         for t in np.flatnonzero(self.weight > 0):
             root = self.root(t)

@@ -68,8 +68,10 @@ def pack(X, y, codes, n_tasks, sample_weight=None):
         rows = np.argsort(small, kind="stable")
         if sample_weight is not None:
             rows = rows[sample_weight[rows] > 0]
-        counts = np.bincount(codes[rows], minlength=n_tasks) if len(rows) < len(codes) else (
-            np.bincount(codes, minlength=n_tasks)
+        counts = (
+            np.bincount(codes[rows], minlength=n_tasks)
+            if len(rows) < len(codes)
+            else (np.bincount(codes, minlength=n_tasks))
         )
         offsets = np.r_[0, np.cumsum(counts)]
         y_packed = y[rows]

@@ -7,7 +7,7 @@ import reference
 from skmtl.kernels import arrow as kernels
 
 SIZES = [9, 0, 1, 3, 14]
-WIDTHS = [1, 2, 5, 20, 47, 48, 60]  # from 48 features on LAPACK inverts
+WIDTHS = [1, 2, 5, 20, 60, kernels._LARGE]  # from there on LAPACK inverts
 STRENGTHS = [0.01, 1.0, 30.0, 1e4, np.inf]
 
 
@@ -91,7 +91,7 @@ def test_factor(p, kappa):
     np.testing.assert_allclose(r, r_wanted, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("p", [1, 6, 47, 48, 60])
+@pytest.mark.parametrize("p", [*range(1, 10), 60, kernels._LARGE - 1, kernels._LARGE])
 def test_spd_inverse(p):
     rng = np.random.default_rng(p)
     root = rng.normal(size=(p, p + 5))
@@ -99,6 +99,16 @@ def test_spd_inverse(p):
     out = np.full((p, p), np.nan)
     kernels._spd_inverse(A.copy(), np.empty((p, p)), np.empty((p, p)), out)
     np.testing.assert_allclose(out @ A, np.eye(p), atol=1e-9)
+
+
+@pytest.mark.parametrize("n", range(7))
+def test_take_rows(n):
+    rng = np.random.default_rng(n)
+    rows, factors, target = rng.normal(size=(9, 8)), rng.normal(size=9), rng.normal(size=8)
+    got = target.copy()
+    kernels._take_rows(rows, factors, n, 2, 6, got)
+    target[2:6] -= factors[:n] @ rows[:n, 2:6]
+    np.testing.assert_allclose(got, target, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kappa", [0.0, 1e-12, 1e-6, 1e-4, 1e-2, 1.0])
@@ -297,24 +307,3 @@ def test_a_blend_is_the_mean_of_the_models(kappa):
     np.testing.assert_allclose(
         intercept, 1.0 + np.einsum("tc,ct->t", share, intercepts), rtol=1e-8
     )
-
-
-def test_error_grams():
-    """A blend with shares s has the squared error s' gram s."""
-    rng = np.random.default_rng(0)
-    X, y, codes, w = problem(3, weighted=True)
-    slopes, intercepts = rng.normal(size=(len(SIZES), 4, 3)), rng.normal(size=(len(SIZES), 4))
-    gram = np.zeros((len(SIZES), 4, 4))
-    kernels.error_grams(
-        0, len(SIZES), slopes, intercepts.copy(), *moments_of(X, y, codes, len(SIZES), w), gram
-    )
-    for t in range(len(SIZES)):
-        mine = codes == t
-        miss = y[mine, None] - X[mine] @ slopes[t].T - intercepts[t]
-        wanted = miss.T @ (w[mine, None] * miss)
-        np.testing.assert_allclose(gram[t], wanted, rtol=1e-8, atol=1e-9)
-    share = np.array([0.1, 0.5, 0.15, 0.25])
-    blended = reference.squared_errors(
-        X, y, codes, np.einsum("c,tcj->tj", share, slopes), intercepts @ share, w
-    )
-    np.testing.assert_allclose(share @ gram @ share, blended, rtol=1e-8, atol=1e-9)

@@ -167,3 +167,27 @@ def test_deal(n_blocks):
         counts = np.bincount(block[first:last], minlength=n_blocks)
         exact = last - first <= 100 * n_blocks
         assert np.ptp(counts) <= (1 if exact else 0.2 * (last - first))
+
+
+@pytest.mark.parametrize("p", [1, 5, 60])
+def test_error_grams(p):
+    """A blend with shares s has the squared error s' gram s."""
+    rng = np.random.default_rng(0)
+    X, y, w, rows, edges = rows_of(p, [5, 0, 1, 30], weighted=True, offset=3.0)
+    moments = run(X, y, w, rows, edges)
+    slopes, intercepts = rng.normal(size=(4, 6, p)), rng.normal(size=(4, 6))
+    start = rng.normal(size=(4, 6, 6))
+    gram = start.copy()
+    half = (slopes, intercepts.copy(), *moments, gram)
+    kernels.error_grams(0, 3, *half)
+    kernels.error_grams(3, 4, *half)
+    codes = np.repeat(np.arange(4), np.diff(edges))
+    wanted = reference.error_grams(X[rows], y, codes, slopes, intercepts, w)
+    np.testing.assert_allclose(gram - start, wanted, rtol=1e-7, atol=1e-7)
+    share = rng.dirichlet(np.ones(6), size=4)
+    blended = reference.squared_errors(
+        X[rows], y, codes,
+        np.einsum("tc,tcj->tj", share, slopes), (share * intercepts).sum(1), w,
+    )  # fmt: skip
+    got = np.einsum("tc,tck,tk->t", share, gram - start, share)
+    np.testing.assert_allclose(got, blended, rtol=1e-7, atol=1e-7)

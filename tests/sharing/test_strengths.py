@@ -1,0 +1,140 @@
+"""Candidate strengths and their weights, against the readable twins."""
+
+import numpy as np
+import pytest
+import reference
+
+from skmtl.sharing import _strengths as strengths
+from skmtl.sharing._strengths import Grid
+
+
+def errors(n_tasks=12, n_candidates=7, seed=0):
+    """Held-out errors of candidates in tasks of very different sizes and noise levels."""
+    rng = np.random.default_rng(seed)
+    rows = np.round(10.0 ** rng.uniform(0, 3, size=n_tasks))
+    rows[0] = 0.0
+    level = rng.uniform(0.5, 2.0, size=(n_tasks, 1)) * rng.uniform(0.8, 1.3, size=n_candidates)
+    return level * rows[:, None] * rng.uniform(0.9, 1.1, size=(n_tasks, n_candidates)), rows
+
+
+CONSTANTS = {
+    name: getattr(strengths, f"_{name.upper()}")
+    for name in ("crowd", "crowd_rows", "own", "size_width", "stray", "crowd_tasks")
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_and_weights(seed):
+    sse, rows = errors(seed=seed)
+    scores = strengths.log_scores(sse, rows)
+    wanted = reference.log_scores(sse, rows, strengths._NOISE_ROWS)
+    np.testing.assert_allclose(scores, wanted, rtol=1e-10, atol=1e-10)
+    crowd = strengths.crowd_weights(scores, rows)
+    wanted = reference.crowd_weights(scores, rows, CONSTANTS["crowd"], CONSTANTS["crowd_rows"])
+    np.testing.assert_allclose(crowd, wanted, rtol=1e-9)
+    for n_steps in (0, 1, 15):
+        got = strengths.task_weights(scores, rows, n_steps)
+        wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps)
+        np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(got[0], crowd)  # nothing is known of a task without rows
+    np.testing.assert_allclose(
+        strengths.unseen_weights(sse[1:]), reference.unseen_weights(sse[1:]), rtol=1e-10
+    )
+
+
+def all_weights(sse, rows):
+    scores = strengths.log_scores(sse, rows)
+    tasks = strengths.task_weights(scores, rows)
+    return np.vstack([tasks, strengths.crowd_weights(scores, rows), strengths.unseen_weights(sse)])
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e9])
+def test_the_scale_of_the_errors_does_not_matter(scale):
+    sse, rows = errors()
+    np.testing.assert_allclose(
+        all_weights(sse * scale, rows), all_weights(sse, rows), rtol=1e-6, atol=1e-12
+    )
+
+
+def test_weights_do_not_depend_on_the_order_of_tasks():
+    sse, rows = errors()
+    order = np.random.default_rng(0).permutation(len(rows))
+    scores, shuffled = strengths.log_scores(sse, rows), strengths.log_scores(sse[order], rows[order])
+    np.testing.assert_allclose(
+        strengths.task_weights(shuffled, rows[order]),
+        strengths.task_weights(scores, rows)[order],
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("n_rows", [0.0, 1.0, 1e6])
+def test_weights_are_shares(n_rows):
+    sse, _ = errors()
+    rows = np.full(len(sse), n_rows)
+    weights = all_weights(sse * n_rows, rows)
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(1), 1.0)
+
+
+def test_perfect_candidates_do_not_break_weights():
+    rows = np.full(5, 10.0)
+    sse = np.zeros((5, 3))
+    assert np.isfinite(all_weights(sse, rows)).all()
+    sse[:, 1:] = 1.0
+    weights = all_weights(sse, rows)
+    assert np.isfinite(weights).all() and (weights.argmax(1) == 0).all()
+
+
+def test_better_candidates_weigh_more():
+    sse, rows = np.tile([3.0, 1.0, 2.0], (6, 1)) * 50, np.full(6, 50.0)
+    for weights in all_weights(sse, rows):
+        assert weights[1] > weights[2] > weights[0]
+
+
+def test_a_task_unlike_the_others_leaves_them():
+    rows = np.full(20, 100.0)
+    sse = np.tile([100.0, 200.0], (20, 1))
+    sse[7] = [400.0, 50.0]
+    weights = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    assert weights[7, 1] > 0.99
+    assert (np.delete(weights, 7, axis=0)[:, 0] > 0.99).all()
+
+
+def test_few_rows_follow_the_crowd():
+    """A task of three rows whose errors say otherwise stays with what helps tasks like it."""
+    rows = np.full(40, 3.0)
+    sse = np.tile([3.0, 6.0], (40, 1))
+    sse[0] = [3.3, 3.0]
+    weights = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    assert weights[0, 0] > 0.5
+
+
+# ---------------------------------------------------------------------------------- the grid
+
+
+def test_product_and_rows():
+    grid = Grid.product([1.0, np.inf], [2.0], [0.1, 3.0])
+    assert len(grid) == 4
+    combos = {tuple(row) for row in grid.rows()[:, 1:]}
+    assert combos == {(1.0, 2.0, 0.1), (1.0, 2.0, 3.0), (np.inf, 2.0, 0.1), (np.inf, 2.0, 3.0)}
+
+
+def test_concatenate_is_a_sorted_union():
+    a = Grid.product([1.0, np.inf], [2.0], [0.1])
+    b = Grid.product([np.inf, 0.5], [2.0], [0.1])
+    both = Grid.concatenate([a, b])
+    assert list(both.slope) == [0.5, 1.0, np.inf]
+    np.testing.assert_array_equal(both.members(a), [False, True, True])
+    np.testing.assert_array_equal(both.take(both.members(b)).slope, [0.5, np.inf])
+
+
+def test_levels_are_runs_of_equal_slope_strengths():
+    grid = Grid.concatenate(
+        [Grid.product([1.0, 2.0], [1.0, 3.0], [0.1]), Grid.product([2.0], [1.0], [0.1], metric=1)]
+    )
+    levels = grid.levels()
+    assert [(metric, slope) for metric, slope, _ in levels] == [(0, 1.0), (0, 2.0), (1, 2.0)]
+    covered = np.concatenate([np.arange(len(grid))[where] for *_, where in levels])
+    np.testing.assert_array_equal(covered, np.arange(len(grid)))
+    for metric, slope, where in levels:
+        assert (grid.slope[where] == slope).all() and (grid.metric[where] == metric).all()

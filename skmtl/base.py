@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from ._compat import check_columns
 from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
@@ -36,6 +36,11 @@ class Rows:
 
 def check_features(estimator, X):
     """The features as a float64 array (C-ordered) or CSR matrix; a clear error otherwise."""
+    if len(getattr(X, "shape", ())) == 2 and X.shape[1] == 0 and X.shape[0] > 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: "
+            "X has no column beside the task column."
+        )
     try:
         X = check_array(
             X, accept_sparse="csr", dtype=np.float64, order="C", estimator=estimator,
@@ -91,11 +96,14 @@ class TaskEstimator(BaseEstimator):
                 f"both task_column={self.task_column!r} and task= were given; give one of them."
             )
         if y.ndim == 2 and (self.task_column is not None or task is not None):
+            if y.shape[1] == 1:  # df[["target"]]
+                return column_or_1d(y, warn=True)
             given = "task=" if task is not None else f"task_column={self.task_column!r}"
             raise ValueError(
                 f"y is 2-D (one task a column), but {given} names tasks too; pass a 1-D y, or "
                 "leave the tasks to y's columns."
             )
+        return y
 
     def _split_rows(self, X, task):
         """Features and raw labels (None where no task is given)."""
@@ -122,8 +130,7 @@ class TaskEstimator(BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        y = self._check_target(y)
-        self._check_task_source(task, y)
+        y = self._check_task_source(task, self._check_target(y))
         features, labels = self._split_rows(X, task)
         features = check_features(self, features)
         check_consistent_length(features, y)
@@ -144,7 +151,7 @@ class TaskEstimator(BaseEstimator):
     def _check_target(self, y):
         y = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name="y",
-            ensure_all_finite="allow-nan", estimator=self,
+            ensure_all_finite="allow-nan", allow_nd=True, estimator=self,
         )  # fmt: skip
         if y.ndim > 2:
             raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")

@@ -190,12 +190,13 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         solver = self._make_sharing()
         codes = self._codes(rows, y)
         table = pack(rows.X, y, codes, self._n_tasks(rows, y), weight)
-        space = RowSpace.of(table)
+        sizes = table.task_sizes()
+        space = RowSpace.of(table.without_empty_tasks())
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             problem = self._problem(space, parts, pool)
-            fitted = space.expand(solver.fit_moments(problem))
-        self._store(X, y, rows, solver, fitted, table.task_sizes())
+            fitted = space.expand(solver.fit_moments(problem)).spread(sizes > 0)
+        self._store(X, y, rows, solver, fitted, sizes)
         self._moments = None
         return self
 
@@ -263,9 +264,10 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             new = block_moments(table, block, n_blocks, pool)
             if earlier is not None:
                 rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
-            schemes = [] if self.cv is None else [(new, folds(None, n_blocks))]
-            problem = Problem(schemes, new.merge(pool=pool), pool, self._progress)
-            fitted = solver.fit_moments(problem)
+            seen = new.take(np.flatnonzero(sizes > 0))
+            schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
+            problem = Problem(schemes, seen.merge(pool=pool), pool, self._progress)
+            fitted = solver.fit_moments(problem).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes
         return self
@@ -453,7 +455,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self.task_column is None
         return tags
 
 

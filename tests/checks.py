@@ -272,9 +272,7 @@ def check_constant_columns(estimator):
     """A constant column, and one that is constant within tasks, change no more than they must."""
     table = Table(estimator)
     splits = table.splits()
-    wanted = predictions(
-        table.fitted(_set(estimator, cv=splits)), table.X, task=table.task
-    )
+    wanted = predictions(table.fitted(_set(estimator, cv=splits)), table.X, task=table.task)
     for constant in (0.0, 1.0, -1e6):
         X = np.column_stack([table.X, np.full(80, constant)])
         model = _set(estimator, cv=splits).fit(X, table.y, task=table.task)
@@ -409,9 +407,7 @@ def check_no_training_rows_are_kept(estimator):
     held = list(arrays_in(model))
     assert any(a is model.coef_ for a in held)
     assert not [a.shape for a in held if 1009 in a.shape]
-    small, large = (
-        len(pickle.dumps(Table(estimator, n=n).fitted(estimator))) for n in (200, 2000)
-    )
+    small, large = (len(pickle.dumps(Table(estimator, n=n).fitted(estimator))) for n in (200, 2000))
     # Candidates of the history may differ in number, rows may not matter.
     assert large - small < 0.2 * (1800 * 4 * 8)
     assert large < 20_000 + 100 * 8 * (model.coef_.size + 1000)
@@ -932,8 +928,15 @@ class WithTaskColumn(MultiTaskRegressor):
         return self._add_tasks(X)
 
     def fit(self, X, y, sample_weight=None):
-        X = self._validated(X, ensure_min_features=1)
+        X = self._validated(X)
         self.inner_ = MultiTaskRegressor(**self.get_params(deep=False)).fit(X, y, sample_weight)
+        return self
+
+    def partial_fit(self, X, y, sample_weight=None):
+        first = not hasattr(self, "inner_")
+        X = self._validated(X, reset=first)
+        inner = MultiTaskRegressor(**self.get_params(deep=False)) if first else self.inner_
+        self.inner_ = inner.partial_fit(X, y, sample_weight)
         return self
 
     def predict(self, X):

@@ -22,8 +22,10 @@ def moments(X, y, w=None):
         return 0.0, np.zeros(d), np.zeros((d, d))
     mean = (w[:, None] * Z).sum(0) / w.sum()
     gaps = Z - mean
-    return w.sum(), mean, sum(
-        (wi * np.outer(g, g) for wi, g in zip(w, gaps, strict=True)), np.zeros((d, d))
+    return (
+        w.sum(),
+        mean,
+        sum((wi * np.outer(g, g) for wi, g in zip(w, gaps, strict=True)), np.zeros((d, d))),
     )
 
 

@@ -1,5 +1,6 @@
 """MultiTaskRegressor: the task contract, scikit-learn's checks and tools, fitted attributes."""
 
+import pickle
 import warnings
 
 import checks
@@ -46,8 +47,15 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize("check", checks.TASK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("estimator", CONTRACT.values(), ids=CONTRACT)
+def contract():
+    """Every check of every configuration; those that start a process only of the first."""
+    for name, estimator in CONTRACT.items():
+        for check in checks.TASK_CHECKS:
+            if name == "default" or check is not checks.check_predict_needs_no_numba:
+                yield pytest.param(estimator, check, id=f"{name}-{check.__name__}")
+
+
+@pytest.mark.parametrize(("estimator", "check"), list(contract()))
 def test_contract(estimator, check):
     check(estimator)
 
@@ -87,7 +95,7 @@ def estimator_checks():
 
 @pytest.mark.jit
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("estimator", "check"), estimator_checks())
+@pytest.mark.parametrize(("estimator", "check"), list(estimator_checks()))
 def test_estimator_checks(estimator, check):
     check(estimator)
 
@@ -127,7 +135,9 @@ def model(**params):
 
 
 def pipe(estimator=None):
-    scale = ColumnTransformer([("scale", StandardScaler(), ["price", "size"])], remainder="passthrough")
+    scale = ColumnTransformer(
+        [("scale", StandardScaler(), ["price", "size"])], remainder="passthrough"
+    )
     return Pipeline([("scale", scale), ("model", estimator or model())])
 
 
@@ -169,10 +179,10 @@ def test_pipeline_with_a_column_transformer(output):
 def test_pipeline_that_imputes_and_encodes():
     frame = X.assign(colour=np.where(np.arange(len(X)) % 3, "red", "blue"))
     frame.loc[::10, "price"] = np.nan
+    one_hot = OneHotEncoder(sparse_output=False)
     prepare = ColumnTransformer(
-        [("numbers", SimpleImputer(), ["price", "size"]), ("words", OneHotEncoder(), ["colour"])],
+        [("numbers", SimpleImputer(), ["price", "size"]), ("words", one_hot, ["colour"])],
         remainder="passthrough",
-        sparse_threshold=0,
     ).set_output(transform="pandas")
     pipeline = make_pipeline(prepare, model()).fit(frame, Y)
     assert pipeline[-1].coef_.shape == (6, 4)
@@ -189,7 +199,9 @@ def test_grid_search_over_a_strength(scoring, piped):
     assert search.predict(X).shape == (len(X),)
     assert search.best_params_[name] < np.inf
     wanted = [
-        cross_val_score(clone(estimator).set_params(**{name: a}), X, Y, cv=3, scoring=scoring).mean()
+        cross_val_score(
+            clone(estimator).set_params(**{name: a}), X, Y, cv=3, scoring=scoring
+        ).mean()
         for a in grid[name]
     ]
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], wanted)
@@ -203,20 +215,25 @@ def test_grid_search_over_sharing_objects_and_strings():
     assert search.best_params_["sharing"] != "pooled"
 
 
-@pytest.mark.parametrize("cv", [3, KFold(3, shuffle=True, random_state=0), TaskKFold(3, task_column="shop")])
+@pytest.mark.parametrize(
+    "cv", [3, KFold(3, shuffle=True, random_state=0), TaskKFold(3, task_column="shop")]
+)
 def test_cross_validation(cv):
     scores = cross_val_score(model(), X, Y, scoring="r2", cv=cv)
     out_of_fold = cross_val_predict(model(), X, Y, cv=cv)
     assert scores.min() > 0.9
     assert r2_score(Y, out_of_fold) > 0.9
-    result = cross_validate(
-        model(), X, Y, cv=cv, scoring=["r2", "neg_mean_squared_error"], n_jobs=2
-    )
+    result = cross_validate(model(), X, Y, cv=cv, scoring=["r2", "neg_mean_squared_error"])
     np.testing.assert_allclose(result["test_r2"], scores)
     splits = (cv if hasattr(cv, "split") else KFold(3)).split(X, Y)
     for train, test in splits:
         by_hand = model().fit(X.iloc[train], Y[train]).predict(X.iloc[test])
         np.testing.assert_allclose(out_of_fold[test], by_hand)
+
+
+def test_cross_validation_in_processes():
+    one, two = (cross_val_predict(model(cv=3), X, Y, cv=3, n_jobs=n) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_sorted_tables_warn_that_test_tasks_were_never_seen():
@@ -316,11 +333,10 @@ def test_routing_through_grid_search(piped):
 
 
 def test_routing_of_weights_must_be_asked_for_in_fit_as_everywhere():
-    estimator = model(task_column=None).set_fit_request(sample_weight=True)
+    weight = np.arange(len(Y)) % 3
     with sklearn.config_context(enable_metadata_routing=True):
-        pipeline = make_pipeline(StandardScaler(), estimator)
-        weight = np.arange(len(Y)) % 3
-        pipeline[0].set_fit_request(sample_weight=False)
+        estimator = model(task_column=None).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), estimator)
         pipeline.fit(NUMBERS, Y, task=TASK, sample_weight=weight)
     Z = StandardScaler().fit_transform(NUMBERS)
     alone = clone(estimator).fit(Z, Y, task=TASK, sample_weight=weight)
@@ -444,14 +460,15 @@ def test_nested_parameters():
 
 
 @pytest.mark.parametrize("strengths", [(1.0, 1.0, 1.0), (np.inf, np.inf, 0.5), (2.0, 0.0, 1.0)])
-def test_partial_fit_is_fit_at_fixed_strengths(strengths):
+@pytest.mark.parametrize("cv", [None, 5])
+def test_partial_fit_is_fit_at_fixed_strengths(strengths, cv):
     alpha, alpha_intercept, alpha_shared = strengths
     sharing = PartialPooling(alpha, alpha_intercept=alpha_intercept, alpha_shared=alpha_shared)
-    whole = model(sharing=sharing).fit(X, Y)
+    whole = model(sharing=sharing, cv=cv).fit(X, Y)
     weight = np.random.default_rng(0).uniform(0.0, 2.0, size=len(Y))
-    weighted = model(sharing=sharing).fit(X, Y, sample_weight=weight)
+    weighted = model(sharing=sharing, cv=cv).fit(X, Y, sample_weight=weight)
     for wanted, w in ((whole, None), (weighted, weight)):
-        parts = model(sharing=sharing)
+        parts = model(sharing=sharing, cv=cv)
         # One shop comes in late, one only early.
         order = np.argsort(np.where(TASK == "shop f", 2, TASK != "shop a"), kind="stable")
         for rows in np.array_split(order, 4):
@@ -467,9 +484,7 @@ def test_partial_fit_when_tuned():
     for rows in np.array_split(np.arange(len(Y)), 3):
         parts.partial_fit(X.iloc[rows], Y[rows])
     whole = model(sharing="partial_pooling", cv=5).fit(X, Y)
-    np.testing.assert_array_equal(
-        parts.task_report_["n_samples"], whole.task_report_["n_samples"]
-    )
+    np.testing.assert_array_equal(parts.task_report_["n_samples"], whole.task_report_["n_samples"])
     assert parts.score(X, Y) > 0.98 * whole.score(X, Y)
 
 
@@ -497,11 +512,33 @@ def test_a_failed_partial_fit_changes_nothing():
     np.testing.assert_allclose(parts.predict(X), model().fit(X, Y).predict(X), rtol=1e-8)
 
 
-def test_partial_fit_after_fit_raises():
-    with pytest.raises(ValueError, match="partial_fit after fit"):
-        model().fit(X, Y).partial_fit(X, Y)
+def test_partial_fit_after_fit_starts_anew():
+    fitted = model().fit(X[:60], Y[:60])
+    with pytest.warns(UserWarning, match="partial_fit after fit starts anew"):
+        fitted.partial_fit(X[60:], Y[60:])
+    np.testing.assert_allclose(fitted.coef_, model().fit(X[60:], Y[60:]).coef_, rtol=1e-8)
+
+
+def test_fit_after_partial_fit_starts_anew():
+    parts = model().partial_fit(X[:60], Y[:60]).fit(X, Y)
+    np.testing.assert_array_equal(parts.coef_, model().fit(X, Y).coef_)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"), [({"cv": 3}, "cv=3 changed between calls of partial_fit, from 5 folds")]
+)
+def test_parameters_that_may_not_change_between_calls(params, message):
+    parts = model(cv=5).partial_fit(X[:60], Y[:60])
+    with pytest.raises(ValueError, match=message):
+        parts.set_params(**params).partial_fit(X[60:], Y[60:])
     with pytest.raises(ValueError, match="cv=.* must be an int"):
         model(cv=KFold(3)).partial_fit(X, Y)
+
+
+def test_a_copy_goes_on_with_partial_fit():
+    parts = pickle.loads(pickle.dumps(model().partial_fit(X[:60], Y[:60])))
+    parts.partial_fit(X[60:], Y[60:])
+    np.testing.assert_allclose(parts.coef_, model().fit(X, Y).coef_, rtol=1e-8)
 
 
 def test_unknown_tasks_warn_once_with_the_share():

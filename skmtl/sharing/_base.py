@@ -1,6 +1,6 @@
 """What every sharing structure is: strengths to choose among, and a fit on task moments."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -86,6 +86,23 @@ class SharingFit:
     history: dict
     report: dict
     kkt_residual: float
+
+    def spread(self, seen):
+        """The same with tasks that have no rows put in: they are what a task never seen is.
+
+        Parameters
+        ----------
+        seen : bool ndarray of shape (n_all_tasks,)
+        """
+        if seen.all():
+            return self
+        coef = np.tile(self.shared_coef, (len(seen), 1))
+        intercept = np.full(len(seen), self.shared_intercept)
+        coef[seen], intercept[seen] = self.coef, self.intercept
+        place = np.full(len(seen) + 1, -1)
+        place[:-1][seen] = np.arange(seen.sum())
+        report = {name: column[place] for name, column in self.report.items()}
+        return replace(self, coef=coef, intercept=intercept, report=report)
 
 
 class Sharing(BaseEstimator):

@@ -97,13 +97,29 @@ def _softmax(x):
     return x / x.sum(axis=-1, keepdims=True)
 
 
+def noise_level(sse, rows, most_tasks=2000):
+    """Error a row of the best candidate in the median row's task.
+
+    The median over tasks, not the mean over rows: a task in other units must not set the scale.
+    """
+    judged = np.flatnonzero(rows > 0)
+    judged = judged[:: max(1, len(judged) // most_tasks)]
+    error = sse[judged] / rows[judged, None]
+    order = np.argsort(error, axis=0)
+    reached = np.cumsum(rows[judged][order], axis=0) >= 0.5 * rows[judged].sum()
+    middle = np.take_along_axis(error, order, axis=0)[
+        np.argmax(reached, axis=0), np.arange(sse.shape[1])
+    ]
+    return middle.min()
+
+
 def log_scores(sse, rows):
     """How well each candidate predicted each task: a t-like log-likelihood of held-out rows.
 
     Every task has a noise level of its own, drawn towards the table's. Scores are differences
     to the task's best candidate.
     """
-    noise = max((sse.sum(0) / max(rows.sum(), 1e-300)).min(), 1e-300)
+    noise = max(noise_level(sse, rows), 1e-300) if (rows > 0).any() else 1.0
     spread = (sse + _NOISE_ROWS * noise) / (rows[:, None] + _NOISE_ROWS)
     scores = -0.5 * (rows[:, None] + _NOISE_ROWS) * np.log(spread)
     return scores - scores.max(axis=1, keepdims=True)

@@ -1,6 +1,6 @@
 """TaskTable: the packed rows of all tasks, sorted by task."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,7 +45,14 @@ class TaskTable:
         return np.repeat(np.arange(self.n_tasks), np.diff(self.offsets))
 
     def task_sizes(self):
+        """Rows of every task that have a label and a weight."""
         return np.diff(self.offsets)
+
+    def without_empty_tasks(self):
+        """The tasks that have rows."""
+        if self.task_sizes().all():
+            return self
+        return replace(self, offsets=np.r_[0, self.offsets[1:][self.task_sizes() > 0]])
 
 
 def pack(X, y, codes, n_tasks, sample_weight=None):

@@ -170,9 +170,7 @@ def test_shared_gram(p, kappa, alpha):
     (_, u, _, xu, xd), S, r = factors(moments, kappa)
     G, g = np.full((1 + p, 1 + p), np.nan), np.full(1 + p, np.nan)
     active = weight > 0
-    kernels.shared_gram(
-        weight, mean[:, p].copy(), u, xu, xd, kappa, alpha, S, r, active, G, g
-    )
+    kernels.shared_gram(weight, mean[:, p].copy(), u, xu, xd, kappa, alpha, S, r, active, G, g)
     G_wanted, g_wanted = reference.shared_gram(*moments, kappa, alpha, active)
     np.testing.assert_allclose(np.triu(G), np.triu(G_wanted), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(g, g_wanted, rtol=1e-6, atol=1e-6)
@@ -304,6 +302,4 @@ def test_a_blend_is_the_mean_of_the_models(kappa):
         0, len(SIZES), theta, share, moments[0], moments[1], kappa, alphas, *parts, coef, intercept
     )
     np.testing.assert_allclose(coef, 1.0 + np.einsum("tc,ctj->tj", share, models), rtol=1e-8)
-    np.testing.assert_allclose(
-        intercept, 1.0 + np.einsum("tc,ct->t", share, intercepts), rtol=1e-8
-    )
+    np.testing.assert_allclose(intercept, 1.0 + np.einsum("tc,ct->t", share, intercepts), rtol=1e-8)

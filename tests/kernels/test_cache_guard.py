@@ -115,9 +115,7 @@ def test_import_is_light():
         "heavy = {'numba', 'llvmlite', 'pandas', 'polars', 'matplotlib', 'scipy.optimize'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)), 'numba' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[] False"
 

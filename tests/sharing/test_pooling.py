@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmtl import MultiTaskRegressor
+from skmtl import MultiTaskRegressor, multitask
 from skmtl.sharing import Independent, PartialPooling, Pooled
 
 
@@ -38,9 +38,7 @@ def standardise(X, w=None):
 
 
 def fixed(alpha, alpha_intercept, alpha_shared, **params):
-    sharing = PartialPooling(
-        alpha, alpha_intercept=alpha_intercept, alpha_shared=alpha_shared
-    )
+    sharing = PartialPooling(alpha, alpha_intercept=alpha_intercept, alpha_shared=alpha_shared)
     return MultiTaskRegressor(sharing, cv=None, **params)
 
 
@@ -173,9 +171,7 @@ def test_strength_to_infinity_is_ridge_behind_a_scaler(alpha, sharing, weighted)
     pipe.fit(X, y, standardscaler__sample_weight=w, ridge__sample_weight=w)
     np.testing.assert_allclose(model.predict(X, task=task), pipe.predict(X), rtol=1e-7)
     np.testing.assert_allclose(model.coef_, np.tile(model.shared_coef_, (6, 1)), rtol=1e-12)
-    np.testing.assert_allclose(
-        model.coef_[0], pipe[-1].coef_ / pipe[0].scale_, rtol=1e-7
-    )
+    np.testing.assert_allclose(model.coef_[0], pipe[-1].coef_ / pipe[0].scale_, rtol=1e-7)
 
 
 def test_a_large_strength_is_near_the_pooled_limit():
@@ -328,12 +324,16 @@ def test_a_task_in_other_units_is_not_dragged_along():
     coef = np.tile([2.0, -1.0, 1.5], (10, 1))
     intercept = np.zeros(10)
     coef[9], intercept[9] = [40.0, 0.0, -20.0], 300.0
-    train, (at, truth, task_at) = simulate(coef, intercept, 30)
-    odd = task_at == 9
-    for mine in (odd, ~odd):  # nor does it drag the others
-        test = at[mine], truth[mine], task_at[mine]
-        alone = risk(MultiTaskRegressor("independent"), train, test)
-        assert risk(MultiTaskRegressor(), train, test) + 0.25 <= 1.1 * (alone + 0.25)
+    errors = {(kind, odd): [] for kind in ("partial_pooling", "independent") for odd in (0, 1)}
+    for seed in range(4):
+        train, (at, truth, task_at) = simulate(coef, intercept, 30, seed=seed)
+        for kind, odd in errors:  # nor does it drag the others
+            mine = (task_at == 9) == odd
+            test = at[mine], truth[mine], task_at[mine]
+            errors[kind, odd].append(risk(MultiTaskRegressor(kind), train, test) + 0.25)
+    for odd in (0, 1):
+        shared, alone = (np.mean(errors[kind, odd]) for kind in ("partial_pooling", "independent"))
+        assert shared <= 1.1 * alone
 
 
 def test_the_report_says_where_sharing_helps():
@@ -424,3 +424,55 @@ def test_a_splitter_is_used_without_a_warning():
     splits = list(KFold(3).split(rows))
     same = MultiTaskRegressor(cv=splits).fit(X, y, task=task)
     np.testing.assert_array_equal(model.coef_, same.coef_)
+
+
+# ---------------------------------------------------------------------------------- row form
+
+
+@pytest.mark.parametrize("sharing", SHARINGS, ids=str)
+@pytest.mark.parametrize("p", [4, 30])  # tasks of more and of fewer rows than features
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_the_row_form_is_the_moment_form(sharing, p, weighted, form, monkeypatch):
+    X, y, task = table(p=p, n=100)
+    w = np.random.default_rng(1).integers(0, 3, size=100).astype(float) if weighted else None
+    fits = []
+    for by_rows in (False, True):
+        monkeypatch.setattr(multitask, "prefers_rows", lambda *args, r=by_rows: r)
+        model = MultiTaskRegressor(sharing, cv=3)
+        fits.append(model.fit(form(X), y, sample_weight=w, task=task))
+    assert_same_fit(*fits)
+
+
+def test_the_row_form_of_a_target_with_columns(monkeypatch):
+    X, y, _ = table(n=60)
+    y = np.column_stack([y, -y, y**2])
+    y[::3, 1] = np.nan
+    fits = []
+    for by_rows in (False, True):
+        monkeypatch.setattr(multitask, "prefers_rows", lambda *args, r=by_rows: r)
+        fits.append(MultiTaskRegressor().fit(X, y))
+    assert_same_fit(*fits)
+
+
+@pytest.mark.parametrize("strengths", [(2.0, 0.5, 1.0), (np.inf, 1.0, 0.1), (1.0, 1.0, np.inf)])
+def test_the_row_form_is_one_dense_ridge(strengths, monkeypatch):
+    monkeypatch.setattr(multitask, "prefers_rows", lambda *args: True)
+    X, y, task = table(p=20)
+    model = fixed(*strengths).fit(X, y, task=task)
+    own, _ = dense_predictions(X, y, task, strengths)
+    np.testing.assert_allclose(model.predict(X, task=task), own, rtol=1e-6, atol=1e-7)
+    assert model.kkt_residual_ < 1e-8
+
+
+def assert_same_fit(a, b):
+    names = ["coef_", "intercept_", "shared_coef_", "shared_intercept_"]
+    for name in names:
+        wanted = getattr(b, name)
+        atol = 1e-9 * max(np.abs(wanted).max(), 1e-300)
+        np.testing.assert_allclose(getattr(a, name), wanted, 1e-9, atol, err_msg=name)
+    for name, wanted in b.task_report_.items():
+        if wanted.dtype == object:
+            assert list(a.task_report_[name]) == list(wanted)
+        else:
+            np.testing.assert_allclose(a.task_report_[name], wanted, 1e-7, 1e-10, err_msg=name)

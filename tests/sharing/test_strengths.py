@@ -59,7 +59,10 @@ def test_the_scale_of_the_errors_does_not_matter(scale):
 def test_weights_do_not_depend_on_the_order_of_tasks():
     sse, rows = errors()
     order = np.random.default_rng(0).permutation(len(rows))
-    scores, shuffled = strengths.log_scores(sse, rows), strengths.log_scores(sse[order], rows[order])
+    scores, shuffled = (
+        strengths.log_scores(sse, rows),
+        strengths.log_scores(sse[order], rows[order]),
+    )
     np.testing.assert_allclose(
         strengths.task_weights(shuffled, rows[order]),
         strengths.task_weights(scores, rows)[order],

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 
+from skmtl._jit import worker_pool
 from skmtl.solvers import ArrowSystem, RowSystem, make_system
 from skmtl.solvers import arrow as room
 from skmtl.solvers.arrow import kappa_of, kkt_residual
@@ -184,9 +185,7 @@ def test_the_residual_is_the_gradient_of_the_objective():
     got = kkt_residual(
         data_of(table, "moments"), np.ones(2), (slope, pull, ridge), theta, coef, intercept
     )
-    scale = max(
-        np.abs(np.reshape(at_zero[9:], (6, 2))).sum(0).max(), np.abs(at_zero[3:9]).sum()
-    )
+    scale = max(np.abs(np.reshape(at_zero[9:], (6, 2))).sum(0).max(), np.abs(at_zero[3:9]).sum())
     np.testing.assert_allclose(got, np.abs(gradient).max() / scale, rtol=1e-6)
 
 
@@ -199,9 +198,10 @@ def test_kappa():
 @pytest.mark.parametrize("form", ["moments", "rows"])
 def test_threads_change_nothing(form):
     table, test = table_of(3, n=2000, n_tasks=200), table_of(3, n=2000, n_tasks=200, seed=1)
-    one, two = (
-        answers(make_system(data_of(table, form), np.ones(3), n), 3.0, data_of(test, form))
-        for n in (1, 2)
-    )
+    with worker_pool(2) as pool:
+        one, two = (
+            answers(make_system(data_of(table, form), np.ones(3), p), 3.0, data_of(test, form))
+            for p in (None, pool)
+        )
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)

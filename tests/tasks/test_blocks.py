@@ -95,10 +95,12 @@ SPLITTERS = {
 }
 
 
-@pytest.mark.parametrize("cv", SPLITTERS.values(), ids=SPLITTERS)
-def test_a_splitter_gives_its_own_splits(cv):
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_a_splitter_gives_its_own_splits(name):
+    cv = SPLITTERS[name]
     table, _ = table_of()
-    X, groups = table.X, np.random.default_rng(2).integers(6, size=90)
+    X = table.X
+    groups = np.random.default_rng(2).integers(6, size=90) if name == "GroupKFold" else None
     wanted = [(set(train), set(test)) for train, test in cv.split(X, None, groups)]
     parts = partitions(table, cv, X=X, y=np.zeros(90), groups=groups)
     assert list(splits_of(table, parts)) == wanted

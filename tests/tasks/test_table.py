@@ -12,9 +12,7 @@ def rows_by_task(table):
     for first, last in zip(table.offsets[:-1], table.offsets[1:], strict=True):
         weights = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
         mine = slice(first, last)
-        out.append(
-            sorted(zip(table.rows[mine], table.y[mine], weights[mine], strict=True))
-        )
+        out.append(sorted(zip(table.rows[mine], table.y[mine], weights[mine], strict=True)))
     return out
 
 

@@ -237,11 +237,23 @@ def squared_errors(X, y, codes, coef, intercept, w=None):
 # sharing/_strengths.py
 
 
+def noise_level(sse, rows):
+    """Error a row in the median row's task, of the candidate where it is least."""
+    levels = []
+    for c in range(sse.shape[1]):
+        seen = 0.0
+        for error, n in sorted((sse[t, c] / n, n) for t, n in enumerate(rows) if n > 0):
+            seen += n
+            if seen >= 0.5 * sum(rows):
+                levels.append(error)
+                break
+    return min(levels)
+
+
 def log_scores(sse, rows, noise_rows):
     """t-like log-likelihood of each candidate in each task, less the task's best."""
     n_tasks, n_candidates = sse.shape
-    total = max(sum(rows), 1e-300)
-    noise = max(min(sum(sse[:, c]) / total for c in range(n_candidates)), 1e-300)
+    noise = max(noise_level(sse, rows), 1e-300)
     out = np.empty(sse.shape)
     for t in range(n_tasks):
         for c in range(n_candidates):

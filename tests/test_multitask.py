@@ -40,10 +40,9 @@ FIXED = PartialPooling(alpha=1.0, alpha_shared=1.0)
 
 CONTRACT = {
     "default": MultiTaskRegressor(),
-    "fixed": MultiTaskRegressor(FIXED),
-    "fixed, cv=None": MultiTaskRegressor(FIXED, cv=None),
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor(Pooled()),
+    "fixed": MultiTaskRegressor(FIXED, cv=None),
 }
 
 
@@ -72,7 +71,6 @@ CONFIGURATIONS = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor("pooled"),
     "fixed": MultiTaskRegressor(PartialPooling(alpha=1.0, alpha_shared=1.0), cv=None),
-    "some strengths fixed": MultiTaskRegressor(PartialPooling(alpha=1.0), cv=3),
     "a task column": checks.WithTaskColumn(task_column=0),
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
     "two threads": MultiTaskRegressor(n_jobs=2),

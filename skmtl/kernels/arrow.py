@@ -18,8 +18,7 @@ import numpy as np
 
 from .._jit import njit
 
-# From this size on LAPACK beats the plain loops below.
-_LARGE = 80
+# Plain loops rather than slices: array expressions take seconds to compile.
 
 
 @njit
@@ -29,9 +28,6 @@ def _spd_inverse(A, R, V, out):
     All three by row updates, four at a time: contiguous, and few passes over the target row.
     """
     p = A.shape[0]
-    if p >= _LARGE:
-        out[:, :] = np.linalg.inv(A)
-        return
     for i in range(p):
         for j in range(i, p):
             R[i, j] = A[i, j]
@@ -85,9 +81,12 @@ def factor(start, stop, weight, mean, scatter, kappa, U, u, d, xu, xd):
     V = np.empty((p, p))
     for t in range(start, stop):
         if weight[t] <= 0.0:
-            U[t] = np.eye(p)
-            u[t] = 0.0
-            d[t] = 0.0
+            for i in range(p):
+                for j in range(p):
+                    U[t, i, j] = 0.0
+                U[t, i, i] = 1.0
+                u[t, i] = 0.0
+                d[t, i] = 0.0
             xu[t] = 0.0
             xd[t] = 0.0
             continue
@@ -220,10 +219,10 @@ def shared_gram(weight, ybar, u, xu, xd, kappa, alpha, S, r, active, G, g):
             Z[t, i + 1] = root * u[t, i]
         Z[t, p + 1] = root * (ybar[t] - kappa * xd[t])
     products = np.dot(Z.T, Z)
-    G[:, :] = products[: p + 1, : p + 1]
-    g[:] = products[: p + 1, p + 1]
-    G[1:, 1:] += S
-    g[1:] += r
+    for i in range(p + 1):
+        g[i] = products[i, p + 1] + (r[i - 1] if i > 0 else 0.0)
+        for j in range(p + 1):
+            G[i, j] = products[i, j] + (S[i - 1, j - 1] if i > 0 and j > 0 else 0.0)
 
 
 @njit
@@ -237,9 +236,9 @@ def solve_shared(weight, ybar, u, xu, xd, kappa, S, r, active, penalty, alphas, 
         if c == 0 or alphas[c] != alphas[c - 1]:
             shared_gram(weight, ybar, u, xu, xd, kappa, alphas[c], S, r, active, G, g)
         if np.isinf(ridges[c]):
-            theta[c, :] = 0.0
-            if G[0, 0] > 0.0:
-                theta[c, 0] = g[0] / G[0, 0]
+            theta[c, 0] = g[0] / G[0, 0] if G[0, 0] > 0.0 else 0.0
+            for i in range(1, q):
+                theta[c, i] = 0.0
             continue
         for i in range(q):
             for j in range(i, q):
@@ -257,7 +256,9 @@ def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, 
     if kappa > 0.0 and weight[t] > 0.0:
         np.dot(U[t], M, B)
     else:
-        B[:, :] = M
+        for j in range(p):
+            for c in range(nc):
+                B[j, c] = M[j, c]
     for c in range(nc):
         rho = pull(weight[t], alphas[c])
         a = theta[c, 0]
@@ -289,7 +290,10 @@ def task_errors(
     """
     p = u.shape[1]
     nc = theta.shape[0]
-    M = theta[:, 1:].T.copy()
+    M = np.empty((p, nc))
+    for c in range(nc):
+        for j in range(p):
+            M[j, c] = theta[c, j + 1]
     B = np.empty((p, nc))
     E = np.empty((p, nc))
     C = np.empty((p, p))
@@ -299,7 +303,9 @@ def task_errors(
         if test_weight[t] <= 0.0:
             continue
         _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own)
-        C[:, :] = test_scatter[t, :p, :p]
+        for i in range(p):
+            for j in range(p):
+                C[i, j] = test_scatter[t, i, j]
         np.dot(C, B, E)
         for c in range(nc):
             miss = test_mean[t, p] - own[c]
@@ -321,7 +327,8 @@ def blend(start, stop, theta, share, weight, mean, kappa, alphas, U, u, d, xu, x
     nc = theta.shape[0]
     m = np.empty(p)
     for t in range(start, stop):
-        m[:] = 0.0
+        for j in range(p):
+            m[j] = 0.0
         total = 0.0
         pushed = 0.0
         mean_term = 0.0

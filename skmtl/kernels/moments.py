@@ -13,7 +13,8 @@ def _centre_and_multiply(Z, w, m, has_weight, weight, mean, scatter):
     """Weight, mean and centred scatter of the first `m` rows of `Z`, which is overwritten."""
     d = Z.shape[1]
     total = 0.0
-    mean[:] = 0.0
+    for j in range(d):
+        mean[j] = 0.0
     for i in range(m):
         wi = w[i] if has_weight else 1.0
         total += wi
@@ -74,7 +75,8 @@ def block_moments_csr(
         first = edges[g]
         m = edges[g + 1] - first
         for i in range(m):
-            Z[i, :] = 0.0
+            for j in range(p + 1):
+                Z[i, j] = 0.0
             r = rows[first + i]
             for k in range(indptr[r], indptr[r + 1]):
                 Z[i, indices[k]] += data[k]
@@ -109,8 +111,10 @@ def merge_blocks(
     for i in range(start, stop):
         t = tasks[i]
         total = 0.0
-        out_mean[i, :] = 0.0
-        out_scatter[i, :, :] = 0.0
+        for j in range(out_mean.shape[1]):
+            out_mean[i, j] = 0.0
+            for k in range(out_mean.shape[1]):
+                out_scatter[i, j, k] = 0.0
         for b in range(weight.shape[1]):
             if chosen[b]:
                 total = merge_into(
@@ -133,6 +137,25 @@ def hash_rows(start, stop, bits, y_bits, seed, out):
 
 
 @njit
+def _sort_by(keys, order):
+    """Shell sort of the indices `order` by their keys; numba's own sort compiles for seconds."""
+    n = order.shape[0]
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            item = order[i]
+            key = keys[item]
+            j = i
+            while j >= gap and keys[order[j - gap]] > key:
+                order[j] = order[j - gap]
+                j -= gap
+            order[j] = item
+        gap //= 3
+
+
+@njit
 def deal(start, stop, hashes, offsets, n_blocks, block):
     """Deal the rows of each task to blocks in the order of their hashes.
 
@@ -145,10 +168,11 @@ def deal(start, stop, hashes, offsets, n_blocks, block):
             for i in range(first, first + m):
                 block[i] = hashes[i] % n_blocks
         elif m > 0:
-            order = np.argsort(hashes[first : first + m])
-            turn = hashes[first + order[0]] % n_blocks
+            order = np.arange(first, first + m)
+            _sort_by(hashes, order)
+            turn = hashes[order[0]] % n_blocks
             for i in range(m):
-                block[first + order[i]] = (turn + i) % n_blocks
+                block[order[i]] = (turn + i) % n_blocks
 
 
 @njit

@@ -7,7 +7,7 @@ import reference
 from skmtl.kernels import arrow as kernels
 
 SIZES = [9, 0, 1, 3, 14]
-WIDTHS = [1, 2, 5, 20, 60, kernels._LARGE]  # from there on LAPACK inverts
+WIDTHS = [1, 2, 5, 20, 60, 90]
 STRENGTHS = [0.01, 1.0, 30.0, 1e4, np.inf]
 
 
@@ -91,7 +91,7 @@ def test_factor(p, kappa):
     np.testing.assert_allclose(r, r_wanted, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("p", [*range(1, 10), 60, kernels._LARGE - 1, kernels._LARGE])
+@pytest.mark.parametrize("p", [*range(1, 10), 60, 90])
 def test_spd_inverse(p):
     rng = np.random.default_rng(p)
     root = rng.normal(size=(p, p + 5))

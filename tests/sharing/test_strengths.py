@@ -26,6 +26,9 @@ CONSTANTS = {
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_and_weights(seed):
     sse, rows = errors(seed=seed)
+    np.testing.assert_allclose(
+        strengths.noise_level(sse, rows), reference.noise_level(sse, rows), rtol=1e-12
+    )
     scores = strengths.log_scores(sse, rows)
     wanted = reference.log_scores(sse, rows, strengths._NOISE_ROWS)
     np.testing.assert_allclose(scores, wanted, rtol=1e-10, atol=1e-10)
@@ -86,6 +89,13 @@ def test_perfect_candidates_do_not_break_weights():
     sse[:, 1:] = 1.0
     weights = all_weights(sse, rows)
     assert np.isfinite(weights).all() and (weights.argmax(1) == 0).all()
+
+
+def test_a_task_in_other_units_does_not_set_the_noise_level():
+    sse, rows = np.tile([100.0, 200.0], (9, 1)), np.full(9, 100.0)
+    assert strengths.noise_level(sse, rows) == 1.0
+    sse[4] *= 1e6
+    assert strengths.noise_level(sse, rows) == 1.0
 
 
 def test_better_candidates_weigh_more():

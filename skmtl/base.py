@@ -196,19 +196,22 @@ class TaskEstimator(BaseEstimator):
         unknown = codes < 0
         if not unknown.any():
             return
-        first = np.asarray(labels)[int(np.argmax(unknown))]
+        first = np.asarray(labels).ravel()[[int(np.argmax(unknown))]].tolist()[0]
         share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
         if self.handle_unknown == "error":
             raise ValueError(
                 f"{share} belong to tasks never seen in fit, such as {first!r}; drop them or set "
                 "handle_unknown='shared'."
             )
-        column = "" if self.task_column is None else f"task_column={self.task_column!r}"
+        splitter = (
+            "skmtl.model_selection.TaskKFold() with groups="
+            if self.task_column is None
+            else f"skmtl.model_selection.TaskKFold(task_column={self.task_column!r})"
+        )
         warnings.warn(
             f"{share} belong to tasks never seen in fit, such as {first!r}; they are predicted "
-            "with what all tasks share. In cross-validation, use "
-            f"skmtl.model_selection.TaskKFold({column}) to keep every task in every training "
-            "fold.",
+            f"with what all tasks share. In cross-validation, use {splitter} to keep every task "
+            "in every training fold.",
             UnknownTaskWarning,
             stacklevel=4,
         )

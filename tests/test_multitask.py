@@ -51,7 +51,8 @@ def contract():
     for name, estimator in CONTRACT.items():
         for check in checks.TASK_CHECKS:
             if name == "default" or check is not checks.check_predict_needs_no_numba:
-                yield pytest.param(estimator, check, id=f"{name}-{check.__name__}")
+                marks = [] if name == "fixed" else [pytest.mark.jit]  # tuning needs compiled code
+                yield pytest.param(estimator, check, id=f"{name}-{check.__name__}", marks=marks)
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(contract()))
@@ -61,7 +62,7 @@ def test_contract(estimator, check):
 
 @pytest.mark.parametrize("name", checks.BAD_INPUT)
 def test_bad_input(name):
-    checks.check_bad_input(MultiTaskRegressor(), name)
+    checks.check_bad_input(MultiTaskRegressor(FIXED, cv=None), name)
 
 
 # ---------------------------------------------------------------------- scikit-learn's checks
@@ -207,6 +208,7 @@ def test_grid_search_over_a_strength(scoring, piped):
     assert search.score(X, Y) == pytest.approx(search.best_score_, rel=0.9)
 
 
+@pytest.mark.jit
 def test_grid_search_over_sharing_objects_and_strings():
     grid = {"sharing": ["pooled", Independent(alpha=1.0), PartialPooling(alpha=1.0)]}
     search = GridSearchCV(model(cv=3), grid, cv=3, error_score="raise").fit(X, Y)
@@ -229,6 +231,7 @@ def test_cross_validation(cv):
         np.testing.assert_allclose(out_of_fold[test], by_hand)
 
 
+@pytest.mark.jit
 def test_cross_validation_in_processes():
     one, two = (cross_val_predict(model(cv=3), X, Y, cv=3, n_jobs=n) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
@@ -362,6 +365,7 @@ REPORT = [
 ]  # fmt: skip
 
 
+@pytest.mark.jit
 def test_shapes(fitted):
     assert list(fitted.tasks_) == [f"shop {c}" for c in "abcdef"]
     assert fitted.coef_.shape == (6, 2) and fitted.intercept_.shape == (6,)
@@ -371,12 +375,14 @@ def test_shapes(fitted):
     assert 0.0 <= fitted.kkt_residual_ < 1e-8
 
 
+@pytest.mark.jit
 def test_coefficients_are_what_predict_uses(fitted):
     code = np.unique(TASK, return_inverse=True)[1]
     by_hand = (NUMBERS.to_numpy() * fitted.coef_[code]).sum(1) + fitted.intercept_[code]
     np.testing.assert_allclose(fitted.predict(X), by_hand)
 
 
+@pytest.mark.jit
 def test_report(fitted):
     report = fitted.task_report_
     assert set(REPORT) <= set(report)
@@ -397,6 +403,7 @@ def test_report(fitted):
     assert np.isnan(last["error_independent"])  # nobody's own model fits a task never seen
 
 
+@pytest.mark.jit
 def test_report_tells_the_truth(fitted):
     """Its errors are about those on fresh rows of the same shops."""
     slope_error = []
@@ -412,12 +419,14 @@ def test_report_tells_the_truth(fitted):
     assert 0.7 < np.mean(slope_error) < 1.4
 
 
+@pytest.mark.jit
 def test_report_of_one_task():
     report = MultiTaskRegressor().fit(NUMBERS, Y).task_report_
     assert {len(column) for column in report.values()} == {2}
     assert list(report["n_samples"]) == [len(Y), 0]
 
 
+@pytest.mark.jit
 def test_report_of_columns():
     y = np.column_stack([Y, Y + 1.0, Y])
     y[:50, 2] = np.nan
@@ -426,6 +435,7 @@ def test_report_of_columns():
     assert list(report["n_samples"]) == [120, 120, 70, 0]
 
 
+@pytest.mark.jit
 def test_history(fitted):
     history = fitted.history_
     assert {"alpha", "alpha_intercept", "alpha_shared", "weight", "error"} <= set(history)
@@ -458,7 +468,7 @@ def test_nested_parameters():
 
 
 @pytest.mark.parametrize("strengths", [(1.0, 1.0, 1.0), (np.inf, np.inf, 0.5), (2.0, 0.0, 1.0)])
-@pytest.mark.parametrize("cv", [None, 5])
+@pytest.mark.parametrize("cv", [None, pytest.param(5, marks=pytest.mark.jit)])
 def test_partial_fit_is_fit_at_fixed_strengths(strengths, cv):
     alpha, alpha_intercept, alpha_shared = strengths
     sharing = PartialPooling(alpha, alpha_intercept=alpha_intercept, alpha_shared=alpha_shared)
@@ -477,6 +487,7 @@ def test_partial_fit_is_fit_at_fixed_strengths(strengths, cv):
         np.testing.assert_allclose(parts.shared_coef_, wanted.shared_coef_, rtol=1e-8)
 
 
+@pytest.mark.jit
 def test_partial_fit_when_tuned():
     parts = model(sharing="partial_pooling", cv=5)
     for rows in np.array_split(np.arange(len(Y)), 3):
@@ -522,6 +533,7 @@ def test_fit_after_partial_fit_starts_anew():
     np.testing.assert_array_equal(parts.coef_, model().fit(X, Y).coef_)
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize(
     ("params", "message"), [({"cv": 3}, "cv=3 changed between calls of partial_fit, from 5 folds")]
 )

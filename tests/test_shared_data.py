@@ -11,6 +11,7 @@ import pytest
 from skmtl import MultiTaskRegressor
 
 SHARED = Path(os.environ.get("SKMTL_SHARED", Path(__file__).parents[2] / "shared"))
+pytestmark = pytest.mark.jit
 needs_data = pytest.mark.skipif(
     not (SHARED / "data").is_dir(), reason=f"{SHARED}/data is absent; set SKMTL_SHARED"
 )

@@ -158,9 +158,7 @@ class Tuner:
         n_tasks = int(max(_FEWEST_TASKS, systems / n_splits))
         if n_tasks >= problem.n_tasks:
             return None, n_splits
-        by_size = np.argsort(problem.moments.weight, kind="stable")
-        picks = np.round(np.linspace(0, problem.n_tasks - 1, n_tasks)).astype(np.int64)
-        return np.sort(by_size[picks]), n_splits
+        return problem.sample(n_tasks), n_splits
 
     def most_candidates(self):
         """How many candidates the work allows to judge and blend on all tasks."""
@@ -244,10 +242,9 @@ class Tuner:
         """
         problem = self.problem
         slope, intercept, ridge = strengths
-        active = np.flatnonzero(problem.moments.weight > 0)
-        if len(active) < 4 or problem.n_features < 2:
+        tasks = problem.sample(most_tasks)
+        if len(tasks) < 4 or problem.n_features < 2:
             return False
-        tasks = active[:: -(-len(active) // most_tasks)]
         variance = np.ones(problem.n_features)
         ones = np.ones((len(tasks), 1))
         for _ in range(n_steps):
@@ -308,8 +305,7 @@ class Tuner:
             For some of the tasks; empty where there is only one.
         """
         problem = self.problem
-        tasks = np.flatnonzero(problem.moments.weight > 0)
-        tasks = tasks[:: -(-len(tasks) // most_tasks)]
+        tasks = problem.sample(most_tasks)
         n_groups = min(5, len(tasks))
         group = np.arange(len(tasks)) % n_groups
         sse, rows = np.zeros((len(tasks), len(grid))), problem.moments.weight[tasks]

@@ -177,10 +177,9 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept):
     at_zero = moments.gradient(np.zeros_like(coef)) + mean[:, :p] * (n * mean[:, p])[:, None]
     scale = np.abs(at_zero).sum(0)
     scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-300)
-    residuals = [0.0]
+    residuals = [abs(grad_a.sum())]  # the shared intercept is free
     if np.isfinite(ridge):
         residuals.append(np.abs(grad_b.sum(0) - ridge * penalty * theta[1:]).max(initial=0.0))
-        residuals.append(abs(grad_a.sum()))
     if np.isfinite(pull):
         residuals.append(np.abs(grad_a - pull * (intercept - theta[0])).max(initial=0.0))
     if np.isfinite(slope):

@@ -143,9 +143,11 @@ def check_labels(labels, what="the task column"):
     """
     if hasattr(labels, "to_numpy"):
         labels = labels.to_numpy()
-    elif not hasattr(labels, "dtype"):  # a list: numpy would turn [1, "17"] into strings
-        labels = np.array(list(labels), dtype=object)
+    elif isinstance(labels, (list, tuple)):  # numpy would turn [1, "17"] into strings
+        labels = np.array(labels, dtype=object)
     labels = np.asarray(labels)
+    if labels.ndim == 0:
+        raise ValueError(f"{what} must be one label a row, got the single value {labels!s}.")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -155,13 +157,14 @@ def check_labels(labels, what="the task column"):
     if labels.dtype.kind == "b":
         return labels, "boolean"
     if labels.dtype.kind in "iu":
-        return labels.astype(np.int64, copy=False), "integer"
+        return _to_int64(labels, what), "integer"
     if labels.dtype.kind == "O" or labels.dtype.kind == "T":
         labels = labels.astype(object, copy=False)
         kind = _object_kind(labels, what) if len(labels) else "string"
+        if kind == "integer":
+            return _to_int64(labels, what), kind
         if kind != "float":
-            dtype = {"integer": np.int64, "boolean": bool, "string": object}[kind]
-            return labels.astype(dtype, copy=False), kind
+            return labels.astype({"boolean": bool, "string": object}[kind], copy=False), kind
         labels = labels.astype(np.float64)
     if labels.dtype.kind != "f":
         raise ValueError(
@@ -176,7 +179,18 @@ def check_labels(labels, what="the task column"):
             "looks as if a transformer (a scaler?) changed the ids. Keep the task column out of "
             "it, e.g. ColumnTransformer(..., remainder='passthrough')."
         )
-    return labels.astype(np.int64), "integer"
+    return _to_int64(labels, what), "integer"
+
+
+def _to_int64(labels, what):
+    """Whole numbers as int64; a float holds them exactly up to 2**53 only."""
+    most = 2**53 if labels.dtype.kind == "f" else 2**63 - 1
+    if len(labels) and (labels.max() > most or labels.min() < -most):
+        raise ValueError(
+            f"{what} holds integers beyond {'53' if most == 2**53 else '64'} bits, which would "
+            "run into one another; make them strings."
+        )
+    return labels.astype(np.int64, copy=False)
 
 
 def _factorize(labels, kind):

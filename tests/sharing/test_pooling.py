@@ -102,6 +102,7 @@ def test_more_features_than_rows_is_one_dense_ridge(strengths, form):
     assert model.kkt_residual_ < 1e-8
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("strengths", [(1.0, 1.0, 1.0), (np.inf, np.inf, 1.0)])
 def test_cross_validation_does_not_change_fixed_strengths(strengths):
     X, y, task = table()
@@ -202,6 +203,7 @@ def test_one_task_is_ridge(alpha, given, strength):
 SHARINGS = ["partial_pooling", "independent", "pooled", PartialPooling(1.0, alpha_shared=1.0)]
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
 def test_the_scale_of_y_does_not_matter(sharing):
     X, y, task = table()
@@ -256,6 +258,7 @@ def test_sparse_is_dense(form):
     )
 
 
+@pytest.mark.jit
 def test_sparse_is_dense_when_tuned_on_given_splits():
     X, y, task = table(p=6)
     X = np.where(np.random.default_rng(3).uniform(size=X.shape) < 0.5, 0.0, X)
@@ -296,6 +299,7 @@ def mean_risks(coef, intercept, rows, noise):
     return [noise**2 + np.mean([risk(model, *t) for t in tables]) for model in models]
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("rows", [12, 40, 150])
 def test_tasks_with_nothing_in_common_fall_back_to_independent(rows):
     """Slopes of opposite signs: pooling is harmful, and the guard sees it."""
@@ -305,6 +309,7 @@ def test_tasks_with_nothing_in_common_fall_back_to_independent(rows):
     assert shared < 0.2 * pooled
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("rows", [5, 10, 40])
 def test_equal_tasks_gain_from_pooling(rows):
     coef = np.tile([2.0, -1.0, 1.5, 0.5], (12, 1))
@@ -313,6 +318,7 @@ def test_equal_tasks_gain_from_pooling(rows):
     assert shared < independent
 
 
+@pytest.mark.jit
 def test_related_tasks_gain_over_both():
     coef = np.array([2.0, -1.0, 1.5, 0.5]) + 0.4 * np.random.default_rng(1).normal(size=(20, 4))
     shared, independent, pooled = mean_risks(coef, np.linspace(-2, 2, 20), 8, 1.0)
@@ -320,6 +326,7 @@ def test_related_tasks_gain_over_both():
     assert shared < 0.9 * independent
 
 
+@pytest.mark.jit
 def test_a_task_in_other_units_is_not_dragged_along():
     coef = np.tile([2.0, -1.0, 1.5], (10, 1))
     intercept = np.zeros(10)
@@ -336,6 +343,7 @@ def test_a_task_in_other_units_is_not_dragged_along():
         assert shared <= 1.1 * alone
 
 
+@pytest.mark.jit
 def test_the_report_says_where_sharing_helps():
     rng = np.random.default_rng(0)
     task = np.repeat(np.arange(10), 8)
@@ -348,6 +356,7 @@ def test_the_report_says_where_sharing_helps():
 # ------------------------------------------------------------------------------------ tuning
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("spread", [0.1, 0.5])
 def test_tuning_is_about_as_good_as_the_best_fixed_strengths(spread):
     """In hindsight, by the truth, of a grid."""
@@ -359,6 +368,7 @@ def test_tuning_is_about_as_good_as_the_best_fixed_strengths(spread):
     assert risk(MultiTaskRegressor(), *tables) + 1.0 <= 1.05 * (best + 1.0)
 
 
+@pytest.mark.jit
 def test_fixing_one_strength_leaves_the_others_tuned():
     X, y, task = table()
     model = MultiTaskRegressor(PartialPooling(alpha=3.0, alpha_intercept="auto")).fit(
@@ -372,6 +382,7 @@ def test_fixing_one_strength_leaves_the_others_tuned():
     assert not hasattr(model.sharing, "alpha_")  # the constructor's argument is left alone
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("sharing", SHARINGS[:3])
 def test_no_warning_and_finite_at_odd_tables(sharing):
     rng = np.random.default_rng(0)
@@ -415,6 +426,7 @@ def test_bad_strengths(sharing, alpha):
         MultiTaskRegressor(sharing).fit(X, y, task=task)
 
 
+@pytest.mark.jit
 def test_a_splitter_is_used_without_a_warning():
     X, y, task = table()
     with warnings.catch_warnings():
@@ -429,6 +441,7 @@ def test_a_splitter_is_used_without_a_warning():
 # ---------------------------------------------------------------------------------- row form
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
 @pytest.mark.parametrize("p", [3, 20])  # tasks of more and of fewer rows than features
 @pytest.mark.parametrize("weighted", [False, True])
@@ -444,6 +457,7 @@ def test_the_row_form_is_the_moment_form(sharing, p, weighted, form, monkeypatch
     assert_same_fit(*fits)
 
 
+@pytest.mark.jit
 def test_the_row_form_of_a_target_with_columns(monkeypatch):
     X, y, _ = table(n=60)
     y = np.column_stack([y, -y, y**2])
@@ -476,3 +490,18 @@ def assert_same_fit(a, b):
             assert list(a.task_report_[name]) == list(wanted)
         else:
             np.testing.assert_allclose(a.task_report_[name], wanted, 1e-7, 1e-10, err_msg=name)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("n_tasks", [150, 600])
+def test_relabelling_many_tasks(n_tasks):
+    """Where tasks are sampled inside, it is by content, not by label."""
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(n_tasks), 6)
+    X = rng.normal(size=(len(task), 4))
+    coef = rng.normal(size=4) + rng.normal(size=(n_tasks, 4)) * [0.01, 0.1, 0.5, 1.5]
+    y = (X * coef[task]).sum(1) + rng.normal(size=len(task))
+    label = rng.permutation(n_tasks)[task]
+    wanted = MultiTaskRegressor().fit(X, y, task=task).predict(X, task=task)
+    got = MultiTaskRegressor().fit(X, y, task=label).predict(X, task=label)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)

@@ -183,3 +183,14 @@ def test_union():
     np.testing.assert_array_equal(of_b, [0, 2, 3])
     with pytest.raises(ValueError, match="one kind"):
         a.union(TaskLabels.from_rows([1, 2])[0])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.array([2**63 + 5, 1], dtype=np.uint64), [1e30, 1.0], [1e30, 2e30], [2**70, 1]],
+    ids=["uint64", "a large float", "large floats", "a large int"],
+)
+def test_integers_beyond_64_bits(labels):
+    """They raise; they are neither merged nor do they turn negative."""
+    with pytest.raises(ValueError, match="the task column holds"):
+        TaskLabels.from_rows(labels)

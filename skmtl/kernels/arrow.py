@@ -25,13 +25,21 @@ from .._jit import njit
 def _spd_inverse(A, R, V, out):
     """Inverse of the positive definite `A`: A = R'R, V = R'^-1, out = V'V.
 
-    All three by row updates, four at a time: contiguous, and few passes over the target row.
+    By row updates, four rows at a time: contiguous, and few passes over the target row. Written
+    out three times, as a helper on slices of the rows is half again as slow.
     """
     p = A.shape[0]
     for i in range(p):
         for j in range(i, p):
             R[i, j] = A[i, j]
-        _take_rows(R, R[:, i], i, i, p, R[i])
+        for k in range(0, i - 3, 4):
+            f0, f1, f2, f3 = R[k, i], R[k + 1, i], R[k + 2, i], R[k + 3, i]
+            for j in range(i, p):
+                R[i, j] -= f0 * R[k, j] + f1 * R[k + 1, j] + f2 * R[k + 2, j] + f3 * R[k + 3, j]
+        for k in range(i - i % 4, i):
+            f0 = R[k, i]
+            for j in range(i, p):
+                R[i, j] -= f0 * R[k, j]
         scale = 1.0 / np.sqrt(R[i, i])
         for j in range(i, p):
             R[i, j] *= scale
@@ -39,35 +47,30 @@ def _spd_inverse(A, R, V, out):
         for j in range(p):
             V[i, j] = 0.0
         V[i, i] = 1.0
-        _take_rows(V, R[:, i], i, 0, i, V[i])
+        for k in range(0, i - 3, 4):
+            f0, f1, f2, f3 = R[k, i], R[k + 1, i], R[k + 2, i], R[k + 3, i]
+            for j in range(k + 4):
+                V[i, j] -= f0 * V[k, j] + f1 * V[k + 1, j] + f2 * V[k + 2, j] + f3 * V[k + 3, j]
+        for k in range(i - i % 4, i):
+            f0 = R[k, i]
+            for j in range(k + 1):
+                V[i, j] -= f0 * V[k, j]
         scale = 1.0 / R[i, i]
         for j in range(i + 1):
             V[i, j] *= scale
     for i in range(p):
         for j in range(i + 1):
             out[i, j] = 0.0
-        _take_rows(V[i:], V[i:, i], p - i, 0, i + 1, out[i])
-        for j in range(i + 1):
-            out[i, j] = -out[i, j]
+        for k in range(i, p - 3, 4):
+            f0, f1, f2, f3 = V[k, i], V[k + 1, i], V[k + 2, i], V[k + 3, i]
+            for j in range(i + 1):
+                out[i, j] += f0 * V[k, j] + f1 * V[k + 1, j] + f2 * V[k + 2, j] + f3 * V[k + 3, j]
+        for k in range(p - (p - i) % 4, p):
+            f0 = V[k, i]
+            for j in range(i + 1):
+                out[i, j] += f0 * V[k, j]
+        for j in range(i):
             out[j, i] = out[i, j]
-
-
-@njit
-def _take_rows(rows, factors, n, first, last, target):
-    """target[first:last] -= sum over k < n of factors[k] * rows[k, first:last]."""
-    k = 0
-    while k + 3 < n:
-        f0, f1, f2, f3 = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
-        for j in range(first, last):
-            target[j] -= (
-                f0 * rows[k, j] + f1 * rows[k + 1, j] + f2 * rows[k + 2, j] + f3 * rows[k + 3, j]
-            )
-        k += 4
-    while k < n:
-        f0 = factors[k]
-        for j in range(first, last):
-            target[j] -= f0 * rows[k, j]
-        k += 1
 
 
 @njit
@@ -249,34 +252,42 @@ def solve_shared(weight, ybar, u, xu, xd, kappa, S, r, active, penalty, alphas, 
 
 
 @njit
-def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, intercepts):
-    """Columns of `B`: task t's slopes under each shared solution; and its intercepts."""
+def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, intercepts, e):
+    """Columns of `B`: task t's slopes under each shared solution; and its intercepts.
+
+    The pairs run innermost, where `B` is contiguous.
+    """
     p = u.shape[1]
     nc = theta.shape[0]
     if kappa > 0.0 and weight[t] > 0.0:
         np.dot(U[t], M, B)
+        for c in range(nc):
+            e[c] = mean[t, p] - kappa * xd[t] - theta[c, 0]
+        for j in range(p):
+            uj = u[t, j]
+            for c in range(nc):
+                e[c] -= uj * M[j, c]
+        for c in range(nc):
+            rho = pull(weight[t], alphas[c])
+            e[c] *= kappa * rho / (1.0 + kappa * rho * xu[t])
+        for j in range(p):
+            uj, dj = u[t, j], kappa * d[t, j]
+            for c in range(nc):
+                B[j, c] += dj + e[c] * uj
     else:
         for j in range(p):
             for c in range(nc):
                 B[j, c] = M[j, c]
     for c in range(nc):
-        rho = pull(weight[t], alphas[c])
-        a = theta[c, 0]
-        if kappa > 0.0 and weight[t] > 0.0:
-            w = rho / (1.0 + kappa * rho * xu[t])
-            e = mean[t, p] - kappa * xd[t] - a
-            for j in range(p):
-                e -= u[t, j] * theta[c, j + 1]
-            e *= kappa * w
-            for j in range(p):
-                B[j, c] += kappa * d[t, j] + e * u[t, j]
-        own = 0.0
+        e[c] = mean[t, p] - theta[c, 0]
+    for j in range(p):
+        xj = mean[t, j]
+        for c in range(nc):
+            e[c] -= xj * B[j, c]
+    for c in range(nc):
+        intercepts[c] = theta[c, 0]
         if weight[t] > 0.0 and not np.isinf(alphas[c]):
-            own = mean[t, p] - a
-            for j in range(p):
-                own -= mean[t, j] * B[j, c]
-            own *= weight[t] / (weight[t] + alphas[c])
-        intercepts[c] = a + own
+            intercepts[c] += weight[t] / (weight[t] + alphas[c]) * e[c]
 
 
 @njit
@@ -298,22 +309,28 @@ def task_errors(
     E = np.empty((p, nc))
     C = np.empty((p, p))
     own = np.empty(nc)
+    miss = np.empty(nc)
     keep = slopes.shape[0] > 0
     for t in range(start, stop):
         if test_weight[t] <= 0.0:
             continue
-        _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own)
+        _task_columns(
+            t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own, miss
+        )  # fmt: skip
         for i in range(p):
             for j in range(p):
                 C[i, j] = test_scatter[t, i, j]
         np.dot(C, B, E)
         for c in range(nc):
-            miss = test_mean[t, p] - own[c]
-            quad = test_scatter[t, p, p]
-            for j in range(p):
-                miss -= test_mean[t, j] * B[j, c]
-                quad += B[j, c] * (E[j, c] - 2.0 * test_scatter[t, j, p])
-            sse[t, c] = max(quad, 0.0) + test_weight[t] * miss * miss
+            miss[c] = test_mean[t, p] - own[c]
+            sse[t, c] = test_scatter[t, p, p]
+        for j in range(p):
+            xj, cj = test_mean[t, j], 2.0 * test_scatter[t, j, p]
+            for c in range(nc):
+                miss[c] -= xj * B[j, c]
+                sse[t, c] += B[j, c] * (E[j, c] - cj)
+        for c in range(nc):
+            sse[t, c] = max(sse[t, c], 0.0) + test_weight[t] * miss[c] * miss[c]
             if keep:
                 intercepts[t, c] = own[c]
                 for j in range(p):

@@ -11,16 +11,16 @@ __all__ = ["Judged", "Shares", "Tuner"]
 
 # Floating point operations that screening all candidates may cost; beyond, it sees some of the
 # tasks and some of the splits.
-_SCREEN_WORK = 3e8
+_SCREEN_WORK = 2.5e8
 _FEWEST_TASKS = 48
 # Candidates of a structure that go on from the screening to all tasks and splits: the more the
 # smoother the average; few where there is much data, as their errors' products cost.
 _SHORT_LIST = (24, 256)
 _BLEND_WORK = 4e7
 # Slope strengths that go on: each means factoring every task in every split.
-_FACTOR_WORK = 1e9
+_FACTOR_WORK = 1.3e8
 # A slope strength whose candidates together weigh less is not worth factoring every task for.
-_LEAST_LEVEL = 0.08
+_LEAST_LEVEL = 0.1
 # A candidate's share of a task below this is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 
@@ -233,7 +233,7 @@ class Tuner:
         s = np.repeat(slopes, len(pairs))
         return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.metrics) - 1))
 
-    def learn_metric(self, strengths, noise, prior=5.0, n_steps=12, most_tasks=64):
+    def learn_metric(self, strengths, noise, prior=5.0, n_steps=10, most_tasks=64):
         """Learn how much each feature's slope varies over tasks; returns True if unalike.
 
         Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes from the given
@@ -258,7 +258,7 @@ class Tuner:
             new = variance * (spread + prior) / (np.maximum(informed, 0.0) + prior)
             step = np.abs(np.log(new / variance)).max()
             variance = new
-            if step < 0.05:
+            if step < 0.1:
                 break
         if variance.max() < 4.0 * variance.min():
             return False

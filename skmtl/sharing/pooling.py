@@ -93,18 +93,22 @@ class _Pooling(Sharing):
         scores = log_scores(*judged.totals())
         unseen = tuner.unseen_errors(grid)
         families = [
-            _family_shares(scores, judged, unseen[0], grid.members(g)).pruned() for g in grids
+            _family_shares(grid, scores, judged, unseen[0], grid.members(g)).pruned() for g in grids
         ]
         report = _report(tuner, grid, families, judged, unseen)
         return _assemble(tuner, grid, families[0], judged, report)
 
 
-def _family_shares(scores, judged, unseen, family):
+def _family_shares(grid, scores, judged, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
     part = scores[:, family]
     part = part - part.max(axis=1, keepdims=True)
     rows = judged.rows.sum(0) / judged.repeats
     tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
+    if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
+        crowd[family] = crowd_weights(part, rows)  # pooled: one model for all tasks
+        tasks[:] = crowd
+        return Shares(tasks, crowd)
     tasks[:, family] = task_weights(part, rows)
     crowd[family] = unseen_weights(unseen[:, family]) if len(unseen) else crowd_weights(part, rows)
     return Shares(tasks, crowd)

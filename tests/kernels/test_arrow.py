@@ -101,16 +101,6 @@ def test_spd_inverse(p):
     np.testing.assert_allclose(out @ A, np.eye(p), atol=1e-9)
 
 
-@pytest.mark.parametrize("n", range(7))
-def test_take_rows(n):
-    rng = np.random.default_rng(n)
-    rows, factors, target = rng.normal(size=(9, 8)), rng.normal(size=9), rng.normal(size=8)
-    got = target.copy()
-    kernels._take_rows(rows, factors, n, 2, 6, got)
-    target[2:6] -= factors[:n] @ rows[:n, 2:6]
-    np.testing.assert_allclose(got, target, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("kappa", [0.0, 1e-12, 1e-6, 1e-4, 1e-2, 1.0])
 def test_the_schur_part_of_the_shared_slopes_does_not_cancel(kappa):
     X, y, codes, _ = problem(6)

@@ -191,3 +191,13 @@ def test_error_grams(p):
     )  # fmt: skip
     got = np.einsum("tc,tck,tk->t", share, gram - start, share)
     np.testing.assert_allclose(got, blended, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 13, 40, 500])
+def test_sort_by(n):
+    rng = np.random.default_rng(n)
+    keys = rng.permutation(n + 7)
+    order = rng.permutation(n + 7)[:n]
+    wanted = sorted(order.tolist(), key=lambda i: keys[i])
+    kernels._sort_by(keys, order)
+    assert order.tolist() == wanted

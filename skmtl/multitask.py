@@ -15,7 +15,7 @@ from ._jit import worker_pool
 from .base import LinearTaskModel, TaskEstimator, check_weights
 from .sharing._base import Problem
 from .tasks.blocks import deal_blocks, folds, partitions
-from .tasks.encode import column_names
+from .tasks.encode import column_names, find_task_column
 from .tasks.moments import block_moments
 from .tasks.reduce import RowSpace
 from .tasks.rows import TaskRows, prefers_rows
@@ -185,11 +185,8 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             For an unknown task column, missing or mixed labels, labels that are non-integral
             numbers, NaN or infinite features, a task without labels, bad weights.
         """
-        rows, y = self._rows_to_fit(X, y, task)
-        weight = check_weights(sample_weight, rows.X.shape[0])
+        rows, y, codes, table = self._pack(X, y, sample_weight, task)
         solver = self._make_sharing()
-        codes = self._codes(rows, y)
-        table = pack(rows.X, y, codes, self._n_tasks(rows, y), weight)
         sizes = table.task_sizes()
         space = RowSpace.of(table.without_empty_tasks())
         parts = self._partitions(space.table, X, y, codes)
@@ -199,6 +196,17 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = None
         return self
+
+    def _pack(self, X, y, sample_weight, task):
+        """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
+        rows, y = self._rows_to_fit(X, y, task)
+        weight = check_weights(sample_weight, rows.X.shape[0])
+        codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
+        if y.ndim == 2:
+            n_tasks = y.shape[1]
+        else:
+            n_tasks = 1 if rows.labels is None else len(rows.labels)
+        return rows, y, codes, pack(rows.X, y, codes, n_tasks, weight)
 
     def _problem(self, space, parts, pool):
         """The table as moments, or as rows where moments would be larger."""
@@ -253,10 +261,8 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             )
         if earlier is not None:
             check_columns(self, X, reset=False)
-        rows, y = self._rows_to_fit(X, y, task)
-        weight = check_weights(sample_weight, rows.X.shape[0])
+        rows, y, _, table = self._pack(X, y, sample_weight, task)
         solver = self._make_sharing()
-        table = pack(rows.X, y, self._codes(rows, y), self._n_tasks(rows, y), weight)
         n_blocks = 1 if self.cv is None else int(self.cv)
         block = None if self.cv is None else deal_blocks(table, n_blocks, self._seed())
         sizes = table.task_sizes()
@@ -297,16 +303,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         out[here] += earlier_sizes
         out[there] += sizes
         return labels, total, out
-
-    @staticmethod
-    def _codes(rows, y):
-        return np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
-
-    @staticmethod
-    def _n_tasks(rows, y):
-        if y.ndim == 2:
-            return y.shape[1]
-        return 1 if rows.labels is None else len(rows.labels)
 
     def _seed(self):
         if self.random_state is None:
@@ -366,8 +362,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         if names is None:
             return np.array([f"x{i}" for i in range(self.coef_.shape[1])], dtype=object)
         if self.task_column is not None:
-            from .tasks.encode import find_task_column
-
             names.pop(find_task_column(X, self.task_column))
         return np.asarray(names, dtype=object)
 

@@ -138,11 +138,8 @@ class Tuner:
             models = None
             if len(slopes):
                 size = where.stop - where.start
-                models = (
-                    np.empty((len(slopes), size, slopes.shape[2])),
-                    np.empty((len(slopes), size)),
-                )
-                models[0][...], models[1][...] = 0.0, 0.0
+                shape = (len(slopes), size)
+                models = np.zeros((*shape, slopes.shape[2])), np.zeros(shape)
             errors[:, where] = system.errors(theta, part.intercept, test, models)
             if models is not None:
                 slopes[:, where] = models[0] * self.metrics[metric]

@@ -70,9 +70,6 @@ class _Pooling(Sharing):
         for name in self._strength_names():
             _check_strength(name, getattr(self, name))
 
-    def is_fixed(self, n_tasks):
-        return len(self.grid(n_tasks)) == 1
-
     def fit_moments(self, problem):
         self.check()
         tuner = Tuner(problem)

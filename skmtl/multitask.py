@@ -211,7 +211,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
     def _problem(self, space, parts, pool):
         """The table as moments, or as rows where moments would be larger."""
         table = space.table
-        if prefers_rows(table, sum(part.n_blocks for part in parts)):
+        if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
             schemes = [(TaskRows.of(table, part.block), part) for part in parts]
             blocks = schemes[0][0] if schemes else TaskRows.of(table)
         else:

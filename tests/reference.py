@@ -268,19 +268,19 @@ def softmax(x):
     return e / sum(e)
 
 
-def crowd_weights(scores, rows, crowd, crowd_rows):
+def crowd_weights(scores, rows, crowd, crowd_rows, log_prior=0.0):
     """Weights for a task of which nothing is known: all tasks' verdict, tempered."""
-    return softmax(min(crowd, crowd_rows / max(sum(rows), 1e-300)) * sum(scores))
+    return softmax(min(crowd, crowd_rows / max(sum(rows), 1e-300)) * sum(scores) + log_prior)
 
 
-def task_weights(scores, rows, constants, n_steps):
+def task_weights(scores, rows, constants, n_steps, log_prior=0.0):
     """Weights of each task: a prior from tasks of about its size, and its own verdict.
 
     `constants` has ``crowd, crowd_rows, own, size_width, stray, crowd_tasks``.
     """
     c = constants
     n_tasks, n_candidates = scores.shape
-    of_nobody = crowd_weights(scores, rows, c["crowd"], c["crowd_rows"])
+    of_nobody = crowd_weights(scores, rows, c["crowd"], c["crowd_rows"], log_prior)
     out = np.tile(of_nobody, (n_tasks, 1))
     judged = [t for t in range(n_tasks) if rows[t] > 0]
     log_size = {t: np.rint(4 * np.log(rows[t])) / 4 for t in judged}  # binned to quarters
@@ -293,7 +293,7 @@ def task_weights(scores, rows, constants, n_steps):
     for t in judged:
         near_rows = sum(near[t, s] * rows[s] for s in judged)
         verdict = sum(near[t, s] * scores[s] for s in judged)
-        crowd = softmax(min(c["crowd"], c["crowd_rows"] / near_rows) * verdict)
+        crowd = softmax(min(c["crowd"], c["crowd_rows"] / near_rows) * verdict + log_prior)
         base[t] = (1 - c["stray"]) * crowd + c["stray"] / n_candidates
     prior = dict(base)
     for _ in range(n_steps):

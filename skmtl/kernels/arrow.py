@@ -22,16 +22,16 @@ from .._jit import njit
 
 
 @njit
-def _spd_inverse(A, R, V, out):
-    """Inverse of the positive definite `A`: A = R'R, V = R'^-1, out = V'V.
+def _cholesky(R):
+    """R'R of what stands in the upper triangle of `R`, in place.
 
-    By row updates, four rows at a time: contiguous, and few passes over the target row. Written
-    out three times, as a helper on slices of the rows is half again as slow.
+    Rows whose pivot has vanished beside the largest are set to zero.
     """
-    p = A.shape[0]
+    p = R.shape[0]
+    top = 0.0
     for i in range(p):
-        for j in range(i, p):
-            R[i, j] = A[i, j]
+        top = max(top, R[i, i])
+    for i in range(p):
         for k in range(0, i - 3, 4):
             f0, f1, f2, f3 = R[k, i], R[k + 1, i], R[k + 2, i], R[k + 3, i]
             for j in range(i, p):
@@ -40,9 +40,20 @@ def _spd_inverse(A, R, V, out):
             f0 = R[k, i]
             for j in range(i, p):
                 R[i, j] -= f0 * R[k, j]
-        scale = 1.0 / np.sqrt(R[i, i])
+        scale = 1.0 / np.sqrt(R[i, i]) if R[i, i] > 1e-14 * top else 0.0
         for j in range(i, p):
             R[i, j] *= scale
+
+
+@njit
+def _spd_inverse(R, V, out):
+    """Inverse of the positive definite upper triangle `R`: R'R in place, V = R'^-1, out = V'V.
+
+    By row updates, four rows at a time: contiguous, and few passes over the target row. Written
+    out each time, as a helper on slices of the rows is half again as slow.
+    """
+    p = R.shape[0]
+    _cholesky(R)
     for i in range(p):
         for j in range(p):
             V[i, j] = 0.0
@@ -79,7 +90,6 @@ def factor(start, stop, weight, mean, scatter, kappa, U, u, d, xu, xd):
     p = mean.shape[1] - 1
     S = np.zeros((p, p))
     r = np.zeros(p)
-    A = np.empty((p, p))
     R = np.empty((p, p))
     V = np.empty((p, p))
     for t in range(start, stop):
@@ -99,28 +109,26 @@ def factor(start, stop, weight, mean, scatter, kappa, U, u, d, xu, xd):
             trace += C[i, i]
         if kappa > 0.0:
             for i in range(p):
-                for j in range(p):
-                    A[i, j] = kappa * C[i, j]
-                A[i, i] += 1.0
-            _spd_inverse(A, R, V, U[t])
+                for j in range(i, p):
+                    R[i, j] = kappa * C[i, j]
+                R[i, i] += 1.0
+            _spd_inverse(R, V, U[t])
         _add_schur(C, U[t], kappa, trace, S)
         xu[t] = 0.0
         xd[t] = 0.0
         for i in range(p):
-            if kappa > 0.0:
-                ui = 0.0
-                di = 0.0
-                for j in range(p):
-                    ui += U[t, i, j] * mean[t, j]
-                    di += U[t, i, j] * C[j, p]
-            else:
-                ui = mean[t, i]
-                di = C[i, p]
-            u[t, i] = ui
-            d[t, i] = di
-            r[i] += di
-            xu[t] += mean[t, i] * ui
-            xd[t] += mean[t, i] * di
+            u[t, i] = mean[t, i] if kappa == 0.0 else 0.0
+            d[t, i] = C[i, p] if kappa == 0.0 else 0.0
+        if kappa > 0.0:
+            for j in range(p):  # by rows of the symmetric U, which is a vector operation
+                xj, cj = mean[t, j], C[j, p]
+                for i in range(p):
+                    u[t, i] += U[t, j, i] * xj
+                    d[t, i] += U[t, j, i] * cj
+        for i in range(p):
+            r[i] += d[t, i]
+            xu[t] += mean[t, i] * u[t, i]
+            xd[t] += mean[t, i] * d[t, i]
     return S, r
 
 
@@ -177,22 +185,7 @@ def pull(n, alpha):
 def _solve_spd(A, b, x):
     """Solve A x = b in place of `A`; directions with a vanished pivot get zero."""
     q = A.shape[0]
-    top = 0.0
-    for i in range(q):
-        top = max(top, A[i, i])
-    for k in range(q):
-        pivot = A[k, k]
-        if pivot <= 1e-14 * top:
-            for j in range(k, q):
-                A[k, j] = 0.0
-            continue
-        scale = 1.0 / np.sqrt(pivot)
-        for j in range(k, q):
-            A[k, j] *= scale
-        for i in range(k + 1, q):
-            f = A[k, i]
-            for j in range(i, q):
-                A[i, j] -= f * A[k, j]
+    _cholesky(A)
     for k in range(q):
         x[k] = b[k]
     for k in range(q):
@@ -293,48 +286,55 @@ def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, 
 @njit
 def task_errors(
     start, stop, theta, weight, mean, kappa, alphas, U, u, d, xu, xd,
-    test_weight, test_mean, test_scatter, sse, slopes, intercepts
+    test_weight, test_mean, test_scatter, sse
 ):  # fmt: skip
-    """Squared errors ``sse[t, c]`` on the test moments under each shared solution.
-
-    Where `slopes (n_tasks, n_pairs, p)` is not empty, it and `intercepts` get the models too.
-    """
+    """Squared errors ``sse[t, c]`` on the test moments under each shared solution."""
     p = u.shape[1]
     nc = theta.shape[0]
-    M = np.empty((p, nc))
-    for c in range(nc):
-        for j in range(p):
-            M[j, c] = theta[c, j + 1]
-    B = np.empty((p, nc))
-    E = np.empty((p, nc))
-    C = np.empty((p, p))
+    M = np.ascontiguousarray(theta[:, 1:].T)
+    B = np.empty((p + 1, nc))  # with a last row of -1: [X, y] @ B are the errors
+    E = np.empty((p + 1, nc))
     own = np.empty(nc)
     miss = np.empty(nc)
-    keep = slopes.shape[0] > 0
+    B[p] = -1.0
     for t in range(start, stop):
         if test_weight[t] <= 0.0:
             continue
         _task_columns(
-            t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own, miss
+            t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B[:p], own, miss
         )  # fmt: skip
-        for i in range(p):
-            for j in range(p):
-                C[i, j] = test_scatter[t, i, j]
-        np.dot(C, B, E)
+        np.dot(test_scatter[t], B, E)
         for c in range(nc):
-            miss[c] = test_mean[t, p] - own[c]
-            sse[t, c] = test_scatter[t, p, p]
-        for j in range(p):
-            xj, cj = test_mean[t, j], 2.0 * test_scatter[t, j, p]
+            miss[c] = own[c]
+            sse[t, c] = 0.0
+        for j in range(p + 1):
+            xj = test_mean[t, j]
             for c in range(nc):
-                miss[c] -= xj * B[j, c]
-                sse[t, c] += B[j, c] * (E[j, c] - cj)
+                miss[c] += xj * B[j, c]
+                sse[t, c] += B[j, c] * E[j, c]
         for c in range(nc):
             sse[t, c] = max(sse[t, c], 0.0) + test_weight[t] * miss[c] * miss[c]
-            if keep:
-                intercepts[t, c] = own[c]
-                for j in range(p):
-                    slopes[t, c, j] = B[j, c]
+
+
+@njit
+def task_models(
+    start, stop, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, first, slopes, intercepts
+):  # fmt: skip
+    """Task t's models under each shared solution, from ``slopes[t, first]`` on."""
+    p = u.shape[1]
+    nc = theta.shape[0]
+    M = np.ascontiguousarray(theta[:, 1:].T)
+    B = np.empty((p, nc))
+    own = np.empty(nc)
+    miss = np.empty(nc)
+    for t in range(start, stop):
+        _task_columns(
+            t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own, miss
+        )  # fmt: skip
+        for c in range(nc):
+            intercepts[t, first + c] = own[c]
+            for j in range(p):
+                slopes[t, first + c, j] = B[j, c]
 
 
 @njit
@@ -383,10 +383,13 @@ def blend(start, stop, theta, share, weight, mean, kappa, alphas, U, u, d, xu, x
                 a += weight[t] / (weight[t] + alphas[c]) * (mean[t, p] - a - at_mean)
             mean_term += s * a
         intercept[t] += mean_term
-        for i in range(p):
-            b = m[i]
-            if kappa > 0.0 and weight[t] > 0.0:
-                b = pushed * u[t, i] + total * kappa * d[t, i]
-                for j in range(p):
-                    b += U[t, i, j] * m[j]
-            coef[t, i] += b
+        if kappa > 0.0 and weight[t] > 0.0:
+            for i in range(p):
+                coef[t, i] += pushed * u[t, i] + total * kappa * d[t, i]
+            for j in range(p):
+                mj = m[j]
+                for i in range(p):
+                    coef[t, i] += U[t, j, i] * mj
+        else:
+            for i in range(p):
+                coef[t, i] += m[i]

@@ -176,8 +176,9 @@ def deal(start, stop, hashes, offsets, n_blocks, block):
 
 
 @njit
-def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram):
-    """Add to ``gram[t]`` the inner products of the candidates' test errors.
+def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram, sse):
+    """Add to ``gram[t]`` the inner products of the candidates' test errors; `sse` is what was
+    added to the diagonal.
 
     A blend of the candidates with shares s has the squared error s'(gram)s.
     """
@@ -201,3 +202,4 @@ def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram):
         for c in range(nc):
             for k in range(nc):
                 gram[t, c, k] += G[c, k] + weight[t] * intercepts[t, c] * intercepts[t, k]
+            sse[t, c] = max(G[c, c], 0.0) + weight[t] * intercepts[t, c] ** 2

@@ -10,18 +10,23 @@ __all__ = ["Problem", "Sharing", "SharingFit"]
 
 @dataclass
 class Problem:
-    """The data of a fit, as a sharing structure sees it.
+    """The data of a fit, as a sharing structure sees it: standardised over the table.
+
+    The moments given are the problem's own from then on: they are standardised in place.
 
     Attributes
     ----------
     schemes : list of (TaskMoments of shape (n_tasks, n_blocks), Partition)
         Empty where nothing is to be cross-validated.
+    moments : TaskMoments of shape (n_tasks,)
     pool : executor or None
         From `_jit.worker_pool`.
     progress : callable
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
+    centre, scale : ndarray of shape (n_features + 1,)
+        Features and target are ``([X, y] - centre) * scale``.
     """
 
     schemes: list
@@ -31,14 +36,16 @@ class Problem:
     standardise: bool = True
 
     def __post_init__(self):
-        self.total, self.centre, variance = self.moments.pooled()
+        total, self.centre, variance = self.moments.pooled()
         eps = np.finfo(np.float64).eps
-        constant = variance <= self.total * eps * variance + (self.total * self.centre * eps) ** 2
+        constant = variance <= total * eps * variance + (total * self.centre * eps) ** 2
         self.scale = np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
         if not self.standardise:
             self.scale[:-1] = 1.0
         if constant[-1]:  # a constant target: keep it on its own scale
             self.scale[-1] = 1.0
+        for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
+            moments.rescale(self.centre, self.scale)
 
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
@@ -58,26 +65,20 @@ class Problem:
     def n_features(self):
         return self.moments.n_features
 
-    def standardised(self, moments, metric=None):
-        """In place: moments of features and target centred and scaled to unit variance.
-
-        `metric`, of shape (n_features,), multiplies the features further.
-        """
-        scale = self.scale if metric is None else self.scale * np.r_[metric, 1.0]
-        return moments.rescale(self.centre, scale)
+    @property
+    def n_varying(self):
+        """Features that are not constant."""
+        return int((self.scale[:-1] > 0).sum())
 
     def splits(self, tasks=None, most=None):
-        """Standardised ``(train, test)`` moments of the scheme's splits, for some tasks."""
+        """``(train, test)`` moments of the scheme's splits, for some tasks."""
         done = 0
         for blocks, partition in self.schemes:
             for train, test in zip(partition.train, partition.test, strict=True):
                 if most is not None and done >= most:
                     return
                 done += 1
-                yield (
-                    self.standardised(blocks.merge(train, tasks, self.pool)),
-                    self.standardised(blocks.merge(test, tasks, self.pool)),
-                )
+                yield blocks.merge(train, tasks, self.pool), blocks.merge(test, tasks, self.pool)
 
     @property
     def n_splits(self):

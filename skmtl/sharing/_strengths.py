@@ -27,6 +27,11 @@ _STRAY = 0.1
 _CROWD_TASKS = 16.0
 # Prior rows behind a task's noise level, at the table's.
 _NOISE_ROWS = 4.0
+# Prior cost, in log-weight, of each effective parameter that a task's own slopes spend, and of
+# each decade that the ridge on the shared slopes is weaker: errors on a handful of rows cannot
+# tell many candidates apart, and the weak ones can go badly wrong.
+_SLOPE_COST = 0.05
+_RIDGE_COST = 0.35
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,18 @@ class Grid:
             np.r_[self.ridge, other.ridge], np.r_[self.metric, other.metric],
         )  # fmt: skip
 
+    def log_prior(self, n_features, rows):
+        """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler."""
+        spent = n_features * rows / np.maximum(rows + self.slope, 1e-300)
+        finite = np.log10(RIDGES[np.isfinite(RIDGES)])
+        with np.errstate(divide="ignore"):  # infinity counts as half a decade beyond the grid
+            decades = np.clip(np.log10(self.ridge), finite.min(), finite.max() + 0.5)
+        return _RIDGE_COST * decades - _SLOPE_COST * spent
+
     def members(self, other):
         """Which candidates are in `other`, as a mask."""
-        known = {tuple(row) for row in other.rows()}
-        return np.array([tuple(row) in known for row in self.rows()], dtype=bool)
+        known = set(map(tuple, other.rows().tolist()))
+        return np.array([tuple(row) in known for row in self.rows().tolist()], dtype=bool)
 
     def levels(self):
         """``(metric, slope, slice)`` of every run of equal slope strengths."""
@@ -126,26 +139,20 @@ def log_scores(sse, rows):
     return scores - scores.max(axis=1, keepdims=True)
 
 
-def crowd_weights(scores, rows):
+def crowd_weights(scores, rows, log_prior=0.0):
     """Weights of the candidates for a task of which nothing is known."""
     temper = min(_CROWD, _CROWD_ROWS / max(rows.sum(), 1e-300))
-    return _softmax(temper * scores.sum(0))
+    return _softmax(temper * scores.sum(0) + log_prior)
 
 
 def _similar_sizes(rows):
-    """Bins of task sizes, each task's bin, and how much the bins judge for each other."""
-    bins, where = np.unique(np.round(4 * np.log(rows)).astype(np.int64), return_inverse=True)
+    """Bins of sorted task sizes: each one's first task, and how much they judge for each other."""
+    bins, first = np.unique(np.round(4 * np.log(rows)).astype(np.int64), return_index=True)
     near = np.exp(-0.5 * ((bins[:, None] - bins) / (4 * _SIZE_WIDTH)) ** 2)
-    return where, near
+    return first, near
 
 
-def _sum_by(where, values, n_bins):
-    out = np.zeros((n_bins, values.shape[1]))
-    np.add.at(out, where, values)
-    return out
-
-
-def task_weights(scores, rows, n_steps=15):
+def task_weights(scores, rows, log_prior=0.0, n_steps=15):
     """Weights of the candidates, task by task.
 
     A task's prior is the verdict of the tasks of about its size, counted as at most
@@ -158,30 +165,35 @@ def task_weights(scores, rows, n_steps=15):
     scores : ndarray of shape (n_tasks, n_candidates)
     rows : ndarray of shape (n_tasks,)
         Held-out rows (weights) behind each task's scores.
+    log_prior : float ndarray of shape (n_candidates,)
+        `Grid.log_prior`.
 
     Returns
     -------
     ndarray of shape (n_tasks, n_candidates)
         Rows sum to one.
     """
-    out = np.tile(crowd_weights(scores, rows), (len(scores), 1))
-    judged = rows > 0
-    if not judged.any():
+    out = np.tile(crowd_weights(scores, rows, log_prior), (len(scores), 1))
+    judged = np.argsort(rows, kind="stable")
+    judged = judged[rows[judged] > 0]
+    if not len(judged):
         return out
     scores, rows = scores[judged], rows[judged]
-    where, near = _similar_sizes(rows)
-    temper = np.minimum(_CROWD, _CROWD_ROWS / (near @ np.bincount(where, rows)))
-    crowd = _softmax((temper[:, None] * near) @ _sum_by(where, scores, len(near)))
+    first, near = _similar_sizes(rows)
+    n_tasks = np.diff(np.r_[first, len(rows)])
+    temper = np.minimum(_CROWD, _CROWD_ROWS / (near @ np.add.reduceat(rows, first)))
+    verdict = (temper[:, None] * near) @ np.add.reduceat(scores, first)
+    crowd = _softmax(verdict + log_prior)
     base = (1.0 - _STRAY) * crowd + _STRAY / scores.shape[1]
     own = np.exp(_OWN * scores)
-    n_near = near @ np.bincount(where)
+    n_near = near @ n_tasks
     prior = base
     for _ in range(n_steps):
-        share = own * prior[where]
+        share = own * np.repeat(prior, n_tasks, axis=0)
         share /= share.sum(axis=1, keepdims=True)
-        users = near @ _sum_by(where, share, len(near))
+        users = near @ np.add.reduceat(share, first)
         prior = (users + _CROWD_TASKS * base) / (n_near + _CROWD_TASKS)[:, None]
-    share = own * prior[where]
+    share = own * np.repeat(prior, n_tasks, axis=0)
     out[judged] = share / share.sum(axis=1, keepdims=True)
     return out
 

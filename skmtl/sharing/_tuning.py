@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..solvers import make_system
+from ..solvers import kkt_residual, make_system
 from ._strengths import Grid, crowd_weights, log_scores, task_weights
 
 __all__ = ["Judged", "Shares", "Tuner"]
 
 # Floating point operations that screening all candidates may cost; beyond, it sees some of the
 # tasks and some of the splits.
-_SCREEN_WORK = 2.5e8
+_SCREEN_WORK = 1.6e8
 _FEWEST_TASKS = 48
 # Candidates of a structure that go on from the screening to all tasks and splits: the more the
 # smoother the average; few where there is much data, as their errors' products cost.
@@ -94,11 +94,12 @@ class Tuner:
         self.metrics = [np.ones(problem.n_features)]
 
     def system(self, moments, metric):
-        """An arrow system on moments standardised in metric number `metric`."""
+        """An arrow system on moments in metric number `metric`."""
+        moments = self.in_metric(moments, metric)
         return make_system(moments, self.metrics[metric] ** 2, self.problem.pool)
 
-    def scale(self, metric):
-        return None if metric == 0 else self.metrics[metric]
+    def in_metric(self, moments, metric):
+        return moments if metric == 0 else moments.stretched(self.metrics[metric])
 
     def solutions(self, train, metric, grid):
         """Yield ``(system, slice of the grid, theta, part of the grid)`` for one metric."""
@@ -116,34 +117,37 @@ class Tuner:
         gram = np.zeros((n_tasks, len(grid), len(grid))) if blends else None
         sse, rows = [], []
         for train, test in problem.splits(tasks, most):
-            errors = np.zeros((n_tasks, len(grid)))
-            shape = (n_tasks, len(grid)) if blends else (0, 0)
-            slopes, intercepts = np.zeros((*shape, problem.n_features)), np.zeros(shape)
-            for metric in np.unique(grid.metric):
-                self._judge_metric(metric, grid, train, test, errors, slopes, intercepts)
             if blends:
-                test.add_error_grams(slopes, intercepts, gram, problem.pool)
-            sse.append(errors)
+                slopes, intercepts = self._models(grid, train)
+                sse.append(test.add_error_grams(slopes, intercepts, gram, problem.pool))
+            else:
+                sse.append(self._errors(grid, train, test))
             rows.append(test.weight)
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
         sse, rows = np.array(sse), np.array(rows)
         weight = problem.moments.weight if tasks is None else problem.moments.weight[tasks]
         return Judged(sse, rows, gram, max(1.0, rows.sum() / max(weight.sum(), 1e-300)))
 
-    def _judge_metric(self, metric, grid, train, test, errors, slopes, intercepts):
-        if metric > 0:
-            scale = np.r_[self.metrics[metric], 1.0]
-            train, test = train.copy().rescale(0.0, scale), test.copy().rescale(0.0, scale)
-        for system, where, theta, part in self.solutions(train, metric, grid):
-            models = None
-            if len(slopes):
-                size = where.stop - where.start
-                shape = (len(slopes), size)
-                models = np.zeros((*shape, slopes.shape[2])), np.zeros(shape)
-            errors[:, where] = system.errors(theta, part.intercept, test, models)
-            if models is not None:
-                slopes[:, where] = models[0] * self.metrics[metric]
-                intercepts[:, where] = models[1]
+    def _errors(self, grid, train, test):
+        """Squared errors ``(n_tasks, n_candidates)`` on one split."""
+        out = np.zeros((len(train.weight), len(grid)))
+        for metric in np.unique(grid.metric):
+            in_metric = self.in_metric(test, metric)
+            for system, where, theta, part in self.solutions(train, metric, grid):
+                out[:, where] = system.errors(theta, part.intercept, in_metric)
+        return out
+
+    def _models(self, grid, train):
+        """The tasks' slopes and intercepts under every candidate."""
+        shape = len(train.weight), len(grid)
+        slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
+        for metric in np.unique(grid.metric):
+            for system, where, theta, part in self.solutions(train, metric, grid):
+                system.models(theta, part.intercept, slopes, intercepts, where.start)
+            if metric > 0:  # candidates are sorted by metric: a slice, which is not copied
+                first, stop = np.searchsorted(grid.metric, [metric, metric + 1])
+                slopes[:, first:stop] *= self.metrics[metric]
+        return slopes, intercepts
 
     def sample(self, grid):
         """Tasks (None: all) and number of splits to screen on, within the work allowed."""
@@ -172,7 +176,9 @@ class Tuner:
 
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
-        weight = task_weights(scores, rows, n_steps=1).mean(0) + crowd_weights(scores, rows)
+        prior = grid.log_prior(self.problem.n_varying, rows.mean())
+        weight = task_weights(scores, rows, prior, n_steps=1).mean(0)
+        weight += crowd_weights(scores, rows, prior)
         levels = [where for _, _, where in grid.levels()]
         mass = np.array([weight[where].sum() for where in levels])
         most_levels, least = self.level_limits()
@@ -230,7 +236,7 @@ class Tuner:
         s = np.repeat(slopes, len(pairs))
         return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.metrics) - 1))
 
-    def learn_metric(self, strengths, noise, prior=5.0, n_steps=10, most_tasks=64):
+    def learn_metric(self, strengths, noise, prior=5.0, n_steps=6, most_tasks=64):
         """Learn how much each feature's slope varies over tasks; returns True if unalike.
 
         Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes from the given
@@ -244,9 +250,9 @@ class Tuner:
             return False
         variance = np.ones(problem.n_features)
         ones = np.ones((len(tasks), 1))
+        moments = problem.moments.take(tasks)
         for _ in range(n_steps):
-            train = problem.standardised(problem.moments.take(tasks), np.sqrt(variance))
-            system = make_system(train, variance).factor(slope)
+            system = make_system(moments.stretched(np.sqrt(variance)), variance).factor(slope)
             theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
             coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
             system.add_blend(theta, np.array([intercept]), ones, coef, a)
@@ -262,35 +268,40 @@ class Tuner:
         self.metrics.append(np.sqrt(variance))
         return True
 
-    def solve(self, moments, grid, shares):
-        """Blend the candidates on all rows of some tasks.
+    def solve(self, grid, shares):
+        """Blend the candidates on all rows.
 
         Parameters
         ----------
-        moments : TaskMoments
-            On the caller's scale; left as they are.
         shares : Shares
 
         Returns
         -------
         coef (n_tasks, n_features), intercept (n_tasks,), theta (1 + n_features,)
             On the standardised scale; theta is the shared (intercept, slopes).
+        kkt_residual : float
+            Of the candidate of largest weight; a blend has no objective of its own.
         """
-        p, n_tasks = self.problem.n_features, len(moments.weight)
+        p, n_tasks = self.problem.n_features, self.problem.n_tasks
         coef, intercept, theta = np.zeros((n_tasks, p)), np.zeros(n_tasks), np.zeros(1 + p)
-        needed = shares.tasks.sum(0) + shares.crowd > 0
+        mean_share = shares.tasks.mean(0)
+        needed, top = mean_share + shares.crowd > 0, int(np.argmax(mean_share))
         for metric in np.unique(grid.metric[needed]):
-            train = self.problem.standardised(moments.copy(), self.scale(metric))
             keep = np.flatnonzero(needed & (grid.metric == metric))
             own = np.zeros((n_tasks, p))
-            for system, where, solved, part in self.solutions(train, metric, grid.take(keep)):
+            for system, where, solved, part in self.solutions(
+                self.problem.moments, metric, grid.take(keep)
+            ):
                 share = np.ascontiguousarray(shares.tasks[:, keep[where]])
                 system.add_blend(solved, part.intercept, share, own, intercept)
                 crowd = shares.crowd[keep[where]] @ solved
                 theta[0] += crowd[0]
                 theta[1:] += crowd[1:] * self.metrics[metric]
+                if top in keep[where]:
+                    pick = int(np.flatnonzero(keep[where] == top)[0])
+                    residual = _certificate(system, solved[pick], part.take(slice(pick, pick + 1)))
             coef += own * self.metrics[metric]
-        return coef, intercept, theta
+        return coef, intercept, theta, residual
 
     def unseen_errors(self, grid, most_tasks=100):
         """Errors of the shared models on tasks left out, a fifth of the tasks at a time.
@@ -308,17 +319,25 @@ class Tuner:
         sse, rows = np.zeros((len(tasks), len(grid))), problem.moments.weight[tasks]
         if n_groups < 2:
             return sse[:0], rows[:0]
-        test = problem.standardised(problem.moments.take(tasks))
+        test = problem.moments.take(tasks)
+        theta = np.empty((n_groups, len(grid), 1 + problem.n_features))
         for metric in np.unique(grid.metric):
-            train = problem.standardised(problem.moments.take(tasks), self.scale(metric))
-            system = self.system(train, metric)
+            system = self.system(test, metric)
             for level_metric, slope, where in grid.levels():
-                if level_metric != metric:
-                    continue
-                part = grid.take(where)
-                thetas = system.factor(slope).solve_without(group, part.intercept, part.ridge)
-                for g, theta in enumerate(thetas):
-                    coef = theta[:, 1:] * self.metrics[metric]
-                    out = group == g
-                    sse[out, where] = test.take(out).errors(coef, theta[:, 0])
+                if level_metric == metric:
+                    part = grid.take(where)
+                    system.factor(slope)
+                    theta[:, where] = system.solve_without(group, part.intercept, part.ridge)
+            theta[:, grid.metric == metric, 1:] *= self.metrics[metric]
+        for g in range(n_groups):
+            sse[group == g] = test.take(group == g).errors(theta[g, :, 1:], theta[g, :, 0])
         return sse, rows
+
+
+def _certificate(system, theta, pick):
+    """The KKT residual of one candidate at a system's present slope strength."""
+    shape = system.moments.mean.shape
+    coef, intercept = np.zeros((shape[0], shape[1] - 1)), np.zeros(shape[0])
+    system.add_blend(theta[None], pick.intercept, np.ones((shape[0], 1)), coef, intercept)
+    strengths = float(pick.slope[0]), float(pick.intercept[0]), float(pick.ridge[0])
+    return kkt_residual(system.moments, system.penalty, strengths, theta, coef, intercept)

@@ -14,7 +14,6 @@ import numbers
 
 import numpy as np
 
-from ..solvers.arrow import kkt_residual
 from ._base import Sharing, SharingFit
 from ._strengths import (
     FREE,
@@ -90,31 +89,36 @@ class _Pooling(Sharing):
         scores = log_scores(*judged.totals())
         unseen = tuner.unseen_errors(grid)
         families = [
-            _family_shares(grid, scores, judged, unseen[0], grid.members(g)).pruned() for g in grids
+            _family_shares(
+                grid, problem.n_varying, scores, judged, unseen[0], grid.members(g)
+            ).pruned()
+            for g in grids
         ]
         report = _report(tuner, grid, families, judged, unseen)
         return _assemble(tuner, grid, families[0], judged, report)
 
 
-def _family_shares(grid, scores, judged, unseen, family):
+def _family_shares(grid, n_features, scores, judged, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    part = scores[:, family]
-    part = part - part.max(axis=1, keepdims=True)
     rows = judged.rows.sum(0) / judged.repeats
+    part, prior = scores[:, family], grid.take(family).log_prior(n_features, rows.mean())
+    part = part - part.max(axis=1, keepdims=True)
     tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
-        crowd[family] = crowd_weights(part, rows)  # pooled: one model for all tasks
+        crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
         return Shares(tasks, crowd)
-    tasks[:, family] = task_weights(part, rows)
-    crowd[family] = unseen_weights(unseen[:, family]) if len(unseen) else crowd_weights(part, rows)
+    tasks[:, family] = task_weights(part, rows, prior)
+    crowd[family] = (
+        unseen_weights(unseen[:, family]) if len(unseen) else crowd_weights(part, rows, prior)
+    )
     return Shares(tasks, crowd)
 
 
 def _assemble(tuner, grid, own, judged, report):
     """The final fit, on the caller's scale."""
     problem = tuner.problem
-    coef, intercept, theta = tuner.solve(problem.moments, grid, own)
+    coef, intercept, theta, residual = tuner.solve(grid, own)
     top = int(np.argmax(own.tasks.mean(0)))
     x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
     x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
@@ -132,20 +136,8 @@ def _assemble(tuner, grid, own, judged, report):
         },
         history=_history(tuner, grid, own, judged),
         report=report,
-        kkt_residual=_certificate(tuner, grid.take(np.array([top]))),
+        kkt_residual=residual,
     )
-
-
-def _certificate(tuner, pick):
-    """The KKT residual of the candidate of largest weight; a blend has no objective of its own."""
-    problem, metric = tuner.problem, int(pick.metric[0])
-    moments = problem.standardised(problem.moments.copy(), tuner.scale(metric))
-    system = tuner.system(moments, metric).factor(float(pick.slope[0]))
-    theta = system.solve_shared(pick.intercept, pick.ridge)
-    coef, intercept = np.zeros((problem.n_tasks, problem.n_features)), np.zeros(problem.n_tasks)
-    system.add_blend(theta, pick.intercept, np.ones((problem.n_tasks, 1)), coef, intercept)
-    strengths = float(pick.slope[0]), float(pick.intercept[0]), float(pick.ridge[0])
-    return kkt_residual(moments, system.penalty, strengths, theta[0], coef, intercept)
 
 
 def _history(tuner, grid, own, judged):

@@ -1,9 +1,9 @@
 """Loops that end with a certificate."""
 
-from .arrow import ArrowSystem
+from .arrow import ArrowSystem, kkt_residual
 from .rows import RowSystem
 
-__all__ = ["ArrowSystem", "RowSystem", "make_system"]
+__all__ = ["ArrowSystem", "RowSystem", "kkt_residual", "make_system"]
 
 
 def make_system(data, penalty, pool=None):

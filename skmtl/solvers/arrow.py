@@ -135,21 +135,27 @@ class ArrowSystem:
         """Posterior variances of the tasks' slopes in units of the noise, summed over tasks."""
         return self.kappa * np.einsum("tjj->j", self._U)
 
-    def errors(self, theta, intercept_strengths, test, models=None):
-        """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`.
-
-        `models`, a pair of arrays (n_tasks, n_pairs, n_features) and (n_tasks, n_pairs), gets
-        the tasks' slopes and intercepts.
-        """
+    def errors(self, theta, intercept_strengths, test):
+        """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`."""
         m = self.moments
         sse = np.zeros((len(m.weight), len(theta)))
-        slopes, intercepts = (np.empty((0, 0, 0)), np.empty((0, 0))) if models is None else models
         run_chunks(
             kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, self.kappa,
             intercept_strengths, *self._factors, test.weight, test.mean, test.scatter, sse,
-            slopes, intercepts, pool=self.pool,
+            pool=self.pool,
         )  # fmt: skip
         return sse
+
+    def models(self, theta, intercept_strengths, slopes, intercepts, first=0):
+        """Put every task's models into ``slopes[:, first:]`` and ``intercepts[:, first:]``.
+
+        Of shapes (n_tasks, n_models, n_features) and (n_tasks, n_models).
+        """
+        m = self.moments
+        run_chunks(
+            kernels.arrow.task_models, len(m.weight), theta, m.weight, m.mean, self.kappa,
+            intercept_strengths, *self._factors, first, slopes, intercepts, pool=self.pool,
+        )  # fmt: skip
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):
         """Add to `coef` and `intercept` the tasks' models, each pair weighted by its share."""

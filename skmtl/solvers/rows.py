@@ -75,16 +75,19 @@ class RowSystem(ArrowSystem):
                 out -= self.kappa**2 * (self._Y[t] ** 2).sum(0)
         return out
 
-    def errors(self, theta, intercept_strengths, test, models=None):
+    def errors(self, theta, intercept_strengths, test):
         sse = np.zeros((len(self.active), len(theta)))
         for t in np.flatnonzero(test.weight > 0):
             B, a = self._models(t, theta, intercept_strengths)
             root = test.root(t)
             miss = test.mean[t, -1] - a - B @ test.mean[t, :-1]
             sse[t] = ((root[:, -1:] - root[:, :-1] @ B.T) ** 2).sum(0) + test.weight[t] * miss**2
-            if models is not None:
-                models[0][t], models[1][t] = B, a
         return sse
+
+    def models(self, theta, intercept_strengths, slopes, intercepts, first=0):
+        where = slice(first, first + len(theta))
+        for t in range(len(self.active)):
+            slopes[t, where], intercepts[t, where] = self._models(t, theta, intercept_strengths)
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):
         for t in np.flatnonzero(share.any(axis=1)):

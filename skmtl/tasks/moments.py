@@ -101,21 +101,29 @@ class TaskMoments:
         """Add to ``gram[t]`` the inner products of task t's models' errors.
 
         `slopes (n_tasks, n_models, n_features)` and `intercepts (n_tasks, n_models)`, which is
-        overwritten.
+        overwritten. Returns the squared errors ``(n_tasks, n_models)``.
         """
+        sse = np.zeros(intercepts.shape)
         run_chunks(
             kernels.moments.error_grams, len(gram), slopes, intercepts, self.weight, self.mean,
-            self.scatter, gram, pool=pool,
+            self.scatter, gram, sse, pool=pool,
         )  # fmt: skip
+        return sse
 
     def rescale(self, centre, scale):
         """In place: the moments of ``([X, y] - centre) * scale``."""
         self.mean -= centre
         self.mean[self.weight <= 0] = 0.0
         self.mean *= scale
-        self.scatter *= scale[:, None]
-        self.scatter *= scale
+        self.scatter *= np.multiply.outer(scale, scale)
         return self
+
+    def stretched(self, factor):
+        """The moments of ``[X * factor, y]``, as a copy."""
+        scale = np.append(factor, 1.0)
+        return TaskMoments(
+            self.weight, self.mean * scale, self.scatter * np.multiply.outer(scale, scale)
+        )
 
 
 def moment_bytes(n_groups, n_features):

@@ -91,6 +91,10 @@ class TaskRows:
         self.mean = np.where(self.weight[:, None] > 0, (self.mean - centre) * scale, 0.0)
         return self
 
+    def stretched(self, factor):
+        """The rows of ``[X * factor, y]``, as a copy."""
+        return self.copy().rescale(0.0, np.append(factor, 1.0))
+
     def root(self, t):
         """Rows whose products are task t's centred scatter: at most n_features + 1 of them."""
         rows = slice(self.offsets[t], self.offsets[t + 1])
@@ -124,9 +128,13 @@ class TaskRows:
         return out
 
     def add_error_grams(self, slopes, intercepts, gram, pool=None):
-        """Add to ``gram[t]`` the inner products of task t's models' errors."""
+        """Add to ``gram[t]`` the products of the models' errors; returns their squares."""
+        sse = np.zeros(intercepts.shape)
         for t in np.flatnonzero(self.weight > 0):
             root = self.root(t)
             error = root[:, -1:] - root[:, :-1] @ slopes[t].T
             miss = self.mean[t, -1] - intercepts[t] - slopes[t] @ self.mean[t, :-1]
-            gram[t] += error.T @ error + self.weight[t] * np.outer(miss, miss)
+            products = error.T @ error + self.weight[t] * np.outer(miss, miss)
+            gram[t] += products
+            sse[t] = np.diag(products)
+        return sse

@@ -97,7 +97,7 @@ def test_spd_inverse(p):
     root = rng.normal(size=(p, p + 5))
     A = root @ root.T + np.eye(p)
     out = np.full((p, p), np.nan)
-    kernels._spd_inverse(A.copy(), np.empty((p, p)), np.empty((p, p)), out)
+    kernels._spd_inverse(A.copy(), np.empty((p, p)), out)
     np.testing.assert_allclose(out @ A, np.eye(p), atol=1e-9)
 
 
@@ -247,7 +247,7 @@ def pairs():
 @pytest.mark.parametrize("slope", [0.5, 50.0, np.inf])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_errors_are_those_of_predicted_rows(p, slope, weighted):
-    """task_errors at many strengths, blend of one, and rows predicted one by one."""
+    """task_errors and task_models at many strengths, and blends of one, row by row."""
     n_tasks = len(SIZES)
     X, y, codes, w = problem(p, weighted=weighted)
     X_test, y_test, codes_test, w_test = problem(p, [4, 3, 0, 2, 12], seed=9, weighted=weighted)
@@ -258,22 +258,17 @@ def test_errors_are_those_of_predicted_rows(p, slope, weighted):
     theta, parts = shared_solutions(train, kappa, alphas, ridges)
     coef, intercept = task_models(train, kappa, alphas, theta, parts)
     sse = np.zeros((n_tasks, len(alphas)))
-    slopes = np.zeros((n_tasks, len(alphas), p))
-    intercepts = np.zeros((n_tasks, len(alphas)))
-    for keep in (False, True):
-        models = (slopes, intercepts) if keep else (np.empty((0, 0, 0)), np.empty((0, 0)))
-        sse[:] = 0.0
-        kernels.task_errors(
-            0, n_tasks, theta, train[0], train[1], kappa, alphas, *parts, *test, sse, *models
-        )
-        for c in range(len(alphas)):
-            wanted = reference.squared_errors(
-                X_test, y_test, codes_test, coef[c], intercept[c], w_test
-            )
-            np.testing.assert_allclose(sse[:, c], wanted, rtol=1e-7, atol=1e-7)
-    tested = test[0] > 0
-    np.testing.assert_allclose(slopes[tested], coef.transpose(1, 0, 2)[tested], rtol=1e-8)
-    np.testing.assert_allclose(intercepts[tested], intercept.T[tested], rtol=1e-7, atol=1e-9)
+    given = (theta, train[0], train[1], kappa, alphas, *parts)
+    kernels.task_errors(0, n_tasks, *given, *test, sse)
+    for c in range(len(alphas)):
+        wanted = reference.squared_errors(X_test, y_test, codes_test, coef[c], intercept[c], w_test)
+        np.testing.assert_allclose(sse[:, c], wanted, rtol=1e-7, atol=1e-7)
+    first, shape = 2, (n_tasks, len(alphas) + 3)
+    slopes, intercepts = np.full((*shape, p), np.nan), np.full(shape, np.nan)
+    kernels.task_models(0, n_tasks, *given, first, slopes, intercepts)
+    assert np.isnan(intercepts[:, [0, 1, -1]]).all() and np.isnan(slopes[:, [0, 1, -1]]).all()
+    np.testing.assert_allclose(slopes[:, 2:-1], coef.transpose(1, 0, 2), rtol=1e-8)
+    np.testing.assert_allclose(intercepts[:, 2:-1], intercept.T, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("kappa", [0.0, 0.3])

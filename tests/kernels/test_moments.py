@@ -177,13 +177,14 @@ def test_error_grams(p):
     moments = run(X, y, w, rows, edges)
     slopes, intercepts = rng.normal(size=(4, 6, p)), rng.normal(size=(4, 6))
     start = rng.normal(size=(4, 6, 6))
-    gram = start.copy()
-    half = (slopes, intercepts.copy(), *moments, gram)
+    gram, sse = start.copy(), np.zeros((4, 6))
+    half = (slopes, intercepts.copy(), *moments, gram, sse)
     kernels.error_grams(0, 3, *half)
     kernels.error_grams(3, 4, *half)
     codes = np.repeat(np.arange(4), np.diff(edges))
     wanted = reference.error_grams(X[rows], y, codes, slopes, intercepts, w)
     np.testing.assert_allclose(gram - start, wanted, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(sse, np.einsum("tcc->tc", wanted), rtol=1e-7, atol=1e-7)
     share = rng.dirichlet(np.ones(6), size=4)
     blended = reference.squared_errors(
         X[rows], y, codes,

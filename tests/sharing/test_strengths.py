@@ -32,12 +32,15 @@ def test_scores_and_weights(seed):
     scores = strengths.log_scores(sse, rows)
     wanted = reference.log_scores(sse, rows, strengths._NOISE_ROWS)
     np.testing.assert_allclose(scores, wanted, rtol=1e-10, atol=1e-10)
-    crowd = strengths.crowd_weights(scores, rows)
-    wanted = reference.crowd_weights(scores, rows, CONSTANTS["crowd"], CONSTANTS["crowd_rows"])
+    prior = np.random.default_rng(seed).normal(size=scores.shape[1])
+    crowd = strengths.crowd_weights(scores, rows, prior)
+    wanted = reference.crowd_weights(
+        scores, rows, CONSTANTS["crowd"], CONSTANTS["crowd_rows"], prior
+    )
     np.testing.assert_allclose(crowd, wanted, rtol=1e-9)
     for n_steps in (0, 1, 15):
-        got = strengths.task_weights(scores, rows, n_steps)
-        wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps)
+        got = strengths.task_weights(scores, rows, prior, n_steps)
+        wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps, prior)
         np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-14)
     np.testing.assert_allclose(got[0], crowd)  # nothing is known of a task without rows
     np.testing.assert_allclose(
@@ -151,3 +154,20 @@ def test_levels_are_runs_of_equal_slope_strengths():
     np.testing.assert_array_equal(covered, np.arange(len(grid)))
     for metric, slope, where in levels:
         assert (grid.slope[where] == slope).all() and (grid.metric[where] == metric).all()
+
+
+def test_without_a_verdict_the_stronger_are_preferred():
+    grid = Grid.product(strengths.SLOPES, np.array([1.0]), strengths.RIDGES)
+    shape = len(strengths.SLOPES), len(strengths.RIDGES)
+    prior = grid.log_prior(5, 10.0).reshape(shape)
+    assert (np.diff(prior, axis=0) > 0).all() and (np.diff(prior, axis=1) > 0).all()
+    # The price is of what the slopes can spend: little with many rows to every parameter.
+    spread = np.ptp(grid.log_prior(1, 10.0).reshape(shape), axis=0)
+    assert (spread < 0.3 * np.ptp(prior, axis=0)).all()
+
+
+def test_strengths_outside_of_the_grid_have_a_prior():
+    outside = np.array([0.0, 1e-9, 1e9, np.inf])
+    grid = Grid.product(outside, np.array([1.0]), outside)
+    assert np.isfinite(grid.log_prior(5, 0.0)).all()
+    assert np.isfinite(grid.log_prior(5, 10.0)).all()

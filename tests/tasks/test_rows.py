@@ -44,8 +44,14 @@ def assert_same(moments, rows):
     slopes, intercepts = rng.normal(size=(n_tasks, 4, p)), rng.normal(size=(n_tasks, 4))
     grams = np.zeros((2, n_tasks, 4, 4))
     for gram, data in zip(grams, (rows, moments), strict=True):
-        data.add_error_grams(slopes, intercepts.copy(), gram)
+        sse = data.add_error_grams(slopes, intercepts.copy(), gram)
+        np.testing.assert_allclose(sse, np.einsum("tcc->tc", gram), **tolerance)
     np.testing.assert_allclose(*grams, **tolerance)
+    factor = rng.uniform(0.5, 2.0, size=p)
+    stretched = rows.stretched(factor), moments.stretched(factor)
+    np.testing.assert_allclose(stretched[0].mean, stretched[1].mean, **tolerance)
+    np.testing.assert_allclose(stretched[0].mean[:, :-1], rows.mean[:, :-1] * factor, **tolerance)
+    np.testing.assert_allclose(*(part.errors(models, intercept) for part in stretched), **tolerance)
 
 
 CHOSEN = [None, [True, True, True], [True, False, True], [False, True, False]]

@@ -51,9 +51,9 @@ class ArrayTable:
         self.X, self.y, self.task = X, y, task
         self.nbytes = X.nbytes + y.nbytes + task.nbytes
 
-    def fit(self, estimator):
+    def fit(self, estimator, n_jobs):
         """Fit our default model."""
-        return estimator().fit(self.X, self.y, task=self.task)
+        return estimator(n_jobs=n_jobs).fit(self.X, self.y, task=self.task)
 
     def floor(self):
         """Label the tasks by numpy, and do the floor's work."""
@@ -71,9 +71,9 @@ class FrameTable:
         self.y = y
         self.nbytes = y.nbytes + int(self.frame.memory_usage(index=False, deep=True).sum())
 
-    def fit(self, estimator):
+    def fit(self, estimator, n_jobs):
         """Fit our default model."""
-        return estimator(task_column="store").fit(self.frame, self.y)
+        return estimator(task_column="store", n_jobs=n_jobs).fit(self.frame, self.y)
 
     def floor(self):
         """Label the tasks by pandas, much faster on strings than numpy, and do the floor's work."""
@@ -81,7 +81,7 @@ class FrameTable:
         return floor(self.frame.drop(columns="store").to_numpy(), codes)
 
 
-def fit(n_rows, n_features, n_tasks, frame=False, balanced=False):
+def fit(n_rows, n_features, n_tasks, frame=False, balanced=False, n_jobs=1):
     """Return median seconds of our fit and of the floor, and our peak memory."""
     import problems
     from measuring import peak, race, reset_peak, resident
@@ -99,16 +99,16 @@ def fit(n_rows, n_features, n_tasks, frame=False, balanced=False):
         MultiTaskRegressor = None
     else:
         # Compiled code and thread pools are loaded by a small fit, so that they do not count.
-        make(2_000, 200).fit(MultiTaskRegressor)
+        make(2_000, 200).fit(MultiTaskRegressor, n_jobs)
     baseline = resident()
     table = make(n_rows, n_tasks)
     result = {"input": table.nbytes, "ours": None, "peak": None, "total_peak": None}
     functions = {"floor": table.floor}
     if MultiTaskRegressor is not None:
         reset_peak()
-        table.fit(MultiTaskRegressor)
+        table.fit(MultiTaskRegressor, n_jobs)
         result |= {"peak": peak() - baseline, "total_peak": peak()}
-        functions["ours"] = lambda: table.fit(MultiTaskRegressor)
+        functions["ours"] = lambda: table.fit(MultiTaskRegressor, n_jobs)
     return result | race(functions, repeats=3)
 
 

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from ._callbacks import CallbackSupportMixin
 from ._compat import check_columns
 from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
 
@@ -82,7 +83,7 @@ def check_weights(sample_weight, n_samples):
     return weight
 
 
-class TaskEstimator(BaseEstimator):
+class TaskEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the faces: resolves tasks in fit and in predict.
 
     Subclasses have the parameters `task_column` and `handle_unknown`, and set ``tasks_``.

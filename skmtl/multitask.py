@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import sharing as sharing_room
+from ._callbacks import Progress, with_callbacks
 from ._compat import HasMethods, StrOptions, check_columns, fit_context
 from ._jit import worker_pool
 from .base import LinearTaskModel, TaskEstimator, check_weights
@@ -160,6 +161,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             )
         return super().set_params(**params)
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, task=None):
         """Fit all tasks.
@@ -185,16 +187,18 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             For an unknown task column, missing or mixed labels, labels that are non-integral
             numbers, NaN or infinite features, a task without labels, bad weights.
         """
+        progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
         solver = self._make_sharing()
         sizes = table.task_sizes()
         space = RowSpace.of(table.without_empty_tasks())
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            problem = self._problem(space, parts, pool)
+            problem = self._problem(space, parts, pool, progress)
             fitted = space.expand(solver.fit_moments(problem)).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = None
+        progress.end()
         return self
 
     def _pack(self, X, y, sample_weight, task):
@@ -208,7 +212,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             n_tasks = 1 if rows.labels is None else len(rows.labels)
         return rows, y, codes, pack(rows.X, y, codes, n_tasks, weight)
 
-    def _problem(self, space, parts, pool):
+    def _problem(self, space, parts, pool, progress):
         """The table as moments, or as rows where moments would be larger."""
         table = space.table
         if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
@@ -219,8 +223,9 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
                 (block_moments(table, part.block, part.n_blocks, pool), part) for part in parts
             ]
             blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
-        return Problem(schemes, blocks.merge(pool=pool), pool, self._progress, space.standardise)
+        return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise)
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, *, task=None):
         """Add rows: their moments join those of earlier calls, then all tasks are fitted anew.
@@ -261,6 +266,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             )
         if earlier is not None:
             check_columns(self, X, reset=False)
+        progress = Progress(self, X, y)
         rows, y, _, table = self._pack(X, y, sample_weight, task)
         solver = self._make_sharing()
         n_blocks = 1 if self.cv is None else int(self.cv)
@@ -272,10 +278,11 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
                 rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
-            problem = Problem(schemes, seen.merge(pool=pool), pool, self._progress)
+            problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
             fitted = solver.fit_moments(problem).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes
+        progress.end()
         return self
 
     def _add_to(self, earlier, rows, new, sizes):
@@ -327,10 +334,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         if hasattr(solver, "check"):
             solver.check()
         return solver
-
-    def _progress(self, text):
-        if self.verbose:
-            print(f"[{type(self).__name__}] {text}")
 
     def _store(self, X, y, rows, solver, fitted, sizes):
         """Set the fitted attributes, all at once at the very end."""

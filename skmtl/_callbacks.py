@@ -1,0 +1,45 @@
+"""The bridge to scikit-learn's callbacks (1.9, experimental); without them, only `verbose`."""
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9
+
+    class CallbackSupportMixin:
+        """Nothing to support."""
+
+    def with_callbacks(method):
+        """The method itself."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
+
+
+class Progress:
+    """Says what a fit is doing: prints it (`verbose`), and tells scikit-learn's callbacks.
+
+    Made at the beginning of a fit decorated with `with_callbacks`; called with a line of text at
+    each step; `end` when the estimator is fitted.
+    """
+
+    def __init__(self, estimator, X, y):
+        self.estimator, self.X, self.y = estimator, X, y
+        self.context = None
+        if hasattr(estimator, "_init_callback_context"):
+            self.context = estimator._init_callback_context(max_subtasks=None)
+            self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+
+    def __call__(self, text):
+        if self.estimator.verbose:
+            print(f"[{type(self.estimator).__name__}] {text}")
+        if self.context is not None:
+            step = self.context.subcontext(task_name=text)
+            step.call_on_fit_task_begin(estimator=self.estimator)
+            step.call_on_fit_task_end(estimator=self.estimator)
+
+    def end(self):
+        """The estimator is fitted."""
+        if self.context is not None:
+            self.context.call_on_fit_task_end(
+                estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes={}
+            )

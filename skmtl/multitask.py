@@ -121,7 +121,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
     __metadata_request__score = {"task": True, "sample_weight": True}
 
     _parameter_constraints: dict = {
-        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_moments", "grid"])],
+        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem", "grid"])],
         "task_column": [str, numbers.Integral, None],
         "handle_unknown": [StrOptions({"shared", "error"})],
         "cv": ["cv_object", None],
@@ -195,7 +195,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             problem = self._problem(space, parts, pool, progress)
-            fitted = space.expand(solver.fit_moments(problem)).spread(sizes > 0)
+            fitted = space.expand(solver.fit_problem(problem)).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = None
         progress.end()
@@ -279,7 +279,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
             problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
-            fitted = solver.fit_moments(problem).spread(sizes > 0)
+            fitted = solver.fit_problem(problem).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes
         progress.end()
@@ -350,14 +350,14 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             self.tasks_ = rows.labels.classes
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
-        self.shared_intercept_ = fitted.shared_intercept
+        self.shared_intercept_ = float(fitted.shared_intercept)
         self.coef_feature_names_ = self._feature_names(X)
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver
         self.history_ = fitted.history
         self.kkt_residual_ = fitted.kkt_residual
-        self.n_iter_ = 1
+        self.n_iter_ = fitted.n_iter
         self.task_report_ = self._make_report(fitted.report, sizes)
 
     def _feature_names(self, X):

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["Problem", "Sharing", "SharingFit"]
+from ._strengths import SQUARED
+from ._tuning import Tuner
+
+__all__ = ["Problem", "Sharing", "SharingFit", "scale_of"]
+
+
+def scale_of(total, mean, variance):
+    """1 / standard deviation, and 0 for what is constant up to rounding."""
+    eps = np.finfo(np.float64).eps
+    constant = variance <= total * eps * variance + (total * mean * eps) ** 2
+    return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
 
 
 @dataclass
@@ -25,6 +35,8 @@ class Problem:
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
+    units : tuple of ndarray, optional
+        `centre` and `scale` where they are not to be found here.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     """
@@ -34,18 +46,26 @@ class Problem:
     pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
+    units: tuple = None
+    strengths = SQUARED
 
     def __post_init__(self):
-        total, self.centre, variance = self.moments.pooled()
-        eps = np.finfo(np.float64).eps
-        constant = variance <= total * eps * variance + (total * self.centre * eps) ** 2
-        self.scale = np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
-        if not self.standardise:
-            self.scale[:-1] = 1.0
-        if constant[-1]:  # a constant target: keep it on its own scale
-            self.scale[-1] = 1.0
+        self.centre, self.scale = self.units or self._own_units()
         for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
             moments.rescale(self.centre, self.scale)
+
+    def _own_units(self):
+        total, centre, variance = self.moments.pooled()
+        scale = scale_of(total, centre, variance)
+        if not self.standardise:
+            scale[:-1] = 1.0
+        if scale[-1] == 0.0:  # a constant target: keep it on its own scale
+            scale[-1] = 1.0
+        return centre, scale
+
+    def tuner(self):
+        """What judges candidates on this problem."""
+        return Tuner(self)
 
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
@@ -87,16 +107,21 @@ class Problem:
 
 @dataclass
 class SharingFit:
-    """A fitted sharing structure, on the caller's scale."""
+    """A fitted sharing structure, on the caller's scale.
+
+    With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
+    have a second axis for them, and the shared ones a first.
+    """
 
     coef: np.ndarray
     intercept: np.ndarray
     shared_coef: np.ndarray
-    shared_intercept: float
+    shared_intercept: np.ndarray
     strengths: dict
     history: dict
     report: dict
     kkt_residual: float
+    n_iter: int
 
     def spread(self, seen):
         """The same with tasks that have no rows put in: they are what a task never seen is.
@@ -107,8 +132,8 @@ class SharingFit:
         """
         if seen.all():
             return self
-        coef = np.tile(self.shared_coef, (len(seen), 1))
-        intercept = np.full(len(seen), self.shared_intercept)
+        coef = np.repeat(self.shared_coef[None], len(seen), axis=0)
+        intercept = np.repeat(np.asarray(self.shared_intercept)[None], len(seen), axis=0)
         coef[seen], intercept[seen] = self.coef, self.intercept
         place = np.full(len(seen) + 1, -1)
         place[:-1][seen] = np.arange(seen.sum())
@@ -119,10 +144,10 @@ class SharingFit:
 class Sharing(BaseEstimator):
     """Base of the sharing structures."""
 
-    def grid(self, n_tasks):
-        """The candidates of this structure, a `Grid`."""
+    def grid(self, n_tasks, strengths):
+        """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""
         raise NotImplementedError
 
-    def fit_moments(self, problem):
-        """Fit on a `Problem`; returns a `SharingFit`."""
+    def fit_problem(self, problem):
+        """Fit on a `Problem` or a `LogisticProblem`; returns a `SharingFit`."""
         raise NotImplementedError

@@ -6,12 +6,43 @@ import numpy as np
 
 __all__ = ["Grid", "crowd_weights", "log_scores", "task_weights", "unseen_weights"]
 
-# Strengths are on standardised features, in rows: 10 pulls as hard as ten rows do.
-SLOPES = np.r_[10.0 ** np.array([-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0]), np.inf]
-INTERCEPTS = np.r_[10.0 ** np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), np.inf]
-RIDGES = np.r_[10.0 ** np.array([-2.0, 0.0, 1.0, 2.0, 3.0]), np.inf]
-# An intercept of the task's own, up to rounding: what "independent" means.
-FREE = 1e-2
+
+@dataclass(frozen=True)
+class Strengths:
+    """What "auto" chooses from: strengths on standardised features.
+
+    Attributes
+    ----------
+    slopes, intercepts, ridges : ndarray
+    free : float
+        An intercept of the task's own, up to little: what "independent" means.
+    """
+
+    slopes: np.ndarray
+    intercepts: np.ndarray
+    ridges: np.ndarray
+    free: float
+
+
+def _powers(*exponents):
+    return np.r_[10.0 ** np.array(exponents), np.inf]
+
+
+# In rows: 10 pulls as hard as ten rows do.
+SQUARED = Strengths(
+    slopes=_powers(-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
+    intercepts=_powers(-2.0, -1.0, 0.0, 1.0, 2.0),
+    ridges=_powers(-2.0, 0.0, 1.0, 2.0, 3.0),
+    free=1e-2,
+)
+# 1 / variance on the scale of log-odds: weaker ones would let few rows of one class prove
+# anything. A row counts for p(1 - p) <= 1/4.
+LOGISTIC = Strengths(
+    slopes=_powers(0.0, 0.5, 1.0, 1.5, 2.0, 3.0),
+    intercepts=_powers(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5),
+    ridges=_powers(-1.0, 0.0, 1.0, 2.0),
+    free=1e-1,
+)
 
 # Held-out errors of many candidates on few rows are noisy and depend on one another, so their
 # verdict is tempered: a task's own, and that of the crowd, which also counts at most as
@@ -84,7 +115,7 @@ class Grid:
     def log_prior(self, n_features, rows):
         """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler."""
         spent = n_features * rows / np.maximum(rows + self.slope, 1e-300)
-        finite = np.log10(RIDGES[np.isfinite(RIDGES)])
+        finite = np.log10(SQUARED.ridges[:-1])
         with np.errstate(divide="ignore"):  # infinity counts as half a decade beyond the grid
             decades = np.clip(np.log10(self.ridge), finite.min(), finite.max() + 0.5)
         return _RIDGE_COST * decades - _SLOPE_COST * spent
@@ -150,6 +181,14 @@ def _similar_sizes(rows):
     bins, first = np.unique(np.round(4 * np.log(rows)).astype(np.int64), return_index=True)
     near = np.exp(-0.5 * ((bins[:, None] - bins) / (4 * _SIZE_WIDTH)) ** 2)
     return first, near
+
+
+def voices(rows):
+    """Shares of the tasks in a vote in which every size of task has an equal one."""
+    bins = np.round(4 * _SIZE_WIDTH * np.log(np.maximum(rows, 1e-300))).astype(np.int64)
+    _, where, count = np.unique(bins, return_inverse=True, return_counts=True)
+    voice = (rows > 0) / count[where]
+    return voice / max(voice.sum(), 1e-300)
 
 
 def task_weights(scores, rows, log_prior=0.0, n_steps=15):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..solvers import kkt_residual, make_system
-from ._strengths import Grid, crowd_weights, log_scores, task_weights
+from ._strengths import Grid, crowd_weights, log_scores, task_weights, unseen_weights, voices
 
 __all__ = ["Judged", "Shares", "Tuner"]
 
@@ -67,17 +67,26 @@ class Judged:
         """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
         return self.sse.sum(0) / self.repeats, self.rows.sum(0) / self.repeats
 
+    def scores(self):
+        """How well each candidate predicted each task, as a log-likelihood."""
+        return log_scores(*self.totals())
+
     def blend_errors(self, shares):
         """Errors a row of a blend, and their standard errors from the spread over splits."""
+        _, std_error = self.means(np.einsum("stc,tc->st", self.sse, shares))
+        with np.errstate(invalid="ignore"):
+            mean = np.einsum("tc,tck,tk->t", shares, self.gram, shares) / self.rows.sum(0)
+        return np.maximum(mean, 0.0), std_error
+
+    def means(self, each):
+        """Means a row of the sums ``(n_splits, n_tasks)``, and the means' standard errors."""
         total = self.rows.sum(0)
-        each = np.einsum("stc,tc->st", self.sse, shares)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.einsum("tc,tck,tk->t", shares, self.gram, shares) / total
+            mean = each.sum(0) / total
             per_row = np.where(self.rows > 0, each / self.rows, 0.0)
             used = (self.rows > 0).sum(0)
-            gaps = per_row - each.sum(0) / total
-            std_error = np.sqrt((self.rows / total * gaps**2).sum(0) / (used - 1))
-        return np.maximum(mean, 0.0), np.where(used > 1, std_error, np.nan)
+            std_error = np.sqrt((self.rows / total * (per_row - mean) ** 2).sum(0) / (used - 1))
+        return mean, np.where(used > 1, std_error, np.nan)
 
 
 class Tuner:
@@ -149,6 +158,14 @@ class Tuner:
                 slopes[:, first:stop] *= self.metrics[metric]
         return slopes, intercepts
 
+    def scores(self, sse, rows):
+        """How well each candidate predicted each task, as a log-likelihood."""
+        return log_scores(sse, rows)
+
+    def unseen_weights(self, sse, rows):
+        """Weights for a task never seen, from errors on tasks left out."""
+        return unseen_weights(sse)
+
     def sample(self, grid):
         """Tasks (None: all) and number of splits to screen on, within the work allowed."""
         problem, p = self.problem, self.problem.n_features
@@ -177,7 +194,7 @@ class Tuner:
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
         prior = grid.log_prior(self.problem.n_varying, rows.mean())
-        weight = task_weights(scores, rows, prior, n_steps=1).mean(0)
+        weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)
         weight += crowd_weights(scores, rows, prior)
         levels = [where for _, _, where in grid.levels()]
         mass = np.array([weight[where].sum() for where in levels])
@@ -201,16 +218,16 @@ class Tuner:
 
         def listed(family, most):
             member = grid.members(family)
-            part = log_scores(sse[:, member], rows)
+            part = self.scores(sse[:, member], rows)
             return self.short_list(grid.take(member), part, rows, most)
 
         member = grid.members(own)
         mine, errors = grid.take(member), sse[:, member]
-        second = self._second_metric(mine, log_scores(errors, rows), errors, rows)
+        second = self._second_metric(mine, self.scores(errors, rows), errors, rows)
         if second is not None:
             more = self.judge(second, tasks, n_splits).totals()[0]
             mine, errors = mine.append(second), np.hstack([errors, more])
-        mine = self.short_list(mine, log_scores(errors, rows), rows, self.most_candidates())
+        mine = self.short_list(mine, self.scores(errors, rows), rows, self.most_candidates())
         return [
             mine,
             *(listed(family, most) for family, most in zip(families, (1, 2), strict=True)),
@@ -281,6 +298,7 @@ class Tuner:
             On the standardised scale; theta is the shared (intercept, slopes).
         kkt_residual : float
             Of the candidate of largest weight; a blend has no objective of its own.
+        n_iter : int
         """
         p, n_tasks = self.problem.n_features, self.problem.n_tasks
         coef, intercept, theta = np.zeros((n_tasks, p)), np.zeros(n_tasks), np.zeros(1 + p)
@@ -301,7 +319,7 @@ class Tuner:
                     pick = int(np.flatnonzero(keep[where] == top)[0])
                     residual = _certificate(system, solved[pick], part.take(slice(pick, pick + 1)))
             coef += own * self.metrics[metric]
-        return coef, intercept, theta, residual
+        return coef, intercept, theta, residual, 1
 
     def unseen_errors(self, grid, most_tasks=100):
         """Errors of the shared models on tasks left out, a fifth of the tasks at a time.

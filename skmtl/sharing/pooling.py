@@ -16,17 +16,11 @@ import numpy as np
 
 from ._base import Sharing, SharingFit
 from ._strengths import (
-    FREE,
-    INTERCEPTS,
-    RIDGES,
-    SLOPES,
     Grid,
     crowd_weights,
-    log_scores,
     task_weights,
-    unseen_weights,
 )
-from ._tuning import Shares, Tuner
+from ._tuning import Shares
 
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
@@ -34,17 +28,18 @@ _NONE = np.array([np.inf])
 _REPORT_NAMES = ("shared", "independent", "pooled")
 
 
-def _independent_grid(slopes=SLOPES, intercept=FREE):
+def _independent_grid(slopes, intercept):
     slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
     return Grid.product(slopes, np.array([intercept]), _NONE)
 
 
-def _pooled_grid(ridges=RIDGES):
+def _pooled_grid(ridges):
     return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
 
 
-# The two limits, as candidates: what every fit is judged against.
-INDEPENDENT, POOLED = _independent_grid(), _pooled_grid()
+def _limits(strengths):
+    """Independent and pooled, as candidates: what every fit is judged against."""
+    return [_independent_grid(strengths.slopes, strengths.free), _pooled_grid(strengths.ridges)]
 
 
 def _check_strength(name, value):
@@ -69,10 +64,10 @@ class _Pooling(Sharing):
         for name in self._strength_names():
             _check_strength(name, getattr(self, name))
 
-    def fit_moments(self, problem):
+    def fit_problem(self, problem):
         self.check()
-        tuner = Tuner(problem)
-        own = self.grid(problem.n_tasks)
+        tuner = problem.tuner()
+        own, limits = self.grid(problem.n_tasks, problem.strengths), _limits(problem.strengths)
         if not problem.schemes:
             if len(own) > 1:
                 auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
@@ -83,52 +78,50 @@ class _Pooling(Sharing):
             ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1))
             return _assemble(tuner, own, ones, None, {})
         problem.progress(f"screening {len(own)} candidate strengths")
-        grids = tuner.screen(own, [INDEPENDENT, POOLED])
+        grids = tuner.screen(own, limits)
         grid = Grid.concatenate(grids)
         judged = tuner.judge(grid, blends=True)
-        scores = log_scores(*judged.totals())
         unseen = tuner.unseen_errors(grid)
         families = [
-            _family_shares(
-                grid, problem.n_varying, scores, judged, unseen[0], grid.members(g)
-            ).pruned()
-            for g in grids
+            _family_shares(tuner, grid, judged, unseen, grid.members(g)).pruned() for g in grids
         ]
-        report = _report(tuner, grid, families, judged, unseen)
+        report = _report(tuner, grid, families, limits, judged, unseen)
         return _assemble(tuner, grid, families[0], judged, report)
 
 
-def _family_shares(grid, n_features, scores, judged, unseen, family):
+def _family_shares(tuner, grid, judged, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    rows = judged.rows.sum(0) / judged.repeats
-    part, prior = scores[:, family], grid.take(family).log_prior(n_features, rows.mean())
-    part = part - part.max(axis=1, keepdims=True)
+    scores, (_, rows) = judged.scores(), judged.totals()
+    prior = grid.take(family).log_prior(tuner.problem.n_varying, rows.mean())
+    part = scores[:, family] - scores[:, family].max(axis=1, keepdims=True)
     tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
         return Shares(tasks, crowd)
     tasks[:, family] = task_weights(part, rows, prior)
-    crowd[family] = (
-        unseen_weights(unseen[:, family]) if len(unseen) else crowd_weights(part, rows, prior)
-    )
+    sse, rows_unseen = unseen
+    if len(sse):
+        crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)
+    else:
+        crowd[family] = crowd_weights(part, rows, prior)
     return Shares(tasks, crowd)
 
 
 def _assemble(tuner, grid, own, judged, report):
     """The final fit, on the caller's scale."""
     problem = tuner.problem
-    coef, intercept, theta, residual = tuner.solve(grid, own)
+    coef, intercept, theta, residual, n_iter = tuner.solve(grid, own)
     top = int(np.argmax(own.tasks.mean(0)))
     x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
     x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
     coef = coef * x_scale / y_scale
-    shared = theta[1:] * x_scale / y_scale
+    shared = theta[..., 1:] * x_scale / y_scale
     return SharingFit(
         coef=coef,
         intercept=y_mean + intercept / y_scale - coef @ x_mean,
         shared_coef=shared,
-        shared_intercept=float(y_mean + theta[0] / y_scale - shared @ x_mean),
+        shared_intercept=y_mean + theta[..., 0] / y_scale - shared @ x_mean,
         strengths={
             "alpha": float(grid.slope[top]),
             "alpha_intercept": float(grid.intercept[top]),
@@ -137,6 +130,7 @@ def _assemble(tuner, grid, own, judged, report):
         history=_history(tuner, grid, own, judged),
         report=report,
         kkt_residual=residual,
+        n_iter=n_iter,
     )
 
 
@@ -154,7 +148,7 @@ def _history(tuner, grid, own, judged):
     return history
 
 
-def _report(tuner, grid, families, judged, unseen):
+def _report(tuner, grid, families, limits, judged, unseen):
     """Cross-validated errors of the three models, per task and for a task never seen."""
     unit = 1.0 / tuner.problem.scale[-1] ** 2
     report = {}
@@ -163,8 +157,7 @@ def _report(tuner, grid, families, judged, unseen):
         report[f"error_{name}"] = np.r_[error, np.nan] * unit
         report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
     own = families[0].tasks
-    alone = own[:, grid.members(INDEPENDENT)].sum(1)
-    pooled = own[:, grid.members(POOLED)].sum(1)
+    alone, pooled = (own[:, grid.members(limit)].sum(1) for limit in limits)
     used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
     report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
     for name, family in (("shared", families[0]), ("pooled", families[2])):
@@ -210,9 +203,9 @@ class Independent(_Pooling):
     def __init__(self, alpha="auto"):
         self.alpha = alpha
 
-    def grid(self, n_tasks):
+    def grid(self, n_tasks, strengths):
         if isinstance(self.alpha, str):
-            return _independent_grid()
+            return _independent_grid(strengths.slopes, strengths.free)
         return _independent_grid(self.alpha, intercept=0.0)
 
 
@@ -237,8 +230,8 @@ class Pooled(_Pooling):
     def __init__(self, alpha="auto"):
         self.alpha = alpha
 
-    def grid(self, n_tasks):
-        return _pooled_grid(RIDGES if isinstance(self.alpha, str) else self.alpha)
+    def grid(self, n_tasks, strengths):
+        return _pooled_grid(strengths.ridges if isinstance(self.alpha, str) else self.alpha)
 
 
 class PartialPooling(_Pooling):
@@ -287,13 +280,13 @@ class PartialPooling(_Pooling):
         self.alpha_intercept = alpha_intercept
         self.alpha_shared = alpha_shared
 
-    def grid(self, n_tasks):
-        ridges = RIDGES if isinstance(self.alpha_shared, str) else [self.alpha_shared]
+    def grid(self, n_tasks, strengths):
+        ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
             return _pooled_grid(ridges)
-        slopes = SLOPES if isinstance(self.alpha, str) else [self.alpha]
+        slopes = strengths.slopes if isinstance(self.alpha, str) else [self.alpha]
         if not isinstance(self.alpha_intercept, str):
             intercepts = [self.alpha_intercept]
         else:
-            intercepts = INTERCEPTS if isinstance(self.alpha, str) else [self.alpha]
+            intercepts = strengths.intercepts if isinstance(self.alpha, str) else [self.alpha]
         return Grid.product(*(np.asarray(v, dtype=float) for v in (slopes, intercepts, ridges)))

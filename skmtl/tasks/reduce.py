@@ -63,11 +63,11 @@ class RowSpace:
         if self.basis is None:
             return fitted
         coef = fitted.coef @ self.basis.T
-        shared = self.basis @ fitted.shared_coef
+        shared = fitted.shared_coef @ self.basis.T
         return replace(
             fitted,
             coef=coef,
             intercept=fitted.intercept - coef @ self.centre,
             shared_coef=shared,
-            shared_intercept=float(fitted.shared_intercept - shared @ self.centre),
+            shared_intercept=fitted.shared_intercept - shared @ self.centre,
         )

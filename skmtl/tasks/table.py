@@ -48,6 +48,22 @@ class TaskTable:
         """Rows of every task that have a label and a weight."""
         return np.diff(self.offsets)
 
+    def select(self, chosen):
+        """The packed rows that the mask `chosen` is true for; all tasks stay."""
+        weight = None if self.sample_weight is None else self.sample_weight[chosen]
+        offsets = np.r_[0, np.cumsum(chosen)][self.offsets]
+        return replace(
+            self, y=self.y[chosen], sample_weight=weight, rows=self.rows[chosen], offsets=offsets
+        )
+
+    def take(self, tasks):
+        """The rows of some tasks, which must be in order."""
+        sizes = self.task_sizes()
+        kept = np.zeros(self.n_tasks, dtype=bool)
+        kept[tasks] = True
+        part = self.select(np.repeat(kept, sizes))
+        return replace(part, offsets=np.r_[0, np.cumsum(sizes[tasks])])
+
     def without_empty_tasks(self):
         """The tasks that have rows."""
         if self.task_sizes().all():

@@ -1,0 +1,337 @@
+"""Tuning with the log-loss: screened on one quadratic model of it, judged by Newton's method."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.special import softmax
+
+from ..solvers import make_system
+from ..solvers.newton import LogisticSystem, Scores
+from ..tasks.moments import block_moments
+from ._base import Problem, scale_of
+from ._strengths import LOGISTIC
+from ._tuning import Judged, Tuner
+
+__all__ = ["LogisticProblem", "LogisticTuner"]
+
+# The model around which the screening takes the log-loss for quadratic.
+_REFERENCE = (100.0, 10.0, 10.0)
+# While judging, solutions are good enough at this KKT residual or after so many steps.
+_JUDGE_TOL, _JUDGE_STEPS = 1e-3, 8
+# Prior rows behind a task's verdict, labelled as the pooled model expects: without them a task of
+# five rows of one class would seem to prove that it has no other class.
+_PRIOR_ROWS = 4.0
+# Candidates that go on from the screening: each is solved anew in every split.
+_SHORT_LIST = 16
+
+
+@dataclass
+class LogisticProblem:
+    """The data of a classifier's fit, as a sharing structure sees it.
+
+    Attributes
+    ----------
+    table : TaskTable
+        Its target holds the codes of the classes.
+    n_classes : int
+    partitions : list of Partition
+        Empty where nothing is to be cross-validated.
+    """
+
+    table: object
+    n_classes: int
+    partitions: list
+    pool: object = None
+    progress: object = field(default=lambda text: None)
+    standardise: bool = True
+    tol: float = 1e-6
+    max_iter: int = 100
+    strengths = LOGISTIC
+
+    def __post_init__(self):
+        whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
+        total, self.centre, variance = whole.merge().pooled()
+        self.scale = scale_of(total, self.centre, variance)
+        if not self.standardise:
+            self.scale[:-1] = 1.0
+        self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores have units of their own
+        weight = self.table.sample_weight
+        weight = np.ones(len(self.table.rows)) if weight is None else weight
+        self.weight = np.diff(np.r_[0.0, np.cumsum(weight)][self.table.offsets])
+
+    @property
+    def n_tasks(self):
+        return self.table.n_tasks
+
+    @property
+    def n_features(self):
+        return self.table.n_features
+
+    @property
+    def n_varying(self):
+        return int((self.scale[:-1] > 0).sum())
+
+    @property
+    def schemes(self):
+        return self.partitions
+
+    def tuner(self):
+        return LogisticTuner(self)
+
+    def system(self, table, metric):
+        """Newton's method on some of the rows, with slopes' variances `metric` squared."""
+        return LogisticSystem(
+            table, self.n_classes, self.centre[:-1], self.scale[:-1] * metric, metric**2, self.pool
+        )
+
+    def splits(self):
+        """``(train, test)`` tables of every split."""
+        for part in self.partitions:
+            for train, test in zip(part.train, part.test, strict=True):
+                yield self.table.select(train[part.block]), self.table.select(test[part.block])
+
+
+@dataclass
+class JudgedLosses(Judged):
+    """Held-out log-losses of candidates; `sse` is their sum a task.
+
+    Attributes
+    ----------
+    expected : ndarray of shape (n_splits, n_tasks, n_candidates)
+        What the losses would be if the held-out labels were drawn from the pooled model.
+    models : list of (LogisticSystem, coefficients, intercepts)
+        For every split the system of the test rows and all candidates' scores
+        ``(n_candidates, n_scores, n_tasks, ...)``.
+    """
+
+    expected: np.ndarray = None
+    models: list = None
+
+    def scores(self):
+        loss, rows = self.totals()
+        expected = self.expected.sum(0) / np.maximum(self.rows.sum(0), 1e-300)[:, None]
+        loss = loss + _PRIOR_ROWS * expected
+        return loss.min(axis=1, keepdims=True) - loss
+
+    def blend_errors(self, shares):
+        """Log-losses a row of a blend, and their standard errors from the spread over splits."""
+        each = []
+        for test, coef, intercept in self.models:
+            blend = Scores(
+                np.einsum("tc,cktj->ktj", shares, coef),
+                np.einsum("tc,ckt->kt", shares, intercept),
+                None,
+            )
+            each.append(test.losses(test.log_probabilities(blend)))
+        return self.means(np.array(each))
+
+
+class LogisticTuner:
+    """Judges candidate strengths on a `LogisticProblem`.
+
+    The screening is that of the squared loss on the working responses at one reference model;
+    the few candidates that are left are solved in every split, and judged by the log-loss.
+    """
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.metrics = [np.ones(problem.n_features)]
+        self._solutions = {}
+
+    def screen(self, own, families):
+        tuner = _Screening(_Quadratic.of(self.problem))
+        grids = tuner.screen(own, families)
+        self.metrics = tuner.metrics
+        return grids
+
+    def judge(self, grid, blends=True):
+        """Cross-validate candidates; returns a `JudgedLosses`."""
+        problem = self.problem
+        pooled = np.flatnonzero(np.isinf(grid.slope) & np.isinf(grid.intercept))
+        losses, expected, rows, models = [], [], [], []
+        for train, test in problem.splits():
+            system = problem.system(test, self.metrics[0])
+            found = self._solve_all(grid, train, [self._whole(grid, c) for c in range(len(grid))])
+            logs = [system.log_probabilities(scores) for scores in found]
+            draw = np.exp([logs[c] for c in pooled]).mean(axis=0)
+            losses.append(np.column_stack([system.losses(log) for log in logs]))
+            expected.append(np.column_stack([system.losses(log, draw) for log in logs]))
+            rows.append(system.by_task(np.ones(len(test.rows))))
+            models.append(
+                (system, np.array([f.coef for f in found]), np.array([f.intercept for f in found]))
+            )
+            problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
+        losses, rows = np.array(losses), np.array(rows)
+        repeats = max(1.0, rows.sum() / problem.weight.sum())
+        return JudgedLosses(losses, rows, None, repeats, np.array(expected), models)
+
+    def _solve_all(self, grid, table, starts):
+        """Scores of every candidate on some rows, in the first metric."""
+        systems = {m: self.problem.system(table, self.metrics[m]) for m in np.unique(grid.metric)}
+        return [
+            self._solve(systems[grid.metric[c]], grid, c, start, _JUDGE_TOL, _JUDGE_STEPS)[0]
+            for c, start in enumerate(starts)
+        ]
+
+    def _solve(self, system, grid, c, start, tol, max_iter):
+        """Scores (in the first metric), KKT residual and steps of one candidate."""
+        metric = self.metrics[grid.metric[c]]
+        strengths = float(grid.slope[c]), float(grid.intercept[c]), float(grid.ridge[c])
+        found, residual, n_iter = system.solve(strengths, start.stretched(metric), tol, max_iter)
+        return found.stretched(1.0 / metric), residual, n_iter
+
+    def _whole(self, grid, c):
+        """The candidate's scores on all rows, roughly solved; kept, as every split starts there."""
+        key = tuple(grid.rows()[c])
+        if key not in self._solutions:
+            problem = self.problem
+            system = problem.system(problem.table, self.metrics[grid.metric[c]])
+            start = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
+            if self._solutions:  # the last one solved is a neighbour in the grid
+                start = next(reversed(self._solutions.values()))
+            self._solutions[key] = self._solve(system, grid, c, start, _JUDGE_TOL, _JUDGE_STEPS)[0]
+        return self._solutions[key]
+
+    def solve(self, grid, shares):
+        """Blend the candidates on all rows; as `Tuner.solve`."""
+        problem = self.problem
+        mean_share = shares.tasks.mean(0)
+        needed, top = np.flatnonzero(mean_share + shares.crowd > 0), int(np.argmax(mean_share))
+        blend = None
+        for c in needed:
+            system = problem.system(problem.table, self.metrics[grid.metric[c]])
+            found, residual, n_iter = self._solve(
+                system, grid, c, self._whole(grid, c), problem.tol, problem.max_iter
+            )
+            if c == top:
+                certificate = residual, n_iter
+            if blend is None:
+                blend = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
+            blend.coef += shares.tasks[:, c, None] * found.coef
+            blend.intercept += shares.tasks[:, c] * found.intercept
+            blend.theta += shares.crowd[c] * found.theta
+        coef, intercept, theta = blend.coef, blend.intercept, blend.theta
+        if len(theta) == 1:
+            return coef[0], intercept[0], theta[0], *certificate
+        return coef.transpose(1, 0, 2), intercept.T, theta, *certificate
+
+    def unseen_errors(self, grid, most_tasks=100):
+        """Losses of the shared models on tasks left out, a fifth of the tasks at a time.
+
+        A shared model without some tasks is one Newton step from the solution with all.
+        """
+        problem = self.problem
+        order = np.lexsort((problem.table.y[problem.table.offsets[:-1]], problem.weight))
+        picks = np.round(np.linspace(0, len(order) - 1, min(most_tasks, len(order))))
+        tasks = np.sort(order[picks.astype(np.int64)])
+        n_groups = min(5, len(tasks))
+        group = np.arange(len(tasks)) % n_groups
+        loss, rows = np.zeros((len(tasks), len(grid))), problem.weight[tasks]
+        if n_groups < 2:
+            return loss[:0], rows[:0]
+        table = problem.table.take(tasks)
+        for c in range(len(grid)):
+            metric = self.metrics[grid.metric[c]]
+            system = problem.system(table, metric)
+            scores = self._whole(grid, c).stretched(metric)
+            scores = Scores(scores.coef[:, tasks], scores.intercept[:, tasks], scores.theta)
+            theta = self._without(system, scores, grid, c, group)
+            left_out = Scores(
+                np.ascontiguousarray(theta[group, :, 1:].transpose(1, 0, 2)),
+                np.ascontiguousarray(theta[group, :, 0].T), None,
+            )  # fmt: skip
+            loss[:, c] = system.losses(system.log_probabilities(left_out))
+        return loss, rows
+
+    @staticmethod
+    def _without(system, scores, grid, c, group):
+        """Shared intercepts and slopes (n_groups, n_scores, 1 + n_features) without each group."""
+        eta = system.eta(scores)
+        out = []
+        for k in range(system.n_scores):
+            table, _ = system.quadratic(eta, k)
+            arrow = make_system(system.moments(table), system.penalty, system.pool)
+            arrow.factor(float(grid.slope[c]))
+            out.append(
+                arrow.solve_without(group, grid.intercept[[c]].copy(), grid.ridge[[c]].copy())
+            )
+        return np.array(out)[:, :, 0].transpose(1, 0, 2)
+
+    def unseen_weights(self, loss, rows):
+        """Weights for a task never seen: each left-out task is one observation."""
+        return softmax(-len(loss) * loss.sum(0) / rows.sum())
+
+
+@dataclass
+class _Quadratic(Problem):
+    """The log-loss as a squared one, around a reference model of each split's training rows.
+
+    With more than two classes, of the class whose share is nearest to a half.
+    """
+
+    whole: LogisticProblem = None
+    k: int = 0
+
+    @classmethod
+    def of(cls, problem):
+        ones = np.ones(problem.n_features)
+        system = problem.system(problem.table, ones)
+        share = [system.weight @ system.target(k) for k in range(system.n_scores)]
+        k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
+        table, _ = system.quadratic(_reference(system, system), k)
+        moments = system.moments(table)
+        return cls([], moments, problem.pool, problem.progress, whole=problem, k=k)
+
+    def __post_init__(self):
+        self.centre, self.scale = self.whole.centre, self.whole.scale
+        self._splits = []
+
+    @property
+    def n_splits(self):
+        return sum(len(part.train) for part in self.whole.partitions)
+
+    def splits(self, tasks=None, most=None):
+        ones = np.ones(self.n_features)
+        for i, (train, test) in enumerate(self.whole.splits()):
+            if most is not None and i >= most:
+                return
+            if i == len(self._splits):
+                fit = self.whole.system(train, ones)
+                held_out = self.whole.system(test, ones)
+                learn, _ = fit.quadratic(_reference(fit, fit), self.k)
+                eta = _reference(fit, held_out)
+                judge, _ = held_out.quadratic(eta, self.k)
+                self._splits.append(
+                    (fit.moments(learn), held_out.moments(_padded(judge, eta[self.k])))
+                )
+            pair = self._splits[i]
+            yield pair if tasks is None else tuple(part.take(tasks) for part in pair)
+
+
+def _reference(fit, system):
+    """Scores of the rows of `system` under the reference model of the rows of `fit`."""
+    if fit.reference is None:
+        start = Scores.zeros(fit.n_scores, fit.n_tasks, fit.n_features)
+        fit.reference = fit.solve(_REFERENCE, start, _JUDGE_TOL, _JUDGE_STEPS)[0]
+    return system.eta(fit.reference)
+
+
+def _padded(table, eta):
+    """A working table with `_PRIOR_ROWS` rows a task more, labelled as the reference expects."""
+    more = _PRIOR_ROWS / np.repeat(np.maximum(table.task_sizes(), 1), table.task_sizes())
+    return replace(
+        table,
+        y=(table.y + more * eta) / (1.0 + more),
+        sample_weight=table.sample_weight * (1.0 + more),
+    )
+
+
+class _Screening(Tuner):
+    """The screening of the squared loss on working responses, whose noise is one."""
+
+    def scores(self, sse, rows):
+        scores = -0.5 * sse
+        return scores - scores.max(axis=1, keepdims=True)
+
+    def most_candidates(self):
+        return _SHORT_LIST

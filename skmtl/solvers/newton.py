@@ -1,0 +1,238 @@
+r"""Newton's method for partial pooling with the logistic loss.
+
+Over the shared (a, m) and each task's (a_t, v_t), on features standardised over the table, it
+minimises
+
+.. math:: \sum_t \sum_{i \in t} w_i \log(1 + e^{-y_i f_t(x_i)})
+          + \tfrac12 \left(\lambda_m m'Pm + \lambda_a \sum_t a_t^2
+          + \lambda_v \sum_t \|v_t\|^2\right), \quad f_t(x) = a + a_t + x'(m + v_t),
+
+for y in {-1, 1}. Each step is the arrow system of `skmtl.solvers.arrow` on the moments of the
+working responses, halved until the objective falls. With more than two classes every class has
+scores of its own, the loss is multinomial, and the classes take their steps in turn: given the
+others, one class is a binary problem with an offset.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import logsumexp
+
+from .. import kernels
+from .._jit import run_chunks
+from ..tasks.moments import block_moments
+from ..tasks.rows import TaskRows, prefers_rows
+from . import make_system
+from .arrow import kkt_residual
+
+__all__ = ["LogisticSystem", "Scores"]
+
+_MOST_HALVINGS = 30
+
+
+@dataclass
+class Scores:
+    """Linear scores of every task, one set a class; a single set where there are two classes.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_scores, n_tasks, n_features)
+    intercept : ndarray of shape (n_scores, n_tasks)
+    theta : ndarray of shape (n_scores, 1 + n_features)
+        The shared intercepts and slopes.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    theta: np.ndarray
+
+    @classmethod
+    def zeros(cls, n_scores, n_tasks, n_features):
+        return cls(
+            np.zeros((n_scores, n_tasks, n_features)),
+            np.zeros((n_scores, n_tasks)),
+            np.zeros((n_scores, 1 + n_features)),
+        )
+
+    def stretched(self, factor):
+        """The same scores on features multiplied by `factor`."""
+        return Scores(self.coef / factor, self.intercept.copy(), self.theta / np.r_[1.0, factor])
+
+
+class LogisticSystem:
+    """Labelled rows of some tasks, and Newton's method on them.
+
+    Parameters
+    ----------
+    table : TaskTable
+        Its target holds the codes of the classes.
+    n_classes : int
+    centre, scale : ndarray of shape (n_features,)
+        The problem is in the features ``(X - centre) * scale``.
+    penalty : ndarray of shape (n_features,)
+        Diagonal of P.
+    """
+
+    def __init__(self, table, n_classes, centre, scale, penalty, pool=None):
+        self.table, self.n_classes = table, n_classes
+        self.centre, self.scale, self.penalty, self.pool = centre, scale, penalty, pool
+        self.n_scores = 1 if n_classes == 2 else n_classes
+        n = len(table.rows)
+        self.weight = np.ones(n) if table.sample_weight is None else table.sample_weight
+        self.n_tasks, self.n_features = table.n_tasks, table.n_features
+        self.reference = None
+
+    def scores_of(self, coef, intercept):
+        """Scores ``(n_packed,)`` of all rows under one set of the tasks' models."""
+        table, raw = self.table, np.ascontiguousarray(coef * self.scale)
+        constant = intercept - raw @ self.centre
+        if isinstance(table.X, np.ndarray):
+            out = np.empty(len(table.rows))
+            run_chunks(
+                kernels.logistic.linear_scores, self.n_tasks, table.X, table.rows,
+                table.offsets, raw, constant, out, pool=self.pool,
+            )  # fmt: skip
+            return out
+        codes = table.codes
+        products = table.X[table.rows].multiply(raw[codes]).sum(axis=1)
+        return np.asarray(products).ravel() + constant[codes]
+
+    def eta(self, scores):
+        """Scores of all rows, ``(n_scores, n_packed)``."""
+        return np.array(
+            [self.scores_of(scores.coef[k], scores.intercept[k]) for k in range(self.n_scores)]
+        )
+
+    def log_probabilities(self, scores):
+        """Log-probabilities of the classes, ``(n_classes, n_packed)``."""
+        eta = self.eta(scores)
+        if self.n_scores == 1:
+            return -np.logaddexp(0.0, np.vstack([eta, -eta]))
+        return eta - logsumexp(eta, axis=0)
+
+    def losses(self, log_probabilities, expected=None):
+        """Log-loss of every task, summed over its rows.
+
+        With `expected`, of shape (n_classes, n_packed), the mean over labels so distributed.
+        """
+        if expected is None:
+            codes = self.table.y.astype(np.int64)[None]
+            return self.by_task(-np.take_along_axis(log_probabilities, codes, axis=0)[0])
+        return self.by_task(-(expected * log_probabilities).sum(axis=0))
+
+    def by_task(self, values):
+        """Weighted sums over each task's rows."""
+        return np.diff(np.r_[0.0, np.cumsum(self.weight * values)][self.table.offsets])
+
+    def target(self, k):
+        """1 for rows of the class that score set k is about, else 0."""
+        return (self.table.y == (1 if self.n_scores == 1 else k)).astype(np.float64)
+
+    def offset(self, eta, k):
+        """What makes class k a binary problem, given the other classes' scores."""
+        if self.n_scores == 1:
+            return np.zeros(eta.shape[1])
+        return -logsumexp(np.delete(eta, k, axis=0), axis=0)
+
+    def quadratic(self, eta, k):
+        """The working table of score set k at the scores `eta`, and the tasks' losses."""
+        n = len(self.table.rows)
+        w, z, loss = np.empty(n), np.empty(n), np.empty(self.n_tasks)
+        run_chunks(
+            kernels.logistic.working, self.n_tasks, self.table.offsets, self.target(k),
+            self.weight, eta[k], self.offset(eta, k), w, z, loss, pool=self.pool,
+        )  # fmt: skip
+        return replace(self.table, y=z, sample_weight=w), loss
+
+    def moments(self, working):
+        """Standardised moments of a working table, or its rows where those are smaller."""
+        if prefers_rows(working, 1):
+            blocks = TaskRows.of(working)
+        else:
+            blocks = block_moments(working, pool=self.pool)
+        return blocks.merge(pool=self.pool).rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
+
+    def solve(self, strengths, start, tol, max_iter):
+        """Minimise from `start`.
+
+        Parameters
+        ----------
+        strengths : tuple of float
+            Slope strength, intercept strength and ridge.
+        start : Scores
+        tol : float
+            On the KKT residual, relative to the gradient at zero.
+
+        Returns
+        -------
+        scores : Scores
+        residual : float
+            The KKT residual reached.
+        n_iter : int
+        """
+        scores = _feasible(start, strengths)
+        eta = self.eta(scores)
+        for n_iter in range(max_iter + 1):
+            residual = 0.0
+            for k in range(self.n_scores):
+                working, loss = self.quadratic(eta, k)
+                system = make_system(self.moments(working), self.penalty, self.pool)
+                here = scores.coef[k], scores.intercept[k], scores.theta[k]
+                away = kkt_residual(
+                    system.moments, self.penalty, strengths, here[2], here[0], here[1]
+                )
+                residual = max(residual, away)
+                if away > tol and n_iter < max_iter:
+                    self._step(system, strengths, scores, eta, k, loss.sum())
+            if residual <= tol:
+                break
+        return scores, residual, n_iter
+
+    def _step(self, system, strengths, scores, eta, k, loss):
+        """One Newton step of score set k, halved until the objective falls; in place."""
+        slope, pull, ridge = strengths
+        system.factor(slope)
+        pulls = np.array([pull])
+        theta = system.solve_shared(pulls, np.array([ridge]))
+        coef, intercept = np.zeros_like(scores.coef[k]), np.zeros(self.n_tasks)
+        system.add_blend(theta, pulls, np.ones((self.n_tasks, 1)), coef, intercept)
+        old = scores.coef[k], scores.intercept[k], scores.theta[k]
+        new = [coef, intercept, theta[0]]
+        target, offset = self.target(k), self.offset(eta, k)
+        start, eta_new = eta[k].copy(), self.scores_of(coef, intercept)
+        before = loss + self._penalty(strengths, *old)
+        for _ in range(_MOST_HALVINGS):
+            f = eta_new + offset
+            after = self.weight @ (np.logaddexp(0.0, f) - target * f)
+            if after + self._penalty(strengths, *new) <= before + 1e-12 * abs(before):
+                break
+            new = [0.5 * (a + b) for a, b in zip(old, new, strict=True)]
+            eta_new = 0.5 * (start + eta_new)
+        else:
+            return
+        scores.coef[k], scores.intercept[k], scores.theta[k] = new
+        eta[k] = eta_new
+
+    def _penalty(self, strengths, coef, intercept, theta):
+        slope, pull, ridge = strengths
+        total = 0.0
+        if np.isfinite(slope):
+            total += slope * ((coef - theta[1:]) ** 2).sum()
+        if np.isfinite(pull):
+            total += pull * ((intercept - theta[0]) ** 2).sum()
+        if np.isfinite(ridge):
+            total += ridge * self.penalty @ theta[1:] ** 2
+        return 0.5 * total
+
+
+def _feasible(start, strengths):
+    """A copy of the scores that keeps what infinite strengths demand."""
+    slope, pull, ridge = strengths
+    coef, intercept, theta = start.coef.copy(), start.intercept.copy(), start.theta.copy()
+    if np.isinf(ridge):
+        theta[:, 1:] = 0.0
+    if np.isinf(slope):
+        coef[:] = theta[:, None, 1:]
+    if np.isinf(pull):
+        intercept[:] = theta[:, :1]
+    return Scores(coef, intercept, theta)

@@ -1,7 +1,7 @@
 """Learn across tasks with scikit-learn: share what helps, guarded against what does not."""
 
-from .multitask import MultiTaskRegressor
+from .multitask import MultiTaskClassifier, MultiTaskRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["MultiTaskRegressor", "__version__"]
+__all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "__version__"]

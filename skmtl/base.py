@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -14,7 +15,7 @@ from ._callbacks import CallbackSupportMixin
 from ._compat import check_columns
 from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
 
-__all__ = ["LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
+__all__ = ["LinearTaskClassifier", "LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
 
 _REMEDY = (
     "X must be finite numbers beside the task column: impute and encode first, e.g. with a "
@@ -218,7 +219,37 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
 
-class LinearTaskModel(RegressorMixin, BaseEstimator):
+class _LinearTask(BaseEstimator):
+    """The linear scores of one task; the task column, where there is one, is ignored."""
+
+    @classmethod
+    def _from_coefficients(cls, coef, intercept, names, task_column):
+        model = cls()
+        model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
+        model.n_features_in_ = coef.shape[-1]
+        if names is not None:
+            model.feature_names_in_ = np.asarray(names, dtype=object)
+        model._task_column = task_column
+        return model
+
+    def fit(self, X, y):
+        """Raises: the model comes fitted from ``for_task``."""
+        name = type(self).__name__
+        raise TypeError(f"{name} comes fitted from for_task; fit the estimator it is of.")
+
+    def _scores(self, X):
+        check_is_fitted(self)
+        if self._task_column is not None and self._has_task_column(X):
+            X = split_task_column(X, self._task_column)[1]
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        return X @ self.coef_.T + self.intercept_
+
+    def _has_task_column(self, X):
+        shape = getattr(X, "shape", None) or np.shape(X)
+        return len(shape) == 2 and shape[1] == self.n_features_in_ + 1
+
+
+class LinearTaskModel(RegressorMixin, _LinearTask):
     """The linear model of one task, an ordinary fitted regressor.
 
     Made by ``for_task(label)`` of a multi-task estimator; small, and fast on one row.
@@ -232,20 +263,6 @@ class LinearTaskModel(RegressorMixin, BaseEstimator):
         Only where the multi-task estimator was fitted on a data frame.
     """
 
-    @classmethod
-    def _from_coefficients(cls, coef, intercept, names, task_column):
-        model = cls()
-        model.coef_, model.intercept_ = coef.copy(), float(intercept)
-        model.n_features_in_ = len(coef)
-        if names is not None:
-            model.feature_names_in_ = np.asarray(names, dtype=object)
-        model._task_column = task_column
-        return model
-
-    def fit(self, X, y):
-        """Raises: the model comes fitted from ``for_task``."""
-        raise TypeError("LinearTaskModel comes fitted from for_task; fit the estimator it is of.")
-
     def predict(self, X):
         """Predict; a task column, where there is one, is ignored.
 
@@ -257,12 +274,51 @@ class LinearTaskModel(RegressorMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        check_is_fitted(self)
-        if self._task_column is not None and self._has_task_column(X):
-            X = split_task_column(X, self._task_column)[1]
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        return X @ self.coef_ + self.intercept_
+        return self._scores(X)
 
-    def _has_task_column(self, X):
-        shape = getattr(X, "shape", None) or np.shape(X)
-        return len(shape) == 2 and shape[1] == self.n_features_in_ + 1
+
+class LinearTaskClassifier(ClassifierMixin, _LinearTask):
+    """The linear classifier of one task, an ordinary fitted classifier.
+
+    Made by ``for_task(label)`` of a multi-task classifier; small, and fast on one row.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
+        Of the log-odds of ``classes_[1]``, or of each class's score.
+    intercept_ : float or ndarray of shape (n_classes,)
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Only where the multi-task estimator was fitted on a data frame.
+    """
+
+    @classmethod
+    def _from_coefficients(cls, coef, intercept, names, task_column, classes):
+        model = super()._from_coefficients(coef, intercept, names, task_column)
+        model.classes_ = classes.copy()
+        return model
+
+    def decision_function(self, X):
+        """Log-odds of the second class ``(n_samples,)``, or scores ``(n_samples, n_classes)``."""
+        return self._scores(X)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, of shape (n_samples, n_classes)."""
+        return probabilities(self._scores(X))
+
+    def predict(self, X):
+        """The most probable class of every row; a task column is ignored."""
+        return most_probable(self._scores(X), self.classes_)
+
+
+def probabilities(scores):
+    """Probabilities of the classes from log-odds ``(n,)`` or scores ``(n, n_classes)``."""
+    if scores.ndim == 1:
+        return np.column_stack([expit(-scores), expit(scores)])
+    return softmax(scores, axis=1)
+
+
+def most_probable(scores, classes):
+    """The class of largest score, or the second one where the log-odds are above zero."""
+    return classes[(scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)]

@@ -9,18 +9,21 @@ from ..solvers import make_system
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.moments import block_moments
 from ._base import Problem, scale_of
-from ._strengths import LOGISTIC
+from ._strengths import LOGISTIC, voices
 from ._tuning import Judged, Tuner
 
 __all__ = ["LogisticProblem", "LogisticTuner"]
 
 # The model around which the screening takes the log-loss for quadratic.
 _REFERENCE = (100.0, 10.0, 10.0)
-# While judging, solutions are good enough at this KKT residual or after so many steps.
-_JUDGE_TOL, _JUDGE_STEPS = 1e-3, 8
+# While judging, a solution is good enough when a step lowers the objective by less than this (in
+# nats, as the log-loss is), or after so many steps.
+_JUDGE_GAIN, _JUDGE_STEPS = 1.0, 8
 # Prior rows behind a task's verdict, labelled as the pooled model expects: without them a task of
 # five rows of one class would seem to prove that it has no other class.
-_PRIOR_ROWS = 4.0
+_PRIOR_ROWS = 10.0
+# The same for the verdict of all tasks together.
+_CROWD_ROWS = 100.0
 # Candidates that go on from the screening: each is solved anew in every split.
 _SHORT_LIST = 16
 
@@ -44,7 +47,7 @@ class LogisticProblem:
     pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
-    tol: float = 1e-6
+    tol: float = 1e-4
     max_iter: int = 100
     strengths = LOGISTIC
 
@@ -66,6 +69,11 @@ class LogisticProblem:
     @property
     def n_features(self):
         return self.table.n_features
+
+    @property
+    def n_scores(self):
+        """Sets of scores: one for two classes, else one a class."""
+        return 1 if self.n_classes == 2 else self.n_classes
 
     @property
     def n_varying(self):
@@ -97,21 +105,29 @@ class JudgedLosses(Judged):
 
     Attributes
     ----------
-    expected : ndarray of shape (n_splits, n_tasks, n_candidates)
-        What the losses would be if the held-out labels were drawn from the pooled model.
+    expected : ndarray of shape (n_splits, n_pooled, n_tasks, n_candidates)
+        What the losses would be if the held-out labels were drawn from each pooled candidate.
+    pooled : ndarray of shape (n_pooled,)
+        Which candidates these are.
     models : list of (LogisticSystem, coefficients, intercepts)
         For every split the system of the test rows and all candidates' scores
         ``(n_candidates, n_scores, n_tasks, ...)``.
     """
 
     expected: np.ndarray = None
+    pooled: np.ndarray = None
     models: list = None
 
     def scores(self):
-        loss, rows = self.totals()
-        expected = self.expected.sum(0) / np.maximum(self.rows.sum(0), 1e-300)[:, None]
-        loss = loss + _PRIOR_ROWS * expected
+        loss = self.totals()[0] + _PRIOR_ROWS * self._expected_a_row()
         return loss.min(axis=1, keepdims=True) - loss
+
+    def log_prior(self):
+        return -_CROWD_ROWS * (voices(self.rows.sum(0)) @ self._expected_a_row())
+
+    def _expected_a_row(self):
+        best = int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
+        return self.expected[:, best].sum(0) / np.maximum(self.rows.sum(0), 1e-300)[:, None]
 
     def blend_errors(self, shares):
         """Log-losses a row of a blend, and their standard errors from the spread over splits."""
@@ -153,9 +169,11 @@ class LogisticTuner:
             system = problem.system(test, self.metrics[0])
             found = self._solve_all(grid, train, [self._whole(grid, c) for c in range(len(grid))])
             logs = [system.log_probabilities(scores) for scores in found]
-            draw = np.exp([logs[c] for c in pooled]).mean(axis=0)
+            draws = [np.exp(logs[c]) for c in pooled]
             losses.append(np.column_stack([system.losses(log) for log in logs]))
-            expected.append(np.column_stack([system.losses(log, draw) for log in logs]))
+            expected.append(
+                [np.column_stack([system.losses(log, draw) for log in logs]) for draw in draws]
+            )
             rows.append(system.by_task(np.ones(len(test.rows))))
             models.append(
                 (system, np.array([f.coef for f in found]), np.array([f.intercept for f in found]))
@@ -163,21 +181,22 @@ class LogisticTuner:
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
         losses, rows = np.array(losses), np.array(rows)
         repeats = max(1.0, rows.sum() / problem.weight.sum())
-        return JudgedLosses(losses, rows, None, repeats, np.array(expected), models)
+        return JudgedLosses(losses, rows, None, repeats, np.array(expected), pooled, models)
 
     def _solve_all(self, grid, table, starts):
         """Scores of every candidate on some rows, in the first metric."""
         systems = {m: self.problem.system(table, self.metrics[m]) for m in np.unique(grid.metric)}
         return [
-            self._solve(systems[grid.metric[c]], grid, c, start, _JUDGE_TOL, _JUDGE_STEPS)[0]
+            self._solve(systems[grid.metric[c]], grid, c, start)[0]
             for c, start in enumerate(starts)
         ]
 
-    def _solve(self, system, grid, c, start, tol, max_iter):
+    def _solve(self, system, grid, c, start, *limits):
         """Scores (in the first metric), KKT residual and steps of one candidate."""
+        limits = limits or (0.0, _JUDGE_STEPS, _JUDGE_GAIN)
         metric = self.metrics[grid.metric[c]]
         strengths = float(grid.slope[c]), float(grid.intercept[c]), float(grid.ridge[c])
-        found, residual, n_iter = system.solve(strengths, start.stretched(metric), tol, max_iter)
+        found, residual, n_iter = system.solve(strengths, start.stretched(metric), *limits)
         return found.stretched(1.0 / metric), residual, n_iter
 
     def _whole(self, grid, c):
@@ -189,7 +208,7 @@ class LogisticTuner:
             start = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
             if self._solutions:  # the last one solved is a neighbour in the grid
                 start = next(reversed(self._solutions.values()))
-            self._solutions[key] = self._solve(system, grid, c, start, _JUDGE_TOL, _JUDGE_STEPS)[0]
+            self._solutions[key] = self._solve(system, grid, c, start)[0]
         return self._solutions[key]
 
     def solve(self, grid, shares):
@@ -312,7 +331,7 @@ def _reference(fit, system):
     """Scores of the rows of `system` under the reference model of the rows of `fit`."""
     if fit.reference is None:
         start = Scores.zeros(fit.n_scores, fit.n_tasks, fit.n_features)
-        fit.reference = fit.solve(_REFERENCE, start, _JUDGE_TOL, _JUDGE_STEPS)[0]
+        fit.reference = fit.solve(_REFERENCE, start, 0.0, _JUDGE_STEPS, _JUDGE_GAIN)[0]
     return system.eta(fit.reference)
 
 
@@ -334,4 +353,4 @@ class _Screening(Tuner):
         return scores - scores.max(axis=1, keepdims=True)
 
     def most_candidates(self):
-        return _SHORT_LIST
+        return max(6, _SHORT_LIST // self.problem.whole.n_scores)

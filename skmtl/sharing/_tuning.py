@@ -71,6 +71,10 @@ class Judged:
         """How well each candidate predicted each task, as a log-likelihood."""
         return log_scores(*self.totals())
 
+    def log_prior(self):
+        """What is to be added to the candidates' log-weights before any verdict."""
+        return np.zeros(self.sse.shape[2])
+
     def blend_errors(self, shares):
         """Errors a row of a blend, and their standard errors from the spread over splits."""
         _, std_error = self.means(np.einsum("stc,tc->st", self.sse, shares))

@@ -92,7 +92,8 @@ class _Pooling(Sharing):
 def _family_shares(tuner, grid, judged, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
     scores, (_, rows) = judged.scores(), judged.totals()
-    prior = grid.take(family).log_prior(tuner.problem.n_varying, rows.mean())
+    prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + judged.log_prior()
+    prior = prior[family]
     part = scores[:, family] - scores[:, family].max(axis=1, keepdims=True)
     tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():

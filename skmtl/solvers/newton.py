@@ -152,7 +152,7 @@ class LogisticSystem:
             blocks = block_moments(working, pool=self.pool)
         return blocks.merge(pool=self.pool).rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
 
-    def solve(self, strengths, start, tol, max_iter):
+    def solve(self, strengths, start, tol, max_iter, least_gain=0.0):
         """Minimise from `start`.
 
         Parameters
@@ -161,57 +161,65 @@ class LogisticSystem:
             Slope strength, intercept strength and ridge.
         start : Scores
         tol : float
-            On the KKT residual, relative to the gradient at zero.
+            On the KKT residual, relative to the gradient at zero; 0 leaves it uncomputed.
+        max_iter : int
+            Most steps, or rounds over the classes.
+        least_gain : float
+            Stop, too, when a round lowers the objective by less.
 
         Returns
         -------
         scores : Scores
         residual : float
-            The KKT residual reached.
+            The KKT residual reached; NaN where it was not computed.
         n_iter : int
         """
         scores = _feasible(start, strengths)
         eta = self.eta(scores)
+        quadratic = None
         for n_iter in range(max_iter + 1):
-            residual = 0.0
+            residual, gain = 0.0, 0.0
             for k in range(self.n_scores):
-                working, loss = self.quadratic(eta, k)
+                working, loss = quadratic or self.quadratic(eta, k)
                 system = make_system(self.moments(working), self.penalty, self.pool)
-                here = scores.coef[k], scores.intercept[k], scores.theta[k]
-                away = kkt_residual(
-                    system.moments, self.penalty, strengths, here[2], here[0], here[1]
-                )
-                residual = max(residual, away)
-                if away > tol and n_iter < max_iter:
-                    self._step(system, strengths, scores, eta, k, loss.sum())
-            if residual <= tol:
+                if tol > 0.0:
+                    here = scores.theta[k], scores.coef[k], scores.intercept[k]
+                    away = kkt_residual(system.moments, self.penalty, strengths, *here)
+                    residual = max(residual, away)
+                if n_iter < max_iter and (tol == 0.0 or away > tol):
+                    fallen, quadratic = self._step(system, strengths, scores, eta, k, loss.sum())
+                    gain += fallen
+                if self.n_scores > 1:  # what follows is about another class
+                    quadratic = None
+            if (tol > 0.0 and residual <= tol) or gain < least_gain:
                 break
-        return scores, residual, n_iter
+        return scores, residual if tol > 0.0 else np.nan, n_iter
 
     def _step(self, system, strengths, scores, eta, k, loss):
-        """One Newton step of score set k, halved until the objective falls; in place."""
+        """One Newton step of score set k, halved until the objective falls; in place.
+
+        Returns how much it fell, and the quadratic model at the new scores.
+        """
         slope, pull, ridge = strengths
         system.factor(slope)
         pulls = np.array([pull])
         theta = system.solve_shared(pulls, np.array([ridge]))
         coef, intercept = np.zeros_like(scores.coef[k]), np.zeros(self.n_tasks)
         system.add_blend(theta, pulls, np.ones((self.n_tasks, 1)), coef, intercept)
-        old = scores.coef[k], scores.intercept[k], scores.theta[k]
+        old, start = (scores.coef[k], scores.intercept[k], scores.theta[k]), eta[k].copy()
         new = [coef, intercept, theta[0]]
-        target, offset = self.target(k), self.offset(eta, k)
-        start, eta_new = eta[k].copy(), self.scores_of(coef, intercept)
+        eta[k] = self.scores_of(coef, intercept)
         before = loss + self._penalty(strengths, *old)
         for _ in range(_MOST_HALVINGS):
-            f = eta_new + offset
-            after = self.weight @ (np.logaddexp(0.0, f) - target * f)
-            if after + self._penalty(strengths, *new) <= before + 1e-12 * abs(before):
-                break
+            quadratic = self.quadratic(eta, k)
+            after = quadratic[1].sum() + self._penalty(strengths, *new)
+            if after <= before + 1e-12 * abs(before):
+                scores.coef[k], scores.intercept[k], scores.theta[k] = new
+                return before - after, quadratic
             new = [0.5 * (a + b) for a, b in zip(old, new, strict=True)]
-            eta_new = 0.5 * (start + eta_new)
-        else:
-            return
-        scores.coef[k], scores.intercept[k], scores.theta[k] = new
-        eta[k] = eta_new
+            eta[k] = 0.5 * (start + eta[k])
+        eta[k] = start
+        return 0.0, self.quadratic(eta, k)
 
     def _penalty(self, strengths, coef, intercept, theta):
         slope, pull, ridge = strengths

@@ -55,12 +55,16 @@ def row_hashes(table, seed=0):
     return packed
 
 
-def deal_blocks(table, n_blocks, seed=0):
-    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides."""
+def deal_blocks(table, n_blocks, seed=0, stratify=False):
+    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides.
+
+    With `stratify`, where the target holds class codes, the rows of every class are dealt evenly.
+    """
     block = np.empty(len(table.rows), dtype=np.int64)
-    run_chunks(
-        kernels.moments.deal, table.n_tasks, row_hashes(table, seed), table.offsets, n_blocks, block
-    )
+    keys = row_hashes(table, seed)
+    if stratify:
+        keys = (keys >> 9) | (table.y.astype(np.int64) % 512 << 54)
+    run_chunks(kernels.moments.deal, table.n_tasks, keys, table.offsets, n_blocks, block)
     return block
 
 
@@ -70,7 +74,7 @@ def folds(block, n_folds):
     return Partition(block, n_folds, ~eye, eye)
 
 
-def partitions(table, cv, *, X=None, y=None, groups=None, seed=0):
+def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, stratify=False):
     """The partitions of a cross-validation scheme.
 
     Parameters
@@ -80,6 +84,8 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0):
         An int deals the rows of every task to that many folds, repeatedly on small tables.
     X, y, groups
         What the caller passed to fit, for a splitter's ``split``.
+    stratify : bool
+        The target holds class codes, which an int deals evenly.
 
     Returns
     -------
@@ -95,10 +101,12 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0):
             raise ValueError(f"cv={cv} must be at least 2 folds.")
         n_rows = len(table.rows)
         repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, _MOST_REPEATS))
-        return [folds(deal_blocks(table, int(cv), seed + r), int(cv)) for r in range(repeats)]
+        return [
+            folds(deal_blocks(table, int(cv), seed + r, stratify), int(cv)) for r in range(repeats)
+        ]
     with warnings.catch_warnings():  # tasks are offered as groups; a splitter may not want them
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")
-        splits = list(check_cv(cv).split(X, y, groups))
+        splits = list(check_cv(cv, y, classifier=stratify).split(X, y, groups))
     if not splits:
         raise ValueError(f"cv={cv!r} yields no splits.")
     return _from_splits(table, splits)

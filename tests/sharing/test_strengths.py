@@ -157,8 +157,8 @@ def test_levels_are_runs_of_equal_slope_strengths():
 
 
 def test_without_a_verdict_the_stronger_are_preferred():
-    grid = Grid.product(strengths.SLOPES, np.array([1.0]), strengths.RIDGES)
-    shape = len(strengths.SLOPES), len(strengths.RIDGES)
+    grid = Grid.product(strengths.SQUARED.slopes, np.array([1.0]), strengths.SQUARED.ridges)
+    shape = len(strengths.SQUARED.slopes), len(strengths.SQUARED.ridges)
     prior = grid.log_prior(5, 10.0).reshape(shape)
     assert (np.diff(prior, axis=0) > 0).all() and (np.diff(prior, axis=1) > 0).all()
     # The price is of what the slopes can spend: little with many rows to every parameter.

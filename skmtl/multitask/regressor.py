@@ -4,28 +4,24 @@ import numbers
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from . import sharing as sharing_room
-from ._callbacks import Progress, with_callbacks
-from ._compat import HasMethods, StrOptions, check_columns, fit_context
-from ._jit import worker_pool
-from .base import LinearTaskModel, TaskEstimator, check_weights
-from .sharing._base import Problem
-from .tasks.blocks import deal_blocks, folds, partitions
-from .tasks.encode import column_names, find_task_column
-from .tasks.moments import block_moments
-from .tasks.reduce import RowSpace
-from .tasks.rows import TaskRows, prefers_rows
-from .tasks.table import pack
+from .._callbacks import Progress, with_callbacks
+from .._compat import check_columns, fit_context
+from .._jit import worker_pool
+from ..base import LinearTaskModel
+from ..sharing._base import Problem
+from ..tasks.blocks import deal_blocks, folds
+from ..tasks.moments import block_moments
+from ..tasks.reduce import RowSpace
+from ..tasks.rows import TaskRows, prefers_rows
+from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskRegressor"]
 
 
-class MultiTaskRegressor(RegressorMixin, TaskEstimator):
+class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     r"""Linear regression for many tasks that share what helps.
 
     Every task (store, patient, school, ...) gets its own linear model
@@ -120,16 +116,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
     __metadata_request__predict = {"task": True}
     __metadata_request__score = {"task": True, "sample_weight": True}
 
-    _parameter_constraints: dict = {
-        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem", "grid"])],
-        "task_column": [str, numbers.Integral, None],
-        "handle_unknown": [StrOptions({"shared", "error"})],
-        "cv": ["cv_object", None],
-        "n_jobs": [None, numbers.Integral],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
     def __init__(
         self,
         sharing="partial_pooling",
@@ -148,18 +134,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-
-    def set_params(self, **params):
-        """Set parameters; ``sharing__alpha`` and the like reach into the sharing object."""
-        nested = [name for name in params if name.startswith("sharing__")]
-        sharing = params.get("sharing", self.sharing)
-        if nested and isinstance(sharing, str) and sharing in sharing_room.BY_NAME:
-            name = sharing_room.BY_NAME[sharing].__name__
-            raise ValueError(
-                f"{nested[0]} cannot be set on sharing={sharing!r}, which is a string; pass the "
-                f"object instead: sharing=skmtl.sharing.{name}()."
-            )
-        return super().set_params(**params)
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -200,17 +174,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         self._moments = None
         progress.end()
         return self
-
-    def _pack(self, X, y, sample_weight, task):
-        """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
-        rows, y = self._rows_to_fit(X, y, task)
-        weight = check_weights(sample_weight, rows.X.shape[0])
-        codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
-        if y.ndim == 2:
-            n_tasks = y.shape[1]
-        else:
-            n_tasks = 1 if rows.labels is None else len(rows.labels)
-        return rows, y, codes, pack(rows.X, y, codes, n_tasks, weight)
 
     def _problem(self, space, parts, pool, progress):
         """The table as moments, or as rows where moments would be larger."""
@@ -311,76 +274,6 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         out[there] += sizes
         return labels, total, out
 
-    def _seed(self):
-        if self.random_state is None:
-            return 0
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _partitions(self, table, X, y, codes):
-        if self.cv is None:
-            return []
-        if len(table.rows) < 4:
-            raise ValueError(
-                f"Found {X.shape[0] if hasattr(X, 'shape') else len(X)} sample(s) "
-                f"(n_samples = {len(table.rows)} with a label and weight), while tuning and the "
-                "report need at least 4; with fewer, fix the strengths and set cv=None."
-            )
-        return partitions(table, self.cv, X=X, y=y, groups=codes, seed=self._seed())
-
-    def _make_sharing(self):
-        if isinstance(self.sharing, str):
-            return sharing_room.BY_NAME[self.sharing]()
-        solver = clone(self.sharing) if isinstance(self.sharing, BaseEstimator) else self.sharing
-        if hasattr(solver, "check"):
-            solver.check()
-        return solver
-
-    def _store(self, X, y, rows, solver, fitted, sizes):
-        """Set the fitted attributes, all at once at the very end."""
-        check_columns(self, X, reset=True)
-        self._labels = rows.labels
-        if y.ndim == 2:
-            self._task_source = "target"
-            self.tasks_ = np.arange(y.shape[1])
-        elif rows.labels is None:
-            self._task_source = "none"
-            self.tasks_ = np.zeros(1, dtype=np.int64)
-        else:
-            self._task_source = "array" if self.task_column is None else "column"
-            self.tasks_ = rows.labels.classes
-        self.coef_, self.intercept_ = fitted.coef, fitted.intercept
-        self.shared_coef_ = fitted.shared_coef
-        self.shared_intercept_ = float(fitted.shared_intercept)
-        self.coef_feature_names_ = self._feature_names(X)
-        for name, value in fitted.strengths.items():
-            setattr(solver, f"{name}_", value)
-        self.sharing_ = solver
-        self.history_ = fitted.history
-        self.kkt_residual_ = fitted.kkt_residual
-        self.n_iter_ = fitted.n_iter
-        self.task_report_ = self._make_report(fitted.report, sizes)
-
-    def _feature_names(self, X):
-        names = column_names(X)
-        if names is None:
-            return np.array([f"x{i}" for i in range(self.coef_.shape[1])], dtype=object)
-        if self.task_column is not None:
-            names.pop(find_task_column(X, self.task_column))
-        return np.asarray(names, dtype=object)
-
-    def _make_report(self, report, sizes):
-        if not report:
-            return {}
-        table = {
-            "task": np.r_[self.tasks_.astype(object), np.array([None], dtype=object)],
-            "n_samples": np.r_[sizes, 0],
-            **report,
-        }
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for other in ("independent", "pooled"):
-                table[f"gain_over_{other}"] = 1.0 - table["error_shared"] / table[f"error_{other}"]
-        return table
-
     def predict(self, X, *, task=None):
         """Predict every row with its task's model.
 
@@ -408,7 +301,7 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
             return rows.X @ self.coef_[0] + self.intercept_[0]
         coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
         intercept = np.r_[self.intercept_, self.shared_intercept_]
-        return _rowwise(rows.X, coef, rows.codes) + intercept[rows.codes]
+        return rowwise(rows.X, coef, rows.codes) + intercept[rows.codes]
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
@@ -416,56 +309,15 @@ class MultiTaskRegressor(RegressorMixin, TaskEstimator):
         y = np.asarray(y, dtype=np.float64)
         if y.ndim == 1 or not np.isnan(y).any():
             return r2_score(y, prediction, sample_weight=sample_weight)
-        from .metrics import task_score
+        from ..metrics import task_score
 
         return task_score(y, prediction, sample_weight=sample_weight)
 
-    def for_task(self, label):
-        """The model of one task, as an ordinary fitted regressor.
-
-        Parameters
-        ----------
-        label : str or int
-            A label among ``tasks_``.
-
-        Returns
-        -------
-        LinearTaskModel
-            Needs no task column (one present is ignored); small, fast on one row, picklable.
-
-        Raises
-        ------
-        ValueError
-            If the task was not seen in fit.
-        """
-        check_is_fitted(self)
-        found = np.flatnonzero(self.tasks_ == label)
-        if len(found) != 1:
-            shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
-            raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
-        t = int(found[0])
-        names = self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
-        return LinearTaskModel._from_coefficients(
-            self.coef_[t], self.intercept_[t], names, self.task_column
-        )
+    def _task_model(self, coef, intercept, names):
+        return LinearTaskModel._from_coefficients(coef, intercept, names, self.task_column)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = self.task_column is None
         return tags
-
-
-def _rowwise(X, coef, codes):
-    """``(X[i] @ coef[codes[i]])`` for every row."""
-    if isinstance(X, np.ndarray):
-        if len(codes) < 5 * len(coef):
-            return np.einsum("ij,ij->i", X, coef[codes])
-        out = np.empty(len(codes))
-        order = np.argsort(codes, kind="stable")
-        edges = np.searchsorted(codes[order], np.arange(-1, len(coef)))
-        for code, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
-            rows = order[a:b]
-            out[rows] = X[rows] @ coef[code]
-        return out
-    return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()

@@ -1,0 +1,335 @@
+"""MultiTaskClassifier: classes and calibrated probabilities for all tasks of a table."""
+
+import numbers
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score
+from sklearn.utils import assert_all_finite, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from .._callbacks import Progress, with_callbacks
+from .._compat import Interval, StrOptions, fit_context
+from .._jit import worker_pool
+from ..base import LinearTaskClassifier, check_weights, most_probable, probabilities
+from ..sharing._logistic import LogisticProblem
+from ..tasks.reduce import RowSpace
+from ._base import MultiTaskBase, rowwise
+
+__all__ = ["MultiTaskClassifier"]
+
+
+class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
+    r"""Logistic regression for many tasks that share what helps.
+
+    Every task (customer, field, district, ...) gets its own linear scores
+
+    .. math:: f_t(x) = a + a_t + x'(m + v_t),
+
+    the log-odds of the second class, drawn towards the shared :math:`a + x'm` as strongly as
+    cross-validated log-loss inside `fit` says, task by task: from *independent* (one model a
+    task) to *pooled* (one model for all). A task with rows of one class only, or with few rows,
+    gets probabilities drawn towards the shared ones. With more than two classes every class has
+    scores of its own and the loss is multinomial.
+
+    Parameters
+    ----------
+    sharing : {"partial_pooling", "independent", "pooled"} or object, default="partial_pooling"
+        How tasks share; an object of `skmtl.sharing` takes options. Strengths are in units of
+        1 / variance on the scale of log-odds, on standardised features: ``1 / C`` of
+        scikit-learn's LogisticRegression. They default to "auto".
+    task_column : str or int, default=None
+        The column of X with the task labels: a name (data frames), found exactly or as the one
+        column that ends in ``__name``, or an index (arrays). The column is not a feature.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes, in the fit and in its validation; "balanced" over the table.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A row of a task never seen in fit is predicted with what all tasks share, with a
+        warning; or raises.
+    cv : int, splitter or iterable of (train, test), default=5
+        How strengths and the report are cross-validated inside `fit`. An int deals the rows of
+        every class of every task to that many folds by a hash of their content, repeatedly on
+        small tables. None skips validation and needs fixed strengths.
+    max_iter : int, default=100
+        Most Newton steps of the final fit, a candidate.
+    tol : float, default=1e-4
+        On the KKT residual of the final fit.
+    n_jobs : int, default=None
+        Threads; None is 1. Results do not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the dealing of rows to folds; None always deals alike.
+    verbose : int, default=0
+        Above 0, prints what is being done.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    tasks_ : ndarray of shape (n_tasks,)
+        Task labels, sorted.
+    coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+        Slopes of every task, in the units of X: of the log-odds of ``classes_[1]``, or of each
+        class's score where there are more than two.
+    intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+    shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
+    shared_intercept_ : float or ndarray of shape (n_classes,)
+        What a task never seen is predicted with.
+    coef_feature_names_ : ndarray of shape (n_features,)
+        Names of the columns of `coef_`; the task column is not among them.
+    sharing_ : object
+        The sharing structure with its strengths of largest weight: ``alpha_``,
+        ``alpha_intercept_``, ``alpha_shared_``.
+    task_report_ : dict of arrays
+        As that of `MultiTaskRegressor`; errors are log-losses a row.
+    history_ : dict of arrays
+        The candidate strengths, their cross-validated log-loss and their weight.
+    kkt_residual_ : float
+        Largest entry of the objective's gradient at the solution of largest weight, relative
+        to the gradient at zero.
+    n_iter_ : int
+        Newton steps of that solution in the final fit.
+    n_features_in_ : int
+        Columns of X, the task column included.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where X is a data frame.
+
+    See Also
+    --------
+    skmtl.sharing.PartialPooling : The strengths.
+    MultiTaskRegressor : The same for numbers.
+
+    Notes
+    -----
+    The objective of one triple of strengths is
+
+    .. math:: \sum_t \sum_{i \in t} w_i \log(1 + e^{-y_i f_t(x_i)})
+              + \tfrac12 \left(\lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2
+              + \lambda_v \sum_t \|v_t\|^2\right),
+
+    solved by Newton's method with a small factorisation a task. The candidates' scores are
+    averaged, as those of `MultiTaskRegressor` are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import MultiTaskClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X, shop = rng.normal(size=(300, 3)), np.repeat(np.arange(20), 15)
+    >>> bought = X[:, 0] + 0.5 * rng.normal(size=20)[shop] + rng.logistic(size=300) > 0
+    >>> model = MultiTaskClassifier().fit(X, bought, task=shop)
+    >>> model.coef_.shape
+    (20, 3)
+    >>> model.predict_proba(X[:2], task=shop[:2]).shape
+    (2, 2)
+    """
+
+    __metadata_request__fit = {"task": True}
+    __metadata_request__predict = {"task": True}
+    __metadata_request__predict_proba = {"task": True}
+    __metadata_request__predict_log_proba = {"task": True}
+    __metadata_request__decision_function = {"task": True}
+    __metadata_request__score = {"task": True, "sample_weight": True}
+
+    _parameter_constraints: dict = {
+        **MultiTaskBase._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
+        "tol": [Interval(numbers.Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        sharing="partial_pooling",
+        *,
+        task_column=None,
+        class_weight=None,
+        handle_unknown="shared",
+        cv=5,
+        max_iter=100,
+        tol=1e-4,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.sharing = sharing
+        self.task_column = task_column
+        self.class_weight = class_weight
+        self.handle_unknown = handle_unknown
+        self.cv = cv
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, task=None):
+        """Fit all tasks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Finite numbers beside the task column.
+        y : array-like of shape (n_samples,)
+            Class labels, which mean the same in every task.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+        task : array-like of shape (n_samples,), default=None
+            Task labels, where X has no task column.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            As `MultiTaskRegressor.fit`; and for a single class, or a 2-D y.
+        """
+        progress = Progress(self, X, y)
+        classes, y = self._encode(y)
+        rows, y, codes, table = self._pack(X, y, self._weights(y, classes, sample_weight), task)
+        present = np.unique(table.y)
+        if len(present) < 2:
+            raise ValueError(
+                f"y has one class only among the rows of positive weight, "
+                f"{classes[int(present[0])]!r}; a classifier needs two classes at least."
+            )
+        solver = self._make_sharing()
+        sizes = table.task_sizes()
+        space = RowSpace.of(table.without_empty_tasks())
+        parts = self._partitions(space.table, X, y, codes)
+        with worker_pool(self.n_jobs) as pool:
+            problem = LogisticProblem(
+                replace(space.table, y=np.searchsorted(present, table.y).astype(np.float64)),
+                len(present), parts, pool, progress, space.standardise, self.tol, self.max_iter,
+            )  # fmt: skip
+            fitted = space.expand(solver.fit_problem(problem)).spread(sizes > 0)
+        if fitted.kkt_residual > self.tol:
+            warnings.warn(
+                f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
+                f"tol={self.tol:g}, after {fitted.n_iter} steps; raise max_iter={self.max_iter} "
+                "or tol.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self._store(X, y, rows, solver, fitted, sizes)
+        self.classes_ = classes[present.astype(np.int64)]
+        progress.end()
+        return self
+
+    def _encode(self, y):
+        """The classes, and every row's class as a number."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        shape = np.shape(y)
+        if len(shape) == 2 and shape[1] > 1:
+            raise ValueError(
+                f"y must be 1-D, got shape {shape}: give the tasks by task_column= or task=, one "
+                "row for every label."
+            )
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        return classes, codes.astype(np.float64)
+
+    def _weights(self, y, classes, sample_weight):
+        weight = check_weights(sample_weight, len(y))
+        if self.class_weight is None:
+            return weight
+        by_class = self.class_weight
+        if isinstance(by_class, dict):
+            unknown = set(by_class) - set(classes.tolist())
+            if unknown:
+                raise ValueError(
+                    f"class_weight names classes that y does not have: {sorted(unknown, key=str)}."
+                )
+            by_class = {k: by_class.get(c, 1.0) for k, c in enumerate(classes.tolist())}
+        of_class = compute_sample_weight(by_class, y.astype(np.int64))
+        return of_class if weight is None else of_class * weight
+
+    def decision_function(self, X, *, task=None):
+        """Log-odds of the second class, or every class's score.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        task : array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        rows = self._rows_to_predict(X, task)
+        codes = rows.codes
+        if self._task_source == "none":
+            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
+        coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
+        intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
+        if len(self.classes_) == 2:
+            return rowwise(rows.X, coef, codes) + intercept[codes]
+        scores = [rowwise(rows.X, coef[:, k], codes) for k in range(len(self.classes_))]
+        return np.column_stack(scores) + intercept[codes]
+
+    def predict_proba(self, X, *, task=None):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X, task
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return probabilities(self.decision_function(X, task=task))
+
+    def predict_log_proba(self, X, *, task=None):
+        """Logarithms of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, task=task))
+
+    def predict(self, X, *, task=None):
+        """The most probable class of every row, by its task's model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        task : array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            As `MultiTaskRegressor.predict`.
+        """
+        check_is_fitted(self)
+        return most_probable(self.decision_function(X, task=task), self.classes_)
+
+    def score(self, X, y, sample_weight=None, *, task=None):
+        """Accuracy of `predict`."""
+        return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
+
+    def _task_model(self, coef, intercept, names):
+        return LinearTaskClassifier._from_coefficients(
+            coef, intercept, names, self.task_column, self.classes_
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -120,6 +120,7 @@ class GPBoostMixed(_MixedModel):
     """GPBoost's linear mixed model: random intercept a task, and `n_slopes` random slopes."""
 
     module = "gpboost"
+    likelihood = "gaussian"
 
     def fit(self, X, task, y):
         """Fit to rows X (n_samples, n_features), their task labels and targets."""
@@ -129,7 +130,7 @@ class GPBoostMixed(_MixedModel):
         if random.shape[1]:
             slopes["group_rand_coef_data"] = random
             slopes["ind_effect_group_rand_coef"] = [1] * random.shape[1]
-        self.model_ = self.library.GPModel(group_data=task, likelihood="gaussian", **slopes)
+        self.model_ = self.library.GPModel(group_data=task, likelihood=self.likelihood, **slopes)
         self.model_.fit(y=y, X=fixed)
         return self
 

@@ -28,6 +28,8 @@ SETS = {
     "wine": ("wine", ()),
     "aus_retail": ("aus_retail", ()),
 }
+# The same for sets whose target is a class, 0 or 1.
+CLASS_SETS = {"landmine": ("landmine", ()), "contraception": ("contraception", ())}
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ class Problem:
 
 
 def load(name, shared=SHARED):
-    """Load one set of `SETS` from the folder `shared`."""
-    folder, dropped = SETS[name]
+    """Load one set of `SETS` or `CLASS_SETS` from the folder `shared`."""
+    folder, dropped = (SETS | CLASS_SETS)[name]
     folder = Path(shared) / "data" / folder
     meta = json.loads((folder / "meta.json").read_text())
     data = pd.read_parquet(folder / "data.parquet")
@@ -165,3 +167,21 @@ def many_tasks(n_tasks, rows=10, features=10, seed=0):
     rng = np.random.default_rng(seed)
     task = rng.permutation(np.repeat(np.arange(n_tasks), rows))
     return X, y, task
+
+
+def churn(seed=0, n_customers=300, n_features=4, test_rows=20):
+    """Return X, customer and y (0 or 1) to learn from, and the same three to test on."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(3, 21, n_customers)
+    # Customers differ so much that about a third has one class only in the training rows.
+    intercept = -1.0 + 2.7 * rng.standard_normal(n_customers)
+    coef = 0.5 * rng.standard_normal(n_features)
+    coef = coef + 0.3 * rng.standard_normal((n_customers, n_features))
+    parts = []
+    for n_rows in (rows, np.full(n_customers, test_rows)):
+        task = np.repeat(np.arange(n_customers), n_rows)
+        X = rng.standard_normal((len(task), n_features))
+        log_odds = intercept[task] + (X * coef[task]).sum(axis=1)
+        y = (rng.random(len(task)) < 1 / (1 + np.exp(-log_odds))).astype(np.int64)
+        parts += [X, task, y]
+    return parts

@@ -5,6 +5,8 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 """
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 MASK = 2**64 - 1
 
@@ -315,3 +317,59 @@ def unseen_weights(sse):
     """Weights for a task never seen: a log-likelihood with one observation a left-out task."""
     total = np.maximum(sum(sse), 1e-300)
     return softmax(-0.5 * len(sse) * np.log(total / min(total)))
+
+
+def working(y, weight, score, offset, floor):
+    """Curvature, downhill slope and loss of every row (twin of ``working``)."""
+    f = score + offset
+    p = 1.0 / (1.0 + np.exp(-f))
+    loss = weight * -np.log(np.where(y == 1, p, 1.0 - p))
+    return weight * np.maximum(p * (1.0 - p), floor), weight * (y - p), loss
+
+
+def dense_logistic(X, y, codes, n_classes, strengths, w=None):
+    """Probabilities of partial pooling with the logistic loss, by a general-purpose optimiser.
+
+    On features standardised over the table; every class has scores of its own, but with two.
+    """
+    w = np.ones(len(y)) if w is None else w
+    mean = np.average(X, axis=0, weights=w)
+    Z = (X - mean) / np.sqrt(np.average((X - mean) ** 2, axis=0, weights=w))
+    slope, pull, ridge = strengths
+    n_tasks, p = codes.max() + 1, X.shape[1]
+    n_scores = 1 if n_classes == 2 else n_classes
+    shapes = [(n_scores,), (n_scores, p), (n_scores, n_tasks), (n_scores, n_tasks, p)]
+    sizes = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
+    spans = list(zip(sizes[:-1], sizes[1:], strict=True))
+    frozen = [False, np.isinf(ridge), np.isinf(pull), np.isinf(slope)]
+    target = np.eye(n_classes)[y].T if n_scores > 1 else (y == 1)[None].astype(float)
+
+    def scores(x):
+        a, m, own_a, v = (x[i:j].reshape(s) for (i, j), s in zip(spans, shapes, strict=True))
+        eta = a[:, None] + m @ Z.T + own_a[:, codes] + np.einsum("ij,kij->ki", Z, v[:, codes])
+        return eta, (a, m, own_a, v)
+
+    def objective(x):
+        eta, (_, m, own_a, v) = scores(x)
+        if n_scores == 1:
+            loss = np.logaddexp(0.0, eta[0]) - target[0] * eta[0]
+            miss = w * (1.0 / (1.0 + np.exp(-eta)) - target)
+        else:
+            loss = logsumexp(eta, axis=0) - (target * eta).sum(0)
+            miss = w * (np.exp(eta - logsumexp(eta, axis=0)) - target)
+        by_task = (codes == np.arange(n_tasks)[:, None]).astype(float)
+        value, gradients = w @ loss, [miss.sum(1), miss @ Z, miss @ by_task.T]
+        gradients.append(np.einsum("ki,ti,ij->ktj", miss, by_task, Z))
+        for i, (strength, part) in enumerate(((ridge, m), (pull, own_a), (slope, v)), start=1):
+            if not frozen[i]:
+                value += 0.5 * strength * (part**2).sum()
+                gradients[i] = gradients[i] + strength * part
+        flat = [np.zeros(g.size) if frozen[i] else g.ravel() for i, g in enumerate(gradients)]
+        return value, np.concatenate(flat)
+
+    options = {"maxiter": 50_000, "maxfun": 100_000, "ftol": 1e-15, "gtol": 1e-9}
+    found = minimize(objective, np.zeros(sizes[-1]), jac=True, method="L-BFGS-B", options=options)
+    eta, _ = scores(found.x)
+    if n_scores == 1:
+        return np.column_stack([1.0 / (1.0 + np.exp(eta[0])), 1.0 / (1.0 + np.exp(-eta[0]))])
+    return np.exp(eta - logsumexp(eta, axis=0)).T

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils import assert_all_finite, compute_sample_weight
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -228,8 +228,9 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        shape = np.shape(y)
-        if len(shape) == 2 and shape[1] > 1:
+        y = np.asarray(y)
+        shape = y.shape
+        if len(shape) > 2 or (len(shape) == 2 and shape[1] > 1):
             raise ValueError(
                 f"y must be 1-D, got shape {shape}: give the tasks by task_column= or task=, one "
                 "row for every label."
@@ -241,19 +242,25 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         return classes, codes.astype(np.float64)
 
     def _weights(self, y, classes, sample_weight):
+        """Sample weights times class weights, or None where there are neither."""
         weight = check_weights(sample_weight, len(y))
         if self.class_weight is None:
             return weight
-        by_class = self.class_weight
-        if isinstance(by_class, dict):
-            unknown = set(by_class) - set(classes.tolist())
+        code = y.astype(np.int64)
+        weight = np.ones(len(y)) if weight is None else weight
+        if isinstance(self.class_weight, dict):
+            unknown = set(self.class_weight) - set(classes.tolist())
             if unknown:
                 raise ValueError(
                     f"class_weight names classes that y does not have: {sorted(unknown, key=str)}."
                 )
-            by_class = {k: by_class.get(c, 1.0) for k, c in enumerate(classes.tolist())}
-        of_class = compute_sample_weight(by_class, y.astype(np.int64))
-        return of_class if weight is None else of_class * weight
+            of_class = np.array([self.class_weight.get(c, 1.0) for c in classes.tolist()])
+        else:  # "balanced": all classes weigh the same
+            mass = np.bincount(code, weight, minlength=len(classes))
+            present = mass > 0
+            of_class = np.where(present, mass.sum() / present.sum(), 0.0)
+            of_class /= np.where(present, mass, 1.0)
+        return weight * of_class[code]
 
     def decision_function(self, X, *, task=None):
         """Log-odds of the second class, or every class's score.

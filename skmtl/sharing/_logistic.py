@@ -1,5 +1,6 @@
 """Tuning with the log-loss: screened on one quadratic model of it, judged by Newton's method."""
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,8 +15,18 @@ from ._tuning import Judged, Tuner
 
 __all__ = ["LogisticProblem", "LogisticTuner"]
 
-# The model around which the screening takes the log-loss for quadratic.
-_REFERENCE = (100.0, 10.0, 10.0)
+# The log-loss is taken for quadratic around the stiffest of these whose held-out loss, over the
+# first splits, is within a margin (in nats) of the best: around a model that is far too stiff, or
+# too loose, it would mislead.
+_REFERENCES = [
+    (100.0, 10.0, 10.0),
+    (30.0, 3.0, 1.0),
+    (10.0, 1.0, 1.0),
+    (3.0, 0.3, 0.3),
+    (1.0, 0.1, 0.1),
+]
+_REFERENCE_SPLITS = 5
+_REFERENCE_MARGIN = 3.0
 # While judging, a solution is good enough when a step lowers the objective by less than this (in
 # nats, as the log-loss is), or after so many steps.
 _JUDGE_GAIN, _JUDGE_STEPS = 1.0, 8
@@ -289,6 +300,7 @@ class _Quadratic(Problem):
     """
 
     whole: LogisticProblem = None
+    reference: tuple = None
     k: int = 0
 
     @classmethod
@@ -297,9 +309,12 @@ class _Quadratic(Problem):
         system = problem.system(problem.table, ones)
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
-        table, _ = system.quadratic(_reference(system, system), k)
+        reference = _best_reference(problem)
+        table, _ = system.quadratic(system.eta(_solved(system, reference)), k)
         moments = system.moments(table)
-        return cls([], moments, problem.pool, problem.progress, whole=problem, k=k)
+        return cls(
+            [], moments, problem.pool, problem.progress, whole=problem, reference=reference, k=k
+        )
 
     def __post_init__(self):
         self.centre, self.scale = self.whole.centre, self.whole.scale
@@ -315,29 +330,41 @@ class _Quadratic(Problem):
             if most is not None and i >= most:
                 return
             if i == len(self._splits):
-                fit = self.whole.system(train, ones)
-                held_out = self.whole.system(test, ones)
-                learn, _ = fit.quadratic(_reference(fit, fit), self.k)
-                eta = _reference(fit, held_out)
-                judge, _ = held_out.quadratic(eta, self.k)
-                self._splits.append(
-                    (fit.moments(learn), held_out.moments(_padded(judge, eta[self.k])))
-                )
+                fit, held_out = self.whole.system(train, ones), self.whole.system(test, ones)
+                model = _solved(fit, self.reference)
+                learn, _ = fit.quadratic(fit.eta(model), self.k)
+                eta = held_out.eta(model)
+                rows = held_out.by_task(np.ones(len(test.rows)))
+                judge = _padded(held_out.quadratic(eta, self.k)[0], eta[self.k], rows)
+                self._splits.append((fit.moments(learn), held_out.moments(judge)))
             pair = self._splits[i]
             yield pair if tasks is None else tuple(part.take(tasks) for part in pair)
 
 
-def _reference(fit, system):
-    """Scores of the rows of `system` under the reference model of the rows of `fit`."""
-    if fit.reference is None:
-        start = Scores.zeros(fit.n_scores, fit.n_tasks, fit.n_features)
-        fit.reference = fit.solve(_REFERENCE, start, 0.0, _JUDGE_STEPS, _JUDGE_GAIN)[0]
-    return system.eta(fit.reference)
+def _best_reference(problem):
+    """The stiffest reference that is about as good as any, by log-loss on the first splits."""
+    ones, loss = np.ones(problem.n_features), np.zeros(len(_REFERENCES))
+    for train, test in itertools.islice(problem.splits(), _REFERENCE_SPLITS):
+        fit, held_out = problem.system(train, ones), problem.system(test, ones)
+        model = None
+        for i, strengths in enumerate(_REFERENCES):
+            model = _solved(fit, strengths, model)
+            loss[i] += held_out.losses(held_out.log_probabilities(model)).sum()
+    return _REFERENCES[int(np.argmax(loss <= loss.min() + _REFERENCE_MARGIN))]
 
 
-def _padded(table, eta):
-    """A working table with `_PRIOR_ROWS` rows a task more, labelled as the reference expects."""
-    more = _PRIOR_ROWS / np.repeat(np.maximum(table.task_sizes(), 1), table.task_sizes())
+def _solved(system, strengths, start=None):
+    """A rough solution."""
+    start = start or Scores.zeros(system.n_scores, system.n_tasks, system.n_features)
+    return system.solve(strengths, start, 0.0, _JUDGE_STEPS, _JUDGE_GAIN)[0]
+
+
+def _padded(table, eta, rows):
+    """A working table with `_PRIOR_ROWS` rows a task more, labelled as the reference expects.
+
+    `rows` is the weight of every task's rows.
+    """
+    more = _PRIOR_ROWS / np.repeat(np.maximum(rows, 1e-300), table.task_sizes())
     return replace(
         table,
         y=(table.y + more * eta) / (1.0 + more),

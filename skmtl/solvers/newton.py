@@ -80,13 +80,14 @@ class LogisticSystem:
         n = len(table.rows)
         self.weight = np.ones(n) if table.sample_weight is None else table.sample_weight
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
-        self.reference = None
+        # Sparse rows are gathered once, not at every step.
+        self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
 
     def scores_of(self, coef, intercept):
         """Scores ``(n_packed,)`` of all rows under one set of the tasks' models."""
         table, raw = self.table, np.ascontiguousarray(coef * self.scale)
         constant = intercept - raw @ self.centre
-        if isinstance(table.X, np.ndarray):
+        if self._sparse is None:
             out = np.empty(len(table.rows))
             run_chunks(
                 kernels.logistic.linear_scores, self.n_tasks, table.X, table.rows,
@@ -94,7 +95,7 @@ class LogisticSystem:
             )  # fmt: skip
             return out
         codes = table.codes
-        products = table.X[table.rows].multiply(raw[codes]).sum(axis=1)
+        products = self._sparse.multiply(raw[codes]).sum(axis=1)
         return np.asarray(products).ravel() + constant[codes]
 
     def eta(self, scores):

@@ -15,6 +15,8 @@ __all__ = ["Partition", "deal_blocks", "folds", "partitions"]
 # among many strengths on 20 rows once is noise.
 _REPEAT_UNTIL = 3000
 _MOST_REPEATS = 5
+# A classifier is judged by solving every candidate in every split, so it repeats less.
+_MOST_REPEATS_OF_CLASSES = 2
 # Blocks of an irregular scheme (ShuffleSplit) multiply; beyond this many, split by split.
 _MOST_BLOCKS = 32
 
@@ -100,7 +102,8 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, stratify=False
         if cv < 2:
             raise ValueError(f"cv={cv} must be at least 2 folds.")
         n_rows = len(table.rows)
-        repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, _MOST_REPEATS))
+        most = _MOST_REPEATS_OF_CLASSES if stratify else _MOST_REPEATS
+        repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, most))
         return [
             folds(deal_blocks(table, int(cv), seed + r, stratify), int(cv)) for r in range(repeats)
         ]

@@ -51,7 +51,15 @@ def test_predictions_are_the_same_in_both_coordinates():
     rank = space.table.n_features
     rng = np.random.default_rng(1)
     fitted = SharingFit(
-        rng.normal(size=(2, rank)), rng.normal(size=2), rng.normal(size=rank), 1.5, {}, {}, {}, 0.0, 1
+        rng.normal(size=(2, rank)),
+        rng.normal(size=2),
+        rng.normal(size=rank),
+        1.5,
+        {},
+        {},
+        {},
+        0.0,
+        1,
     )
     full = space.expand(fitted)
     assert full.coef.shape == (2, 20) and full.shared_coef.shape == (20,)

@@ -34,7 +34,7 @@ _JUDGE_GAIN, _JUDGE_STEPS = 1.0, 8
 # five rows of one class would seem to prove that it has no other class.
 _PRIOR_ROWS = 10.0
 # The same for the verdict of all tasks together.
-_CROWD_ROWS = 100.0
+_CROWD_ROWS = 300.0
 # Candidates that go on from the screening: each is solved anew in every split.
 _SHORT_LIST = 16
 
@@ -130,6 +130,10 @@ class JudgedLosses(Judged):
     models: list = None
 
     def scores(self):
+        loss = self.totals()[0]
+        return loss.min(axis=1, keepdims=True) - loss
+
+    def own_scores(self):
         loss = self.totals()[0] + _PRIOR_ROWS * self._expected_a_row()
         return loss.min(axis=1, keepdims=True) - loss
 
@@ -166,7 +170,8 @@ class LogisticTuner:
         self._solutions = {}
 
     def screen(self, own, families):
-        tuner = _Screening(_Quadratic.of(self.problem))
+        reference = _best_reference(self.problem)
+        tuner = _Screening(_Quadratic.of(self.problem, reference))
         grids = tuner.screen(own, families)
         self.metrics = tuner.metrics
         return grids
@@ -304,12 +309,11 @@ class _Quadratic(Problem):
     k: int = 0
 
     @classmethod
-    def of(cls, problem):
+    def of(cls, problem, reference):
         ones = np.ones(problem.n_features)
         system = problem.system(problem.table, ones)
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
-        reference = _best_reference(problem)
         table, _ = system.quadratic(system.eta(_solved(system, reference)), k)
         moments = system.moments(table)
         return cls(
@@ -360,11 +364,12 @@ def _solved(system, strengths, start=None):
 
 
 def _padded(table, eta, rows):
-    """A working table with `_PRIOR_ROWS` rows a task more, labelled as the reference expects.
+    """A working table with some rows more a task, labelled as the reference expects.
 
-    `rows` is the weight of every task's rows.
+    `rows` is the weight of every task's rows. As many more as in the verdicts of a task and of all.
     """
-    more = _PRIOR_ROWS / np.repeat(np.maximum(rows, 1e-300), table.task_sizes())
+    more = min(_PRIOR_ROWS, _CROWD_ROWS / len(rows))
+    more = more / np.repeat(np.maximum(rows, 1e-300), table.task_sizes())
     return replace(
         table,
         y=(table.y + more * eta) / (1.0 + more),

@@ -191,7 +191,7 @@ def voices(rows):
     return voice / max(voice.sum(), 1e-300)
 
 
-def task_weights(scores, rows, log_prior=0.0, n_steps=15):
+def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None):
     """Weights of the candidates, task by task.
 
     A task's prior is the verdict of the tasks of about its size, counted as at most
@@ -206,6 +206,8 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15):
         Held-out rows (weights) behind each task's scores.
     log_prior : float ndarray of shape (n_candidates,)
         `Grid.log_prior`.
+    own_scores : ndarray of shape (n_tasks, n_candidates), optional
+        A task's own verdict, where it is not that which it gives to the others.
 
     Returns
     -------
@@ -217,6 +219,7 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15):
     judged = judged[rows[judged] > 0]
     if not len(judged):
         return out
+    own = np.exp(_OWN * (scores if own_scores is None else own_scores)[judged])
     scores, rows = scores[judged], rows[judged]
     first, near = _similar_sizes(rows)
     n_tasks = np.diff(np.r_[first, len(rows)])
@@ -224,7 +227,6 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15):
     verdict = (temper[:, None] * near) @ np.add.reduceat(scores, first)
     crowd = _softmax(verdict + log_prior)
     base = (1.0 - _STRAY) * crowd + _STRAY / scores.shape[1]
-    own = np.exp(_OWN * scores)
     n_near = near @ n_tasks
     prior = base
     for _ in range(n_steps):

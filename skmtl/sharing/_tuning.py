@@ -71,6 +71,10 @@ class Judged:
         """How well each candidate predicted each task, as a log-likelihood."""
         return log_scores(*self.totals())
 
+    def own_scores(self):
+        """A task's verdict for itself."""
+        return self.scores()
+
     def log_prior(self):
         """What is to be added to the candidates' log-weights before any verdict."""
         return np.zeros(self.sse.shape[2])

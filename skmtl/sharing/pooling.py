@@ -91,16 +91,16 @@ class _Pooling(Sharing):
 
 def _family_shares(tuner, grid, judged, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    scores, (_, rows) = judged.scores(), judged.totals()
+    scores, own_scores, (_, rows) = judged.scores(), judged.own_scores(), judged.totals()
     prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + judged.log_prior()
     prior = prior[family]
-    part = scores[:, family] - scores[:, family].max(axis=1, keepdims=True)
+    part, own = (s[:, family] - s[:, family].max(1, keepdims=True) for s in (scores, own_scores))
     tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
         return Shares(tasks, crowd)
-    tasks[:, family] = task_weights(part, rows, prior)
+    tasks[:, family] = task_weights(part, rows, prior, own_scores=own)
     sse, rows_unseen = unseen
     if len(sse):
         crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)

@@ -49,7 +49,7 @@ def test_working_is_the_derivatives_of_the_loss():
     for moved in (-step, 0.0, step):
         w, z, loss = np.empty(12), np.empty(12), np.empty(12)
         kernels.working(0, 12, each, y, weight, score + moved, zero, w, z, loss)
-        losses.append(loss)
+        losses.append(loss.copy())
     kernels.working(0, 12, each, y, weight, score, zero, w, z, loss)
     np.testing.assert_allclose(-w * (z - score), (losses[2] - losses[0]) / (2 * step), atol=1e-8)
     second = (losses[2] - 2 * losses[1] + losses[0]) / step**2

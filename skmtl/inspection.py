@@ -138,7 +138,7 @@ class TaskReportDisplay:
     >>> model = MultiTaskRegressor(task_column="firm").fit(X, y)
     >>> display = TaskReportDisplay.from_estimator(model)
     >>> display.ax_.get_xlabel()
-    'gain by sharing: squared error removed, %'
+    'gain by sharing: error removed, %'
     """
 
     def __init__(self, report):
@@ -321,7 +321,7 @@ class TaskReportDisplay:
         ax.set_ylim(heights[-1] + 0.8 if len(heights) else 1, -0.8)
         ax.margins(x=0.06)
         note = f"\nleft out: {n_left_out:,} with too few rows to measure" if n_left_out else ""
-        ax.set_xlabel(f"gain by sharing: squared error removed, %{note}")
+        ax.set_xlabel(f"gain by sharing: error removed, %{note}")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:+.3g}" if value else "0")
         ax.grid(axis="x", color="0.9", linewidth=0.8)
         ax.set_axisbelow(True)

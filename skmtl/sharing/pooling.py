@@ -7,7 +7,8 @@ The three are one family. For squared loss, partial pooling minimises
 
 over the shared :math:`(a, m)` and the tasks' own :math:`(a_t, v_t)`, on features standardised
 over the table. :math:`\lambda_v = \lambda_a = \infty` is *pooled*; :math:`\lambda_a = 0` with
-:math:`m = 0` is *independent*.
+:math:`m = 0` is *independent*. For a classifier the squares give way to the log-loss, with half
+of the penalties: a strength is then 1 / variance on the scale of log-odds.
 """
 
 import numbers

@@ -128,10 +128,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         rows : Rows
         y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         """
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
+        self._require_target(y)
         y = self._check_task_source(task, self._check_target(y))
         features, labels = self._split_rows(X, task)
         features = check_features(self, features)
@@ -149,6 +146,12 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
                 stacklevel=4,
             )
         return Rows(features, codes, encoded), y
+
+    def _require_target(self, y):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
 
     def _check_target(self, y):
         y = check_array(

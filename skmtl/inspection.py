@@ -85,10 +85,10 @@ class TaskReportDisplay:
     """What each task gains by sharing, over one model per task and over one model for all.
 
     A dot plot of a ``task_report_``: a line a task with two points, the gain over *independent* and
-    the gain over *pooled*, both as the share of the cross-validated mean squared error that
-    sharing removes. Right of zero sharing helps the task, left of it it harms. The last line,
-    apart, is a task never seen. With more than `max_tasks` tasks the first and the last ones are
-    named and all others stand between them in a narrow band.
+    the gain over *pooled*, both as the share of the cross-validated error (squared, or a
+    classifier's log-loss) that sharing removes. Right of zero sharing helps the task, left of it it
+    harms. The last line, apart, is a task never seen. With more than `max_tasks` tasks the first
+    and the last ones are named and all others stand between them in a narrow band.
 
     It is recommended to use :meth:`from_estimator` to create a display.
 

@@ -23,6 +23,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl import MultiTaskRegressor
@@ -924,6 +925,32 @@ def check_task_contract(estimator):
         check(estimator)
     for name in BAD_INPUT:
         check_bad_input(estimator, name)
+
+
+def contract_cases(configurations):
+    """Every check of every configuration as test cases; what tunes is marked `jit`.
+
+    Those that start a process only of the one named "default".
+    """
+    for name, estimator in configurations.items():
+        for check in TASK_CHECKS:
+            if name == "default" or check is not check_predict_needs_no_numba:
+                marks = [] if name == "fixed" else [pytest.mark.jit]  # tuning needs compiled code
+                yield pytest.param(estimator, check, id=f"{name}-{check.__name__}", marks=marks)
+
+
+def estimator_check_cases(configurations):
+    """scikit-learn's checks of every configuration, none of them marked as expected to fail."""
+    for name, estimator in configurations.items():
+        seen = {}
+        for copy_, check in estimator_checks_generator(estimator, legacy=True):
+            label = check_name(check)
+            seen[label] = seen.get(label, 0) + 1
+            yield pytest.param(copy_, check, id=f"{name}-{label}-{seen[label]}")
+
+
+def check_name(check):
+    return getattr(check, "func", check).__name__
 
 
 # ----------------------------------------------------------------------- for check_estimator

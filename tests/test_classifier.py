@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from skmtl import MultiTaskClassifier
 from skmtl.base import UnknownTaskWarning
@@ -26,15 +25,7 @@ CONTRACT = {
 }
 
 
-def contract():
-    for name, estimator in CONTRACT.items():
-        for check in checks.TASK_CHECKS:
-            if name == "default" or check is not checks.check_predict_needs_no_numba:
-                marks = [] if name == "fixed" else [pytest.mark.jit]
-                yield pytest.param(estimator, check, id=f"{name}-{check.__name__}", marks=marks)
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(contract()))
+@pytest.mark.parametrize(("estimator", "check"), list(checks.contract_cases(CONTRACT)))
 def test_contract(estimator, check):
     check(estimator)
 
@@ -78,18 +69,9 @@ CONFIGURATIONS = {
 }
 
 
-def estimator_checks():
-    for name, estimator in CONFIGURATIONS.items():
-        seen = {}
-        for copy, check in estimator_checks_generator(estimator, legacy=True):
-            label = getattr(check, "func", check).__name__
-            seen[label] = seen.get(label, 0) + 1
-            yield pytest.param(copy, check, id=f"{name}-{label}-{seen[label]}")
-
-
 @pytest.mark.jit
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("estimator", "check"), list(estimator_checks()))
+@pytest.mark.parametrize(("estimator", "check"), list(checks.estimator_check_cases(CONFIGURATIONS)))
 def test_estimator_checks(estimator, check):
     check(estimator)
 

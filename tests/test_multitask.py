@@ -46,16 +46,7 @@ CONTRACT = {
 }
 
 
-def contract():
-    """Every check of every configuration; those that start a process only of the first."""
-    for name, estimator in CONTRACT.items():
-        for check in checks.TASK_CHECKS:
-            if name == "default" or check is not checks.check_predict_needs_no_numba:
-                marks = [] if name == "fixed" else [pytest.mark.jit]  # tuning needs compiled code
-                yield pytest.param(estimator, check, id=f"{name}-{check.__name__}", marks=marks)
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(contract()))
+@pytest.mark.parametrize(("estimator", "check"), list(checks.contract_cases(CONTRACT)))
 def test_contract(estimator, check):
     check(estimator)
 
@@ -78,23 +69,9 @@ CONFIGURATIONS = {
 }
 
 
-def check_name(check):
-    return getattr(check, "func", check).__name__
-
-
-def estimator_checks():
-    """Every check of every configuration, none of them marked as expected to fail."""
-    for name, estimator in CONFIGURATIONS.items():
-        seen = {}
-        for copy, check in estimator_checks_generator(estimator, legacy=True):
-            label = check_name(check)
-            seen[label] = seen.get(label, 0) + 1
-            yield pytest.param(copy, check, id=f"{name}-{label}-{seen[label]}")
-
-
 @pytest.mark.jit
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("estimator", "check"), list(estimator_checks()))
+@pytest.mark.parametrize(("estimator", "check"), list(checks.estimator_check_cases(CONFIGURATIONS)))
 def test_estimator_checks(estimator, check):
     check(estimator)
 
@@ -102,7 +79,9 @@ def test_estimator_checks(estimator, check):
 def test_all_checks_are_run():
     """The generator above yields what `check_estimator` runs, in six configurations and more."""
     assert len(CONFIGURATIONS) >= 6
-    names = {check_name(check) for _, check in estimator_checks_generator(MultiTaskRegressor())}
+    names = {
+        checks.check_name(check) for _, check in estimator_checks_generator(MultiTaskRegressor())
+    }
     wanted = {"check_sample_weight_equivalence_on_dense_data", "check_fit_idempotent"}
     assert wanted <= names and len(names) > 40
 

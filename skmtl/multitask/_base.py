@@ -9,9 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions, check_columns
+from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
 from ..tasks.blocks import partitions
 from ..tasks.encode import column_names, find_task_column
+from ..tasks.reduce import RowSpace
 from ..tasks.table import pack
 
 __all__ = ["MultiTaskBase", "rowwise"]
@@ -52,6 +54,25 @@ class MultiTaskBase(TaskEstimator):
         else:
             n_tasks = 1 if rows.labels is None else len(rows.labels)
         return rows, y, codes, pack(rows.X, y, codes, n_tasks, weight)
+
+    def _share(self, X, y, codes, table, make_problem):
+        """Fit the sharing structure.
+
+        `make_problem(space, partitions, pool)` states the problem on the packed table's row space.
+
+        Returns
+        -------
+        solver : object
+            The structure, which is not the caller's.
+        fitted : SharingFit
+            Of all tasks, those without rows included.
+        """
+        solver = self._make_sharing()
+        space = RowSpace.of(table.without_empty_tasks())
+        parts = self._partitions(space.table, X, y, codes)
+        with worker_pool(self.n_jobs) as pool:
+            fitted = solver.fit_problem(make_problem(space, parts, pool))
+        return solver, space.expand(fitted).spread(table.task_sizes() > 0)
 
     def _seed(self):
         if self.random_state is None:
@@ -151,6 +172,11 @@ class MultiTaskBase(TaskEstimator):
         t = int(found[0])
         names = self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
         return self._task_model(self.coef_[t], self.intercept_[t], names)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _task_model(self, coef, intercept, names):
         """An ordinary fitted estimator with one task's coefficients."""

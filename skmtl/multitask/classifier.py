@@ -14,10 +14,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import Interval, StrOptions, fit_context
-from .._jit import worker_pool
 from ..base import LinearTaskClassifier, check_weights, most_probable, probabilities
 from ..sharing._logistic import LogisticProblem
-from ..tasks.reduce import RowSpace
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskClassifier"]
@@ -199,16 +197,15 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 f"y has one class only among the rows of positive weight, "
                 f"{classes[int(present[0])]!r}; a classifier needs two classes at least."
             )
-        solver = self._make_sharing()
-        sizes = table.task_sizes()
-        space = RowSpace.of(table.without_empty_tasks())
-        parts = self._partitions(space.table, X, y, codes)
-        with worker_pool(self.n_jobs) as pool:
-            problem = LogisticProblem(
-                replace(space.table, y=np.searchsorted(present, table.y).astype(np.float64)),
-                len(present), parts, pool, progress, space.standardise, self.tol, self.max_iter,
+        table = replace(table, y=np.searchsorted(present, table.y).astype(np.float64))
+
+        def make_problem(space, parts, pool):
+            return LogisticProblem(
+                space.table, len(present), parts, pool, progress, space.standardise, self.tol,
+                self.max_iter,
             )  # fmt: skip
-            fitted = space.expand(solver.fit_problem(problem)).spread(sizes > 0)
+
+        solver, fitted = self._share(X, y, codes, table, make_problem)
         if fitted.kkt_residual > self.tol:
             warnings.warn(
                 f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
@@ -217,22 +214,18 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self._store(X, y, rows, solver, fitted, sizes)
+        self._store(X, y, rows, solver, fitted, table.task_sizes())
         self.classes_ = classes[present.astype(np.int64)]
         progress.end()
         return self
 
     def _encode(self, y):
         """The classes, and every row's class as a number."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
+        self._require_target(y)
         y = np.asarray(y)
-        shape = y.shape
-        if len(shape) > 2 or (len(shape) == 2 and shape[1] > 1):
+        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1):
             raise ValueError(
-                f"y must be 1-D, got shape {shape}: give the tasks by task_column= or task=, one "
+                f"y must be 1-D, got shape {y.shape}: give the tasks by task_column= or task=, one "
                 "row for every label."
             )
         y = column_or_1d(y, warn=True)
@@ -335,8 +328,3 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         return LinearTaskClassifier._from_coefficients(
             coef, intercept, names, self.task_column, self.classes_
         )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags

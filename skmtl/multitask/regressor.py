@@ -1,5 +1,6 @@
 """MultiTaskRegressor: predict well for all tasks of a table."""
 
+import functools
 import numbers
 import warnings
 
@@ -14,7 +15,6 @@ from ..base import LinearTaskModel
 from ..sharing._base import Problem
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.moments import block_moments
-from ..tasks.reduce import RowSpace
 from ..tasks.rows import TaskRows, prefers_rows
 from ._base import MultiTaskBase, rowwise
 
@@ -163,19 +163,15 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         """
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
-        solver = self._make_sharing()
-        sizes = table.task_sizes()
-        space = RowSpace.of(table.without_empty_tasks())
-        parts = self._partitions(space.table, X, y, codes)
-        with worker_pool(self.n_jobs) as pool:
-            problem = self._problem(space, parts, pool, progress)
-            fitted = space.expand(solver.fit_problem(problem)).spread(sizes > 0)
-        self._store(X, y, rows, solver, fitted, sizes)
+        make_problem = functools.partial(self._problem, progress)
+        solver, fitted = self._share(X, y, codes, table, make_problem)
+        self._store(X, y, rows, solver, fitted, table.task_sizes())
         self._moments = None
         progress.end()
         return self
 
-    def _problem(self, space, parts, pool, progress):
+    @staticmethod
+    def _problem(progress, space, parts, pool):
         """The table as moments, or as rows where moments would be larger."""
         table = space.table
         if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
@@ -318,6 +314,5 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.target_tags.multi_output = self.task_column is None
         return tags

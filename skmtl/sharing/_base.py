@@ -35,8 +35,6 @@ class Problem:
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
-    units : tuple of ndarray, optional
-        `centre` and `scale` where they are not to be found here.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     """
@@ -46,22 +44,17 @@ class Problem:
     pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
-    units: tuple = None
     strengths = SQUARED
 
     def __post_init__(self):
-        self.centre, self.scale = self.units or self._own_units()
+        total, self.centre, variance = self.moments.pooled()
+        self.scale = scale_of(total, self.centre, variance)
+        if not self.standardise:
+            self.scale[:-1] = 1.0
+        if self.scale[-1] == 0.0:  # a constant target: keep it on its own scale
+            self.scale[-1] = 1.0
         for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
             moments.rescale(self.centre, self.scale)
-
-    def _own_units(self):
-        total, centre, variance = self.moments.pooled()
-        scale = scale_of(total, centre, variance)
-        if not self.standardise:
-            scale[:-1] = 1.0
-        if scale[-1] == 0.0:  # a constant target: keep it on its own scale
-            scale[-1] = 1.0
-        return centre, scale
 
     def tuner(self):
         """What judges candidates on this problem."""

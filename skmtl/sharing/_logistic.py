@@ -11,7 +11,7 @@ from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.moments import block_moments
 from ._base import Problem, scale_of
 from ._strengths import LOGISTIC, voices
-from ._tuning import Judged, Tuner
+from ._tuning import Judged, Tuner, Verdict
 
 __all__ = ["LogisticProblem", "LogisticTuner"]
 
@@ -69,9 +69,7 @@ class LogisticProblem:
         if not self.standardise:
             self.scale[:-1] = 1.0
         self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores have units of their own
-        weight = self.table.sample_weight
-        weight = np.ones(len(self.table.rows)) if weight is None else weight
-        self.weight = np.diff(np.r_[0.0, np.cumsum(weight)][self.table.offsets])
+        self.weight = self.table.task_sums(self.table.weights())
 
     @property
     def n_tasks(self):
@@ -129,20 +127,17 @@ class JudgedLosses(Judged):
     pooled: np.ndarray = None
     models: list = None
 
-    def scores(self):
+    def verdict(self):
         loss = self.totals()[0]
-        return loss.min(axis=1, keepdims=True) - loss
-
-    def own_scores(self):
-        loss = self.totals()[0] + _PRIOR_ROWS * self._expected_a_row()
-        return loss.min(axis=1, keepdims=True) - loss
-
-    def log_prior(self):
-        return -_CROWD_ROWS * (voices(self.rows.sum(0)) @ self._expected_a_row())
-
-    def _expected_a_row(self):
         best = int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
-        return self.expected[:, best].sum(0) / np.maximum(self.rows.sum(0), 1e-300)[:, None]
+        rows = self.rows.sum(0)
+        expected = self.expected[:, best].sum(0) / np.maximum(rows, 1e-300)[:, None]
+        own = loss + _PRIOR_ROWS * expected
+        return Verdict(
+            loss.min(axis=1, keepdims=True) - loss,
+            own.min(axis=1, keepdims=True) - own,
+            -_CROWD_ROWS * (voices(rows) @ expected),
+        )
 
     def blend_errors(self, shares):
         """Log-losses a row of a blend, and their standard errors from the spread over splits."""
@@ -183,14 +178,14 @@ class LogisticTuner:
         losses, expected, rows, models = [], [], [], []
         for train, test in problem.splits():
             system = problem.system(test, self.metrics[0])
-            found = self._solve_all(grid, train, [self._whole(grid, c) for c in range(len(grid))])
+            found = self._solve_all(grid, train)
             logs = [system.log_probabilities(scores) for scores in found]
             draws = [np.exp(logs[c]) for c in pooled]
             losses.append(np.column_stack([system.losses(log) for log in logs]))
             expected.append(
                 [np.column_stack([system.losses(log, draw) for log in logs]) for draw in draws]
             )
-            rows.append(system.by_task(np.ones(len(test.rows))))
+            rows.append(test.task_sums(test.weights()))
             models.append(
                 (system, np.array([f.coef for f in found]), np.array([f.intercept for f in found]))
             )
@@ -199,12 +194,12 @@ class LogisticTuner:
         repeats = max(1.0, rows.sum() / problem.weight.sum())
         return JudgedLosses(losses, rows, None, repeats, np.array(expected), pooled, models)
 
-    def _solve_all(self, grid, table, starts):
-        """Scores of every candidate on some rows, in the first metric."""
+    def _solve_all(self, grid, table):
+        """Scores of every candidate on some rows, from those on all; in the first metric."""
         systems = {m: self.problem.system(table, self.metrics[m]) for m in np.unique(grid.metric)}
         return [
-            self._solve(systems[grid.metric[c]], grid, c, start)[0]
-            for c, start in enumerate(starts)
+            self._solve(systems[grid.metric[c]], grid, c, self._whole(grid, c))[0]
+            for c in range(len(grid))
         ]
 
     def _solve(self, system, grid, c, start, *limits):
@@ -338,7 +333,7 @@ class _Quadratic(Problem):
                 model = _solved(fit, self.reference)
                 learn, _ = fit.quadratic(fit.eta(model), self.k)
                 eta = held_out.eta(model)
-                rows = held_out.by_task(np.ones(len(test.rows)))
+                rows = test.task_sums(test.weights())
                 judge = _padded(held_out.quadratic(eta, self.k)[0], eta[self.k], rows)
                 self._splits.append((fit.moments(learn), held_out.moments(judge)))
             pair = self._splits[i]

@@ -7,7 +7,7 @@ import numpy as np
 from ..solvers import kkt_residual, make_system
 from ._strengths import Grid, crowd_weights, log_scores, task_weights, unseen_weights, voices
 
-__all__ = ["Judged", "Shares", "Tuner"]
+__all__ = ["Judged", "Shares", "Tuner", "Verdict"]
 
 # Floating point operations that screening all candidates may cost; beyond, it sees some of the
 # tasks and some of the splits.
@@ -44,6 +44,25 @@ def _prune(shares):
 
 
 @dataclass
+class Verdict:
+    """What judged candidates weigh by.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_tasks, n_candidates)
+        The tasks' verdicts for each other.
+    own : ndarray of shape (n_tasks, n_candidates)
+        The tasks' verdicts for themselves.
+    log_prior : ndarray of shape (n_candidates,)
+        Added to what `Grid.log_prior` says.
+    """
+
+    scores: np.ndarray
+    own: np.ndarray
+    log_prior: np.ndarray
+
+
+@dataclass
 class Judged:
     """Cross-validated errors of candidates, on the standardised target.
 
@@ -67,17 +86,10 @@ class Judged:
         """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
         return self.sse.sum(0) / self.repeats, self.rows.sum(0) / self.repeats
 
-    def scores(self):
-        """How well each candidate predicted each task, as a log-likelihood."""
-        return log_scores(*self.totals())
-
-    def own_scores(self):
-        """A task's verdict for itself."""
-        return self.scores()
-
-    def log_prior(self):
-        """What is to be added to the candidates' log-weights before any verdict."""
-        return np.zeros(self.sse.shape[2])
+    def verdict(self):
+        """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
+        scores = log_scores(*self.totals())
+        return Verdict(scores, scores, np.zeros(scores.shape[1]))
 
     def blend_errors(self, shares):
         """Errors a row of a blend, and their standard errors from the spread over splits."""

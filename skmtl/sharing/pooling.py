@@ -83,20 +83,24 @@ class _Pooling(Sharing):
         grid = Grid.concatenate(grids)
         judged = tuner.judge(grid, blends=True)
         unseen = tuner.unseen_errors(grid)
+        verdict, rows = judged.verdict(), judged.totals()[1]
         families = [
-            _family_shares(tuner, grid, judged, unseen, grid.members(g)).pruned() for g in grids
+            _family_shares(tuner, grid, verdict, rows, unseen, grid.members(g)).pruned()
+            for g in grids
         ]
         report = _report(tuner, grid, families, limits, judged, unseen)
         return _assemble(tuner, grid, families[0], judged, report)
 
 
-def _family_shares(tuner, grid, judged, unseen, family):
+def _family_shares(tuner, grid, verdict, rows, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    scores, own_scores, (_, rows) = judged.scores(), judged.own_scores(), judged.totals()
-    prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + judged.log_prior()
+    prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + verdict.log_prior
     prior = prior[family]
-    part, own = (s[:, family] - s[:, family].max(1, keepdims=True) for s in (scores, own_scores))
-    tasks, crowd = np.zeros(scores.shape), np.zeros(scores.shape[1])
+    part, own = (
+        s[:, family] - s[:, family].max(axis=1, keepdims=True)
+        for s in (verdict.scores, verdict.own)
+    )
+    tasks, crowd = np.zeros(verdict.scores.shape), np.zeros(len(grid))
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
@@ -250,6 +254,10 @@ class PartialPooling(_Pooling):
     the candidates, a task that sharing would hurt falls back to them: it is guarded. Where the
     tasks' slopes vary much more in some features than in others, candidates with a learned
     variance for each feature join.
+
+    In `MultiTaskClassifier` the log-loss takes the place of the squares, with half of the
+    penalties; candidates are screened on a quadratic model of it and then judged by Newton's
+    method, and strengths are 1 / variance on the scale of log-odds rather than rows.
 
     Parameters
     ----------

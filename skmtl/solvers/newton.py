@@ -77,8 +77,7 @@ class LogisticSystem:
         self.table, self.n_classes = table, n_classes
         self.centre, self.scale, self.penalty, self.pool = centre, scale, penalty, pool
         self.n_scores = 1 if n_classes == 2 else n_classes
-        n = len(table.rows)
-        self.weight = np.ones(n) if table.sample_weight is None else table.sample_weight
+        self.weight = table.weights()
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
         # Sparse rows are gathered once, not at every step.
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
@@ -123,7 +122,7 @@ class LogisticSystem:
 
     def by_task(self, values):
         """Weighted sums over each task's rows."""
-        return np.diff(np.r_[0.0, np.cumsum(self.weight * values)][self.table.offsets])
+        return self.table.task_sums(self.weight * values)
 
     def target(self, k):
         """1 for rows of the class that score set k is about, else 0."""

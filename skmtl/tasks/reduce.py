@@ -38,8 +38,7 @@ class RowSpace:
         n_rows = X.shape[0] if used is None else len(used)
         if n_rows >= table.n_features:
             return cls(table)
-        weight = np.ones(len(table.rows)) if table.sample_weight is None else table.sample_weight
-        weight = np.bincount(table.rows, weight, minlength=X.shape[0])
+        weight = np.bincount(table.rows, table.weights(), minlength=X.shape[0])
         share = weight / weight.sum()
         dense = X.toarray() if hasattr(X, "toarray") else X
         centre = share @ dense

@@ -51,10 +51,9 @@ class TaskRows:
         X = table.X[table.rows]
         X = X.toarray() if hasattr(X, "toarray") else X
         n, d = len(table.rows), table.n_features + 1
-        weight = np.ones(n) if table.sample_weight is None else table.sample_weight
         block = np.zeros(n, dtype=np.int64) if block is None else block
         Z = np.column_stack([X, table.y])
-        return cls(Z, weight, block, table.offsets, np.ones(d), np.zeros(d))
+        return cls(Z, table.weights(), block, table.offsets, np.ones(d), np.zeros(d))
 
     @property
     def n_features(self):

@@ -48,6 +48,14 @@ class TaskTable:
         """Rows of every task that have a label and a weight."""
         return np.diff(self.offsets)
 
+    def weights(self):
+        """The weight of every packed row."""
+        return np.ones(len(self.rows)) if self.sample_weight is None else self.sample_weight
+
+    def task_sums(self, values):
+        """Sums of the packed rows' values over each task."""
+        return np.diff(np.r_[0.0, np.cumsum(values)][self.offsets])
+
     def select(self, chosen):
         """The packed rows that the mask `chosen` is true for; all tasks stay."""
         weight = None if self.sample_weight is None else self.sample_weight[chosen]

@@ -222,7 +222,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
 
-class _LinearTask(BaseEstimator):
+class LinearTask(BaseEstimator):
     """The linear scores of one task; the task column, where there is one, is ignored."""
 
     @classmethod
@@ -236,26 +236,30 @@ class _LinearTask(BaseEstimator):
         return model
 
     def fit(self, X, y):
-        """Raises: the model comes fitted from ``for_task``."""
+        """Raises: the model comes fitted from ``for_task`` or ``adapt``."""
         name = type(self).__name__
-        raise TypeError(f"{name} comes fitted from for_task; fit the estimator it is of.")
+        raise TypeError(f"{name} comes fitted from for_task or adapt; fit the estimator it is of.")
 
-    def _scores(self, X):
+    def features(self, X):
+        """The features of the rows of `X`, without the task column."""
         check_is_fitted(self)
         if self._task_column is not None and self._has_task_column(X):
             X = split_task_column(X, self._task_column)[1]
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        return X @ self.coef_.T + self.intercept_
+        return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+
+    def _scores(self, X):
+        return self.features(X) @ self.coef_.T + self.intercept_
 
     def _has_task_column(self, X):
         shape = getattr(X, "shape", None) or np.shape(X)
         return len(shape) == 2 and shape[1] == self.n_features_in_ + 1
 
 
-class LinearTaskModel(RegressorMixin, _LinearTask):
+class LinearTaskModel(RegressorMixin, LinearTask):
     """The linear model of one task, an ordinary fitted regressor.
 
-    Made by ``for_task(label)`` of a multi-task estimator; small, and fast on one row.
+    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task estimator; small, and fast on
+    one row.
 
     Attributes
     ----------
@@ -266,24 +270,71 @@ class LinearTaskModel(RegressorMixin, _LinearTask):
         Only where the multi-task estimator was fitted on a data frame.
     """
 
-    def predict(self, X):
+    @classmethod
+    def _from_coefficients(cls, coef, intercept, names, task_column, spread=None):
+        model = super()._from_coefficients(coef, intercept, names, task_column)
+        model._spread = spread
+        return model
+
+    def predict(self, X, return_std=False):
         """Predict; a task column, where there is one, is ignored.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Also return the standard deviation of new labels about the predictions.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        prediction : ndarray of shape (n_samples,)
+        std : ndarray of shape (n_samples,)
+            Only with `return_std`.
         """
-        return self._scores(X)
+        prediction = self._scores(X)
+        if not return_std:
+            return prediction
+        return prediction, np.full(len(prediction), check_spread(self._spread).std)
+
+    def predict_interval(self, X, coverage=0.9):
+        """Intervals that hold a share `coverage` of new labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        coverage : float, default=0.9
+
+        Returns
+        -------
+        low, high : ndarray of shape (n_samples,)
+        """
+        return interval(*self.predict(X, return_std=True), check_spread(self._spread), coverage)
 
 
-class LinearTaskClassifier(ClassifierMixin, _LinearTask):
+def check_spread(spread):
+    """The spread of new rows about their predictions; an error where none was learned."""
+    if spread is None:
+        raise ValueError(
+            "return_std=True and predict_interval need out-of-fold errors, but the model was "
+            "fitted with cv=None; set cv=5."
+        )
+    return spread
+
+
+def interval(prediction, std, spread, coverage):
+    """``(low, high)`` about the predictions."""
+    number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
+    if not number or not 0.0 < coverage < 1.0:
+        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
+    low, high = spread.band(float(coverage))
+    return prediction + low * std, prediction + high * std
+
+
+class LinearTaskClassifier(ClassifierMixin, LinearTask):
     """The linear classifier of one task, an ordinary fitted classifier.
 
-    Made by ``for_task(label)`` of a multi-task classifier; small, and fast on one row.
+    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task classifier; small, and fast on
+    one row.
 
     Attributes
     ----------

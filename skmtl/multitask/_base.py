@@ -1,10 +1,11 @@
 """What the multi-task faces share."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .. import sharing as sharing_room
@@ -72,7 +73,7 @@ class MultiTaskBase(TaskEstimator):
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             fitted = solver.fit_problem(make_problem(space, parts, pool))
-        return solver, space.expand(fitted).spread(table.task_sizes() > 0)
+        return solver, space.expand(fitted).with_empty_tasks(table.task_sizes() > 0)
 
     def _seed(self):
         if self.random_state is None:
@@ -123,6 +124,7 @@ class MultiTaskBase(TaskEstimator):
         self.history_ = fitted.history
         self.kkt_residual_ = fitted.kkt_residual
         self.n_iter_ = fitted.n_iter
+        self._adapter, self._spread = fitted.adapter, fitted.spread
         self.task_report_ = self._make_report(fitted.report, sizes)
 
     def _feature_names(self, X):
@@ -170,17 +172,67 @@ class MultiTaskBase(TaskEstimator):
             shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
             raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
         t = int(found[0])
-        names = self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
-        return self._task_model(self.coef_[t], self.intercept_[t], names)
+        spread = None if self._spread is None else self._spread.take(t)
+        return self._task_model(self.coef_[t], self.intercept_[t], spread)
+
+    def adapt(self, X, y, sample_weight=None):
+        """A model for a new task, from some of its rows and what the tasks of `fit` share.
+
+        Nothing is refitted and this estimator stays as it is. With the shared part held, the new
+        task's own part is what `fit` would have found, for each of the strengths that tasks of
+        its size use, averaged with weights that also heed leave-one-out errors on its rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the new task; needs no task column (one present is ignored).
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        LinearTaskModel or LinearTaskClassifier
+            An ordinary fitted estimator, as `for_task` returns; its size does not depend on the
+            training table.
+
+        Raises
+        ------
+        ValueError
+            For rows, labels or weights that are unfit.
+
+        Notes
+        -----
+        Where `fit` saw one task, or all were pooled, nothing is known of how tasks differ: the
+        new task's model is the shared one.
+        """
+        check_is_fitted(self)
+        shared = self._task_model(self.shared_coef_, self.shared_intercept_, None)
+        X = shared.features(X)
+        y = self._check_support(y)
+        check_consistent_length(X, y)
+        weight = check_weights(sample_weight, len(y))
+        weight = np.ones(len(y)) if weight is None else weight
+        X = X.toarray() if hasattr(X, "toarray") else X
+        coef, intercept, std = self._adapter.adapt(X, y, weight)
+        spread = None if std is None else replace(self._adapter.spread, std=std)
+        return self._task_model(coef, intercept, spread)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
-    def _task_model(self, coef, intercept, names):
+    def _check_support(self, y):
+        """The labels of a new task's rows, as `fit` codes them."""
+        raise NotImplementedError
+
+    def _task_model(self, coef, intercept, spread):
         """An ordinary fitted estimator with one task's coefficients."""
         raise NotImplementedError
+
+    def _names_of_features(self):
+        """Names of the features, or None where `fit` saw no data frame."""
+        return self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
 
 
 def rowwise(X, coef, codes):

@@ -324,7 +324,19 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         """Accuracy of `predict`."""
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
 
-    def _task_model(self, coef, intercept, names):
+    def _check_support(self, y):
+        y = column_or_1d(y, warn=True)
+        found = np.searchsorted(self.classes_, y)
+        found = np.minimum(found, len(self.classes_) - 1)
+        unknown = self.classes_[found] != y
+        if unknown.any():
+            raise ValueError(
+                f"y has labels that fit did not see, such as {y[int(np.argmax(unknown))]!r}; the "
+                f"classes are {self.classes_.tolist()[:10]}."
+            )
+        return found.astype(np.float64)
+
+    def _task_model(self, coef, intercept, spread):
         return LinearTaskClassifier._from_coefficients(
-            coef, intercept, names, self.task_column, self.classes_
+            coef, intercept, self._names_of_features(), self.task_column, self.classes_
         )

@@ -7,11 +7,13 @@ import warnings
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import check_columns, fit_context
 from .._jit import worker_pool
-from ..base import LinearTaskModel
+from ..base import LinearTaskModel, check_spread, interval
 from ..sharing._base import Problem
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.moments import block_moments
@@ -72,8 +74,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         For every task, and last for "a task never seen" (label None): ``task``, ``n_samples``,
         cross-validated squared errors a row ``error_independent``, ``error_pooled``,
         ``error_shared`` (this model) with ``std_error_...``, what was ``used``, and
-        ``gain_over_independent``, ``gain_over_pooled`` (1 - error / error of the other). These
-        errors chose the model, so they are somewhat optimistic. Empty with ``cv=None``.
+        ``gain_over_independent``, ``gain_over_pooled`` (1 - error / error of the other), and
+        ``residual_std``, what `predict` returns as ``std``. These errors chose the model, so they
+        are somewhat optimistic. Empty with ``cv=None``.
     history_ : dict of arrays
         The candidate strengths, their cross-validated error and their weight.
     kkt_residual_ : float
@@ -113,7 +116,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
     __metadata_request__fit = {"task": True}
     __metadata_request__partial_fit = {"task": True}
-    __metadata_request__predict = {"task": True}
+    __metadata_request__predict = {"task": True, "return_std": True}
     __metadata_request__score = {"task": True, "sample_weight": True}
 
     def __init__(
@@ -182,7 +185,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 (block_moments(table, part.block, part.n_blocks, pool), part) for part in parts
             ]
             blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
-        return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise)
+        return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table)
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -238,7 +241,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
             problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
-            fitted = solver.fit_problem(problem).spread(sizes > 0)
+            fitted = solver.fit_problem(problem).with_empty_tasks(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes
         progress.end()
@@ -270,7 +273,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         out[there] += sizes
         return labels, total, out
 
-    def predict(self, X, *, task=None):
+    def predict(self, X, *, task=None, return_std=False):
         """Predict every row with its task's model.
 
         Parameters
@@ -278,26 +281,76 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
         task : array-like of shape (n_samples,), default=None
             Task labels, where fit was given ``task=``.
+        return_std : bool, default=False
+            Also return the standard deviation of new labels about the predictions: noise and
+            the model's own error together, from out-of-fold errors, one value a task. A task's
+            few errors are drawn towards those of all tasks.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        prediction : ndarray of shape (n_samples,) or (n_samples, n_tasks)
             2-D where fit saw a 2-D y.
+        std : ndarray of the same shape
+            Only with `return_std`.
 
         Raises
         ------
         ValueError
             Where the model has several tasks and none is given, labels are of another kind
-            than in fit, or a task is unknown and ``handle_unknown="error"``.
+            than in fit, or a task is unknown and ``handle_unknown="error"``; and with
+            `return_std` where ``cv=None``.
         """
+        check_is_fitted(self)
+        spread = check_spread(self._spread) if return_std else None
         rows = self._rows_to_predict(X, task)
         if self._task_source == "target":
-            return rows.X @ self.coef_.T + self.intercept_
-        if self._task_source == "none":
-            return rows.X @ self.coef_[0] + self.intercept_[0]
-        coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
-        intercept = np.r_[self.intercept_, self.shared_intercept_]
-        return rowwise(rows.X, coef, rows.codes) + intercept[rows.codes]
+            codes = np.arange(len(self.tasks_))
+            prediction = rows.X @ self.coef_.T + self.intercept_
+        elif self._task_source == "none":
+            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
+            prediction = rows.X @ self.coef_[0] + self.intercept_[0]
+        else:
+            codes = rows.codes
+            coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
+            intercept = np.r_[self.intercept_, self.shared_intercept_]
+            prediction = rowwise(rows.X, coef, codes) + intercept[codes]
+        if not return_std:
+            return prediction
+        return prediction, np.broadcast_to(spread.take(codes).std, prediction.shape).copy()
+
+    def predict_interval(self, X, coverage=0.9, *, task=None):
+        """Intervals that hold a share `coverage` of new labels.
+
+        The shape of the errors' distribution is that of out-of-fold errors in units of their
+        tasks' standard deviations (`predict` with ``return_std``), all tasks together.
+
+        Parameters
+        ----------
+        X, task
+            As in `predict`.
+        coverage : float, default=0.9
+
+        Returns
+        -------
+        low, high : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+
+        Raises
+        ------
+        ValueError
+            As `predict`, and for a coverage that is not between 0 and 1.
+
+        Examples
+        --------
+        >>> from skmtl import MultiTaskRegressor
+        >>> from skmtl.datasets import load_grunfeld
+        >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+        >>> model = MultiTaskRegressor(task_column="firm").fit(X, y)
+        >>> low, high = model.predict_interval(X, coverage=0.8)
+        >>> bool(((low < y) & (y < high)).mean() > 0.7)
+        True
+        """
+        prediction, std = self.predict(X, task=task, return_std=True)
+        return interval(prediction, std, self._spread, coverage)
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
@@ -309,8 +362,15 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
         return task_score(y, prediction, sample_weight=sample_weight)
 
-    def _task_model(self, coef, intercept, names):
-        return LinearTaskModel._from_coefficients(coef, intercept, names, self.task_column)
+    def _check_support(self, y):
+        y = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(y, input_name="y")
+        return y
+
+    def _task_model(self, coef, intercept, spread):
+        return LinearTaskModel._from_coefficients(
+            coef, intercept, self._names_of_features(), self.task_column, spread
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

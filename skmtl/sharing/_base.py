@@ -5,10 +5,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ..tasks.blocks import row_hashes
+from ..tasks.moments import block_moments
+from ..tasks.rows import TaskRows
+from ._spread import Probe
 from ._strengths import SQUARED
 from ._tuning import Tuner
 
 __all__ = ["Problem", "Sharing", "SharingFit", "scale_of"]
+
+
+# Sparse rows looked at more closely are made dense up to so many numbers.
+_DENSE_SIZE = 10**7
 
 
 def scale_of(total, mean, variance):
@@ -35,6 +43,8 @@ class Problem:
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
+    table : TaskTable or None
+        The rows, where they are at hand.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     """
@@ -44,6 +54,7 @@ class Problem:
     pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
+    table: object = None
     strengths = SQUARED
 
     def __post_init__(self):
@@ -59,6 +70,32 @@ class Problem:
     def tuner(self):
         """What judges candidates on this problem."""
         return Tuner(self)
+
+    def probe(self):
+        """Rows whose errors are looked at one by one, or None where no rows are at hand."""
+        if self.table is None:
+            return None
+        return Probe.of(self.table, self.schemes[0][1], self.centre, self.scale, row_hashes)
+
+    def thinned(self, tasks, size, most=200):
+        """Moments of `size` rows of some tasks, and of at most so many others of their rows.
+
+        Tasks with fewer than twice `size` rows have none.
+        """
+        order = np.argsort(tasks)
+        table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
+        keys, first = row_hashes(table), np.repeat(table.offsets[:-1], table.task_sizes())
+        rank = np.empty(len(keys), dtype=np.int64)
+        rank[np.lexsort((keys, table.codes))] = np.arange(len(keys))
+        rank -= first
+        large = np.repeat(table.task_sizes() >= 2 * size, table.task_sizes())
+        known, rest = large & (rank < size), large & (rank >= size) & (rank < size + most)
+        back = np.argsort(order)
+        return [self._standardised(table.select(rows)).take(back) for rows in (known, rest)]
+
+    def _standardised(self, table):
+        blocks = (TaskRows.of if isinstance(self.moments, TaskRows) else block_moments)(table)
+        return blocks.merge(pool=self.pool).rescale(self.centre, self.scale)
 
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
@@ -103,7 +140,8 @@ class SharingFit:
     """A fitted sharing structure, on the caller's scale.
 
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
-    have a second axis for them, and the shared ones a first.
+    have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
+    a task to come; `spread` is that of new rows about their predictions, or None.
     """
 
     coef: np.ndarray
@@ -115,8 +153,10 @@ class SharingFit:
     report: dict
     kkt_residual: float
     n_iter: int
+    adapter: object
+    spread: object
 
-    def spread(self, seen):
+    def with_empty_tasks(self, seen):
         """The same with tasks that have no rows put in: they are what a task never seen is.
 
         Parameters
@@ -131,7 +171,8 @@ class SharingFit:
         place = np.full(len(seen) + 1, -1)
         place[:-1][seen] = np.arange(seen.sum())
         report = {name: column[place] for name, column in self.report.items()}
-        return replace(self, coef=coef, intercept=intercept, report=report)
+        spread = None if self.spread is None else self.spread.take(place[:-1])
+        return replace(self, coef=coef, intercept=intercept, report=report, spread=spread)
 
 
 class Sharing(BaseEstimator):

@@ -12,6 +12,7 @@ of the penalties: a strength is then 1 / variance on the scale of log-odds.
 """
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,23 +77,37 @@ class _Pooling(Sharing):
                     f"{', '.join(auto)} of {type(self).__name__} being 'auto' needs "
                     "cross-validation, but cv=None; give numbers, or set cv=5."
                 )
-            ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1))
-            return _assemble(tuner, own, ones, None, {})
+            ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
+            return self._ready(_assemble(tuner, own, ones, None, {}, None), problem)
         problem.progress(f"screening {len(own)} candidate strengths")
         grids = tuner.screen(own, limits)
         grid = Grid.concatenate(grids)
         judged = tuner.judge(grid, blends=True)
-        unseen = tuner.unseen_errors(grid)
+        left = tuner.left_out(grid)
+        unseen = tuner.unseen_errors(left)
         verdict, rows = judged.verdict(), judged.totals()[1]
+        early = tuner.early_verdict(grid, left, judged)
         families = [
-            _family_shares(tuner, grid, verdict, rows, unseen, grid.members(g)).pruned()
+            _family_shares(tuner, grid, verdict, rows, unseen, early, grid.members(g)).pruned()
             for g in grids
         ]
         report = _report(tuner, grid, families, limits, judged, unseen)
-        return _assemble(tuner, grid, families[0], judged, report)
+        spread = tuner.spread(judged, families[0], _unseen_error(families[0].crowd, *unseen)[0])
+        return self._ready(_assemble(tuner, grid, families[0], judged, report, spread), problem)
+
+    def _ready(self, fitted, problem):
+        """The fit, with an adapter that can tell a new task from the only one there was."""
+        grid = self.newcomers(problem.strengths)
+        if problem.n_tasks > 1 or grid is None:
+            return fitted
+        return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying))
+
+    def newcomers(self, strengths):
+        """Candidates for a second task where fit saw one; None: the shared model."""
+        return None
 
 
-def _family_shares(tuner, grid, verdict, rows, unseen, family):
+def _family_shares(tuner, grid, verdict, rows, unseen, early, family):
     """Weights among the candidates of a family, zero elsewhere."""
     prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + verdict.log_prior
     prior = prior[family]
@@ -104,23 +119,29 @@ def _family_shares(tuner, grid, verdict, rows, unseen, family):
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
-        return Shares(tasks, crowd)
-    tasks[:, family] = task_weights(part, rows, prior, own_scores=own)
+        return Shares(tasks, crowd, family)
+    if early is not None:
+        seen = early[0][:, family]
+        early = seen - seen.max(axis=1, keepdims=True), *early[1:]
+    tasks[:, family], start = task_weights(part, rows, prior, own_scores=own, early=early)
     sse, rows_unseen = unseen
     if len(sse):
         crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)
     else:
         crowd[family] = crowd_weights(part, rows, prior)
-    return Shares(tasks, crowd)
+    return Shares(tasks, crowd, family, start)
 
 
-def _assemble(tuner, grid, own, judged, report):
+def _assemble(tuner, grid, own, judged, report, spread):
     """The final fit, on the caller's scale."""
     problem = tuner.problem
-    coef, intercept, theta, residual, n_iter = tuner.solve(grid, own)
+    coef, intercept, theta, residual, n_iter, thetas = tuner.solve(grid, own)
     top = int(np.argmax(own.tasks.mean(0)))
     x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
     x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
+    if spread is not None:
+        spread = spread.scaled(1.0 / y_scale)
+        report["residual_std"] = np.r_[spread.std, spread.unseen_std]
     coef = coef * x_scale / y_scale
     shared = theta[..., 1:] * x_scale / y_scale
     return SharingFit(
@@ -137,6 +158,8 @@ def _assemble(tuner, grid, own, judged, report):
         report=report,
         kkt_residual=residual,
         n_iter=n_iter,
+        adapter=tuner.adapter(grid, own, thetas, judged, spread),
+        spread=spread,
     )
 
 
@@ -294,9 +317,16 @@ class PartialPooling(_Pooling):
         ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
             return _pooled_grid(ridges)
+        slopes, intercepts = self._own_strengths(strengths)
+        return Grid.product(slopes, intercepts, np.asarray(ridges, dtype=float))
+
+    def newcomers(self, strengths):
+        return Grid.product(*self._own_strengths(strengths), np.zeros(1))
+
+    def _own_strengths(self, strengths):
         slopes = strengths.slopes if isinstance(self.alpha, str) else [self.alpha]
         if not isinstance(self.alpha_intercept, str):
             intercepts = [self.alpha_intercept]
         else:
             intercepts = strengths.intercepts if isinstance(self.alpha, str) else [self.alpha]
-        return Grid.product(*(np.asarray(v, dtype=float) for v in (slopes, intercepts, ridges)))
+        return np.asarray(slopes, dtype=float), np.asarray(intercepts, dtype=float)

@@ -19,8 +19,7 @@ def task_scorer(metric="r2", *, average="macro", task_column=None, greater_is_be
 
     Parameters
     ----------
-    metric : {"r2", "mse", "mae", "rmse", "nmse", "accuracy", "log_loss", "brier", "roc_auc"} or \
-            callable, default="r2"
+    metric : str or callable, default="r2"
         As in :func:`task_scores`. Of what is better when small, the scorer returns the negative,
         as scikit-learn's "neg_mean_squared_error" does. log_loss, brier and roc_auc read the
         model's ``predict_proba`` and ``classes_``, so that a task of one class can be scored

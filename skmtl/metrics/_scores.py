@@ -47,10 +47,10 @@ def task_scores(y_true, y_pred, *, task=None, metric="r2", sample_weight=None, l
     task : array-like of shape (n_samples,), default=None
         The task of every row: strings, integers or categories. Only with a one-dimensional
         `y_true`, which without `task` is a single task.
-    metric : {"r2", "mse", "mae", "rmse", "nmse", "accuracy", "log_loss", "brier", "roc_auc"} or \
-            callable, default="r2"
-        A callable is called for each task as ``metric(y_true, y_pred)``, with the further argument
-        ``sample_weight=`` if weights are given, and may be one for classes.
+    metric : str or callable, default="r2"
+        "r2", "mse", "mae", "rmse" or "nmse" for numbers; "accuracy", "log_loss", "brier" or
+        "roc_auc" for classes. A callable is called for each task as ``metric(y_true, y_pred)``,
+        with the further argument ``sample_weight=`` if weights are given.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. They count within a task.
     labels : array-like of shape (n_classes,), default=None
@@ -114,8 +114,7 @@ def task_score(
     task : array-like of shape (n_samples,), default=None
         The task of every row. Only with a one-dimensional `y_true`, which without `task` is a
         single task.
-    metric : {"r2", "mse", "mae", "rmse", "nmse", "accuracy", "log_loss", "brier", "roc_auc"} or \
-            callable, default="r2"
+    metric : str or callable, default="r2"
         As in :func:`task_scores`. Errors are returned as they are, not negated.
     average : {"macro", "micro", "median"}, default="macro"
         "macro" is the unweighted mean over tasks: a task of ten rows counts as much as one of a

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from sklearn import metrics as skm
@@ -157,10 +158,14 @@ def test_unlabelled_rows_are_left_out(metric):
     kept = np.arange(len(y)) % 3 > 0
     score = partial(task_score, metric=metric)
     expected = score(y[kept], given[kept], task=task[kept], sample_weight=weight[kept])
+    wraps = [np.asarray, list, pd.Series, pl.Series]
+    wraps += [lambda v, dtype=dtype: pd.Series(v, dtype=dtype) for dtype in ("string", "category")]
     for gap in (np.nan, None):
         gappy = y.astype(object)
         gappy[~kept] = gap
-        assert score(gappy, given, task=task, sample_weight=weight) == pytest.approx(expected)
+        for wrap in wraps[: None if gap is None else 3]:  # polars has None only
+            again = score(wrap(gappy), given, task=task, sample_weight=weight)
+            assert again == pytest.approx(expected)
 
 
 def test_two_dimensions_of_labels():

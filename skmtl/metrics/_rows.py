@@ -33,6 +33,8 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None):
         raise ValueError(
             f"labels={classes!r} goes with a metric of probabilities ({names}); leave it out."
         )
+    if spec is not None and spec.reads != "numbers":
+        y_true = _with_none(y_true)
     y = _as_array(y_true, "y_true", metric, spec is not None and spec.reads == "numbers")
     prediction = _as_array(y_pred, "y_pred", metric, spec is not None and spec.reads != "labels")
     _check_shapes(y, prediction, by_class)
@@ -58,6 +60,15 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None):
     if weight is not None:
         columns = _keep(columns, columns[3] > 0)
     return Rows(labels, n_samples, *columns)
+
+
+def _with_none(values):
+    """Classes as they are, with None for pandas' NA, which can't be compared with anything."""
+    if isinstance(values, (list, tuple)):  # numpy would turn ["yes", nan] into strings
+        return np.array(values, dtype=object)
+    if hasattr(values, "notna") and not np.asarray(values.notna()).all():
+        return values.astype(object).where(values.notna(), None)
+    return values
 
 
 def _as_array(values, name, metric, is_number):

@@ -217,6 +217,81 @@ class MultiTaskBase(TaskEstimator):
         spread = None if std is None else replace(self._adapter.spread, std=std)
         return self._task_model(coef, intercept, spread)
 
+    def coef_frame(self, kind="total"):
+        """The coefficients as a pandas data frame: one row a task, one column a feature.
+
+        Parameters
+        ----------
+        kind : {"total", "own"}, default="total"
+            "total" is what a task predicts with: ``intercept_`` and ``coef_``. "own" is what the
+            task adds to the shared model: ``coef_ - shared_coef_``, and so for the intercept.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (n_tasks + 1, n_features + 1)
+            Rows are ``tasks_`` in an index named as the task column (else "task"). The last row is
+            the shared model in either kind, so that total is own plus the last row; its label is
+            None, as in ``task_report_``, which no task can be called. Columns are "intercept"
+            ("(intercept)" where a feature has that name) and ``coef_feature_names_``. With more
+            than two classes they have two levels, "class" and "feature", and there are
+            ``n_classes * (n_features + 1)`` of them.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        ValueError
+            If `kind` is something else.
+        NotFittedError
+            If the estimator is not fitted.
+
+        Examples
+        --------
+        >>> from skmtl import MultiTaskRegressor
+        >>> from skmtl.datasets import load_grunfeld
+        >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+        >>> frame = MultiTaskRegressor(task_column="firm").fit(X, y).coef_frame()
+        >>> frame.columns.tolist()
+        ['intercept', 'value', 'capital', 'year']
+        >>> slope = frame.loc["General Motors", "value"]
+        >>> shared = frame.iloc[-1]
+        >>> bool(slope > shared["value"])
+        True
+        """
+        if kind not in ("total", "own"):
+            raise ValueError(f"kind={kind!r} is unknown; give 'total' or 'own'.")
+        check_is_fitted(self)
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                f"{type(self).__name__}.coef_frame needs pandas: pip install pandas. Without it, "
+                "coef_, intercept_ and coef_feature_names_ hold the same figures."
+            ) from error
+        names, tasks, shared = self._named_coefficients()
+        rows = np.concatenate([tasks - shared if kind == "own" else tasks, shared[None]])
+        column = self.task_column if isinstance(self.task_column, str) else "task"
+        labels = np.append(self.tasks_.astype(object), [None])
+        index = pd.Index(labels, dtype=object, name=column)
+        if rows.ndim == 3:
+            names = pd.MultiIndex.from_product([self.classes_, names], names=["class", "feature"])
+        return pd.DataFrame(rows.reshape(len(rows), -1), index=index, columns=names)
+
+    def _named_coefficients(self):
+        """Names, and all tasks' and the shared coefficients, the intercept first.
+
+        Returns
+        -------
+        names : list of length n_features + 1
+        tasks : ndarray of shape (n_tasks, [n_classes,] n_features + 1)
+        shared : ndarray of shape ([n_classes,] n_features + 1)
+        """
+        features = self.coef_feature_names_.tolist()
+        intercept = "(intercept)" if "intercept" in features else "intercept"
+        tasks = np.concatenate([self.intercept_[..., None], self.coef_], axis=-1)
+        alone = np.asarray(self.shared_intercept_)[..., None]
+        return [intercept, *features], tasks, np.concatenate([alone, self.shared_coef_], axis=-1)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

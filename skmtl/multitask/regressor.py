@@ -93,6 +93,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     --------
     skmtl.sharing.PartialPooling : The objective and its strengths.
     skmtl.inspection.TaskReportDisplay : The report as a picture.
+    skmtl.inspection.TaskCoefficientsDisplay : The coefficients as a picture.
 
     Notes
     -----

@@ -111,7 +111,7 @@ def test_adapting_is_about_as_good_as_fitting_anew(face):
         X, y, task, new_rows = stores(seed=seed)
         A, b = new_rows(205)
         if classes:
-            y, b = y > np.median(y), b > np.median(y)
+            y, b = y > np.median(y), b > np.median(b)
         known = np.arange(5)
         if classes:
             known = np.r_[np.flatnonzero(b)[:2], np.flatnonzero(~b)[:3]]

@@ -72,8 +72,11 @@ class MultiTaskBase(TaskEstimator):
         space = RowSpace.of(table.without_empty_tasks())
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            fitted = solver.fit_problem(make_problem(space, parts, pool))
+            fitted = self._fit_problem(solver, make_problem(space, parts, pool))
         return solver, space.expand(fitted).with_empty_tasks(table.task_sizes() > 0)
+
+    def _fit_problem(self, solver, problem):
+        return solver.fit_problem(problem)
 
     def _seed(self):
         if self.random_state is None:

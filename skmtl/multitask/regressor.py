@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import check_columns, fit_context
+from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
 from ..base import LinearTaskModel, check_spread, interval
 from ..sharing._base import Problem
@@ -41,6 +41,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     task_column : str or int, default=None
         The column of X with the task labels: a name (data frames), found exactly or as the one
         column that ends in ``__name``, or an index (arrays). The column is not a feature.
+    target_scale : {"auto", "table", "task"}, default="auto"
+        The scale on which tasks share: the table's, or every task's own, where tasks differ in
+        units, gain or offset (sensors, assays, shops of all sizes). A task's location and scale
+        are told from its training rows, inside each fold, and drawn to the other tasks' where it
+        has few. "auto" tries both where the tasks' scales differ beyond chance, and compares the
+        tasks' cross-validated errors: their own units must be better by a standard error, or,
+        where scales differ by more than e-fold, not worse by one. With ``cv=None`` it is the
+        table's.
     handle_unknown : {"shared", "error"}, default="shared"
         A row of a task never seen in fit is predicted with what all tasks share, with a
         warning; or raises.
@@ -67,6 +75,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         What a task never seen is predicted with.
     coef_feature_names_ : ndarray of shape (n_features,)
         Names of the columns of `coef_`; the task column is not among them.
+    target_scale_ : {"table", "task"}
+        The scale that was used.
     sharing_ : object
         The sharing structure with its strengths of largest weight: ``alpha_``,
         ``alpha_intercept_``, ``alpha_shared_``.
@@ -115,6 +125,11 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     True
     """
 
+    _parameter_constraints: dict = {
+        **MultiTaskBase._parameter_constraints,
+        "target_scale": [StrOptions({"auto", "table", "task"})],
+    }
+
     __metadata_request__fit = {"task": True}
     __metadata_request__partial_fit = {"task": True}
     __metadata_request__predict = {"task": True, "return_std": True}
@@ -125,6 +140,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         sharing="partial_pooling",
         *,
         task_column=None,
+        target_scale="auto",
         handle_unknown="shared",
         cv=5,
         n_jobs=None,
@@ -133,6 +149,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     ):
         self.sharing = sharing
         self.task_column = task_column
+        self.target_scale = target_scale
         self.handle_unknown = handle_unknown
         self.cv = cv
         self.n_jobs = n_jobs
@@ -170,6 +187,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         make_problem = functools.partial(self._problem, progress)
         solver, fitted = self._share(X, y, codes, table, make_problem)
         self._store(X, y, rows, solver, fitted, table.task_sizes())
+        self.target_scale_ = fitted.target_scale
         self._moments = None
         progress.end()
         return self
@@ -187,6 +205,21 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             ]
             blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
         return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table)
+
+    def _fit_problem(self, solver, problem):
+        """The fit on the scale of the table, or with every task in units of its own."""
+        if self.target_scale == "task":
+            return solver.fit_problem(problem.in_units(problem.units_of_tasks()))
+        fitted = solver.fit_problem(problem)
+        if self.target_scale == "table" or not problem.schemes:
+            return fitted
+        units = problem.units_of_tasks()
+        if not units.differ():
+            return fitted
+        problem.progress("the tasks' scales differ: the same with each in units of its own")
+        other = solver.fit_problem(problem.in_units(units))
+        least = -1.0 if units.differ_evidently() else 1.0
+        return other if other.advantage_over(fitted) > least else fitted
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -242,8 +275,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
             problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
-            fitted = solver.fit_problem(problem).with_empty_tasks(sizes > 0)
+            fitted = self._fit_problem(solver, problem).with_empty_tasks(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
+        self.target_scale_ = fitted.target_scale
         self._moments = new, sizes
         progress.end()
         return self

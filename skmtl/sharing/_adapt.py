@@ -47,6 +47,9 @@ class Adapter:
         The table's error a row.
     centre, scale : ndarray of shape (n_features + 1,)
     spread : Spread or None
+        On the standardised scale, or in a task's own units.
+    units : Units or None
+        How to tell those, on the standardised scale.
     """
 
     grid: object
@@ -58,6 +61,7 @@ class Adapter:
     centre: np.ndarray
     scale: np.ndarray
     spread: object = None
+    units: object = None
 
     def untried(self, grid, n_features, rows=10):
         """The same with candidates of which nothing is known, about the shared model."""
@@ -90,15 +94,25 @@ class Adapter:
             Standard deviation of new rows about their predictions.
         """
         Z = (X - self.centre[:-1]) * self.scale[:-1]
-        own, errors = self._own(Z, (y - self.centre[-1]) * self.scale[-1], weight)
-        shares = self._shares((weight @ errors**2)[None], weight.sum())
+        rows = weight.sum()
+        location, unit = self.centre[-1], 1.0 / self.scale[-1]
+        if self.units is not None:
+            z = (y - location) / unit
+            mean = weight @ z / rows
+            own = self.units.of(np.array([rows]), mean, weight @ (z - mean) ** 2)
+            location, unit = location + unit * own.location[0], unit * own.scale[0]
+        own, errors = self._own(Z, (y - location) / unit, weight)
+        shares = self._shares((weight @ errors**2)[None], rows)
         b = shares @ (self.theta + own)
-        coef = b[1:] * self.scale[:-1] / self.scale[-1]
-        intercept = self.centre[-1] + b[0] / self.scale[-1] - coef @ self.centre[:-1]
+        coef = b[1:] * self.scale[:-1] * unit
+        intercept = location + b[0] * unit - coef @ self.centre[:-1]
         if self.spread is None:
             return coef, intercept, None
-        sse = weight @ (errors @ shares / self.scale[-1]) ** 2
-        return coef, intercept, float(self.spread.std_of(sse, weight.sum()))
+        return (
+            coef,
+            intercept,
+            unit * float(self.spread.std_of(weight @ (errors @ shares) ** 2, rows)),
+        )
 
     def _shares(self, sse, rows):
         if self.prior is None:

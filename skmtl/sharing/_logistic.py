@@ -62,6 +62,7 @@ class LogisticProblem:
     tol: float = 1e-4
     max_iter: int = 100
     strengths = LOGISTIC
+    units = None
 
     def __post_init__(self):
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
@@ -79,6 +80,11 @@ class LogisticProblem:
     @property
     def n_features(self):
         return self.table.n_features
+
+    @property
+    def target_units(self):
+        """As `Problem.target_units`: a log-loss has no unit."""
+        return np.ones(self.n_tasks), 1.0
 
     @property
     def n_scores(self):

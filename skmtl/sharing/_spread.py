@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import digamma, ndtri, polygamma
 
-__all__ = ["Probe", "Spread"]
+__all__ = ["Probe", "Spread", "variance_prior"]
 
 # Rows whose out-of-fold errors give the shape of the distribution.
 _PROBE_ROWS = 2000
@@ -36,7 +36,7 @@ class Probe:
     found: list
 
     @classmethod
-    def of(cls, table, partition, centre, scale, keys):
+    def of(cls, table, partition, centre, scale, units, keys):
         """At most `_PROBE_ROWS` rows, those of the smallest keys.
 
         Parameters
@@ -44,6 +44,7 @@ class Probe:
         table : TaskTable
         partition : Partition
         centre, scale : ndarray of shape (n_features + 1,)
+        units : Units or None
         keys : callable
             Gives a key for every packed row, which only its content decides.
         """
@@ -53,11 +54,15 @@ class Probe:
             packed.sort()
         X = table.X[table.rows[packed]]
         X = X.toarray() if hasattr(X, "toarray") else X
+        y = (table.y[packed] - centre[-1]) * scale[-1]
+        task = np.searchsorted(table.offsets, packed, side="right") - 1
+        if units is not None:
+            y = (y - units.location[task]) / units.scale[task]
         return cls(
             (X - centre[:-1]) * scale[:-1],
-            (table.y[packed] - centre[-1]) * scale[-1],
+            y,
             table.weights()[packed],
-            np.searchsorted(table.offsets, packed, side="right") - 1,
+            task,
             partition.test[:, partition.block[packed]],
             [],
         )
@@ -118,7 +123,7 @@ class Spread:
     @classmethod
     def learn(cls, sse, rows, unseen_variance, probe=None, shares=None):
         """From the tasks' out-of-fold squared errors."""
-        prior_rows, prior_variance = _variance_prior(sse, rows)
+        prior_rows, prior_variance = variance_prior(sse, rows)
         self = cls(prior_rows, prior_variance, None, None, np.zeros(0), 0.0)
         self.std = self.std_of(sse, rows)
         self.unseen_std = np.sqrt(unseen_variance)
@@ -158,11 +163,11 @@ class Spread:
             low, high = min(low, normal[0]), max(high, normal[1])
         return np.array([low, high])
 
-    def scaled(self, factor):
-        """The same in other units of the target."""
+    def scaled(self, factor, unseen_factor=None):
+        """The same in other units of the target, which may be every task's own."""
         return replace(
-            self, prior_variance=self.prior_variance * factor**2, std=self.std * factor,
-            unseen_std=self.unseen_std * factor,
+            self, prior_variance=self.prior_variance * np.min(factor) ** 2, std=self.std * factor,
+            unseen_std=self.unseen_std * (factor if unseen_factor is None else unseen_factor),
         )  # fmt: skip
 
     def take(self, tasks):
@@ -170,7 +175,7 @@ class Spread:
         return replace(self, std=np.r_[self.std, self.unseen_std][tasks])
 
 
-def _variance_prior(sse, rows):
+def variance_prior(sse, rows):
     """Prior rows and prior variance of the tasks' mean squared errors."""
     judged = rows > 0
     mse, d = sse[judged] / rows[judged], rows[judged]

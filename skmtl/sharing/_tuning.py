@@ -219,6 +219,10 @@ class Tuner:
 
     def _models(self, grid, train):
         """The tasks' slopes and intercepts under every candidate."""
+        units = self.problem.units
+        if units is not None:  # as the training rows tell them
+            units = units.relearned(train)
+            train = train.in_units(units.location, units.scale)
         shape = len(train.weight), len(grid)
         slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
         for metric in np.unique(grid.metric):
@@ -227,6 +231,8 @@ class Tuner:
             if metric > 0:  # candidates are sorted by metric: a slice, which is not copied
                 first, stop = np.searchsorted(grid.metric, [metric, metric + 1])
                 slopes[:, first:stop] *= self.metrics[metric]
+        if units is not None:
+            units.models(slopes, intercepts)
         return slopes, intercepts
 
     def scores(self, sse, rows):
@@ -422,6 +428,7 @@ class Tuner:
         return Adapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
             problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
+            None if problem.units is None else replace(problem.units, scale=None, location=None),
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):
@@ -454,6 +461,13 @@ class Tuner:
         """
         sse = np.zeros((len(left.tasks), left.theta.shape[1]))
         test = self.problem.moments.take(left.tasks)
+        units = self.problem.units
+        if units is not None:
+            slopes = left.theta[left.group, :, 1:]
+            intercepts = left.theta[left.group, :, 0]
+            units.take(left.tasks).foreign().models(slopes, intercepts)
+            gram = np.zeros((len(slopes), *2 * sse.shape[1:]))
+            return test.add_error_grams(slopes, intercepts, gram), test.weight
         for g, theta in enumerate(left.theta):
             sse[left.group == g] = test.take(left.group == g).errors(theta[:, 1:], theta[:, 0])
         return sse, test.weight
@@ -464,6 +478,9 @@ class Tuner:
         Of the tasks that have twice as many rows at least.
         """
         support, rest = self.problem.thinned(left.tasks, size)
+        if self.problem.units is not None:  # which must be told from the few rows, too
+            units = self.problem.units.take(left.tasks).relearned(support, anew=False)
+            support, rest = (part.in_units(units.location, units.scale) for part in (support, rest))
         sse = np.zeros((len(left.tasks), len(grid)))
         for g, theta in enumerate(left.theta):
             tasks = np.flatnonzero(left.group == g)
@@ -475,6 +492,8 @@ class Tuner:
                         shared = theta[where] / np.r_[1.0, self.metrics[metric]]
                         system.factor(slope)
                         sse[tasks, where] = system.errors(shared, grid.intercept[where], in_metric)
+        if self.problem.units is not None:
+            sse *= units.scale[:, None] ** 2
         kept = rest.weight > 0
         return sse[kept], rest.weight[kept]
 

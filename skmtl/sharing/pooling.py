@@ -91,7 +91,7 @@ class _Pooling(Sharing):
             _family_shares(tuner, grid, verdict, rows, unseen, early, grid.members(g)).pruned()
             for g in grids
         ]
-        report = _report(tuner, grid, families, limits, judged, unseen)
+        report = _report(tuner, grid, families, limits, judged, left, unseen)
         spread = tuner.spread(judged, families[0], _unseen_error(families[0].crowd, *unseen)[0])
         return self._ready(_assemble(tuner, grid, families[0], judged, report, spread), problem)
 
@@ -137,10 +137,16 @@ def _assemble(tuner, grid, own, judged, report, spread):
     problem = tuner.problem
     coef, intercept, theta, residual, n_iter, thetas = tuner.solve(grid, own)
     top = int(np.argmax(own.tasks.mean(0)))
+    adapter = tuner.adapter(grid, own, thetas, judged, spread)
+    if problem.units is not None:
+        problem.units.models(coef, intercept)
+        location, scale = problem.units.unseen
+        theta *= scale
+        theta[0] += location
     x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
     x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
     if spread is not None:
-        spread = spread.scaled(1.0 / y_scale)
+        spread = spread.scaled(*problem.target_units)
         report["residual_std"] = np.r_[spread.std, spread.unseen_std]
     coef = coef * x_scale / y_scale
     shared = theta[..., 1:] * x_scale / y_scale
@@ -158,7 +164,7 @@ def _assemble(tuner, grid, own, judged, report, spread):
         report=report,
         kkt_residual=residual,
         n_iter=n_iter,
-        adapter=tuner.adapter(grid, own, thetas, judged, spread),
+        adapter=adapter,
         spread=spread,
     )
 
@@ -173,13 +179,14 @@ def _history(tuner, grid, own, judged):
     }
     if judged is not None:
         sse, rows = judged.totals()
-        history["error"] = sse.sum(0) / max(rows.sum(), 1e-300) / tuner.problem.scale[-1] ** 2
+        unit = tuner.problem.target_units[0] ** 2
+        history["error"] = unit @ sse / max(rows.sum(), 1e-300)
     return history
 
 
-def _report(tuner, grid, families, limits, judged, unseen):
+def _report(tuner, grid, families, limits, judged, left, unseen):
     """Cross-validated errors of the three models, per task and for a task never seen."""
-    unit = 1.0 / tuner.problem.scale[-1] ** 2
+    unit = np.r_[tuner.problem.target_units] ** 2
     report = {}
     for name, family in zip(_REPORT_NAMES, families, strict=True):
         error, std_error = judged.blend_errors(family.tasks)
@@ -189,10 +196,10 @@ def _report(tuner, grid, families, limits, judged, unseen):
     alone, pooled = (own[:, grid.members(limit)].sum(1) for limit in limits)
     used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
     report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
+    sse, rows = unseen
     for name, family in (("shared", families[0]), ("pooled", families[2])):
-        error, std_error = _unseen_error(family.crowd, *unseen)
-        report[f"error_{name}"][-1] = error * unit
-        report[f"std_error_{name}"][-1] = std_error * unit
+        error, std_error = _unseen_error(family.crowd, sse * unit[left.tasks, None], rows)
+        report[f"error_{name}"][-1], report[f"std_error_{name}"][-1] = error, std_error
     return report
 
 

@@ -23,7 +23,9 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.model_selection import TaskKFold, TaskTimeSeriesSplit
+from skmtl.sharing import PartialPooling
 
 
 def folds_of(splitter, X, y=None, groups=None):
@@ -583,3 +585,95 @@ def test_repr_and_routing_of_the_forward_split():
     with sklearn.config_context(enable_metadata_routing=True):
         routed = cross_val_score(pooled(), X, y, cv=TaskTimeSeriesSplit(3), params={"groups": shop})
     np.testing.assert_allclose(routed, expected)
+
+
+# the forward split inside and around a fit
+
+
+def test_forward_split_in_a_grid_search():
+    X, y = panel()
+    X = X.assign(week=np.tile(np.arange(15.0), 6))
+    order = np.random.default_rng(0).permutation(len(X))
+    X, y = X.iloc[order], y.iloc[order]
+    cv = TaskTimeSeriesSplit(3, time_column="week", task_column="shop", gap=1)
+    model = MultiTaskRegressor(PartialPooling(), task_column="shop", cv=3)
+    search = GridSearchCV(model, {"sharing__alpha": [0.0, 1e6]}, cv=cv).fit(X, y)
+    assert search.n_splits_ == 3
+    model.set_params(sharing__alpha=search.best_params_["sharing__alpha"])
+    np.testing.assert_allclose(
+        search.best_score_, cross_val_score(model, X, y, cv=list(cv.split(X))).mean()
+    )
+
+
+@pytest.mark.parametrize("estimator", [MultiTaskRegressor, MultiTaskClassifier])
+@pytest.mark.parametrize("cut", ["task", "table"])
+def test_inner_forward_split_needs_no_more_than_a_time_column(estimator, cut):
+    X, y = panel(n_rows=24)
+    y = y if estimator is MultiTaskRegressor else (y > np.median(y)).astype(int)
+    X = X.assign(week=np.tile(np.arange(24.0), 6))
+    cv = TaskTimeSeriesSplit(5, time_column="week", gap=2, cut=cut)
+    model = estimator(task_column="shop", cv=cv).fit(X, y)
+    splits = list(cv.split(X, groups=X["shop"]))
+    twin = estimator(task_column="shop", cv=splits).fit(X, y)
+    np.testing.assert_allclose(model.coef_, twin.coef_)
+    order = np.random.default_rng(0).permutation(len(X))
+    mixed = estimator(task_column="shop", cv=cv).fit(X.iloc[order], y.iloc[order])
+    np.testing.assert_allclose(mixed.coef_, model.coef_, atol=1e-6)
+    assert np.isfinite(model.task_report_["error_shared"]).all()
+
+
+def test_inner_forward_split_with_a_target_of_columns():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.permutation(60), rng.normal(size=60)])
+    y = X[:, [1]] * [1.0, 1.2, 0.9] + 0.1 * rng.normal(size=(60, 3))
+    y[::7, 1] = np.nan
+    model = MultiTaskRegressor(cv=TaskTimeSeriesSplit(4, time_column=0)).fit(X, y)
+    assert np.isfinite(model.task_report_["error_shared"][:3]).all()
+
+
+@pytest.mark.parametrize("estimator", [MultiTaskRegressor, MultiTaskClassifier])
+@pytest.mark.parametrize("n_splits", [2, 10])  # 10 folds of ragged tasks go split by split
+def test_a_task_that_no_fold_holds_out_is_fitted_but_not_judged(estimator, n_splits):
+    rng = np.random.default_rng(0)
+    sizes = np.array([1, 2, 4, 7, 12, 30, 40, 41])
+    shop, week = np.repeat(np.arange(8), sizes), np.concatenate([np.arange(n) for n in sizes])
+    X = np.column_stack([rng.normal(size=len(shop)), week, shop])
+    y = X[:, 0] + 2 * rng.normal(size=8)[shop] + 0.3 * rng.normal(size=len(shop))
+    y = y if estimator is MultiTaskRegressor else (y > 0).astype(int)
+    cv = TaskTimeSeriesSplit(n_splits, time_column=1, gap=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = estimator(task_column=2, cv=cv).fit(X, y)
+    report = model.task_report_
+    for name in ("error_shared", "error_independent", "error_pooled", "gain_over_pooled"):
+        np.testing.assert_array_equal(np.isnan(report[name][:8]), sizes <= 3)  # gap of 2
+    assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
+    assert np.isfinite(model.history_["weight"]).all()
+
+
+def drifting_stores(seed, n_stores=30, n_weeks=156, step=0.2):
+    """Stores whose level goes for a random walk: week, a feature, store; and the target."""
+    rng = np.random.default_rng(seed)
+    shape = n_weeks, n_stores
+    level = np.cumsum(step * rng.normal(size=shape), axis=0) + 3 * rng.normal(size=n_stores)
+    x = rng.normal(size=shape)
+    y = level + x * (1 + 0.3 * rng.normal(size=n_stores)) + 0.5 * rng.normal(size=shape)
+    week, store = np.indices(shape)
+    return week.ravel(), np.column_stack([x.ravel(), store.ravel()]), y.ravel()
+
+
+def test_the_report_on_drifting_series_is_honest():
+    """The next 13 weeks: shuffled folds promise half of the error that comes, forward ones most."""
+    promised, came = {"shuffled": [], "forward": []}, {"shuffled": [], "forward": []}
+    for seed in range(4):
+        week, X, y = drifting_stores(seed)
+        past = week < 156 - 13  # rows stand in the order of weeks
+        for name, cv in (("shuffled", 5), ("forward", TaskTimeSeriesSplit(2, test_size=13))):
+            model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
+            promised[name].append(model.task_report_["error_shared"][:-1].mean())
+            came[name].append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
+    ratio = {name: np.mean(promised[name]) / np.mean(came[name]) for name in came}
+    assert ratio["shuffled"] < 0.65
+    assert 1 / 1.25 < ratio["forward"] < 1.25
+    # it also chooses the better model for the future
+    assert np.mean(came["forward"]) < 0.95 * np.mean(came["shuffled"])

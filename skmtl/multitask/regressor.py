@@ -55,7 +55,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     cv : int, splitter or iterable of (train, test), default=5
         How strengths and the report are cross-validated inside `fit`. An int deals the rows of
         every task to that many folds by a hash of their content (so row order does not matter),
-        repeatedly on small tables. None skips validation and needs fixed strengths.
+        repeatedly on small tables. None skips validation and needs fixed strengths. Rows in the
+        order of time want a `skmtl.model_selection.TaskTimeSeriesSplit`.
     n_jobs : int, default=None
         Threads; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -86,7 +87,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         ``error_shared`` (this model) with ``std_error_...``, what was ``used``, and
         ``gain_over_independent``, ``gain_over_pooled`` (1 - error / error of the other), and
         ``residual_std``, what `predict` returns as ``std``. These errors chose the model, so they
-        are somewhat optimistic. Empty with ``cv=None``.
+        are somewhat optimistic. NaN for a task of which `cv` held out no row. Empty with
+        ``cv=None``.
     history_ : dict of arrays
         The candidate strengths, their cross-validated error and their weight.
     kkt_residual_ : float

@@ -25,8 +25,8 @@ def column_names(X):
     return list(X.columns)
 
 
-def find_task_column(X, task_column):
-    """Resolve `task_column` to a position in `X`.
+def find_task_column(X, task_column, what="task_column"):
+    """Resolve `task_column` to a position in `X`; errors call the parameter `what`.
 
     A name is found exactly, or as the one column that ends in ``__name``
     (a ColumnTransformer renames ``shop`` to ``remainder__shop``).
@@ -46,24 +46,24 @@ def find_task_column(X, task_column):
             )
     if isinstance(task_column, bool) or not isinstance(task_column, (str, numbers.Integral)):
         raise ValueError(
-            f"task_column={task_column!r} is of type {type(task_column).__name__}; give the "
+            f"{what}={task_column!r} is of type {type(task_column).__name__}; give the "
             "column's name (data frames) or its integer index (arrays)."
         )
     if isinstance(task_column, str):
         if names is None:
             raise ValueError(
-                f"task_column={task_column!r} is a name, but X is a {type(X).__name__} without "
+                f"{what}={task_column!r} is a name, but X is a {type(X).__name__} without "
                 "column names; give the column's integer index, or pass a data frame."
             )
-        return _find_name(names, task_column)
+        return _find_name(names, task_column, what)
     n_columns = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
     index = int(task_column)
     if not -n_columns <= index < n_columns:
-        raise ValueError(f"task_column={index} is out of range: X has {n_columns} columns.")
+        raise ValueError(f"{what}={index} is out of range: X has {n_columns} columns.")
     return index % n_columns
 
 
-def _find_name(names, name):
+def _find_name(names, name, what):
     if name in names:
         return names.index(name)
     suffixed = [i for i, c in enumerate(names) if isinstance(c, str) and c.endswith("__" + name)]
@@ -71,11 +71,11 @@ def _find_name(names, name):
         return suffixed[0]
     if suffixed:
         raise ValueError(
-            f"task_column={name!r} could be any of {[names[i] for i in suffixed]}; "
+            f"{what}={name!r} could be any of {[names[i] for i in suffixed]}; "
             "give the full name of one."
         )
     shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    raise ValueError(f"task_column={name!r} is not a column of X, whose columns are: {shown}.")
+    raise ValueError(f"{what}={name!r} is not a column of X, whose columns are: {shown}.")
 
 
 def drop_column(X, index):

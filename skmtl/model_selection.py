@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from .tasks.encode import TaskLabels, find_task_column, take_column
+from .tasks.encode import TaskLabels, as_table, find_task_column, take_column
 
 __all__ = ["TaskKFold"]
 
@@ -160,8 +160,7 @@ def read_task_column(X, task_column):
     ValueError
         If the column is not found, naming it and the columns there are.
     """
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
+    X = as_table(X)
     return take_column(X, find_task_column(X, task_column))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, indexable
 
-from .tasks.encode import TaskLabels, find_task_column, take_column
+from .tasks.encode import TaskLabels, as_table, find_task_column, take_column
 from .tasks.times import rank_times
 
 __all__ = ["TaskKFold", "TaskTimeSeriesSplit"]
@@ -379,10 +379,9 @@ def read_task_column(X, task_column):
     return _read_column(X, task_column, "task_column")
 
 
-def _read_column(X, column, what):
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
-    return take_column(X, find_task_column(X, column, what))
+def _read_column(X, column, parameter):
+    X = as_table(X)
+    return take_column(X, find_task_column(X, column, parameter))
 
 
 def row_tasks(X, groups, task_column, *, owner):

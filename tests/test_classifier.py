@@ -22,6 +22,7 @@ CONTRACT = {
     "independent": MultiTaskClassifier("independent"),
     "pooled": MultiTaskClassifier(Pooled()),
     "fixed": MultiTaskClassifier(FIXED, cv=None, tol=1e-10),
+    "auto": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, preprocessor="auto"),
 }
 
 
@@ -66,6 +67,9 @@ CONFIGURATIONS = {
     "balanced": MultiTaskClassifier(FIXED, cv=None, class_weight="balanced"),
     "a task column": WithTaskColumn(task_column=0),
     "a task column, fixed": WithTaskColumn(FIXED, task_column=0, cv=None),
+    "auto": MultiTaskClassifier(preprocessor="auto"),
+    "auto, a task column": WithTaskColumn(FIXED, task_column=0, cv=None, preprocessor="auto"),
+    "a preprocessor": MultiTaskClassifier(FIXED, cv=None, preprocessor=StandardScaler()),
 }
 
 

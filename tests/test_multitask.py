@@ -43,6 +43,7 @@ CONTRACT = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor(Pooled()),
     "fixed": MultiTaskRegressor(FIXED, cv=None),
+    "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
 }
 
 
@@ -66,6 +67,11 @@ CONFIGURATIONS = {
     "a task column": checks.WithTaskColumn(task_column=0),
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
     "two threads": MultiTaskRegressor(n_jobs=2),
+    "auto": MultiTaskRegressor(preprocessor="auto"),
+    "auto, a task column": checks.WithTaskColumn(
+        FIXED, task_column=0, cv=None, preprocessor="auto"
+    ),
+    "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from .. import sharing as sharing_room
@@ -13,7 +13,8 @@ from .._compat import HasMethods, StrOptions, check_columns
 from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
 from ..tasks.blocks import partitions
-from ..tasks.encode import column_names, find_task_column
+from ..tasks.encode import as_table
+from ..tasks.features import FeatureColumns, output_names
 from ..tasks.reduce import RowSpace
 from ..tasks.table import pack
 
@@ -26,6 +27,8 @@ class MultiTaskBase(TaskEstimator):
     _parameter_constraints: dict = {
         "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem", "grid"])],
         "task_column": [str, numbers.Integral, None],
+        "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
+        "exclude_columns": [str, numbers.Integral, "array-like", None],
         "handle_unknown": [StrOptions({"shared", "error"})],
         "cv": ["cv_object", None],
         "n_jobs": [None, numbers.Integral],
@@ -34,7 +37,7 @@ class MultiTaskBase(TaskEstimator):
     }
 
     def set_params(self, **params):
-        """Set parameters; ``sharing__alpha`` and the like reach into the sharing object."""
+        """Set parameters; ``sharing__alpha``, ``preprocessor__...`` reach into these objects."""
         nested = [name for name in params if name.startswith("sharing__")]
         sharing = params.get("sharing", self.sharing)
         if nested and isinstance(sharing, str) and sharing in sharing_room.BY_NAME:
@@ -43,18 +46,24 @@ class MultiTaskBase(TaskEstimator):
                 f"{nested[0]} cannot be set on sharing={sharing!r}, which is a string; pass the "
                 f"object instead: sharing=skmtl.sharing.{name}()."
             )
+        preprocessor = params.get("preprocessor", self.preprocessor)
+        nested = [name for name in params if name.startswith("preprocessor__")]
+        if nested and not hasattr(preprocessor, "set_params"):
+            raise ValueError(
+                f"{nested[0]} cannot be set on preprocessor={preprocessor!r}; pass a transformer "
+                "of your own, such as a ColumnTransformer."
+            )
         return super().set_params(**params)
 
-    def _pack(self, X, y, sample_weight, task):
+    def _pack(self, X, y, sample_weight, task, **kwargs):
         """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
-        rows, y = self._rows_to_fit(X, y, task)
-        weight = check_weights(sample_weight, rows.X.shape[0])
+        rows, y = self._rows_to_fit(X, y, task, sample_weight, **kwargs)
         codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
         if y.ndim == 2:
             n_tasks = y.shape[1]
         else:
             n_tasks = 1 if rows.labels is None else len(rows.labels)
-        return rows, y, codes, pack(rows.X, y, codes, n_tasks, weight)
+        return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
 
     def _share(self, X, y, codes, table, make_problem):
         """Fit the sharing structure.
@@ -107,6 +116,8 @@ class MultiTaskBase(TaskEstimator):
     def _store(self, X, y, rows, solver, fitted, sizes):
         """Set the fitted attributes, all at once at the very end."""
         check_columns(self, X, reset=True)
+        self._columns = FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
+        self.preprocessor_ = rows.preprocessor
         self._labels = rows.labels
         if y.ndim == 2:
             self._task_source = "target"
@@ -120,7 +131,7 @@ class MultiTaskBase(TaskEstimator):
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
         self.shared_intercept_ = fitted.shared_intercept
-        self.coef_feature_names_ = self._feature_names(X)
+        self.coef_feature_names_ = self._feature_names()
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver
@@ -130,12 +141,13 @@ class MultiTaskBase(TaskEstimator):
         self._adapter, self._spread = fitted.adapter, fitted.spread
         self.task_report_ = self._make_report(fitted.report, sizes)
 
-    def _feature_names(self, X):
-        names = column_names(X)
+    def _feature_names(self):
+        n_features = self.coef_.shape[-1]
+        if self.preprocessor_ is not None:
+            return output_names(self.preprocessor_, n_features)
+        names = self._columns.names
         if names is None:
-            return np.array([f"x{i}" for i in range(self.coef_.shape[-1])], dtype=object)
-        if self.task_column is not None:
-            names.pop(find_task_column(X, self.task_column))
+            names = [f"x{i}" for i in range(n_features)]
         return np.asarray(names, dtype=object)
 
     def _make_report(self, report, sizes):
@@ -162,7 +174,9 @@ class MultiTaskBase(TaskEstimator):
         Returns
         -------
         LinearTaskModel or LinearTaskClassifier
-            Needs no task column (one present is ignored); small, fast on one row, picklable.
+            Takes the columns that are features, before any preprocessing, which it brings
+            along; the task column and excluded ones are ignored. Small, fast on one row,
+            picklable.
 
         Raises
         ------
@@ -298,6 +312,13 @@ class MultiTaskBase(TaskEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if hasattr(self.preprocessor, "__sklearn_tags__"):
+            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
+            theirs = get_tags(self.preprocessor).input_tags
+            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
+        elif self.preprocessor == "auto":
+            tags.input_tags.allow_nan = True
+            tags.input_tags.string = tags.input_tags.categorical = True
         return tags
 
     def _check_support(self, y):
@@ -307,10 +328,6 @@ class MultiTaskBase(TaskEstimator):
     def _task_model(self, coef, intercept, spread):
         """An ordinary fitted estimator with one task's coefficients."""
         raise NotImplementedError
-
-    def _names_of_features(self):
-        """Names of the features, or None where `fit` saw no data frame."""
-        return self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
 
 
 def rowwise(X, coef, codes):

@@ -109,18 +109,26 @@ class Problem:
     def thinned(self, tasks, size, most=200):
         """Moments of `size` rows of some tasks, and of at most so many others of their rows.
 
-        Tasks with fewer than twice `size` rows have none.
+        Tasks with fewer than twice `size` rows have none. Rows are counted by their weight, so
+        that one of weight two is two: it may fall to both sides.
         """
         order = np.argsort(tasks)
         table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
-        keys, first = row_hashes(table), np.repeat(table.offsets[:-1], table.task_sizes())
-        rank = np.empty(len(keys), dtype=np.int64)
-        rank[np.lexsort((keys, table.codes))] = np.arange(len(keys))
-        rank -= first
-        large = np.repeat(table.task_sizes() >= 2 * size, table.task_sizes())
-        known, rest = large & (rank < size), large & (rank >= size) & (rank < size + most)
-        back = np.argsort(order)
-        return [self._moments(table.select(part), tasks, back) for part in (known, rest)]
+        varying = replace(table, X=table.X[:, self.scale[:-1] > 0])
+        ranked = np.lexsort((row_hashes(varying), table.codes))
+        weight, sizes = table.weights(), table.task_sizes()
+        before = np.cumsum(np.r_[0.0, weight[ranked]])
+        before = before[:-1] - np.repeat(before[table.offsets[:-1]], sizes)
+        large = np.repeat(table.task_sums(weight) >= 2 * size, sizes)
+        known, rest = np.zeros((2, len(weight)))
+        known[ranked] = np.clip(size - before, 0.0, weight[ranked]) * large
+        rest[ranked] = np.clip(size + most - before, 0.0, weight[ranked]) * large
+        parts = []
+        for part in (known, rest - known):
+            live = part > 0
+            thin = replace(table.select(live), sample_weight=part[live])
+            parts.append(self._moments(thin, tasks, np.argsort(order)))
+        return parts
 
     def _moments(self, table, tasks, order):
         blocks = (TaskRows.of if isinstance(self.moments, TaskRows) else block_moments)(table)

@@ -44,9 +44,10 @@ def row_hashes(table, seed=0):
     if not isinstance(X, np.ndarray):  # sparse: two fixed projections stand for the row
         angles = np.arange(1, X.shape[1] + 1)
         X = np.asarray(X @ np.c_[np.cos(angles), np.sin(angles)])
-    scale = table.y.std() or 1.0
     # On the scale of y's spread, so that the folds do not depend on its units.
-    y_bits = np.rint((table.y - table.y.mean()) / scale * 1e6).astype(np.int64).view(np.uint64)
+    gap = table.y - np.average(table.y, weights=table.sample_weight)
+    scale = np.sqrt(np.average(gap**2, weights=table.sample_weight)) or 1.0
+    y_bits = np.rint(gap / scale * 1e6).astype(np.int64).view(np.uint64)
     bits = np.ascontiguousarray(X).view(np.uint64)
     hashes = np.empty(len(X), dtype=np.int64)
     zero = np.zeros(len(X), dtype=np.uint64)

@@ -34,6 +34,8 @@ _LEAST_LEVEL = 0.1
 # Tasks left out also judge candidates as if they had so few rows: large tasks hardly care how
 # strongly they are drawn to the others, and a task that begins does.
 _EARLY_ROWS = 5
+# Candidates that are kept for tasks to come.
+_MOST_CARRIED = 64
 # A candidate's share of a task below this is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 
@@ -61,7 +63,9 @@ class Shares:
         if self.prior is None:
             return family[self.crowd[family] > 0], None
         weight = self.prior.at_sizes()
-        kept = (weight >= _LEAST_SHARE * weight.max(axis=1, keepdims=True)).any(axis=0)
+        weight = (weight / weight.max(axis=1, keepdims=True)).max(axis=0)
+        least = max(np.sort(weight)[-_MOST_CARRIED:][0], _LEAST_SHARE)
+        kept = weight >= least
         return family[kept], self.prior.take(kept)
 
 

@@ -127,6 +127,10 @@ class JudgedLosses(Judged):
     pooled: np.ndarray = None
     models: list = None
 
+    def without(self, split):
+        keep = np.arange(len(self.rows)) != split
+        return replace(super().without(split), expected=self.expected[keep], models=None)
+
     def verdict(self):
         loss = self.totals()[0]
         best = int(np.argmin(self.sse.sum((0, 1))[self.pooled]))

@@ -1,6 +1,6 @@
 """Tuning by exact cross-validation on block moments: screen, judge, blend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +90,24 @@ class Judged:
         """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
         scores = log_scores(*self.totals())
         return Verdict(scores, scores, np.zeros(scores.shape[1]))
+
+    def without(self, split):
+        """What is known without one split, to weigh candidates by."""
+        keep = np.arange(len(self.rows)) != split
+        return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
+
+    def optimism(self, shares, others):
+        """How much lower the error a row seems as the judging splits chose the shares.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_tasks, n_candidates)
+        others : list of ndarray
+            The shares that each split's others would have chosen.
+        """
+        gap = sum(((o - shares) * sse).sum(1) for o, sse in zip(others, self.sse, strict=True))
+        with np.errstate(invalid="ignore"):
+            return np.maximum(gap / self.rows.sum(0), 0.0)
 
     def blend_errors(self, shares):
         """Errors a row of a blend, and their standard errors from the spread over splits."""

@@ -83,13 +83,36 @@ class _Pooling(Sharing):
         grid = Grid.concatenate(grids)
         judged = tuner.judge(grid, blends=True)
         unseen = tuner.unseen_errors(grid)
-        verdict, rows = judged.verdict(), judged.totals()[1]
-        families = [
-            _family_shares(tuner, grid, verdict, rows, unseen, grid.members(g)).pruned()
-            for g in grids
-        ]
-        report = _report(tuner, grid, families, limits, judged, unseen)
+        families = _shares(tuner, grid, grids, judged, unseen)
+        optimism = _optimism(tuner, grid, grids, families, judged, unseen)
+        report = _report(tuner, grid, families, limits, judged, unseen, optimism)
         return _assemble(tuner, grid, families[0], judged, report)
+
+
+def _shares(tuner, grid, grids, judged, unseen):
+    """Weights of the candidates in each family."""
+    verdict, rows = judged.verdict(), judged.totals()[1]
+    return [
+        _family_shares(tuner, grid, verdict, rows, unseen, grid.members(g)).pruned() for g in grids
+    ]
+
+
+def _optimism(tuner, grid, grids, families, judged, unseen):
+    """How much better each family seems as the splits that judge it chose its weights, too.
+
+    Each split's errors under the weights that the other splits would choose say so. Nothing is
+    known where rows are held out repeatedly: then the other splits have seen them.
+    """
+    if judged.repeats > 1.0 + 1e-9 or len(judged.rows) < 2:
+        return [0.0] * len(families)
+    others = [
+        _shares(tuner, grid, grids, judged.without(split), unseen)
+        for split in range(len(judged.rows))
+    ]
+    return [
+        judged.optimism(family.tasks, [other[i].tasks for other in others])
+        for i, family in enumerate(families)
+    ]
 
 
 def _family_shares(tuner, grid, verdict, rows, unseen, family):
@@ -154,13 +177,13 @@ def _history(tuner, grid, own, judged):
     return history
 
 
-def _report(tuner, grid, families, limits, judged, unseen):
+def _report(tuner, grid, families, limits, judged, unseen, optimism):
     """Cross-validated errors of the three models, per task and for a task never seen."""
     unit = 1.0 / tuner.problem.scale[-1] ** 2
     report = {}
-    for name, family in zip(_REPORT_NAMES, families, strict=True):
+    for name, family, more in zip(_REPORT_NAMES, families, optimism, strict=True):
         error, std_error = judged.blend_errors(family.tasks)
-        report[f"error_{name}"] = np.r_[error, np.nan] * unit
+        report[f"error_{name}"] = np.r_[error + more, np.nan] * unit
         report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
     own = families[0].tasks
     alone, pooled = (own[:, grid.members(limit)].sum(1) for limit in limits)

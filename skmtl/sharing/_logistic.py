@@ -138,6 +138,10 @@ class JudgedLosses(Judged):
         """Which of the pooled candidates has the least loss: its position among them."""
         return int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
 
+    def without(self, split):
+        keep = np.arange(len(self.rows)) != split
+        return replace(super().without(split), expected=self.expected[keep], models=None)
+
     def verdict(self):
         loss = self.totals()[0]
         best = self.best_pooled()
@@ -262,7 +266,7 @@ class LogisticTuner:
             return coef[0], intercept[0], theta[0], *certificate, thetas
         return coef.transpose(1, 0, 2), intercept.T, theta, *certificate, thetas
 
-    def spread(self, judged, shares, unseen_error):
+    def spread(self, error, judged, shares):
         """None: probabilities say by themselves how sure they are."""
         return None
 

@@ -29,8 +29,9 @@ _SHORT_LIST = (24, 256)
 _BLEND_WORK = 4e7
 # Slope strengths that go on: each means factoring every task in every split.
 _FACTOR_WORK = 1.3e8
-# A slope strength whose candidates together weigh less is not worth factoring every task for.
-_LEAST_LEVEL = 0.1
+# A slope strength whose candidates together weigh less is not worth factoring every task for; the
+# more that the work allows, the less.
+_LEAST_LEVEL, _LEAST_OF_LEVELS = 0.1, 0.3
 # Tasks left out also judge candidates as if they had so few rows: large tasks hardly care how
 # strongly they are drawn to the others, and a task that begins does.
 _EARLY_ROWS = 5
@@ -141,6 +142,24 @@ class Judged:
         """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
         scores = log_scores(*self.totals())
         return Verdict(scores, scores, np.zeros(scores.shape[1]))
+
+    def without(self, split):
+        """What is known without one split, to weigh candidates by."""
+        keep = np.arange(len(self.rows)) != split
+        return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
+
+    def optimism(self, shares, others):
+        """How much lower the error a row seems as the judging splits chose the shares.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_tasks, n_candidates)
+        others : list of ndarray
+            The shares that each split's others would have chosen.
+        """
+        gap = sum(((o - shares) * sse).sum(1) for o, sse in zip(others, self.sse, strict=True))
+        with np.errstate(invalid="ignore"):
+            return np.maximum(gap / self.rows.sum(0), 0.0)
 
     def blend_errors(self, shares):
         """Errors a row of a blend, and their standard errors from the spread over splits."""
@@ -270,7 +289,7 @@ class Tuner:
         problem = self.problem
         per_level = problem.n_tasks * problem.n_splits * (3.0 * problem.n_features**3 + 1000.0)
         most = max(2, int(_FACTOR_WORK / per_level))
-        return most, _LEAST_LEVEL if most < 100 else 0.0
+        return most, min(_LEAST_LEVEL, _LEAST_OF_LEVELS / most) if most < 100 else 0.0
 
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
@@ -418,11 +437,12 @@ class Tuner:
         scores = log_scores(sse, rows, noise_level(*judged.totals()))
         return scores, rows, np.full(len(rows), float(_EARLY_ROWS))
 
-    def spread(self, judged, shares, unseen_error):
-        """The `Spread` of new rows about the blend's predictions."""
-        rows = judged.totals()[1]
-        error = np.nan_to_num(judged.blend_errors(shares.tasks)[0])
-        return Spread.learn(error * rows, rows, unseen_error, judged.probe, shares.tasks)
+    def spread(self, error, judged, shares):
+        """The `Spread` of new rows about the blend's predictions, from the report's errors."""
+        rows, (own, unseen) = judged.totals()[1], self.problem.target_units
+        error = error / np.r_[own, unseen] ** 2
+        sse = np.nan_to_num(error[:-1]) * rows
+        return Spread.learn(sse, rows, error[-1], judged.probe, shares.tasks)
 
     def adapter(self, grid, shares, thetas, judged, spread):
         """What the fit knows about a task to come."""

@@ -12,7 +12,7 @@ of the penalties: a strength is then 1 / variance on the scale of log-odds.
 """
 
 import numbers
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from ._tuning import Shares
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
 _NONE = np.array([np.inf])
+# Splits that may each be judged by the weights the others choose.
+_MOST_SPLITS = 20
 _REPORT_NAMES = ("shared", "independent", "pooled")
 
 
@@ -84,15 +86,13 @@ class _Pooling(Sharing):
         grid = Grid.concatenate(grids)
         judged = tuner.judge(grid, blends=True)
         left = tuner.left_out(grid)
-        unseen = tuner.unseen_errors(left)
-        verdict, rows = judged.verdict(), judged.totals()[1]
-        early = tuner.early_verdict(grid, left, judged)
-        families = [
-            _family_shares(tuner, grid, verdict, rows, unseen, early, grid.members(g)).pruned()
-            for g in grids
-        ]
-        report = _report(tuner, grid, families, limits, judged, left, unseen)
-        spread = tuner.spread(judged, families[0], _unseen_error(families[0].crowd, *unseen)[0])
+        evidence = _Evidence(
+            judged, tuner.unseen_errors(left), tuner.early_verdict(grid, left, judged)
+        )
+        families = _shares(tuner, grid, grids, evidence)
+        optimism = _optimism(tuner, grid, grids, families, evidence)
+        report = _report(tuner, grid, families, limits, left, evidence, optimism)
+        spread = tuner.spread(report["error_shared"], judged, families[0])
         return self._ready(_assemble(tuner, grid, families[0], judged, report, spread), problem)
 
     def _ready(self, fitted, problem):
@@ -107,7 +107,53 @@ class _Pooling(Sharing):
         return None
 
 
-def _family_shares(tuner, grid, verdict, rows, unseen, early, family):
+@dataclass
+class _Evidence:
+    """What candidates are weighed by.
+
+    Attributes
+    ----------
+    judged : Judged
+    unseen : tuple of (errors, rows)
+        On tasks left out.
+    early : tuple of (scores, rows, sizes) or None
+        Verdicts of tasks left out but for a few rows.
+    """
+
+    judged: object
+    unseen: tuple
+    early: tuple | None
+
+
+def _shares(tuner, grid, grids, evidence):
+    """Weights of the candidates in each family."""
+    verdict, rows = evidence.judged.verdict(), evidence.judged.totals()[1]
+    return [
+        _family_shares(tuner, grid, verdict, rows, evidence, grid.members(g)).pruned()
+        for g in grids
+    ]
+
+
+def _optimism(tuner, grid, grids, families, evidence):
+    """How much better each family seems as the splits that judge it chose its weights, too.
+
+    Each split's errors under the weights that the other splits would choose say so. Nothing is
+    known where rows are held out repeatedly: then the other splits have seen them.
+    """
+    judged = evidence.judged
+    if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
+        return [0.0] * len(families)
+    others = [
+        _shares(tuner, grid, grids, replace(evidence, judged=judged.without(split)))
+        for split in range(len(judged.rows))
+    ]
+    return [
+        judged.optimism(family.tasks, [other[i].tasks for other in others])
+        for i, family in enumerate(families)
+    ]
+
+
+def _family_shares(tuner, grid, verdict, rows, evidence, family):
     """Weights among the candidates of a family, zero elsewhere."""
     prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + verdict.log_prior
     prior = prior[family]
@@ -120,11 +166,12 @@ def _family_shares(tuner, grid, verdict, rows, unseen, early, family):
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
         return Shares(tasks, crowd, family)
+    early = evidence.early
     if early is not None:
         seen = early[0][:, family]
         early = seen - seen.max(axis=1, keepdims=True), *early[1:]
     tasks[:, family], start = task_weights(part, rows, prior, own_scores=own, early=early)
-    sse, rows_unseen = unseen
+    sse, rows_unseen = evidence.unseen
     if len(sse):
         crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)
     else:
@@ -184,19 +231,19 @@ def _history(tuner, grid, own, judged):
     return history
 
 
-def _report(tuner, grid, families, limits, judged, left, unseen):
+def _report(tuner, grid, families, limits, left, evidence, optimism):
     """Cross-validated errors of the three models, per task and for a task never seen."""
     unit = np.r_[tuner.problem.target_units] ** 2
     report = {}
-    for name, family in zip(_REPORT_NAMES, families, strict=True):
-        error, std_error = judged.blend_errors(family.tasks)
-        report[f"error_{name}"] = np.r_[error, np.nan] * unit
+    for name, family, more in zip(_REPORT_NAMES, families, optimism, strict=True):
+        error, std_error = evidence.judged.blend_errors(family.tasks)
+        report[f"error_{name}"] = np.r_[error + more, np.nan] * unit
         report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
     own = families[0].tasks
     alone, pooled = (own[:, grid.members(limit)].sum(1) for limit in limits)
     used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
     report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
-    sse, rows = unseen
+    sse, rows = evidence.unseen
     for name, family in (("shared", families[0]), ("pooled", families[2])):
         error, std_error = _unseen_error(family.crowd, sse * unit[left.tasks, None], rows)
         report[f"error_{name}"][-1], report[f"std_error_{name}"][-1] = error, std_error

@@ -28,7 +28,7 @@ _FEWEST_TASKS = 48
 _SHORT_LIST = (24, 256)
 _BLEND_WORK = 4e7
 # Slope strengths that go on: each means factoring every task in every split.
-_FACTOR_WORK = 1.3e8
+_FACTOR_WORK = 5e8
 # A slope strength whose candidates together weigh less is not worth factoring every task for; the
 # more that the work allows, the less.
 _LEAST_LEVEL, _LEAST_OF_LEVELS = 0.1, 0.3

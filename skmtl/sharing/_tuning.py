@@ -211,11 +211,15 @@ class Tuner:
         most = max(2, int(_FACTOR_WORK / per_level))
         return most, _LEAST_LEVEL if most < 100 else 0.0
 
-    def short_list(self, grid, scores, rows, most):
-        """The candidates that weigh most, on average over tasks."""
+    def mean_weights(self, grid, scores, rows):
+        """The candidates' weights, on average over tasks and the crowd."""
         prior = grid.log_prior(self.problem.n_varying, rows.mean())
         weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)
-        weight += crowd_weights(scores, rows, prior)
+        return weight + crowd_weights(scores, rows, prior)
+
+    def short_list(self, grid, scores, rows, most):
+        """The candidates that weigh most, on average over tasks."""
+        weight = self.mean_weights(grid, scores, rows)
         levels = [where for _, _, where in grid.levels()]
         mass = np.array([weight[where].sum() for where in levels])
         most_levels, least = self.level_limits()

@@ -96,6 +96,21 @@ class LogisticProblem:
     def tuner(self):
         return LogisticTuner(self)
 
+    def sample(self, most):
+        """At most this many tasks, evenly over their sizes, in an order that only content decides.
+
+        As `Problem.sample`; tasks of as many rows of each class are told apart by their features.
+        """
+        table = self.table
+        signs = np.cos(np.arange(1, self.n_features + 1)) * self.scale[:-1]
+        weight = table.weights()
+        content = table.task_sums(
+            weight * ((table.X @ signs)[table.rows] - self.centre[:-1] @ signs)
+        )
+        order = np.lexsort((content, table.task_sums(weight * table.y), self.weight))
+        picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
+        return order[picks.astype(np.int64)]
+
     def system(self, table, metric):
         """Newton's method on some of the rows, with slopes' variances `metric` squared."""
         return LogisticSystem(
@@ -247,11 +262,11 @@ class LogisticTuner:
         A shared model without some tasks is one Newton step from the solution with all.
         """
         problem = self.problem
-        order = np.lexsort((problem.table.y[problem.table.offsets[:-1]], problem.weight))
-        picks = np.round(np.linspace(0, len(order) - 1, min(most_tasks, len(order))))
-        tasks = np.sort(order[picks.astype(np.int64)])
+        tasks = problem.sample(most_tasks)
         n_groups = min(5, len(tasks))
         group = np.arange(len(tasks)) % n_groups
+        place = np.argsort(tasks)  # tables keep their tasks in order
+        tasks, group = tasks[place], group[place]
         loss, rows = np.zeros((len(tasks), len(grid))), problem.weight[tasks]
         if n_groups < 2:
             return loss[:0], rows[:0]
@@ -299,6 +314,7 @@ class _Quadratic(Problem):
     reference: tuple = None
     known: list = None  # the reference model of the first splits
     k: int = 0
+    strengths = LOGISTIC
 
     @classmethod
     def of(cls, problem, reference, known):

@@ -112,10 +112,13 @@ class Grid:
             np.r_[self.ridge, other.ridge], np.r_[self.metric, other.metric],
         )  # fmt: skip
 
-    def log_prior(self, n_features, rows):
-        """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler."""
+    def log_prior(self, n_features, rows, strengths=SQUARED):
+        """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler.
+
+        `strengths` is the `Strengths` chosen from.
+        """
         spent = n_features * rows / np.maximum(rows + self.slope, 1e-300)
-        finite = np.log10(SQUARED.ridges[:-1])
+        finite = np.log10(strengths.ridges[:-1])
         with np.errstate(divide="ignore"):  # infinity counts as half a decade beyond the grid
             decades = np.clip(np.log10(self.ridge), finite.min(), finite.max() + 0.5)
         return _RIDGE_COST * decades - _SLOPE_COST * spent

@@ -213,7 +213,7 @@ class Tuner:
 
     def mean_weights(self, grid, scores, rows):
         """The candidates' weights, on average over tasks and the crowd."""
-        prior = grid.log_prior(self.problem.n_varying, rows.mean())
+        prior = grid.log_prior(self.problem.n_varying, rows.mean(), self.problem.strengths)
         weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)
         return weight + crowd_weights(scores, rows, prior)
 
@@ -304,7 +304,8 @@ class Tuner:
             variance = new
             if step < 0.1:
                 break
-        if variance.max() < 4.0 * variance.min():
+        varying = variance[problem.scale[:-1] > 0]  # a constant's stays where it started
+        if len(varying) < 2 or varying.max() < 4.0 * varying.min():
             return False
         self.metrics.append(np.sqrt(variance))
         return True

@@ -49,7 +49,7 @@ def _check_strength(name, value):
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0:
         return
     raise ValueError(
-        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (in rows, on "
+        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (a strength on "
         "standardised features)."
     )
 
@@ -94,7 +94,8 @@ class _Pooling(Sharing):
 
 def _family_shares(tuner, grid, verdict, rows, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + verdict.log_prior
+    problem = tuner.problem
+    prior = grid.log_prior(problem.n_varying, rows.mean(), problem.strengths) + verdict.log_prior
     prior = prior[family]
     part, own = (
         s[:, family] - s[:, family].max(axis=1, keepdims=True)

@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+import warnings
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -286,13 +287,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         Raises
         ------
         ValueError
-            As `fit`; where `cv` is not an int or None; and after a `fit` that kept no moments.
+            As `fit`; and where `cv` is not an int or None.
 
         Notes
         -----
         The estimator, and its pickle, keep the moments of every task and fold, not the rows:
         ``8 * n_tasks * cv * (n_features + 2) ** 2`` bytes, 40 MB for 1,000 tasks, 5 folds and
-        30 features. `fit` keeps them with ``keep_moments=True`` only.
+        30 features. `fit` keeps them with ``keep_moments=True`` only; after one that
+        kept none, partial_fit starts anew, with a warning.
 
         One deal of the rows to folds is tuned on, where `fit` repeats it on small tables, and
         `predict_interval` takes the normal distribution, as no rows are at hand.
@@ -328,10 +330,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         if not hasattr(self, "coef_"):
             return None
         if self._moments is None:
-            raise ValueError(
-                "fit kept no moments that partial_fit could add to: set keep_moments=True before "
-                "fit, or call partial_fit from the first rows on."
+            warnings.warn(
+                "fit kept no moments that partial_fit could add to, which starts anew with these "
+                "rows: set keep_moments=True before fit, or call partial_fit from the first rows "
+                "on.",
+                UserWarning,
+                stacklevel=3,
             )
+            return None
         moments, sizes = self._moments
         return moments.faded(decay), sizes
 

@@ -29,12 +29,12 @@ _SHORT_LIST = (24, 256)
 _BLEND_WORK = 4e7
 # Slope strengths that go on: each means factoring every task in every split.
 _FACTOR_WORK = 5e8
-# A slope strength whose candidates together weigh less is not worth factoring every task for; the
-# more that the work allows, the less.
-_LEAST_LEVEL, _LEAST_OF_LEVELS = 0.1, 0.3
+# A neighbourhood of slope strengths (a standard deviation in decades) whose candidates together
+# weigh less is not worth factoring every task for.
+_LEAST_LEVEL, _LEVEL_WIDTH = 0.03, 0.5
 # Tasks left out also judge candidates as if they had so few rows: large tasks hardly care how
 # strongly they are drawn to the others, and a task that begins does.
-_EARLY_ROWS = 5
+_EARLY_ROWS, _EARLY_TASKS = 5, 50
 # Candidates that are kept for tasks to come.
 _MOST_CARRIED = 64
 # A candidate's share of a task below this is not worth its arithmetic.
@@ -106,6 +106,10 @@ class LeftOut:
     tasks: np.ndarray
     group: np.ndarray
     theta: np.ndarray
+
+    def every(self, step):
+        """Of every so many of the tasks only."""
+        return replace(self, tasks=self.tasks[::step], group=self.group[::step])
 
 
 @dataclass
@@ -285,8 +289,8 @@ class Tuner:
         """How many slope strengths go on to all tasks and splits, and the least weight of one."""
         problem = self.problem
         per_level = problem.n_tasks * problem.n_splits * (3.0 * problem.n_features**3 + 1000.0)
-        most = max(2, int(_FACTOR_WORK / per_level))
-        return most, min(_LEAST_LEVEL, _LEAST_OF_LEVELS / most) if most < 100 else 0.0
+        most = max(3, int(_FACTOR_WORK / per_level))
+        return most, _LEAST_LEVEL if most < 100 else 0.0
 
     def mean_weights(self, grid, scores, rows):
         """The candidates' weights, on average over tasks and the crowd."""
@@ -297,12 +301,11 @@ class Tuner:
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
         weight = self.mean_weights(grid, scores, rows)
-        levels = [where for _, _, where in grid.levels()]
-        mass = np.array([weight[where].sum() for where in levels])
-        most_levels, least = self.level_limits()
-        fewest = np.sort(mass)[::-1][:most_levels][-1]
-        for where, one in zip(levels, mass, strict=True):
-            if one < max(fewest, least * mass.sum()):
+        levels = grid.levels()
+        mass = np.array([weight[where].sum() for _, _, where in levels])
+        chosen = _spread_out(levels, mass, *self.level_limits())
+        for i, (_, _, where) in enumerate(levels):
+            if i not in chosen:
                 weight[where] = 0.0
         keep = np.argsort(-weight, kind="stable")[:most]
         return grid.take(np.sort(keep[weight[keep] >= 1e-3 * weight.max()]))
@@ -503,6 +506,7 @@ class Tuner:
 
         Of the tasks that have twice as many rows at least.
         """
+        left = left.every(max(1, len(left.tasks) // _EARLY_TASKS))
         support, rest = self.problem.thinned(left.tasks, size)
         if self.problem.units is not None:  # which must be told from the few rows, too
             units = self.problem.units.take(left.tasks).relearned(support, anew=False)
@@ -522,6 +526,32 @@ class Tuner:
             sse *= units.scale[:, None] ** 2
         kept = rest.weight > 0
         return sse[kept], rest.weight[kept]
+
+
+def _spread_out(levels, mass, most, least):
+    """The slope strengths that cover the weight, greedily: a neighbour stands for its like.
+
+    Tasks that are unlike the rest want strengths far from the common one; next to that one, its
+    neighbours weigh more but add little.
+    """
+    metric = np.array([m for m, _, _ in levels])
+    with np.errstate(divide="ignore"):
+        place = np.log10(np.array([slope for _, slope, _ in levels]))
+    finite = np.where(np.isfinite(place), place, np.nan)
+    ends = (0.0, 0.0) if np.isnan(finite).all() else (np.nanmin(finite), np.nanmax(finite))
+    place = np.clip(place, ends[0] - 1.0, ends[1] + 0.5)
+    near = np.exp(-0.5 * ((place[:, None] - place) / _LEVEL_WIDTH) ** 2)
+    near *= metric[:, None] == metric
+    left, chosen = mass.copy(), []
+    while len(chosen) < most:
+        cover = near @ left
+        cover[chosen] = 0.0
+        best = int(np.argmax(cover))
+        if cover[best] < least * mass.sum() and chosen:
+            break
+        chosen.append(best)
+        left *= 1.0 - near[best]
+    return set(chosen)
 
 
 def _certificate(system, theta, pick):

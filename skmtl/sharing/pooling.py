@@ -125,11 +125,11 @@ class _Evidence:
     early: tuple | None
 
 
-def _shares(tuner, grid, grids, evidence):
+def _shares(tuner, grid, grids, evidence, n_steps=15):
     """Weights of the candidates in each family."""
     verdict, rows = evidence.judged.verdict(), evidence.judged.totals()[1]
     return [
-        _family_shares(tuner, grid, verdict, rows, evidence, grid.members(g)).pruned()
+        _family_shares(tuner, grid, verdict, rows, evidence, grid.members(g), n_steps).pruned()
         for g in grids
     ]
 
@@ -144,7 +144,7 @@ def _optimism(tuner, grid, grids, families, evidence):
     if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
         return [0.0] * len(families)
     others = [
-        _shares(tuner, grid, grids, replace(evidence, judged=judged.without(split)))
+        _shares(tuner, grid, grids, replace(evidence, judged=judged.without(split)), n_steps=3)
         for split in range(len(judged.rows))
     ]
     return [
@@ -153,7 +153,7 @@ def _optimism(tuner, grid, grids, families, evidence):
     ]
 
 
-def _family_shares(tuner, grid, verdict, rows, evidence, family):
+def _family_shares(tuner, grid, verdict, rows, evidence, family, n_steps):
     """Weights among the candidates of a family, zero elsewhere."""
     problem = tuner.problem
     prior = grid.log_prior(problem.n_varying, rows.mean(), problem.strengths) + verdict.log_prior
@@ -167,7 +167,7 @@ def _family_shares(tuner, grid, verdict, rows, evidence, family):
     early = evidence.early
     if early is not None:
         early = _differences(early[0][:, family]), *early[1:]
-    tasks[:, family], start = task_weights(part, rows, prior, early=early)
+    tasks[:, family], start = task_weights(part, rows, prior, n_steps, early)
     sse, rows_unseen = evidence.unseen
     if len(sse):
         crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)

@@ -167,10 +167,11 @@ def shared_gram(weight, mean, scatter, kappa, alpha, active):
     return G, g
 
 
-def dense_design(X, codes, n_tasks, slope, intercept):
+def dense_design(X, codes, n_tasks, slope, intercept, varies=None):
     """Columns ``[1, x, task dummies, task * x]``; infinite strengths have no columns.
 
-    Returns the design and the penalty of each column but the shared ones'.
+    Only the columns of X that `varies` is true for have columns of the tasks' own. Returns the
+    design and the penalty of each column but the shared ones'.
     """
     dummies = (codes[:, None] == np.arange(n_tasks)).astype(float)
     parts, penalties = [np.ones((len(X), 1)), X], []
@@ -178,8 +179,9 @@ def dense_design(X, codes, n_tasks, slope, intercept):
         parts.append(dummies)
         penalties.append(np.full(n_tasks, float(intercept)))
     if np.isfinite(slope):
-        parts.extend(X * dummies[:, [t]] for t in range(n_tasks))
-        penalties.append(np.full(n_tasks * X.shape[1], float(slope)))
+        own = X if varies is None else X[:, varies]
+        parts.extend(own * dummies[:, [t]] for t in range(n_tasks))
+        penalties.append(np.full(n_tasks * own.shape[1], float(slope)))
     return np.hstack(parts), np.concatenate([*penalties, np.empty(0)])
 
 
@@ -191,13 +193,14 @@ def ridge(A, y, w, penalty):
     return np.linalg.lstsq(rows, target, rcond=1e-13)[0]
 
 
-def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
+def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=None):
     """Partial pooling as one dense ridge problem.
 
     Parameters
     ----------
     strengths : (slope strength, intercept strength, ridge on the shared slopes)
     penalty : multipliers of the ridge, one a feature.
+    varies : which features' slopes differ by task, as a mask.
 
     Returns
     -------
@@ -207,7 +210,7 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
     slope, intercept, shared = strengths
     p = X.shape[1]
     live = X if np.isfinite(shared) else np.zeros_like(X)
-    A, own = dense_design(X, codes, n_tasks, slope, intercept)
+    A, own = dense_design(X, codes, n_tasks, slope, intercept, varies)
     A[:, 1 : 1 + p] = live
     common = np.zeros(p) if np.isinf(shared) else shared * np.ones(p)
     if penalty is not None:
@@ -222,7 +225,7 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
         a = a + rest[:n_tasks]
         rest = rest[n_tasks:]
     if np.isfinite(slope):
-        coef = coef + rest.reshape(n_tasks, p)
+        coef[:, slice(None) if varies is None else varies] += rest.reshape(n_tasks, -1)
     return theta, coef, a
 
 
@@ -327,10 +330,11 @@ def working(y, weight, score, offset, floor):
     return weight * np.maximum(p * (1.0 - p), floor), weight * (y - p), loss
 
 
-def dense_logistic(X, y, codes, n_classes, strengths, w=None):
+def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None):
     """Probabilities of partial pooling with the logistic loss, by a general-purpose optimiser.
 
     On features standardised over the table; every class has scores of its own, but with two.
+    `varies` says which features' slopes differ by task, as a mask.
     """
     w = np.ones(len(y)) if w is None else w
     mean = np.average(X, axis=0, weights=w)
@@ -364,6 +368,8 @@ def dense_logistic(X, y, codes, n_classes, strengths, w=None):
             if not frozen[i]:
                 value += 0.5 * strength * (part**2).sum()
                 gradients[i] = gradients[i] + strength * part
+        if varies is not None:
+            gradients[3] = gradients[3] * varies
         flat = [np.zeros(g.size) if frozen[i] else g.ravel() for i, g in enumerate(gradients)]
         return value, np.concatenate(flat)
 

@@ -22,6 +22,9 @@ CONTRACT = {
     "independent": MultiTaskClassifier("independent"),
     "pooled": MultiTaskClassifier(Pooled()),
     "fixed": MultiTaskClassifier(FIXED, cv=None, tol=1e-10),
+    "one slope varies, fixed": MultiTaskClassifier(
+        PartialPooling(3.0, alpha_shared=1.0, varying=[0]), cv=None, tol=1e-10
+    ),
 }
 
 
@@ -63,6 +66,7 @@ CONFIGURATIONS = {
     "independent": MultiTaskClassifier("independent"),
     "pooled": MultiTaskClassifier("pooled"),
     "fixed": MultiTaskClassifier(FIXED, cv=None),
+    "one slope varies": MultiTaskClassifier(PartialPooling(varying=[0])),
     "balanced": MultiTaskClassifier(FIXED, cv=None, class_weight="balanced"),
     "a task column": WithTaskColumn(task_column=0),
     "a task column, fixed": WithTaskColumn(FIXED, task_column=0, cv=None),

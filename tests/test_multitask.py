@@ -43,6 +43,7 @@ CONTRACT = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor(Pooled()),
     "fixed": MultiTaskRegressor(FIXED, cv=None),
+    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
 }
 
 
@@ -66,6 +67,7 @@ CONFIGURATIONS = {
     "a task column": checks.WithTaskColumn(task_column=0),
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
     "two threads": MultiTaskRegressor(n_jobs=2),
+    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
 }
 
 

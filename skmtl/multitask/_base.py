@@ -11,6 +11,7 @@ from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions, check_columns
 from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
+from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
 from ..tasks.encode import column_names, find_task_column
 from ..tasks.reduce import RowSpace
@@ -68,10 +69,14 @@ class MultiTaskBase(TaskEstimator):
             Of all tasks, those without rows included.
         """
         solver = self._make_sharing()
-        space = RowSpace.of(table.without_empty_tasks())
+        restriction = self._restriction(solver, X, table.n_features)
+        full = table.without_empty_tasks()
+        space = RowSpace(full) if restriction else RowSpace.of(full)  # which mixes features
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            fitted = solver.fit_problem(make_problem(space, parts, pool))
+            problem = make_problem(space, parts, pool)
+            problem.restriction = restriction
+            fitted = solver.fit_problem(problem)
         return solver, space.expand(fitted).spread(table.task_sizes() > 0)
 
     def _seed(self):
@@ -100,6 +105,12 @@ class MultiTaskBase(TaskEstimator):
             solver.check()
         return solver
 
+    def _restriction(self, solver, X, n_features):
+        """What the structure restricts of the slopes."""
+        if not hasattr(solver, "restriction"):  # not one of `skmtl.sharing`
+            return UNRESTRICTED
+        return solver.restriction(self._feature_names(X, n_features))
+
     def _store(self, X, y, rows, solver, fitted, sizes):
         """Set the fitted attributes, all at once at the very end."""
         check_columns(self, X, reset=True)
@@ -116,7 +127,7 @@ class MultiTaskBase(TaskEstimator):
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
         self.shared_intercept_ = fitted.shared_intercept
-        self.coef_feature_names_ = self._feature_names(X)
+        self.coef_feature_names_ = self._feature_names(X, fitted.coef.shape[-1])
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver
@@ -125,10 +136,10 @@ class MultiTaskBase(TaskEstimator):
         self.n_iter_ = fitted.n_iter
         self.task_report_ = self._make_report(fitted.report, sizes)
 
-    def _feature_names(self, X):
+    def _feature_names(self, X, n_features):
         names = column_names(X)
         if names is None:
-            return np.array([f"x{i}" for i in range(self.coef_.shape[-1])], dtype=object)
+            return np.array([f"x{i}" for i in range(n_features)], dtype=object)
         if self.task_column is not None:
             names.pop(find_task_column(X, self.task_column))
         return np.asarray(names, dtype=object)

@@ -228,6 +228,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         progress = Progress(self, X, y)
         rows, y, _, table = self._pack(X, y, sample_weight, task)
         solver = self._make_sharing()
+        restriction = self._restriction(solver, X, table.n_features)
         n_blocks = 1 if self.cv is None else int(self.cv)
         block = None if self.cv is None else deal_blocks(table, n_blocks, self._seed())
         sizes = table.task_sizes()
@@ -237,7 +238,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
-            problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
+            problem = Problem(
+                schemes, seen.merge(pool=pool), pool, progress, restriction=restriction
+            )
             fitted = solver.fit_problem(problem).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ._restriction import UNRESTRICTED, Restriction
 from ._strengths import SQUARED
 from ._tuning import Tuner
 
@@ -35,6 +36,8 @@ class Problem:
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
+    restriction : Restriction
+        What is known of the slopes.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     """
@@ -44,6 +47,7 @@ class Problem:
     pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
+    restriction: Restriction = UNRESTRICTED
     strengths = SQUARED
 
     def __post_init__(self):
@@ -58,7 +62,11 @@ class Problem:
 
     def tuner(self):
         """What judges candidates on this problem."""
-        return Tuner(self)
+        if not self.restriction:
+            return Tuner(self)
+        from ._restricted import RestrictedTuner  # here, as it builds on problems
+
+        return RestrictedTuner(self)
 
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
@@ -78,10 +86,9 @@ class Problem:
     def n_features(self):
         return self.moments.n_features
 
-    @property
-    def n_varying(self):
-        """Features that are not constant."""
-        return int((self.scale[:-1] > 0).sum())
+    def n_varying(self, grid):
+        """Features that are not constant, and whose slopes vary by task under the candidates."""
+        return self.restriction.n_varying(self.scale[:-1] > 0, grid.metric)
 
     def splits(self, tasks=None, most=None):
         """``(train, test)`` moments of the scheme's splits, for some tasks."""
@@ -140,6 +147,10 @@ class Sharing(BaseEstimator):
     def grid(self, n_tasks, strengths):
         """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""
         raise NotImplementedError
+
+    def restriction(self, names):
+        """What the structure restricts of the slopes of features so named, a `Restriction`."""
+        return UNRESTRICTED
 
     def fit_problem(self, problem):
         """Fit on a `Problem` or a `LogisticProblem`; returns a `SharingFit`."""

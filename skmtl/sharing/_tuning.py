@@ -115,17 +115,20 @@ class Tuner:
     Attributes
     ----------
     metrics : list of ndarray of shape (n_features,)
-        Square roots of the features' slope variances; the first is all ones.
+        Square roots of the features' slope variances; the first is all ones. Where the problem
+        is restricted, so is the second, for which it is not.
     """
 
     def __init__(self, problem):
         self.problem = problem
-        self.metrics = [np.ones(problem.n_features)]
+        self.restriction = problem.restriction
+        self.metrics = self.restriction.metrics(problem.n_features)
 
     def system(self, moments, metric):
         """An arrow system on moments in metric number `metric`."""
         moments = self.in_metric(moments, metric)
-        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool)
+        varies = self.restriction.varies_in(metric)
+        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool, varies)
 
     def in_metric(self, moments, metric):
         return moments if metric == 0 else moments.stretched(self.metrics[metric])
@@ -213,7 +216,7 @@ class Tuner:
 
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
-        prior = grid.log_prior(self.problem.n_varying, rows.mean())
+        prior = grid.log_prior(self.problem.n_varying(grid), rows.mean())
         weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)
         weight += crowd_weights(scores, rows, prior)
         levels = [where for _, _, where in grid.levels()]
@@ -283,13 +286,16 @@ class Tuner:
         problem = self.problem
         slope, intercept, ridge = strengths
         tasks = problem.sample(most_tasks)
-        if len(tasks) < 4 or problem.n_features < 2:
+        varies = self.restriction.varies
+        live = slice(None) if varies is None else varies
+        if len(tasks) < 4 or len(np.ones(problem.n_features)[live]) < 2:
             return False
         variance = np.ones(problem.n_features)
         ones = np.ones((len(tasks), 1))
         moments = problem.moments.take(tasks)
         for _ in range(n_steps):
-            system = make_system(moments.stretched(np.sqrt(variance)), variance).factor(slope)
+            stretched = moments.stretched(np.sqrt(variance))
+            system = make_system(stretched, variance, varies=varies).factor(slope)
             theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
             coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
             system.add_blend(theta, np.array([intercept]), ones, coef, a)
@@ -300,16 +306,25 @@ class Tuner:
             variance = new
             if step < 0.1:
                 break
-        if variance.max() < 4.0 * variance.min():
+        if variance[live].max() < 4.0 * variance[live].min():
             return False
         self.metrics.append(np.sqrt(variance))
         return True
 
     def solve(self, grid, shares):
-        """Blend the candidates on all rows.
+        """`blend` on all rows; and the number of iterations."""
+        return *self.blend(self.problem.moments, grid, shares), 1
+
+    def blend_errors(self, judged, grid, shares):
+        """Held-out errors a row of a blend of judged candidates, and their standard errors."""
+        return judged.blend_errors(shares.tasks)
+
+    def blend(self, data, grid, shares):
+        """Blend the candidates' models.
 
         Parameters
         ----------
+        data : TaskMoments or TaskRows of shape (n_tasks,)
         shares : Shares
 
         Returns
@@ -318,7 +333,6 @@ class Tuner:
             On the standardised scale; theta is the shared (intercept, slopes).
         kkt_residual : float
             Of the candidate of largest weight; a blend has no objective of its own.
-        n_iter : int
         """
         p, n_tasks = self.problem.n_features, self.problem.n_tasks
         coef, intercept, theta = np.zeros((n_tasks, p)), np.zeros(n_tasks), np.zeros(1 + p)
@@ -327,9 +341,7 @@ class Tuner:
         for metric in np.unique(grid.metric[needed]):
             keep = np.flatnonzero(needed & (grid.metric == metric))
             own = np.zeros((n_tasks, p))
-            for system, where, solved, part in self.solutions(
-                self.problem.moments, metric, grid.take(keep)
-            ):
+            for system, where, solved, part in self.solutions(data, metric, grid.take(keep)):
                 share = np.ascontiguousarray(shares.tasks[:, keep[where]])
                 system.add_blend(solved, part.intercept, share, own, intercept)
                 crowd = shares.crowd[keep[where]] @ solved
@@ -339,7 +351,7 @@ class Tuner:
                     pick = int(np.flatnonzero(keep[where] == top)[0])
                     residual = _certificate(system, solved[pick], part.take(slice(pick, pick + 1)))
             coef += own * self.metrics[metric]
-        return coef, intercept, theta, residual, 1
+        return coef, intercept, theta, residual
 
     def unseen_errors(self, grid, most_tasks=100):
         """Errors of the shared models on tasks left out, a fifth of the tasks at a time.
@@ -378,4 +390,7 @@ def _certificate(system, theta, pick):
     coef, intercept = np.zeros((shape[0], shape[1] - 1)), np.zeros(shape[0])
     system.add_blend(theta[None], pick.intercept, np.ones((shape[0], 1)), coef, intercept)
     strengths = float(pick.slope[0]), float(pick.intercept[0]), float(pick.ridge[0])
-    return kkt_residual(system.moments, system.penalty, strengths, theta, coef, intercept)
+    return kkt_residual(
+        system.moments, system.penalty, strengths, theta, coef, intercept, system.varies,
+        system.given,
+    )  # fmt: skip

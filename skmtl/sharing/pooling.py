@@ -16,6 +16,7 @@ import numbers
 import numpy as np
 
 from ._base import Sharing, SharingFit
+from ._restriction import FREE, UNRESTRICTED, Restriction, mask_of
 from ._strengths import (
     Grid,
     crowd_weights,
@@ -29,18 +30,22 @@ _NONE = np.array([np.inf])
 _REPORT_NAMES = ("shared", "independent", "pooled")
 
 
-def _independent_grid(slopes, intercept):
+def _independent_grid(slopes, intercept, metric=0):
     slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
-    return Grid.product(slopes, np.array([intercept]), _NONE)
+    return Grid.product(slopes, np.array([intercept]), _NONE, metric)
 
 
 def _pooled_grid(ridges):
     return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
 
 
-def _limits(strengths):
+def _limits(strengths, restriction=UNRESTRICTED):
     """Independent and pooled, as candidates: what every fit is judged against."""
-    return [_independent_grid(strengths.slopes, strengths.free), _pooled_grid(strengths.ridges)]
+    metric = 0 if restriction.varies is None else FREE  # one model a task, in all features
+    return [
+        _independent_grid(strengths.slopes, strengths.free, metric),
+        _pooled_grid(strengths.ridges),
+    ]
 
 
 def _check_strength(name, value):
@@ -68,7 +73,8 @@ class _Pooling(Sharing):
     def fit_problem(self, problem):
         self.check()
         tuner = problem.tuner()
-        own, limits = self.grid(problem.n_tasks, problem.strengths), _limits(problem.strengths)
+        own = self.grid(problem.n_tasks, problem.strengths)
+        limits = _limits(problem.strengths, problem.restriction)
         if not problem.schemes:
             if len(own) > 1:
                 auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
@@ -94,7 +100,7 @@ class _Pooling(Sharing):
 
 def _family_shares(tuner, grid, verdict, rows, unseen, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    prior = grid.log_prior(tuner.problem.n_varying, rows.mean()) + verdict.log_prior
+    prior = grid.log_prior(tuner.problem.n_varying(grid), rows.mean()) + verdict.log_prior
     prior = prior[family]
     part, own = (
         s[:, family] - s[:, family].max(axis=1, keepdims=True)
@@ -132,6 +138,7 @@ def _assemble(tuner, grid, own, judged, report):
             "alpha": float(grid.slope[top]),
             "alpha_intercept": float(grid.intercept[top]),
             "alpha_shared": float(grid.ridge[top]),
+            **problem.restriction.as_dict(),
         },
         history=_history(tuner, grid, own, judged),
         report=report,
@@ -145,7 +152,7 @@ def _history(tuner, grid, own, judged):
         "alpha": grid.slope,
         "alpha_intercept": grid.intercept,
         "alpha_shared": grid.ridge,
-        "per_feature": grid.metric > 0,
+        "per_feature": np.array([np.ptp(m) > 0 for m in tuner.metrics])[grid.metric],
         "weight": own.tasks.mean(0),
     }
     if judged is not None:
@@ -159,7 +166,7 @@ def _report(tuner, grid, families, limits, judged, unseen):
     unit = 1.0 / tuner.problem.scale[-1] ** 2
     report = {}
     for name, family in zip(_REPORT_NAMES, families, strict=True):
-        error, std_error = judged.blend_errors(family.tasks)
+        error, std_error = tuner.blend_errors(judged, grid, family)
         report[f"error_{name}"] = np.r_[error, np.nan] * unit
         report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
     own = families[0].tasks
@@ -268,6 +275,17 @@ class PartialPooling(_Pooling):
         :math:`\lambda_a`, the same for intercepts. "auto" follows `alpha` where that is a number.
     alpha_shared : "auto" or float, default="auto"
         :math:`\lambda_m`, ridge strength on the shared slopes.
+    varying : sequence of str or int, default=None
+        Features whose slopes differ by task, by name or by index among the features (which the
+        task column is not): :math:`v_{tj} = 0` for all others, whose slopes are exactly the
+        shared ones in every task. An empty sequence leaves the intercepts only; None is all
+        features. Tasks then fall back to the pooled model and to slopes of their own in these
+        features, not to independent models; the report goes on comparing with those.
+
+    Raises
+    ------
+    ValueError
+        In the fit, for a strength that is none and for a feature that is not there.
 
     References
     ----------
@@ -285,16 +303,23 @@ class PartialPooling(_Pooling):
     10.0
     """
 
-    def __init__(self, alpha="auto", *, alpha_intercept="auto", alpha_shared="auto"):
+    def __init__(self, alpha="auto", *, alpha_intercept="auto", alpha_shared="auto", varying=None):
         self.alpha = alpha
         self.alpha_intercept = alpha_intercept
         self.alpha_shared = alpha_shared
+        self.varying = varying
+
+    def restriction(self, names):
+        varies = mask_of("varying", self.varying, names)
+        return Restriction(None if varies is None or varies.all() else varies)
 
     def grid(self, n_tasks, strengths):
         ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
             return _pooled_grid(ridges)
         slopes = strengths.slopes if isinstance(self.alpha, str) else [self.alpha]
+        if self.varying is not None and not len(self.varying):
+            slopes = _NONE
         if not isinstance(self.alpha_intercept, str):
             intercepts = [self.alpha_intercept]
         else:

@@ -1,0 +1,258 @@
+"""Slopes that differ by task in some features only."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+from scipy import sparse
+from sharing.test_pooling import standardise, table
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.multitask import regressor
+from skmtl.sharing import PartialPooling
+from skmtl.tasks import rows as row_room
+
+STRENGTHS = [
+    (1.0, 1.0, 1.0),
+    (0.01, 0.1, 10.0),
+    (100.0, 0.5, 0.0),
+    (np.inf, 2.0, 0.3),
+    (3.0, 0.0, 1.0),
+    (5.0, np.inf, 1.0),
+    (2.0, 1.0, np.inf),
+]
+
+
+def fixed(strengths, varying, face=MultiTaskRegressor):
+    alpha, pull, ridge = strengths
+    sharing = PartialPooling(alpha, alpha_intercept=pull, alpha_shared=ridge, varying=varying)
+    return face(sharing, cv=None)
+
+
+def mask(varying, p):
+    return np.isin(np.arange(p), varying)
+
+
+def assert_alike(model, varying, p):
+    """The slopes of what does not vary are the shared ones, exactly; the others are not."""
+    alike = (model.coef_ == model.shared_coef_).reshape(len(model.coef_), -1, p).all((0, 1))
+    np.testing.assert_array_equal(alike, ~mask(varying, p))
+
+
+def related(n, seed=0, n_tasks=20, p=4):
+    """Tasks whose slopes differ in the first feature only, in odd units."""
+    rng = np.random.default_rng(seed)
+    truth = np.random.default_rng(0)
+    coef = truth.normal(size=p) + (np.arange(p) < 1) * truth.normal(size=(n_tasks, p))
+    level, task = truth.normal(size=n_tasks), rng.integers(n_tasks, size=n)
+    X = rng.normal(size=(n, p))
+    score = (X * coef[task]).sum(1) + level[task]
+    return X * [1.0, 10.0, 0.1, 1.0] + 3.0, score, task, rng
+
+
+@pytest.mark.parametrize("strengths", STRENGTHS, ids=str)
+@pytest.mark.parametrize("varying", [[1], [0, 3], []], ids=str)
+@pytest.mark.parametrize("form", ["moments", "rows"])
+def test_fixed_strengths_are_one_dense_ridge(strengths, varying, form, monkeypatch):
+    if form == "rows":
+        monkeypatch.setattr(row_room, "_MOMENT_BYTES", 0)
+        monkeypatch.setattr(regressor, "prefers_rows", lambda table, n_blocks: True)
+    X, y, task = table()
+    w = np.random.default_rng(1).uniform(0.1, 3.0, size=len(y))
+    model = fixed(strengths, varying).fit(X, y, sample_weight=w, task=task)
+    Z = standardise(X, w)
+    if not varying:
+        strengths = (np.inf, *strengths[1:])
+    theta, coef, intercept = reference.dense_ridge(
+        Z, y, task, 6, strengths, w, varies=mask(varying, 4)
+    )
+    wanted = (Z * coef[task]).sum(1) + intercept[task]
+    np.testing.assert_allclose(model.predict(X, task=task), wanted, rtol=1e-8, atol=1e-8)
+    if strengths[1] > 0:  # else the shared intercept is not determined
+        got = X @ model.shared_coef_ + model.shared_intercept_
+        np.testing.assert_allclose(got, Z @ theta[1:] + theta[0], rtol=1e-8, atol=1e-8)
+    assert model.kkt_residual_ < 1e-9
+    assert (model.coef_ == model.shared_coef_)[:, ~mask(varying, 4)].all()
+
+
+@pytest.mark.parametrize(("n", "p"), [(150, 90), (40, 60)])
+def test_many_features_are_one_dense_ridge(n, p):
+    """More than rows too, where the unrestricted fit takes other coordinates."""
+    X, y, task = table(n=n, p=p, n_tasks=3)
+    varying = [0, 5, 17, 50]
+    model = fixed((2.0, 1.0, 3.0), varying).fit(X, y, task=task)
+    Z = standardise(X)
+    _, coef, intercept = reference.dense_ridge(
+        Z, y, task, 3, (2.0, 1.0, 3.0), varies=mask(varying, p)
+    )
+    wanted = (Z * coef[task]).sum(1) + intercept[task]
+    np.testing.assert_allclose(model.predict(X, task=task), wanted, rtol=1e-7, atol=1e-8)
+    assert_alike(model, varying, p)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("strengths", [(0.7, 0.5, 1.0), (2.0, np.inf, 0.3)])
+def test_the_classifier_is_one_dense_problem(n_classes, strengths):
+    X, score, task, rng = related(200, n_tasks=5)
+    y = np.digitize(score + rng.logistic(size=200), [-1.0, 1.0] if n_classes == 3 else [0.0])
+    model = fixed(strengths, [0, 2], MultiTaskClassifier).set_params(tol=1e-7, max_iter=2000)
+    model.fit(X, y, task=task)
+    wanted = reference.dense_logistic(X, y, task, n_classes, strengths, varies=mask([0, 2], 4))
+    np.testing.assert_allclose(model.predict_proba(X, task=task), wanted, rtol=1e-4, atol=1e-5)
+    assert_alike(model, [0, 2], 4)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize(
+    ("kind", "varying"),
+    [
+        ("regression", [0]), ("regression", [0, 1, 2]), ("regression", []), ("two classes", [0]),
+        ("two classes", []), ("three classes", [0, 2]),
+    ],
+)  # fmt: skip
+def test_tuned_slopes_are_exactly_alike(varying, kind):
+    X, score, task, rng = related(200 if kind == "three classes" else 400)
+    if kind == "regression":
+        model, y = MultiTaskRegressor(), score + rng.normal(size=len(score))
+    else:
+        cuts = [0.0] if kind == "two classes" else [-1.0, 1.0]
+        model, y = MultiTaskClassifier(), np.digitize(score + rng.logistic(size=len(score)), cuts)
+    model.set_params(sharing=PartialPooling(varying=varying)).fit(X, y, task=task)
+    assert (model.history_["weight"] > 0).sum() > 1
+    assert_alike(model, varying, 4)
+    assert model.kkt_residual_ < 1e-4
+    assert (model.task_report_["used"] != "independent").all()
+
+
+@pytest.mark.jit
+def test_a_variance_a_feature_is_learned_of_what_varies_only():
+    """Slopes differ in the first feature, hardly in the second; the third is held."""
+    X, score, task, rng = related(800)
+    model = MultiTaskRegressor(PartialPooling(varying=[0, 1]))
+    model.fit(X, score + rng.normal(size=800), task=task)
+    assert model.history_["weight"][model.history_["per_feature"]].sum() > 0.1
+    assert_alike(model, [0, 1], 4)
+
+
+@pytest.mark.jit
+def test_the_report_tells_the_truth():
+    """Of the restricted model, and of one model a task in all features."""
+    told, true = [], []
+    for seed in range(3):
+        X, score, task, rng = related(2400, seed)
+        y = score + rng.normal(size=len(score))
+        model = MultiTaskRegressor(PartialPooling(varying=[0]))
+        model.fit(X[:400], y[:400], task=task[:400])
+        report = model.task_report_
+        told.append(np.average(report["error_shared"][:-1], weights=report["n_samples"][:-1]))
+        true.append(np.mean((model.predict(X[400:], task=task[400:]) - y[400:]) ** 2))
+        plain = MultiTaskRegressor().fit(X[:400], y[:400], task=task[:400]).task_report_
+        np.testing.assert_allclose(
+            report["error_independent"], plain["error_independent"], rtol=0.05
+        )
+    assert 0.85 < np.mean(told) / np.mean(true) < 1.15
+
+
+@pytest.mark.jit
+def test_knowing_which_slope_varies_helps():
+    excess = {}
+    for name, varying in (("known", [0]), ("unknown", None), ("wrong", [1])):
+        errors = []
+        for seed in range(3):
+            X, score, task, rng = related(2200, seed)
+            y = score[:200] + rng.normal(size=200)
+            model = MultiTaskRegressor(PartialPooling(varying=varying))
+            model.fit(X[:200], y, task=task[:200])
+            errors.append(np.mean((model.predict(X[200:], task=task[200:]) - score[200:]) ** 2))
+        excess[name] = np.mean(errors)
+    assert excess["known"] < excess["unknown"] < excess["wrong"]
+
+
+@pytest.mark.jit
+def test_all_features_listed_are_no_restriction():
+    X, y, task = table()
+    plain = MultiTaskRegressor().fit(X, y, task=task)
+    listed = MultiTaskRegressor(PartialPooling(varying=[3, 1, 0, 2])).fit(X, y, task=task)
+    np.testing.assert_array_equal(listed.coef_, plain.coef_)
+
+
+def test_names_and_indices_do_not_count_the_task_column():
+    X, y, task = table()
+    frame = pd.DataFrame(X, columns=["price", "promo", "size", "age"])
+    frame.insert(1, "shop", task)
+    wanted = fixed((1.0, 1.0, 1.0), [1, 3]).fit(X, y, task=task)
+    for varying in (["promo", "age"], [1, 3], ("age", "promo"), np.array([1, 3]), ["promo", 3]):
+        model = fixed((1.0, 1.0, 1.0), varying).set_params(task_column="shop").fit(frame, y)
+        np.testing.assert_array_equal(model.coef_, wanted.coef_)
+        np.testing.assert_array_equal(model.sharing_.varying_, [False, True, False, True])
+    unnamed = fixed((1.0, 1.0, 1.0), ["x1", "x3"]).fit(X, y, task=task)
+    np.testing.assert_array_equal(unnamed.coef_, wanted.coef_)
+
+
+@pytest.mark.parametrize(
+    ("varying", "message"),
+    [
+        (["cost"], r"varying lists 'cost', not among the 4 features .*'price', 'promo'"),
+        (["shop", "price"], r"varying lists 'shop', not among"),
+        ([4], r"varying lists 4, .*from 0 to 3"),
+        ([-1], r"varying lists -1"),
+        ([True], r"varying lists True"),
+        ([0.5, None], r"varying lists 0.5, None"),
+        ("price", r"varying='price' must be a sequence .*such as \['price'\]"),
+        (2, r"varying=2 must be a sequence"),
+    ],
+)
+def test_unknown_columns(varying, message):
+    X, y, task = table()
+    frame = pd.DataFrame(X, columns=["price", "promo", "size", "age"])
+    frame.insert(1, "shop", task)
+    model = fixed((1.0, 1.0, 1.0), varying).set_params(task_column="shop")
+    with pytest.raises(ValueError, match=message):
+        model.fit(frame, y)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+    fitted = clone(model).set_params(sharing__varying=["price"]).fit(frame, y)
+    coef = fitted.coef_.copy()
+    with pytest.raises(ValueError, match=message):
+        fitted.set_params(sharing__varying=varying).fit(frame, y)
+    np.testing.assert_array_equal(fitted.coef_, coef)
+    with pytest.raises(ValueError, match=message):
+        clone(model).partial_fit(frame, y)
+
+
+def test_partial_fit_is_fit():
+    X, y, task = table()
+    model = fixed((1.0, 1.0, 1.0), [2])
+    whole, parts = clone(model).fit(X, y, task=task), clone(model)
+    for part in np.array_split(np.arange(len(y)), 3):
+        parts.partial_fit(X[part], y[part], task=task[part])
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-8)
+    assert_alike(parts, [2], 4)
+
+
+def test_sparse_is_dense():
+    X, y, task = table()
+    model = fixed((1.0, 1.0, 1.0), [2])
+    wanted = clone(model).fit(X, y, task=task)
+    got = clone(model).fit(sparse.csr_matrix(X), y, task=task)
+    np.testing.assert_allclose(got.coef_, wanted.coef_, rtol=1e-8)
+
+
+def test_a_task_without_labels_and_columns_of_a_target():
+    X, y, _ = table()
+    wide = np.column_stack([y, -y, y])
+    wide[5:, 2] = np.nan
+    model = fixed((1.0, 1.0, 1.0), [2]).fit(X, wide)
+    assert model.coef_.shape == (3, 4)
+    assert_alike(model, [2], 4)
+
+
+@pytest.mark.jit
+def test_one_task_is_the_plain_ridge():
+    X, y, _ = table()
+    got = MultiTaskRegressor(PartialPooling(varying=[1])).fit(X, y)
+    wanted = MultiTaskRegressor().fit(X, y)
+    np.testing.assert_allclose(got.coef_, wanted.coef_, rtol=1e-3)

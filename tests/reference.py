@@ -5,7 +5,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 """
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
 
 MASK = 2**64 - 1
@@ -379,3 +379,54 @@ def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None):
     if n_scores == 1:
         return np.column_stack([1.0 / (1.0 + np.exp(eta[0])), 1.0 / (1.0 + np.exp(-eta[0]))])
     return np.exp(eta - logsumexp(eta, axis=0)).T
+
+
+def dense_signed(X, y, codes, n_tasks, strengths, positive, w=None, penalty=None, varies=None):
+    """`dense_ridge` with slopes of some features at least zero, as bounded least squares.
+
+    Over the shared (a, m), the tasks' a_t, and the tasks' slopes themselves where they differ.
+    """
+    slope, pull, ridge = strengths
+    p, own_a = X.shape[1], np.isfinite(pull)
+    varies = np.ones(p, dtype=bool) if varies is None else varies
+    own = np.flatnonzero(varies) if np.isfinite(slope) else np.empty(0, dtype=int)
+    q = len(own)
+    n_columns = 1 + p + n_tasks * own_a + n_tasks * q
+    at_a, at_b = 1 + p, 1 + p + n_tasks * own_a
+    w = np.ones(len(y)) if w is None else w
+    blocks, target = [], []
+    rows = np.zeros((len(y), n_columns))
+    rows[:, 0] = 1.0
+    rows[:, 1 : 1 + p] = X
+    rows[:, 1 + own] = 0.0
+    for i, t in enumerate(codes):
+        if own_a:
+            rows[i, at_a + t] = 1.0
+        rows[i, at_b + t * q : at_b + (t + 1) * q] = X[i, own]
+    blocks.append(rows * np.sqrt(w)[:, None])
+    target.append(y * np.sqrt(w))
+    if q:
+        rows = np.zeros((n_tasks * q, n_columns))
+        rows[:, at_b:] = np.eye(n_tasks * q)
+        rows[np.arange(n_tasks * q), 1 + np.tile(own, n_tasks)] = -1.0
+        blocks.append(np.sqrt(slope) * rows)
+    if own_a:
+        blocks.append(np.sqrt(pull) * np.eye(n_columns)[at_a:at_b])
+    shared = np.ones(p) if penalty is None else penalty
+    if np.isfinite(ridge):
+        blocks.append(np.sqrt(ridge * shared)[:, None] * np.eye(n_columns)[1 : 1 + p])
+    A = np.vstack(blocks)
+    target = np.r_[np.concatenate(target), np.zeros(len(A) - len(y))]
+    lower = np.full(n_columns, -np.inf)
+    lower[1 : 1 + p][positive] = 0.0
+    lower[at_b:] = np.where(np.tile(positive[own], n_tasks), 0.0, -np.inf)
+    live = np.ones(n_columns, dtype=bool)
+    if np.isinf(ridge):
+        live[1 : 1 + p] = False
+    found = np.zeros(n_columns)
+    found[live] = lsq_linear(
+        A[:, live], target, (lower[live], np.inf), method="bvls", tol=1e-15, max_iter=10_000
+    ).x
+    theta, coef = found[: 1 + p], np.tile(found[1 : 1 + p], (n_tasks, 1))
+    coef[:, own] = found[at_b:].reshape(n_tasks, q)
+    return theta, coef, theta[0] + (found[at_a:at_b] if own_a else np.zeros(n_tasks))

@@ -44,6 +44,9 @@ CONTRACT = {
     "pooled": MultiTaskRegressor(Pooled()),
     "fixed": MultiTaskRegressor(FIXED, cv=None),
     "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
+    "a sign, fixed": MultiTaskRegressor(
+        PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
+    ),
 }
 
 
@@ -68,6 +71,7 @@ CONFIGURATIONS = {
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
     "two threads": MultiTaskRegressor(n_jobs=2),
     "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
+    "a sign": MultiTaskRegressor(PartialPooling(negative=[0])),
 }
 
 

@@ -75,7 +75,8 @@ class MultiTaskBase(TaskEstimator):
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             problem = make_problem(space, parts, pool)
-            problem.restriction = restriction
+            if restriction:
+                problem.restrict(restriction)
             fitted = solver.fit_problem(problem)
         return solver, space.expand(fitted).spread(table.task_sizes() > 0)
 

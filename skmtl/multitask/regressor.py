@@ -238,9 +238,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
-            problem = Problem(
-                schemes, seen.merge(pool=pool), pool, progress, restriction=restriction
-            )
+            problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
+            problem.restrict(restriction)
             fitted = solver.fit_problem(problem).spread(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes

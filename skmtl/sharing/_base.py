@@ -60,6 +60,15 @@ class Problem:
         for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
             moments.rescale(self.centre, self.scale)
 
+    def restrict(self, restriction):
+        """Fit within a restriction. Features whose slopes are to be negative are turned round."""
+        self.restriction = restriction
+        if restriction.signs is not None:
+            signs = np.append(restriction.signs, 1.0)
+            self.scale = self.scale * signs
+            for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
+                moments.rescale(0.0, signs)
+
     def tuner(self):
         """What judges candidates on this problem."""
         if not self.restriction:
@@ -88,7 +97,7 @@ class Problem:
 
     def n_varying(self, grid):
         """Features that are not constant, and whose slopes vary by task under the candidates."""
-        return self.restriction.n_varying(self.scale[:-1] > 0, grid.metric)
+        return self.restriction.n_varying(self.scale[:-1] != 0, grid.metric)
 
     def splits(self, tasks=None, most=None):
         """``(train, test)`` moments of the scheme's splits, for some tasks."""

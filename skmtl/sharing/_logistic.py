@@ -93,6 +93,15 @@ class LogisticProblem:
     def schemes(self):
         return self.partitions
 
+    def restrict(self, restriction):
+        """Fit within a restriction."""
+        if restriction.positive is not None:
+            raise ValueError(
+                "positive= and negative= of the sharing structure are for MultiTaskRegressor; "
+                "leave them None in MultiTaskClassifier."
+            )
+        self.restriction = restriction
+
     def tuner(self):
         if not self.restriction:
             return LogisticTuner(self)

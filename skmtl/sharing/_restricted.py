@@ -6,15 +6,25 @@ features are averaged with the tasks' mean weights first, and the candidates are
 given these.
 """
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from ..solvers import solve_given
 from ..solvers.newton import Scores
+from ..solvers.signed import SignedSystem
 from ._logistic import LogisticTuner
 from ._restriction import FREE
 from ._tuning import Tuner
 
 __all__ = ["RestrictedLogisticTuner", "RestrictedTuner"]
+
+# Candidates with signs that are judged and blended, and the floating point operations allowed.
+_SIGNED_LIST = (6, 24)
+_SIGNED_WORK = 4e9
+# A residual of signed slopes above this is no solution.
+_LARGEST_RESIDUAL = 1e-6
 
 
 class _Restricted:
@@ -30,9 +40,20 @@ class _Restricted:
 
 
 class RestrictedTuner(_Restricted, Tuner):
-    """`Tuner` on a restricted `Problem`."""
+    """`Tuner` on a restricted `Problem`.
+
+    Signs of slopes are left out of the screening, which chooses candidates, and of nothing else.
+    """
 
     _given = None  # shared slopes (n_features,) that are known of the features that do not vary
+
+    def most_candidates(self):
+        most = super().most_candidates()
+        if self.restriction.positive is None:
+            return most
+        problem = self.problem  # every candidate takes some systems of its own in every split
+        work = problem.n_tasks * problem.n_splits * (10.0 * problem.n_features**3 + 5000.0)
+        return int(min(most, np.clip(_SIGNED_WORK / max(work, 1.0), *_SIGNED_LIST)))
 
     def solutions(self, train, metric, grid):
         for system, where, theta, part in super().solutions(train, metric, grid):
@@ -42,34 +63,118 @@ class RestrictedTuner(_Restricted, Tuner):
                 theta = solve_given(system, fixed, known, part.intercept, part.ridge)
             yield system, where, theta, part
 
-    def blend(self, data, grid, shares):
+    def signed(self, data, grid):
+        """Yield every candidate's number and `SignedSolution`, in the first metric."""
+        for metric in np.unique(grid.metric):
+            factor = self.metrics[metric]
+            system = SignedSystem(
+                self.in_metric(data, metric), factor**2, self.restriction.positive,
+                self.restriction.varies_in(metric), self.problem.pool,
+            )  # fmt: skip
+            for c in np.flatnonzero(grid.metric == metric):
+                strengths = float(grid.slope[c]), float(grid.intercept[c]), float(grid.ridge[c])
+                found = system.solve(strengths, given=self._given)
+                yield c, found.stretched(1.0 / factor)
+
+    def judge(self, grid, tasks=None, most=None, blends=False):
+        self._judged = []
+        return super().judge(grid, tasks, most, blends)
+
+    def _models(self, grid, train):
+        if self.restriction.positive is None:
+            slopes, intercepts = super()._models(grid, train)
+        else:
+            shape = len(train.weight), len(grid)
+            slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
+            for c, found in self.signed(train, grid):
+                slopes[:, c], intercepts[:, c] = found.coef, found.intercept
+        # Of the first task, whose slopes of what does not vary are those of all.
+        self._judged.append(slopes[0].copy())
+        return slopes, intercepts
+
+    def _shared(self, data, grid):
+        """The candidates' shared solutions ``(n_candidates, 1 + n_features)``."""
+        out = np.empty((len(grid), 1 + self.problem.n_features))
+        if self.restriction.positive is not None:
+            for c, found in self.signed(data, grid):
+                out[c] = found.theta
+            return out
+        for metric in np.unique(grid.metric):
+            mine = np.flatnonzero(grid.metric == metric)
+            for _, where, theta, _ in self.solutions(data, metric, grid.take(mine)):
+                out[mine[where]] = theta
+            out[mine, 1:] *= self.metrics[metric]
+        return out
+
+    def solve(self, grid, shares):
+        *found, n_iter = super().solve(grid, shares)
+        if self.restriction.positive is None:
+            return *found, n_iter
+        if found[-1] > _LARGEST_RESIDUAL:
+            warnings.warn(
+                f"the slopes with a sign stopped at a KKT residual of {found[-1]:.1e}, above "
+                f"{_LARGEST_RESIDUAL:g}, after {self._n_iter} systems: features are collinear "
+                "beyond double precision; raise alpha or alpha_shared, or leave some out.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return *found, self._n_iter
+
+    def blend(self, data, grid, shares, common=None):
         if not self._mixes(grid, shares):
-            return super().blend(data, grid, shares)
-        fixed = ~self.restriction.varies
-        mean_share = shares.tasks.mean(0)
-        needed = np.flatnonzero(mean_share > 0)
-        part, common = grid.take(needed), np.zeros(1 + len(fixed))
-        for metric in np.unique(part.metric):
-            mine = np.flatnonzero(part.metric == metric)
-            for _, where, theta, _ in self.solutions(data, metric, part.take(mine)):
-                common += mean_share[needed[mine[where]]] @ theta
-        self._given = common[1:]
+            return self._blend(data, grid, shares)
+        fixed, mean_share = ~self.restriction.varies, shares.tasks.mean(0)
+        if common is None:
+            needed = np.flatnonzero(mean_share)
+            common = (mean_share[needed] @ self._shared(data, grid.take(needed)))[1:]
+        self._given = common
         try:
-            coef, intercept, theta, residual = super().blend(data, grid, shares)
+            coef, intercept, theta, residual = self._blend(data, grid, shares)
         finally:
             self._given = None
-        coef[:, fixed] = theta[1:][fixed] = common[1:][fixed]
+        coef[:, fixed] = theta[1:][fixed] = common[fixed]
+        return coef, intercept, theta, residual
+
+    def _blend(self, data, grid, shares):
+        if self.restriction.positive is None:
+            return super().blend(data, grid, shares)
+        coef, intercept = np.zeros((len(data.weight), data.n_features)), np.zeros(len(data.weight))
+        theta, mean_share = np.zeros(1 + data.n_features), shares.tasks.mean(0)
+        needed, top = np.flatnonzero(mean_share + shares.crowd > 0), int(np.argmax(mean_share))
+        for i, found in self.signed(data, grid.take(needed)):
+            share = shares.tasks[:, needed[i]]
+            coef += share[:, None] * found.coef
+            intercept += share * found.intercept
+            theta += shares.crowd[needed[i]] * found.theta
+            if needed[i] == top:
+                residual, self._n_iter = found.residual, found.n_iter
         return coef, intercept, theta, residual
 
     def blend_errors(self, judged, grid, shares):
         if not self._mixes(grid, shares):
             return super().blend_errors(judged, grid, shares)
         each = []
-        for train, test in self.problem.splits():
-            coef, intercept, _, _ = self.blend(train, grid, shares)
+        for (train, test), slopes in zip(self.problem.splits(), self._judged, strict=True):
+            common = shares.tasks.mean(0) @ slopes
+            coef, intercept, _, _ = self.blend(train, grid, shares, common)
             one = np.zeros((len(coef), 1, 1))
             each.append(test.add_error_grams(coef[:, None], intercept[:, None], one)[:, 0])
         return judged.means(np.array(each))
+
+    def unseen_errors(self, grid, most_tasks=100):
+        if self.restriction.positive is None:
+            return super().unseen_errors(grid, most_tasks)
+        moments, tasks = self.problem.moments, self.problem.sample(most_tasks)
+        n_groups = min(5, len(tasks))
+        group = np.arange(len(tasks)) % n_groups
+        sse, rows = np.zeros((len(tasks), len(grid))), moments.weight[tasks]
+        if n_groups < 2:
+            return sse[:0], rows[:0]
+        for g in range(n_groups):
+            theta = self._shared(moments.take(tasks[group != g]), grid)
+            test = moments.take(tasks[group == g])
+            sse[group == g] = test.errors(theta[:, 1:], theta[:, 0])
+        return sse, rows
 
 
 class RestrictedLogisticTuner(_Restricted, LogisticTuner):
@@ -78,11 +183,6 @@ class RestrictedLogisticTuner(_Restricted, LogisticTuner):
     _given = None  # (n_scores, n_features), as above
 
     def __init__(self, problem):
-        if problem.restriction.positive is not None:
-            raise ValueError(
-                "positive= of the sharing structure is for MultiTaskRegressor; MultiTaskClassifier "
-                "has no signs of slopes: leave it None."
-            )
         super().__init__(problem)
         self.restriction = problem.restriction
 

@@ -20,18 +20,49 @@ class Restriction:
     varies : bool ndarray of shape (n_features,) or None
         Features whose slopes differ by task; None for all.
     positive : bool ndarray of shape (n_features,) or None
-        Features whose slopes are at least zero; None for none of them.
+        Features whose slopes are at least zero once multiplied by `signs`; None for none of them.
+    signs : ndarray of shape (n_features,) or None
+        -1 where slopes are to be at most zero, else 1; None where all are 1.
     """
 
     varies: np.ndarray | None = None
     positive: np.ndarray | None = None
+    signs: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, varying, positive, negative, names):
+        """From what the parameters list.
+
+        Raises
+        ------
+        ValueError
+            For what `mask_of` raises, and for a feature of both signs.
+        """
+        varies = mask_of("varying", varying, names)
+        plus, minus = mask_of("positive", positive, names), mask_of("negative", negative, names)
+        none = np.zeros(len(names), dtype=bool)
+        plus, minus = (none if mask is None else mask for mask in (plus, minus))
+        if (plus & minus).any():
+            both = ", ".join(repr(names[j]) for j in np.flatnonzero(plus & minus))
+            raise ValueError(
+                f"positive and negative both list {both}; a slope that is to be zero is that of a "
+                "column left out."
+            )
+        return cls(
+            None if varies is None or varies.all() else varies,
+            plus | minus if (plus | minus).any() else None,
+            np.where(minus, -1.0, 1.0) if minus.any() else None,
+        )
 
     def __bool__(self):
         return self.varies is not None or self.positive is not None
 
     def as_dict(self):
         """The masks there are, by the names of the parameters that they come from."""
-        masks = {"varying": self.varies, "positive": self.positive}
+        plus, minus = self.positive, None
+        if self.signs is not None:
+            plus, minus = self.positive & (self.signs > 0), self.signs < 0
+        masks = {"varying": self.varies, "positive": plus, "negative": minus}
         return {name: mask for name, mask in masks.items() if mask is not None}
 
     def varies_in(self, metric):

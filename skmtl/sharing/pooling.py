@@ -16,7 +16,7 @@ import numbers
 import numpy as np
 
 from ._base import Sharing, SharingFit
-from ._restriction import FREE, UNRESTRICTED, Restriction, mask_of
+from ._restriction import FREE, UNRESTRICTED, Restriction
 from ._strengths import (
     Grid,
     crowd_weights,
@@ -281,11 +281,17 @@ class PartialPooling(_Pooling):
         shared ones in every task. An empty sequence leaves the intercepts only; None is all
         features. Tasks then fall back to the pooled model and to slopes of their own in these
         features, not to independent models; the report goes on comparing with those.
+    positive, negative : sequence of str or int, default=None
+        Features whose slopes are at least, or at most, zero, in every task and shared; in
+        `MultiTaskRegressor` only. The candidates are screened without the signs; those that go
+        on are cross-validated and blended with them, so that the report is of signed models,
+        those of independent and pooled too.
 
     Raises
     ------
     ValueError
-        In the fit, for a strength that is none and for a feature that is not there.
+        In the fit, for a strength that is none, for a feature that is not there, and for one
+        that is both in `positive` and in `negative`.
 
     References
     ----------
@@ -303,15 +309,25 @@ class PartialPooling(_Pooling):
     10.0
     """
 
-    def __init__(self, alpha="auto", *, alpha_intercept="auto", alpha_shared="auto", varying=None):
+    def __init__(
+        self,
+        alpha="auto",
+        *,
+        alpha_intercept="auto",
+        alpha_shared="auto",
+        varying=None,
+        positive=None,
+        negative=None,
+    ):
         self.alpha = alpha
         self.alpha_intercept = alpha_intercept
         self.alpha_shared = alpha_shared
         self.varying = varying
+        self.positive = positive
+        self.negative = negative
 
     def restriction(self, names):
-        varies = mask_of("varying", self.varying, names)
-        return Restriction(None if varies is None or varies.all() else varies)
+        return Restriction.of(self.varying, self.positive, self.negative, names)
 
     def grid(self, n_tasks, strengths):
         ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]

@@ -22,7 +22,7 @@ Kim, J. and Park, H. (2011). Fast nonnegative matrix factorization: an active-se
 comparisons. SIAM Journal on Scientific Computing 33, 3261-3281. :doi:`10.1137/110821172`
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,9 @@ __all__ = ["SignedSolution", "SignedSystem"]
 
 # Below zero by less than this share of the largest slope, or multiplier, is rounding.
 _ROUNDING = 1e-11
+# Slope strength, as a share of the largest task's rows, at which one of zero is taken: with less,
+# rounding would decide which slopes of tasks with few rows are negative.
+_LEAST_STRENGTH = 1e-7
 # Rounds without progress before fewer pivots are taken at once.
 _PATIENCE = 5
 
@@ -62,6 +65,10 @@ class SignedSolution:
     own: np.ndarray
     shared: np.ndarray
     n_iter: int
+
+    def stretched(self, factor):
+        """The same on features multiplied by `factor`."""
+        return replace(self, coef=self.coef / factor, theta=self.theta / np.append(1.0, factor))
 
 
 class SignedSystem:
@@ -96,7 +103,9 @@ class SignedSystem:
         given : ndarray of shape (n_features,), optional
             Shared slopes that are known of the features that do not vary.
         """
-        slope, _, ridge = strengths
+        slope, pull, ridge = strengths
+        slope = max(slope, _LEAST_STRENGTH * self.data.weight.max(initial=1.0))
+        strengths = slope, pull, ridge
         start = self._last if start is None else start
         free_own = np.isfinite(slope) & self.varies
         can_own = self.positive & free_own & (self.data.weight > 0)[:, None]
@@ -163,16 +172,18 @@ class SignedSystem:
         by_shared = np.zeros(len(m)) if np.isinf(ridge) else ridge * self.penalty * m
         if np.isinf(slope):
             return np.zeros(found.coef.shape), by_shared - grad_b.sum(0), grad_a
-        # What the limit of zero stands for in `factor`.
         gaps = (found.coef - m) / self._system.kappa
         by_shared = by_shared - np.where(self.varies, gaps.sum(0), grad_b.sum(0))
         return np.where(self.varies, gaps - grad_b, 0.0), by_shared, grad_a
 
     def _wrong(self, found, strengths, can_own, can_shared):
         """Free slopes below zero, and those at zero that would rather rise."""
-        small = _ROUNDING * max(np.abs(found.coef).max(initial=0.0), 1e-300)
+        rounding = _ROUNDING
+        if strengths[0] > 0:  # the weaker, the worse conditioned
+            rounding += 1e-15 * self.data.weight.max(initial=1.0) / strengths[0]
+        small = rounding * max(np.abs(found.coef).max(initial=0.0), 1e-300)
         by_own, by_shared, _ = self._multipliers(found, strengths)
-        least = _ROUNDING * self._scale
+        least = rounding * self._scale
         wrong_own = np.where(found.own, by_own < -least, can_own & (found.coef < -small))
         below = can_shared & (found.theta[1:] < -small)
         return wrong_own, np.where(found.shared, by_shared < -least, below)

@@ -7,12 +7,13 @@ import reference
 from scipy import sparse
 from sharing.test_pooling import standardise, table
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.multitask import regressor
 from skmtl.sharing import PartialPooling
+from skmtl.solvers.signed import SignedSystem
 from skmtl.tasks import rows as row_room
 
 STRENGTHS = [
@@ -256,3 +257,172 @@ def test_one_task_is_the_plain_ridge():
     got = MultiTaskRegressor(PartialPooling(varying=[1])).fit(X, y)
     wanted = MultiTaskRegressor().fit(X, y)
     np.testing.assert_allclose(got.coef_, wanted.coef_, rtol=1e-3)
+
+
+# ------------------------------------------------------------------------------------- signs
+
+
+def signed(strengths, face=MultiTaskRegressor, **columns):
+    alpha, pull, ridge = strengths
+    sharing = PartialPooling(alpha, alpha_intercept=pull, alpha_shared=ridge, **columns)
+    return face(sharing, cv=None)
+
+
+def assert_signs(model, positive=(), negative=()):
+    """Exactly, for the tasks' slopes and the shared ones."""
+    for columns, sign in ((positive, 1.0), (negative, -1.0)):
+        columns = list(columns)
+        assert (sign * model.coef_[:, columns] >= 0).all()
+        assert (sign * model.shared_coef_[columns] >= 0).all()
+
+
+@pytest.mark.parametrize("strengths", [*STRENGTHS[:4], *STRENGTHS[5:]], ids=str)
+@pytest.mark.parametrize("varying", [None, [1, 2]], ids=str)
+@pytest.mark.parametrize("form", ["moments", "rows"])
+def test_signs_at_fixed_strengths_are_one_bounded_problem(strengths, varying, form, monkeypatch):
+    if form == "rows":
+        monkeypatch.setattr(row_room, "_MOMENT_BYTES", 0)
+        monkeypatch.setattr(regressor, "prefers_rows", lambda table, n_blocks: True)
+    X, y, task = table()
+    w = np.random.default_rng(1).uniform(0.1, 3.0, size=len(y))
+    model = signed(strengths, varying=varying, positive=[0, 1], negative=[2])
+    model.fit(X, y, sample_weight=w, task=task)
+    Z = standardise(X, w) * [1.0, 1.0, -1.0, 1.0]
+    varies = None if varying is None else mask(varying, 4)
+    theta, coef, intercept = reference.dense_signed(
+        Z, y, task, 6, strengths, mask([0, 1, 2], 4), w, varies=varies
+    )
+    wanted = (Z * coef[task]).sum(1) + intercept[task]
+    np.testing.assert_allclose(model.predict(X, task=task), wanted, rtol=1e-7, atol=1e-7)
+    got = X @ model.shared_coef_ + model.shared_intercept_
+    np.testing.assert_allclose(got, Z @ theta[1:] + theta[0], rtol=1e-7, atol=1e-7)
+    assert_signs(model, [0, 1], [2])
+    assert model.kkt_residual_ < 1e-9
+    plain = signed(strengths, varying=varying).fit(X, y, sample_weight=w, task=task)
+    assert np.abs(plain.coef_ - model.coef_).max() > 1e-3  # the signs matter
+
+
+def price_table(n, seed=0, n_tasks=20):
+    """Sales that a price can only lower, by more in some shops than in others, with much noise."""
+    rng, truth = np.random.default_rng(seed), np.random.default_rng(0)
+    price = -np.maximum(0.9 * truth.normal(size=n_tasks), 0.0)
+    level, task = truth.normal(size=n_tasks), rng.integers(n_tasks, size=n)
+    X = rng.normal(size=(n, 3))
+    coef = np.column_stack([price, np.full(n_tasks, 0.5), np.zeros(n_tasks)])
+    score = (X * coef[task]).sum(1) + level[task]
+    return X * [1.0, 10.0, 0.1] + 3.0, score, task, rng
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("varying", [None, [0], [0, 1], []], ids=str)
+def test_tuned_slopes_have_their_signs(varying):
+    X, score, task, rng = price_table(200)
+    y = score + rng.normal(size=200)
+    sharing = PartialPooling(varying=varying, positive=[1], negative=[0])
+    model = MultiTaskRegressor(sharing, cv=3).fit(X, y, task=task)
+    assert (model.history_["weight"] > 0).sum() > 1
+    assert_signs(model, [1], [0])
+    if varying is not None:
+        assert (model.coef_ == model.shared_coef_)[:, ~mask(varying, 3)].all()
+    assert model.kkt_residual_ < 1e-9
+    plain = MultiTaskRegressor(PartialPooling(varying=varying), cv=3).fit(X, y, task=task)
+    if varying != []:
+        assert (plain.coef_[:, 0] > 0).any()
+    report = model.task_report_
+    assert all(np.isfinite(report[f"error_{name}"][:-1]).all() for name in ("shared", "pooled"))
+    assert report["error_shared"][-1] > 0
+
+
+@pytest.mark.jit
+def test_signs_help_and_the_report_tells_the_truth():
+    excess = {"signed": [], "plain": []}
+    told, true = [], []
+    for seed in range(4):
+        X, score, task, rng = price_table(2200, seed)
+        y = score + 2.0 * rng.normal(size=len(score))
+        for name, columns in (("signed", {"negative": [0], "positive": [1]}), ("plain", {})):
+            model = MultiTaskRegressor(PartialPooling(**columns), cv=3)
+            model.fit(X[:200], y[:200], task=task[:200])
+            prediction = model.predict(X[200:], task=task[200:])
+            excess[name].append(np.mean((prediction - score[200:]) ** 2))
+            if name == "signed":
+                report = model.task_report_
+                rows = report["n_samples"][:-1]
+                told.append(np.average(report["error_shared"][:-1], weights=rows))
+                true.append(np.mean((prediction - y[200:]) ** 2))
+    assert np.mean(excess["signed"]) < np.mean(excess["plain"])
+    assert 0.85 < np.mean(told) / np.mean(true) < 1.15
+
+
+@pytest.mark.jit
+def test_turning_a_column_round_turns_its_sign():
+    X, score, task, rng = price_table(200)
+    y = score + 2.0 * rng.normal(size=200)
+    splits = [(np.flatnonzero(np.arange(200) % 3 != k), np.flatnonzero(np.arange(200) % 3 == k))
+              for k in range(3)]  # fmt: skip
+    minus = MultiTaskRegressor(PartialPooling(negative=[0]), cv=splits).fit(X, y, task=task)
+    turned = X * [-1.0, 1.0, 1.0]
+    plus = MultiTaskRegressor(PartialPooling(positive=[0]), cv=splits).fit(turned, y, task=task)
+    np.testing.assert_allclose(minus.coef_ * [-1.0, 1.0, 1.0], plus.coef_, rtol=1e-8, atol=1e-10)
+
+
+def test_a_warning_where_signs_are_not_solved(monkeypatch):
+    X, y, task = table()
+    model = signed((1.0, 1.0, 1.0), positive=[0, 1, 2, 3])
+    assert 1 < clone(model).fit(X, y, task=task).n_iter_ < 20
+    solve = SignedSystem.solve
+    monkeypatch.setattr(SignedSystem, "solve", lambda *a, **k: solve(*a, **k, max_iter=1))
+    with pytest.warns(ConvergenceWarning, match="KKT residual .* raise alpha"):
+        cut = clone(model).fit(X, y, task=task)
+    assert_signs(cut, range(4))  # all the same
+    assert cut.kkt_residual_ > 1e-6
+
+
+def test_names_and_errors_of_signs():
+    X, y, task = table()
+    frame = pd.DataFrame(X, columns=["price", "promo", "size", "age"])
+    frame.insert(1, "shop", task)
+    model = signed((1.0, 1.0, 1.0), positive=["promo"], negative=[0])
+    model.set_params(task_column="shop").fit(frame, y)
+    assert_signs(model, [1], [0])
+    assert list(model.sharing_.positive_) == [False, True, False, False]
+    assert list(model.sharing_.negative_) == [True, False, False, False]
+    for columns, message in (
+        ({"positive": ["cost"]}, "positive lists 'cost', not among the 4 features"),
+        ({"negative": [7]}, "negative lists 7"),
+        ({"negative": "price"}, "negative='price' must be a sequence"),
+        ({"positive": ["price"], "negative": [0]}, "positive and negative both list 'price'"),
+    ):
+        bad = signed((1.0, 1.0, 1.0), **columns).set_params(task_column="shop")
+        with pytest.raises(ValueError, match=message):
+            bad.fit(frame, y)
+        with pytest.raises(NotFittedError):
+            check_is_fitted(bad)
+    with pytest.raises(ValueError, match="positive= and negative= .* are for MultiTaskRegressor"):
+        signed((1.0, 1.0, 1.0), MultiTaskClassifier, positive=[0]).fit(X, y > 0, task=task)
+
+
+def test_no_signs_listed_is_no_restriction():
+    X, y, task = table()
+    plain = signed((1.0, 1.0, 1.0)).fit(X, y, task=task)
+    none = signed((1.0, 1.0, 1.0), positive=[], negative=[]).fit(X, y, task=task)
+    np.testing.assert_array_equal(none.coef_, plain.coef_)
+
+
+def test_partial_fit_with_signs_is_fit():
+    X, y, task = table()
+    model = signed((1.0, 1.0, 1.0), positive=[0], negative=[1, 2])
+    whole, parts = clone(model).fit(X, y, task=task), clone(model)
+    for part in np.array_split(np.arange(len(y)), 3):
+        parts.partial_fit(X[part], y[part], task=task[part])
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-8, atol=1e-12)
+    assert_signs(parts, [0], [1, 2])
+
+
+def test_a_constant_column_and_one_task_with_signs():
+    X, y, task = table()
+    X[:, 2] = 7.0
+    model = signed((1.0, 1.0, 1.0), positive=[0, 2], negative=[1]).fit(X, y, task=task)
+    assert_signs(model, [0, 2], [1])
+    alone = signed((1.0, 1.0, 1.0), positive=[0], negative=[1]).fit(X, y)
+    assert_signs(alone, [0], [1])

@@ -9,6 +9,7 @@ from solvers.test_arrow import data_of, table_of
 from skmtl.solvers import arrow as room
 from skmtl.solvers import make_system
 from skmtl.solvers.signed import SignedSystem, _pivot
+from skmtl.tasks.table import pack
 
 STRENGTHS = [
     (0.3, 0.5, 3.0),
@@ -139,6 +140,31 @@ def test_given_shared_slopes_are_an_offset(form):
         )
         np.testing.assert_allclose(found.coef[:, varies], wanted[1], rtol=1e-7, atol=1e-8)
         assert found.residual < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.jit
+def test_tables_of_every_kind_are_solved(seed):
+    """Few rows a task, collinear and equal columns, strengths of zero."""
+    rng = np.random.default_rng(seed)
+    n_tasks, p = rng.integers(2, 30), rng.integers(1, 28)
+    n = n_tasks * rng.integers(1, 30)
+    codes, X = rng.integers(n_tasks, size=n), rng.normal(size=(n, p))
+    X = X @ (np.eye(p) + rng.choice([0.0, 0.3, 3.0]) * rng.normal(size=(p, p)))
+    if seed % 3 == 0:
+        X[:, -1] = X[:, 0]
+    if seed % 4 == 0:
+        X = np.round(X)
+    X = (X - X.mean(0)) / np.maximum(X.std(0), 1e-9)
+    y = (X * (rng.normal(size=p) + rng.normal(size=(n_tasks, p)))[codes]).sum(1)
+    table = pack(X, y + rng.normal(size=n), codes, n_tasks)
+    positive = rng.random(p) < 0.7
+    varies = None if seed % 2 else rng.random(p) < 0.5
+    strengths = [(0.0, 0.0, 1.0), (0.0, 0.0, np.inf), (1e-3, 0.1, 0.0), (0.1, 0.01, 1e-2)]
+    for form in ("moments", "rows"):
+        system = SignedSystem(data_of(table, form), np.ones(p), positive, varies)
+        for triple in [*strengths, (10.0, 1.0, 1.0), (np.inf, np.inf, 0.0)]:
+            assert system.solve(triple).residual < (1e-7 if triple[0] == 0 else 1e-10)
 
 
 def test_the_residual_sees_what_is_not_solved():

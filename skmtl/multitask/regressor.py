@@ -78,9 +78,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         The candidate strengths, their cross-validated error and their weight.
     kkt_residual_ : float
         Largest entry of the objective's gradient at the solution of largest weight, relative
-        to the gradient at zero.
+        to the gradient at zero; of the optimality conditions where slopes have a sign.
     n_iter_ : int
-        1: the solver is direct.
+        1: the solver is direct. Where slopes have a sign, systems solved for that solution.
     n_features_in_ : int
         Columns of X, the task column included.
     feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -285,7 +285,8 @@ class PartialPooling(_Pooling):
         Features whose slopes are at least, or at most, zero, in every task and shared; in
         `MultiTaskRegressor` only. The candidates are screened without the signs; those that go
         on are cross-validated and blended with them, so that the report is of signed models,
-        those of independent and pooled too.
+        those of independent and pooled too. A fitted model has masks of what was listed:
+        ``sharing_.varying_``, ``sharing_.positive_`` and ``sharing_.negative_``.
 
     Raises
     ------
@@ -307,6 +308,11 @@ class PartialPooling(_Pooling):
     >>> from skmtl.sharing import PartialPooling
     >>> MultiTaskRegressor(PartialPooling(alpha=10.0)).get_params()["sharing__alpha"]
     10.0
+
+    A price can only lower sales, and only its effect differs by store:
+
+    >>> PartialPooling(varying=["price"], negative=["price"])
+    PartialPooling(negative=['price'], varying=['price'])
     """
 
     def __init__(

@@ -1,12 +1,14 @@
 """The one place with private imports of scikit-learn."""
 
 from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
-__all__ = ["HasMethods", "Interval", "StrOptions", "check_columns", "fit_context"]
+__all__ = ["HasMethods", "Interval", "StrOptions", "check_columns", "fit_context", "take_rows"]
 
 fit_context = _fit_context
+take_rows = _safe_indexing
 
 
 def check_columns(estimator, X, *, reset):

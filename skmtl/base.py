@@ -12,15 +12,17 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from ._callbacks import CallbackSupportMixin
-from ._compat import check_columns
-from .tasks.encode import TaskLabels, column_names, find_task_column, split_task_column
+from ._compat import check_columns, take_rows
+from .tasks.encode import TaskLabels, as_table, column_names, find_task_column, take_column
+from .tasks.features import FeatureColumns, make_preprocessor
 
 __all__ = ["LinearTaskClassifier", "LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
 
 _REMEDY = (
-    "X must be finite numbers beside the task column: impute and encode first, e.g. with a "
-    "ColumnTransformer(..., remainder='passthrough') that leaves the task column alone."
+    'X must be finite numbers beside the task column: preprocessor="auto" fills gaps and encodes '
+    "categories, and exclude_columns= leaves out columns that are not features."
 )
+_REMEDY_OF_OUTPUT = "preprocessor= must turn X into finite numbers; this is what it returned."
 
 
 class UnknownTaskWarning(UserWarning):
@@ -29,20 +31,38 @@ class UnknownTaskWarning(UserWarning):
 
 @dataclass
 class Rows:
-    """Validated rows: features, and the code of each row's task (None: no task given)."""
+    """Validated rows: features, and the code of each row's task (None: no task given).
+
+    In fit also the sample weights, and the preprocessor that made the features, if any.
+    """
 
     X: object
     codes: np.ndarray | None
     labels: TaskLabels | None
+    weight: np.ndarray | None = None
+    preprocessor: object = None
 
 
-def check_features(estimator, X):
+def check_table(estimator, X):
+    """Columns of any kind, with rows and columns enough: a frame as it is, or an array."""
+    if len(getattr(X, "shape", ())) == 2 and 0 in X.shape:
+        what = "feature" if X.shape[0] else "sample"
+        raise ValueError(
+            f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required"
+            + (": X has no column beside the task's and excluded ones." if X.shape[0] else ".")
+        )
+    if column_names(X) is not None:
+        return X
+    return check_array(
+        X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, estimator=estimator,
+        input_name="X",
+    )  # fmt: skip
+
+
+def check_features(estimator, X, remedy=_REMEDY):
     """The features as a float64 array (C-ordered) or CSR matrix; a clear error otherwise."""
     if len(getattr(X, "shape", ())) == 2 and X.shape[1] == 0 and X.shape[0] > 0:
-        raise ValueError(
-            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: "
-            "X has no column beside the task column."
-        )
+        check_table(estimator, X)  # raises
     try:
         X = check_array(
             X, accept_sparse="csr", dtype=np.float64, order="C", estimator=estimator,
@@ -51,12 +71,21 @@ def check_features(estimator, X):
     except (ValueError, TypeError) as error:
         text = str(error)
         if any(s in text for s in ("NaN", "infinity", "could not convert", "must be a string")):
-            raise type(error)(f"{text}\n{_REMEDY}") from None
+            raise type(error)(f"{text}\n{remedy}") from None
         raise
     if sparse.issparse(X):
         X = sparse.csr_matrix(X)
 
     return X
+
+
+def read_features(estimator, X, preprocessor):
+    """The columns that are features as finite numbers, by the fitted `preprocessor` (or None)."""
+    if preprocessor is None:
+        return check_features(estimator, X)
+    Z = check_features(estimator, preprocessor.transform(X), _REMEDY_OF_OUTPUT)
+    check_consistent_length(X, Z)
+    return Z
 
 
 def check_weights(sample_weight, n_samples):
@@ -87,7 +116,8 @@ def check_weights(sample_weight, n_samples):
 class TaskEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the faces: resolves tasks in fit and in predict.
 
-    Subclasses have the parameters `task_column` and `handle_unknown`, and set ``tasks_``.
+    Subclasses have the parameters `task_column`, `exclude_columns`, `preprocessor` and
+    `handle_unknown`, and set ``tasks_``, ``preprocessor_`` and `_columns`.
     """
 
     # How the tasks were given in fit: "column", "array", "target" (2-D y) or "none".
@@ -108,20 +138,71 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         return y
 
     def _split_rows(self, X, task):
-        """Features and raw labels (None where no task is given)."""
-        if self.task_column is None:
-            names = column_names(X)
-            if names is not None and len(set(map(str, names))) < len(names):
-                find_task_column(X, 0)  # raises: duplicate column names
-            return X, task
-        labels, features = split_task_column(X, self.task_column)
-        return features, labels
+        """The columns that are features, and raw labels (None where no task is given)."""
+        X = as_table(X)
+        names = column_names(X)
+        if names is not None and len(set(map(str, names))) < len(names):
+            find_task_column(X, 0)  # raises: duplicate column names
+        columns = FeatureColumns.find(X, self.task_column, self.exclude_columns)
+        if self.task_column is not None:
+            task = take_column(X, find_task_column(X, self.task_column))
+        return columns.select(X), task
+
+    def _features_to_fit(self, X, y, weight=None):
+        """The columns that are features as finite numbers, and the preprocessor fitted on them.
+
+        It is fitted on the rows of positive weight, each of them once; the other rows are zeros.
+
+        Returns
+        -------
+        Z : ndarray or csr matrix of shape (n_samples, n_outputs)
+            float64.
+        preprocessor : transformer or None
+        """
+        if self.preprocessor is None:
+            return check_features(self, X), None
+        X = check_table(self, X)
+        n_samples = X.shape[0]
+        live = np.arange(n_samples) if weight is None else np.flatnonzero(weight > 0)
+        if len(live) < n_samples:
+            X, y = take_rows(X, live), y[live]
+        preprocessor = make_preprocessor(self.preprocessor, X)
+        if hasattr(preprocessor, "fit_transform"):
+            Z = preprocessor.fit_transform(X, y)
+        else:
+            Z = preprocessor.fit(X, y).transform(X)
+        Z = check_features(self, Z, _REMEDY_OF_OUTPUT)
+        check_consistent_length(X, Z)
+        if len(live) < n_samples:
+            place = sparse.csr_matrix(
+                (np.ones(len(live)), (live, np.arange(len(live)))), shape=(n_samples, len(live))
+            )
+            Z = place @ Z
+        return Z, preprocessor
+
+    def _features_to_predict(self, X):
+        """The features of `X` as finite numbers, by the fitted preprocessor.
+
+        `X` has the columns of fit; the task column and excluded ones may be left out.
+        """
+        X = check_table(self, self._columns.select(as_table(X)))
+        self._columns.check(X, type(self).__name__)
+        return read_features(self, X, self.preprocessor_)
 
     def _label_source(self):
         return "task=" if self.task_column is None else f"task column {self.task_column!r}"
 
-    def _rows_to_fit(self, X, y, task):
+    def _rows_to_fit(self, X, y, task, sample_weight=None, target=None, anew=True):
         """Validate and encode the rows of fit.
+
+        Parameters
+        ----------
+        X, y, task, sample_weight
+            As in fit.
+        target : ndarray of shape (n_samples,), default=None
+            What the preprocessor is to see as y, if not y.
+        anew : bool
+            Whether to fit the preprocessor, or to use the one there is.
 
         Returns
         -------
@@ -131,10 +212,17 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         self._require_target(y)
         y = self._check_task_source(task, self._check_target(y))
         features, labels = self._split_rows(X, task)
-        features = check_features(self, features)
+        features = check_table(self, features)
         check_consistent_length(features, y)
+        weight = check_weights(sample_weight, len(y))
+        if anew:
+            target = y if target is None else target
+            features, preprocessor = self._features_to_fit(features, target, weight)
+        else:
+            preprocessor = self.preprocessor_
+            features = read_features(self, features, preprocessor)
         if labels is None:
-            return Rows(features, None, None), y
+            return Rows(features, None, None, weight, preprocessor), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
         check_consistent_length(features, codes)
         n_tasks, n_samples = len(encoded), len(codes)
@@ -145,7 +233,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=4,
             )
-        return Rows(features, codes, encoded), y
+        return Rows(features, codes, encoded, weight, preprocessor), y
 
     def _require_target(self, y):
         if y is None:
@@ -179,8 +267,9 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
                 f"both task_column={self.task_column!r} and task= were given; give one of them."
             )
         features, labels = self._split_rows(X, task)
-        features = check_features(self, features)
+        features = check_table(self, features)
         check_columns(self, X, reset=False)
+        features = read_features(self, features, self.preprocessor_)
         if self._task_source in ("target", "none"):
             if labels is not None:
                 raise ValueError(
@@ -222,68 +311,122 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
 
-class _LinearTask(BaseEstimator):
-    """The linear scores of one task; the task column, where there is one, is ignored."""
+class LinearTask(BaseEstimator):
+    """The linear scores of one task; columns that are no features are ignored."""
 
     @classmethod
-    def _from_coefficients(cls, coef, intercept, names, task_column):
+    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None):
         model = cls()
         model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
-        model.n_features_in_ = coef.shape[-1]
-        if names is not None:
-            model.feature_names_in_ = np.asarray(names, dtype=object)
-        model._task_column = task_column
+        model.n_features_in_ = columns.n_features
+        if columns.names and all(isinstance(name, str) for name in columns.names):
+            model.feature_names_in_ = np.asarray(columns.names, dtype=object)
+        model.preprocessor_ = preprocessor
+        model._columns = columns
         return model
 
     def fit(self, X, y):
-        """Raises: the model comes fitted from ``for_task``."""
+        """Raises: the model comes fitted from ``for_task`` or ``adapt``."""
         name = type(self).__name__
-        raise TypeError(f"{name} comes fitted from for_task; fit the estimator it is of.")
+        raise TypeError(f"{name} comes fitted from for_task or adapt; fit the estimator it is of.")
+
+    def features(self, X):
+        """The features of the rows of `X`, without the task column."""
+        check_is_fitted(self)
+        X = self._columns.select(as_table(X))
+        if self.preprocessor_ is None:
+            return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = check_table(self, X)
+        check_columns(self, X, reset=False)
+        return read_features(self, X, self.preprocessor_)
 
     def _scores(self, X):
-        check_is_fitted(self)
-        if self._task_column is not None and self._has_task_column(X):
-            X = split_task_column(X, self._task_column)[1]
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        return X @ self.coef_.T + self.intercept_
-
-    def _has_task_column(self, X):
-        shape = getattr(X, "shape", None) or np.shape(X)
-        return len(shape) == 2 and shape[1] == self.n_features_in_ + 1
+        return self.features(X) @ self.coef_.T + self.intercept_
 
 
-class LinearTaskModel(RegressorMixin, _LinearTask):
+class LinearTaskModel(RegressorMixin, LinearTask):
     """The linear model of one task, an ordinary fitted regressor.
 
-    Made by ``for_task(label)`` of a multi-task estimator; small, and fast on one row.
+    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task estimator; small, and fast on
+    one row.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
     intercept_ : float
+    preprocessor_ : transformer or None
+        What makes the features that `coef_` is of from the columns of X.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features,)
+        Columns of X that are features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
         Only where the multi-task estimator was fitted on a data frame.
     """
 
-    def predict(self, X):
-        """Predict; a task column, where there is one, is ignored.
+    @classmethod
+    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None, spread=None):
+        model = super()._from_coefficients(coef, intercept, columns, preprocessor)
+        model._spread = spread
+        return model
+
+    def predict(self, X, return_std=False):
+        """Predict; the task column and excluded ones are ignored, where X has them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        return_std : bool, default=False
+            Also return the standard deviation of new labels about the predictions.
+
+        Returns
+        -------
+        prediction : ndarray of shape (n_samples,)
+        std : ndarray of shape (n_samples,)
+            Only with `return_std`.
+        """
+        prediction = self._scores(X)
+        if not return_std:
+            return prediction
+        return prediction, np.full(len(prediction), check_spread(self._spread).std)
+
+    def predict_interval(self, X, coverage=0.9):
+        """Intervals that hold a share `coverage` of new labels.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        coverage : float, default=0.9
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        low, high : ndarray of shape (n_samples,)
         """
-        return self._scores(X)
+        return interval(*self.predict(X, return_std=True), check_spread(self._spread), coverage)
 
 
-class LinearTaskClassifier(ClassifierMixin, _LinearTask):
+def check_spread(spread):
+    """The spread of new rows about their predictions; an error where none was learned."""
+    if spread is None:
+        raise ValueError(
+            "return_std=True and predict_interval need out-of-fold errors, but the model was "
+            "fitted with cv=None; set cv=5."
+        )
+    return spread
+
+
+def interval(prediction, std, spread, coverage):
+    """``(low, high)`` about the predictions."""
+    number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
+    if not number or not 0.0 < coverage < 1.0:
+        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
+    low, high = spread.band(float(coverage))
+    return prediction + low * std, prediction + high * std
+
+
+class LinearTaskClassifier(ClassifierMixin, LinearTask):
     """The linear classifier of one task, an ordinary fitted classifier.
 
-    Made by ``for_task(label)`` of a multi-task classifier; small, and fast on one row.
+    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task classifier; small, and fast on
+    one row.
 
     Attributes
     ----------
@@ -291,14 +434,17 @@ class LinearTaskClassifier(ClassifierMixin, _LinearTask):
     coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Of the log-odds of ``classes_[1]``, or of each class's score.
     intercept_ : float or ndarray of shape (n_classes,)
+    preprocessor_ : transformer or None
+        What makes the features that `coef_` is of from the columns of X.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features,)
+        Columns of X that are features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
         Only where the multi-task estimator was fitted on a data frame.
     """
 
     @classmethod
-    def _from_coefficients(cls, coef, intercept, names, task_column, classes):
-        model = super()._from_coefficients(coef, intercept, names, task_column)
+    def _from_coefficients(cls, coef, intercept, columns, preprocessor, classes):
+        model = super()._from_coefficients(coef, intercept, columns, preprocessor)
         model.classes_ = classes.copy()
         return model
 

@@ -25,6 +25,7 @@ CONTRACT = {
     "one slope varies, fixed": MultiTaskClassifier(
         PartialPooling(3.0, alpha_shared=1.0, varying=[0]), cv=None, tol=1e-10
     ),
+    "auto": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, preprocessor="auto"),
 }
 
 
@@ -70,6 +71,9 @@ CONFIGURATIONS = {
     "balanced": MultiTaskClassifier(FIXED, cv=None, class_weight="balanced"),
     "a task column": WithTaskColumn(task_column=0),
     "a task column, fixed": WithTaskColumn(FIXED, task_column=0, cv=None),
+    "auto": MultiTaskClassifier(preprocessor="auto"),
+    "auto, a task column": WithTaskColumn(FIXED, task_column=0, cv=None, preprocessor="auto"),
+    "a preprocessor": MultiTaskClassifier(FIXED, cv=None, preprocessor=StandardScaler()),
 }
 
 

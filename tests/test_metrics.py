@@ -238,7 +238,7 @@ Y3 = [1.0, 2.0, 3.0]
         (Y3, [1.0, np.nan, 3.0], {"task": ["a", "b", "b"]}, "y_pred is NaN for 1.*task 'b'"),
         (Y3, [1.0, np.inf, 3.0], {}, "y_pred contains infinity"),
         ([1.0, np.inf, 3.0], Y3, {}, "y_true contains infinity"),
-        (["a", "b", "c"], Y3, {}, "y_true must be numbers for metric='r2'.*accuracy_score"),
+        (["a", "b", "c"], Y3, {}, "y_true must be numbers for metric='r2'.*metric='accuracy'"),
         (Y3, Y3, {"sample_weight": [1.0, 1.0]}, r"sample_weight has shape \(2,\).*\(3,\)"),
         (Y3, Y3, {"sample_weight": [1.0, -2.0, 1.0]}, "negative weights.*-2.0, in row 1"),
         (Y3, Y3, {"sample_weight": [0.0, 0.0, 0.0]}, "sample_weight is zero in every row"),

@@ -1,6 +1,7 @@
-"""TaskKFold: balance, every task in every training fold, labels, scikit-learn's tools."""
+"""TaskKFold and TaskTimeSeriesSplit: who is where, labels, times, scikit-learn's tools."""
 
 import copy
+import datetime
 import pickle
 import warnings
 
@@ -14,6 +15,7 @@ from sklearn.ensemble import StackingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
     GridSearchCV,
+    TimeSeriesSplit,
     cross_val_predict,
     cross_val_score,
     cross_validate,
@@ -21,7 +23,9 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skmtl.model_selection import TaskKFold
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.model_selection import TaskKFold, TaskTimeSeriesSplit
+from skmtl.sharing import PartialPooling
 
 
 def folds_of(splitter, X, y=None, groups=None):
@@ -327,3 +331,362 @@ def test_repr_pickle_copy():
         np.testing.assert_array_equal(
             folds_of(twin, GOOD, groups=GOOD["shop"]), folds_of(splitter, GOOD, groups=GOOD["shop"])
         )
+
+
+# TaskTimeSeriesSplit
+
+
+def forward_reference(n_splits, time, task, gap=0, test_size=None, max_train_size=None):
+    """The definition in loops: sorted (train, test) rows of every fold."""
+    folds = [(set(), set()) for _ in range(n_splits)]
+    for label in set(task):
+        times = sorted({t for t, s in zip(time, task, strict=True) if s == label})
+        size = test_size or max(1, len(times) // (n_splits + 1))
+        for k, (train, test) in enumerate(folds):
+            start = len(times) - (n_splits - k) * size
+            past = times[: max(start - gap, 0)][-(max_train_size or len(times)) :]
+            future = times[max(start, 0) : max(start + size, 0)]
+            if past and future:
+                for i, (t, s) in enumerate(zip(time, task, strict=True)):
+                    if s == label and t in past:
+                        train.add(i)
+                    if s == label and t in future:
+                        test.add(i)
+    return [(sorted(train), sorted(test)) for train, test in folds]
+
+
+def ragged_times(seed, sizes=(1, 2, 3, 4, 9, 17, 40), repeats=1.3):
+    """Unsorted rows of tasks with so many distinct times, some of them shared by several rows."""
+    rng = np.random.default_rng(seed)
+    time, task = [], []
+    for i, size in enumerate(sizes):
+        distinct = rng.choice(60, size, replace=False)
+        more = rng.choice(distinct, int((repeats - 1) * size))
+        time += [*distinct, *more]
+        task += [f"shop {i}"] * (size + len(more))
+    order = rng.permutation(len(time))
+    return np.array(time)[order], np.array(task)[order]
+
+
+OPTIONS = [
+    {},
+    {"n_splits": 1},
+    {"n_splits": 3, "gap": 2},
+    {"n_splits": 3, "test_size": 4},
+    {"n_splits": 2, "test_size": 3, "gap": 1, "max_train_size": 5},
+]
+
+
+def as_lists(splits):
+    return [(train.tolist(), test.tolist()) for train, test in splits]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cut", ["task", "table"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_forward_split_is_its_definition(options, cut, seed):
+    time, task = ragged_times(seed)
+    X = pd.DataFrame({"week": time, "shop": task})
+    cv = TaskTimeSeriesSplit(time_column="week", task_column="shop", cut=cut, **options)
+    options = {"n_splits": 5, **options}
+    one = np.zeros(len(time), dtype=int)
+    wanted = forward_reference(time=time, task=task if cut == "task" else one, **options)
+    assert as_lists(cv.split(X)) == wanted
+    assert cv.get_n_splits() == len(wanted)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_no_future_in_training_and_the_gap_honoured(options):
+    time, task = ragged_times(2)
+    gap = options.get("gap", 0)
+    for train, test in TaskTimeSeriesSplit(time_column=0, **options).split(
+        time[:, None], None, task
+    ):
+        assert set(task[test]) == set(task[train])  # a task is in both, or in neither
+        for label in set(task[test]):
+            past, future = (time[rows[task[rows] == label]] for rows in (train, test))
+            times = np.unique(time[task == label])
+            between = np.sum((times > past.max()) & (times < future.min()))
+            assert between == gap  # and so past.max() < future.min()
+
+
+def test_tables_are_cut_at_one_date():
+    time, task = ragged_times(3)
+    cv = TaskTimeSeriesSplit(4, time_column=0, cut="table", gap=2)
+    for train, test in cv.split(time[:, None]):  # tasks are not asked for
+        assert time[train].max() < time[test].min()
+        between = np.unique(time[(time > time[train].max()) & (time < time[test].min())])
+        assert len(between) == 2
+    by_task = TaskTimeSeriesSplit(4, time_column=0, gap=2).split(time[:, None], None, task)
+    assert any(time[train].max() >= time[test].min() for train, test in by_task)
+
+
+@pytest.mark.parametrize("n_times, n_folds", [(1, 0), (2, 1), (3, 2), (4, 3), (6, 3)])
+def test_short_tasks_are_in_the_last_folds(n_times, n_folds):
+    time = np.r_[np.arange(30), np.arange(n_times)]
+    task = np.repeat([0, 1], [30, n_times])
+    folds = list(TaskTimeSeriesSplit(3, time_column=0).split(time[:, None], None, task))
+    tested = [(task[test] == 1).any() for _, test in folds]
+    trained = [(task[train] == 1).any() for train, _ in folds]
+    assert tested == trained == [False] * (3 - n_folds) + [True] * n_folds
+
+
+def test_without_a_time_column_rows_stand_in_time():
+    task = np.random.default_rng(0).integers(3, size=50)
+    by_row = TaskTimeSeriesSplit(4).split(np.zeros((50, 1)), None, task)
+    by_time = TaskTimeSeriesSplit(4, time_column=0).split(np.arange(50)[:, None], None, task)
+    assert as_lists(by_row) == as_lists(by_time)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"gap": 2}, {"test_size": 3}, {"max_train_size": 6, "gap": 1}], ids=str
+)
+@pytest.mark.parametrize("cut", ["task", "table"])
+def test_one_task_is_time_series_split(options, cut):
+    X = np.zeros((31, 1))
+    ours = TaskTimeSeriesSplit(4, cut=cut, **options).split(X, groups=np.zeros(31, dtype=int))
+    assert as_lists(ours) == as_lists(TimeSeriesSplit(4, **options).split(X))
+
+
+def test_order_of_rows_does_not_matter():
+    time, task = ragged_times(4)
+    order = np.random.default_rng(0).permutation(len(time))
+    cv = TaskTimeSeriesSplit(3, time_column=0)
+    plain = cv.split(time[:, None], None, task)
+    mixed = cv.split(time[order, None], None, task[order])
+    for (train, test), (train_mixed, test_mixed) in zip(plain, mixed, strict=True):
+        np.testing.assert_array_equal(np.sort(order[train_mixed]), train)
+        np.testing.assert_array_equal(np.sort(order[test_mixed]), test)
+
+
+DAYS = np.array([3, 0, 5, 2, 1, 4, 6, 0, 9, 3, 2, 8])
+DATES = np.datetime64("2023-12-28") + DAYS  # over a new year
+STAMPS = pd.Series(pd.to_datetime(DATES))
+TIMES = {
+    "int": DAYS,
+    "float": DAYS / 7 - 0.5,
+    "numpy dates": DATES,
+    "pandas datetimes": STAMPS,
+    "pandas datetimes with a time zone": STAMPS.dt.tz_localize("Europe/Berlin"),
+    "pandas periods": STAMPS.dt.to_period("D"),
+    "pandas strings": STAMPS.dt.strftime("%Y-%m-%d"),
+    "pandas nullable": pd.Series(DAYS, dtype="Int64"),
+    "pandas unordered category": STAMPS.dt.strftime("%Y-%m-%d").astype("category"),
+    "pandas ordered category": pd.Series(
+        pd.Categorical([f"day {d}" for d in DAYS + 5], [f"day {d}" for d in range(15)], True)
+    ),
+    "datetime.date": pd.Series(list(DATES.astype(object)), dtype=object),
+    "datetime.datetime": pd.Series(list(DATES.astype("M8[us]").astype(object)), dtype=object),
+    "strings with a time": STAMPS.dt.strftime("%Y-%m-%dT00:00:00+01:00"),
+    "ISO weeks": pd.Series([f"2024-W{d + 5:02d}" for d in DAYS]),
+    "polars dates": pl.Series(DATES),
+    "polars datetimes": pl.Series(DATES.astype("M8[us]")),
+    "polars strings": pl.Series([str(d) for d in DATES]),
+    "polars int": pl.Series(DAYS),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_kinds_of_time(kind):
+    times, shop = TIMES[kind], ["a", "b"] * 6
+    frame = pl.DataFrame if isinstance(times, pl.Series) else pd.DataFrame
+    X = frame({"when": times, "shop": shop})
+    before = copy.deepcopy(X)
+    cv = TaskTimeSeriesSplit(2, time_column="when", task_column="shop")
+    wanted = forward_reference(2, DAYS, shop)
+    assert as_lists(cv.split(X)) == wanted
+    assert X.equals(before)
+
+
+def test_sparse_and_list_tables():
+    from scipy.sparse import csr_array
+
+    X = np.column_stack([DAYS, np.tile([0, 1], 6)])
+    cv = TaskTimeSeriesSplit(2, time_column=0, task_column=-1)
+    wanted = forward_reference(2, DAYS, X[:, 1].tolist())
+    for table in (X, X.astype(float), X.astype(object), X.tolist(), csr_array(X)):
+        assert as_lists(cv.split(table)) == wanted
+
+
+@pytest.mark.parametrize(
+    "kwargs, match",
+    [
+        ({"n_splits": 0}, "n_splits=0 is too small: give at least 1 fold"),
+        ({"n_splits": 2.5}, "n_splits=2.5 is of type float"),
+        ({"gap": -1}, "gap=-1 must be a number of distinct times"),
+        ({"gap": None}, "gap=None must be a number of distinct times"),
+        ({"test_size": 0}, "test_size=0 must be .* at least 1, or None"),
+        ({"test_size": 0.2}, "test_size=0.2 must be a number of distinct times"),
+        ({"max_train_size": True}, "max_train_size=True must be"),
+        ({"cut": "date"}, "cut='date' must be 'task' .* or 'table'"),
+    ],
+)
+def test_bad_parameters_of_the_forward_split(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        TaskTimeSeriesSplit(**kwargs)
+
+
+def shops(*times, **columns):
+    """A table of shop "a", with these times."""
+    return pd.DataFrame({"when": pd.Series(times, **columns), "shop": "a"})
+
+
+BY_SHOP = {"n_splits": 2, "time_column": "when", "task_column": "shop"}
+PLAIN = shops(1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "X, kwargs, match",
+    [
+        (PLAIN, {"task_column": None}, r"task_column=None and groups=None.*TaskTimeSeriesSplit\("),
+        (PLAIN, {"time_column": "date"}, "time_column='date' is not a column of X.*'when', 'shop'"),
+        (PLAIN, {"time_column": 5}, "time_column=5 is out of range"),
+        (PLAIN, {"task_column": "date"}, "task_column='date' is not a column of X"),
+        (shops(1, None, 3), {}, "time_column='when' has 1 missing times, the first in row 1"),
+        (shops(1, None, 3, dtype="Int64"), {}, "1 missing times, the first in row 1"),
+        (shops("2024-01", None, "2024-02"), {}, "1 missing times, the first in row 1"),
+        (shops("2024-01", np.nan, 3.0, dtype=object), {}, "1 missing times"),
+        (shops(*DATES[:3], pd.NaT), {}, "1 missing times, the first in row 3"),
+        (shops("2024-01", 3, 4), {}, "mixed kinds .number, string."),
+        (shops(datetime.date(2024, 1, 1), STAMPS[0], dtype=object), {}, "mixed kinds"),
+        (shops("week 9", "week 10", "week 11"), {}, "'week 10', which does not begin with a year"),
+        (shops("03/01/2024", "04/01/2024"), {}, "does not begin with a year"),
+        (shops("2024-9", "2024-10", "2024-11"), {}, "'2024-10' and '2024-9', which do not sort"),
+        (
+            shops("2024-10-27T02:30:00+02:00", "2024-10-27T02:00:00+01:00"),
+            {},
+            "different forms",
+        ),
+        (shops(True, False), {}, "holds values of type bool"),
+        (shops(1 + 2j, 3), {}, "holds values of type complex"),
+        (shops((1, 2), (3, 4), {}, dtype=object), {}, "mixed kinds .dict, tuple."),
+        (shops({}, {}, dtype=object), {}, "have no order"),
+        (shops(1, 1, 2), {}, "even the longest task has 2 distinct times.*need more than 2"),
+        (shops(1, 2, 3), {"gap": 1}, "n_splits=2 folds has no training rows.*gap=1 need more"),
+        (shops(1, 2, 3), {"cut": "table", "test_size": 2}, "the table has 3 distinct times"),
+        (shops(1, 2), {"time_column": None}, r"2 distinct times \(time_column=None: every row"),
+        (shops(*range(9)).assign(shop=range(9)), {}, "even the longest task has 1 distinct"),
+    ],
+)
+def test_bad_input_of_the_forward_split(X, kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        list(TaskTimeSeriesSplit(**{**BY_SHOP, **kwargs}).split(X))
+
+
+def test_repr_and_routing_of_the_forward_split():
+    cv = TaskTimeSeriesSplit(3, time_column="when", gap=1)
+    assert "".join(repr(cv).split()) == (
+        "TaskTimeSeriesSplit(cut='task',gap=1,max_train_size=None,n_splits=3,"
+        "task_column=None,test_size=None,time_column='when')"
+    )
+    X, y = panel()
+    shop = X["shop"].to_numpy()
+    expected = cross_val_score(pooled(), X, y, cv=TaskTimeSeriesSplit(3, task_column="shop"))
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = cross_val_score(pooled(), X, y, cv=TaskTimeSeriesSplit(3), params={"groups": shop})
+    np.testing.assert_allclose(routed, expected)
+
+
+# the forward split inside and around a fit
+
+
+def test_forward_split_in_a_grid_search():
+    X, y = panel()
+    X = X.assign(week=np.tile(np.arange(15.0), 6))
+    order = np.random.default_rng(0).permutation(len(X))
+    X, y = X.iloc[order], y.iloc[order]
+    cv = TaskTimeSeriesSplit(3, time_column="week", task_column="shop", gap=1)
+    model = MultiTaskRegressor(PartialPooling(), task_column="shop", cv=3)
+    search = GridSearchCV(model, {"sharing__alpha": [0.0, 1e6]}, cv=cv).fit(X, y)
+    assert search.n_splits_ == 3
+    model.set_params(sharing__alpha=search.best_params_["sharing__alpha"])
+    np.testing.assert_allclose(
+        search.best_score_, cross_val_score(model, X, y, cv=list(cv.split(X))).mean()
+    )
+
+
+@pytest.mark.parametrize("estimator", [MultiTaskRegressor, MultiTaskClassifier])
+@pytest.mark.parametrize("cut", ["task", "table"])
+def test_inner_forward_split_needs_no_more_than_a_time_column(estimator, cut):
+    X, y = panel(n_rows=24)
+    y = y if estimator is MultiTaskRegressor else (y > np.median(y)).astype(int)
+    X = X.assign(week=np.tile(np.arange(24.0), 6))
+    cv = TaskTimeSeriesSplit(5, time_column="week", gap=2, cut=cut)
+    model = estimator(task_column="shop", cv=cv).fit(X, y)
+    splits = list(cv.split(X, groups=X["shop"]))
+    twin = estimator(task_column="shop", cv=splits).fit(X, y)
+    np.testing.assert_allclose(model.coef_, twin.coef_)
+    order = np.random.default_rng(0).permutation(len(X))
+    mixed = estimator(task_column="shop", cv=cv).fit(X.iloc[order], y.iloc[order])
+    np.testing.assert_allclose(mixed.coef_, model.coef_, atol=1e-6)
+    assert np.isfinite(model.task_report_["error_shared"]).all()
+
+
+def test_inner_forward_split_with_a_target_of_columns():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.permutation(60), rng.normal(size=60)])
+    y = X[:, [1]] * [1.0, 1.2, 0.9] + 0.1 * rng.normal(size=(60, 3))
+    y[::7, 1] = np.nan
+    model = MultiTaskRegressor(cv=TaskTimeSeriesSplit(4, time_column=0)).fit(X, y)
+    assert np.isfinite(model.task_report_["error_shared"][:3]).all()
+
+
+@pytest.mark.parametrize("estimator", [MultiTaskRegressor, MultiTaskClassifier])
+@pytest.mark.parametrize("n_splits", [2, 10])  # 10 folds of ragged tasks go split by split
+def test_a_task_that_no_fold_holds_out_is_fitted_but_not_judged(estimator, n_splits):
+    rng = np.random.default_rng(0)
+    sizes = np.array([1, 2, 4, 7, 12, 30, 40, 41])
+    shop, week = np.repeat(np.arange(8), sizes), np.concatenate([np.arange(n) for n in sizes])
+    X = np.column_stack([rng.normal(size=len(shop)), week, shop])
+    y = X[:, 0] + 2 * rng.normal(size=8)[shop] + 0.3 * rng.normal(size=len(shop))
+    y = y if estimator is MultiTaskRegressor else (y > 0).astype(int)
+    cv = TaskTimeSeriesSplit(n_splits, time_column=1, gap=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = estimator(task_column=2, cv=cv).fit(X, y)
+    report = model.task_report_
+    for name in ("error_shared", "error_independent", "error_pooled", "gain_over_pooled"):
+        np.testing.assert_array_equal(np.isnan(report[name][:8]), sizes <= 3)  # gap of 2
+    assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
+    assert np.isfinite(model.history_["weight"]).all()
+
+
+def drifting_stores(seed, n_stores=30, n_weeks=156, step=0.2):
+    """Stores whose level goes for a random walk: week, a feature, store; and the target."""
+    rng = np.random.default_rng(seed)
+    shape = n_weeks, n_stores
+    level = np.cumsum(step * rng.normal(size=shape), axis=0) + 3 * rng.normal(size=n_stores)
+    x = rng.normal(size=shape)
+    y = level + x * (1 + 0.3 * rng.normal(size=n_stores)) + 0.5 * rng.normal(size=shape)
+    week, store = np.indices(shape)
+    return week.ravel(), np.column_stack([x.ravel(), store.ravel()]), y.ravel()
+
+
+def test_the_report_on_drifting_series_is_honest():
+    """The next 13 weeks: shuffled folds promise half of the error that comes, forward ones most."""
+    promised, came = {"shuffled": [], "forward": []}, {"shuffled": [], "forward": []}
+    for seed in range(4):
+        week, X, y = drifting_stores(seed)
+        past = week < 156 - 13  # rows stand in the order of weeks
+        for name, cv in (("shuffled", 5), ("forward", TaskTimeSeriesSplit(2, test_size=13))):
+            model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
+            promised[name].append(model.task_report_["error_shared"][:-1].mean())
+            came[name].append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
+    ratio = {name: np.mean(promised[name]) / np.mean(came[name]) for name in came}
+    assert ratio["shuffled"] < 0.65
+    assert 1 / 1.25 < ratio["forward"] < 1.25
+    # it also chooses the better model for the future
+    assert np.mean(came["forward"]) < 0.95 * np.mean(came["shuffled"])
+
+
+def test_the_report_allows_for_having_chosen_the_model():
+    """With a trend a store there is more to choose; what the windows promise still comes."""
+    promised, came = [], []
+    for seed in range(4):
+        week, X, y = drifting_stores(seed)
+        X, past = np.column_stack([X, week]), week < 156 - 13
+        cv = TaskTimeSeriesSplit(3, time_column=2, test_size=13)
+        model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
+        promised.append(model.task_report_["error_shared"][:-1].mean())
+        came.append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
+    assert 0.8 < np.mean(promised) / np.mean(came) < 1.25

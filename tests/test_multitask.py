@@ -47,6 +47,7 @@ CONTRACT = {
     "a sign, fixed": MultiTaskRegressor(
         PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
     ),
+    "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
 }
 
 
@@ -72,6 +73,11 @@ CONFIGURATIONS = {
     "two threads": MultiTaskRegressor(n_jobs=2),
     "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
     "a sign": MultiTaskRegressor(PartialPooling(negative=[0])),
+    "auto": MultiTaskRegressor(preprocessor="auto"),
+    "auto, a task column": checks.WithTaskColumn(
+        FIXED, task_column=0, cv=None, preprocessor="auto"
+    ),
+    "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
 }
 
 

@@ -1,10 +1,11 @@
 """What the multi-task faces share."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from .. import sharing as sharing_room
@@ -13,7 +14,8 @@ from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
 from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
-from ..tasks.encode import column_names, find_task_column
+from ..tasks.encode import as_table
+from ..tasks.features import FeatureColumns, output_names
 from ..tasks.reduce import RowSpace
 from ..tasks.table import pack
 
@@ -26,6 +28,8 @@ class MultiTaskBase(TaskEstimator):
     _parameter_constraints: dict = {
         "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem", "grid"])],
         "task_column": [str, numbers.Integral, None],
+        "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
+        "exclude_columns": [str, numbers.Integral, "array-like", None],
         "handle_unknown": [StrOptions({"shared", "error"})],
         "cv": ["cv_object", None],
         "n_jobs": [None, numbers.Integral],
@@ -34,7 +38,7 @@ class MultiTaskBase(TaskEstimator):
     }
 
     def set_params(self, **params):
-        """Set parameters; ``sharing__alpha`` and the like reach into the sharing object."""
+        """Set parameters; ``sharing__alpha``, ``preprocessor__...`` reach into these objects."""
         nested = [name for name in params if name.startswith("sharing__")]
         sharing = params.get("sharing", self.sharing)
         if nested and isinstance(sharing, str) and sharing in sharing_room.BY_NAME:
@@ -43,23 +47,30 @@ class MultiTaskBase(TaskEstimator):
                 f"{nested[0]} cannot be set on sharing={sharing!r}, which is a string; pass the "
                 f"object instead: sharing=skmtl.sharing.{name}()."
             )
+        preprocessor = params.get("preprocessor", self.preprocessor)
+        nested = [name for name in params if name.startswith("preprocessor__")]
+        if nested and not hasattr(preprocessor, "set_params"):
+            raise ValueError(
+                f"{nested[0]} cannot be set on preprocessor={preprocessor!r}; pass a transformer "
+                "of your own, such as a ColumnTransformer."
+            )
         return super().set_params(**params)
 
-    def _pack(self, X, y, sample_weight, task):
+    def _pack(self, X, y, sample_weight, task, **kwargs):
         """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
-        rows, y = self._rows_to_fit(X, y, task)
-        weight = check_weights(sample_weight, rows.X.shape[0])
+        rows, y = self._rows_to_fit(X, y, task, sample_weight, **kwargs)
         codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
         if y.ndim == 2:
             n_tasks = y.shape[1]
         else:
             n_tasks = 1 if rows.labels is None else len(rows.labels)
-        return rows, y, codes, pack(rows.X, y, codes, n_tasks, weight)
+        return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
 
-    def _share(self, X, y, codes, table, make_problem):
+    def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
         `make_problem(space, partitions, pool)` states the problem on the packed table's row space.
+        `preprocessor` is what made the features, fitted, or None.
 
         Returns
         -------
@@ -69,7 +80,7 @@ class MultiTaskBase(TaskEstimator):
             Of all tasks, those without rows included.
         """
         solver = self._make_sharing()
-        restriction = self._restriction(solver, X, table.n_features)
+        restriction = self._restriction(solver, X, preprocessor, table.n_features)
         full = table.without_empty_tasks()
         space = RowSpace(full) if restriction else RowSpace.of(full)  # which mixes features
         parts = self._partitions(space.table, X, y, codes)
@@ -77,8 +88,11 @@ class MultiTaskBase(TaskEstimator):
             problem = make_problem(space, parts, pool)
             if restriction:
                 problem.restrict(restriction)
-            fitted = solver.fit_problem(problem)
-        return solver, space.expand(fitted).spread(table.task_sizes() > 0)
+            fitted = self._fit_problem(solver, problem)
+        return solver, space.expand(fitted).with_empty_tasks(table.task_sizes() > 0)
+
+    def _fit_problem(self, solver, problem):
+        return solver.fit_problem(problem)
 
     def _seed(self):
         if self.random_state is None:
@@ -106,15 +120,21 @@ class MultiTaskBase(TaskEstimator):
             solver.check()
         return solver
 
-    def _restriction(self, solver, X, n_features):
-        """What the structure restricts of the slopes."""
+    def _restriction(self, solver, X, preprocessor, n_features):
+        """What the structure restricts of the slopes; before anything is fitted."""
         if not hasattr(solver, "restriction"):  # not one of `skmtl.sharing`
             return UNRESTRICTED
-        return solver.restriction(self._feature_names(X, n_features))
+        columns = self._find_columns(X)
+        return solver.restriction(_feature_names(columns, preprocessor, n_features))
+
+    def _find_columns(self, X):
+        return FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
 
     def _store(self, X, y, rows, solver, fitted, sizes):
         """Set the fitted attributes, all at once at the very end."""
         check_columns(self, X, reset=True)
+        self._columns = self._find_columns(X)
+        self.preprocessor_ = rows.preprocessor
         self._labels = rows.labels
         if y.ndim == 2:
             self._task_source = "target"
@@ -128,22 +148,16 @@ class MultiTaskBase(TaskEstimator):
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
         self.shared_intercept_ = fitted.shared_intercept
-        self.coef_feature_names_ = self._feature_names(X, fitted.coef.shape[-1])
+        n_features = fitted.coef.shape[-1]
+        self.coef_feature_names_ = _feature_names(self._columns, rows.preprocessor, n_features)
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver
         self.history_ = fitted.history
         self.kkt_residual_ = fitted.kkt_residual
         self.n_iter_ = fitted.n_iter
+        self._adapter, self._spread = fitted.adapter, fitted.spread
         self.task_report_ = self._make_report(fitted.report, sizes)
-
-    def _feature_names(self, X, n_features):
-        names = column_names(X)
-        if names is None:
-            return np.array([f"x{i}" for i in range(n_features)], dtype=object)
-        if self.task_column is not None:
-            names.pop(find_task_column(X, self.task_column))
-        return np.asarray(names, dtype=object)
 
     def _make_report(self, report, sizes):
         if not report:
@@ -169,7 +183,9 @@ class MultiTaskBase(TaskEstimator):
         Returns
         -------
         LinearTaskModel or LinearTaskClassifier
-            Needs no task column (one present is ignored); small, fast on one row, picklable.
+            Takes the columns that are features, before any preprocessing, which it brings
+            along; the task column and excluded ones are ignored. Small, fast on one row,
+            picklable.
 
         Raises
         ------
@@ -182,17 +198,155 @@ class MultiTaskBase(TaskEstimator):
             shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
             raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
         t = int(found[0])
-        names = self.coef_feature_names_ if hasattr(self, "feature_names_in_") else None
-        return self._task_model(self.coef_[t], self.intercept_[t], names)
+        spread = None if self._spread is None else self._spread.take(t)
+        return self._task_model(self.coef_[t], self.intercept_[t], spread)
+
+    def adapt(self, X, y, sample_weight=None):
+        """A model for a new task, from some of its rows and what the tasks of `fit` share.
+
+        Nothing is refitted and this estimator stays as it is. With the shared part held, the new
+        task's own part is what `fit` would have found, for each of the strengths that tasks of
+        its size use, averaged with weights that also heed leave-one-out errors on its rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the new task; needs no task column (one present is ignored).
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        LinearTaskModel or LinearTaskClassifier
+            An ordinary fitted estimator, as `for_task` returns; its size does not depend on the
+            training table.
+
+        Raises
+        ------
+        ValueError
+            For rows, labels or weights that are unfit.
+
+        Notes
+        -----
+        Where `fit` saw one task, or all were pooled, nothing is known of how tasks differ: the
+        new task's model is the shared one.
+        """
+        check_is_fitted(self)
+        shared = self._task_model(self.shared_coef_, self.shared_intercept_, None)
+        X = shared.features(X)
+        y = self._check_support(y)
+        check_consistent_length(X, y)
+        weight = check_weights(sample_weight, len(y))
+        weight = np.ones(len(y)) if weight is None else weight
+        X = X.toarray() if hasattr(X, "toarray") else X
+        coef, intercept, std = self._adapter.adapt(X, y, weight)
+        spread = None if std is None else replace(self._adapter.spread, std=std)
+        return self._task_model(coef, intercept, spread)
+
+    def coef_frame(self, kind="total"):
+        """The coefficients as a pandas data frame: one row a task, one column a feature.
+
+        Parameters
+        ----------
+        kind : {"total", "own"}, default="total"
+            "total" is what a task predicts with: ``intercept_`` and ``coef_``. "own" is what the
+            task adds to the shared model: ``coef_ - shared_coef_``, and so for the intercept.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (n_tasks + 1, n_features + 1)
+            Rows are ``tasks_`` in an index named as the task column (else "task"). The last row is
+            the shared model in either kind, so that total is own plus the last row; its label is
+            None, as in ``task_report_``, which no task can be called. Columns are "intercept"
+            ("(intercept)" where a feature has that name) and ``coef_feature_names_``. With more
+            than two classes they have two levels, "class" and "feature", and there are
+            ``n_classes * (n_features + 1)`` of them.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        ValueError
+            If `kind` is something else.
+        NotFittedError
+            If the estimator is not fitted.
+
+        Examples
+        --------
+        >>> from skmtl import MultiTaskRegressor
+        >>> from skmtl.datasets import load_grunfeld
+        >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+        >>> frame = MultiTaskRegressor(task_column="firm").fit(X, y).coef_frame()
+        >>> frame.columns.tolist()
+        ['intercept', 'value', 'capital', 'year']
+        >>> slope = frame.loc["General Motors", "value"]
+        >>> shared = frame.iloc[-1]
+        >>> bool(slope > shared["value"])
+        True
+        """
+        if kind not in ("total", "own"):
+            raise ValueError(f"kind={kind!r} is unknown; give 'total' or 'own'.")
+        check_is_fitted(self)
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                f"{type(self).__name__}.coef_frame needs pandas: pip install pandas. Without it, "
+                "coef_, intercept_ and coef_feature_names_ hold the same figures."
+            ) from error
+        names, tasks, shared = self._named_coefficients()
+        rows = np.concatenate([tasks - shared if kind == "own" else tasks, shared[None]])
+        column = self.task_column if isinstance(self.task_column, str) else "task"
+        labels = np.append(self.tasks_.astype(object), [None])
+        index = pd.Index(labels, dtype=object, name=column)
+        if rows.ndim == 3:
+            names = pd.MultiIndex.from_product([self.classes_, names], names=["class", "feature"])
+        return pd.DataFrame(rows.reshape(len(rows), -1), index=index, columns=names)
+
+    def _named_coefficients(self):
+        """Names, and all tasks' and the shared coefficients, the intercept first.
+
+        Returns
+        -------
+        names : list of length n_features + 1
+        tasks : ndarray of shape (n_tasks, [n_classes,] n_features + 1)
+        shared : ndarray of shape ([n_classes,] n_features + 1)
+        """
+        features = self.coef_feature_names_.tolist()
+        intercept = "(intercept)" if "intercept" in features else "intercept"
+        tasks = np.concatenate([self.intercept_[..., None], self.coef_], axis=-1)
+        alone = np.asarray(self.shared_intercept_)[..., None]
+        return [intercept, *features], tasks, np.concatenate([alone, self.shared_coef_], axis=-1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if hasattr(self.preprocessor, "__sklearn_tags__"):
+            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
+            theirs = get_tags(self.preprocessor).input_tags
+            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
+        elif self.preprocessor == "auto":
+            tags.input_tags.allow_nan = True
+            tags.input_tags.string = tags.input_tags.categorical = True
         return tags
 
-    def _task_model(self, coef, intercept, names):
+    def _check_support(self, y):
+        """The labels of a new task's rows, as `fit` codes them."""
+        raise NotImplementedError
+
+    def _task_model(self, coef, intercept, spread):
         """An ordinary fitted estimator with one task's coefficients."""
         raise NotImplementedError
+
+
+def _feature_names(columns, preprocessor, n_features):
+    """Names of what the model is fitted on, after preprocessing where there is one."""
+    if preprocessor is not None:
+        return output_names(preprocessor, n_features)
+    names = columns.names
+    if names is None:
+        names = [f"x{i}" for i in range(n_features)]
+    return np.asarray(names, dtype=object)
 
 
 def rowwise(X, coef, codes):

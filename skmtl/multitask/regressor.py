@@ -7,11 +7,13 @@ import warnings
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import check_columns, fit_context
+from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
-from ..base import LinearTaskModel
+from ..base import LinearTaskModel, check_spread, interval
 from ..sharing._base import Problem
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.moments import block_moments
@@ -39,13 +41,33 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     task_column : str or int, default=None
         The column of X with the task labels: a name (data frames), found exactly or as the one
         column that ends in ``__name``, or an index (arrays). The column is not a feature.
+    preprocessor : "auto" or transformer, default=None
+        Makes finite numbers of the columns of X beside the task column and excluded ones. None
+        takes them as they are. "auto" fills gaps in numbers with the median, adds a column that
+        says where they were, and one-hot encodes strings and categories: a gap is a level of its
+        own, levels in fewer than 5 rows and those beyond the 30 most frequent share a column, and
+        a level never seen counts as one of these, or as none. Booleans are numbers 0 and 1.
+        Numbers need no scaling: the model standardises by itself. Any other transformer or
+        Pipeline is cloned, and fitted on these columns and y.
+    exclude_columns : str, int or sequence of these, default=None
+        Columns of X that are no features (a row id, the time that only `cv` reads), found as
+        `task_column` is.
+    target_scale : {"auto", "table", "task"}, default="auto"
+        The scale on which tasks share: the table's, or every task's own, where tasks differ in
+        units, gain or offset (sensors, assays, shops of all sizes). A task's location and scale
+        are told from its training rows, inside each fold, and drawn to the other tasks' where it
+        has few. "auto" tries both where the tasks' scales differ beyond chance, and compares the
+        tasks' cross-validated errors: their own units must be better by a standard error, or,
+        where scales differ by more than e-fold, not worse by one. With ``cv=None``, and where
+        `sharing` holds slopes in common (``varying``), it is the table's.
     handle_unknown : {"shared", "error"}, default="shared"
         A row of a task never seen in fit is predicted with what all tasks share, with a
         warning; or raises.
     cv : int, splitter or iterable of (train, test), default=5
         How strengths and the report are cross-validated inside `fit`. An int deals the rows of
         every task to that many folds by a hash of their content (so row order does not matter),
-        repeatedly on small tables. None skips validation and needs fixed strengths.
+        repeatedly on small tables. None skips validation and needs fixed strengths. Rows in the
+        order of time want a `skmtl.model_selection.TaskTimeSeriesSplit`.
     n_jobs : int, default=None
         Threads; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -64,7 +86,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     shared_intercept_ : float
         What a task never seen is predicted with.
     coef_feature_names_ : ndarray of shape (n_features,)
-        Names of the columns of `coef_`; the task column is not among them.
+        Names of the columns of `coef_`, after preprocessing where there is one; the task column
+        is not among them.
+    target_scale_ : {"table", "task"}
+        The scale that was used.
     sharing_ : object
         The sharing structure with its strengths of largest weight: ``alpha_``,
         ``alpha_intercept_``, ``alpha_shared_``.
@@ -72,8 +97,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         For every task, and last for "a task never seen" (label None): ``task``, ``n_samples``,
         cross-validated squared errors a row ``error_independent``, ``error_pooled``,
         ``error_shared`` (this model) with ``std_error_...``, what was ``used``, and
-        ``gain_over_independent``, ``gain_over_pooled`` (1 - error / error of the other). These
-        errors chose the model, so they are somewhat optimistic. Empty with ``cv=None``.
+        ``gain_over_independent``, ``gain_over_pooled`` (1 - error / error of the other), and
+        ``residual_std``, what `predict` returns as ``std``. These errors chose the model, so they
+        are somewhat optimistic. NaN for a task of which `cv` held out no row. Empty with
+        ``cv=None``.
     history_ : dict of arrays
         The candidate strengths, their cross-validated error and their weight.
     kkt_residual_ : float
@@ -81,8 +108,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         to the gradient at zero; of the optimality conditions where slopes have a sign.
     n_iter_ : int
         1: the solver is direct. Where slopes have a sign, systems solved for that solution.
+    preprocessor_ : transformer or None
+        Fitted: a ColumnTransformer where it was "auto" (for sparse X a SimpleImputer).
     n_features_in_ : int
-        Columns of X, the task column included.
+        Columns of X, those that are no features included.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only where X is a data frame.
 
@@ -90,6 +119,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     --------
     skmtl.sharing.PartialPooling : The objective and its strengths.
     skmtl.inspection.TaskReportDisplay : The report as a picture.
+    skmtl.inspection.TaskCoefficientsDisplay : The coefficients as a picture.
 
     Notes
     -----
@@ -98,6 +128,12 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
     The cost of tuning does not depend on the number of rows: it works on block-wise moments,
     one pass over the data.
+
+    The preprocessor is fitted once, on the rows of positive weight, each counted once; not again
+    for every fold of `cv`. With "auto" that changed cross-validated errors by less than 0.1 % on
+    tables of 600 to 5,000 rows, and by up to 3 % in either direction on one of 20 rows. A
+    transformer that learns from y makes strengths and report too optimistic: judge the model by
+    an outer cross-validation, which fits everything anew.
 
     Examples
     --------
@@ -111,9 +147,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     True
     """
 
+    _parameter_constraints: dict = {
+        **MultiTaskBase._parameter_constraints,
+        "target_scale": [StrOptions({"auto", "table", "task"})],
+    }
+
     __metadata_request__fit = {"task": True}
     __metadata_request__partial_fit = {"task": True}
-    __metadata_request__predict = {"task": True}
+    __metadata_request__predict = {"task": True, "return_std": True}
     __metadata_request__score = {"task": True, "sample_weight": True}
 
     def __init__(
@@ -121,6 +162,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         sharing="partial_pooling",
         *,
         task_column=None,
+        preprocessor=None,
+        exclude_columns=None,
+        target_scale="auto",
         handle_unknown="shared",
         cv=5,
         n_jobs=None,
@@ -129,6 +173,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     ):
         self.sharing = sharing
         self.task_column = task_column
+        self.preprocessor = preprocessor
+        self.exclude_columns = exclude_columns
+        self.target_scale = target_scale
         self.handle_unknown = handle_unknown
         self.cv = cv
         self.n_jobs = n_jobs
@@ -143,7 +190,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Finite numbers beside the task column.
+            Finite numbers beside the task column, or whatever `preprocessor` takes.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             A 2-D y has one task a column; NaN means not labelled for this task.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -164,8 +211,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
         make_problem = functools.partial(self._problem, progress)
-        solver, fitted = self._share(X, y, codes, table, make_problem)
+        solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
         self._store(X, y, rows, solver, fitted, table.task_sizes())
+        self.target_scale_ = fitted.target_scale
         self._moments = None
         progress.end()
         return self
@@ -182,7 +230,30 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 (block_moments(table, part.block, part.n_blocks, pool), part) for part in parts
             ]
             blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
-        return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise)
+        return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table)
+
+    def _fit_problem(self, solver, problem):
+        """The fit on the scale of the table, or with every task in units of its own."""
+        if problem.restriction.varies is not None:
+            if self.target_scale == "task":
+                raise ValueError(
+                    "target_scale='task' gives every task units of its own, in which no slope is "
+                    "the same in every task, as varying= of the sharing structure demands; set "
+                    "target_scale='table', or varying=None."
+                )
+            return solver.fit_problem(problem)
+        if self.target_scale == "task":
+            return solver.fit_problem(problem.in_units(problem.units_of_tasks()))
+        fitted = solver.fit_problem(problem)
+        if self.target_scale == "table" or not problem.schemes:
+            return fitted
+        units = problem.units_of_tasks()
+        if not units.differ():
+            return fitted
+        problem.progress("the tasks' scales differ: the same with each in units of its own")
+        other = solver.fit_problem(problem.in_units(units))
+        least = -1.0 if units.differ_evidently() else 1.0
+        return other if other.advantage_over(fitted) > least else fitted
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -191,7 +262,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
         The result is that of `fit` on all rows: exactly so at fixed strengths, and up to the
         dealing of rows to folds where strengths are tuned. New tasks may come at any call. The
-        estimator keeps the moments of every task and fold, not the rows.
+        estimator keeps the moments of every task and fold, not the rows. A preprocessor is
+        fitted at the first call, and kept.
 
         Parameters
         ----------
@@ -226,9 +298,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         if earlier is not None:
             check_columns(self, X, reset=False)
         progress = Progress(self, X, y)
-        rows, y, _, table = self._pack(X, y, sample_weight, task)
+        rows, y, _, table = self._pack(X, y, sample_weight, task, anew=earlier is None)
         solver = self._make_sharing()
-        restriction = self._restriction(solver, X, table.n_features)
+        restriction = self._restriction(solver, X, rows.preprocessor, table.n_features)
         n_blocks = 1 if self.cv is None else int(self.cv)
         block = None if self.cv is None else deal_blocks(table, n_blocks, self._seed())
         sizes = table.task_sizes()
@@ -240,8 +312,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             schemes = [] if self.cv is None else [(seen, folds(None, n_blocks))]
             problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
             problem.restrict(restriction)
-            fitted = solver.fit_problem(problem).spread(sizes > 0)
+            fitted = self._fit_problem(solver, problem).with_empty_tasks(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
+        self.target_scale_ = fitted.target_scale
         self._moments = new, sizes
         progress.end()
         return self
@@ -272,7 +345,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         out[there] += sizes
         return labels, total, out
 
-    def predict(self, X, *, task=None):
+    def predict(self, X, *, task=None, return_std=False):
         """Predict every row with its task's model.
 
         Parameters
@@ -280,26 +353,76 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
         task : array-like of shape (n_samples,), default=None
             Task labels, where fit was given ``task=``.
+        return_std : bool, default=False
+            Also return the standard deviation of new labels about the predictions: noise and
+            the model's own error together, from out-of-fold errors, one value a task. A task's
+            few errors are drawn towards those of all tasks.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        prediction : ndarray of shape (n_samples,) or (n_samples, n_tasks)
             2-D where fit saw a 2-D y.
+        std : ndarray of the same shape
+            Only with `return_std`.
 
         Raises
         ------
         ValueError
             Where the model has several tasks and none is given, labels are of another kind
-            than in fit, or a task is unknown and ``handle_unknown="error"``.
+            than in fit, or a task is unknown and ``handle_unknown="error"``; and with
+            `return_std` where ``cv=None``.
         """
+        check_is_fitted(self)
+        spread = check_spread(self._spread) if return_std else None
         rows = self._rows_to_predict(X, task)
         if self._task_source == "target":
-            return rows.X @ self.coef_.T + self.intercept_
-        if self._task_source == "none":
-            return rows.X @ self.coef_[0] + self.intercept_[0]
-        coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
-        intercept = np.r_[self.intercept_, self.shared_intercept_]
-        return rowwise(rows.X, coef, rows.codes) + intercept[rows.codes]
+            codes = np.arange(len(self.tasks_))
+            prediction = rows.X @ self.coef_.T + self.intercept_
+        elif self._task_source == "none":
+            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
+            prediction = rows.X @ self.coef_[0] + self.intercept_[0]
+        else:
+            codes = rows.codes
+            coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
+            intercept = np.r_[self.intercept_, self.shared_intercept_]
+            prediction = rowwise(rows.X, coef, codes) + intercept[codes]
+        if not return_std:
+            return prediction
+        return prediction, np.broadcast_to(spread.take(codes).std, prediction.shape).copy()
+
+    def predict_interval(self, X, coverage=0.9, *, task=None):
+        """Intervals that hold a share `coverage` of new labels.
+
+        The shape of the errors' distribution is that of out-of-fold errors in units of their
+        tasks' standard deviations (`predict` with ``return_std``), all tasks together.
+
+        Parameters
+        ----------
+        X, task
+            As in `predict`.
+        coverage : float, default=0.9
+
+        Returns
+        -------
+        low, high : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+
+        Raises
+        ------
+        ValueError
+            As `predict`, and for a coverage that is not between 0 and 1.
+
+        Examples
+        --------
+        >>> from skmtl import MultiTaskRegressor
+        >>> from skmtl.datasets import load_grunfeld
+        >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+        >>> model = MultiTaskRegressor(task_column="firm").fit(X, y)
+        >>> low, high = model.predict_interval(X, coverage=0.8)
+        >>> bool(((low < y) & (y < high)).mean() > 0.7)
+        True
+        """
+        prediction, std = self.predict(X, task=task, return_std=True)
+        return interval(prediction, std, self._spread, coverage)
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
@@ -311,8 +434,15 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
         return task_score(y, prediction, sample_weight=sample_weight)
 
-    def _task_model(self, coef, intercept, names):
-        return LinearTaskModel._from_coefficients(coef, intercept, names, self.task_column)
+    def _check_support(self, y):
+        y = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(y, input_name="y")
+        return y
+
+    def _task_model(self, coef, intercept, spread):
+        return LinearTaskModel._from_coefficients(
+            coef, intercept, self._columns, self.preprocessor_, spread
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,15 +1,25 @@
 """What every sharing structure is: strengths to choose among, and a fit on task moments."""
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ..tasks.blocks import row_hashes
+from ..tasks.moments import block_moments
+from ..tasks.rows import TaskRows
 from ._restriction import UNRESTRICTED, Restriction
+from ._spread import Probe
 from ._strengths import SQUARED
 from ._tuning import Tuner
+from ._units import Units
 
 __all__ = ["Problem", "Sharing", "SharingFit", "scale_of"]
+
+
+# Sparse rows looked at more closely are made dense up to so many numbers.
+_DENSE_SIZE = 10**7
 
 
 def scale_of(total, mean, variance):
@@ -36,10 +46,14 @@ class Problem:
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
+    table : TaskTable or None
+        The rows, where they are at hand.
     restriction : Restriction
         What is known of the slopes.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
+    units : Units or None
+        Of every task's target, after that.
     """
 
     schemes: list
@@ -47,8 +61,10 @@ class Problem:
     pool: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
+    table: object = None
     restriction: Restriction = UNRESTRICTED
     strengths = SQUARED
+    units = None
 
     def __post_init__(self):
         total, self.centre, variance = self.moments.pooled()
@@ -76,6 +92,67 @@ class Problem:
         from ._restricted import RestrictedTuner  # here, as it builds on problems
 
         return RestrictedTuner(self)
+
+    def units_of_tasks(self):
+        """What the tasks' own units would be."""
+        return Units.learn(self.moments)
+
+    @property
+    def target_units(self):
+        """A task's unit of the target and that of a task never seen, in the caller's units."""
+        unit = 1.0 / self.scale[-1]
+        if self.units is None:
+            return np.full(self.n_tasks, unit), unit
+        return self.units.scale * unit, self.units.unseen[1] * unit
+
+    def in_units(self, units):
+        """The same problem with every task in units of its own."""
+        other = copy(self)
+        other.units = units
+        other.moments = self.moments.in_units(units.location, units.scale)
+        other.schemes = [
+            (blocks.in_units(units.location, units.scale), part) for blocks, part in self.schemes
+        ]
+        return other
+
+    def probe(self):
+        """Rows whose errors are looked at one by one, or None where no rows are at hand."""
+        if self.table is None:
+            return None
+        return Probe.of(
+            self.table, self.schemes[0][1], self.centre, self.scale, self.units, row_hashes
+        )
+
+    def thinned(self, tasks, size, most=200):
+        """Moments of `size` rows of some tasks, and of at most so many others of their rows.
+
+        Tasks with fewer than twice `size` rows have none. Rows are counted by their weight, so
+        that one of weight two is two: it may fall to both sides.
+        """
+        order = np.argsort(tasks)
+        table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
+        varying = replace(table, X=table.X[:, self.scale[:-1] != 0])
+        ranked = np.lexsort((row_hashes(varying), table.codes))
+        weight, sizes = table.weights(), table.task_sizes()
+        before = np.cumsum(np.r_[0.0, weight[ranked]])
+        before = before[:-1] - np.repeat(before[table.offsets[:-1]], sizes)
+        large = np.repeat(table.task_sums(weight) >= 2 * size, sizes)
+        known, rest = np.zeros((2, len(weight)))
+        known[ranked] = np.clip(size - before, 0.0, weight[ranked]) * large
+        rest[ranked] = np.clip(size + most - before, 0.0, weight[ranked]) * large
+        parts = []
+        for part in (known, rest - known):
+            live = part > 0
+            thin = replace(table.select(live), sample_weight=part[live])
+            parts.append(self._moments(thin, tasks, np.argsort(order)))
+        return parts
+
+    def _moments(self, table, tasks, order):
+        blocks = (TaskRows.of if isinstance(self.moments, TaskRows) else block_moments)(table)
+        moments = blocks.merge(pool=self.pool).rescale(self.centre, self.scale).take(order)
+        if self.units is None:
+            return moments
+        return moments.in_units(self.units.location[tasks], self.units.scale[tasks])
 
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
@@ -119,7 +196,8 @@ class SharingFit:
     """A fitted sharing structure, on the caller's scale.
 
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
-    have a second axis for them, and the shared ones a first.
+    have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
+    a task to come; `spread` is that of new rows about their predictions, or None.
     """
 
     coef: np.ndarray
@@ -131,8 +209,27 @@ class SharingFit:
     report: dict
     kkt_residual: float
     n_iter: int
+    adapter: object
+    spread: object
 
-    def spread(self, seen):
+    @property
+    def target_scale(self):
+        """The scale that the tasks share on."""
+        return "table" if self.adapter.units is None else "task"
+
+    def advantage_over(self, other):
+        """How much smaller the tasks' cross-validated errors are, in standard errors.
+
+        On average over tasks, each in its own units.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gap = np.log(self.report["error_shared"] / other.report["error_shared"])[:-1]
+        gap = gap[np.isfinite(gap)]
+        if len(gap) < 2 or not gap.any():
+            return 0.0
+        return -gap.mean() * np.sqrt(len(gap)) / gap.std(ddof=1)
+
+    def with_empty_tasks(self, seen):
         """The same with tasks that have no rows put in: they are what a task never seen is.
 
         Parameters
@@ -147,7 +244,8 @@ class SharingFit:
         place = np.full(len(seen) + 1, -1)
         place[:-1][seen] = np.arange(seen.sum())
         report = {name: column[place] for name, column in self.report.items()}
-        return replace(self, coef=coef, intercept=intercept, report=report)
+        spread = None if self.spread is None else self.spread.take(place[:-1])
+        return replace(self, coef=coef, intercept=intercept, report=report, spread=spread)
 
 
 class Sharing(BaseEstimator):

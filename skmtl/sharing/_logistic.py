@@ -9,10 +9,11 @@ from scipy.special import softmax
 from ..solvers import make_system
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.moments import block_moments
+from ._adapt import LogisticAdapter
 from ._base import Problem, scale_of
 from ._restriction import UNRESTRICTED, Restriction
 from ._strengths import LOGISTIC, voices
-from ._tuning import Judged, Tuner, Verdict
+from ._tuning import Judged, LeftOut, Tuner, Verdict
 
 __all__ = ["LogisticProblem", "LogisticTuner"]
 
@@ -63,6 +64,7 @@ class LogisticProblem:
     max_iter: int = 100
     restriction: Restriction = UNRESTRICTED
     strengths = LOGISTIC
+    units = None
 
     def __post_init__(self):
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
@@ -80,6 +82,11 @@ class LogisticProblem:
     @property
     def n_features(self):
         return self.table.n_features
+
+    @property
+    def target_units(self):
+        """As `Problem.target_units`: a log-loss has no unit."""
+        return np.ones(self.n_tasks), 1.0
 
     @property
     def n_scores(self):
@@ -145,9 +152,17 @@ class JudgedLosses(Judged):
     pooled: np.ndarray = None
     models: list = None
 
+    def best_pooled(self):
+        """Which of the pooled candidates has the least loss: its position among them."""
+        return int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
+
+    def without(self, split):
+        keep = np.arange(len(self.rows)) != split
+        return replace(super().without(split), expected=self.expected[keep], models=None)
+
     def verdict(self):
         loss = self.totals()[0]
-        best = int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
+        best = self.best_pooled()
         rows = self.rows.sum(0)
         expected = self.expected[:, best].sum(0) / np.maximum(rows, 1e-300)[:, None]
         own = loss + _PRIOR_ROWS * expected
@@ -210,7 +225,9 @@ class LogisticTuner:
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
         losses, rows = np.array(losses), np.array(rows)
         repeats = max(1.0, rows.sum() / problem.weight.sum())
-        return JudgedLosses(losses, rows, None, repeats, np.array(expected), pooled, models)
+        return JudgedLosses(
+            losses, rows, None, repeats, expected=np.array(expected), pooled=pooled, models=models
+        )
 
     def _solve_all(self, grid, table):
         """Scores of every candidate on some rows, from those on all; in the first metric."""
@@ -255,11 +272,15 @@ class LogisticTuner:
         mean_share = shares.tasks.mean(0)
         needed, top = np.flatnonzero(mean_share + shares.crowd > 0), int(np.argmax(mean_share))
         blend = None
+        thetas = np.zeros((len(grid), problem.n_scores, 1 + problem.n_features))
+        for key, scores in self._solutions.items():
+            thetas[(grid.rows() == key).all(axis=1)] = scores.theta
         for c in needed:
             system = self.system(problem.table, grid.metric[c])
             found, residual, n_iter = self._solve(
                 system, grid, c, self._whole(grid, c), problem.tol, problem.max_iter
             )
+            thetas[c] = found.theta
             if c == top:
                 certificate = residual, n_iter
             if blend is None:
@@ -269,36 +290,61 @@ class LogisticTuner:
             blend.theta += shares.crowd[c] * found.theta
         coef, intercept, theta = blend.coef, blend.intercept, blend.theta
         if len(theta) == 1:
-            return coef[0], intercept[0], theta[0], *certificate
-        return coef.transpose(1, 0, 2), intercept.T, theta, *certificate
+            return coef[0], intercept[0], theta[0], *certificate, thetas
+        return coef.transpose(1, 0, 2), intercept.T, theta, *certificate, thetas
 
-    def unseen_errors(self, grid, most_tasks=100):
-        """Losses of the shared models on tasks left out, a fifth of the tasks at a time.
+    def spread(self, error, judged, shares):
+        """None: probabilities say by themselves how sure they are."""
+        return None
 
-        A shared model without some tasks is one Newton step from the solution with all.
-        """
+    def adapter(self, grid, shares, thetas, judged, spread):
+        """What the fit knows about a task to come; as `Tuner.adapter`."""
+        kept, prior = shares.for_new_tasks()
+        problem = self.problem
+        expected = thetas[kept[0] if judged is None else judged.pooled[judged.best_pooled()]]
+        return LogisticAdapter(
+            grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
+            problem.centre, problem.scale, expected=expected, prior_rows=_PRIOR_ROWS,
+        )  # fmt: skip
+
+    def left_out(self, grid, most_tasks=100):
+        """As `Tuner.left_out`; a shared model is one Newton step from the solution with all."""
         problem = self.problem
         order = np.lexsort((problem.table.y[problem.table.offsets[:-1]], problem.weight))
         picks = np.round(np.linspace(0, len(order) - 1, min(most_tasks, len(order))))
         tasks = np.sort(order[picks.astype(np.int64)])
         n_groups = min(5, len(tasks))
         group = np.arange(len(tasks)) % n_groups
-        loss, rows = np.zeros((len(tasks), len(grid))), problem.weight[tasks]
+        shape = n_groups, len(grid), problem.n_scores, 1 + problem.n_features
+        theta = np.empty(shape)
         if n_groups < 2:
-            return loss[:0], rows[:0]
+            return LeftOut(tasks[:0], group[:0], theta[:0])
         table = problem.table.take(tasks)
         for c in range(len(grid)):
             metric = self.metrics[grid.metric[c]]
             system = self.system(table, grid.metric[c])
             scores = self._whole(grid, c).stretched(metric)
             scores = Scores(scores.coef[:, tasks], scores.intercept[:, tasks], scores.theta)
-            theta = self._without(system, scores, grid, c, group)
-            left_out = Scores(
-                np.ascontiguousarray(theta[group, :, 1:].transpose(1, 0, 2)),
-                np.ascontiguousarray(theta[group, :, 0].T), None,
+            theta[:, c] = self._without(system, scores, grid, c, group) * np.r_[1.0, metric]
+        return LeftOut(tasks, group, theta)
+
+    def unseen_errors(self, left):
+        """Losses of the shared models on the tasks left out; as `Tuner.unseen_errors`."""
+        table = self.problem.table.take(left.tasks)
+        system = self.problem.system(table, self.metrics[0])
+        loss = np.zeros((len(left.tasks), left.theta.shape[1]))
+        for c in range(left.theta.shape[1]):
+            theta = left.theta[left.group, c]
+            scores = Scores(
+                np.ascontiguousarray(theta[..., 1:].transpose(1, 0, 2)),
+                np.ascontiguousarray(theta[..., 0].T), None,
             )  # fmt: skip
-            loss[:, c] = system.losses(system.log_probabilities(left_out))
-        return loss, rows
+            loss[:, c] = system.losses(system.log_probabilities(scores))
+        return loss, self.problem.weight[left.tasks]
+
+    def early_verdict(self, grid, left, judged):
+        """None."""
+        return None
 
     @staticmethod
     def _without(system, scores, grid, c, group):

@@ -16,7 +16,7 @@ from ..solvers.newton import Scores
 from ..solvers.signed import SignedSystem
 from ._logistic import LogisticTuner
 from ._restriction import FREE
-from ._tuning import Tuner
+from ._tuning import LeftOut, Tuner
 
 __all__ = ["RestrictedLogisticTuner", "RestrictedTuner"]
 
@@ -33,6 +33,7 @@ class _Restricted:
     def _mixes(self, grid, shares):
         """Whether a blend would give every task another slope of what does not vary."""
         needed = shares.tasks.any(axis=0) | (shares.crowd > 0)
+        needed[shares.for_new_tasks()[0]] = True
         varies = self.restriction.varies
         if varies is None or varies.all() or (grid.metric[needed] == FREE).any():
             return False
@@ -80,9 +81,9 @@ class RestrictedTuner(_Restricted, Tuner):
         self._judged = []
         return super().judge(grid, tasks, most, blends)
 
-    def _models(self, grid, train):
+    def _solved(self, grid, train):
         if self.restriction.positive is None:
-            slopes, intercepts = super()._models(grid, train)
+            slopes, intercepts = super()._solved(grid, train)
         else:
             shape = len(train.weight), len(grid)
             slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
@@ -107,9 +108,9 @@ class RestrictedTuner(_Restricted, Tuner):
         return out
 
     def solve(self, grid, shares):
-        *found, n_iter = super().solve(grid, shares)
+        *found, n_iter, thetas = super().solve(grid, shares)
         if self.restriction.positive is None:
-            return *found, n_iter
+            return *found, n_iter, thetas
         if found[-1] > _LARGEST_RESIDUAL:
             warnings.warn(
                 f"the slopes with a sign stopped at a KKT residual of {found[-1]:.1e}, above "
@@ -118,37 +119,41 @@ class RestrictedTuner(_Restricted, Tuner):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return *found, self._n_iter
+        return *found, self._n_iter, thetas
 
-    def blend(self, data, grid, shares, common=None):
+    def blend(self, data, grid, shares, more=(), common=None):
         if not self._mixes(grid, shares):
-            return self._blend(data, grid, shares)
+            return self._blend(data, grid, shares, more)
         fixed, mean_share = ~self.restriction.varies, shares.tasks.mean(0)
         if common is None:
             needed = np.flatnonzero(mean_share)
             common = (mean_share[needed] @ self._shared(data, grid.take(needed)))[1:]
         self._given = common
         try:
-            coef, intercept, theta, residual = self._blend(data, grid, shares)
+            coef, intercept, theta, residual, thetas = self._blend(data, grid, shares, more)
         finally:
             self._given = None
-        coef[:, fixed] = theta[1:][fixed] = common[fixed]
-        return coef, intercept, theta, residual
+        coef[:, fixed] = theta[1:][fixed] = thetas[:, 1:][:, fixed] = common[fixed]
+        return coef, intercept, theta, residual, thetas
 
-    def _blend(self, data, grid, shares):
+    def _blend(self, data, grid, shares, more):
         if self.restriction.positive is None:
-            return super().blend(data, grid, shares)
+            return super().blend(data, grid, shares, more)
         coef, intercept = np.zeros((len(data.weight), data.n_features)), np.zeros(len(data.weight))
         theta, mean_share = np.zeros(1 + data.n_features), shares.tasks.mean(0)
-        needed, top = np.flatnonzero(mean_share + shares.crowd > 0), int(np.argmax(mean_share))
+        thetas = np.zeros((len(grid), len(theta)))
+        needed, top = mean_share + shares.crowd > 0, int(np.argmax(mean_share))
+        needed[np.asarray(more, dtype=np.int64)] = True
+        needed = np.flatnonzero(needed)
         for i, found in self.signed(data, grid.take(needed)):
             share = shares.tasks[:, needed[i]]
             coef += share[:, None] * found.coef
             intercept += share * found.intercept
+            thetas[needed[i]] = found.theta
             theta += shares.crowd[needed[i]] * found.theta
             if needed[i] == top:
                 residual, self._n_iter = found.residual, found.n_iter
-        return coef, intercept, theta, residual
+        return coef, intercept, theta, residual, thetas
 
     def blend_errors(self, judged, grid, shares):
         if not self._mixes(grid, shares):
@@ -156,25 +161,23 @@ class RestrictedTuner(_Restricted, Tuner):
         each = []
         for (train, test), slopes in zip(self.problem.splits(), self._judged, strict=True):
             common = shares.tasks.mean(0) @ slopes
-            coef, intercept, _, _ = self.blend(train, grid, shares, common)
+            coef, intercept, *_ = self.blend(train, grid, shares, common=common)
             one = np.zeros((len(coef), 1, 1))
             each.append(test.add_error_grams(coef[:, None], intercept[:, None], one)[:, 0])
         return judged.means(np.array(each))
 
-    def unseen_errors(self, grid, most_tasks=100):
+    def left_out(self, grid, most_tasks=100):
         if self.restriction.positive is None:
-            return super().unseen_errors(grid, most_tasks)
+            return super().left_out(grid, most_tasks)
         moments, tasks = self.problem.moments, self.problem.sample(most_tasks)
         n_groups = min(5, len(tasks))
         group = np.arange(len(tasks)) % n_groups
-        sse, rows = np.zeros((len(tasks), len(grid))), moments.weight[tasks]
+        theta = np.empty((n_groups, len(grid), 1 + self.problem.n_features))
         if n_groups < 2:
-            return sse[:0], rows[:0]
+            return LeftOut(tasks[:0], group[:0], theta[:0])
         for g in range(n_groups):
-            theta = self._shared(moments.take(tasks[group != g]), grid)
-            test = moments.take(tasks[group == g])
-            sse[group == g] = test.errors(theta[:, 1:], theta[:, 0])
-        return sse, rows
+            theta[g] = self._shared(moments.take(tasks[group != g]), grid)
+        return LeftOut(tasks, group, theta)
 
 
 class RestrictedLogisticTuner(_Restricted, LogisticTuner):
@@ -200,13 +203,18 @@ class RestrictedLogisticTuner(_Restricted, LogisticTuner):
             common += mean_share[c] * self._whole(grid, c).theta[:, 1:]
         self._given = common
         try:
-            coef, intercept, theta, *certificate = super().solve(grid, shares)
+            coef, intercept, theta, *certificate, thetas = super().solve(grid, shares)
+            for c in shares.for_new_tasks()[0]:
+                if not (mean_share[c] or shares.crowd[c]):  # not among those just solved
+                    system, start = self.system(problem.table, grid.metric[c]), self._whole(grid, c)
+                    thetas[c] = self._solve(system, grid, c, start)[0].theta
         finally:
             self._given = None
         slopes = common[0] if problem.n_scores == 1 else common
         theta[..., 1:][..., fixed] = slopes[..., fixed]
         coef[..., fixed] = slopes[..., fixed]
-        return coef, intercept, theta, *certificate
+        thetas[..., 1:][..., fixed] = common[:, fixed]
+        return coef, intercept, theta, *certificate, thetas
 
     def blend_errors(self, judged, grid, shares):
         if not self._mixes(grid, shares):

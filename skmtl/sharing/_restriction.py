@@ -69,6 +69,12 @@ class Restriction:
         """`varies` for the candidates of a metric."""
         return None if metric == FREE else self.varies
 
+    def own(self, metrics):
+        """The metrics of the tasks' own slopes: zero where they do not vary."""
+        if self.varies is None:
+            return metrics
+        return [m if i == FREE else m * self.varies for i, m in enumerate(metrics)]
+
     def metrics(self, n_features):
         """The metrics there are before one is learned."""
         return [np.ones(n_features) for _ in range(1 if self.varies is None else 1 + FREE)]
@@ -92,7 +98,7 @@ def mask_of(parameter, columns, names):
         Its name, for the errors.
     columns : sequence of str or int, or None
     names : sequence of str
-        The features there are; the task column is not among them.
+        The features there are, after preprocessing; the task column is not among them.
 
     Raises
     ------
@@ -118,8 +124,8 @@ def mask_of(parameter, columns, names):
         there = ", ".join(map(repr, list(names)[:20])) + (", ..." if len(names) > 20 else "")
         raise ValueError(
             f"{parameter} lists {', '.join(map(repr, unknown))}, not among the {len(names)} "
-            f"features that are left without the task column: {there}; give their names, or "
-            f"indices from 0 to {len(names) - 1} among them."
+            f"features that the model is fitted on: {there}; give their names, or indices from 0 "
+            f"to {len(names) - 1} among them."
         )
     return mask
 

@@ -1,10 +1,13 @@
 """Candidate strengths, and how the tasks' cross-validated errors weigh them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Grid", "crowd_weights", "log_scores", "task_weights", "unseen_weights"]
+__all__ = [
+    "Grid", "TaskPrior", "crowd_weights", "log_scores", "noise_level", "task_weights",
+    "unseen_weights", "voices",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ def noise_level(sse, rows, most_tasks=2000):
 
     The median over tasks, not the mean over rows: a task in other units must not set the scale.
     """
+    if not (rows > 0).any():
+        return 1.0
     judged = np.lexsort((sse.sum(1), rows))  # an order that only content decides
     judged = judged[rows[judged] > 0]
     judged = judged[:: max(1, len(judged) // most_tasks)]
@@ -155,16 +160,17 @@ def noise_level(sse, rows, most_tasks=2000):
     middle = np.take_along_axis(error, order, axis=0)[
         np.argmax(reached, axis=0), np.arange(sse.shape[1])
     ]
-    return middle.min()
+    return max(middle.min(), 1e-300)
 
 
-def log_scores(sse, rows):
+def log_scores(sse, rows, noise=None):
     """How well each candidate predicted each task: a t-like log-likelihood of held-out rows.
 
-    Every task has a noise level of its own, drawn towards the table's. Scores are differences
-    to the task's best candidate.
+    Every task has a noise level of its own, drawn towards the table's (`noise_level`). Scores are
+    differences to the task's best candidate.
     """
-    noise = max(noise_level(sse, rows), 1e-300) if (rows > 0).any() else 1.0
+    if noise is None:
+        noise = noise_level(sse, rows)
     spread = (sse + _NOISE_ROWS * noise) / (rows[:, None] + _NOISE_ROWS)
     scores = -0.5 * (rows[:, None] + _NOISE_ROWS) * np.log(spread)
     return scores - scores.max(axis=1, keepdims=True)
@@ -176,13 +182,6 @@ def crowd_weights(scores, rows, log_prior=0.0):
     return _softmax(temper * scores.sum(0) + log_prior)
 
 
-def _similar_sizes(rows):
-    """Bins of sorted task sizes: each one's first task, and how much they judge for each other."""
-    bins, first = np.unique(np.round(4 * np.log(rows)).astype(np.int64), return_index=True)
-    near = np.exp(-0.5 * ((bins[:, None] - bins) / (4 * _SIZE_WIDTH)) ** 2)
-    return first, near
-
-
 def voices(rows):
     """Shares of the tasks in a vote in which every size of task has an equal one."""
     bins = np.round(4 * _SIZE_WIDTH * np.log(np.maximum(rows, 1e-300))).astype(np.int64)
@@ -191,13 +190,113 @@ def voices(rows):
     return voice / max(voice.sum(), 1e-300)
 
 
-def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None):
+@dataclass
+class TaskPrior:
+    """What tasks of a size turned out to use: the candidates' weights before a task's own verdict.
+
+    Tasks of about the same size judge for each other; that verdict is counted as at most
+    `_CROWD_ROWS` rows, and mixed with what such tasks turned out to use.
+
+    Attributes
+    ----------
+    size : ndarray of shape (n_sizes,)
+        Quarters of the logarithm of the rows: the bins that hold tasks.
+    n_tasks, rows : ndarray of shape (n_sizes,)
+        Tasks in each bin, and their rows together.
+    scores : ndarray of shape (n_sizes, n_candidates)
+        Sums of the tasks' verdicts.
+    users : ndarray of shape (n_sizes, n_candidates)
+        Sums of the tasks' weights.
+    log_prior : ndarray of shape (n_candidates,)
+        `Grid.log_prior`.
+    """
+
+    size: np.ndarray
+    n_tasks: np.ndarray
+    rows: np.ndarray
+    scores: np.ndarray
+    users: np.ndarray
+    log_prior: np.ndarray
+
+    @classmethod
+    def learn(cls, scores, rows, sizes, log_prior, own, n_steps):
+        """From tasks sorted by their sizes; EM for the mixing proportions.
+
+        Returns
+        -------
+        prior : TaskPrior
+        weights : ndarray of shape (n_tasks, n_candidates)
+            Of these tasks.
+        """
+        size, first = np.unique(np.round(4 * np.log(sizes)), return_index=True)
+        n_tasks = np.diff(np.r_[first, len(rows)])
+        rows, scores = np.add.reduceat(rows, first), np.add.reduceat(scores, first)
+        self = cls(size, n_tasks, rows, scores, np.zeros_like(scores), log_prior)
+        near = self._nearness(size)
+        base = self._verdict(near)
+        mixed = base
+        for _ in range(n_steps):
+            self.users = np.add.reduceat(_times(own, mixed, n_tasks), first)
+            mixed = self._mixed(near, base)
+        return self, _times(own, mixed, n_tasks)
+
+    @classmethod
+    def untried(cls, log_prior):
+        """Of candidates that no task has tried."""
+        none, zeros = np.zeros(1), np.zeros((1, len(log_prior)))
+        return cls(none, none, none, zeros, zeros, log_prior)
+
+    def _nearness(self, size):
+        """How much the tasks of each bin judge for tasks of these sizes: 1 for the same size."""
+        return np.exp(-0.5 * ((size[:, None] - self.size) / (4 * _SIZE_WIDTH)) ** 2)
+
+    def _verdict(self, near):
+        temper = np.minimum(_CROWD, _CROWD_ROWS / np.maximum(near @ self.rows, 1.0))
+        crowd = _softmax((temper[:, None] * near) @ self.scores + self.log_prior)
+        return (1.0 - _STRAY) * crowd + _STRAY / self.scores.shape[1]
+
+    def _mixed(self, near, base):
+        n_near = near @ self.n_tasks
+        return (near @ self.users + _CROWD_TASKS * base) / (n_near + _CROWD_TASKS)[:, None]
+
+    def at(self, rows):
+        """Weights ``(n_candidates,)`` for a task of so many rows.
+
+        Beyond the sizes seen, those of the nearest size.
+        """
+        size = np.clip(4 * np.log(rows), self.size[0], self.size[-1])
+        near = self._nearness(np.array([size]))
+        return self._mixed(near, self._verdict(near))[0]
+
+    def at_sizes(self):
+        """Weights ``(n_sizes, n_candidates)`` for the sizes seen."""
+        near = self._nearness(self.size)
+        return self._mixed(near, self._verdict(near))
+
+    def weights(self, own_scores, rows):
+        """Weights ``(n_candidates,)`` for a task of so many rows with this verdict of its own."""
+        return _softmax(np.log(self.at(rows)) + _OWN * own_scores)
+
+    def take(self, chosen):
+        """Of some of the candidates only."""
+        prior = np.broadcast_to(self.log_prior, self.scores.shape[1])[chosen]
+        return replace(
+            self, scores=self.scores[:, chosen], users=self.users[:, chosen], log_prior=prior
+        )
+
+
+def _times(own, prior, n_tasks):
+    """The tasks' own verdicts times their sizes' priors, as weights."""
+    share = own * np.repeat(prior, n_tasks, axis=0)
+    return share / share.sum(axis=1, keepdims=True)
+
+
+def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None, early=None):
     """Weights of the candidates, task by task.
 
-    A task's prior is the verdict of the tasks of about its size, counted as at most
-    `_CROWD_ROWS` rows, mixed with what such tasks turned out to use (EM for the mixing
-    proportions); its own tempered verdict does the rest, so that a task unlike the others can
-    leave them. Averaging the candidates, rather than picking one, is what makes few rows safe.
+    A task's prior is what tasks of its size say (`TaskPrior`); its own tempered verdict does the
+    rest, so that a task unlike the others can leave them. Averaging the candidates, rather than
+    picking one, is what makes few rows safe.
 
     Parameters
     ----------
@@ -208,35 +307,33 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None):
         `Grid.log_prior`.
     own_scores : ndarray of shape (n_tasks, n_candidates), optional
         A task's own verdict, where it is not that which it gives to the others.
+    early : tuple of (scores, rows, sizes), optional
+        Verdicts of further tasks as if they had only so many rows.
 
     Returns
     -------
-    ndarray of shape (n_tasks, n_candidates)
+    weights : ndarray of shape (n_tasks, n_candidates)
         Rows sum to one.
+    prior : TaskPrior or None
+        None where no task was judged.
     """
     out = np.tile(crowd_weights(scores, rows, log_prior), (len(scores), 1))
     judged = np.argsort(rows, kind="stable")
     judged = judged[rows[judged] > 0]
     if not len(judged):
-        return out
-    own = np.exp(_OWN * (scores if own_scores is None else own_scores)[judged])
+        return out, None
+    own = (scores if own_scores is None else own_scores)[judged]
     scores, rows = scores[judged], rows[judged]
-    first, near = _similar_sizes(rows)
-    n_tasks = np.diff(np.r_[first, len(rows)])
-    temper = np.minimum(_CROWD, _CROWD_ROWS / (near @ np.add.reduceat(rows, first)))
-    verdict = (temper[:, None] * near) @ np.add.reduceat(scores, first)
-    crowd = _softmax(verdict + log_prior)
-    base = (1.0 - _STRAY) * crowd + _STRAY / scores.shape[1]
-    n_near = near @ n_tasks
-    prior = base
-    for _ in range(n_steps):
-        share = own * np.repeat(prior, n_tasks, axis=0)
-        share /= share.sum(axis=1, keepdims=True)
-        users = near @ np.add.reduceat(share, first)
-        prior = (users + _CROWD_TASKS * base) / (n_near + _CROWD_TASKS)[:, None]
-    share = own * np.repeat(prior, n_tasks, axis=0)
-    out[judged] = share / share.sum(axis=1, keepdims=True)
-    return out
+    sizes, n_judged = rows, len(rows)
+    if early is not None:
+        own, scores = np.vstack([own, early[0]]), np.vstack([scores, early[0]])
+        rows, sizes = np.r_[rows, early[1]], np.r_[sizes, early[2]]
+    order = np.argsort(sizes, kind="stable")
+    prior, weights = TaskPrior.learn(
+        scores[order], rows[order], sizes[order], log_prior, np.exp(_OWN * own[order]), n_steps
+    )
+    out[judged] = weights[np.argsort(order)[:n_judged]]
+    return out, prior
 
 
 def unseen_weights(sse):

@@ -1,11 +1,21 @@
 """Tuning by exact cross-validation on block moments: screen, judge, blend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..solvers import kkt_residual, make_system
-from ._strengths import Grid, crowd_weights, log_scores, task_weights, unseen_weights, voices
+from ._adapt import Adapter
+from ._spread import Spread
+from ._strengths import (
+    Grid,
+    crowd_weights,
+    log_scores,
+    noise_level,
+    task_weights,
+    unseen_weights,
+    voices,
+)
 
 __all__ = ["Judged", "Shares", "Tuner", "Verdict"]
 
@@ -18,23 +28,46 @@ _FEWEST_TASKS = 48
 _SHORT_LIST = (24, 256)
 _BLEND_WORK = 4e7
 # Slope strengths that go on: each means factoring every task in every split.
-_FACTOR_WORK = 1.3e8
-# A slope strength whose candidates together weigh less is not worth factoring every task for.
-_LEAST_LEVEL = 0.1
+_FACTOR_WORK = 5e8
+# A slope strength whose candidates together weigh less is not worth factoring every task for; the
+# more that the work allows, the less.
+_LEAST_LEVEL, _LEAST_OF_LEVELS = 0.1, 0.3
+# Tasks left out also judge candidates as if they had so few rows: large tasks hardly care how
+# strongly they are drawn to the others, and a task that begins does.
+_EARLY_ROWS = 5
+# Candidates that are kept for tasks to come.
+_MOST_CARRIED = 64
 # A candidate's share of a task below this is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 
 
 @dataclass
 class Shares:
-    """Candidates' weights: ``tasks (n_tasks, n_candidates)`` and ``crowd (n_candidates,)``."""
+    """Candidates' weights: ``tasks (n_tasks, n_candidates)`` and ``crowd (n_candidates,)``.
+
+    `family` says which candidates may have any; `prior` is what a task to come starts from, a
+    `TaskPrior` of these, or None.
+    """
 
     tasks: np.ndarray
     crowd: np.ndarray
+    family: np.ndarray
+    prior: object = None
 
     def pruned(self):
         """The same without small shares."""
-        return Shares(_prune(self.tasks), _prune(self.crowd[None])[0])
+        return replace(self, tasks=_prune(self.tasks), crowd=_prune(self.crowd[None])[0])
+
+    def for_new_tasks(self):
+        """Positions of the candidates that a new task may use, and the `TaskPrior` of these."""
+        family = np.flatnonzero(self.family)
+        if self.prior is None:
+            return family[self.crowd[family] > 0], None
+        weight = self.prior.at_sizes()
+        weight = (weight / weight.max(axis=1, keepdims=True)).max(axis=0)
+        least = max(np.sort(weight)[-_MOST_CARRIED:][0], _LEAST_SHARE)
+        kept = weight >= least
+        return family[kept], self.prior.take(kept)
 
 
 def _prune(shares):
@@ -63,6 +96,22 @@ class Verdict:
 
 
 @dataclass
+class LeftOut:
+    """Shared models without some tasks.
+
+    Attributes
+    ----------
+    tasks, group : ndarray of shape (n_left_out,)
+        The tasks, and the group that each is left out with.
+    theta : ndarray of shape (n_groups, n_candidates, 1 + n_features)
+    """
+
+    tasks: np.ndarray
+    group: np.ndarray
+    theta: np.ndarray
+
+
+@dataclass
 class Judged:
     """Cross-validated errors of candidates, on the standardised target.
 
@@ -75,12 +124,15 @@ class Judged:
         Products of the candidates' held-out errors, for the errors of blends.
     repeats : float
         How often each row was held out.
+    probe : Probe or None
+        Errors of single rows.
     """
 
     sse: np.ndarray
     rows: np.ndarray
     gram: np.ndarray | None
     repeats: float
+    probe: object = None
 
     def totals(self):
         """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
@@ -90,6 +142,24 @@ class Judged:
         """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
         scores = log_scores(*self.totals())
         return Verdict(scores, scores, np.zeros(scores.shape[1]))
+
+    def without(self, split):
+        """What is known without one split, to weigh candidates by."""
+        keep = np.arange(len(self.rows)) != split
+        return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
+
+    def optimism(self, shares, others):
+        """How much lower the error a row seems as the judging splits chose the shares.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_tasks, n_candidates)
+        others : list of ndarray
+            The shares that each split's others would have chosen.
+        """
+        gap = sum(((o - shares) * sse).sum(1) for o, sse in zip(others, self.sse, strict=True))
+        with np.errstate(invalid="ignore"):
+            return np.maximum(gap / self.rows.sum(0), 0.0)
 
     def blend_errors(self, shares):
         """Errors a row of a blend, and their standard errors from the spread over splits."""
@@ -147,10 +217,13 @@ class Tuner:
         problem = self.problem
         n_tasks = problem.n_tasks if tasks is None else len(tasks)
         gram = np.zeros((n_tasks, len(grid), len(grid))) if blends else None
+        probe = problem.probe() if blends else None
         sse, rows = [], []
         for train, test in problem.splits(tasks, most):
             if blends:
                 slopes, intercepts = self._models(grid, train)
+                if probe is not None:
+                    probe.look(slopes, intercepts)
                 sse.append(test.add_error_grams(slopes, intercepts, gram, problem.pool))
             else:
                 sse.append(self._errors(grid, train, test))
@@ -158,7 +231,8 @@ class Tuner:
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
         sse, rows = np.array(sse), np.array(rows)
         weight = problem.moments.weight if tasks is None else problem.moments.weight[tasks]
-        return Judged(sse, rows, gram, max(1.0, rows.sum() / max(weight.sum(), 1e-300)))
+        repeats = max(1.0, rows.sum() / max(weight.sum(), 1e-300))
+        return Judged(sse, rows, gram, repeats, probe)
 
     def _errors(self, grid, train, test):
         """Squared errors ``(n_tasks, n_candidates)`` on one split."""
@@ -171,6 +245,17 @@ class Tuner:
 
     def _models(self, grid, train):
         """The tasks' slopes and intercepts under every candidate."""
+        units = self.problem.units
+        if units is not None:  # as the training rows tell them
+            units = units.relearned(train)
+            train = train.in_units(units.location, units.scale)
+        slopes, intercepts = self._solved(grid, train)
+        if units is not None:
+            units.models(slopes, intercepts)
+        return slopes, intercepts
+
+    def _solved(self, grid, train):
+        """`_models` in the units of the training rows."""
         shape = len(train.weight), len(grid)
         slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
         for metric in np.unique(grid.metric):
@@ -212,12 +297,12 @@ class Tuner:
         problem = self.problem
         per_level = problem.n_tasks * problem.n_splits * (3.0 * problem.n_features**3 + 1000.0)
         most = max(2, int(_FACTOR_WORK / per_level))
-        return most, _LEAST_LEVEL if most < 100 else 0.0
+        return most, min(_LEAST_LEVEL, _LEAST_OF_LEVELS / most) if most < 100 else 0.0
 
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
         prior = grid.log_prior(self.problem.n_varying(grid), rows.mean())
-        weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)
+        weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
         weight += crowd_weights(scores, rows, prior)
         levels = [where for _, _, where in grid.levels()]
         mass = np.array([weight[where].sum() for where in levels])
@@ -312,20 +397,24 @@ class Tuner:
         return True
 
     def solve(self, grid, shares):
-        """`blend` on all rows; and the number of iterations."""
-        return *self.blend(self.problem.moments, grid, shares), 1
+        """`blend` on all rows, for new tasks too; before its last item the number of iterations."""
+        more = shares.for_new_tasks()[0]
+        *found, thetas = self.blend(self.problem.moments, grid, shares, more)
+        return *found, 1, thetas
 
     def blend_errors(self, judged, grid, shares):
         """Held-out errors a row of a blend of judged candidates, and their standard errors."""
         return judged.blend_errors(shares.tasks)
 
-    def blend(self, data, grid, shares):
+    def blend(self, data, grid, shares, more=()):
         """Blend the candidates' models.
 
         Parameters
         ----------
         data : TaskMoments or TaskRows of shape (n_tasks,)
         shares : Shares
+        more : sequence of int
+            Further candidates whose shared parts are wanted.
 
         Returns
         -------
@@ -333,55 +422,126 @@ class Tuner:
             On the standardised scale; theta is the shared (intercept, slopes).
         kkt_residual : float
             Of the candidate of largest weight; a blend has no objective of its own.
+        thetas : ndarray of shape (n_candidates, 1 + n_features)
+            The candidates' shared parts; zero for those that nobody uses.
         """
         p, n_tasks = self.problem.n_features, self.problem.n_tasks
         coef, intercept, theta = np.zeros((n_tasks, p)), np.zeros(n_tasks), np.zeros(1 + p)
+        thetas = np.zeros((len(grid), 1 + p))
         mean_share = shares.tasks.mean(0)
         needed, top = mean_share + shares.crowd > 0, int(np.argmax(mean_share))
+        needed[np.asarray(more, dtype=np.int64)] = True
         for metric in np.unique(grid.metric[needed]):
             keep = np.flatnonzero(needed & (grid.metric == metric))
             own = np.zeros((n_tasks, p))
             for system, where, solved, part in self.solutions(data, metric, grid.take(keep)):
                 share = np.ascontiguousarray(shares.tasks[:, keep[where]])
                 system.add_blend(solved, part.intercept, share, own, intercept)
-                crowd = shares.crowd[keep[where]] @ solved
-                theta[0] += crowd[0]
-                theta[1:] += crowd[1:] * self.metrics[metric]
+                thetas[keep[where]] = solved * np.r_[1.0, self.metrics[metric]]
+                theta += shares.crowd[keep[where]] @ thetas[keep[where]]
                 if top in keep[where]:
                     pick = int(np.flatnonzero(keep[where] == top)[0])
                     residual = _certificate(system, solved[pick], part.take(slice(pick, pick + 1)))
             coef += own * self.metrics[metric]
-        return coef, intercept, theta, residual
+        return coef, intercept, theta, residual, thetas
 
-    def unseen_errors(self, grid, most_tasks=100):
-        """Errors of the shared models on tasks left out, a fifth of the tasks at a time.
+    def early_verdict(self, grid, left, judged):
+        """Verdicts on candidates for tasks of few rows: ``(scores, rows, sizes)``, or None.
 
-        Returns
-        -------
-        sse : ndarray of shape (n_tasks, n_candidates)
-        rows : ndarray of shape (n_tasks,)
-            For some of the tasks; empty where there is only one.
+        From tasks left out of which only so many rows are known.
         """
+        if self.problem.table is None or not len(left.tasks):
+            return None
+        sse, rows = self.early_errors(grid, left, _EARLY_ROWS)
+        if not len(rows):
+            return None
+        scores = log_scores(sse, rows, noise_level(*judged.totals()))
+        return scores, rows, np.full(len(rows), float(_EARLY_ROWS))
+
+    def spread(self, error, judged, shares):
+        """The `Spread` of new rows about the blend's predictions, from the report's errors."""
+        rows, (own, unseen) = judged.totals()[1], self.problem.target_units
+        error = error / np.r_[own, unseen] ** 2
+        sse = np.nan_to_num(error[:-1]) * rows
+        return Spread.learn(sse, rows, error[-1], judged.probe, shares.tasks)
+
+    def adapter(self, grid, shares, thetas, judged, spread):
+        """What the fit knows about a task to come."""
+        kept, prior = shares.for_new_tasks()
+        problem = self.problem
+        noise = 1.0 if judged is None else noise_level(*judged.totals())
+        return Adapter(
+            grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
+            problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
+            None if problem.units is None else replace(problem.units, scale=None, location=None),
+            self.restriction,
+        )  # fmt: skip
+
+    def left_out(self, grid, most_tasks=100):
+        """The shared models without some of the tasks, a fifth of them at a time: a `LeftOut`."""
         problem = self.problem
         tasks = problem.sample(most_tasks)
         n_groups = min(5, len(tasks))
         group = np.arange(len(tasks)) % n_groups
-        sse, rows = np.zeros((len(tasks), len(grid))), problem.moments.weight[tasks]
-        if n_groups < 2:
-            return sse[:0], rows[:0]
-        test = problem.moments.take(tasks)
         theta = np.empty((n_groups, len(grid), 1 + problem.n_features))
+        if n_groups < 2:
+            return LeftOut(tasks[:0], group[:0], theta[:0])
+        moments = problem.moments.take(tasks)
         for metric in np.unique(grid.metric):
-            system = self.system(test, metric)
+            system = self.system(moments, metric)
             for level_metric, slope, where in grid.levels():
                 if level_metric == metric:
                     part = grid.take(where)
                     system.factor(slope)
                     theta[:, where] = system.solve_without(group, part.intercept, part.ridge)
             theta[:, grid.metric == metric, 1:] *= self.metrics[metric]
-        for g in range(n_groups):
-            sse[group == g] = test.take(group == g).errors(theta[g, :, 1:], theta[g, :, 0])
-        return sse, rows
+        return LeftOut(tasks, group, theta)
+
+    def unseen_errors(self, left):
+        """Errors of the shared models on the tasks left out.
+
+        Returns
+        -------
+        sse : ndarray of shape (n_left_out, n_candidates)
+        rows : ndarray of shape (n_left_out,)
+        """
+        sse = np.zeros((len(left.tasks), left.theta.shape[1]))
+        test = self.problem.moments.take(left.tasks)
+        units = self.problem.units
+        if units is not None:
+            slopes = left.theta[left.group, :, 1:]
+            intercepts = left.theta[left.group, :, 0]
+            units.take(left.tasks).foreign().models(slopes, intercepts)
+            gram = np.zeros((len(slopes), *2 * sse.shape[1:]))
+            return test.add_error_grams(slopes, intercepts, gram), test.weight
+        for g, theta in enumerate(left.theta):
+            sse[left.group == g] = test.take(left.group == g).errors(theta[:, 1:], theta[:, 0])
+        return sse, test.weight
+
+    def early_errors(self, grid, left, size):
+        """Errors on the tasks left out, once `size` of their rows are known; as `unseen_errors`.
+
+        Of the tasks that have twice as many rows at least.
+        """
+        support, rest = self.problem.thinned(left.tasks, size)
+        if self.problem.units is not None:  # which must be told from the few rows, too
+            units = self.problem.units.take(left.tasks).relearned(support, anew=False)
+            support, rest = (part.in_units(units.location, units.scale) for part in (support, rest))
+        sse = np.zeros((len(left.tasks), len(grid)))
+        for g, theta in enumerate(left.theta):
+            tasks = np.flatnonzero(left.group == g)
+            known, test = support.take(tasks), rest.take(tasks)
+            for metric in np.unique(grid.metric):
+                system, in_metric = self.system(known, metric), self.in_metric(test, metric)
+                for level_metric, slope, where in grid.levels():
+                    if level_metric == metric:
+                        shared = theta[where] / np.r_[1.0, self.metrics[metric]]
+                        system.factor(slope)
+                        sse[tasks, where] = system.errors(shared, grid.intercept[where], in_metric)
+        if self.problem.units is not None:
+            sse *= units.scale[:, None] ** 2
+        kept = rest.weight > 0
+        return sse[kept], rest.weight[kept]
 
 
 def _certificate(system, theta, pick):

@@ -12,6 +12,7 @@ of the penalties: a strength is then 1 / variance on the scale of log-odds.
 """
 
 import numbers
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from ._tuning import Shares
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
 _NONE = np.array([np.inf])
+# Splits that may each be judged by the weights the others choose.
+_MOST_SPLITS = 20
 _REPORT_NAMES = ("shared", "independent", "pooled")
 
 
@@ -82,23 +85,81 @@ class _Pooling(Sharing):
                     f"{', '.join(auto)} of {type(self).__name__} being 'auto' needs "
                     "cross-validation, but cv=None; give numbers, or set cv=5."
                 )
-            ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1))
-            return _assemble(tuner, own, ones, None, {})
+            ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
+            return self._ready(_assemble(tuner, own, ones, None, {}, None), problem)
         problem.progress(f"screening {len(own)} candidate strengths")
         grids = tuner.screen(own, limits)
         grid = Grid.concatenate(grids)
         judged = tuner.judge(grid, blends=True)
-        unseen = tuner.unseen_errors(grid)
-        verdict, rows = judged.verdict(), judged.totals()[1]
-        families = [
-            _family_shares(tuner, grid, verdict, rows, unseen, grid.members(g)).pruned()
-            for g in grids
-        ]
-        report = _report(tuner, grid, families, limits, judged, unseen)
-        return _assemble(tuner, grid, families[0], judged, report)
+        left = tuner.left_out(grid)
+        evidence = _Evidence(
+            judged, tuner.unseen_errors(left), tuner.early_verdict(grid, left, judged)
+        )
+        families = _shares(tuner, grid, grids, evidence)
+        optimism = _optimism(tuner, grid, grids, families, evidence)
+        report = _report(tuner, grid, families, limits, left, evidence, optimism)
+        spread = tuner.spread(report["error_shared"], judged, families[0])
+        return self._ready(_assemble(tuner, grid, families[0], judged, report, spread), problem)
+
+    def _ready(self, fitted, problem):
+        """The fit, with an adapter that can tell a new task from the only one there was."""
+        grid = self.newcomers(problem.strengths)
+        if problem.n_tasks > 1 or grid is None:
+            return fitted
+        return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying(grid)))
+
+    def newcomers(self, strengths):
+        """Candidates for a second task where fit saw one; None: the shared model."""
+        return None
 
 
-def _family_shares(tuner, grid, verdict, rows, unseen, family):
+@dataclass
+class _Evidence:
+    """What candidates are weighed by.
+
+    Attributes
+    ----------
+    judged : Judged
+    unseen : tuple of (errors, rows)
+        On tasks left out.
+    early : tuple of (scores, rows, sizes) or None
+        Verdicts of tasks left out but for a few rows.
+    """
+
+    judged: object
+    unseen: tuple
+    early: tuple | None
+
+
+def _shares(tuner, grid, grids, evidence):
+    """Weights of the candidates in each family."""
+    verdict, rows = evidence.judged.verdict(), evidence.judged.totals()[1]
+    return [
+        _family_shares(tuner, grid, verdict, rows, evidence, grid.members(g)).pruned()
+        for g in grids
+    ]
+
+
+def _optimism(tuner, grid, grids, families, evidence):
+    """How much better each family seems as the splits that judge it chose its weights, too.
+
+    Each split's errors under the weights that the other splits would choose say so. Nothing is
+    known where rows are held out repeatedly: then the other splits have seen them.
+    """
+    judged = evidence.judged
+    if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
+        return [0.0] * len(families)
+    others = [
+        _shares(tuner, grid, grids, replace(evidence, judged=judged.without(split)))
+        for split in range(len(judged.rows))
+    ]
+    return [
+        judged.optimism(family.tasks, [other[i].tasks for other in others])
+        for i, family in enumerate(families)
+    ]
+
+
+def _family_shares(tuner, grid, verdict, rows, evidence, family):
     """Weights among the candidates of a family, zero elsewhere."""
     prior = grid.log_prior(tuner.problem.n_varying(grid), rows.mean()) + verdict.log_prior
     prior = prior[family]
@@ -110,25 +171,38 @@ def _family_shares(tuner, grid, verdict, rows, unseen, family):
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
         tasks[:] = crowd
-        return Shares(tasks, crowd)
-    tasks[:, family] = task_weights(part, rows, prior, own_scores=own)
-    sse, rows_unseen = unseen
+        return Shares(tasks, crowd, family)
+    early = evidence.early
+    if early is not None:
+        seen = early[0][:, family]
+        early = seen - seen.max(axis=1, keepdims=True), *early[1:]
+    tasks[:, family], start = task_weights(part, rows, prior, own_scores=own, early=early)
+    sse, rows_unseen = evidence.unseen
     if len(sse):
         crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)
     else:
         crowd[family] = crowd_weights(part, rows, prior)
-    return Shares(tasks, crowd)
+    return Shares(tasks, crowd, family, start)
 
 
-def _assemble(tuner, grid, own, judged, report):
+def _assemble(tuner, grid, own, judged, report, spread):
     """The final fit, on the caller's scale."""
     problem = tuner.problem
-    coef, intercept, theta, residual, n_iter = tuner.solve(grid, own)
+    coef, intercept, theta, residual, n_iter, thetas = tuner.solve(grid, own)
     top = int(np.argmax(own.tasks.mean(0)))
+    adapter = tuner.adapter(grid, own, thetas, judged, spread)
+    if problem.units is not None:
+        problem.units.models(coef, intercept)
+        location, scale = problem.units.unseen
+        theta *= scale
+        theta[0] += location
     x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
     x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
-    coef = coef * x_scale / y_scale
-    shared = theta[..., 1:] * x_scale / y_scale
+    if spread is not None:
+        spread = spread.scaled(*problem.target_units)
+        report["residual_std"] = np.r_[spread.std, spread.unseen_std]
+    coef = coef * x_scale / y_scale + 0.0  # a slope that is turned round is no -0.0
+    shared = theta[..., 1:] * x_scale / y_scale + 0.0
     return SharingFit(
         coef=coef,
         intercept=y_mean + intercept / y_scale - coef @ x_mean,
@@ -144,6 +218,8 @@ def _assemble(tuner, grid, own, judged, report):
         report=report,
         kkt_residual=residual,
         n_iter=n_iter,
+        adapter=adapter,
+        spread=spread,
     )
 
 
@@ -157,26 +233,27 @@ def _history(tuner, grid, own, judged):
     }
     if judged is not None:
         sse, rows = judged.totals()
-        history["error"] = sse.sum(0) / max(rows.sum(), 1e-300) / tuner.problem.scale[-1] ** 2
+        unit = tuner.problem.target_units[0] ** 2
+        history["error"] = unit @ sse / max(rows.sum(), 1e-300)
     return history
 
 
-def _report(tuner, grid, families, limits, judged, unseen):
+def _report(tuner, grid, families, limits, left, evidence, optimism):
     """Cross-validated errors of the three models, per task and for a task never seen."""
-    unit = 1.0 / tuner.problem.scale[-1] ** 2
+    unit = np.r_[tuner.problem.target_units] ** 2
     report = {}
-    for name, family in zip(_REPORT_NAMES, families, strict=True):
-        error, std_error = tuner.blend_errors(judged, grid, family)
-        report[f"error_{name}"] = np.r_[error, np.nan] * unit
+    for name, family, more in zip(_REPORT_NAMES, families, optimism, strict=True):
+        error, std_error = tuner.blend_errors(evidence.judged, grid, family)
+        report[f"error_{name}"] = np.r_[error + more, np.nan] * unit
         report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
     own = families[0].tasks
     alone, pooled = (own[:, grid.members(limit)].sum(1) for limit in limits)
     used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
     report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
+    sse, rows = evidence.unseen
     for name, family in (("shared", families[0]), ("pooled", families[2])):
-        error, std_error = _unseen_error(family.crowd, *unseen)
-        report[f"error_{name}"][-1] = error * unit
-        report[f"std_error_{name}"][-1] = std_error * unit
+        error, std_error = _unseen_error(family.crowd, sse * unit[left.tasks, None], rows)
+        report[f"error_{name}"][-1], report[f"std_error_{name}"][-1] = error, std_error
     return report
 
 
@@ -276,8 +353,8 @@ class PartialPooling(_Pooling):
     alpha_shared : "auto" or float, default="auto"
         :math:`\lambda_m`, ridge strength on the shared slopes.
     varying : sequence of str or int, default=None
-        Features whose slopes differ by task, by name or by index among the features (which the
-        task column is not): :math:`v_{tj} = 0` for all others, whose slopes are exactly the
+        Features whose slopes differ by task, by name or by index among the features (those after
+        preprocessing; the task column is not counted): :math:`v_{tj} = 0` for all others, whose slopes are exactly the
         shared ones in every task. An empty sequence leaves the intercepts only; None is all
         features. Tasks then fall back to the pooled model and to slopes of their own in these
         features, not to independent models; the report goes on comparing with those.
@@ -339,6 +416,13 @@ class PartialPooling(_Pooling):
         ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
             return _pooled_grid(ridges)
+        slopes, intercepts = self._own_strengths(strengths)
+        return Grid.product(slopes, intercepts, np.asarray(ridges, dtype=float))
+
+    def newcomers(self, strengths):
+        return Grid.product(*self._own_strengths(strengths), np.zeros(1))
+
+    def _own_strengths(self, strengths):
         slopes = strengths.slopes if isinstance(self.alpha, str) else [self.alpha]
         if self.varying is not None and not len(self.varying):
             slopes = _NONE
@@ -346,4 +430,4 @@ class PartialPooling(_Pooling):
             intercepts = [self.alpha_intercept]
         else:
             intercepts = strengths.intercepts if isinstance(self.alpha, str) else [self.alpha]
-        return Grid.product(*(np.asarray(v, dtype=float) for v in (slopes, intercepts, ridges)))
+        return np.asarray(slopes, dtype=float), np.asarray(intercepts, dtype=float)

@@ -7,12 +7,24 @@ import numpy as np
 
 __all__ = [
     "TaskLabels",
+    "as_table",
     "column_names",
-    "drop_column",
+    "drop_columns",
     "find_task_column",
     "split_task_column",
     "take_column",
 ]
+
+
+def as_table(X):
+    """`X` itself if it has columns to choose from; a list as an array, COO and the like as CSR."""
+    if hasattr(X, "tocsr"):
+        return X if X.format in ("csr", "csc") else X.tocsr()
+    if hasattr(X, "shape"):
+        return X
+    array = np.asarray(X)
+    # numpy makes strings of the numbers that stand beside strings.
+    return np.array(X, dtype=object) if array.dtype.kind in "US" else array
 
 
 def column_names(X):
@@ -25,11 +37,12 @@ def column_names(X):
     return list(X.columns)
 
 
-def find_task_column(X, task_column):
+def find_task_column(X, task_column, parameter="task_column"):
     """Resolve `task_column` to a position in `X`.
 
     A name is found exactly, or as the one column that ends in ``__name``
-    (a ColumnTransformer renames ``shop`` to ``remainder__shop``).
+    (a ColumnTransformer renames ``shop`` to ``remainder__shop``). `parameter` is what the
+    errors call it.
 
     Raises
     ------
@@ -46,24 +59,24 @@ def find_task_column(X, task_column):
             )
     if isinstance(task_column, bool) or not isinstance(task_column, (str, numbers.Integral)):
         raise ValueError(
-            f"task_column={task_column!r} is of type {type(task_column).__name__}; give the "
+            f"{parameter}={task_column!r} is of type {type(task_column).__name__}; give the "
             "column's name (data frames) or its integer index (arrays)."
         )
     if isinstance(task_column, str):
         if names is None:
             raise ValueError(
-                f"task_column={task_column!r} is a name, but X is a {type(X).__name__} without "
+                f"{parameter}={task_column!r} is a name, but X is a {type(X).__name__} without "
                 "column names; give the column's integer index, or pass a data frame."
             )
-        return _find_name(names, task_column)
+        return _find_name(names, task_column, parameter)
     n_columns = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
     index = int(task_column)
     if not -n_columns <= index < n_columns:
-        raise ValueError(f"task_column={index} is out of range: X has {n_columns} columns.")
+        raise ValueError(f"{parameter}={index} is out of range: X has {n_columns} columns.")
     return index % n_columns
 
 
-def _find_name(names, name):
+def _find_name(names, name, parameter):
     if name in names:
         return names.index(name)
     suffixed = [i for i, c in enumerate(names) if isinstance(c, str) and c.endswith("__" + name)]
@@ -71,19 +84,19 @@ def _find_name(names, name):
         return suffixed[0]
     if suffixed:
         raise ValueError(
-            f"task_column={name!r} could be any of {[names[i] for i in suffixed]}; "
+            f"{parameter}={name!r} could be any of {[names[i] for i in suffixed]}; "
             "give the full name of one."
         )
     shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    raise ValueError(f"task_column={name!r} is not a column of X, whose columns are: {shown}.")
+    raise ValueError(f"{parameter}={name!r} is not a column of X, whose columns are: {shown}.")
 
 
-def drop_column(X, index):
-    """`X` without column `index`; the caller's object is left as it is."""
+def drop_columns(X, positions):
+    """`X` without the columns at `positions`; the caller's object is left as it is."""
     names = column_names(X)
     if names is not None:
-        return X[[c for i, c in enumerate(names) if i != index]]
-    keep = np.delete(np.arange(X.shape[1]), index)
+        return X[[c for i, c in enumerate(names) if i not in positions]]
+    keep = np.delete(np.arange(X.shape[1]), positions)
     return X[:, keep]
 
 
@@ -98,10 +111,9 @@ def take_column(X, index):
 
 def split_task_column(X, task_column):
     """Split `X` into the labels of the task column and the remaining columns."""
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
+    X = as_table(X)
     index = find_task_column(X, task_column)
-    return take_column(X, index), drop_column(X, index)
+    return take_column(X, index), drop_columns(X, [index])
 
 
 def _check_missing(labels, what):

@@ -118,6 +118,21 @@ class TaskMoments:
         self.scatter *= np.multiply.outer(scale, scale)
         return self
 
+    def target_scatter(self):
+        """Weighted squares of the target's deviations from the groups' means."""
+        return self.scatter[..., -1, -1]
+
+    def in_units(self, location, scale):
+        """The moments of ``[X, (y - location) / scale]``, one of each a task, as a copy."""
+        out = self.copy()
+        tasks = (-1,) + (1,) * (self.weight.ndim - 1)
+        location, scale = location.reshape(tasks), scale.reshape(tasks)
+        target = (out.mean[..., -1] - location) / scale
+        out.mean[..., -1] = np.where(self.weight > 0, target, 0.0)
+        out.scatter[..., -1, :] /= scale[..., None]
+        out.scatter[..., :, -1] /= scale[..., None]
+        return out
+
     def stretched(self, factor):
         """The moments of ``[X * factor, y]``, as a copy."""
         scale = np.append(factor, 1.0)

@@ -18,17 +18,19 @@ class RowSpace:
     ----------
     table : TaskTable
         The table to fit; the caller's own where there is nothing to reduce.
-    basis : ndarray of shape (n_features, rank) or None
+    directions : ndarray of shape (n_features, rank) or None
+        Of the coordinates, in the standardised features ``(X - centre) * scale``.
     """
 
     table: object
-    basis: np.ndarray | None = None
+    directions: np.ndarray | None = None
     centre: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
     @property
     def standardise(self):
         """Whether the table's features are still to be standardised."""
-        return self.basis is None
+        return self.directions is None
 
     @classmethod
     def of(cls, table):
@@ -53,20 +55,19 @@ class RowSpace:
         basis = (Z[live].T @ vectors[:, keep]) / np.sqrt(values[keep])
         if basis.shape[1] == 0:
             basis = np.zeros((table.n_features, 1))
-        return cls(
-            replace(table, X=np.ascontiguousarray(Z @ basis)), basis * scale[:, None], centre
-        )
+        return cls(replace(table, X=np.ascontiguousarray(Z @ basis)), basis, centre, scale)
 
     def expand(self, fitted):
         """A `SharingFit` in the caller's features."""
-        if self.basis is None:
+        if self.directions is None:
             return fitted
-        coef = fitted.coef @ self.basis.T
-        shared = fitted.shared_coef @ self.basis.T
+        basis = self.directions * self.scale[:, None]
+        coef, shared = fitted.coef @ basis.T, fitted.shared_coef @ basis.T
         return replace(
             fitted,
             coef=coef,
             intercept=fitted.intercept - coef @ self.centre,
             shared_coef=shared,
             shared_intercept=fitted.shared_intercept - shared @ self.centre,
+            adapter=fitted.adapter.in_features(self),
         )

@@ -90,6 +90,20 @@ class TaskRows:
         self.mean = np.where(self.weight[:, None] > 0, (self.mean - centre) * scale, 0.0)
         return self
 
+    def target_scatter(self):
+        """Weighted squares of the target's deviations from the tasks' means."""
+        codes = np.repeat(np.arange(len(self.weight)), np.diff(self.offsets))
+        gap = self.Z[:, -1] * self.scale[-1] + self.shift[-1] - self.mean[codes, -1]
+        return np.bincount(codes, self.row_weight * gap**2, minlength=len(self.weight))
+
+    def in_units(self, location, scale):
+        """The rows of ``[X, (y - location) / scale]``, one of each a task, as a copy."""
+        codes = np.repeat(np.arange(len(self.weight)), np.diff(self.offsets))
+        Z, ones, none = self.Z.copy(), self.scale.copy(), self.shift.copy()
+        Z[:, -1] = (Z[:, -1] * ones[-1] + none[-1] - location[codes]) / scale[codes]
+        ones[-1], none[-1] = 1.0, 0.0
+        return replace(self, Z=Z, scale=ones, shift=none)
+
     def stretched(self, factor):
         """The rows of ``[X * factor, y]``, as a copy."""
         return self.copy().rescale(0.0, np.append(factor, 1.0))

@@ -72,6 +72,13 @@ class TaskTable:
         part = self.select(np.repeat(kept, sizes))
         return replace(part, offsets=np.r_[0, np.cumsum(sizes[tasks])])
 
+    def compact(self, dense_size=0):
+        """The same with no other rows in X, which is dense up to so many numbers."""
+        X = self.X[self.rows]
+        if hasattr(X, "toarray") and X.shape[0] * X.shape[1] <= dense_size:
+            X = X.toarray()
+        return replace(self, X=X, rows=np.arange(len(self.rows)))
+
     def without_empty_tasks(self):
         """The tasks that have rows."""
         if self.task_sizes().all():

@@ -39,9 +39,13 @@ def test_scores_and_weights(seed):
     )
     np.testing.assert_allclose(crowd, wanted, rtol=1e-9)
     for n_steps in (0, 1, 15):
-        got = strengths.task_weights(scores, rows, prior, n_steps)
+        got, start = strengths.task_weights(scores, rows, prior, n_steps)
         wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps, prior)
         np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-14)
+        # A new task with the verdict of a known one gets its weights, up to the bins of sizes.
+        t = int(np.argmax(rows))
+        size = np.exp(start.size[-1] / 4)
+        np.testing.assert_allclose(start.weights(scores[t], size), got[t], rtol=1e-8, atol=1e-14)
     np.testing.assert_allclose(got[0], crowd)  # nothing is known of a task without rows
     np.testing.assert_allclose(
         strengths.unseen_weights(sse[1:]), reference.unseen_weights(sse[1:]), rtol=1e-10
@@ -50,7 +54,7 @@ def test_scores_and_weights(seed):
 
 def all_weights(sse, rows):
     scores = strengths.log_scores(sse, rows)
-    tasks = strengths.task_weights(scores, rows)
+    tasks = strengths.task_weights(scores, rows)[0]
     return np.vstack([tasks, strengths.crowd_weights(scores, rows), strengths.unseen_weights(sse)])
 
 
@@ -70,8 +74,8 @@ def test_weights_do_not_depend_on_the_order_of_tasks():
         strengths.log_scores(sse[order], rows[order]),
     )
     np.testing.assert_allclose(
-        strengths.task_weights(shuffled, rows[order]),
-        strengths.task_weights(scores, rows)[order],
+        strengths.task_weights(shuffled, rows[order])[0],
+        strengths.task_weights(scores, rows)[0][order],
         rtol=1e-9,
     )
 
@@ -111,7 +115,7 @@ def test_a_task_unlike_the_others_leaves_them():
     rows = np.full(20, 100.0)
     sse = np.tile([100.0, 200.0], (20, 1))
     sse[7] = [400.0, 50.0]
-    weights = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    weights, _ = strengths.task_weights(strengths.log_scores(sse, rows), rows)
     assert weights[7, 1] > 0.99
     assert (np.delete(weights, 7, axis=0)[:, 0] > 0.99).all()
 
@@ -121,7 +125,7 @@ def test_few_rows_follow_the_crowd():
     rows = np.full(40, 3.0)
     sse = np.tile([3.0, 6.0], (40, 1))
     sse[0] = [3.3, 3.0]
-    weights = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    weights, _ = strengths.task_weights(strengths.log_scores(sse, rows), rows)
     assert weights[0, 0] > 0.5
 
 
@@ -171,3 +175,25 @@ def test_strengths_outside_of_the_grid_have_a_prior():
     grid = Grid.product(outside, np.array([1.0]), outside)
     assert np.isfinite(grid.log_prior(5, 0.0)).all()
     assert np.isfinite(grid.log_prior(5, 10.0)).all()
+
+
+def test_early_verdicts_are_those_of_more_tasks():
+    sse, rows = errors()
+    scores = strengths.log_scores(sse, rows)
+    early = scores[3:6], rows[3:6], np.full(3, 5.0)
+    got, start = strengths.task_weights(scores, rows, early=early)
+    wanted, _ = strengths.task_weights(scores, rows)
+    assert got.shape == wanted.shape
+    assert np.exp(start.size / 4).min() < 6 and start.n_tasks.sum() == (rows > 0).sum() + 3
+    # Tasks of about five rows heed them, tasks of a thousand hardly.
+    assert np.abs(got[np.argmax(rows)] - wanted[np.argmax(rows)]).max() < 0.02
+    only = strengths.task_weights(scores[:0], rows[:0], early=early)
+    assert only[1] is None
+
+
+def test_beyond_the_sizes_seen_the_nearest_judges():
+    sse, rows = errors()
+    _, start = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    np.testing.assert_array_equal(start.at(1e9), start.at(np.exp(start.size[-1] / 4)))
+    flat = strengths.TaskPrior.untried(np.zeros(4))
+    np.testing.assert_allclose(flat.at(7.0), 0.25)

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
 
-from skmtl.tasks.blocks import deal_blocks, partitions
+from skmtl.tasks.blocks import _distinct, deal_blocks, partitions
 from skmtl.tasks.table import pack
 
 
@@ -106,6 +106,17 @@ def test_a_splitter_gives_its_own_splits(name):
     assert list(splits_of(table, parts)) == wanted
     for part in parts:
         assert part.block.max() < part.n_blocks == part.train.shape[1]
+
+
+@pytest.mark.parametrize("n_splits", [1, 5, 12, 45, 130])  # the last ones outgrow 64 bits
+def test_distinct_roles_are_those_of_numpy(n_splits):
+    rng = np.random.default_rng(n_splits)
+    kinds = rng.integers(3, size=(60, n_splits)).astype(np.int8)
+    role = kinds[rng.integers(60, size=500)]
+    wanted, wanted_block = np.unique(role, axis=0, return_inverse=True)
+    found, block = _distinct(role)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(block, wanted_block.ravel())
 
 
 def test_an_iterable_of_splits():

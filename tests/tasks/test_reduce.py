@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from skmtl.sharing._adapt import Adapter
 from skmtl.sharing._base import SharingFit
+from skmtl.sharing._strengths import Grid
 from skmtl.tasks.reduce import RowSpace
 from skmtl.tasks.table import pack
 
@@ -45,6 +47,13 @@ def test_inner_products_of_standardised_rows_are_kept(form, weighted):
     np.testing.assert_allclose(got @ got.T, Z @ Z.T, rtol=1e-9, atol=1e-9)
 
 
+def adapter(theta):
+    """An adapter in coordinates whose mean is zero."""
+    grid = Grid.product(*np.ones((3, 1)))
+    none, ones = np.zeros(theta.shape[1]), np.ones(theta.shape[1])
+    return Adapter(grid, theta, [ones[1:]], None, np.ones(1), 1.0, none, ones)
+
+
 def test_predictions_are_the_same_in_both_coordinates():
     table, X = table_of()
     space = RowSpace.of(table)
@@ -60,8 +69,15 @@ def test_predictions_are_the_same_in_both_coordinates():
         {},
         0.0,
         1,
+        adapter(rng.normal(size=(1, 1 + rank))),
+        None,
     )
     full = space.expand(fitted)
+    theta = full.adapter.theta[0]
+    np.testing.assert_allclose(
+        (X - full.adapter.centre[:-1]) * full.adapter.scale[:-1] @ theta[1:] + theta[0],
+        space.table.X @ fitted.adapter.theta[0, 1:] + fitted.adapter.theta[0, 0],
+    )
     assert full.coef.shape == (2, 20) and full.shared_coef.shape == (20,)
     np.testing.assert_array_equal(full.coef[:, 3], 0.0)  # constant
     np.testing.assert_allclose(

@@ -1,49 +1,24 @@
-"""Pictures of what sharing between tasks gains, in the manner of scikit-learn's displays."""
+"""What each task gains by sharing."""
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+
+from ._common import BLUE, VERMILION, find_model, import_pyplot, shorten, task_name
 
 __all__ = ["TaskReportDisplay"]
 
-# Okabe-Ito blue and vermilion: told apart by colour-blind readers and in grey print.
 _STYLE = {
     "independent": {
-        "marker": "o", "size": 46, "color": "#0072b2", "face": "#0072b2", "edge": "white",
+        "marker": "o", "size": 46, "color": BLUE, "face": BLUE, "edge": "white",
         "label": "over independent (one model per {name})",
     },
     "pooled": {
-        "marker": "D", "size": 26, "color": "#d55e00", "face": "white", "edge": "#d55e00",
+        "marker": "D", "size": 26, "color": VERMILION, "face": "white", "edge": VERMILION,
         "label": "over pooled (one model for all)",
     },
 }  # fmt: skip
 _REQUIRED = ("task", "n_samples", "gain_over_independent", "gain_over_pooled")
 _SORTS = ("gain_over_independent", "gain_over_pooled", "n_samples", "task")
 _LEFT_LIMIT = -100.0  # percent; a loss beyond it becomes an arrow, so that it hides nobody else
-
-
-def _find_report(estimator):
-    """``(estimator, task_report_)`` of the fitted step that knows its tasks."""
-    inner, seen = estimator, 0
-    while not hasattr(inner, "task_report_"):
-        if hasattr(inner, "best_estimator_"):  # GridSearchCV and its like
-            inner = inner.best_estimator_
-        elif hasattr(inner, "steps"):  # Pipeline
-            inner = inner.steps[-1][1]
-        elif hasattr(inner, "regressor_"):  # TransformedTargetRegressor
-            inner = inner.regressor_
-        else:
-            break
-        seen += 1
-    if hasattr(inner, "task_report_"):
-        return inner, inner.task_report_
-    if hasattr(inner, "get_params"):
-        check_is_fitted(inner)
-    where = f" (the final step of {type(estimator).__name__})" if seen else ""
-    hint = "; a search needs refit=True" if hasattr(inner, "cv_results_") else ""
-    raise TypeError(
-        f"{type(inner).__name__}{where} has no task_report_: TaskReportDisplay draws fitted "
-        f"multi-task estimators such as MultiTaskRegressor{hint}."
-    )
 
 
 def _sort_order(report, tasks, sort):
@@ -71,14 +46,6 @@ def _heights(n_tasks, max_tasks):
     named[top : n_tasks - bottom] = False
     heights = np.concatenate([np.arange(top, dtype=float), middle, last])
     return heights, named, (top - 0.5, top - 0.5 + band)
-
-
-def _short(label, width=28):
-    """`label` cut in its middle: what tells two long names apart is mostly at their ends."""
-    label = str(label)
-    if len(label) <= width:
-        return label
-    return label[: width // 2] + "…" + label[-(width - width // 2 - 1) :]
 
 
 class TaskReportDisplay:
@@ -121,6 +88,7 @@ class TaskReportDisplay:
     See Also
     --------
     skmtl.MultiTaskRegressor : Its ``task_report_`` holds the figures.
+    TaskCoefficientsDisplay : The coefficients themselves.
 
     Notes
     -----
@@ -184,11 +152,9 @@ class TaskReportDisplay:
         NotFittedError
             If the estimator is not fitted.
         """
-        inner, report = _find_report(estimator)
-        column = getattr(inner, "task_column", None)
-        if name is None and isinstance(column, str):
-            name = column
-        return cls(report).plot(ax=ax, max_tasks=max_tasks, sort=sort, name=name)
+        model = find_model(estimator, "task_report_", cls.__name__).model
+        name = task_name(model, name)
+        return cls(model.task_report_).plot(ax=ax, max_tasks=max_tasks, sort=sort, name=name)
 
     def plot(self, *, ax=None, max_tasks=40, sort="gain_over_independent", name=None):
         """Draw the display.
@@ -216,7 +182,7 @@ class TaskReportDisplay:
         ValueError
             If `sort` or `max_tasks` is out of range.
         """
-        plt = _import_pyplot()
+        plt = import_pyplot("TaskReportDisplay")
         if sort not in _SORTS:
             raise ValueError(f"sort={sort!r} is none of {', '.join(map(repr, _SORTS))}.")
         if max_tasks < 2:
@@ -304,7 +270,7 @@ class TaskReportDisplay:
         """Task names on the left, numbers of rows on the right."""
         tasks = [self.report["task"][row] for row in rows]
         unseen = f"({name} never seen)"
-        self.ax_.set_yticks(heights, [unseen if task is None else _short(task) for task in tasks])
+        self.ax_.set_yticks(heights, [unseen if task is None else shorten(task) for task in tasks])
         beside = {"textcoords": "offset points", "fontsize": "small", "color": "0.4"}
         for row, task, height in zip(rows, tasks, heights, strict=True):
             if task is not None:
@@ -332,14 +298,3 @@ class TaskReportDisplay:
             loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize="small",
             borderaxespad=0.1, handletextpad=0.2,
         )  # fmt: skip
-
-
-def _import_pyplot():
-    """matplotlib.pyplot, imported only when something is drawn."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as exc:
-        raise ImportError(
-            "TaskReportDisplay.plot needs matplotlib: pip install skmtl[plot]"
-        ) from exc
-    return plt

@@ -1,0 +1,173 @@
+"""Scores per task, and their averages over tasks."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+
+from ._formulas import check_metric, metric_name, score_tasks
+from ._rows import labelled_rows
+
+__all__ = ["check_average", "task_score", "task_scores"]
+
+_AVERAGES = ("macro", "micro", "median")
+
+
+def task_scores(y_true, y_pred, *, task=None, metric="r2", sample_weight=None, labels=None):
+    r"""Score the predictions of every task on its own.
+
+    With :math:`w_i` the weights (1 without `sample_weight`), :math:`W_t` their sum over the
+    labelled rows :math:`i` of task :math:`t` and :math:`\bar y_t` the weighted mean of its labels,
+
+    .. math::
+        \mathrm{mse}_t = \frac{1}{W_t} \sum_{i \in t} w_i (y_i - \hat y_i)^2, \quad
+        \mathrm{nmse}_t = \frac{\mathrm{mse}_t}
+        {\frac{1}{W_t} \sum_{i \in t} w_i (y_i - \bar y_t)^2}, \quad
+        r^2_t = 1 - \mathrm{nmse}_t,
+
+    rmse is the square root of mse, and mae has absolute values for squares.
+
+    For classes, accuracy is the share of rows predicted right. With :math:`p_{ik}` the probability
+    of class :math:`k` in row :math:`i`, log_loss is the mean of :math:`-\log p_{i y_i}` (natural
+    logarithm, probabilities below 2e-16 raised to that) and brier that of
+    :math:`\sum_k (p_{ik} - [y_i = k])^2`, halved for two classes. roc_auc is the share of the
+    task's pairs of rows, one of the second class and one of the first, in which the former is
+    scored higher; with more than two classes the mean over the classes that the task can tell of,
+    each against the rest. For a task with all classes, all are scikit-learn's metrics.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels. With two dimensions every column is a task. NaN (or None) means "not labelled" and
+        is left out.
+    y_pred : array-like of the shape of `y_true`, or of shape (n_samples, n_classes)
+        Predictions, finite where `y_true` is not NaN: numbers, or classes for accuracy. For
+        log_loss and brier probabilities, for roc_auc any scores: a column for every class in the
+        order of `labels`, or those of the second of two classes.
+    task : array-like of shape (n_samples,), default=None
+        The task of every row: strings, integers or categories. Only with a one-dimensional
+        `y_true`, which without `task` is a single task.
+    metric : str or callable, default="r2"
+        "r2", "mse", "mae", "rmse" or "nmse" for numbers; "accuracy", "log_loss", "brier" or
+        "roc_auc" for classes. A callable is called for each task as ``metric(y_true, y_pred)``,
+        with the further argument ``sample_weight=`` if weights are given.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, not negative. They count within a task.
+    labels : array-like of shape (n_classes,), default=None
+        The classes in the order of the columns of `y_pred`, such as a model's ``classes_``, for
+        log_loss, brier and roc_auc. None takes the distinct values of `y_true` over all tasks,
+        sorted. A task needs not have seen them all.
+
+    Returns
+    -------
+    scores : dict of ndarray, each of shape (n_tasks,)
+        In the style of ``cv_results_``, e.g. for ``pandas.DataFrame(scores)``: "task" (the labels,
+        sorted, or the indices of the columns), "n_samples" (labelled rows) and "score". The score
+        is NaN where the metric is undefined: no labelled row of positive weight, for r2 and nmse
+        also fewer than two, or labels without variance, and for roc_auc a single class.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't match, if `task` comes with several columns of `y_true`, if a labelled row
+        has no finite prediction, if labels or weights are unusable, if `metric` is unknown, if
+        probabilities are none, or if `labels` doesn't go with `y_true` or `y_pred`.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import task_scores
+    >>> scores = task_scores(
+    ...     [1.0, 2.0, 3.0, 10.0, 20.0], [1.0, 2.0, 4.0, 11.0, 19.0],
+    ...     task=["a", "a", "a", "b", "b"], metric="mae",
+    ... )
+    >>> for task, n, score in zip(*scores.values()):
+    ...     print(f"{task}: {n} rows, error {score:.2f}")
+    a: 3 rows, error 0.33
+    b: 2 rows, error 1.00
+
+    A task of one class has a log-loss, but no roc_auc:
+
+    >>> y_true, task = ["no", "yes", "no", "no"], ["a", "a", "b", "b"]
+    >>> p_yes = [0.3, 0.6, 0.2, 0.4]
+    >>> for metric in ("log_loss", "roc_auc"):
+    ...     print(metric, task_scores(y_true, p_yes, task=task, metric=metric)["score"].round(2))
+    log_loss [0.43 0.37]
+    roc_auc [ 1. nan]
+    """
+    check_metric(metric)
+    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels)
+    return {"task": rows.labels, "n_samples": rows.n_samples, "score": score_tasks(rows, metric)}
+
+
+def task_score(
+    y_true, y_pred, *, task=None, metric="r2", average="macro", sample_weight=None, labels=None
+):
+    """Score predictions with one number that does justice to all tasks.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels. With two dimensions every column is a task. NaN means "not labelled" and is left
+        out.
+    y_pred : array-like of the shape of `y_true`, or of shape (n_samples, n_classes)
+        Predictions, as in :func:`task_scores`.
+    task : array-like of shape (n_samples,), default=None
+        The task of every row. Only with a one-dimensional `y_true`, which without `task` is a
+        single task.
+    metric : str or callable, default="r2"
+        As in :func:`task_scores`. Errors are returned as they are, not negated.
+    average : {"macro", "micro", "median"}, default="macro"
+        "macro" is the unweighted mean over tasks: a task of ten rows counts as much as one of a
+        thousand. "median" is the median over tasks. Both leave out tasks where the metric is
+        undefined. "micro" is the plain metric over all labelled rows together, whatever their
+        task, so that large tasks count more; with r2 and nmse, differences between the tasks'
+        means count as variance explained, and with roc_auc as pairs put right.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, not negative. With "macro" and "median" they count within a task only.
+    labels : array-like of shape (n_classes,), default=None
+        As in :func:`task_scores`.
+
+    Returns
+    -------
+    score : float
+        NaN, with an ``UndefinedMetricWarning``, if the metric is undefined everywhere.
+
+    Raises
+    ------
+    ValueError
+        As :func:`task_scores`, or if `average` is unknown.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import task_score
+    >>> y_true, y_pred = [1.0, 2.0, 3.0, 10.0, 20.0], [1.0, 2.0, 4.0, 11.0, 19.0]
+    >>> task = ["a", "a", "a", "b", "b"]
+    >>> round(task_score(y_true, y_pred, task=task, metric="mae"), 3)
+    0.667
+    >>> round(task_score(y_true, y_pred, task=task, metric="mae", average="micro"), 3)
+    0.6
+    """
+    check_metric(metric)
+    check_average(average)
+    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels)
+    if average == "micro":
+        rows = rows._replace(labels=np.zeros(1, np.int64), codes=np.zeros_like(rows.codes))
+    scores = score_tasks(rows, metric)
+    scores = scores[~np.isnan(scores)]
+    if not len(scores):
+        warnings.warn(
+            f"metric={metric_name(metric)} is undefined for every task, so that the score is NaN; "
+            "r2, nmse and roc_auc need at least two different labels.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return float("nan")
+    return float(np.median(scores) if average == "median" else np.mean(scores))
+
+
+def check_average(average):
+    """Raise for an unknown average."""
+    if not (isinstance(average, str) and average in _AVERAGES):
+        raise ValueError(
+            f"average={average!r} is unknown; give one of {', '.join(map(repr, _AVERAGES))}."
+        )

@@ -1,0 +1,224 @@
+"""How far predictions are from what comes: out-of-fold errors, a spread a task, and their shape."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import digamma, ndtri, polygamma
+
+__all__ = ["Probe", "Spread", "variance_prior"]
+
+# Rows whose out-of-fold errors give the shape of the distribution.
+_PROBE_ROWS = 2000
+# Points kept of that distribution, at most half as many as rows: what is kept are no rows.
+_POINTS = 401
+
+
+@dataclass
+class Probe:
+    """Some rows of the table, whose errors are looked at one by one.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Standardised, as is `y`.
+    y, weight : ndarray of shape (n_rows,)
+    task : ndarray of shape (n_rows,)
+    held_out : bool ndarray of shape (n_splits, n_rows)
+    found : list of (rows, errors)
+        For every split the rows held out and every candidate's errors ``(n_rows, n_candidates)``.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    task: np.ndarray
+    held_out: np.ndarray
+    found: list
+
+    @classmethod
+    def of(cls, table, partition, centre, scale, units, keys):
+        """At most `_PROBE_ROWS` rows, those of the smallest keys.
+
+        Parameters
+        ----------
+        table : TaskTable
+        partition : Partition
+        centre, scale : ndarray of shape (n_features + 1,)
+        units : Units or None
+        keys : callable
+            Gives a key for every packed row, which only its content decides.
+        """
+        packed = np.flatnonzero(partition.test.any(axis=0)[partition.block])
+        if len(packed) > _PROBE_ROWS:
+            packed = packed[np.argsort(keys(table)[packed], kind="stable")[:_PROBE_ROWS]]
+            packed.sort()
+        X = table.X[table.rows[packed]]
+        X = X.toarray() if hasattr(X, "toarray") else X
+        y = (table.y[packed] - centre[-1]) * scale[-1]
+        task = np.searchsorted(table.offsets, packed, side="right") - 1
+        if units is not None:
+            y = (y - units.location[task]) / units.scale[task]
+        return cls(
+            (X - centre[:-1]) * scale[:-1],
+            y,
+            table.weights()[packed],
+            task,
+            partition.test[:, partition.block[packed]],
+            [],
+        )
+
+    def look(self, slopes, intercepts):
+        """Note the next split's errors, of ``slopes (n_tasks, n_candidates, n_features)``."""
+        if len(self.found) == len(self.held_out):
+            return
+        rows = np.flatnonzero(self.held_out[len(self.found)])
+        task = self.task[rows]
+        predicted = np.matmul(slopes[task], self.X[rows][:, :, None])[:, :, 0] + intercepts[task]
+        self.found.append((rows, self.y[rows][:, None] - predicted))
+
+    def errors(self, shares):
+        """Errors of the blend with ``shares (n_tasks, n_candidates)``: ``(errors, rows)``."""
+        rows = np.concatenate([rows for rows, _ in self.found])
+        each = np.concatenate([errors for _, errors in self.found])
+        return np.einsum("ic,ic->i", each, shares[self.task[rows]]), rows
+
+
+@dataclass
+class Spread:
+    r"""Standard deviations of new rows about their predictions, and the shape of the distribution.
+
+    A task's variance is its out-of-fold mean squared error :math:`s_t^2` of :math:`d_t` rows, drawn
+    towards the tasks' common :math:`s_0^2` as by :math:`d_0` rows (Smyth 2004),
+
+    .. math:: \tilde s_t^2 = \frac{d_0 s_0^2 + d_t s_t^2}{d_0 + d_t},
+
+    with both learned from the spread of the :math:`\log s_t^2` over tasks.
+
+    Attributes
+    ----------
+    prior_rows, prior_variance : float
+    std : ndarray of shape (n_tasks,)
+    unseen_std : float
+        For a task never seen.
+    points : ndarray of shape (n_points,)
+        Quantiles, evenly spaced in probability, of the errors in units of their tasks' standard
+        deviations; empty where no rows were at hand, which stands for the normal distribution.
+    n_points : float
+        Rows behind them.
+
+    References
+    ----------
+    Smyth, G. K. (2004). Linear models and empirical Bayes methods for assessing differential
+    expression in microarray experiments. Statistical Applications in Genetics and Molecular
+    Biology 3(1). :doi:`10.2202/1544-6115.1027`
+    """
+
+    prior_rows: float
+    prior_variance: float
+    std: np.ndarray
+    unseen_std: float
+    points: np.ndarray
+    n_points: float
+
+    @classmethod
+    def learn(cls, sse, rows, unseen_variance, probe=None, shares=None):
+        """From the tasks' out-of-fold squared errors."""
+        prior_rows, prior_variance = variance_prior(sse, rows)
+        self = cls(prior_rows, prior_variance, None, None, np.zeros(0), 0.0)
+        self.std = self.std_of(sse, rows)
+        self.unseen_std = np.sqrt(unseen_variance)
+        if np.isnan(unseen_variance):
+            self.unseen_std = np.sqrt(sse.sum() / max(rows.sum(), 1e-300))
+        if probe is not None and probe.found:
+            errors, which = probe.errors(shares)
+            task, weight = probe.task[which], probe.weight[which]
+            # Without the row itself, as a row to come has no part in the standard deviation.
+            others = self.std_of(
+                np.maximum(sse[task] - weight * errors**2, 0.0),
+                np.maximum(rows[task] - weight, 0.0),
+            )
+            unit = np.where(others > 0, errors / np.where(others > 0, others, 1.0), 0.0)
+            self.points, self.n_points = _weighted_quantiles(unit, weight), len(np.unique(which))
+        return self
+
+    def std_of(self, sse, rows):
+        """Standard deviations of tasks with these out-of-fold squared errors."""
+        if np.isinf(self.prior_rows):
+            return np.full(np.shape(sse), np.sqrt(self.prior_variance))
+        total = np.maximum(self.prior_rows + rows, 1e-300)
+        return np.sqrt((self.prior_rows * self.prior_variance + sse) / total)
+
+    def band(self, coverage):
+        """What to add to a prediction, in standard deviations: ``(low, high)``."""
+        levels = np.array([0.5 - coverage / 2, 0.5 + coverage / 2])
+        normal = ndtri(levels)
+        if not len(self.points):
+            return normal
+        # As a conformal interval takes it: the next larger error of n + 1.
+        n = self.n_points
+        outward = np.array([levels[0] * (n + 1) - 1, levels[1] * (n + 1)]) / n
+        grid = np.linspace(0.0, 1.0, len(self.points))
+        low, high = np.interp(outward, grid, self.points)
+        if outward[0] < 0.0:  # beyond what so few rows can tell
+            low, high = min(low, normal[0]), max(high, normal[1])
+        return np.array([low, high])
+
+    def scaled(self, factor, unseen_factor=None):
+        """The same in other units of the target, which may be every task's own."""
+        return replace(
+            self, prior_variance=self.prior_variance * np.min(factor) ** 2, std=self.std * factor,
+            unseen_std=self.unseen_std * (factor if unseen_factor is None else unseen_factor),
+        )  # fmt: skip
+
+    def take(self, tasks):
+        """Of some tasks, or of one; -1 is a task never seen."""
+        return replace(self, std=np.r_[self.std, self.unseen_std][tasks])
+
+
+def variance_prior(sse, rows):
+    """Prior rows and prior variance of the tasks' mean squared errors."""
+    judged = rows > 0
+    mse, d = sse[judged] / rows[judged], rows[judged]
+    if not len(d):
+        return np.inf, np.nan
+    pooled = sse[judged].sum() / d.sum()
+    if len(d) < 3 or pooled <= 0:
+        return (0.0 if len(d) == 1 else 4.0), pooled
+    mse = np.maximum(mse, 1e-5 * np.median(mse[mse > 0]))
+    log_variance = np.log(mse) - digamma(d / 2) + np.log(d / 2)
+    noise = polygamma(1, d / 2)
+    between = 0.0
+    for _ in range(20):
+        weight = 1.0 / (noise + between)
+        weight /= weight.sum()
+        centre = weight @ log_variance
+        excess = weight @ ((log_variance - centre) ** 2 - noise) / (1.0 - weight @ weight)
+        if abs(excess - between) < 1e-3 * (1.0 + between) or excess <= 0.0:
+            between = max(excess, 0.0)
+            break
+        between = excess
+    if between < 1e-3:  # the tasks' variances do not differ
+        return np.inf, pooled
+    prior_rows = 2.0 * _inverse_trigamma(between)
+    return prior_rows, np.exp(centre + digamma(prior_rows / 2) - np.log(prior_rows / 2))
+
+
+def _inverse_trigamma(value, n_steps=50):
+    """The x at which the trigamma function has this value (Newton's method, Smyth 2004)."""
+    x = 0.5 + 1.0 / value
+    for _ in range(n_steps):
+        here = polygamma(1, x)
+        step = here * (1.0 - here / value) / polygamma(2, x)
+        x += step
+        if abs(step) < 1e-8 * x:
+            break
+    return x
+
+
+def _weighted_quantiles(values, weight):
+    """Quantiles of the values, evenly spaced in probability."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weight[order])
+    middle = (total - 0.5 * weight[order]) / total[-1]
+    levels = np.linspace(0.0, 1.0, min(_POINTS, max(len(values) // 2, 3)))
+    return np.interp(levels, middle, values[order])

@@ -192,7 +192,9 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
     def _label_source(self):
         return "task=" if self.task_column is None else f"task column {self.task_column!r}"
 
-    def _rows_to_fit(self, X, y, task, sample_weight=None, target=None, anew=True):
+    def _rows_to_fit(
+        self, X, y, task, sample_weight=None, target=None, anew=True, empty_tasks=False
+    ):
         """Validate and encode the rows of fit.
 
         Parameters
@@ -203,6 +205,8 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
             What the preprocessor is to see as y, if not y.
         anew : bool
             Whether to fit the preprocessor, or to use the one there is.
+        empty_tasks : bool
+            Whether columns of a 2-D y may lack labels.
 
         Returns
         -------
@@ -210,7 +214,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         """
         self._require_target(y)
-        y = self._check_task_source(task, self._check_target(y))
+        y = self._check_task_source(task, self._check_target(y, empty_tasks))
         features, labels = self._split_rows(X, task)
         features = check_table(self, features)
         check_consistent_length(features, y)
@@ -241,7 +245,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
 
-    def _check_target(self, y):
+    def _check_target(self, y, empty_tasks=False):
         y = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name="y",
             ensure_all_finite="allow-nan", allow_nd=True, estimator=self,
@@ -253,7 +257,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         if np.isinf(y).any():
             raise ValueError("Input y contains infinity; drop or correct these rows.")
         empty = np.flatnonzero(np.isnan(y).all(axis=0))
-        if len(empty):
+        if len(empty) == y.shape[1] or (len(empty) and not empty_tasks):
             raise ValueError(
                 f"y has tasks without any label: columns {empty.tolist()[:10]}; drop them."
             )

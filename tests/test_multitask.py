@@ -512,11 +512,78 @@ def test_a_failed_partial_fit_changes_nothing():
     np.testing.assert_allclose(parts.predict(X), model().fit(X, Y).predict(X), rtol=1e-8)
 
 
-def test_partial_fit_after_fit_starts_anew():
+def test_partial_fit_after_fit_needs_its_moments():
     fitted = model().fit(X[:60], Y[:60])
-    with pytest.warns(UserWarning, match="partial_fit after fit starts anew"):
+    wanted = fitted.predict(X)
+    with pytest.raises(ValueError, match="set keep_moments=True before fit"):
         fitted.partial_fit(X[60:], Y[60:])
-    np.testing.assert_allclose(fitted.coef_, model().fit(X[60:], Y[60:]).coef_, rtol=1e-8)
+    np.testing.assert_array_equal(fitted.predict(X), wanted)
+
+
+@pytest.mark.parametrize("cv", [None, pytest.param(5, marks=pytest.mark.jit)])
+def test_fit_followed_by_partial_fit(cv):
+    fitted = model(cv=cv, keep_moments=True).fit(X[:60], Y[:60]).partial_fit(X[60:], Y[60:])
+    parts = model(cv=cv).partial_fit(X[:60], Y[:60]).partial_fit(X[60:], Y[60:])
+    np.testing.assert_allclose(fitted.coef_, parts.coef_, rtol=1e-12)
+    np.testing.assert_allclose(fitted.coef_, model(cv=cv).fit(X, Y).coef_, rtol=1e-8)
+    assert len(pickle.dumps(fitted)) > len(pickle.dumps(model(cv=cv).fit(X, Y)))
+    with pytest.raises(ValueError, match="cv=.* must be an int"):
+        model(cv=KFold(3), keep_moments=True).fit(X, Y)
+
+
+def test_decay_is_a_weight_of_earlier_rows():
+    parts = model().partial_fit(X[:40], Y[:40]).partial_fit(X[40:60], Y[40:60], decay=0.5)
+    parts.partial_fit(X[60:], Y[60:], decay=0.25)
+    weight = np.repeat([0.125, 0.25, 1.0], [40, 20, len(Y) - 60])
+    whole = model().fit(X, Y, sample_weight=weight)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-8)
+    np.testing.assert_allclose(parts.shared_coef_, whole.shared_coef_, rtol=1e-8)
+
+
+@pytest.mark.jit
+def test_decay_follows_a_drift():
+    rng = np.random.default_rng(0)
+    task, slope, errors = np.repeat(np.arange(6), 20), np.ones(6), []
+    steady, fading = MultiTaskRegressor(), MultiTaskRegressor()
+    for month in range(8):
+        slope = slope + 0.8
+        Z = rng.normal(size=(120, 1))
+        y = slope[task] * Z[:, 0] + 0.3 * rng.normal(size=120)
+        if month:
+            errors.append([np.mean((m.predict(Z, task=task) - y) ** 2) for m in (steady, fading)])
+        steady.partial_fit(Z, y, task=task)
+        fading.partial_fit(Z, y, task=task, decay=0.3)
+    assert np.mean(errors, axis=0)[1] < 0.5 * np.mean(errors, axis=0)[0]
+
+
+@pytest.mark.parametrize("decay", [0.0, -1.0, 1.5, "half", None, True, np.nan])
+def test_decay_is_a_share(decay):
+    parts = model().partial_fit(X[:60], Y[:60])
+    with pytest.raises(ValueError, match="decay=.* must be a number above 0 and at most 1"):
+        parts.partial_fit(X[60:], Y[60:], decay=decay)
+
+
+def test_a_piece_may_lack_every_label_of_a_task():
+    y = np.column_stack([Y, -Y, 2 * Y])
+    y[:50, 1] = y[50:, 2] = np.nan
+    fixed = MultiTaskRegressor(clone(FIXED), cv=None)
+    parts = clone(fixed).partial_fit(NUMBERS[:50], y[:50])
+    np.testing.assert_array_equal(parts.coef_[1], parts.shared_coef_)  # nothing is known of it
+    parts.partial_fit(NUMBERS[50:], y[50:])
+    np.testing.assert_allclose(parts.coef_, clone(fixed).fit(NUMBERS, y).coef_, rtol=1e-8)
+    with pytest.raises(ValueError, match="tasks without any label"):
+        parts.partial_fit(NUMBERS[:5], np.full((5, 3), np.nan))
+
+
+def test_strengths_may_be_held_after_tuning():
+    parts = MultiTaskRegressor(task_column="shop", cv=5).partial_fit(X[:60], Y[:60])
+    found = parts.sharing_
+    held = PartialPooling(
+        found.alpha_, alpha_intercept=found.alpha_intercept_, alpha_shared=found.alpha_shared_
+    )
+    parts.set_params(sharing=held, target_scale="table").partial_fit(X[60:], Y[60:])
+    wanted = MultiTaskRegressor(held, task_column="shop", target_scale="table").fit(X, Y)
+    np.testing.assert_allclose(parts.coef_, wanted.coef_, rtol=1e-7)
 
 
 def test_fit_after_partial_fit_starts_anew():

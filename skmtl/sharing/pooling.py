@@ -354,10 +354,11 @@ class PartialPooling(_Pooling):
         :math:`\lambda_m`, ridge strength on the shared slopes.
     varying : sequence of str or int, default=None
         Features whose slopes differ by task, by name or by index among the features (those after
-        preprocessing; the task column is not counted): :math:`v_{tj} = 0` for all others, whose slopes are exactly the
-        shared ones in every task. An empty sequence leaves the intercepts only; None is all
-        features. Tasks then fall back to the pooled model and to slopes of their own in these
-        features, not to independent models; the report goes on comparing with those.
+        preprocessing; the task column is not counted): :math:`v_{tj} = 0` for all others, whose
+        slopes are exactly the shared ones in every task. An empty sequence leaves the intercepts
+        only; None is all features. Tasks then fall back to the pooled model and to slopes of
+        their own in these features, not to independent models; the report goes on comparing
+        with those.
     positive, negative : sequence of str or int, default=None
         Features whose slopes are at least, or at most, zero, in every task and shared; in
         `MultiTaskRegressor` only. The candidates are screened without the signs; those that go

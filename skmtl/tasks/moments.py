@@ -68,6 +68,12 @@ class TaskMoments:
                     other.weight[i, b], other.mean[i, b], other.scatter[i, b],
                 )  # fmt: skip
 
+    def faded(self, decay):
+        """The moments of the same rows with weights multiplied by `decay`."""
+        if decay == 1.0:
+            return self
+        return TaskMoments(self.weight * decay, self.mean, self.scatter * decay)
+
     def expanded(self, n_tasks, where):
         """The same moments in a larger table: task i moves to ``where[i]``."""
         out = TaskMoments.empty((n_tasks, *self.weight.shape[1:]), self.n_features)

@@ -304,7 +304,8 @@ class LogisticTuner:
         expected = thetas[kept[0] if judged is None else judged.pooled[judged.best_pooled()]]
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
-            problem.centre, problem.scale, expected=expected, prior_rows=_PRIOR_ROWS,
+            problem.centre, problem.scale, restriction=problem.restriction, expected=expected,
+            prior_rows=_PRIOR_ROWS,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import reference
 from scipy import sparse
+from scipy.optimize import lsq_linear
 from sharing.test_pooling import standardise, table
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.multitask import regressor
 from skmtl.sharing import PartialPooling
+from skmtl.sharing._tuning import Tuner
 from skmtl.solvers.signed import SignedSystem
 from skmtl.tasks import rows as row_room
 
@@ -355,7 +357,9 @@ def test_signs_help_and_the_report_tells_the_truth():
 
 
 @pytest.mark.jit
-def test_turning_a_column_round_turns_its_sign():
+def test_turning_a_column_round_turns_its_sign(monkeypatch):
+    # Which rows begin a task is told from a hash of the rows, as they are given.
+    monkeypatch.setattr(Tuner, "early_verdict", lambda *args: None)
     X, score, task, rng = price_table(200)
     y = score + 2.0 * rng.normal(size=200)
     splits = [(np.flatnonzero(np.arange(200) % 3 != k), np.flatnonzero(np.arange(200) % 3 == k))
@@ -426,3 +430,146 @@ def test_a_constant_column_and_one_task_with_signs():
     assert_signs(model, [0, 2], [1])
     alone = signed((1.0, 1.0, 1.0), positive=[0], negative=[1]).fit(X, y)
     assert_signs(alone, [0], [1])
+
+
+# ------------------------------------------------------------------------ beside everything else
+
+
+RESTRICTED = {
+    "varying": {"varying": [0, 2]},
+    "intercepts": {"varying": []},
+    "signs": {"positive": [0, 1], "negative": [2]},
+    "both": {"varying": [1, 2], "positive": [0, 1], "negative": [2]},
+}
+
+
+@pytest.mark.parametrize("n_known", [None, 3])  # 3: fewer rows than coefficients
+@pytest.mark.parametrize("strengths", [(1.0, 1.0, 1.0), (0.01, 0.1, 10.0), (np.inf, 2.0, 0.3)])
+@pytest.mark.parametrize("columns", RESTRICTED.values(), ids=list(RESTRICTED))
+def test_a_task_adapted_to_its_own_rows_is_what_fit_found(columns, strengths, n_known):
+    X, y, task = table()
+    w = np.random.default_rng(1).uniform(0.5, 2.0, size=len(y))
+    keep = (task != 3) | (np.cumsum(task == 3) <= (n_known or len(y)))
+    X, y, task, w = X[keep], y[keep], task[keep], w[keep]
+    own = task == 3
+    model = signed(strengths, **columns).fit(X, y, sample_weight=w, task=task)
+    got = model.adapt(X[own], y[own], sample_weight=w[own])
+    np.testing.assert_allclose(got.coef_, model.coef_[3], rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(got.predict(X), model.for_task(3).predict(X), rtol=1e-7, atol=1e-8)
+    np.testing.assert_array_equal(got.coef_ == 0.0, model.coef_[3] == 0.0)
+    if "varying" in columns:
+        fixed = ~mask(columns["varying"], 4)
+        np.testing.assert_array_equal(got.coef_[fixed], model.shared_coef_[fixed])
+    if "positive" in columns and np.isfinite(strengths[0]):
+        assert (model.coef_ == 0.0).any()
+
+
+def test_adapting_with_signs_is_a_bounded_problem():
+    """Of a task that would have the signs turned, by another solver."""
+    X, y, task = table()
+    model = signed((2.0, 0.5, 1.0), positive=[0, 1], negative=[2]).fit(X, y, task=task)
+    A = np.random.default_rng(3).normal(size=(7, 4)) * X.std(axis=0) + X.mean(axis=0)
+    b = A @ [-1.0, 1.0, 2.0, -1.0] / X.std(axis=0).mean()
+    Z = np.column_stack([np.ones(7), (A - X.mean(axis=0)) / X.std(axis=0)])
+    shared = model.shared_coef_ * X.std(axis=0)
+    prior = np.r_[model.shared_intercept_ + X.mean(axis=0) @ model.shared_coef_, shared]
+    root = np.sqrt([0.5, 2.0, 2.0, 2.0, 2.0])
+    wanted = lsq_linear(
+        np.vstack([Z, np.diag(root)]), np.r_[b, root * prior],
+        ([-np.inf, 0, 0, -np.inf, -np.inf], [np.inf, np.inf, np.inf, 0, np.inf]),
+        method="bvls", tol=1e-14, max_iter=100,
+    ).x  # fmt: skip
+    got = model.adapt(A, b)
+    np.testing.assert_allclose(got.coef_ * X.std(axis=0), wanted[1:], rtol=1e-7, atol=1e-8)
+    assert got.coef_[0] == 0.0 and got.coef_[2] == 0.0
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("columns", [{"varying": [0]}, {"negative": [0]}], ids=str)
+def test_tuned_models_adapt_and_know_their_spread(columns):
+    X, score, task, rng = price_table(400)
+    y = score + 0.5 * rng.normal(size=400)
+    known = task != 3
+    model = MultiTaskRegressor(PartialPooling(**columns), cv=3)
+    model.fit(X[known], y[known], task=task[known])
+    A, b = X[~known], -y[~known]  # a task whose slopes are turned
+    for size in (1, 3, len(b)):
+        got = model.adapt(A[:size], b[:size])
+        if "varying" in columns:
+            np.testing.assert_array_equal(got.coef_[1:], model.shared_coef_[1:])
+        else:
+            assert got.coef_[0] <= 0.0 and not np.signbit(got.coef_[got.coef_ == 0.0]).any()
+        assert np.isfinite(got.predict(A, return_std=True)[1]).all()
+    _, std = model.predict(X[known], task=task[known], return_std=True)
+    assert 0.35 < std.min() and std.max() < 0.8
+    low, high = model.predict_interval(X[known], task=task[known], coverage=0.8)
+    assert 0.7 < np.mean((low <= y[known]) & (y[known] <= high)) < 0.9
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_classifier_adapts_with_the_slopes_held(n_classes):
+    X, score, task, rng = related(200 if n_classes == 3 else 400)
+    cuts = [0.0] if n_classes == 2 else [-1.0, 1.0]
+    y = np.digitize(score + rng.logistic(size=len(score)), cuts)
+    model = MultiTaskClassifier(PartialPooling(varying=[0])).fit(X, y, task=task)
+    got = model.adapt(X[:9], y[:9])
+    np.testing.assert_array_equal(got.coef_[..., 1:], model.shared_coef_[..., 1:])
+    assert (got.coef_[..., 0] != model.shared_coef_[..., 0]).any()
+    fitted = fixed((1.0, 0.5, 1.0), [0, 2], MultiTaskClassifier).set_params(tol=1e-7, max_iter=5000)
+    fitted.fit(X, y, task=task)
+    got = fitted.adapt(X[task == 3], y[task == 3])
+    np.testing.assert_allclose(
+        got.predict_proba(X), fitted.for_task(3).predict_proba(X), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.jit
+def test_units_of_the_tasks():
+    """Signs are kept in any; the same slope in every task is of one unit only."""
+    X, score, task, rng = price_table(300)
+    y = (score + 0.5 * rng.normal(size=300)) * 10.0 ** (task % 4 - 1.0)
+    sharing = PartialPooling(negative=[0], positive=[1])
+    model = MultiTaskRegressor(sharing, cv=3, target_scale="task").fit(X, y, task=task)
+    assert_signs(model, [1], [0])
+    report = model.task_report_
+    came = np.bincount(task, (y - model.predict(X, task=task)) ** 2) / np.bincount(task)
+    assert np.abs(np.log(report["error_shared"][:-1] / came)).mean() < 0.6
+    assert np.isfinite(report["error_shared"]).all()
+    got = model.adapt(X[:5], -100.0 * y[:5])
+    assert got.coef_[0] <= 0.0 <= got.coef_[1]
+    alike = signed((1.0, 1.0, 1.0), positive=[1], negative=[0]).set_params(target_scale="task")
+    alike.fit(X, y, task=task)
+    got = alike.adapt(X[task == 3], y[task == 3])
+    np.testing.assert_allclose(got.coef_, alike.coef_[3], rtol=1e-7)
+    held = MultiTaskRegressor(PartialPooling(varying=[0]), cv=3).fit(X, y, task=task)
+    assert held.target_scale_ == "table"
+    assert_alike(held, [0], 3)
+    coef = held.coef_.copy()
+    for method in (held.fit, clone(held).set_params(target_scale="task").partial_fit):
+        held.set_params(target_scale="task")
+        with pytest.raises(ValueError, match="target_scale='task' .* varying="):
+            method(X, y, task=task)
+    np.testing.assert_array_equal(held.coef_, coef)
+
+
+def test_names_after_preprocessing():
+    X, y, task = table()
+    frame = pd.DataFrame(X, columns=["price", "promo", "size", "age"])
+    frame.loc[::7, "promo"] = np.nan
+    frame["region"] = np.where(np.arange(len(y)) % 3, "north", "south")
+    frame["shop"], frame["row"] = task, np.arange(len(y))
+    model = signed((1.0, 1.0, 1.0), varying=["price", "region_north"], negative=["age"])
+    model.set_params(task_column="shop", exclude_columns="row", preprocessor="auto")
+    model.fit(frame, y)
+    names = model.coef_feature_names_.tolist()
+    alike = (model.coef_ == model.shared_coef_).all(0)
+    assert {n for n, same in zip(names, alike, strict=True) if not same} == {
+        "price", "region_north",
+    }  # fmt: skip
+    assert (model.coef_[:, names.index("age")] <= 0).all()
+    assert (clone(model).set_params(sharing__negative=None).fit(frame, y).coef_ > 0).any()
+    first = clone(model).partial_fit(frame[:40], y[:40]).partial_fit(frame[40:], y[40:])
+    assert first.coef_feature_names_.tolist() == names
+    with pytest.raises(ValueError, match=r"varying lists 'region', not among the 7 features"):
+        model.set_params(sharing__varying=["region"]).fit(frame, y)

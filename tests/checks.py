@@ -127,6 +127,21 @@ def check_order_of_tasks(estimator):
     )
 
 
+def check_order_of_many_tasks(estimator):
+    """What is shared does not depend on labels, with more tasks than are left out at once, too."""
+    table = Table(estimator, n=120, n_tasks=12)
+    order = np.random.default_rng(2).permutation(12)
+    turned = table.names[order][table.code].astype(object)
+    unseen = np.full(len(table.y), "new shop", dtype=object)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnknownTaskWarning)
+        shared, other = (
+            predictions(clone(estimator).fit(table.X, table.y, task=task), table.X, task=unseen)
+            for task in (table.task, turned)
+        )
+    assert_close(other, shared)
+
+
 def check_relabelling(estimator):
     """Integers instead of strings, in the same order, change nothing at all."""
     table = Table(estimator)
@@ -552,6 +567,7 @@ def check_refit_forgets(estimator):
 TASK_CHECKS = [
     check_order_of_rows,
     check_order_of_tasks,
+    check_order_of_many_tasks,
     check_relabelling,
     check_tables_of_every_kind,
     check_names_of_features,

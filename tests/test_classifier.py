@@ -1,5 +1,7 @@
 """MultiTaskClassifier: the task contract, scikit-learn's checks, equalities, and few classes."""
 
+import warnings
+
 import checks
 import numpy as np
 import pytest
@@ -293,6 +295,32 @@ def test_too_few_steps_warn():
     X, y, task = table(n_classes=3)
     with pytest.warns(ConvergenceWarning, match=r"max_iter=1 or tol"):
         MultiTaskClassifier(FIXED, cv=None, max_iter=1, tol=1e-12).fit(X, y, task=task)
+
+
+SEPARATED = {
+    "slopes": PartialPooling(alpha=0.0, alpha_shared=1.0),
+    "slopes alone": PartialPooling(alpha=0.0, alpha_intercept=1.0, alpha_shared=1.0),
+    "intercepts": Independent(alpha=1.0),
+    "shared": Pooled(alpha=0.0),
+}
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", SEPARATED)
+def test_strengths_of_zero_on_separated_rows_warn(name, n_classes):
+    X, y, task = table(n_classes=n_classes, rows=30)
+    model = MultiTaskClassifier(SEPARATED[name], cv=None, max_iter=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        clone(model).fit(X, y, task=task)  # rows that no line separates are no cause
+        one = X + 100.0 * (np.arange(3) == 0) * y[:, None]
+        clone(model).set_params(sharing=FIXED).fit(one, y, task=task)
+    if name == "intercepts":
+        y = np.where(task == 2, 1, y)
+    else:
+        X = one
+    with pytest.warns(ConvergenceWarning, match="strength above 0"):
+        model.fit(X, y, task=task)
 
 
 BAD = {

@@ -109,7 +109,13 @@ class MultiTaskBase(TaskEstimator):
                 "report need at least 4; with fewer, fix the strengths and set cv=None."
             )
         return partitions(
-            table, self.cv, X=X, y=y, groups=codes, seed=self._seed(), stratify=is_classifier(self)
+            table,
+            self.cv,
+            X=X,
+            y=y,
+            groups=codes,
+            seed=self._seed(),
+            classifier=is_classifier(self),
         )
 
     def _make_sharing(self):

@@ -61,8 +61,9 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         warning; or raises.
     cv : int, splitter or iterable of (train, test), default=5
         How strengths and the report are cross-validated inside `fit`. An int deals the rows of
-        every class of every task to that many folds by a hash of their content, repeatedly on
-        small tables. None skips validation and needs fixed strengths.
+        every task to that many folds by a hash of their content, repeatedly on small tables.
+        Folds that give every class its share in every task would favour intercepts of the tasks'
+        own. None skips validation and needs fixed strengths.
     max_iter : int, default=100
         Most Newton steps of the final fit, a candidate.
     tol : float, default=1e-4
@@ -240,6 +241,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        _warn_of_separation(table, fitted)
         self._store(X, y, rows, solver, fitted, table.task_sizes())
         self.classes_ = classes[present.astype(np.int64)]
         progress.end()
@@ -366,3 +368,49 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         return LinearTaskClassifier._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, self.classes_
         )
+
+
+def _warn_of_separation(table, fitted):
+    """Warn where a strength of zero leaves the loss without a minimum."""
+    strengths = fitted.strengths
+    names = "alpha", "alpha_intercept", "alpha_shared"
+    slope, pull, ridge = (strengths[name] for name in names)
+    if slope > 0 and pull > 0 and (ridge > 0 or np.isfinite(slope)):
+        return
+    sizes, codes = table.task_sizes(), table.codes
+    if slope > 0 and pull > 0:  # only the shared slopes are free
+        sizes, codes = np.array([len(codes)]), np.zeros_like(codes)
+    free = np.zeros(len(sizes), dtype=bool)
+    if slope > 0 and pull == 0:  # only the intercepts are
+        low, high = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
+        np.minimum.at(low, codes, table.y)
+        np.maximum.at(high, codes, table.y)
+        free = low == high
+    else:
+        least = np.full(len(sizes), np.inf)
+        np.minimum.at(least, codes, _margins(table, fitted))
+        free = (least > 0) & (sizes > 0)
+    if free.any():
+        where = f"in {free.sum()} of {len(free)} tasks" if len(free) > 1 else "in the whole table"
+        zero = [name for name in names if strengths[name] == 0]
+        warnings.warn(
+            f"{' and '.join(zero)} being 0, nothing limits the coefficients where the rows are "
+            f"told apart without error, as {where}: they grow with "
+            "every step, and the probabilities near 0 and 1 mean nothing. Give a strength above "
+            "0, or 'auto' with cv=5.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _margins(table, fitted):
+    """By how much each packed row's own class leads the others; above zero it is told apart."""
+    X, codes, own = table.X[table.rows], table.codes, table.y.astype(np.int64)
+    coef = np.concatenate([fitted.coef, fitted.shared_coef[None]])  # `rowwise` wants it last
+    if coef.ndim == 2:
+        return (2 * own - 1) * (rowwise(X, coef, codes) + fitted.intercept[codes])
+    scores = np.column_stack([rowwise(X, c, codes) for c in coef.transpose(1, 0, 2)])
+    scores += fitted.intercept[codes]
+    lead = np.take_along_axis(scores, own[:, None], axis=1)[:, 0]
+    np.put_along_axis(scores, own[:, None], -np.inf, axis=1)
+    return lead - scores.max(axis=1)

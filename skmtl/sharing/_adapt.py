@@ -241,25 +241,13 @@ def _at_least(gram, moment, least, n_free):
 
 @dataclass
 class LogisticAdapter(Adapter):
-    """The same for classes; `theta` is ``(n_candidates, n_scores, 1 + n_features)``.
-
-    Attributes
-    ----------
-    expected : ndarray of shape (n_scores, 1 + n_features)
-        The pooled model that says what to expect of rows never seen.
-    prior_rows : float
-        How many of them join the task's own verdict.
-    """
-
-    expected: np.ndarray = None
-    prior_rows: float = 0.0
+    """The same for classes; `theta` is ``(n_candidates, n_scores, 1 + n_features)``."""
 
     def in_features(self, space):
         theta = np.concatenate([self.theta[..., :1], self.theta[..., 1:] @ space.directions.T], -1)
-        expected = np.column_stack([self.expected[:, 0], self.expected[:, 1:] @ space.directions.T])
         return replace(
             self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
-            centre=np.r_[space.centre, 0.0], scale=np.r_[space.scale, 1.0], expected=expected,
+            centre=np.r_[space.centre, 0.0], scale=np.r_[space.scale, 1.0],
         )  # fmt: skip
 
     def adapt(self, X, y, weight):
@@ -279,19 +267,17 @@ class LogisticAdapter(Adapter):
         return (coef, intercept, None) if len(b) > 1 else (coef[0], intercept[0], None)
 
     def _own(self, Z, y, weight):
-        """Own parts ``(n_candidates, n_scores, 1 + p)``, and the candidates' own verdicts."""
+        """Own parts ``(n_candidates, n_scores, 1 + p)`` and leave-one-out log-losses."""
         n_scores = self.theta.shape[1]
         target = (y == 1)[None] if n_scores == 1 else y == np.arange(n_scores)[:, None]
         target = target.astype(np.float64)
-        expected = _log_probabilities(_scores(self.expected, Z))
         own, loss = np.zeros_like(self.theta), np.empty(len(self.theta))
         offset = np.array([_scores(theta, Z) for theta in self.theta])
         for chosen, which, bases, back in self._bases(Z, weight):
             newton = _Newton(bases[which], offset[chosen], target, weight)
             own[chosen] = newton.solve() @ np.swapaxes(back[which], 1, 2)
             log = np.array([_log_probabilities(scores) for scores in newton.left_out()])
-            draws = -(np.exp(expected) * log).sum(1) @ weight / weight.sum()
-            loss[chosen] = self.prior_rows * draws - log[:, y, np.arange(len(y))] @ weight
+            loss[chosen] = -log[:, y, np.arange(len(y))] @ weight
         return own, loss
 
 

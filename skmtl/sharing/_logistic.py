@@ -17,9 +17,8 @@ from ._tuning import Judged, LeftOut, Tuner, Verdict
 
 __all__ = ["LogisticProblem", "LogisticTuner"]
 
-# The log-loss is taken for quadratic around the stiffest of these whose held-out loss, over the
-# first splits, is within a margin (in nats) of the best: around a model that is far too stiff, or
-# too loose, it would mislead.
+# The log-loss is taken for quadratic around the stiffest of these whose held-out loss is within
+# a margin (in nats) of the best: around a model far too stiff, or too loose, it would mislead.
 _REFERENCES = [
     (100.0, 10.0, 10.0),
     (30.0, 3.0, 1.0),
@@ -27,18 +26,20 @@ _REFERENCES = [
     (3.0, 0.3, 0.3),
     (1.0, 0.1, 0.1),
 ]
-_REFERENCE_SPLITS = 5
+_REFERENCE_ROWS, _REFERENCE_SPLITS = 3000, 5
 _REFERENCE_MARGIN = 3.0
 # While judging, a solution is good enough when a step lowers the objective by less than this (in
 # nats, as the log-loss is), or after so many steps.
 _JUDGE_GAIN, _JUDGE_STEPS = 1.0, 8
-# Prior rows behind a task's verdict, labelled as the pooled model expects: without them a task of
-# five rows of one class would seem to prove that it has no other class.
-_PRIOR_ROWS = 10.0
-# The same for the verdict of all tasks together.
-_CROWD_ROWS = 300.0
-# Candidates that go on from the screening: each is solved anew in every split.
-_SHORT_LIST = 16
+# Prior rows behind the verdict of all tasks together, labelled as the pooled model expects: so many
+# times the root of the table's rows. Without them, tasks of five rows of one class would seem to
+# prove that they have no other class.
+_PRIOR_ROWS = 1.0
+# Candidates that go on from the screening, as each is solved anew in every split; fewer where these
+# stand for all but so much of the weight.
+_SHORT_LIST, _REST = 16, 0.1
+# Decades apart at which one candidate still stands for another.
+_NEIGHBOURHOOD = 0.7
 
 
 @dataclass
@@ -116,6 +117,21 @@ class LogisticProblem:
 
         return RestrictedLogisticTuner(self)
 
+    def sample(self, most):
+        """At most this many tasks, evenly over their sizes, in an order that only content decides.
+
+        As `Problem.sample`; tasks of as many rows of each class are told apart by their features.
+        """
+        table = self.table
+        signs = np.cos(np.arange(1, self.n_features + 1)) * self.scale[:-1]
+        weight = table.weights()
+        content = table.task_sums(
+            weight * ((table.X @ signs)[table.rows] - self.centre[:-1] @ signs)
+        )
+        order = np.lexsort((content, table.task_sums(weight * table.y), self.weight))
+        picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
+        return order[picks.astype(np.int64)]
+
     def system(self, table, metric, number=0):
         """Newton's method on some of the rows, with slopes' variances `metric` squared.
 
@@ -152,24 +168,17 @@ class JudgedLosses(Judged):
     pooled: np.ndarray = None
     models: list = None
 
-    def best_pooled(self):
-        """Which of the pooled candidates has the least loss: its position among them."""
-        return int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
-
     def without(self, split):
         keep = np.arange(len(self.rows)) != split
         return replace(super().without(split), expected=self.expected[keep], models=None)
 
     def verdict(self):
-        loss = self.totals()[0]
-        best = self.best_pooled()
-        rows = self.rows.sum(0)
-        expected = self.expected[:, best].sum(0) / np.maximum(rows, 1e-300)[:, None]
-        own = loss + _PRIOR_ROWS * expected
+        loss, rows = self.totals()
+        best = int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
+        expected = self.expected[:, best].sum(0) / np.maximum(self.rows.sum(0), 1e-300)[:, None]
+        prior_rows = _PRIOR_ROWS * np.sqrt(rows.sum())
         return Verdict(
-            loss.min(axis=1, keepdims=True) - loss,
-            own.min(axis=1, keepdims=True) - own,
-            -_CROWD_ROWS * (voices(rows) @ expected),
+            loss.min(axis=1, keepdims=True) - loss, -prior_rows * (voices(rows) @ expected)
         )
 
     def blend_errors(self, shares):
@@ -198,8 +207,7 @@ class LogisticTuner:
         self._solutions = {}
 
     def screen(self, own, families):
-        reference = _best_reference(self.problem)
-        tuner = _Screening(_Quadratic.of(self.problem, reference))
+        tuner = _Screening(_Quadratic.of(self.problem, *_best_reference(self.problem)))
         grids = tuner.screen(own, families)
         self.metrics = tuner.metrics
         return grids
@@ -301,23 +309,20 @@ class LogisticTuner:
         """What the fit knows about a task to come; as `Tuner.adapter`."""
         kept, prior = shares.for_new_tasks()
         problem = self.problem
-        expected = thetas[kept[0] if judged is None else judged.pooled[judged.best_pooled()]]
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
-            problem.centre, problem.scale, restriction=problem.restriction, expected=expected,
-            prior_rows=_PRIOR_ROWS,
+            problem.centre, problem.scale, restriction=problem.restriction,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):
         """As `Tuner.left_out`; a shared model is one Newton step from the solution with all."""
         problem = self.problem
-        order = np.lexsort((problem.table.y[problem.table.offsets[:-1]], problem.weight))
-        picks = np.round(np.linspace(0, len(order) - 1, min(most_tasks, len(order))))
-        tasks = np.sort(order[picks.astype(np.int64)])
+        tasks = problem.sample(most_tasks)
         n_groups = min(5, len(tasks))
         group = np.arange(len(tasks)) % n_groups
-        shape = n_groups, len(grid), problem.n_scores, 1 + problem.n_features
-        theta = np.empty(shape)
+        place = np.argsort(tasks)  # tables keep their tasks in order
+        tasks, group = tasks[place], group[place]
+        theta = np.empty((n_groups, len(grid), problem.n_scores, 1 + problem.n_features))
         if n_groups < 2:
             return LeftOut(tasks[:0], group[:0], theta[:0])
         table = problem.table.take(tasks)
@@ -375,10 +380,12 @@ class _Quadratic(Problem):
 
     whole: LogisticProblem = None
     reference: tuple = None
+    known: list = None  # the reference model of the first splits
     k: int = 0
+    strengths = LOGISTIC
 
     @classmethod
-    def of(cls, problem, reference):
+    def of(cls, problem, reference, known):
         ones = np.ones(problem.n_features)
         system = problem.system(problem.table, ones)
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
@@ -387,7 +394,7 @@ class _Quadratic(Problem):
         moments = system.moments(table)
         return cls(
             [], moments, problem.pool, problem.progress, restriction=problem.restriction,
-            whole=problem, reference=reference, k=k,
+            whole=problem, reference=reference, known=known, k=k,
         )  # fmt: skip
 
     def __post_init__(self):
@@ -405,46 +412,40 @@ class _Quadratic(Problem):
                 return
             if i == len(self._splits):
                 fit, held_out = self.whole.system(train, ones), self.whole.system(test, ones)
-                model = _solved(fit, self.reference)
+                start = self.known[min(i, len(self.known) - 1)]
+                model = start if i < len(self.known) else _solved(fit, self.reference, start)
                 learn, _ = fit.quadratic(fit.eta(model), self.k)
-                eta = held_out.eta(model)
-                rows = test.task_sums(test.weights())
-                judge = _padded(held_out.quadratic(eta, self.k)[0], eta[self.k], rows)
+                judge, _ = held_out.quadratic(held_out.eta(model), self.k)
                 self._splits.append((fit.moments(learn), held_out.moments(judge)))
             pair = self._splits[i]
             yield pair if tasks is None else tuple(part.take(tasks) for part in pair)
 
 
 def _best_reference(problem):
-    """The stiffest reference that is about as good as any, by log-loss on the first splits."""
-    ones, loss = np.ones(problem.n_features), np.zeros(len(_REFERENCES))
+    """The stiffest reference that is about as good as any, and its models on the first splits.
+
+    By log-loss on as few of these as hold out `_REFERENCE_ROWS` rows.
+    """
+    ones, loss, rows, models = np.ones(problem.n_features), np.zeros(len(_REFERENCES)), 0, []
     for train, test in itertools.islice(problem.splits(), _REFERENCE_SPLITS):
         fit, held_out = problem.system(train, ones), problem.system(test, ones)
-        model = None
+        model, found = models[-1][0] if models else None, []
         for i, strengths in enumerate(_REFERENCES):
             model = _solved(fit, strengths, model)
+            found.append(model)
             loss[i] += held_out.losses(held_out.log_probabilities(model)).sum()
-    return _REFERENCES[int(np.argmax(loss <= loss.min() + _REFERENCE_MARGIN))]
+        models.append(found)
+        rows += len(test.rows)
+        if rows >= _REFERENCE_ROWS:
+            break
+    best = int(np.argmax(loss <= loss.min() + _REFERENCE_MARGIN))
+    return _REFERENCES[best], [found[best] for found in models]
 
 
 def _solved(system, strengths, start=None):
     """A rough solution."""
     start = start or Scores.zeros(system.n_scores, system.n_tasks, system.n_features)
     return system.solve(strengths, start, 0.0, _JUDGE_STEPS, _JUDGE_GAIN)[0]
-
-
-def _padded(table, eta, rows):
-    """A working table with some rows more a task, labelled as the reference expects.
-
-    `rows` is the weight of every task's rows. As many more as in the verdicts of a task and of all.
-    """
-    more = min(_PRIOR_ROWS, _CROWD_ROWS / len(rows))
-    more = more / np.repeat(np.maximum(rows, 1e-300), table.task_sizes())
-    return replace(
-        table,
-        y=(table.y + more * eta) / (1.0 + more),
-        sample_weight=table.sample_weight * (1.0 + more),
-    )
 
 
 class _Screening(Tuner):
@@ -456,3 +457,32 @@ class _Screening(Tuner):
 
     def most_candidates(self):
         return max(6, _SHORT_LIST // self.problem.whole.n_scores)
+
+    def short_list(self, grid, scores, rows, most):
+        """Candidates that stand for all that weigh, each for its neighbours in the grid, too.
+
+        The heaviest alone would be neighbours of one another, and nothing else be left for the
+        tasks, few or small, that are unlike the others.
+        """
+        left = self.mean_weights(grid, scores, rows)
+        place = _places(grid)
+        gaps = ((place[:, None] - place) ** 2).sum(axis=2)
+        near = np.exp(-0.5 * gaps / _NEIGHBOURHOOD**2)
+        chosen = []
+        enough = _REST * left.sum()
+        while len(chosen) < min(most, len(grid)) and left.sum() > enough:
+            chosen.append(int(np.argmax(near @ left)))
+            left = left * (1.0 - near[chosen[-1]])
+        return grid.take(np.sort(chosen))
+
+
+def _places(grid):
+    """Where candidates stand in the grid, in decades; a ridge's count for half."""
+    columns = []
+    for strength in (grid.slope, grid.intercept, grid.ridge):
+        finite = strength[np.isfinite(strength)]
+        beyond = 10.0 * finite.max(initial=0.1)
+        columns.append(
+            np.log10(np.where(np.isfinite(strength), np.maximum(strength, 1e-3), beyond))
+        )
+    return np.column_stack([*columns, grid.metric]) * [1.0, 1.0, 0.5, 1.0]

@@ -115,10 +115,13 @@ class Grid:
             np.r_[self.ridge, other.ridge], np.r_[self.metric, other.metric],
         )  # fmt: skip
 
-    def log_prior(self, n_features, rows):
-        """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler."""
+    def log_prior(self, n_features, rows, strengths=SQUARED):
+        """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler.
+
+        `strengths` is the `Strengths` chosen from.
+        """
         spent = n_features * rows / np.maximum(rows + self.slope, 1e-300)
-        finite = np.log10(SQUARED.ridges[:-1])
+        finite = np.log10(strengths.ridges[:-1])
         with np.errstate(divide="ignore"):  # infinity counts as half a decade beyond the grid
             decades = np.clip(np.log10(self.ridge), finite.min(), finite.max() + 0.5)
         return _RIDGE_COST * decades - _SLOPE_COST * spent
@@ -219,7 +222,7 @@ class TaskPrior:
     log_prior: np.ndarray
 
     @classmethod
-    def learn(cls, scores, rows, sizes, log_prior, own, n_steps):
+    def learn(cls, scores, rows, sizes, log_prior, n_steps):
         """From tasks sorted by their sizes; EM for the mixing proportions.
 
         Returns
@@ -228,6 +231,7 @@ class TaskPrior:
         weights : ndarray of shape (n_tasks, n_candidates)
             Of these tasks.
         """
+        own = np.exp(_OWN * scores)
         size, first = np.unique(np.round(4 * np.log(sizes)), return_index=True)
         n_tasks = np.diff(np.r_[first, len(rows)])
         rows, scores = np.add.reduceat(rows, first), np.add.reduceat(scores, first)
@@ -291,7 +295,7 @@ def _times(own, prior, n_tasks):
     return share / share.sum(axis=1, keepdims=True)
 
 
-def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None, early=None):
+def task_weights(scores, rows, log_prior=0.0, n_steps=15, early=None):
     """Weights of the candidates, task by task.
 
     A task's prior is what tasks of its size say (`TaskPrior`); its own tempered verdict does the
@@ -305,8 +309,6 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None, early
         Held-out rows (weights) behind each task's scores.
     log_prior : float ndarray of shape (n_candidates,)
         `Grid.log_prior`.
-    own_scores : ndarray of shape (n_tasks, n_candidates), optional
-        A task's own verdict, where it is not that which it gives to the others.
     early : tuple of (scores, rows, sizes), optional
         Verdicts of further tasks as if they had only so many rows.
 
@@ -322,16 +324,13 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, own_scores=None, early
     judged = judged[rows[judged] > 0]
     if not len(judged):
         return out, None
-    own = (scores if own_scores is None else own_scores)[judged]
     scores, rows = scores[judged], rows[judged]
     sizes, n_judged = rows, len(rows)
     if early is not None:
-        own, scores = np.vstack([own, early[0]]), np.vstack([scores, early[0]])
+        scores = np.vstack([scores, early[0]])
         rows, sizes = np.r_[rows, early[1]], np.r_[sizes, early[2]]
     order = np.argsort(sizes, kind="stable")
-    prior, weights = TaskPrior.learn(
-        scores[order], rows[order], sizes[order], log_prior, np.exp(_OWN * own[order]), n_steps
-    )
+    prior, weights = TaskPrior.learn(scores[order], rows[order], sizes[order], log_prior, n_steps)
     out[judged] = weights[np.argsort(order)[:n_judged]]
     return out, prior
 

@@ -83,15 +83,12 @@ class Verdict:
     Attributes
     ----------
     scores : ndarray of shape (n_tasks, n_candidates)
-        The tasks' verdicts for each other.
-    own : ndarray of shape (n_tasks, n_candidates)
-        The tasks' verdicts for themselves.
+        The tasks' verdicts.
     log_prior : ndarray of shape (n_candidates,)
         Added to what `Grid.log_prior` says.
     """
 
     scores: np.ndarray
-    own: np.ndarray
     log_prior: np.ndarray
 
 
@@ -141,7 +138,7 @@ class Judged:
     def verdict(self):
         """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
         scores = log_scores(*self.totals())
-        return Verdict(scores, scores, np.zeros(scores.shape[1]))
+        return Verdict(scores, np.zeros(scores.shape[1]))
 
     def without(self, split):
         """What is known without one split, to weigh candidates by."""
@@ -299,11 +296,15 @@ class Tuner:
         most = max(2, int(_FACTOR_WORK / per_level))
         return most, min(_LEAST_LEVEL, _LEAST_OF_LEVELS / most) if most < 100 else 0.0
 
+    def mean_weights(self, grid, scores, rows):
+        """The candidates' weights, on average over tasks and the crowd."""
+        prior = grid.log_prior(self.problem.n_varying(grid), rows.mean(), self.problem.strengths)
+        weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
+        return weight + crowd_weights(scores, rows, prior)
+
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
-        prior = grid.log_prior(self.problem.n_varying(grid), rows.mean())
-        weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
-        weight += crowd_weights(scores, rows, prior)
+        weight = self.mean_weights(grid, scores, rows)
         levels = [where for _, _, where in grid.levels()]
         mass = np.array([weight[where].sum() for where in levels])
         most_levels, least = self.level_limits()
@@ -372,8 +373,10 @@ class Tuner:
         slope, intercept, ridge = strengths
         tasks = problem.sample(most_tasks)
         varies = self.restriction.varies
-        live = slice(None) if varies is None else varies
-        if len(tasks) < 4 or len(np.ones(problem.n_features)[live]) < 2:
+        live = problem.scale[:-1] != 0  # a constant's variance stays where it started
+        if varies is not None:
+            live = live & varies
+        if len(tasks) < 4 or live.sum() < 2:
             return False
         variance = np.ones(problem.n_features)
         ones = np.ones((len(tasks), 1))

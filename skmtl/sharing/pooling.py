@@ -57,7 +57,7 @@ def _check_strength(name, value):
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0:
         return
     raise ValueError(
-        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (in rows, on "
+        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (a strength on "
         "standardised features)."
     )
 
@@ -161,12 +161,11 @@ def _optimism(tuner, grid, grids, families, evidence):
 
 def _family_shares(tuner, grid, verdict, rows, evidence, family):
     """Weights among the candidates of a family, zero elsewhere."""
-    prior = grid.log_prior(tuner.problem.n_varying(grid), rows.mean()) + verdict.log_prior
+    problem = tuner.problem
+    prior = grid.log_prior(problem.n_varying(grid), rows.mean(), problem.strengths)
+    prior = prior + verdict.log_prior
     prior = prior[family]
-    part, own = (
-        s[:, family] - s[:, family].max(axis=1, keepdims=True)
-        for s in (verdict.scores, verdict.own)
-    )
+    part = _differences(verdict.scores[:, family])
     tasks, crowd = np.zeros(verdict.scores.shape), np.zeros(len(grid))
     if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
         crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
@@ -174,15 +173,19 @@ def _family_shares(tuner, grid, verdict, rows, evidence, family):
         return Shares(tasks, crowd, family)
     early = evidence.early
     if early is not None:
-        seen = early[0][:, family]
-        early = seen - seen.max(axis=1, keepdims=True), *early[1:]
-    tasks[:, family], start = task_weights(part, rows, prior, own_scores=own, early=early)
+        early = _differences(early[0][:, family]), *early[1:]
+    tasks[:, family], start = task_weights(part, rows, prior, early=early)
     sse, rows_unseen = evidence.unseen
     if len(sse):
         crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)
     else:
         crowd[family] = crowd_weights(part, rows, prior)
     return Shares(tasks, crowd, family, start)
+
+
+def _differences(scores):
+    """Scores as differences to each task's best candidate."""
+    return scores - scores.max(axis=1, keepdims=True)
 
 
 def _assemble(tuner, grid, own, judged, report, spread):

@@ -17,6 +17,8 @@ _REPEAT_UNTIL = 3000
 _MOST_REPEATS = 5
 # A classifier is judged by solving every candidate in every split, so it repeats less.
 _MOST_REPEATS_OF_CLASSES = 2
+# A class of few rows may fall into one block by chance; deal again then, at most so often.
+_MOST_DEALS, _NEXT_DEAL = 20, 7919
 # Blocks of an irregular scheme (ShuffleSplit) multiply; beyond this many, split by split.
 _MOST_BLOCKS = 32
 
@@ -58,16 +60,28 @@ def row_hashes(table, seed=0):
     return packed
 
 
-def deal_blocks(table, n_blocks, seed=0, stratify=False):
-    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides.
-
-    With `stratify`, where the target holds class codes, the rows of every class are dealt evenly.
-    """
+def deal_blocks(table, n_blocks, seed=0):
+    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides."""
     block = np.empty(len(table.rows), dtype=np.int64)
     keys = row_hashes(table, seed)
-    if stratify:
-        keys = (keys >> 9) | (table.y.astype(np.int64) % 512 << 54)
     run_chunks(kernels.moments.deal, table.n_tasks, keys, table.offsets, n_blocks, block)
+    return block
+
+
+def deal_classes(table, n_blocks, seed=0):
+    """`deal_blocks` where the target holds class codes: no block holds all rows of a class.
+
+    Classes are not dealt evenly within a task: held-out rows would then have the class shares of
+    the task's training rows, and an intercept that only repeats these would seem to be proven.
+    """
+    codes = table.y.astype(np.int64)
+    most = np.bincount(codes)
+    for attempt in range(_MOST_DEALS):
+        block = deal_blocks(table, n_blocks, seed + attempt * _NEXT_DEAL)
+        counts = np.bincount(codes * n_blocks + block, minlength=len(most) * n_blocks)
+        together = counts.reshape(-1, n_blocks).max(axis=1)
+        if not ((together == most) & (most > 1)).any():
+            break
     return block
 
 
@@ -77,7 +91,7 @@ def folds(block, n_folds):
     return Partition(block, n_folds, ~eye, eye)
 
 
-def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, stratify=False):
+def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=False):
     """The partitions of a cross-validation scheme.
 
     Parameters
@@ -87,8 +101,8 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, stratify=False
         An int deals the rows of every task to that many folds, repeatedly on small tables.
     X, y, groups
         What the caller passed to fit, for a splitter's ``split``.
-    stratify : bool
-        The target holds class codes, which an int deals evenly.
+    classifier : bool
+        The target holds class codes.
 
     Returns
     -------
@@ -103,14 +117,13 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, stratify=False
         if cv < 2:
             raise ValueError(f"cv={cv} must be at least 2 folds.")
         n_rows = len(table.rows)
-        most = _MOST_REPEATS_OF_CLASSES if stratify else _MOST_REPEATS
+        most = _MOST_REPEATS_OF_CLASSES if classifier else _MOST_REPEATS
+        deal = deal_classes if classifier else deal_blocks
         repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, most))
-        return [
-            folds(deal_blocks(table, int(cv), seed + r, stratify), int(cv)) for r in range(repeats)
-        ]
+        return [folds(deal(table, int(cv), seed + r), int(cv)) for r in range(repeats)]
     with warnings.catch_warnings():  # tasks are offered as groups; a splitter may not want them
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")
-        splits = list(check_cv(cv, y, classifier=stratify).split(X, y, groups))
+        splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
     if not splits:
         raise ValueError(f"cv={cv!r} yields no splits.")
     return _from_splits(table, splits)

@@ -573,3 +573,10 @@ def test_names_after_preprocessing():
     assert first.coef_feature_names_.tolist() == names
     with pytest.raises(ValueError, match=r"varying lists 'region', not among the 7 features"):
         model.set_params(sharing__varying=["region"]).fit(frame, y)
+
+
+def test_a_classifier_warns_of_separation():
+    X, score, task, _ = related(200, n_tasks=5)
+    y = score > 0
+    with pytest.warns(ConvergenceWarning, match="alpha and alpha_intercept being 0"):
+        fixed((0.0, 0.0, 1.0), [0], MultiTaskClassifier).fit(X, y, task=task)

@@ -53,6 +53,27 @@ def test_dealing_depends_on_content_only():
     assert (other_seed != wanted).mean() > 0.3
 
 
+def test_classes_are_not_dealt_evenly_within_tasks():
+    rng = np.random.default_rng(0)
+    y, codes = np.tile([0.0, 0.0, 0.0, 0.0, 1.0], 400), np.repeat(np.arange(200), 10)
+    table = pack(rng.normal(size=(2000, 2)), y, codes, 200)
+    (part,) = partitions(table, 5, classifier=True)[:1]
+    ones = np.zeros((200, 5))
+    np.add.at(ones, (table.codes, part.block), table.y)
+    # Two rows of class 1 among ten, two a fold: together by chance in one of nine tasks.
+    assert (ones == 2).any(axis=1).mean() == pytest.approx(1 / 9, abs=0.06)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_class_of_two_rows_is_in_every_training_fold(seed):
+    rng = np.random.default_rng(seed)
+    y = (np.arange(60) < 2).astype(float)
+    table = pack(rng.normal(size=(60, 2)), y, rng.integers(3, size=60), 3)
+    for part in partitions(table, 3, classifier=True):
+        for train in part.train:
+            assert table.y[train[part.block]].max() == 1.0
+
+
 def test_tasks_of_one_row_do_not_all_stand_in_one_block():
     rng = np.random.default_rng(0)
     table = pack(rng.normal(size=(200, 2)), rng.normal(size=200), np.arange(200), 200)

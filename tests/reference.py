@@ -5,7 +5,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 """
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
 
 MASK = 2**64 - 1
@@ -167,10 +167,11 @@ def shared_gram(weight, mean, scatter, kappa, alpha, active):
     return G, g
 
 
-def dense_design(X, codes, n_tasks, slope, intercept):
+def dense_design(X, codes, n_tasks, slope, intercept, varies=None):
     """Columns ``[1, x, task dummies, task * x]``; infinite strengths have no columns.
 
-    Returns the design and the penalty of each column but the shared ones'.
+    Only the columns of X that `varies` is true for have columns of the tasks' own. Returns the
+    design and the penalty of each column but the shared ones'.
     """
     dummies = (codes[:, None] == np.arange(n_tasks)).astype(float)
     parts, penalties = [np.ones((len(X), 1)), X], []
@@ -178,8 +179,9 @@ def dense_design(X, codes, n_tasks, slope, intercept):
         parts.append(dummies)
         penalties.append(np.full(n_tasks, float(intercept)))
     if np.isfinite(slope):
-        parts.extend(X * dummies[:, [t]] for t in range(n_tasks))
-        penalties.append(np.full(n_tasks * X.shape[1], float(slope)))
+        own = X if varies is None else X[:, varies]
+        parts.extend(own * dummies[:, [t]] for t in range(n_tasks))
+        penalties.append(np.full(n_tasks * own.shape[1], float(slope)))
     return np.hstack(parts), np.concatenate([*penalties, np.empty(0)])
 
 
@@ -191,13 +193,14 @@ def ridge(A, y, w, penalty):
     return np.linalg.lstsq(rows, target, rcond=1e-13)[0]
 
 
-def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
+def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=None):
     """Partial pooling as one dense ridge problem.
 
     Parameters
     ----------
     strengths : (slope strength, intercept strength, ridge on the shared slopes)
     penalty : multipliers of the ridge, one a feature.
+    varies : which features' slopes differ by task, as a mask.
 
     Returns
     -------
@@ -207,7 +210,7 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
     slope, intercept, shared = strengths
     p = X.shape[1]
     live = X if np.isfinite(shared) else np.zeros_like(X)
-    A, own = dense_design(X, codes, n_tasks, slope, intercept)
+    A, own = dense_design(X, codes, n_tasks, slope, intercept, varies)
     A[:, 1 : 1 + p] = live
     common = np.zeros(p) if np.isinf(shared) else shared * np.ones(p)
     if penalty is not None:
@@ -222,7 +225,7 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None):
         a = a + rest[:n_tasks]
         rest = rest[n_tasks:]
     if np.isfinite(slope):
-        coef = coef + rest.reshape(n_tasks, p)
+        coef[:, slice(None) if varies is None else varies] += rest.reshape(n_tasks, -1)
     return theta, coef, a
 
 
@@ -327,10 +330,11 @@ def working(y, weight, score, offset, floor):
     return weight * np.maximum(p * (1.0 - p), floor), weight * (y - p), loss
 
 
-def dense_logistic(X, y, codes, n_classes, strengths, w=None):
+def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None):
     """Probabilities of partial pooling with the logistic loss, by a general-purpose optimiser.
 
     On features standardised over the table; every class has scores of its own, but with two.
+    `varies` says which features' slopes differ by task, as a mask.
     """
     w = np.ones(len(y)) if w is None else w
     mean = np.average(X, axis=0, weights=w)
@@ -364,6 +368,8 @@ def dense_logistic(X, y, codes, n_classes, strengths, w=None):
             if not frozen[i]:
                 value += 0.5 * strength * (part**2).sum()
                 gradients[i] = gradients[i] + strength * part
+        if varies is not None:
+            gradients[3] = gradients[3] * varies
         flat = [np.zeros(g.size) if frozen[i] else g.ravel() for i, g in enumerate(gradients)]
         return value, np.concatenate(flat)
 
@@ -373,3 +379,54 @@ def dense_logistic(X, y, codes, n_classes, strengths, w=None):
     if n_scores == 1:
         return np.column_stack([1.0 / (1.0 + np.exp(eta[0])), 1.0 / (1.0 + np.exp(-eta[0]))])
     return np.exp(eta - logsumexp(eta, axis=0)).T
+
+
+def dense_signed(X, y, codes, n_tasks, strengths, positive, w=None, penalty=None, varies=None):
+    """`dense_ridge` with slopes of some features at least zero, as bounded least squares.
+
+    Over the shared (a, m), the tasks' a_t, and the tasks' slopes themselves where they differ.
+    """
+    slope, pull, ridge = strengths
+    p, own_a = X.shape[1], np.isfinite(pull)
+    varies = np.ones(p, dtype=bool) if varies is None else varies
+    own = np.flatnonzero(varies) if np.isfinite(slope) else np.empty(0, dtype=int)
+    q = len(own)
+    n_columns = 1 + p + n_tasks * own_a + n_tasks * q
+    at_a, at_b = 1 + p, 1 + p + n_tasks * own_a
+    w = np.ones(len(y)) if w is None else w
+    blocks, target = [], []
+    rows = np.zeros((len(y), n_columns))
+    rows[:, 0] = 1.0
+    rows[:, 1 : 1 + p] = X
+    rows[:, 1 + own] = 0.0
+    for i, t in enumerate(codes):
+        if own_a:
+            rows[i, at_a + t] = 1.0
+        rows[i, at_b + t * q : at_b + (t + 1) * q] = X[i, own]
+    blocks.append(rows * np.sqrt(w)[:, None])
+    target.append(y * np.sqrt(w))
+    if q:
+        rows = np.zeros((n_tasks * q, n_columns))
+        rows[:, at_b:] = np.eye(n_tasks * q)
+        rows[np.arange(n_tasks * q), 1 + np.tile(own, n_tasks)] = -1.0
+        blocks.append(np.sqrt(slope) * rows)
+    if own_a:
+        blocks.append(np.sqrt(pull) * np.eye(n_columns)[at_a:at_b])
+    shared = np.ones(p) if penalty is None else penalty
+    if np.isfinite(ridge):
+        blocks.append(np.sqrt(ridge * shared)[:, None] * np.eye(n_columns)[1 : 1 + p])
+    A = np.vstack(blocks)
+    target = np.r_[np.concatenate(target), np.zeros(len(A) - len(y))]
+    lower = np.full(n_columns, -np.inf)
+    lower[1 : 1 + p][positive] = 0.0
+    lower[at_b:] = np.where(np.tile(positive[own], n_tasks), 0.0, -np.inf)
+    live = np.ones(n_columns, dtype=bool)
+    if np.isinf(ridge):
+        live[1 : 1 + p] = False
+    found = np.zeros(n_columns)
+    found[live] = lsq_linear(
+        A[:, live], target, (lower[live], np.inf), method="bvls", tol=1e-15, max_iter=10_000
+    ).x
+    theta, coef = found[: 1 + p], np.tile(found[1 : 1 + p], (n_tasks, 1))
+    coef[:, own] = found[at_b:].reshape(n_tasks, q)
+    return theta, coef, theta[0] + (found[at_a:at_b] if own_a else np.zeros(n_tasks))

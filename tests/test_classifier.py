@@ -24,6 +24,9 @@ CONTRACT = {
     "independent": MultiTaskClassifier("independent"),
     "pooled": MultiTaskClassifier(Pooled()),
     "fixed": MultiTaskClassifier(FIXED, cv=None, tol=1e-10),
+    "one slope varies, fixed": MultiTaskClassifier(
+        PartialPooling(3.0, alpha_shared=1.0, varying=[0]), cv=None, tol=1e-10
+    ),
     "auto": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, preprocessor="auto"),
 }
 
@@ -66,6 +69,7 @@ CONFIGURATIONS = {
     "independent": MultiTaskClassifier("independent"),
     "pooled": MultiTaskClassifier("pooled"),
     "fixed": MultiTaskClassifier(FIXED, cv=None),
+    "one slope varies": MultiTaskClassifier(PartialPooling(varying=[0])),
     "balanced": MultiTaskClassifier(FIXED, cv=None, class_weight="balanced"),
     "a task column": WithTaskColumn(task_column=0),
     "a task column, fixed": WithTaskColumn(FIXED, task_column=0, cv=None),

@@ -43,6 +43,10 @@ CONTRACT = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor(Pooled()),
     "fixed": MultiTaskRegressor(FIXED, cv=None),
+    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
+    "a sign, fixed": MultiTaskRegressor(
+        PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
+    ),
     "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
 }
 
@@ -67,6 +71,8 @@ CONFIGURATIONS = {
     "a task column": checks.WithTaskColumn(task_column=0),
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
     "two threads": MultiTaskRegressor(n_jobs=2),
+    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
+    "a sign": MultiTaskRegressor(PartialPooling(negative=[0])),
     "auto": MultiTaskRegressor(preprocessor="auto"),
     "auto, a task column": checks.WithTaskColumn(
         FIXED, task_column=0, cv=None, preprocessor="auto"

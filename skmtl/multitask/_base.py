@@ -12,6 +12,7 @@ from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions, check_columns
 from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
+from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
 from ..tasks.encode import as_table
 from ..tasks.features import FeatureColumns, output_names
@@ -65,10 +66,11 @@ class MultiTaskBase(TaskEstimator):
             n_tasks = 1 if rows.labels is None else len(rows.labels)
         return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
 
-    def _share(self, X, y, codes, table, make_problem):
+    def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
         `make_problem(space, partitions, pool)` states the problem on the packed table's row space.
+        `preprocessor` is what made the features, fitted, or None.
 
         Returns
         -------
@@ -78,10 +80,15 @@ class MultiTaskBase(TaskEstimator):
             Of all tasks, those without rows included.
         """
         solver = self._make_sharing()
-        space = RowSpace.of(table.without_empty_tasks())
+        restriction = self._restriction(solver, X, preprocessor, table.n_features)
+        full = table.without_empty_tasks()
+        space = RowSpace(full) if restriction else RowSpace.of(full)  # which mixes features
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            fitted = self._fit_problem(solver, make_problem(space, parts, pool))
+            problem = make_problem(space, parts, pool)
+            if restriction:
+                problem.restrict(restriction)
+            fitted = self._fit_problem(solver, problem)
         return solver, space.expand(fitted).with_empty_tasks(table.task_sizes() > 0)
 
     def _fit_problem(self, solver, problem):
@@ -119,10 +126,20 @@ class MultiTaskBase(TaskEstimator):
             solver.check()
         return solver
 
+    def _restriction(self, solver, X, preprocessor, n_features):
+        """What the structure restricts of the slopes; before anything is fitted."""
+        if not hasattr(solver, "restriction"):  # not one of `skmtl.sharing`
+            return UNRESTRICTED
+        columns = self._find_columns(X)
+        return solver.restriction(_feature_names(columns, preprocessor, n_features))
+
+    def _find_columns(self, X):
+        return FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
+
     def _store(self, X, y, rows, solver, fitted, sizes):
         """Set the fitted attributes, all at once at the very end."""
         check_columns(self, X, reset=True)
-        self._columns = FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
+        self._columns = self._find_columns(X)
         self.preprocessor_ = rows.preprocessor
         self._labels = rows.labels
         if y.ndim == 2:
@@ -137,7 +154,8 @@ class MultiTaskBase(TaskEstimator):
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
         self.shared_intercept_ = fitted.shared_intercept
-        self.coef_feature_names_ = self._feature_names()
+        n_features = fitted.coef.shape[-1]
+        self.coef_feature_names_ = _feature_names(self._columns, rows.preprocessor, n_features)
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver
@@ -146,15 +164,6 @@ class MultiTaskBase(TaskEstimator):
         self.n_iter_ = fitted.n_iter
         self._adapter, self._spread = fitted.adapter, fitted.spread
         self.task_report_ = self._make_report(fitted.report, sizes)
-
-    def _feature_names(self):
-        n_features = self.coef_.shape[-1]
-        if self.preprocessor_ is not None:
-            return output_names(self.preprocessor_, n_features)
-        names = self._columns.names
-        if names is None:
-            names = [f"x{i}" for i in range(n_features)]
-        return np.asarray(names, dtype=object)
 
     def _make_report(self, report, sizes):
         if not report:
@@ -334,6 +343,16 @@ class MultiTaskBase(TaskEstimator):
     def _task_model(self, coef, intercept, spread):
         """An ordinary fitted estimator with one task's coefficients."""
         raise NotImplementedError
+
+
+def _feature_names(columns, preprocessor, n_features):
+    """Names of what the model is fitted on, after preprocessing where there is one."""
+    if preprocessor is not None:
+        return output_names(preprocessor, n_features)
+    names = columns.names
+    if names is None:
+        names = [f"x{i}" for i in range(n_features)]
+    return np.asarray(names, dtype=object)
 
 
 def rowwise(X, coef, codes):

@@ -232,7 +232,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 self.max_iter,
             )  # fmt: skip
 
-        solver, fitted = self._share(X, y, codes, table, make_problem)
+        solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
         if fitted.kkt_residual > self.tol:
             warnings.warn(
                 f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
@@ -373,7 +373,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
 def _warn_of_separation(table, fitted):
     """Warn where a strength of zero leaves the loss without a minimum."""
     strengths = fitted.strengths
-    slope, pull, ridge = (strengths[f"alpha{end}"] for end in ("", "_intercept", "_shared"))
+    names = "alpha", "alpha_intercept", "alpha_shared"
+    slope, pull, ridge = (strengths[name] for name in names)
     if slope > 0 and pull > 0 and (ridge > 0 or np.isfinite(slope)):
         return
     sizes, codes = table.task_sizes(), table.codes
@@ -391,7 +392,7 @@ def _warn_of_separation(table, fitted):
         free = (least > 0) & (sizes > 0)
     if free.any():
         where = f"in {free.sum()} of {len(free)} tasks" if len(free) > 1 else "in the whole table"
-        zero = [name for name, strength in strengths.items() if strength == 0]
+        zero = [name for name in names if strengths[name] == 0]
         warnings.warn(
             f"{' and '.join(zero)} being 0, nothing limits the coefficients where the rows are "
             f"told apart without error, as {where}: they grow with "

@@ -58,8 +58,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         are told from its training rows, inside each fold, and drawn to the other tasks' where it
         has few. "auto" tries both where the tasks' scales differ beyond chance, and compares the
         tasks' cross-validated errors: their own units must be better by a standard error, or,
-        where scales differ by more than e-fold, not worse by one. With ``cv=None`` it is the
-        table's.
+        where scales differ by more than e-fold, not worse by one. With ``cv=None``, and where
+        `sharing` holds slopes in common (``varying``), it is the table's.
     keep_moments : bool, default=False
         Whether `fit` keeps what `partial_fit` adds to; see there for the memory.
     handle_unknown : {"shared", "error"}, default="shared"
@@ -107,9 +107,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         The candidate strengths, their cross-validated error and their weight.
     kkt_residual_ : float
         Largest entry of the objective's gradient at the solution of largest weight, relative
-        to the gradient at zero.
+        to the gradient at zero; of the optimality conditions where slopes have a sign.
     n_iter_ : int
-        1: the solver is direct.
+        1: the solver is direct. Where slopes have a sign, systems solved for that solution.
     preprocessor_ : transformer or None
         Fitted: a ColumnTransformer where it was "auto" (for sparse X a SimpleImputer).
     n_features_in_ : int
@@ -218,7 +218,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
         make_problem = functools.partial(self._problem, progress)
-        solver, fitted = self._share(X, y, codes, table, make_problem)
+        solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
         moments = None
         if self.keep_moments:
             with worker_pool(self.n_jobs) as pool:
@@ -248,6 +248,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
     def _fit_problem(self, solver, problem):
         """The fit on the scale of the table, or with every task in units of its own."""
+        if problem.restriction.varies is not None:
+            if self.target_scale == "task":
+                raise ValueError(
+                    "target_scale='task' gives every task units of its own, in which no slope is "
+                    "the same in every task, as varying= of the sharing structure demands; set "
+                    "target_scale='table', or varying=None."
+                )
+            return solver.fit_problem(problem)
         if self.target_scale == "task":
             return solver.fit_problem(problem.in_units(problem.units_of_tasks()))
         fitted = solver.fit_problem(problem)
@@ -307,6 +315,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             X, y, sample_weight, task, anew=earlier is None, empty_tasks=True
         )
         solver = self._make_sharing()
+        restriction = self._restriction(solver, X, rows.preprocessor, table.n_features)
         sizes = table.task_sizes()
         with worker_pool(self.n_jobs) as pool:
             new = self._dealt_moments(table, pool)
@@ -315,6 +324,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, int(self.cv)))]
             problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
+            problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
         self._moments = new, sizes

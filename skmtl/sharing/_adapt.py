@@ -13,9 +13,12 @@ what tasks of that size use, the task's own verdict that of leave-one-out on its
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.optimize import nnls
 from scipy.special import expit, logsumexp
 
 from ..solvers.arrow import kappa_of
+from ._restriction import FREE, UNRESTRICTED, Restriction
 from ._strengths import TaskPrior, log_scores
 
 __all__ = ["Adapter", "LogisticAdapter"]
@@ -50,6 +53,8 @@ class Adapter:
         On the standardised scale, or in a task's own units.
     units : Units or None
         How to tell those, on the standardised scale.
+    restriction : Restriction
+        What the tasks' slopes are restricted to.
     """
 
     grid: object
@@ -62,6 +67,7 @@ class Adapter:
     scale: np.ndarray
     spread: object = None
     units: object = None
+    restriction: Restriction = UNRESTRICTED
 
     def untried(self, grid, n_features, rows=10):
         """The same with candidates of which nothing is known, about the shared model."""
@@ -104,7 +110,7 @@ class Adapter:
         own, errors = self._own(Z, (y - location) / unit, weight)
         shares = self._shares((weight @ errors**2)[None], rows)
         b = shares @ (self.theta + own)
-        coef = b[1:] * self.scale[:-1] * unit
+        coef = self._held(b[1:] * self.scale[:-1] * unit, self.theta[0]) + 0.0
         intercept = location + b[0] * unit - coef @ self.centre[:-1]
         if self.spread is None:
             return coef, intercept, None
@@ -114,6 +120,15 @@ class Adapter:
             unit * float(self.spread.std_of(weight @ (errors @ shares) ** 2, rows)),
         )
 
+    def _held(self, coef, theta):
+        """Slopes on the caller's scale, of which those that do not vary are exactly the shared."""
+        varies = self.restriction.varies
+        if varies is not None and not (self.grid.metric == FREE).any():
+            fixed = ~varies
+            shared = theta[..., 1:][..., fixed]
+            coef[..., fixed] = shared * self.scale[:-1][fixed] / self.scale[-1]
+        return coef
+
     def _shares(self, sse, rows):
         if self.prior is None:
             return self.crowd
@@ -121,6 +136,8 @@ class Adapter:
 
     def _own(self, Z, y, weight):
         """Own parts ``(n_candidates, 1 + p)`` and leave-one-out errors ``(n, n_candidates)``."""
+        if self.restriction.positive is not None:
+            return self._own_signed(Z, y, weight)
         own, errors = np.zeros_like(self.theta), np.empty((len(y), len(self.theta)))
         gap = (y - self.theta[:, :1] - self.theta[:, 1:] @ Z.T)[:, :, None]
         for chosen, which, basis, back in self._bases(Z, weight):
@@ -131,6 +148,41 @@ class Adapter:
             errors[:, chosen] = ((gap[chosen] - basis[which] @ found)[:, :, 0] / left[which]).T
             own[chosen] = (back[which] @ found)[:, :, 0]
         return own, errors
+
+    def _own_signed(self, Z, y, weight):
+        """`_own` where slopes have a sign, exactly; those left at zero stay there without a row."""
+        own, errors = np.zeros_like(self.theta), np.empty((len(y), len(self.theta)))
+        design = np.column_stack([np.ones(len(Z)), Z])
+        positive = np.append(False, self.restriction.positive)
+        roots, which = self._roots(weight)
+        for k, root in enumerate(roots):
+            # Coordinates of unit strength, the unbounded ones first.
+            live = np.flatnonzero(root > 0)
+            live = live[np.argsort(positive[live], kind="stable")]
+            basis, n_free = design[:, live] * root[live], (~positive[live]).sum()
+            heavy = basis.T * weight
+            gram = np.eye(len(live)) + heavy @ basis
+            for c in np.flatnonzero(which == k):
+                theta = self.theta[c]
+                gap, least = y - design @ theta, -theta[live] / root[live]
+                found, held = _at_least(gram, heavy @ gap, least, n_free)
+                free = ~held
+                inverse = np.linalg.inv(gram[np.ix_(free, free)])
+                reach = np.einsum("ij,ji->i", basis[:, free] @ inverse, heavy[free])
+                errors[:, c] = (gap - basis @ found) / np.maximum(1.0 - reach, 1e-12)
+                own[c, live] = root[live] * found
+                own[c, live[held]] = -theta[live[held]]
+                own[c, positive] = np.maximum(own[c, positive], -theta[positive])
+        return own, errors
+
+    def _roots(self, weight):
+        """Standard deviations of the own parts ``(n_kinds, 1 + p)``, and the kind of each."""
+        grid, scale = self.grid, max(weight.sum(), 1.0)
+        keys = np.column_stack([grid.metric, grid.slope, grid.intercept])
+        unique, which = np.unique(keys, axis=0, return_inverse=True)
+        free = np.array([[kappa_of(own, scale) for own in (a, v)] for _, v, a in unique])
+        slopes = np.array(self.restriction.own(self.metrics))[unique[:, 0].astype(np.int64)]
+        return np.hstack([np.sqrt(free[:, :1]), np.sqrt(free[:, 1:]) * slopes]), which.ravel()
 
     def _bases(self, Z, weight):
         """Own parts in coordinates of unit strength, for groups of candidates.
@@ -147,18 +199,12 @@ class Adapter:
         back : ndarray of shape (n_bases, 1 + n_features, rank)
             From the coordinates to intercept and slopes.
         """
-        grid, scale = self.grid, max(weight.sum(), 1.0)
-        keys = np.column_stack([grid.metric, grid.slope, grid.intercept])
-        unique, which = np.unique(keys, axis=0, return_inverse=True)
-        which = which.ravel()
-        free = np.array([[kappa_of(own, scale) for own in (a, v)] for _, v, a in unique])
-        slopes = np.array(self.metrics)[unique[:, 0].astype(np.int64)]
-        roots = np.hstack([np.sqrt(free[:, :1]), np.sqrt(free[:, 1:]) * slopes])
+        roots, which = self._roots(weight)
         design = np.column_stack([np.ones(len(Z)), Z])
         if len(Z) < design.shape[1]:
             span, triangle = np.linalg.qr(np.swapaxes(design * roots[:, None], 1, 2))
             yield (
-                np.arange(len(grid)), which, np.swapaxes(triangle, 1, 2), span * roots[:, :, None],
+                np.arange(len(which)), which, np.swapaxes(triangle, 1, 2), span * roots[:, :, None],
             )  # fmt: skip
             return
         at_once = max(1, _AT_ONCE // design.size)
@@ -167,6 +213,30 @@ class Adapter:
             chosen = np.flatnonzero((which >= first) & (which < first + at_once))
             basis = design * np.swapaxes(part, 1, 2)
             yield chosen, which[chosen] - first, basis, part * np.eye(design.shape[1])
+
+
+def _at_least(gram, moment, least, n_free):
+    """Minimise ``x'Gx / 2 - c'x`` where all but the first `n_free` are at least so much.
+
+    By the active sets of Lawson and Hanson, on what is left without the unbounded ones.
+
+    Returns
+    -------
+    found : ndarray of shape (n,)
+    held : bool ndarray of shape (n,)
+        Which are at their bounds.
+    """
+    held = np.zeros(len(gram), dtype=bool)
+    if n_free < len(gram):
+        root = cholesky(gram)  # upper triangular
+        target = solve_triangular(root, moment, trans="T")[n_free:]
+        corner, least_bounded = root[n_free:, n_free:], least[n_free:]
+        above, _ = nnls(corner, target - corner @ least_bounded, maxiter=100 * len(gram))
+        held[n_free:] = above == 0.0
+    found, free = np.where(held, least, 0.0), ~held
+    rest = moment[free] - gram[np.ix_(free, held)] @ found[held]
+    found[free] = cho_solve(cho_factor(gram[np.ix_(free, free)]), rest)
+    return found, held
 
 
 @dataclass
@@ -192,7 +262,7 @@ class LogisticAdapter(Adapter):
         if self.prior is not None:
             shares = self.prior.weights(loss.min() - loss, rows)
         b = np.tensordot(shares, self.theta + own, 1)
-        coef = b[:, 1:] * self.scale[:-1]
+        coef = self._held(b[:, 1:] * self.scale[:-1], self.theta[0])
         intercept = b[:, 0] - coef @ self.centre[:-1]
         return (coef, intercept, None) if len(b) > 1 else (coef[0], intercept[0], None)
 

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from ..tasks.blocks import row_hashes
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows
+from ._restriction import UNRESTRICTED, Restriction
 from ._spread import Probe
 from ._strengths import SQUARED
 from ._tuning import Tuner
@@ -47,6 +48,8 @@ class Problem:
         False where the features are already on a common scale.
     table : TaskTable or None
         The rows, where they are at hand.
+    restriction : Restriction
+        What is known of the slopes.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
@@ -59,6 +62,7 @@ class Problem:
     progress: object = field(default=lambda text: None)
     standardise: bool = True
     table: object = None
+    restriction: Restriction = UNRESTRICTED
     strengths = SQUARED
     units = None
 
@@ -72,9 +76,22 @@ class Problem:
         for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
             moments.rescale(self.centre, self.scale)
 
+    def restrict(self, restriction):
+        """Fit within a restriction. Features whose slopes are to be negative are turned round."""
+        self.restriction = restriction
+        if restriction.signs is not None:
+            signs = np.append(restriction.signs, 1.0)
+            self.scale = self.scale * signs
+            for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
+                moments.rescale(0.0, signs)
+
     def tuner(self):
         """What judges candidates on this problem."""
-        return Tuner(self)
+        if not self.restriction:
+            return Tuner(self)
+        from ._restricted import RestrictedTuner  # here, as it builds on problems
+
+        return RestrictedTuner(self)
 
     def units_of_tasks(self):
         """What the tasks' own units would be."""
@@ -114,7 +131,7 @@ class Problem:
         """
         order = np.argsort(tasks)
         table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
-        varying = replace(table, X=table.X[:, self.scale[:-1] > 0])
+        varying = replace(table, X=table.X[:, self.scale[:-1] != 0])
         ranked = np.lexsort((row_hashes(varying), table.codes))
         weight, sizes = table.weights(), table.task_sizes()
         before = np.cumsum(np.r_[0.0, weight[ranked]])
@@ -155,10 +172,9 @@ class Problem:
     def n_features(self):
         return self.moments.n_features
 
-    @property
-    def n_varying(self):
-        """Features that are not constant."""
-        return int((self.scale[:-1] > 0).sum())
+    def n_varying(self, grid):
+        """Features that are not constant, and whose slopes vary by task under the candidates."""
+        return self.restriction.n_varying(self.scale[:-1] != 0, grid.metric)
 
     def splits(self, tasks=None, most=None):
         """``(train, test)`` moments of the scheme's splits, for some tasks."""
@@ -238,6 +254,10 @@ class Sharing(BaseEstimator):
     def grid(self, n_tasks, strengths):
         """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""
         raise NotImplementedError
+
+    def restriction(self, names):
+        """What the structure restricts of the slopes of features so named, a `Restriction`."""
+        return UNRESTRICTED
 
     def fit_problem(self, problem):
         """Fit on a `Problem` or a `LogisticProblem`; returns a `SharingFit`."""

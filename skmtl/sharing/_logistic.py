@@ -11,6 +11,7 @@ from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.moments import block_moments
 from ._adapt import LogisticAdapter
 from ._base import Problem, scale_of
+from ._restriction import UNRESTRICTED, Restriction
 from ._strengths import LOGISTIC, voices
 from ._tuning import Judged, LeftOut, Tuner, Verdict
 
@@ -62,6 +63,7 @@ class LogisticProblem:
     standardise: bool = True
     tol: float = 1e-4
     max_iter: int = 100
+    restriction: Restriction = UNRESTRICTED
     strengths = LOGISTIC
     units = None
 
@@ -92,16 +94,28 @@ class LogisticProblem:
         """Sets of scores: one for two classes, else one a class."""
         return 1 if self.n_classes == 2 else self.n_classes
 
-    @property
-    def n_varying(self):
-        return int((self.scale[:-1] > 0).sum())
+    def n_varying(self, grid):
+        return self.restriction.n_varying(self.scale[:-1] > 0, grid.metric)
 
     @property
     def schemes(self):
         return self.partitions
 
+    def restrict(self, restriction):
+        """Fit within a restriction."""
+        if restriction.positive is not None:
+            raise ValueError(
+                "positive= and negative= of the sharing structure are for MultiTaskRegressor; "
+                "leave them None in MultiTaskClassifier."
+            )
+        self.restriction = restriction
+
     def tuner(self):
-        return LogisticTuner(self)
+        if not self.restriction:
+            return LogisticTuner(self)
+        from ._restricted import RestrictedLogisticTuner  # here, as it builds on this module
+
+        return RestrictedLogisticTuner(self)
 
     def sample(self, most):
         """At most this many tasks, evenly over their sizes, in an order that only content decides.
@@ -118,11 +132,15 @@ class LogisticProblem:
         picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
         return order[picks.astype(np.int64)]
 
-    def system(self, table, metric):
-        """Newton's method on some of the rows, with slopes' variances `metric` squared."""
+    def system(self, table, metric, number=0):
+        """Newton's method on some of the rows, with slopes' variances `metric` squared.
+
+        `number` is that of the metric.
+        """
         return LogisticSystem(
-            table, self.n_classes, self.centre[:-1], self.scale[:-1] * metric, metric**2, self.pool
-        )
+            table, self.n_classes, self.centre[:-1], self.scale[:-1] * metric, metric**2,
+            self.pool, self.restriction.varies_in(number),
+        )  # fmt: skip
 
     def splits(self):
         """``(train, test)`` tables of every split."""
@@ -185,7 +203,7 @@ class LogisticTuner:
 
     def __init__(self, problem):
         self.problem = problem
-        self.metrics = [np.ones(problem.n_features)]
+        self.metrics = problem.restriction.metrics(problem.n_features)
         self._solutions = {}
 
     def screen(self, own, families):
@@ -221,18 +239,27 @@ class LogisticTuner:
 
     def _solve_all(self, grid, table):
         """Scores of every candidate on some rows, from those on all; in the first metric."""
-        systems = {m: self.problem.system(table, self.metrics[m]) for m in np.unique(grid.metric)}
+        systems = {m: self.system(table, m) for m in np.unique(grid.metric)}
         return [
             self._solve(systems[grid.metric[c]], grid, c, self._whole(grid, c))[0]
             for c in range(len(grid))
         ]
 
-    def _solve(self, system, grid, c, start, *limits):
+    def system(self, table, metric):
+        """Newton's method on some of the rows in metric number `metric`."""
+        return self.problem.system(table, self.metrics[metric], metric)
+
+    def blend_errors(self, judged, grid, shares):
+        """As `Tuner.blend_errors`."""
+        return judged.blend_errors(shares.tasks)
+
+    def _solve(self, system, grid, c, start, *limits, given=None):
         """Scores (in the first metric), KKT residual and steps of one candidate."""
         limits = limits or (0.0, _JUDGE_STEPS, _JUDGE_GAIN)
         metric = self.metrics[grid.metric[c]]
         strengths = float(grid.slope[c]), float(grid.intercept[c]), float(grid.ridge[c])
-        found, residual, n_iter = system.solve(strengths, start.stretched(metric), *limits)
+        start = start.stretched(metric)
+        found, residual, n_iter = system.solve(strengths, start, *limits, given=given)
         return found.stretched(1.0 / metric), residual, n_iter
 
     def _whole(self, grid, c):
@@ -240,7 +267,7 @@ class LogisticTuner:
         key = tuple(grid.rows()[c])
         if key not in self._solutions:
             problem = self.problem
-            system = problem.system(problem.table, self.metrics[grid.metric[c]])
+            system = self.system(problem.table, grid.metric[c])
             start = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
             if self._solutions:  # the last one solved is a neighbour in the grid
                 start = next(reversed(self._solutions.values()))
@@ -257,7 +284,7 @@ class LogisticTuner:
         for key, scores in self._solutions.items():
             thetas[(grid.rows() == key).all(axis=1)] = scores.theta
         for c in needed:
-            system = problem.system(problem.table, self.metrics[grid.metric[c]])
+            system = self.system(problem.table, grid.metric[c])
             found, residual, n_iter = self._solve(
                 system, grid, c, self._whole(grid, c), problem.tol, problem.max_iter
             )
@@ -284,7 +311,7 @@ class LogisticTuner:
         problem = self.problem
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
-            problem.centre, problem.scale,
+            problem.centre, problem.scale, restriction=problem.restriction,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):
@@ -301,7 +328,7 @@ class LogisticTuner:
         table = problem.table.take(tasks)
         for c in range(len(grid)):
             metric = self.metrics[grid.metric[c]]
-            system = problem.system(table, metric)
+            system = self.system(table, grid.metric[c])
             scores = self._whole(grid, c).stretched(metric)
             scores = Scores(scores.coef[:, tasks], scores.intercept[:, tasks], scores.theta)
             theta[:, c] = self._without(system, scores, grid, c, group) * np.r_[1.0, metric]
@@ -332,7 +359,7 @@ class LogisticTuner:
         out = []
         for k in range(system.n_scores):
             table, _ = system.quadratic(eta, k)
-            arrow = make_system(system.moments(table), system.penalty, system.pool)
+            arrow = make_system(system.moments(table), system.penalty, system.pool, system.varies)
             arrow.factor(float(grid.slope[c]))
             out.append(
                 arrow.solve_without(group, grid.intercept[[c]].copy(), grid.ridge[[c]].copy())
@@ -366,8 +393,8 @@ class _Quadratic(Problem):
         table, _ = system.quadratic(system.eta(_solved(system, reference)), k)
         moments = system.moments(table)
         return cls(
-            [], moments, problem.pool, problem.progress, whole=problem, reference=reference,
-            known=known, k=k,
+            [], moments, problem.pool, problem.progress, restriction=problem.restriction,
+            whole=problem, reference=reference, known=known, k=k,
         )  # fmt: skip
 
     def __post_init__(self):

@@ -186,17 +186,20 @@ class Tuner:
     Attributes
     ----------
     metrics : list of ndarray of shape (n_features,)
-        Square roots of the features' slope variances; the first is all ones.
+        Square roots of the features' slope variances; the first is all ones. Where the problem
+        is restricted, so is the second, for which it is not.
     """
 
     def __init__(self, problem):
         self.problem = problem
-        self.metrics = [np.ones(problem.n_features)]
+        self.restriction = problem.restriction
+        self.metrics = self.restriction.metrics(problem.n_features)
 
     def system(self, moments, metric):
         """An arrow system on moments in metric number `metric`."""
         moments = self.in_metric(moments, metric)
-        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool)
+        varies = self.restriction.varies_in(metric)
+        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool, varies)
 
     def in_metric(self, moments, metric):
         return moments if metric == 0 else moments.stretched(self.metrics[metric])
@@ -247,6 +250,13 @@ class Tuner:
         if units is not None:  # as the training rows tell them
             units = units.relearned(train)
             train = train.in_units(units.location, units.scale)
+        slopes, intercepts = self._solved(grid, train)
+        if units is not None:
+            units.models(slopes, intercepts)
+        return slopes, intercepts
+
+    def _solved(self, grid, train):
+        """`_models` in the units of the training rows."""
         shape = len(train.weight), len(grid)
         slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
         for metric in np.unique(grid.metric):
@@ -255,8 +265,6 @@ class Tuner:
             if metric > 0:  # candidates are sorted by metric: a slice, which is not copied
                 first, stop = np.searchsorted(grid.metric, [metric, metric + 1])
                 slopes[:, first:stop] *= self.metrics[metric]
-        if units is not None:
-            units.models(slopes, intercepts)
         return slopes, intercepts
 
     def scores(self, sse, rows):
@@ -294,7 +302,7 @@ class Tuner:
 
     def mean_weights(self, grid, scores, rows):
         """The candidates' weights, on average over tasks and the crowd."""
-        prior = grid.log_prior(self.problem.n_varying, rows.mean(), self.problem.strengths)
+        prior = grid.log_prior(self.problem.n_varying(grid), rows.mean(), self.problem.strengths)
         weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
         return weight + crowd_weights(scores, rows, prior)
 
@@ -367,13 +375,18 @@ class Tuner:
         problem = self.problem
         slope, intercept, ridge = strengths
         tasks = problem.sample(most_tasks)
-        if len(tasks) < 4 or problem.n_features < 2:
+        varies = self.restriction.varies
+        live = problem.scale[:-1] != 0  # a constant's variance stays where it started
+        if varies is not None:
+            live = live & varies
+        if len(tasks) < 4 or live.sum() < 2:
             return False
         variance = np.ones(problem.n_features)
         ones = np.ones((len(tasks), 1))
         moments = problem.moments.take(tasks)
         for _ in range(n_steps):
-            system = make_system(moments.stretched(np.sqrt(variance)), variance).factor(slope)
+            stretched = moments.stretched(np.sqrt(variance))
+            system = make_system(stretched, variance, varies=varies).factor(slope)
             theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
             coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
             system.add_blend(theta, np.array([intercept]), ones, coef, a)
@@ -384,18 +397,30 @@ class Tuner:
             variance = new
             if step < 0.1:
                 break
-        varying = variance[problem.scale[:-1] > 0]  # a constant's stays where it started
-        if len(varying) < 2 or varying.max() < 4.0 * varying.min():
+        if variance[live].max() < 4.0 * variance[live].min():
             return False
         self.metrics.append(np.sqrt(variance))
         return True
 
     def solve(self, grid, shares):
-        """Blend the candidates on all rows.
+        """`blend` on all rows, for new tasks too; before its last item the number of iterations."""
+        more = shares.for_new_tasks()[0]
+        *found, thetas = self.blend(self.problem.moments, grid, shares, more)
+        return *found, 1, thetas
+
+    def blend_errors(self, judged, grid, shares):
+        """Held-out errors a row of a blend of judged candidates, and their standard errors."""
+        return judged.blend_errors(shares.tasks)
+
+    def blend(self, data, grid, shares, more=()):
+        """Blend the candidates' models.
 
         Parameters
         ----------
+        data : TaskMoments or TaskRows of shape (n_tasks,)
         shares : Shares
+        more : sequence of int
+            Further candidates whose shared parts are wanted.
 
         Returns
         -------
@@ -403,7 +428,6 @@ class Tuner:
             On the standardised scale; theta is the shared (intercept, slopes).
         kkt_residual : float
             Of the candidate of largest weight; a blend has no objective of its own.
-        n_iter : int
         thetas : ndarray of shape (n_candidates, 1 + n_features)
             The candidates' shared parts; zero for those that nobody uses.
         """
@@ -412,13 +436,11 @@ class Tuner:
         thetas = np.zeros((len(grid), 1 + p))
         mean_share = shares.tasks.mean(0)
         needed, top = mean_share + shares.crowd > 0, int(np.argmax(mean_share))
-        needed[shares.for_new_tasks()[0]] = True
+        needed[np.asarray(more, dtype=np.int64)] = True
         for metric in np.unique(grid.metric[needed]):
             keep = np.flatnonzero(needed & (grid.metric == metric))
             own = np.zeros((n_tasks, p))
-            for system, where, solved, part in self.solutions(
-                self.problem.moments, metric, grid.take(keep)
-            ):
+            for system, where, solved, part in self.solutions(data, metric, grid.take(keep)):
                 share = np.ascontiguousarray(shares.tasks[:, keep[where]])
                 system.add_blend(solved, part.intercept, share, own, intercept)
                 thetas[keep[where]] = solved * np.r_[1.0, self.metrics[metric]]
@@ -427,7 +449,7 @@ class Tuner:
                     pick = int(np.flatnonzero(keep[where] == top)[0])
                     residual = _certificate(system, solved[pick], part.take(slice(pick, pick + 1)))
             coef += own * self.metrics[metric]
-        return coef, intercept, theta, residual, 1, thetas
+        return coef, intercept, theta, residual, thetas
 
     def early_verdict(self, grid, left, judged):
         """Verdicts on candidates for tasks of few rows: ``(scores, rows, sizes)``, or None.
@@ -458,6 +480,7 @@ class Tuner:
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
             problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
             None if problem.units is None else replace(problem.units, scale=None, location=None),
+            self.restriction,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):
@@ -560,4 +583,7 @@ def _certificate(system, theta, pick):
     coef, intercept = np.zeros((shape[0], shape[1] - 1)), np.zeros(shape[0])
     system.add_blend(theta[None], pick.intercept, np.ones((shape[0], 1)), coef, intercept)
     strengths = float(pick.slope[0]), float(pick.intercept[0]), float(pick.ridge[0])
-    return kkt_residual(system.moments, system.penalty, strengths, theta, coef, intercept)
+    return kkt_residual(
+        system.moments, system.penalty, strengths, theta, coef, intercept, system.varies,
+        system.given,
+    )  # fmt: skip

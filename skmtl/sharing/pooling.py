@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._base import Sharing, SharingFit
+from ._restriction import FREE, UNRESTRICTED, Restriction
 from ._strengths import (
     Grid,
     crowd_weights,
@@ -32,18 +33,22 @@ _MOST_SPLITS = 20
 _REPORT_NAMES = ("shared", "independent", "pooled")
 
 
-def _independent_grid(slopes, intercept):
+def _independent_grid(slopes, intercept, metric=0):
     slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
-    return Grid.product(slopes, np.array([intercept]), _NONE)
+    return Grid.product(slopes, np.array([intercept]), _NONE, metric)
 
 
 def _pooled_grid(ridges):
     return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
 
 
-def _limits(strengths):
+def _limits(strengths, restriction=UNRESTRICTED):
     """Independent and pooled, as candidates: what every fit is judged against."""
-    return [_independent_grid(strengths.slopes, strengths.free), _pooled_grid(strengths.ridges)]
+    metric = 0 if restriction.varies is None else FREE  # one model a task, in all features
+    return [
+        _independent_grid(strengths.slopes, strengths.free, metric),
+        _pooled_grid(strengths.ridges),
+    ]
 
 
 def _check_strength(name, value):
@@ -71,7 +76,8 @@ class _Pooling(Sharing):
     def fit_problem(self, problem):
         self.check()
         tuner = problem.tuner()
-        own, limits = self.grid(problem.n_tasks, problem.strengths), _limits(problem.strengths)
+        own = self.grid(problem.n_tasks, problem.strengths)
+        limits = _limits(problem.strengths, problem.restriction)
         if not problem.schemes:
             if len(own) > 1:
                 auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
@@ -100,7 +106,7 @@ class _Pooling(Sharing):
         grid = self.newcomers(problem.strengths)
         if problem.n_tasks > 1 or grid is None:
             return fitted
-        return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying))
+        return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying(grid)))
 
     def newcomers(self, strengths):
         """Candidates for a second task where fit saw one; None: the shared model."""
@@ -156,7 +162,8 @@ def _optimism(tuner, grid, grids, families, evidence):
 def _family_shares(tuner, grid, verdict, rows, evidence, family, n_steps):
     """Weights among the candidates of a family, zero elsewhere."""
     problem = tuner.problem
-    prior = grid.log_prior(problem.n_varying, rows.mean(), problem.strengths) + verdict.log_prior
+    prior = grid.log_prior(problem.n_varying(grid), rows.mean(), problem.strengths)
+    prior = prior + verdict.log_prior
     prior = prior[family]
     part = _differences(verdict.scores[:, family])
     tasks, crowd = np.zeros(verdict.scores.shape), np.zeros(len(grid))
@@ -197,8 +204,8 @@ def _assemble(tuner, grid, own, judged, report, spread):
     if spread is not None:
         spread = spread.scaled(*problem.target_units)
         report["residual_std"] = np.r_[spread.std, spread.unseen_std]
-    coef = coef * x_scale / y_scale
-    shared = theta[..., 1:] * x_scale / y_scale
+    coef = coef * x_scale / y_scale + 0.0  # a slope that is turned round is no -0.0
+    shared = theta[..., 1:] * x_scale / y_scale + 0.0
     return SharingFit(
         coef=coef,
         intercept=y_mean + intercept / y_scale - coef @ x_mean,
@@ -208,6 +215,7 @@ def _assemble(tuner, grid, own, judged, report, spread):
             "alpha": float(grid.slope[top]),
             "alpha_intercept": float(grid.intercept[top]),
             "alpha_shared": float(grid.ridge[top]),
+            **problem.restriction.as_dict(),
         },
         history=_history(tuner, grid, own, judged),
         report=report,
@@ -223,7 +231,7 @@ def _history(tuner, grid, own, judged):
         "alpha": grid.slope,
         "alpha_intercept": grid.intercept,
         "alpha_shared": grid.ridge,
-        "per_feature": grid.metric > 0,
+        "per_feature": np.array([np.ptp(m) > 0 for m in tuner.metrics])[grid.metric],
         "weight": own.tasks.mean(0),
     }
     if judged is not None:
@@ -238,7 +246,7 @@ def _report(tuner, grid, families, limits, left, evidence, optimism):
     unit = np.r_[tuner.problem.target_units] ** 2
     report = {}
     for name, family, more in zip(_REPORT_NAMES, families, optimism, strict=True):
-        error, std_error = evidence.judged.blend_errors(family.tasks)
+        error, std_error = tuner.blend_errors(evidence.judged, grid, family)
         report[f"error_{name}"] = np.r_[error + more, np.nan] * unit
         report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
     own = families[0].tasks
@@ -347,6 +355,25 @@ class PartialPooling(_Pooling):
         :math:`\lambda_a`, the same for intercepts. "auto" follows `alpha` where that is a number.
     alpha_shared : "auto" or float, default="auto"
         :math:`\lambda_m`, ridge strength on the shared slopes.
+    varying : sequence of str or int, default=None
+        Features whose slopes differ by task, by name or by index among the features (those after
+        preprocessing; the task column is not counted): :math:`v_{tj} = 0` for all others, whose
+        slopes are exactly the shared ones in every task. An empty sequence leaves the intercepts
+        only; None is all features. Tasks then fall back to the pooled model and to slopes of
+        their own in these features, not to independent models; the report goes on comparing
+        with those.
+    positive, negative : sequence of str or int, default=None
+        Features whose slopes are at least, or at most, zero, in every task and shared; in
+        `MultiTaskRegressor` only. The candidates are screened without the signs; those that go
+        on are cross-validated and blended with them, so that the report is of signed models,
+        those of independent and pooled too. A fitted model has masks of what was listed:
+        ``sharing_.varying_``, ``sharing_.positive_`` and ``sharing_.negative_``.
+
+    Raises
+    ------
+    ValueError
+        In the fit, for a strength that is none, for a feature that is not there, and for one
+        that is both in `positive` and in `negative`.
 
     References
     ----------
@@ -362,12 +389,32 @@ class PartialPooling(_Pooling):
     >>> from skmtl.sharing import PartialPooling
     >>> MultiTaskRegressor(PartialPooling(alpha=10.0)).get_params()["sharing__alpha"]
     10.0
+
+    A price can only lower sales, and only its effect differs by store:
+
+    >>> PartialPooling(varying=["price"], negative=["price"])
+    PartialPooling(negative=['price'], varying=['price'])
     """
 
-    def __init__(self, alpha="auto", *, alpha_intercept="auto", alpha_shared="auto"):
+    def __init__(
+        self,
+        alpha="auto",
+        *,
+        alpha_intercept="auto",
+        alpha_shared="auto",
+        varying=None,
+        positive=None,
+        negative=None,
+    ):
         self.alpha = alpha
         self.alpha_intercept = alpha_intercept
         self.alpha_shared = alpha_shared
+        self.varying = varying
+        self.positive = positive
+        self.negative = negative
+
+    def restriction(self, names):
+        return Restriction.of(self.varying, self.positive, self.negative, names)
 
     def grid(self, n_tasks, strengths):
         ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]
@@ -381,6 +428,8 @@ class PartialPooling(_Pooling):
 
     def _own_strengths(self, strengths):
         slopes = strengths.slopes if isinstance(self.alpha, str) else [self.alpha]
+        if self.varying is not None and not len(self.varying):
+            slopes = _NONE
         if not isinstance(self.alpha_intercept, str):
             intercepts = [self.alpha_intercept]
         else:

@@ -38,6 +38,9 @@ class ArrowSystem:
         Diagonal of P.
     """
 
+    varies = None  # features whose slopes differ by task: all
+    given = None  # features whose shared slopes the last solutions were given: none
+
     def __init__(self, moments, penalty, pool=None):
         self.moments = moments
         self.penalty = penalty
@@ -166,13 +169,15 @@ class ArrowSystem:
         )  # fmt: skip
 
 
-def kkt_residual(moments, penalty, strengths, theta, coef, intercept):
+def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=None, given=None):
     """Largest entry of the objective's gradient, relative to the gradient at zero.
 
     Parameters
     ----------
     strengths : tuple of float
         Slope strength, intercept strength and ridge of the solution.
+    varies, given : bool ndarray of shape (n_features,), optional
+        Features whose slopes differ by task, None being all; and whose shared slopes were given.
     """
     slope, pull, ridge = strengths
     p = moments.n_features
@@ -185,9 +190,13 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept):
     scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-300)
     residuals = [abs(grad_a.sum())]  # the shared intercept is free
     if np.isfinite(ridge):
-        residuals.append(np.abs(grad_b.sum(0) - ridge * penalty * theta[1:]).max(initial=0.0))
+        free = slice(None) if given is None else ~given
+        gaps = grad_b.sum(0) - ridge * penalty * theta[1:]
+        residuals.append(np.abs(gaps[free]).max(initial=0.0))
     if np.isfinite(pull):
         residuals.append(np.abs(grad_a - pull * (intercept - theta[0])).max(initial=0.0))
     if np.isfinite(slope):
-        residuals.append(np.abs(grad_b - slope * (coef - theta[1:])).max(initial=0.0))
+        own = slice(None) if varies is None else varies
+        gaps = grad_b - slope * (coef - theta[1:])
+        residuals.append(np.abs(gaps[:, own]).max(initial=0.0))
     return max(residuals) / scale

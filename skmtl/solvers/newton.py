@@ -28,7 +28,7 @@ from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
-from . import make_system
+from . import make_system, solve_given
 from .arrow import kkt_residual
 
 __all__ = ["LogisticSystem", "Scores"]
@@ -89,11 +89,14 @@ class LogisticSystem:
         The problem is in the features ``(X - centre) * scale``.
     penalty : ndarray of shape (n_features,)
         Diagonal of P.
+    varies : bool ndarray of shape (n_features,), optional
+        Features whose slopes differ by task; None is all.
     """
 
-    def __init__(self, table, n_classes, centre, scale, penalty, pool=None):
+    def __init__(self, table, n_classes, centre, scale, penalty, pool=None, varies=None):
         self.table, self.n_classes = table, n_classes
         self.centre, self.scale, self.penalty, self.pool = centre, scale, penalty, pool
+        self.varies = varies
         self.n_scores = 1 if n_classes == 2 else n_classes
         self.weight = table.weights()
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
@@ -170,7 +173,7 @@ class LogisticSystem:
             blocks = block_moments(working, pool=self.pool)
         return blocks.merge(pool=self.pool).rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
 
-    def solve(self, strengths, start, tol, max_iter, least_gain=0.0):
+    def solve(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
         """Minimise from `start`.
 
         Parameters
@@ -184,6 +187,8 @@ class LogisticSystem:
             Most steps, or rounds over the classes.
         least_gain : float
             Stop, too, when a round lowers the objective by less.
+        given : ndarray of shape (n_scores, n_features), optional
+            Shared slopes that are known of the features that do not vary.
 
         Returns
         -------
@@ -192,7 +197,7 @@ class LogisticSystem:
             The KKT residual reached; NaN where it was not computed.
         n_iter : int
         """
-        scores = _feasible(start, strengths)
+        scores = _feasible(start, strengths, self.varies, given)
         eta = self.eta(scores)
         quadratic = None
         ahead = _Extrapolation() if self.n_scores > 1 and tol > 0.0 else None
@@ -201,25 +206,32 @@ class LogisticSystem:
             start = scores.flat() if ahead else None
             for k in range(self.n_scores):
                 working, loss = quadratic or self.quadratic(eta, k)
-                system = make_system(self.moments(working), self.penalty, self.pool)
+                system = make_system(self.moments(working), self.penalty, self.pool, self.varies)
                 if tol > 0.0:
                     here = scores.theta[k], scores.coef[k], scores.intercept[k]
-                    away = kkt_residual(system.moments, self.penalty, strengths, *here)
+                    known = None if given is None else ~self.varies
+                    away = kkt_residual(
+                        system.moments, self.penalty, strengths, *here, self.varies, known
+                    )
                     residual = max(residual, away)
                 if n_iter < max_iter and (tol == 0.0 or away > tol):
-                    fallen, quadratic = self._step(system, strengths, scores, eta, k, loss.sum())
+                    fallen, quadratic = self._step(
+                        system, strengths, scores, eta, k, loss.sum(), given
+                    )
                     gain += fallen
                 if self.n_scores > 1:  # what follows is about another class
                     quadratic = None
             if (tol > 0.0 and residual <= tol) or gain < least_gain:
                 break
             if ahead and n_iter < max_iter:
-                scores, eta = self._further(ahead, strengths, start, scores, eta)
+                scores, eta = self._further(ahead, strengths, start, scores, eta, given)
         return scores, residual if tol > 0.0 else np.nan, n_iter
 
-    def _further(self, ahead, strengths, start, scores, eta):
+    def _further(self, ahead, strengths, start, scores, eta, given=None):
         """Scores and their `eta` after a round, extrapolated where that lowers the objective."""
         proposed = scores.like(ahead(start, scores.flat()))
+        if self.varies is not None:  # up to rounding they are; what does not vary is to be exact
+            proposed = _feasible(proposed, strengths, self.varies, given)
         there = self.eta(proposed)
         if self._objective(strengths, proposed, there) < self._objective(strengths, scores, eta):
             return proposed, there
@@ -233,7 +245,7 @@ class LogisticSystem:
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])
         return total
 
-    def _step(self, system, strengths, scores, eta, k, loss):
+    def _step(self, system, strengths, scores, eta, k, loss, given=None):
         """One Newton step of score set k, halved until the objective falls; in place.
 
         Returns how much it fell, and the quadratic model at the new scores.
@@ -241,7 +253,11 @@ class LogisticSystem:
         slope, pull, ridge = strengths
         system.factor(slope)
         pulls = np.array([pull])
-        theta = system.solve_shared(pulls, np.array([ridge]))
+        if given is None:
+            theta = system.solve_shared(pulls, np.array([ridge]))
+        else:
+            known = given[k, ~self.varies]
+            theta = solve_given(system, ~self.varies, known, pulls, np.array([ridge]))
         coef, intercept = np.zeros_like(scores.coef[k]), np.zeros(self.n_tasks)
         system.add_blend(theta, pulls, np.ones((self.n_tasks, 1)), coef, intercept)
         old, start = (scores.coef[k], scores.intercept[k], scores.theta[k]), eta[k].copy()
@@ -294,12 +310,16 @@ def _log_sum_exp(eta):
     return top + np.log(np.exp(eta - top).sum(axis=0))
 
 
-def _feasible(start, strengths):
-    """A copy of the scores that keeps what infinite strengths demand."""
+def _feasible(start, strengths, varies=None, given=None):
+    """A copy of the scores that keeps what infinite strengths, and what is known, demand."""
     slope, pull, ridge = strengths
     coef, intercept, theta = start.coef.copy(), start.intercept.copy(), start.theta.copy()
     if np.isinf(ridge):
         theta[:, 1:] = 0.0
+    if given is not None:
+        theta[:, 1:][:, ~varies] = given[:, ~varies]
+    if varies is not None:
+        coef[..., ~varies] = theta[:, None, 1:][..., ~varies]
     if np.isinf(slope):
         coef[:] = theta[:, None, 1:]
     if np.isinf(pull):

@@ -2,7 +2,8 @@ r"""The arrow system from rows: for tasks with fewer rows than features.
 
 With the centred rows X of a task, :math:`U = (I + \kappa X'X)^{-1} = I - \kappa Y'Y` where
 :math:`LL' = I + \kappa XX'` and :math:`Y = L^{-1}X`; and :math:`(I - U)/\kappa = Y'Y`. The
-formulas of `skmtl.kernels.arrow` follow with matrices as small as the task's rows.
+formulas of `skmtl.kernels.arrow` follow with matrices as small as the task's rows. Where only
+some columns V vary by task, :math:`LL' = I + \kappa X_V X_V'`, and Y is the same of all columns.
 """
 
 import numpy as np
@@ -14,7 +15,18 @@ __all__ = ["RowSystem"]
 
 
 class RowSystem(ArrowSystem):
-    """`ArrowSystem` on `TaskRows`."""
+    """`ArrowSystem` on `TaskRows`.
+
+    Parameters
+    ----------
+    varies : bool ndarray of shape (n_features,), optional
+        Features whose slopes differ by task; None is all.
+    """
+
+    def __init__(self, moments, penalty, pool=None, varies=None):
+        super().__init__(moments, penalty, pool)
+        self.varies = varies
+        self._own = slice(None) if varies is None else varies
 
     def _allocate(self):
         n_tasks, p = len(self.moments.weight), self.moments.n_features
@@ -30,7 +42,8 @@ class RowSystem(ArrowSystem):
             root = data.root(t)
             X, y, mean = root[:, :p], root[:, p], data.mean[t, :p]
             if self.kappa > 0:
-                L = cholesky(np.eye(len(X)) + self.kappa * (X @ X.T), lower=True)
+                own = X[:, self._own]
+                L = cholesky(np.eye(len(X)) + self.kappa * (own @ own.T), lower=True)
                 X, y = (
                     solve_triangular(L, root, lower=True)[:, :p],
                     solve_triangular(L, y, lower=True),
@@ -38,8 +51,10 @@ class RowSystem(ArrowSystem):
             self._Y[t] = X
             self._S += X.T @ X
             self._d[t] = X.T @ y
-            self._u[t] = mean - self.kappa * (X.T @ (X @ mean))
-            self._xu[t], self._xd[t] = mean @ self._u[t], mean @ self._d[t]
+            mine = mean[self._own]
+            self._u[t] = mean - self.kappa * (X.T @ (X[:, self._own] @ mine))
+            self._xu[t] = mine @ self._u[t, self._own]
+            self._xd[t] = mine @ self._d[t, self._own]
         self._r = self._d.sum(0)
         return self
 
@@ -62,8 +77,10 @@ class RowSystem(ArrowSystem):
         B = M
         if self.kappa > 0:
             e = data.mean[t, p] - self.kappa * self._xd[t] - a - M @ self._u[t]
-            B = M - self.kappa * ((M @ Y.T) @ Y) + self.kappa * self._d[t]
-            B += (self.kappa * w * e)[:, None] * self._u[t]
+            own = self._own
+            B = M.copy()
+            B[:, own] += self.kappa * (self._d[t, own] - (M @ Y.T) @ Y[:, own])
+            B[:, own] += (self.kappa * w * e)[:, None] * self._u[t, own]
         pull = np.where(np.isinf(strengths), 0.0, n / (n + strengths))
         return B, a + pull * (data.mean[t, p] - B @ data.mean[t, :p] - a)
 
@@ -72,7 +89,7 @@ class RowSystem(ArrowSystem):
         for t in range(len(self.active)):
             out += self.kappa
             if self.active[t]:
-                out -= self.kappa**2 * (self._Y[t] ** 2).sum(0)
+                out[self._own] -= self.kappa**2 * (self._Y[t][:, self._own] ** 2).sum(0)
         return out
 
     def errors(self, theta, intercept_strengths, test):

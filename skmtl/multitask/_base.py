@@ -234,8 +234,9 @@ class MultiTaskBase(TaskEstimator):
 
         Notes
         -----
-        Where `fit` saw one task, or all were pooled, nothing is known of how tasks differ: the
-        new task's model is the shared one.
+        Where all tasks were pooled, the new task's model is the shared one. Where `fit` saw one
+        task, nothing is known of how tasks differ: with partial pooling all strengths are tried
+        about that task's model, and leave-one-out errors on the new rows weigh them.
         """
         check_is_fitted(self)
         shared = self._task_model(self.shared_coef_, self.shared_intercept_, None)

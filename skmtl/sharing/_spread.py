@@ -8,7 +8,7 @@ from scipy.special import digamma, ndtri, polygamma
 __all__ = ["Probe", "Spread", "variance_prior"]
 
 # Rows whose out-of-fold errors give the shape of the distribution.
-_PROBE_ROWS = 2000
+_PROBE_ROWS = 1000
 # Points kept of that distribution, at most half as many as rows: what is kept are no rows.
 _POINTS = 401
 

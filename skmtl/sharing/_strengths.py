@@ -329,6 +329,8 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, early=None):
     if early is not None:
         scores = np.vstack([scores, early[0]])
         rows, sizes = np.r_[rows, early[1]], np.r_[sizes, early[2]]
+    if scores.shape[1] == 1:  # nothing to choose
+        n_steps = 0
     order = np.argsort(sizes, kind="stable")
     prior, weights = TaskPrior.learn(scores[order], rows[order], sizes[order], log_prior, n_steps)
     out[judged] = weights[np.argsort(order)[:n_judged]]

@@ -34,7 +34,7 @@ _FACTOR_WORK = 5e8
 _LEAST_LEVEL, _LEVEL_WIDTH = 0.03, 0.5
 # Tasks left out also judge candidates as if they had so few rows: large tasks hardly care how
 # strongly they are drawn to the others, and a task that begins does.
-_EARLY_ROWS, _EARLY_TASKS = 5, 50
+_EARLY_ROWS, _EARLY_TASKS = 5, 33
 # Candidates that are kept for tasks to come.
 _MOST_CARRIED = 64
 # A candidate's share of a task below this is not worth its arithmetic.
@@ -297,7 +297,7 @@ class Tuner:
         """How many slope strengths go on to all tasks and splits, and the least weight of one."""
         problem = self.problem
         per_level = problem.n_tasks * problem.n_splits * (3.0 * problem.n_features**3 + 1000.0)
-        most = max(3, int(_FACTOR_WORK / per_level))
+        most = max(2, int(_FACTOR_WORK / per_level))
         return most, _LEAST_LEVEL if most < 100 else 0.0
 
     def mean_weights(self, grid, scores, rows):

@@ -255,8 +255,12 @@ def _report(tuner, grid, families, limits, left, evidence, optimism):
     report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
     sse, rows = evidence.unseen
     for name, family in (("shared", families[0]), ("pooled", families[2])):
-        error, std_error = _unseen_error(family.crowd, sse * unit[left.tasks, None], rows)
-        report[f"error_{name}"][-1], report[f"std_error_{name}"][-1] = error, std_error
+        # Relative to the largest unit, as squares of squares overflow.
+        top = unit.max()
+        each = sse * (unit[left.tasks, None] / top)
+        error, std_error = _unseen_error(family.crowd, each, rows)
+        report[f"error_{name}"][-1] = error * top
+        report[f"std_error_{name}"][-1] = std_error * top
     return report
 
 

@@ -184,7 +184,8 @@ def variance_prior(sse, rows):
     pooled = sse[judged].sum() / d.sum()
     if len(d) < 3 or pooled <= 0:
         return (0.0 if len(d) == 1 else 4.0), pooled
-    mse = np.maximum(mse, 1e-5 * np.median(mse[mse > 0]))
+    # Of equal labels; a zero must count as one however it is rounded.
+    mse = np.maximum(mse, 1e-5 * np.median(mse[mse > 1e-12 * pooled]))
     log_variance = np.log(mse) - digamma(d / 2) + np.log(d / 2)
     noise = polygamma(1, d / 2)
     between = 0.0

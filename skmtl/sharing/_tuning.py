@@ -566,9 +566,9 @@ def _spread_out(levels, mass, most, least):
     near = np.exp(-0.5 * ((place[:, None] - place) / _LEVEL_WIDTH) ** 2)
     near *= metric[:, None] == metric
     left, chosen = mass.copy(), []
-    while len(chosen) < most:
+    while len(chosen) < min(most, len(levels)):
         cover = near @ left
-        cover[chosen] = 0.0
+        cover[chosen] = -1.0
         best = int(np.argmax(cover))
         if cover[best] < least * mass.sum() and chosen:
             break

@@ -85,51 +85,91 @@ def _spd_inverse(R, V, out):
 
 
 @njit
+def live_columns(C, live):
+    """Put the columns that are not constant into `live`; returns how many there are.
+
+    Features of the task itself, rare categories and dummies leave many constant within a task.
+    """
+    q = 0
+    for i in range(C.shape[0]):
+        if C[i, i] > 0.0:
+            live[q] = i
+            q += 1
+    return q
+
+
+@njit
 def factor(start, stop, weight, mean, scatter, kappa, U, u, d, xu, xd):
     """Factor tasks ``start..stop`` at `kappa`; returns their sum of (I - U)/kappa and of d."""
     p = mean.shape[1] - 1
     S = np.zeros((p, p))
     r = np.zeros(p)
-    R = np.empty((p, p))
-    V = np.empty((p, p))
+    live = np.empty(p, dtype=np.int64)
+    work = np.empty((4, max(p, 2) * p))
     for t in range(start, stop):
-        if weight[t] <= 0.0:
+        C = scatter[t]
+        known = weight[t] > 0.0
+        for i in range(p):
+            u[t, i] = mean[t, i] if known else 0.0
+            d[t, i] = C[i, p] if known and kappa == 0.0 else 0.0
+        if kappa > 0.0:
             for i in range(p):
                 for j in range(p):
                     U[t, i, j] = 0.0
                 U[t, i, i] = 1.0
-                u[t, i] = 0.0
-                d[t, i] = 0.0
-            xu[t] = 0.0
-            xd[t] = 0.0
-            continue
-        C = scatter[t]
-        trace = 0.0
-        for i in range(p):
-            trace += C[i, i]
-        if kappa > 0.0:
+            if known:
+                _eliminate(C, mean[t], kappa, live, work, U[t], u[t], d[t], S)
+        elif known:
             for i in range(p):
-                for j in range(i, p):
-                    R[i, j] = kappa * C[i, j]
-                R[i, i] += 1.0
-            _spd_inverse(R, V, U[t])
-        _add_schur(C, U[t], kappa, trace, S)
+                for j in range(p):
+                    S[i, j] += C[i, j]
         xu[t] = 0.0
         xd[t] = 0.0
-        for i in range(p):
-            u[t, i] = mean[t, i] if kappa == 0.0 else 0.0
-            d[t, i] = C[i, p] if kappa == 0.0 else 0.0
-        if kappa > 0.0:
-            for j in range(p):  # by rows of the symmetric U, which is a vector operation
-                xj, cj = mean[t, j], C[j, p]
-                for i in range(p):
-                    u[t, i] += U[t, j, i] * xj
-                    d[t, i] += U[t, j, i] * cj
         for i in range(p):
             r[i] += d[t, i]
             xu[t] += mean[t, i] * u[t, i]
             xd[t] += mean[t, i] * d[t, i]
     return S, r
+
+
+@njit
+def _eliminate(C, mean, kappa, live, work, U, u, d, S):
+    """Put a task's U = (I + kappa C)^-1, u and d where they differ from those of a constant
+    feature, and add (I - U)/kappa to `S`: only what is not constant is factored.
+    """
+    p = S.shape[0]
+    q = live_columns(C[:p, :p], live)
+    A = work[0, : q * q].reshape((q, q))  # contiguous, as loops over a slice are slow
+    R = work[1, : q * q].reshape((q, q))
+    V = work[2, : q * q].reshape((q, q))
+    inverse = work[3, : q * q].reshape((q, q))
+    trace = 0.0
+    for i in range(q):
+        for j in range(q):
+            A[i, j] = C[live[i], live[j]]
+            R[i, j] = kappa * A[i, j]
+        R[i, i] += 1.0
+        trace += A[i, i]
+    _spd_inverse(R, V, inverse)
+    for i in range(q):
+        for j in range(q):
+            R[i, j] = 0.0
+            U[live[i], live[j]] = inverse[i, j]
+    _add_schur(A, inverse, kappa, trace, R)
+    for i in range(q):
+        for j in range(q):
+            S[live[i], live[j]] += R[i, j]
+    short = work[2]
+    for i in range(2 * q):
+        short[i] = 0.0
+    for j in range(q):  # by rows of the symmetric inverse, which is a vector operation
+        xj, cj = mean[live[j]], C[live[j], p]
+        for i in range(q):
+            short[i] += inverse[j, i] * xj
+            short[q + i] += inverse[j, i] * cj
+    for i in range(q):
+        u[live[i]] = short[i]
+        d[live[i]] = short[q + i]
 
 
 @njit
@@ -150,11 +190,15 @@ def _add_schur(C, U, kappa, trace, S):
         for i in range(p):
             for k in range(p):
                 f = U[i, k]
+                if f == 0.0:
+                    continue
                 for j in range(p):
                     S[i, j] += 0.5 * f * C[k, j]
         for i in range(p):  # symmetrised, as rounding is not
             for k in range(p):
                 f = U[i, k]
+                if f == 0.0:
+                    continue
                 for j in range(p):
                     S[j, i] += 0.5 * f * C[k, j]
 
@@ -245,7 +289,26 @@ def solve_shared(weight, ybar, u, xu, xd, kappa, S, r, active, penalty, alphas, 
 
 
 @njit
-def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, intercepts, e):
+def _live_product(A, live, q, B, square, wide):
+    """A[live, live] B[live] as the first of `wide`, which is work space as `square` is."""
+    nc = B.shape[1]
+    small = square[: q * q].reshape((q, q))  # contiguous, as BLAS wants it
+    some = wide[1, : q * nc].reshape((q, nc))
+    for i in range(q):
+        for j in range(q):
+            small[i, j] = A[live[i], live[j]]
+        for c in range(nc):
+            some[i, c] = B[live[i], c]
+    out = wide[0, : q * nc].reshape((q, nc))
+    np.dot(small, some, out)
+    return out
+
+
+@njit
+def _task_columns(
+    t, theta, weight, mean, scatter, kappa, alphas, U, u, d, xu, xd, M, B, intercepts, e,
+    live, square, wide,
+):  # fmt: skip
     """Columns of `B`: task t's slopes under each shared solution; and its intercepts.
 
     The pairs run innermost, where `B` is contiguous.
@@ -253,7 +316,14 @@ def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, 
     p = u.shape[1]
     nc = theta.shape[0]
     if kappa > 0.0 and weight[t] > 0.0:
-        np.dot(U[t], M, B)
+        q = live_columns(scatter[t, :p, :p], live)
+        moved = _live_product(U[t], live, q, M, square, wide)
+        for j in range(p):
+            for c in range(nc):
+                B[j, c] = M[j, c]
+        for i in range(q):
+            for c in range(nc):
+                B[live[i], c] = moved[i, c]
         for c in range(nc):
             e[c] = mean[t, p] - kappa * xd[t] - theta[c, 0]
         for j in range(p):
@@ -285,7 +355,7 @@ def _task_columns(t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, 
 
 @njit
 def task_errors(
-    start, stop, theta, weight, mean, kappa, alphas, U, u, d, xu, xd,
+    start, stop, theta, weight, mean, scatter, kappa, alphas, U, u, d, xu, xd,
     test_weight, test_mean, test_scatter, sse
 ):  # fmt: skip
     """Squared errors ``sse[t, c]`` on the test moments under each shared solution."""
@@ -293,17 +363,19 @@ def task_errors(
     nc = theta.shape[0]
     M = np.ascontiguousarray(theta[:, 1:].T)
     B = np.empty((p + 1, nc))  # with a last row of -1: [X, y] @ B are the errors
-    E = np.empty((p + 1, nc))
     own = np.empty(nc)
     miss = np.empty(nc)
+    live = np.empty(p + 1, dtype=np.int64)
+    square = np.empty((p + 1) * (p + 1))
+    wide = np.empty((2, (p + 1) * nc))
     B[p] = -1.0
     for t in range(start, stop):
         if test_weight[t] <= 0.0:
             continue
         _task_columns(
-            t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B[:p], own, miss
+            t, theta, weight, mean, scatter, kappa, alphas, U, u, d, xu, xd, M, B[:p], own, miss,
+            live, square, wide,
         )  # fmt: skip
-        np.dot(test_scatter[t], B, E)
         for c in range(nc):
             miss[c] = own[c]
             sse[t, c] = 0.0
@@ -311,14 +383,19 @@ def task_errors(
             xj = test_mean[t, j]
             for c in range(nc):
                 miss[c] += xj * B[j, c]
-                sse[t, c] += B[j, c] * E[j, c]
+        q = live_columns(test_scatter[t], live)
+        E = _live_product(test_scatter[t], live, q, B, square, wide)
+        for i in range(q):
+            for c in range(nc):
+                sse[t, c] += B[live[i], c] * E[i, c]
         for c in range(nc):
             sse[t, c] = max(sse[t, c], 0.0) + test_weight[t] * miss[c] * miss[c]
 
 
 @njit
 def task_models(
-    start, stop, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, first, slopes, intercepts
+    start, stop, theta, weight, mean, scatter, kappa, alphas, U, u, d, xu, xd,
+    first, slopes, intercepts
 ):  # fmt: skip
     """Task t's models under each shared solution, from ``slopes[t, first]`` on."""
     p = u.shape[1]
@@ -327,9 +404,13 @@ def task_models(
     B = np.empty((p, nc))
     own = np.empty(nc)
     miss = np.empty(nc)
+    live = np.empty(p, dtype=np.int64)
+    square = np.empty(p * p)
+    wide = np.empty((2, p * nc))
     for t in range(start, stop):
         _task_columns(
-            t, theta, weight, mean, kappa, alphas, U, u, d, xu, xd, M, B, own, miss
+            t, theta, weight, mean, scatter, kappa, alphas, U, u, d, xu, xd, M, B, own, miss,
+            live, square, wide,
         )  # fmt: skip
         for c in range(nc):
             intercepts[t, first + c] = own[c]

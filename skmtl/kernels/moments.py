@@ -18,11 +18,11 @@ def _centre_and_multiply(Z, w, m, has_weight, weight, mean, scatter):
     for i in range(m):
         wi = w[i] if has_weight else 1.0
         total += wi
-        for j in range(d):
-            mean[j] += wi * Z[i, j]
+        for j in range(d):  # from the first row, so that a constant's scatter is exactly zero
+            mean[j] += wi * (Z[i, j] - Z[0, j])
     if total > 0.0:
         for j in range(d):
-            mean[j] /= total
+            mean[j] = Z[0, j] + mean[j] / total
     for i in range(m):
         root = np.sqrt(w[i]) if has_weight else 1.0
         for j in range(d):
@@ -184,20 +184,33 @@ def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram, ss
     """
     p = mean.shape[1] - 1
     nc = slopes.shape[1]
-    B = np.empty((nc, p + 1))
-    E = np.empty((nc, p + 1))
+    work = np.empty((2, nc * (p + 1)))
+    small = np.empty((p + 1) * (p + 1))
+    live = np.empty(p + 1, dtype=np.int64)
     G = np.empty((nc, nc))
     for t in range(start, stop):
         if weight[t] <= 0.0:
             continue
+        C = scatter[t]
+        q = 0
+        for j in range(p + 1):  # what is constant within the task adds nothing
+            if C[j, j] > 0.0:
+                live[q] = j
+                q += 1
+        L = small[: q * q].reshape((q, q))  # contiguous, as BLAS wants it
+        B = work[0, : nc * q].reshape((nc, q))
+        E = work[1, : nc * q].reshape((nc, q))
+        for i in range(q):
+            for j in range(q):
+                L[i, j] = C[live[i], live[j]]
         for c in range(nc):
             miss = mean[t, p] - intercepts[t, c]
             for j in range(p):
-                B[c, j] = -slopes[t, c, j]
                 miss -= mean[t, j] * slopes[t, c, j]
-            B[c, p] = 1.0
+            for j in range(q):
+                B[c, j] = 1.0 if live[j] == p else -slopes[t, c, live[j]]
             intercepts[t, c] = miss
-        np.dot(B, scatter[t], E)
+        np.dot(B, L, E)
         np.dot(E, B.T, G)
         for c in range(nc):
             for k in range(nc):

@@ -1,5 +1,6 @@
 """Candidate strengths, and how the tasks' cross-validated errors weigh them."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,11 +132,11 @@ class Grid:
         known = set(map(tuple, other.rows().tolist()))
         return np.array([tuple(row) in known for row in self.rows().tolist()], dtype=bool)
 
+    @functools.cached_property
     def levels(self):
         """``(metric, slope, slice)`` of every run of equal slope strengths."""
         same = (self.slope[1:] == self.slope[:-1]) & (self.metric[1:] == self.metric[:-1])
-        change = np.flatnonzero(~same) + 1
-        edges = np.r_[0, change, len(self)]
+        edges = [0, *(np.flatnonzero(~same) + 1), len(self)]
         return [
             (int(self.metric[a]), float(self.slope[a]), slice(int(a), int(b)))
             for a, b in zip(edges[:-1], edges[1:], strict=True)

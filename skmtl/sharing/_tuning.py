@@ -127,6 +127,8 @@ class Judged:
         How often each row was held out.
     probe : Probe or None
         Errors of single rows.
+    noise : float or None
+        The table's error a row (`noise_level`), where it is wanted more than once.
     """
 
     sse: np.ndarray
@@ -134,6 +136,7 @@ class Judged:
     gram: np.ndarray | None
     repeats: float
     probe: object = None
+    noise: float | None = None
 
     def totals(self):
         """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
@@ -141,7 +144,7 @@ class Judged:
 
     def verdict(self):
         """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
-        scores = log_scores(*self.totals())
+        scores = log_scores(*self.totals(), self.noise)
         return Verdict(scores, np.zeros(scores.shape[1]))
 
     def without(self, split):
@@ -207,7 +210,7 @@ class Tuner:
     def solutions(self, train, metric, grid):
         """Yield ``(system, slice of the grid, theta, part of the grid)`` for one metric."""
         system = self.system(train, metric)
-        for level_metric, slope, where in grid.levels():
+        for level_metric, slope, where in grid.levels:
             if level_metric == metric:
                 part = grid.take(where)
                 system.factor(slope)
@@ -233,7 +236,8 @@ class Tuner:
         sse, rows = np.array(sse), np.array(rows)
         weight = problem.moments.weight if tasks is None else problem.moments.weight[tasks]
         repeats = max(1.0, rows.sum() / max(weight.sum(), 1e-300))
-        return Judged(sse, rows, gram, repeats, probe)
+        judged = Judged(sse, rows, gram, repeats, probe)
+        return replace(judged, noise=noise_level(*judged.totals())) if blends else judged
 
     def _errors(self, grid, train, test):
         """Squared errors ``(n_tasks, n_candidates)`` on one split."""
@@ -278,7 +282,7 @@ class Tuner:
     def sample(self, grid):
         """Tasks (None: all) and number of splits to screen on, within the work allowed."""
         problem, p = self.problem, self.problem.n_features
-        per_system = len(grid.levels()) * (3.0 * p**3 + 2000.0)
+        per_system = len(grid.levels) * (3.0 * p**3 + 2000.0)
         per_system += len(grid) * (4.0 * p**2 + 20.0 * p + 100.0)
         systems = max(_SCREEN_WORK / per_system, 1.0)
         n_splits = min(problem.n_splits, max(2, int(systems / _FEWEST_TASKS)))
@@ -309,7 +313,7 @@ class Tuner:
     def short_list(self, grid, scores, rows, most):
         """The candidates that weigh most, on average over tasks."""
         weight = self.mean_weights(grid, scores, rows)
-        levels = grid.levels()
+        levels = grid.levels
         mass = np.array([weight[where].sum() for _, _, where in levels])
         chosen = _spread_out(levels, mass, *self.level_limits())
         for i, (_, _, where) in enumerate(levels):
@@ -461,7 +465,7 @@ class Tuner:
         sse, rows = self.early_errors(grid, left, _EARLY_ROWS)
         if not len(rows):
             return None
-        scores = log_scores(sse, rows, noise_level(*judged.totals()))
+        scores = log_scores(sse, rows, judged.noise)
         return scores, rows, np.full(len(rows), float(_EARLY_ROWS))
 
     def spread(self, error, judged, shares):
@@ -475,7 +479,7 @@ class Tuner:
         """What the fit knows about a task to come."""
         kept, prior = shares.for_new_tasks()
         problem = self.problem
-        noise = 1.0 if judged is None else noise_level(*judged.totals())
+        noise = 1.0 if judged is None else judged.noise
         return Adapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
             problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
@@ -495,7 +499,7 @@ class Tuner:
         moments = problem.moments.take(tasks)
         for metric in np.unique(grid.metric):
             system = self.system(moments, metric)
-            for level_metric, slope, where in grid.levels():
+            for level_metric, slope, where in grid.levels:
                 if level_metric == metric:
                     part = grid.take(where)
                     system.factor(slope)
@@ -535,16 +539,17 @@ class Tuner:
             units = self.problem.units.take(left.tasks).relearned(support, anew=False)
             support, rest = (part.in_units(units.location, units.scale) for part in (support, rest))
         sse = np.zeros((len(left.tasks), len(grid)))
-        for g, theta in enumerate(left.theta):
-            tasks = np.flatnonzero(left.group == g)
-            known, test = support.take(tasks), rest.take(tasks)
-            for metric in np.unique(grid.metric):
-                system, in_metric = self.system(known, metric), self.in_metric(test, metric)
-                for level_metric, slope, where in grid.levels():
-                    if level_metric == metric:
-                        shared = theta[where] / np.r_[1.0, self.metrics[metric]]
-                        system.factor(slope)
-                        sse[tasks, where] = system.errors(shared, grid.intercept[where], in_metric)
+        n_groups, _, n_shared = left.theta.shape
+        for metric in np.unique(grid.metric):
+            system, in_metric = self.system(support, metric), self.in_metric(rest, metric)
+            stretch = np.append(1.0, self.metrics[metric])
+            for level_metric, slope, where in grid.levels:
+                if level_metric == metric:  # all groups' shared models at once, to take its own
+                    shared = (left.theta[:, where] / stretch).reshape(-1, n_shared)
+                    pulls = np.tile(grid.intercept[where], n_groups)
+                    errors = system.factor(slope).errors(shared, pulls, in_metric)
+                    errors = errors.reshape(len(errors), n_groups, -1)
+                    sse[:, where] = errors[np.arange(len(errors)), left.group]
         if self.problem.units is not None:
             sse *= units.scale[:, None] ** 2
         kept = rest.weight > 0

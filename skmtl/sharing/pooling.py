@@ -95,8 +95,9 @@ class _Pooling(Sharing):
         evidence = _Evidence(
             judged, tuner.unseen_errors(left), tuner.early_verdict(grid, left, judged)
         )
-        families = _shares(tuner, grid, grids, evidence)
-        optimism = _optimism(tuner, grid, grids, families, evidence)
+        members = [grid.members(g) for g in grids]
+        families = _shares(tuner, grid, members, evidence)
+        optimism = _optimism(tuner, grid, members, families, evidence)
         report = _report(tuner, grid, families, limits, left, evidence, optimism)
         spread = tuner.spread(report["error_shared"], judged, families[0])
         return self._ready(_assemble(tuner, grid, families[0], judged, report, spread), problem)
@@ -131,16 +132,16 @@ class _Evidence:
     early: tuple | None
 
 
-def _shares(tuner, grid, grids, evidence, n_steps=15):
-    """Weights of the candidates in each family."""
+def _shares(tuner, grid, members, evidence, n_steps=15):
+    """Weights of the candidates in each family, of which `members` are masks."""
     verdict, rows = evidence.judged.verdict(), evidence.judged.totals()[1]
     return [
-        _family_shares(tuner, grid, verdict, rows, evidence, grid.members(g), n_steps).pruned()
-        for g in grids
+        _family_shares(tuner, grid, verdict, rows, evidence, member, n_steps).pruned()
+        for member in members
     ]
 
 
-def _optimism(tuner, grid, grids, families, evidence):
+def _optimism(tuner, grid, members, families, evidence):
     """How much better each family seems as the splits that judge it chose its weights, too.
 
     Each split's errors under the weights that the other splits would choose say so. Nothing is
@@ -150,7 +151,7 @@ def _optimism(tuner, grid, grids, families, evidence):
     if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
         return [0.0] * len(families)
     others = [
-        _shares(tuner, grid, grids, replace(evidence, judged=judged.without(split)), n_steps=3)
+        _shares(tuner, grid, members, replace(evidence, judged=judged.without(split)), n_steps=3)
         for split in range(len(judged.rows))
     ]
     return [
@@ -161,6 +162,9 @@ def _optimism(tuner, grid, grids, families, evidence):
 
 def _family_shares(tuner, grid, verdict, rows, evidence, family, n_steps):
     """Weights among the candidates of a family, zero elsewhere."""
+    if family.sum() == 1:  # nothing to choose
+        crowd = family.astype(float)
+        return Shares(np.tile(crowd, (len(rows), 1)), crowd, family)
     problem = tuner.problem
     prior = grid.log_prior(problem.n_varying(grid), rows.mean(), problem.strengths)
     prior = prior + verdict.log_prior

@@ -143,9 +143,9 @@ class ArrowSystem:
         m = self.moments
         sse = np.zeros((len(m.weight), len(theta)))
         run_chunks(
-            kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, self.kappa,
-            intercept_strengths, *self._factors, test.weight, test.mean, test.scatter, sse,
-            pool=self.pool,
+            kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, m.scatter,
+            self.kappa, intercept_strengths, *self._factors, test.weight, test.mean,
+            test.scatter, sse, pool=self.pool,
         )  # fmt: skip
         return sse
 
@@ -156,8 +156,9 @@ class ArrowSystem:
         """
         m = self.moments
         run_chunks(
-            kernels.arrow.task_models, len(m.weight), theta, m.weight, m.mean, self.kappa,
-            intercept_strengths, *self._factors, first, slopes, intercepts, pool=self.pool,
+            kernels.arrow.task_models, len(m.weight), theta, m.weight, m.mean, m.scatter,
+            self.kappa, intercept_strengths, *self._factors, first, slopes, intercepts,
+            pool=self.pool,
         )  # fmt: skip
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):

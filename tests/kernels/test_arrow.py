@@ -15,6 +15,8 @@ def problem(p, sizes=SIZES, seed=0, weighted=False, mean=0.5):
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(len(sizes)), sizes)
     X = rng.normal(size=(len(codes), p)) + mean
+    X[:, 2::4] = codes[:, None]  # features of the task, which are constant within it
+    X[codes == 3, 1::4] = 0.1  # and others that happen to be
     coef = rng.normal(size=p) + 0.5 * rng.normal(size=(len(sizes), p))
     y = (X * coef[codes]).sum(1) + rng.normal(size=len(sizes))[codes] + rng.normal(size=len(codes))
     w = rng.uniform(0.3, 2.0, size=len(codes)) if weighted else None
@@ -196,7 +198,7 @@ def test_free_intercepts():
     X, y, codes, _ = problem(3)
     _, coef, intercept = solve(X, y, codes, len(SIZES), (2.0, 0.0, 1.0))
     _, coef_wanted, a_wanted = reference.dense_ridge(X, y, codes, len(SIZES), (2.0, 0.0, 1.0))
-    np.testing.assert_allclose(coef, coef_wanted, rtol=1e-7)
+    np.testing.assert_allclose(coef, coef_wanted, rtol=1e-7, atol=1e-12)
     seen = np.array(SIZES) > 0
     np.testing.assert_allclose(intercept[seen], a_wanted[seen], rtol=1e-7)
 
@@ -258,7 +260,7 @@ def test_errors_are_those_of_predicted_rows(p, slope, weighted):
     theta, parts = shared_solutions(train, kappa, alphas, ridges)
     coef, intercept = task_models(train, kappa, alphas, theta, parts)
     sse = np.zeros((n_tasks, len(alphas)))
-    given = (theta, train[0], train[1], kappa, alphas, *parts)
+    given = (theta, *train, kappa, alphas, *parts)
     kernels.task_errors(0, n_tasks, *given, *test, sse)
     for c in range(len(alphas)):
         wanted = reference.squared_errors(X_test, y_test, codes_test, coef[c], intercept[c], w_test)

@@ -174,6 +174,7 @@ def test_error_grams(p):
     """A blend with shares s has the squared error s' gram s."""
     rng = np.random.default_rng(0)
     X, y, w, rows, edges = rows_of(p, [5, 0, 1, 30], weighted=True, offset=3.0)
+    X[:, 1::2] = 0.1  # constant features
     moments = run(X, y, w, rows, edges)
     slopes, intercepts = rng.normal(size=(4, 6, p)), rng.normal(size=(4, 6))
     start = rng.normal(size=(4, 6, 6))
@@ -202,3 +203,12 @@ def test_sort_by(n):
     wanted = sorted(order.tolist(), key=lambda i: keys[i])
     kernels._sort_by(keys, order)
     assert order.tolist() == wanted
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_scatter_of_a_constant_is_exactly_zero(weighted):
+    """The arrow kernels leave out features whose scatter is zero."""
+    X, y, w, rows, edges = rows_of(3, [7, 1, 40], weighted=weighted, offset=3.0)
+    X[:, 1] = 0.1
+    _, mean, scatter = run(X, y, w, rows, edges)
+    assert (mean[:, 1] == 0.1).all() and not scatter[:, 1].any() and not scatter[:, :, 1].any()

@@ -152,7 +152,7 @@ def test_levels_are_runs_of_equal_slope_strengths():
     grid = Grid.concatenate(
         [Grid.product([1.0, 2.0], [1.0, 3.0], [0.1]), Grid.product([2.0], [1.0], [0.1], metric=1)]
     )
-    levels = grid.levels()
+    levels = grid.levels
     assert [(metric, slope) for metric, slope, _ in levels] == [(0, 1.0), (0, 2.0), (1, 2.0)]
     covered = np.concatenate([np.arange(len(grid))[where] for *_, where in levels])
     np.testing.assert_array_equal(covered, np.arange(len(grid)))

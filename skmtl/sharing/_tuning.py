@@ -26,7 +26,7 @@ _FEWEST_TASKS = 48
 # Candidates of a structure that go on from the screening to all tasks and splits: the more the
 # smoother the average; few where there is much data, as their errors' products cost.
 _SHORT_LIST = (24, 256)
-_BLEND_WORK = 4e7
+_BLEND_WORK = 2e7
 # Slope strengths that go on: each means factoring every task in every split.
 _FACTOR_WORK = 5e8
 # A neighbourhood of slope strengths (a standard deviation in decades) whose candidates together

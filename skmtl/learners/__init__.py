@@ -1,0 +1,1 @@
+"""How to learn a new task fast."""

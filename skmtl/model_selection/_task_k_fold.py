@@ -48,7 +48,8 @@ class TaskKFold(TaskSplitter):
     See Also
     --------
     TaskTimeSeriesSplit : Trains on the past and tests on the future.
-    sklearn.model_selection.GroupKFold : Holds out whole tasks, to judge a model on new ones.
+    FewShotSplit : Holds out whole tasks but for a few rows, to judge a model on new ones.
+    sklearn.model_selection.GroupKFold : Holds out whole tasks, of which then no row is known.
 
     Notes
     -----

@@ -53,6 +53,7 @@ class TaskTimeSeriesSplit(TaskSplitter):
     See Also
     --------
     TaskKFold : For rows without an order in time.
+    FewShotSplit : Holds out whole tasks but for a few rows, to judge a model on new ones.
     sklearn.model_selection.TimeSeriesSplit : The same counted in rows, for a single task.
 
     Notes

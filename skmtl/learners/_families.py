@@ -28,7 +28,7 @@ _PRIOR_HEADS = 5.0
 _INFLATION = (1.0, 4.0)
 # What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
 # a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
-_DECADE, _LEARNED = 1.0, 3.0
+_DECADE, _LEARNED = 2.0, 6.0
 # Draws of signs that say how large eigenvalues are where tasks have nothing in common.
 _DRAWS = 5
 

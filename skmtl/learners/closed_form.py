@@ -20,7 +20,7 @@ _EPISODES, _AT_A_TIME = 150, 1000
 _SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)
 # Rows that a class counts as where tasks have classes of their own: tasks of the same classes
 # repeat one another, however many they are.
-_ROWS_A_CLASS = 30.0
+_ROWS_A_CLASS = 60.0
 # A candidate's share below this, beside the largest at every size, is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 _EM_STEPS = 15

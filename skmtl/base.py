@@ -396,6 +396,12 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         self._handle_unknown_tasks(codes, labels)
         return Rows(features, codes, self._labels)
 
+    def _remedy_for_unknown_tasks(self):
+        """What to do about rows of unknown tasks; None where they are predicted."""
+        return (
+            "drop them or set handle_unknown='shared'" if self.handle_unknown == "error" else None
+        )
+
     def _handle_unknown_tasks(self, codes, labels):
         unknown = codes < 0
         if not unknown.any():
@@ -403,8 +409,9 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         first = np.asarray(labels).ravel()[[int(np.argmax(unknown))]].tolist()[0]
         share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
         found = f"{share} belong to tasks never seen in fit, such as {first!r}"
-        if self.handle_unknown == "error":
-            raise ValueError(f"{found}; drop them or set handle_unknown='shared'.")
+        remedy = self._remedy_for_unknown_tasks()
+        if remedy is not None:
+            raise ValueError(f"{found}; {remedy}.")
         splitter = (
             "skmtl.model_selection.TaskKFold() with groups="
             if self.task_column is None

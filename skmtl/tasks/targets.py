@@ -5,7 +5,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["check_classes", "check_numbers", "check_two_classes", "find_classes"]
+__all__ = ["check_classes", "check_numbers", "check_two_classes", "class_codes", "find_classes"]
 
 
 def check_numbers(y):
@@ -38,13 +38,18 @@ def check_two_classes(classes):
         )
 
 
+def class_codes(y, classes):
+    """The positions of labels among `classes`, -1 for a label that is not there."""
+    code = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([code.get(label, -1) for label in y.tolist()], dtype=np.int64)
+
+
 def find_classes(y, classes):
-    """The positions of labels among the sorted `classes`; an error for one that is not there."""
-    found = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
-    unknown = classes[found] != y
-    if unknown.any():
+    """The positions of labels among `classes`; an error for a label that is not there."""
+    found = class_codes(y, classes)
+    if (found < 0).any():
         raise ValueError(
-            f"y has labels that fit did not see, such as {y[int(np.argmax(unknown))]!r}; the "
+            f"y has labels that fit did not see, such as {y[int(np.argmin(found))]!r}; the "
             f"classes are {classes.tolist()[:10]}."
         )
     return found

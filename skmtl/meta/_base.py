@@ -1,6 +1,6 @@
 """What the meta-learning faces share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy import sparse
@@ -96,23 +96,22 @@ class MetaLearnerBase(TaskEstimator):
         """
         learner = self._named_object()
         X, weight = as_dense(table.X[table.rows]), table.weights()
+        standards = Standards.of(X, y, weight)
         with worker_pool(self.n_jobs) as pool:
-            standards = Standards.of(X, y, weight)
             content = arrange(X, y, weight, table.offsets, standards, pool)
-            kept = content.rows
-            rows = LabelledTasks(X[kept], y[kept], content.weight, content.offsets)
-            rows = rows.take(content.tasks)
-            # Once more, now that the order is settled: sums then agree to the last bit.
-            standards = Standards.of(rows.X, rows.y, rows.weight)
-            tasks = with_classes(_standardised(rows, standards), n_classes, shared)
-            progress(f"learning from {tasks.n_tasks} tasks")
-            random_state = np.random.RandomState(self._seed())
-            knowledge = learner.learn(tasks, random_state, progress)
-            progress(f"adapting to {tasks.n_tasks} tasks")
-            place = np.full(table.n_tasks + 1, tasks.n_tasks if shared else -1)
-            place[content.tasks] = np.arange(tasks.n_tasks)
-            served = _with_empty_task(tasks) if shared else tasks
-            heads = knowledge.adapt(served)
+        kept = content.rows
+        rows = LabelledTasks(X[kept], y[kept], content.weight, content.offsets)
+        rows = rows.take(content.tasks)
+        # Once more, now that the order is settled: sums then agree to the last bit.
+        standards = Standards.of(rows.X, rows.y, rows.weight)
+        tasks = with_classes(_standardised(rows, standards), n_classes, shared)
+        progress(f"learning from {tasks.n_tasks} tasks")
+        knowledge = learner.learn(tasks, np.random.RandomState(self._seed()), progress)
+        progress(f"adapting to {tasks.n_tasks} tasks")
+        place = np.full(table.n_tasks + 1, tasks.n_tasks if shared else -1)
+        place[content.tasks] = np.arange(tasks.n_tasks)
+        served = _with_empty_task(tasks) if shared else tasks
+        heads = knowledge.adapt(served)
         return Learned(learner, knowledge, heads, place, standards, served.ways, served.labels)
 
     def _store(self, X, y, rows, learned):
@@ -241,7 +240,8 @@ def _refuse_sparse(X):
 
 
 def _standardised(rows, standards):
-    return replace(rows, X=standards.features(rows.X), y=standards.target(rows.y))
+    known = {"spread": standards.spread} if "spread" in {f.name for f in fields(rows)} else {}
+    return replace(rows, X=standards.features(rows.X), y=standards.target(rows.y), **known)
 
 
 def with_classes(rows, n_classes, shared):

@@ -53,7 +53,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         warning; or raises, as it does where classes are not shared. With some labelled rows of
         the task, use `adapt`.
     n_jobs : int, default=None
-        Threads; None is 1. Results do not depend on it.
+        Threads that rows are prepared in; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seeds the learner; None always starts alike.
     verbose : int, default=0

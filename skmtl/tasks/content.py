@@ -112,7 +112,7 @@ def arrange(X, y, weight, offsets, standards, pool=None):
     codes = np.repeat(np.arange(n_tasks), np.diff(offsets))
     keys = _hashes(standards.features(X), standards.target(y), pool)
     order = np.lexsort((weight, keys, codes))
-    first = _first_of_equals(X[order], y[order], keys[order], codes[order])
+    first = _first_of_equals(X, y, keys, codes, order)
     kept = order[first]
     weight = np.add.reduceat(weight[order], np.flatnonzero(first)) if len(kept) else weight
     sizes = np.bincount(codes[kept], minlength=n_tasks)
@@ -137,9 +137,11 @@ def _ticks(values):
     return np.clip(np.rint(values * _TICKS), -_MOST_TICKS, _MOST_TICKS).astype(np.int64)
 
 
-def _first_of_equals(X, y, keys, codes):
-    """Whether each row differs from the one before it."""
-    first = np.ones(len(X), dtype=bool)
+def _first_of_equals(X, y, keys, codes, order):
+    """Whether each row, in this order, differs from the one before it."""
+    first = np.ones(len(order), dtype=bool)
+    keys, codes = keys[order], codes[order]
     alike = 1 + np.flatnonzero((keys[1:] == keys[:-1]) & (codes[1:] == codes[:-1]))
-    first[alike] = (X[alike] != X[alike - 1]).any(axis=1) | (y[alike] != y[alike - 1])
+    one, other = order[alike], order[alike - 1]
+    first[alike] = (X[one] != X[other]).any(axis=1) | (y[one] != y[other])
     return first

@@ -20,11 +20,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from skmtl import learners, model_selection
+from skmtl import learners
 from skmtl.base import UnknownTaskWarning
 from skmtl.learners._base import Knowledge, LabelledTasks
 from skmtl.meta import MetaLearnerClassifier, MetaLearnerRegressor
-from skmtl.model_selection import TaskKFold
+from skmtl.model_selection import FewShotSplit, TaskKFold
 
 FACES = [MetaLearnerClassifier, MetaLearnerRegressor]
 
@@ -544,6 +544,8 @@ def test_rows_are_standardised_over_the_table():
         square = np.average(values**2, axis=0, weights=got.weight)
         np.testing.assert_allclose(square, 1.0)
     assert (got.X[:, 3] == 0).all() and got.ways is None and got.labels is None
+    deviations = np.sqrt(np.average((X - np.average(X, 0, weight)) ** 2, axis=0, weights=weight))
+    np.testing.assert_allclose(got.spread, np.r_[deviations, 0.0])
     assert got.X.flags.c_contiguous and got.X.dtype == got.y.dtype == np.float64
     constant = MetaLearnerRegressor(Towards()).fit(X, np.full(len(Y), 7.0), task=TASK)
     np.testing.assert_allclose(constant.predict(X, task=TASK), 7.0)
@@ -707,12 +709,11 @@ def test_grid_search(face, piped):
     assert search.best_score_ == pytest.approx(wanted) and wanted > 0.8
 
 
-@pytest.mark.skipif(not hasattr(model_selection, "FewShotSplit"), reason="not there yet")
 @pytest.mark.parametrize("face", FACES)
 def test_folds_over_tasks(face):
     """A held-out task is predicted as `adapt` on the rows of it that are known does."""
     y, estimator = target(face), make_pipeline(FunctionTransformer(), model_of(face))
-    folds = model_selection.FewShotSplit(4, n_shots=3, task_column="shop")
+    folds = FewShotSplit(4, n_shots=3, task_column="shop")
     grid = {f"{face.__name__.lower()}__learner__alpha": [1.0, 1e4]}
     scoring = "r2" if face is MetaLearnerRegressor else "accuracy"
     search = GridSearchCV(estimator, grid, cv=folds, scoring=scoring, error_score="raise")

@@ -28,6 +28,8 @@ class LabelledTasks:
     labels : ndarray of shape (n_tasks, most_ways) or None
         Where classes are not shared, the class at each position, as a code of all classes; -1
         beyond the task's own.
+    spread : ndarray of shape (n_features,) or None
+        The features' standard deviations in the user's units; in X they are one.
     """
 
     X: np.ndarray
@@ -37,6 +39,7 @@ class LabelledTasks:
     ways: np.ndarray | None = None
     shared_classes: bool = True
     labels: np.ndarray | None = None
+    spread: np.ndarray | None = None
 
     @property
     def n_tasks(self):

@@ -1,6 +1,6 @@
 """What the meta-learning faces share."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -240,8 +240,8 @@ def _refuse_sparse(X):
 
 
 def _standardised(rows, standards):
-    known = {"spread": standards.spread} if "spread" in {f.name for f in fields(rows)} else {}
-    return replace(rows, X=standards.features(rows.X), y=standards.target(rows.y), **known)
+    X, y = standards.features(rows.X), standards.target(rows.y)
+    return replace(rows, X=X, y=y, spread=standards.spread)
 
 
 def with_classes(rows, n_classes, shared):

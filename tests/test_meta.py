@@ -20,10 +20,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from skmtl import learners
+from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, learners
 from skmtl.base import UnknownTaskWarning
 from skmtl.learners._base import Knowledge, LabelledTasks
-from skmtl.meta import MetaLearnerClassifier, MetaLearnerRegressor
 from skmtl.model_selection import FewShotSplit, TaskKFold
 
 FACES = [MetaLearnerClassifier, MetaLearnerRegressor]

@@ -97,7 +97,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     Shops with a few customers each, and a new shop of which five are known:
 
     >>> import numpy as np
-    >>> from skmtl.meta import MetaLearnerClassifier
+    >>> from skmtl import MetaLearnerClassifier
     >>> rng = np.random.default_rng(0)
     >>> X, shop = rng.normal(size=(600, 3)), np.repeat(np.arange(40), 15)
     >>> bought = X[:, 0] + 0.5 * rng.normal(size=40)[shop] + 0.3 * rng.logistic(size=600) > 0

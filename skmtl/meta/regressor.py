@@ -75,8 +75,8 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
     --------
     What investment depends on in ten firms, and in an eleventh of which six years are known:
 
+    >>> from skmtl import MetaLearnerRegressor
     >>> from skmtl.datasets import load_grunfeld
-    >>> from skmtl.meta import MetaLearnerRegressor
     >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
     >>> new = X["firm"] == "US Steel"
     >>> model = MetaLearnerRegressor(task_column="firm").fit(X[~new], y[~new])

@@ -26,6 +26,9 @@ _STEPS, _TASKS, _WORK = 12, (40, 400), 1e7
 _PRIOR_HEADS = 5.0
 # Laplace's posterior is too narrow for tasks of few rows, so that EM comes out too small.
 _INFLATION = (1.0, 4.0)
+# What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
+# a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
+_DECADE, _LEARNED = 2.0, 6.0
 # Draws of signs that say how large eigenvalues are where tasks have nothing in common.
 _DRAWS = 5
 
@@ -61,11 +64,19 @@ def metrics(tasks):
 def independent(tasks):
     """Each task from scratch, in both metrics."""
     variances = _NUMBER_VARIANCES if tasks.ways is None else _CLASS_VARIANCES
+    decade = _DECADE if _own_classes(tasks) else 0.0
     return [
-        GaussianPrior("independent", _zero_mean(tasks), _diagonal_root(v * shape, _FREE))
+        GaussianPrior(
+            "independent", _zero_mean(tasks), _diagonal_root(v * shape, _FREE),
+            decade * np.log10(v / variances[0]),
+        )
         for shape in metrics(tasks)
         for v in variances
-    ]
+    ]  # fmt: skip
+
+
+def _cost(tasks):
+    return _LEARNED if _own_classes(tasks) else 0.0
 
 
 def pooled_mean(tasks, variance=1.0):
@@ -112,7 +123,10 @@ def hierarchical(tasks, random_state):
         if structure == "full":
             covariance = _oriented(tasks, mean, covariance)
         mean, covariance = expectation_maximisation(tasks, mean, covariance, structure)
-        out += [GaussianPrior("hierarchical", mean, _root(v * covariance)) for v in _INFLATION]
+        out += [
+            GaussianPrior("hierarchical", mean, _root(v * covariance), _cost(tasks))
+            for v in _INFLATION
+        ]
     return out
 
 
@@ -220,5 +234,5 @@ def subspace(tasks, random_state, rank="auto"):
             covariance[0, 0] = max(level, 1e-4)
             covariance[1:, 1:] = within * (vectors[:, :rank] * share) @ vectors[:, :rank].T
             covariance[1:, 1:] += within * beside * np.eye(tasks.n_features)
-            out.append(GaussianPrior("subspace", mean, _root(covariance)))
+            out.append(GaussianPrior("subspace", mean, _root(covariance), _cost(tasks)))
     return out

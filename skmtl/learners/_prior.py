@@ -43,11 +43,14 @@ class GaussianPrior:
     mean : ndarray of shape (n_scores, 1 + n_features)
     root : ndarray of shape (1 + n_features, rank)
         L; for numbers in units of the noise.
+    cost : float
+        How much better, in nats, its verdict must be than that of candidates without.
     """
 
     name: str
     mean: np.ndarray
     root: np.ndarray
+    cost: float = 0.0
 
     def heads(self, tasks):
         """Heads at the largest posterior density.
@@ -115,6 +118,7 @@ class Prototypes:
 
     name: str
     metric: np.ndarray
+    cost: float = 0.0
 
     # Rows of the task's mean that stand behind each class's.
     _PRIOR_ROWS = 0.1

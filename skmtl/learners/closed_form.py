@@ -20,7 +20,7 @@ _EPISODES, _AT_A_TIME = 150, 1000
 _SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)
 # Rows that a class counts as where tasks have classes of their own: tasks of the same classes
 # repeat one another, however many they are.
-_ROWS_A_CLASS = 100.0
+_ROWS_A_CLASS = 60.0
 # A candidate's share below this, beside the largest at every size, is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 _EM_STEPS = 15
@@ -41,7 +41,8 @@ class _ClosedForm(Learner):
         progress(f"learning from {tasks.n_tasks} tasks")
         candidates = self.candidates(tasks, random_state)
         evidence = self._evidence(tasks, len(candidates), random_state, progress)
-        prior, noise = _weigh(tasks, *evidence)
+        costs = np.repeat([c.cost for c in candidates], len(_sharpness(tasks)))
+        prior, noise = _weigh(tasks, *evidence, -costs)
         return Averaged(candidates, prior, noise, unit).pruned()
 
     def _evidence(self, tasks, n_candidates, random_state, progress):
@@ -80,11 +81,11 @@ def _noise_of(tasks):
     return max(np.sqrt(min(errors)), 1e-6)
 
 
-def _weigh(tasks, scores, rows, sizes):
+def _weigh(tasks, scores, rows, sizes, log_prior):
     """What tasks of each size use of the candidates, and the squared error a row (of numbers)."""
     noise = None
     if not len(rows):
-        return TaskPrior.untried(np.zeros(scores.shape[1])), noise
+        return TaskPrior.untried(log_prior), noise
     if tasks.ways is None:
         noise = noise_level(-scores, rows)
         scores = log_scores(-scores, rows, noise)
@@ -94,8 +95,7 @@ def _weigh(tasks, scores, rows, sizes):
         share, n_steps = min(1.0, most / rows.sum()), 0
         scores, rows = scores * share, rows * share
     order = np.argsort(sizes, kind="stable")
-    flat = np.zeros(scores.shape[1])
-    prior, _ = TaskPrior.learn(scores[order], rows[order], sizes[order], flat, n_steps)
+    prior, _ = TaskPrior.learn(scores[order], rows[order], sizes[order], log_prior, n_steps)
     return prior, noise
 
 

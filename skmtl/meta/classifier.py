@@ -89,7 +89,28 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     -----
     Equal rows of a task are handed to the learner as one, which weighs as much as they do; rows
     and tasks come in an order that only their content decides. So a row of weight two is two
-    rows, and neither the order of rows nor the tasks' labels matter.
+    rows, and neither the order of rows nor the tasks' labels matter. Features that are constant
+    over the table are left out.
+
+    Examples
+    --------
+    Shops with a few customers each, and a new shop of which five are known:
+
+    >>> import numpy as np
+    >>> from skmtl import MetaLearnerClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X, shop = rng.normal(size=(600, 3)), np.repeat(np.arange(40), 15)
+    >>> bought = X[:, 0] + 0.5 * rng.normal(size=40)[shop] + 0.3 * rng.logistic(size=600) > 0
+    >>> model = MetaLearnerClassifier().fit(X, bought, task=shop)
+    >>> model.shared_classes_
+    True
+    >>> X_new = rng.normal(size=(105, 3))
+    >>> bought_new = X_new[:, 0] + 0.3 * rng.logistic(size=105) > 0
+    >>> new = model.adapt(X_new[:5], bought_new[:5])
+    >>> new.predict_proba(X_new[5:]).shape
+    (100, 2)
+    >>> new.score(X_new[5:], bought_new[5:]) > 0.75
+    True
     """
 
     __metadata_request__fit = {"task": True}

@@ -68,7 +68,23 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
     -----
     Equal rows of a task are handed to the learner as one, which weighs as much as they do; rows
     and tasks come in an order that only their content decides. So a row of weight two is two
-    rows, and neither the order of rows nor the tasks' labels matter.
+    rows, and neither the order of rows nor the tasks' labels matter. Features that are constant
+    over the table are left out.
+
+    Examples
+    --------
+    What investment depends on in ten firms, and in an eleventh of which six years are known:
+
+    >>> from skmtl import MetaLearnerRegressor
+    >>> from skmtl.datasets import load_grunfeld
+    >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+    >>> new = X["firm"] == "US Steel"
+    >>> model = MetaLearnerRegressor(task_column="firm").fit(X[~new], y[~new])
+    >>> steel = model.adapt(X[new][:6], y[new][:6])
+    >>> steel.predict(X[new][6:]).shape
+    (14,)
+    >>> model.for_task("General Motors").predict(X[:2]).shape
+    (2,)
     """
 
     __metadata_request__fit = {"task": True}

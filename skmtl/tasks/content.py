@@ -22,12 +22,15 @@ class Standards:
 
     Attributes
     ----------
-    centre, scale : ndarray of shape (n_features,)
-        Features are ``(X - centre) * scale``; the scale of a constant feature is zero.
+    columns : ndarray of shape (n_varying,)
+        The features that are not constant; the others are left out. Where all are, the first.
+    centre, scale : ndarray of shape (n_varying,)
+        Features are ``(X[:, columns] - centre) * scale``.
     target_centre, target_scale : float
         The same of the target; 0 and 1 where it holds classes.
     """
 
+    columns: np.ndarray
     centre: np.ndarray
     scale: np.ndarray
     target_centre: float = 0.0
@@ -37,17 +40,22 @@ class Standards:
     def of(cls, X, y, weight):
         """Means and deviations over weighted rows; of y too where it holds numbers (floats)."""
         centre, scale = _centre_and_scale(X, weight)
+        columns = np.flatnonzero(scale)
+        columns = columns if len(columns) else np.zeros(1, dtype=np.int64)
+        features = columns, centre[columns], scale[columns]
         if y.dtype.kind != "f":
-            return cls(centre, scale)
+            return cls(*features)
         (target_centre,), (target_scale,) = _centre_and_scale(y[:, None], weight)
-        return cls(centre, scale, float(target_centre), float(target_scale) or 1.0)
+        return cls(*features, float(target_centre), float(target_scale) or 1.0)
 
     @property
     def spread(self):
-        """The features' standard deviations, zero for constant ones."""
+        """The standard deviations of what `features` returns; zero where all are constant."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
 
     def features(self, X):
+        if len(self.columns) < X.shape[1]:
+            X = np.take(X, self.columns, axis=1)  # C-ordered, as X
         return (X - self.centre) * self.scale
 
     def target(self, y):

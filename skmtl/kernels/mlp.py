@@ -134,18 +134,13 @@ def _times_transposed(A, a, B, b, C, c, n, q, scratch):
             for j in range(q):
                 C[c + i, j] += product[i, j]
         return
-    turned = scratch[: m * q].reshape((m, q))
+    turned = scratch[: m * C.shape[1]].reshape((m, C.shape[1]))
+    if q < C.shape[1]:
+        _clear(turned, 0, m)
     for j in range(q):
         for k in range(m):
             turned[k, j] = B[b + j, k]
-    if q == C.shape[1]:
-        _times(A, a, turned, 0, C, c, n, m)
-        return
-    for i in range(n):
-        for k in range(m):
-            f = A[a + i, k]
-            for j in range(q):
-                C[c + i, j] += f * turned[k, j]
+    _times(A, a, turned, np.int64(0), C, c, n, m)
 
 
 @njit
@@ -192,51 +187,49 @@ def _transposed_times(A, a, B, b, C, c, n, q):
 
 
 @njit
+def _group(t, shared, offsets):
+    """First row and number of rows of task t; where parameters are shared, of all tasks."""
+    if shared:
+        return offsets[0], offsets[offsets.shape[0] - 1] - offsets[0]
+    return offsets[t], offsets[t + 1] - offsets[t]
+
+
+@njit
 def _affine(P, A, offsets, bias, Z):
-    """``Z += A @ W + b`` (without b unless `bias`)."""
-    n_tasks, q, m = offsets.shape[0] - 1, A.shape[1], Z.shape[1]
-    if P.shape[0] == q + 1:
-        _times(A, 0, P, 0, Z, 0, A.shape[0], q)
-    for t in range(n_tasks):
-        first, n = offsets[t], offsets[t + 1] - offsets[t]
-        base = 0
-        if P.shape[0] > q + 1:
-            base = t * (q + 1)
-            _times(A, first, P, base, Z, first, n, q)
-        if bias:
-            for i in range(first, first + n):
-                for j in range(m):
-                    Z[i, j] += P[base + q, j]
+    """``Z += A @ W + bias * b``."""
+    q = A.shape[1]
+    shared = P.shape[0] == q + 1
+    for t in range(1 if shared else offsets.shape[0] - 1):
+        first, n = _group(t, shared, offsets)
+        _times(A, first, P, t * (q + 1), Z, first, n, q)
+        b = t * (q + 1) + q
+        for i in range(first, first + n if bias else first):
+            for j in range(Z.shape[1]):
+                Z[i, j] += P[b, j]
 
 
 @njit
 def _pull_back(P, D, offsets, scratch, U):
     """``U += D @ W.T``."""
     q = U.shape[1]
-    if P.shape[0] == q + 1:
-        _times_transposed(D, 0, P, 0, U, 0, D.shape[0], q, scratch)
-        return
-    for t in range(offsets.shape[0] - 1):
-        first, n = offsets[t], offsets[t + 1] - offsets[t]
+    shared = P.shape[0] == q + 1
+    for t in range(1 if shared else offsets.shape[0] - 1):
+        first, n = _group(t, shared, offsets)
         _times_transposed(D, first, P, t * (q + 1), U, first, n, q, scratch)
 
 
 @njit
 def _accumulate(A, D, offsets, bias, P):
     """``W += A.T @ D`` and, with `bias`, ``b += D.sum(0)``: in all, or of every task."""
-    n_tasks, q, m = offsets.shape[0] - 1, A.shape[1], D.shape[1]
-    if P.shape[0] == q + 1:
-        _transposed_times(A, 0, D, 0, P, 0, A.shape[0], q)
-    for t in range(n_tasks):
-        first, n = offsets[t], offsets[t + 1] - offsets[t]
-        base = 0
-        if P.shape[0] > q + 1:
-            base = t * (q + 1)
-            _transposed_times(A, first, D, first, P, base, n, q)
-        if bias:
-            for i in range(first, first + n):
-                for j in range(m):
-                    P[base + q, j] += D[i, j]
+    q = A.shape[1]
+    shared = P.shape[0] == q + 1
+    for t in range(1 if shared else offsets.shape[0] - 1):
+        first, n = _group(t, shared, offsets)
+        _transposed_times(A, first, D, first, P, t * (q + 1), n, q)
+        b = t * (q + 1) + q
+        for i in range(first, first + n if bias else first):
+            for j in range(D.shape[1]):
+                P[b, j] += D[i, j]
 
 
 @njit
@@ -264,23 +257,61 @@ def _slope(activation, A, D):
                 D[i, j] *= one - A[i, j] * A[i, j]
 
 
+# After one step from shared parameters a task's own are W - rate * A'.D', A' and D' being units
+# and deltas of its support rows; products with few rows need not form them, see `meta_gradient`.
+
+
+@njit
+def _step_times(rate, bias, A, offsets, other, right, other_offsets, scratch, cross, Z):
+    """``Z += cross @ right`` and ``cross = -rate * (A @ other.T + bias)``, task by task."""
+    for t in range(offsets.shape[0] - 1):
+        a, b = offsets[t], other_offsets[t]
+        n, q = offsets[t + 1] - a, other_offsets[t + 1] - b
+        _clear(cross, a, n)
+        _times_transposed(A, a, other, b, cross, a, n, q, scratch)
+        for i in range(a, a + n):
+            for j in range(cross.shape[1]):
+                cross[i, j] = -rate * (cross[i, j] + bias)
+        _times(cross, a, right, b, Z, a, n, q)
+
+
+@njit
+def _step_transposed_times(cross, A, offsets, other_offsets, Z):
+    """``Z += cross.T @ A``, task by task."""
+    for t in range(offsets.shape[0] - 1):
+        a, b = offsets[t], other_offsets[t]
+        _transposed_times(cross, a, A, a, Z, b, offsets[t + 1] - a, other_offsets[t + 1] - b)
+
+
 # ---------------------------------------------------------------------------------------------
 # A network.
 
 
 @njit
-def forward(shared, own, own_from, sizes, activation, X, offsets, acts):
+def _chosen(shared, own, own_from, low, sizes, layer, offsets):
+    """The parameters that a layer's rows are multiplied with."""
+    if layer < own_from or low[layer]:
+        return matrix(shared, sizes, layer, 1)
+    return matrix(own, sizes, layer, offsets.shape[0] - 1)
+
+
+@njit
+def forward(shared, own, own_from, near, sizes, activation, X, offsets, acts, scratch):
     """Units of all layers; the output block holds scores, see `output`."""
+    low, rates, cross, _, other_X, other_offsets, other_acts, other_deltas = near
+    other_n, one, yes = other_X.shape[0], X.dtype.type(1), np.int64(1)
     n, last = X.shape[0], sizes.shape[0] - 1
     A = X
     for layer in range(last):
         Z = block(acts, sizes, layer + 1, n)
         _clear(Z, 0, n)
-        if layer < own_from:
-            _affine(matrix(shared, sizes, layer, 1), A, offsets, True, Z)
-        else:
-            copies = offsets.shape[0] - 1
-            _affine(matrix(own, sizes, layer, copies), A, offsets, True, Z)
+        _affine(_chosen(shared, own, own_from, low, sizes, layer, offsets), A, offsets, yes, Z)
+        if layer >= own_from and low[layer]:
+            other = other_X if layer == 0 else block(other_acts, sizes, layer, other_n)
+            right = block(other_deltas, sizes, layer + 1, other_n)
+            _step_times(
+                rates[layer], one, A, offsets, other, right, other_offsets, scratch, cross[layer], Z
+            )
         if layer < last - 1:
             _activate(activation, Z)
         A = Z
@@ -324,17 +355,33 @@ def _softmax_row(F, D, target, i, ways):
 
 
 @njit
-def backward(shared, own, own_from, lowest, sizes, activation, offsets, acts, deltas, scratch):
+def backward(
+    shared, own, own_from, near, lowest, sizes, activation, offsets, acts, deltas, scratch
+):
     """Deltas of the blocks down to `lowest` from those of the output."""
+    low, rates, _, cross, other_X, other_offsets, other_acts, other_deltas = near
+    other_n, zero = other_X.shape[0], acts.dtype.type(0)
     n, last = offsets[offsets.shape[0] - 1], sizes.shape[0] - 1
     for layer in range(last - 1, lowest - 1, -1):
         D, U = block(deltas, sizes, layer + 1, n), block(deltas, sizes, layer, n)
         _clear(U, 0, n)
-        if layer < own_from:
-            _pull_back(matrix(shared, sizes, layer, 1), D, offsets, scratch, U)
-        else:
-            copies = offsets.shape[0] - 1
-            _pull_back(matrix(own, sizes, layer, copies), D, offsets, scratch, U)
+        P = _chosen(shared, own, own_from, low, sizes, layer, offsets)
+        _pull_back(P, D, offsets, scratch, U)
+        if layer >= own_from and low[layer]:
+            other = block(other_deltas, sizes, layer + 1, other_n)
+            right = block(other_acts, sizes, layer, other_n)
+            _step_times(
+                rates[layer],
+                zero,
+                D,
+                offsets,
+                other,
+                right,
+                other_offsets,
+                scratch,
+                cross[layer],
+                U,
+            )
         _slope(activation, block(acts, sizes, layer, n), U)
 
 
@@ -345,29 +392,46 @@ def gradient(first, stop, copies, sizes, X, offsets, acts, deltas, out):
     for layer in range(first, stop):
         A = X if layer == 0 else block(acts, sizes, layer, n)
         D = block(deltas, sizes, layer + 1, n)
-        _accumulate(A, D, offsets, True, matrix(out, sizes, layer, copies))
+        _accumulate(A, D, offsets, np.int64(1), matrix(out, sizes, layer, copies))
 
 
 @njit
-def r_forward(shared, own, own_from, along, first, sizes, activation, X, offsets, acts, deltas,
-              racts, rdeltas):
+def r_forward(
+    shared,
+    own,
+    own_from,
+    along,
+    near,
+    first,
+    sizes,
+    activation,
+    X,
+    offsets,
+    acts,
+    deltas,
+    racts,
+    rdeltas,
+):
     """Derivatives of all units along `along` (every task's own) in the layers from `first` on.
 
     Puts into `rdeltas` what the curvature of the activations adds to them.
     """
     n, last, copies = X.shape[0], sizes.shape[0] - 1, offsets.shape[0] - 1
-    two, one = acts.dtype.type(2), acts.dtype.type(1)
+    two, yes, no = acts.dtype.type(2), np.int64(1), np.int64(0)
+    low, _, cross, _, other_X, other_offsets, _, other_deltas = near
     for layer in range(first, last):
         A = X if layer == 0 else block(acts, sizes, layer, n)
         R = block(racts, sizes, layer + 1, n)
         _clear(R, 0, n)
-        _affine(matrix(along, sizes, layer, copies), A, offsets, True, R)
+        if low[layer]:
+            right = block(other_deltas, sizes, layer + 1, other_X.shape[0])
+            _step_transposed_times(cross[layer], right, other_offsets, offsets, R)
+        else:
+            _affine(matrix(along, sizes, layer, copies), A, offsets, yes, R)
         if layer > first:
             RA = block(racts, sizes, layer, n)
-            if layer < own_from:
-                _affine(matrix(shared, sizes, layer, 1), RA, offsets, False, R)
-            else:
-                _affine(matrix(own, sizes, layer, copies), RA, offsets, False, R)
+            P = _chosen(shared, own, own_from, low, sizes, layer, offsets)
+            _affine(P, RA, offsets, no, R)
         if layer == last - 1:
             return
         A, D = block(acts, sizes, layer + 1, n), block(deltas, sizes, layer + 1, n)
@@ -398,19 +462,35 @@ def r_output(loss, weight, F, R, E):
 
 
 @njit
-def r_backward(shared, own, own_from, along, first, sizes, activation, offsets, acts, deltas,
-               rdeltas, scratch, turned):
+def r_backward(
+    shared,
+    own,
+    own_from,
+    along,
+    near,
+    first,
+    sizes,
+    activation,
+    offsets,
+    acts,
+    deltas,
+    rdeltas,
+    scratch,
+    turned,
+):
     """Derivatives of the deltas of all blocks, from those of the output."""
+    low, _, _, cross, other_X, other_offsets, other_acts, _ = near
     n, last, copies = offsets[offsets.shape[0] - 1], sizes.shape[0] - 1, offsets.shape[0] - 1
     for layer in range(last - 1, 0, -1):
         E, U = block(rdeltas, sizes, layer + 1, n), scratch[: n * sizes[layer]]
         U = U.reshape((n, sizes[layer]))
         _clear(U, 0, n)
-        if layer < own_from:
-            _pull_back(matrix(shared, sizes, layer, 1), E, offsets, turned, U)
-        else:
-            _pull_back(matrix(own, sizes, layer, copies), E, offsets, turned, U)
-        if layer >= first:
+        P = _chosen(shared, own, own_from, low, sizes, layer, offsets)
+        _pull_back(P, E, offsets, turned, U)
+        if layer >= first and low[layer]:
+            right = block(other_acts, sizes, layer, other_X.shape[0])
+            _step_transposed_times(cross[layer], right, other_offsets, offsets, U)
+        elif layer >= first:
             D = block(deltas, sizes, layer + 1, n)
             _pull_back(matrix(along, sizes, layer, copies), D, offsets, turned, U)
         _slope(activation, block(acts, sizes, layer, n), U)
@@ -429,10 +509,10 @@ def r_gradient(first, start, stop, copies, sizes, X, offsets, acts, deltas, ract
     for layer in range(start, stop):
         A = X if layer == 0 else block(acts, sizes, layer, n)
         P = matrix(out, sizes, layer, copies)
-        _accumulate(A, block(rdeltas, sizes, layer + 1, n), offsets, True, P)
+        _accumulate(A, block(rdeltas, sizes, layer + 1, n), offsets, np.int64(1), P)
         if layer > first:
             RA, D = block(racts, sizes, layer, n), block(deltas, sizes, layer + 1, n)
-            _accumulate(RA, D, offsets, False, P)
+            _accumulate(RA, D, offsets, np.int64(0), P)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -440,35 +520,77 @@ def r_gradient(first, start, stop, copies, sizes, X, offsets, acts, deltas, ract
 # ways, offsets); layers below `first` stay as they are in the inner steps.
 
 
-def workspace(sizes, n_tasks, n_rows, n_steps, dtype):
-    """Arrays that `meta_gradient` works in, for that many tasks, rows and inner steps at most."""
+def workspace(sizes, n_tasks, n_rows, most_rows, n_steps, dtype):
+    """Arrays that the kernels below work in.
+
+    For that many tasks, rows in all, rows of a task, and inner steps at most.
+    """
     own = n_tasks * int(((sizes[:-1] + 1) * sizes[1:]).sum())
-    units, widest = n_rows * int(sizes[1:].sum()), int(sizes.max())
+    units, widest, layers = n_rows * int(sizes[1:].sum()), int(sizes.max()), len(sizes) - 1
+    most = -(-most_rows // 8) * 8  # whole vectors
     steps = max(n_steps, 1)
     return (
         np.empty((steps, own), dtype), np.empty(own, dtype), np.empty(own, dtype),
         np.empty((steps, units), dtype), np.empty((steps, units), dtype),
         np.empty((4, units), dtype), np.empty(n_rows * widest, dtype),
-        np.empty(widest * widest, dtype),
+        np.empty(widest * max(widest, most), dtype),
+        np.empty((2, layers, n_rows, most), dtype)
     )  # fmt: skip
 
 
 @njit
-def losses_and_deltas(shared, own, own_from, lowest, net, rows, acts, deltas, turned, losses):
+def _set_near(n_steps, first, rates, sizes, n_support, n_query, n_tasks, low, by_layer):
+    """Find the layers whose own parameters need not be formed: few rows, one step, one rate."""
+    for layer in range(sizes.shape[0] - 1):
+        low[layer] = False
+        if n_steps != 1 or layer < first:
+            continue
+        q, m = sizes[layer], sizes[layer + 1]
+        formed = (n_support + n_query) * q * m * n_tasks
+        if 2 * n_support * n_query * (q + m) <= formed:
+            rate = matrix(rates, sizes, layer, 1)
+            by_layer[layer] = rate[0, 0]
+            low[layer] = True
+            for i in range(q + 1):
+                for j in range(m):
+                    if rate[i, j] != by_layer[layer]:
+                        low[layer] = False
+
+
+@njit
+def losses_and_deltas(shared, own, own_from, near, lowest, net, rows, acts, deltas, turned, losses):
     """Forward and backward: every task's loss, and the deltas of blocks down to `lowest`."""
     sizes, activation, loss = net
     X, target, weight, ways, offsets = rows
     n, last = X.shape[0], sizes.shape[0] - 1
-    forward(shared, own, own_from, sizes, activation, X, offsets, acts)
+    forward(shared, own, own_from, near, sizes, activation, X, offsets, acts, turned)
     F, D = block(acts, sizes, last, n), block(deltas, sizes, last, n)
     output(loss, target, weight, ways, offsets, F, D, losses)
-    backward(shared, own, own_from, lowest, sizes, activation, offsets, acts, deltas, turned)
+    backward(shared, own, own_from, near, lowest, sizes, activation, offsets, acts, deltas, turned)
 
 
 @njit
-def _descend(shared, own, own_from, first, sizes, rates, n_tasks, slope, new):
+def _own_gradients(low, first, sizes, X, offsets, acts, deltas, out, total):
+    """Every task's gradient in layers from `first` on; the sum where parameters are not formed.
+
+    There is no need for the sum where `total` has no entries.
+    """
+    n_tasks = offsets.shape[0] - 1
+    for layer in range(first, sizes.shape[0] - 1):
+        if not low[layer]:
+            P = matrix(out, sizes, layer, n_tasks)
+            _clear(P, 0, P.shape[0])
+            gradient(layer, layer + 1, n_tasks, sizes, X, offsets, acts, deltas, out)
+        elif total.shape[0]:
+            gradient(layer, layer + 1, np.int64(1), sizes, X, offsets, acts, deltas, total)
+
+
+@njit
+def _descend(shared, own, own_from, low, first, sizes, rates, n_tasks, slope, new):
     """``new = parameters - rates * slope`` of every task."""
     for layer in range(first, sizes.shape[0] - 1):
+        if low[layer]:
+            continue
         rate, q = matrix(rates, sizes, layer, 1), sizes[layer] + 1
         G, N = matrix(slope, sizes, layer, n_tasks), matrix(new, sizes, layer, n_tasks)
         P = matrix(shared, sizes, layer, 1)
@@ -482,40 +604,24 @@ def _descend(shared, own, own_from, first, sizes, rates, n_tasks, slope, new):
 
 
 @njit
-def inner_step(shared, own, own_from, first, rates, net, rows, acts, deltas, turned, slope, new,
-               losses):
+def inner_step(
+    shared, own, own_from, near, first, rates, net, rows, acts, deltas, turned, slope, new, losses
+):
     """One step of every task, from `own` (or `shared`) to `new`; `losses` are from before it."""
     losses_and_deltas(
-        shared, own, own_from, first + 1, net, rows, acts, deltas, turned, losses
+        shared, own, own_from, near, first + 1, net, rows, acts, deltas, turned, losses
     )
-    sizes, n_tasks = net[0], rows[4].shape[0] - 1
-    slope[:] = 0
-    gradient(
-        first, sizes.shape[0] - 1, n_tasks, sizes, rows[0], rows[4], acts, deltas, slope
-    )
-    _descend(shared, own, own_from, first, sizes, rates, n_tasks, slope, new)
+    sizes, low = net[0], near[0]
+    _own_gradients(low, first, sizes, rows[0], rows[4], acts, deltas, slope, slope[:0])
+    _descend(shared, own, own_from, low, first, sizes, rates, rows[4].shape[0] - 1, slope, new)
 
 
 @njit
-def adapt(theta, first, rates, net, rows, n_steps, space, losses):
-    """Take `n_steps` inner steps; parameters end in the first row of the workspace's `own`.
-
-    ``losses[k]`` are the tasks' losses before step k.
-    """
-    own, _, slope, acts, deltas, _, _, turned = space
-    last = net[0].shape[0] - 1
-    for k in range(n_steps):
-        own_from = last if k == 0 else first
-        inner_step(
-            theta, own[0], own_from, first, rates, net, rows, acts[0], deltas[0], turned, slope,
-            own[0], losses[k],
-        )
-
-
-@njit
-def _add_over_tasks(own, first, sizes, n_tasks, out):
+def _add_over_tasks(own, low, first, sizes, n_tasks, out):
     """Add the tasks' sums in layers from `first` on to the vector `out`."""
     for layer in range(first, sizes.shape[0] - 1):
+        if low[layer]:
+            continue
         P, S, q = matrix(own, sizes, layer, n_tasks), matrix(out, sizes, layer, 1), sizes[layer] + 1
         for t in range(n_tasks):
             for i in range(q):
@@ -525,21 +631,24 @@ def _add_over_tasks(own, first, sizes, n_tasks, out):
 
 
 @njit
-def _times_rates(rates, first, sizes, n_tasks, back, along):
-    """``along = rates * back`` of every task."""
+def _times_rates(rates, low, first, sizes, n_tasks, back, along):
+    """``along = -rates * back`` of every task."""
     for layer in range(first, sizes.shape[0] - 1):
+        if low[layer]:
+            continue
         rate, q = matrix(rates, sizes, layer, 1), sizes[layer] + 1
         B, A = matrix(back, sizes, layer, n_tasks), matrix(along, sizes, layer, n_tasks)
         for t in range(n_tasks):
             for i in range(q):
                 r = t * q + i
                 for j in range(A.shape[1]):
-                    A[r, j] = rate[i, j] * B[r, j]
+                    A[r, j] = -rate[i, j] * B[r, j]
 
 
 @njit
-def meta_gradient(theta, first, rates, net, support, query, n_steps, order, space, grad, rate_grad,
-                  losses):
+def meta_gradient(
+    theta, first, rates, net, support, query, n_steps, order, space, grad, rate_grad, losses
+):
     r"""Gradient of the tasks' mean query loss after `n_steps` inner steps on their support rows.
 
     With parameters :math:`\theta_{k+1} = \theta_k - r g(\theta_k)` of a task, and v the gradient
@@ -548,45 +657,66 @@ def meta_gradient(theta, first, rates, net, support, query, n_steps, order, spac
     gradient by the rates. First order leaves the Hessians out. Reptile's steps are on support and
     query rows in turn, and its gradient is the way from the end back to the start.
 
+    Of a single step g and v are sums over few rows, ``g = A' D``: where that takes fewer
+    multiplications, products with the shared parameters are made for all tasks at once and those
+    with g and v by way of the rows.
+
     losses : array of shape (n_tasks,) for the query loss of every task
     """
-    own, along, slope, acts, deltas, extra, _, turned = space
-    sizes = net[0]
+    own, along, slope, acts, deltas, extra, _, turned, cross = space
+    sizes, learned = net[0], rate_grad.shape[0] > 0
     last, n_tasks = sizes.shape[0] - 1, support[4].shape[0] - 1
     grad[:] = 0
     rate_grad[:] = 0
-    own_from = last
+    X, offsets = query[0], query[4]
+    low, by_layer = np.empty(last, np.bool_), np.zeros(last, theta.dtype)
+    formed = n_steps if order != REPTILE and not learned else 0
+    _set_near(formed, first, rates, sizes, support[0].shape[0], X.shape[0], n_tasks, low, by_layer)
+    near = (low, by_layer, cross[0], cross[1], support[0], support[4], acts[0], deltas[0])
+    own_from, none = last, np.int64(0)  # a literal 0 would be compiled on its own
     for k in range(n_steps):
         rows = query if order == REPTILE and k % 2 else support
         inner_step(
-            theta, own[max(k - 1, 0)], own_from, first, rates, net, rows, acts[k], deltas[k],
-            turned, slope, own[k], losses,
+            theta,
+            own[max(k - 1, 0)],
+            own_from,
+            near,
+            first,
+            rates,
+            net,
+            rows,
+            acts[k],
+            deltas[k],
+            turned,
+            slope,
+            own[k],
+            losses,
         )
         own_from = first
     final = own[max(n_steps - 1, 0)]
-    X, offsets = query[0], query[4]
     lowest = last if order == REPTILE else 1
     losses_and_deltas(
-        theta, final, own_from, lowest, net, query, extra[0], extra[1], turned, losses
+        theta, final, own_from, near, lowest, net, query, extra[0], extra[1], turned, losses
     )
     if order == REPTILE:
-        _add_over_tasks(final, first, sizes, n_tasks, grad)
+        _add_over_tasks(final, low, first, sizes, n_tasks, grad)
         for j in range(grad.shape[0]):
             grad[j] = theta[j] - grad[j] / n_tasks
         return
-    if n_steps == 0 or (order == FIRST_ORDER and rate_grad.shape[0] == 0):
-        gradient(0, last, 1, sizes, X, offsets, extra[0], extra[1], grad)
+    if n_steps == 0 or (order == FIRST_ORDER and not learned):
+        gradient(none, last, none + 1, sizes, X, offsets, extra[0], extra[1], grad)
     else:
-        gradient(0, first, 1, sizes, X, offsets, extra[0], extra[1], grad)
+        gradient(none, first, none + 1, sizes, X, offsets, extra[0], extra[1], grad)
         back = slope
-        back[:] = 0
-        gradient(first, last, n_tasks, sizes, X, offsets, extra[0], extra[1], back)
+        _own_gradients(low, first, sizes, X, offsets, extra[0], extra[1], back, grad)
         for k in range(n_steps - 1, -1, -1):
-            if rate_grad.shape[0]:
-                _rate_gradient(first, sizes, support, acts[k], deltas[k], back, along, rate_grad)
+            if learned:
+                _rate_gradient(
+                    low, first, sizes, support, acts[k], deltas[k], back, along, rate_grad
+                )
             if order == SECOND_ORDER:
-                _step_back(theta, first, rates, net, support, k, space, grad)
-        _add_over_tasks(back, first, sizes, n_tasks, grad)
+                _step_back(theta, first, rates, net, support, query, k, low, space, grad)
+        _add_over_tasks(back, low, first, sizes, n_tasks, grad)
     for j in range(grad.shape[0]):
         grad[j] /= n_tasks
     for j in range(rate_grad.shape[0]):
@@ -594,41 +724,67 @@ def meta_gradient(theta, first, rates, net, support, query, n_steps, order, spac
 
 
 @njit
-def _rate_gradient(first, sizes, rows, acts, deltas, back, along, rate_grad):
+def _rate_gradient(low, first, sizes, rows, acts, deltas, back, along, rate_grad):
     """Subtract the sum over tasks of the inner gradient times `back`."""
-    n_tasks, last = rows[4].shape[0] - 1, sizes.shape[0] - 1
-    along[:] = 0
-    gradient(first, last, n_tasks, sizes, rows[0], rows[4], acts, deltas, along)
-    for j in range(along.shape[0]):
-        along[j] *= -back[j]
-    _add_over_tasks(along, first, sizes, n_tasks, rate_grad)
+    n_tasks = rows[4].shape[0] - 1
+    _own_gradients(low, first, sizes, rows[0], rows[4], acts, deltas, along, along[:0])
+    for layer in range(first, sizes.shape[0] - 1):
+        G, B = matrix(along, sizes, layer, n_tasks), matrix(back, sizes, layer, n_tasks)
+        for i in range(G.shape[0]):
+            for j in range(G.shape[1]):
+                G[i, j] *= -B[i, j]
+    _add_over_tasks(along, low, first, sizes, n_tasks, rate_grad)
 
 
 @njit
-def _step_back(theta, first, rates, net, rows, k, space, grad):
+def _step_back(theta, first, rates, net, rows, query, k, low, space, grad):
     """``back -= H (rates * back)`` through inner step k; what is shared goes into `grad`."""
-    own, along, back, acts, deltas, extra, wide, turned = space
+    own, along, back, acts, deltas, extra, wide, turned, cross = space
     sizes, activation, loss = net
     X, _, weight, _, offsets = rows
     n, n_tasks, last = X.shape[0], offsets.shape[0] - 1, sizes.shape[0] - 1
     at, own_from = own[max(k - 1, 0)], last if k == 0 else first
     racts, rdeltas = extra[2], extra[3]
-    _times_rates(rates, first, sizes, n_tasks, back, along)
-    for j in range(along.shape[0]):
-        along[j] = -along[j]
+    near = (low, rates, cross[0], cross[1], query[0], query[4], extra[0], extra[1])
+    _times_rates(rates, low, first, sizes, n_tasks, back, along)
     r_forward(
-        theta, at, own_from, along, first, sizes, activation, X, offsets, acts[k], deltas[k],
-        racts, rdeltas,
+        theta,
+        at,
+        own_from,
+        along,
+        near,
+        first,
+        sizes,
+        activation,
+        X,
+        offsets,
+        acts[k],
+        deltas[k],
+        racts,
+        rdeltas,
     )
     F, R = block(acts[k], sizes, last, n), block(racts, sizes, last, n)
     r_output(loss, weight, F, R, block(rdeltas, sizes, last, n))
     r_backward(
-        theta, at, own_from, along, first, sizes, activation, offsets, acts[k], deltas[k],
-        rdeltas, wide, turned,
+        theta,
+        at,
+        own_from,
+        along,
+        near,
+        first,
+        sizes,
+        activation,
+        offsets,
+        acts[k],
+        deltas[k],
+        rdeltas,
+        wide,
+        turned,
     )
     split = last if k == 0 else first
+    none = np.int64(0)
     r_gradient(
-        first, 0, split, 1, sizes, X, offsets, acts[k], deltas[k], racts, rdeltas, grad
+        first, none, split, none + 1, sizes, X, offsets, acts[k], deltas[k], racts, rdeltas, grad
     )
     r_gradient(
         first, split, last, n_tasks, sizes, X, offsets, acts[k], deltas[k], racts, rdeltas, back
@@ -647,3 +803,84 @@ def adam_update(x, grad, mean, square, step, rate, decay, decay_square, floor):
         mean[j] = b * mean[j] + (one - b) * grad[j]
         square[j] = c * square[j] + (one - c) * grad[j] * grad[j]
         x[j] -= length * mean[j] / (np.sqrt(square[j] * unbias) + floor)
+
+
+@njit
+def meta_train(
+    n_steps,
+    theta,
+    moments,
+    step,
+    constants,
+    first,
+    rates,
+    learn_rates,
+    net,
+    support,
+    query,
+    n_inner,
+    order,
+    space,
+    losses,
+):
+    """Take `n_steps` of Adam, each on the next ``len(losses) / n_steps`` tasks of the episodes.
+
+    Parameters
+    ----------
+    moments : array of shape (2, n_parameters + n_rates)
+        Adam's, of theta and, if `learn_rates`, of the rates.
+    step : int
+        How many steps have been taken.
+    constants : array of shape (4,)
+        Adam's rate, both decays, and what keeps it from dividing by zero.
+    """
+    n_tasks, n_parameters = losses.shape[0] // n_steps, theta.shape[0]
+    grad = np.empty_like(theta)
+    rate_grad = np.empty(n_parameters if learn_rates else 0, theta.dtype)
+    for i in range(n_steps):
+        a, b = i * n_tasks, (i + 1) * n_tasks
+        meta_gradient(
+            theta,
+            first,
+            rates,
+            net,
+            _some(support, a, b),
+            _some(query, a, b),
+            n_inner,
+            order,
+            space,
+            grad,
+            rate_grad,
+            losses[a:b],
+        )
+        adam_update(
+            theta,
+            grad,
+            moments[0, :n_parameters],
+            moments[1, :n_parameters],
+            step + i + 1,
+            constants[0],
+            constants[1],
+            constants[2],
+            constants[3],
+        )
+        if learn_rates:
+            adam_update(
+                rates,
+                rate_grad,
+                moments[0, n_parameters:],
+                moments[1, n_parameters:],
+                step + i + 1,
+                constants[0],
+                constants[1],
+                constants[2],
+                constants[3],
+            )
+
+
+@njit
+def _some(rows, a, b):
+    """Rows of tasks ``a..b``."""
+    X, target, weight, ways, offsets = rows
+    i, j = offsets[a], offsets[b]
+    return X[i:j], target[i:j], weight[i:j], ways[a:b], offsets[a : b + 1] - i

@@ -21,10 +21,14 @@ import numpy as np
 
 from .._jit import njit
 
-RELU, TANH = 0, 1
-SQUARED, CROSS_ENTROPY = 0, 1
+RELU = 0
+TANH = 1
+SQUARED = 0
+CROSS_ENTROPY = 1
 # Which gradient the training of `meta_gradient` follows.
-REPTILE, FIRST_ORDER, SECOND_ORDER = 0, 1, 2
+REPTILE = 0
+FIRST_ORDER = 1
+SECOND_ORDER = 2
 
 # Products of fewer multiplications are done here, as calling BLAS takes longer.
 _LARGE = 30_000
@@ -371,17 +375,9 @@ def backward(
             other = block(other_deltas, sizes, layer + 1, other_n)
             right = block(other_acts, sizes, layer, other_n)
             _step_times(
-                rates[layer],
-                zero,
-                D,
-                offsets,
-                other,
-                right,
-                other_offsets,
-                scratch,
-                cross[layer],
-                U,
-            )
+                rates[layer], zero, D, offsets, other, right, other_offsets, scratch, cross[layer],
+                U
+            )  # fmt: skip
         _slope(activation, block(acts, sizes, layer, n), U)
 
 
@@ -396,22 +392,8 @@ def gradient(first, stop, copies, sizes, X, offsets, acts, deltas, out):
 
 
 @njit
-def r_forward(
-    shared,
-    own,
-    own_from,
-    along,
-    near,
-    first,
-    sizes,
-    activation,
-    X,
-    offsets,
-    acts,
-    deltas,
-    racts,
-    rdeltas,
-):
+def r_forward(shared, own, own_from, along, near, first, sizes, activation, X, offsets, acts,
+              deltas, racts, rdeltas):  # fmt: skip
     """Derivatives of all units along `along` (every task's own) in the layers from `first` on.
 
     Puts into `rdeltas` what the curvature of the activations adds to them.
@@ -462,22 +444,8 @@ def r_output(loss, weight, F, R, E):
 
 
 @njit
-def r_backward(
-    shared,
-    own,
-    own_from,
-    along,
-    near,
-    first,
-    sizes,
-    activation,
-    offsets,
-    acts,
-    deltas,
-    rdeltas,
-    scratch,
-    turned,
-):
+def r_backward(shared, own, own_from, along, near, first, sizes, activation, offsets, acts,
+               deltas, rdeltas, scratch, turned):  # fmt: skip
     """Derivatives of the deltas of all blocks, from those of the output."""
     low, _, _, cross, other_X, other_offsets, other_acts, _ = near
     n, last, copies = offsets[offsets.shape[0] - 1], sizes.shape[0] - 1, offsets.shape[0] - 1
@@ -677,21 +645,9 @@ def meta_gradient(
     for k in range(n_steps):
         rows = query if order == REPTILE and k % 2 else support
         inner_step(
-            theta,
-            own[max(k - 1, 0)],
-            own_from,
-            near,
-            first,
-            rates,
-            net,
-            rows,
-            acts[k],
-            deltas[k],
-            turned,
-            slope,
-            own[k],
-            losses,
-        )
+            theta, own[max(k - 1, 0)], own_from, near, first, rates, net, rows, acts[k], deltas[k],
+            turned, slope, own[k], losses
+        )  # fmt: skip
         own_from = first
     final = own[max(n_steps - 1, 0)]
     lowest = last if order == REPTILE else 1
@@ -748,39 +704,15 @@ def _step_back(theta, first, rates, net, rows, query, k, low, space, grad):
     near = (low, rates, cross[0], cross[1], query[0], query[4], extra[0], extra[1])
     _times_rates(rates, low, first, sizes, n_tasks, back, along)
     r_forward(
-        theta,
-        at,
-        own_from,
-        along,
-        near,
-        first,
-        sizes,
-        activation,
-        X,
-        offsets,
-        acts[k],
-        deltas[k],
-        racts,
-        rdeltas,
-    )
+        theta, at, own_from, along, near, first, sizes, activation, X, offsets, acts[k], deltas[k],
+        racts, rdeltas
+    )  # fmt: skip
     F, R = block(acts[k], sizes, last, n), block(racts, sizes, last, n)
     r_output(loss, weight, F, R, block(rdeltas, sizes, last, n))
     r_backward(
-        theta,
-        at,
-        own_from,
-        along,
-        near,
-        first,
-        sizes,
-        activation,
-        offsets,
-        acts[k],
-        deltas[k],
-        rdeltas,
-        wide,
-        turned,
-    )
+        theta, at, own_from, along, near, first, sizes, activation, offsets, acts[k], deltas[k],
+        rdeltas, wide, turned
+    )  # fmt: skip
     split = last if k == 0 else first
     none = np.int64(0)
     r_gradient(
@@ -792,13 +724,16 @@ def _step_back(theta, first, rates, net, rows, query, k, low, space, grad):
 
 
 @njit
-def adam_update(x, grad, mean, square, step, rate, decay, decay_square, floor):
-    """Update number `step` (from 1) of Adam, in place of `x` and its moments."""
+def adam_update(x, grad, mean, square, step, constants):
+    """Update number `step` (from 1) of Adam, in place of `x` and of its moments.
+
+    `constants` are the rate, the moments' decays, and what keeps from dividing by zero.
+    """
     one = x.dtype.type(1)
-    b, c = x.dtype.type(decay), x.dtype.type(decay_square)
-    length = x.dtype.type(rate / (1.0 - decay**step))
-    unbias = x.dtype.type(1.0 / (1.0 - decay_square**step))
-    floor = x.dtype.type(floor)
+    b, c = x.dtype.type(constants[1]), x.dtype.type(constants[2])
+    length = x.dtype.type(constants[0] / (1.0 - constants[1] ** step))
+    unbias = x.dtype.type(1.0 / (1.0 - constants[2] ** step))
+    floor = x.dtype.type(constants[3])
     for j in range(x.shape[0]):
         mean[j] = b * mean[j] + (one - b) * grad[j]
         square[j] = c * square[j] + (one - c) * grad[j] * grad[j]
@@ -806,23 +741,8 @@ def adam_update(x, grad, mean, square, step, rate, decay, decay_square, floor):
 
 
 @njit
-def meta_train(
-    n_steps,
-    theta,
-    moments,
-    step,
-    constants,
-    first,
-    rates,
-    learn_rates,
-    net,
-    support,
-    query,
-    n_inner,
-    order,
-    space,
-    losses,
-):
+def meta_train(n_steps, theta, moments, step, constants, first, rates, learn_rates, net, support,
+               query, n_inner, order, space, losses):  # fmt: skip
     """Take `n_steps` of Adam, each on the next ``len(losses) / n_steps`` tasks of the episodes.
 
     Parameters
@@ -831,8 +751,8 @@ def meta_train(
         Adam's, of theta and, if `learn_rates`, of the rates.
     step : int
         How many steps have been taken.
-    constants : array of shape (4,)
-        Adam's rate, both decays, and what keeps it from dividing by zero.
+    constants : array of shape (2, 4)
+        Of `adam_update`, for the parameters and for the rates.
     """
     n_tasks, n_parameters = losses.shape[0] // n_steps, theta.shape[0]
     grad = np.empty_like(theta)
@@ -840,42 +760,18 @@ def meta_train(
     for i in range(n_steps):
         a, b = i * n_tasks, (i + 1) * n_tasks
         meta_gradient(
-            theta,
-            first,
-            rates,
-            net,
-            _some(support, a, b),
-            _some(query, a, b),
-            n_inner,
-            order,
-            space,
-            grad,
-            rate_grad,
-            losses[a:b],
-        )
+            theta, first, rates, net, _some(support, a, b), _some(query, a, b), n_inner, order,
+            space, grad, rate_grad, losses[a:b]
+        )  # fmt: skip
         adam_update(
-            theta,
-            grad,
-            moments[0, :n_parameters],
-            moments[1, :n_parameters],
-            step + i + 1,
-            constants[0],
-            constants[1],
-            constants[2],
-            constants[3],
-        )
+            theta, grad, moments[0, :n_parameters], moments[1, :n_parameters], step + i + 1,
+            constants[0]
+        )  # fmt: skip
         if learn_rates:
             adam_update(
-                rates,
-                rate_grad,
-                moments[0, n_parameters:],
-                moments[1, n_parameters:],
-                step + i + 1,
-                constants[0],
-                constants[1],
-                constants[2],
-                constants[3],
-            )
+                rates, rate_grad, moments[0, n_parameters:], moments[1, n_parameters:],
+                step + i + 1, constants[1]
+            )  # fmt: skip
 
 
 @njit

@@ -32,7 +32,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .. import kernels
-from ..solvers.adam import DECAY, DECAY_SQUARE, FLOOR, adam
+from ..solvers.adam import CONSTANTS, adam
 from . import _episodes
 from ._base import Knowledge, Learner
 from ._network import AdaptedNetwork, Network, pack
@@ -68,7 +68,8 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
     Network, AdamResult
     """
     n = len(network.theta)
-    constants = np.array([learning_rate, DECAY, DECAY_SQUARE, FLOOR])
+    on_rates = 10.0 * learning_rate * float(network.rates.max())  # as usual at rates of 0.1
+    constants = np.array([[rate, *CONSTANTS] for rate in (learning_rate, on_rates)])
 
     def parts(x):
         return x[:n], x[n:] if learn_inner_rates else network.rates

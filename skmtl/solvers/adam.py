@@ -20,7 +20,8 @@ from .. import kernels
 
 __all__ = ["AdamResult", "adam", "steps_along"]
 
-DECAY, DECAY_SQUARE, FLOOR = 0.9, 0.999, 1e-8
+# Decays of the moments, and what keeps from dividing by zero.
+CONSTANTS = 0.9, 0.999, 1e-8
 
 
 @dataclass
@@ -48,14 +49,13 @@ class AdamResult:
 def steps_along(gradient, learning_rate):
     """What `adam` takes, of a ``gradient(x, step, out)`` that fills `out` and returns the loss."""
 
+    constants = np.array([learning_rate, *CONSTANTS])
+
     def advance(x, moments, step, n_steps):
         losses, grad = np.empty(n_steps), np.empty_like(x)
         for i in range(n_steps):
             losses[i] = gradient(x, step + i, grad)
-            kernels.mlp.adam_update(
-                x, grad, moments[0], moments[1], step + i + 1, learning_rate, DECAY,
-                DECAY_SQUARE, FLOOR,
-            )  # fmt: skip
+            kernels.mlp.adam_update(x, grad, *moments, step + i + 1, constants)
         return losses
 
     return advance

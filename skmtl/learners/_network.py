@@ -11,8 +11,6 @@ __all__ = ["AdaptedNetwork", "Network", "pack"]
 
 # Tasks adapted, and rows predicted, at a time: memory stays small.
 _TASKS, _ROWS = 256, 8192
-# The last layer starts smaller than the rest: predictions near zero, and little curvature.
-_HEAD = 0.3
 _RATES = 0.5 ** np.arange(0, 14)
 
 
@@ -57,17 +55,12 @@ class Network:
 
     @classmethod
     def random(cls, sizes, activation, loss, first, inner_rate, dtype, random_state):
-        """Weights as by He et al. (relu) or by Glorot and Bengio (tanh), but the last layer's less.
-
-        Biases are zero.
-        """
+        """Weights uniform as by Glorot and Bengio, as in scikit-learn, and biases zero."""
         sizes = np.asarray(sizes, dtype=np.int64)
         theta, rates = [], []
         for layer, (q, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            spread = 2.0 / q if activation == kernels.mlp.RELU else 2.0 / (q + m)
-            if layer == len(sizes) - 2:
-                spread *= _HEAD**2
-            theta += [np.sqrt(spread) * random_state.standard_normal(q * m), np.zeros(m)]
+            bound = np.sqrt(6.0 / (q + m))
+            theta += [random_state.uniform(-bound, bound, q * m), np.zeros(m)]
             rates.append(np.full((q + 1) * m, inner_rate if layer >= first else 0.0))
         theta, rates = np.concatenate(theta).astype(dtype), np.concatenate(rates).astype(dtype)
         return cls(sizes, activation, loss, first, theta, rates)

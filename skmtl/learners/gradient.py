@@ -45,7 +45,7 @@ _STEPS = 25
 # Of fewer tasks none are held out; of many, so many are enough to stop by.
 _FEWEST_TASKS, _MOST_HELD_OUT = 10, 250
 # Of the inner rate that is best at the start: curvature grows as training goes on.
-_CAUTION = 0.5
+_CAUTION = 0.2
 
 
 def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, meta_batch_size,
@@ -283,7 +283,7 @@ class MAML(_GradientLearner):
     inner_steps : int, default=5
         Gradient steps that adapt to a task, in training and afterwards.
     inner_rate : float or "auto", default="auto"
-        Length of these steps, on the mean loss over a task's rows. "auto" is half of what lowers
+        Length of these steps, on the mean loss over a task's rows. "auto" is a fifth of what lowers
         the tasks' loss the most before training.
     learning_rate : float, default=0.001
         Adam's, for the start that all tasks share.
@@ -351,7 +351,7 @@ class Reptile(_GradientLearner):
     inner_steps : int, default=5
         Gradient steps that adapt to a task, in training (at least 2) and afterwards.
     inner_rate : float or "auto", default="auto"
-        Length of these steps, on the mean loss over a task's rows. "auto" is half of what lowers
+        Length of these steps, on the mean loss over a task's rows. "auto" is a fifth of what lowers
         the tasks' loss the most before training.
     learning_rate : float, default=0.001
         Adam's.

@@ -491,4 +491,67 @@ def head_moment(loss, Z, base, y, w, v):
     out = v.T @ v
     for k in range(len(v)):
         out = out + np.linalg.inv(np.eye(Z.shape[1]) + (Z.T * second[:, k]) @ Z)
+
+
+# ---------------------------------------------------------------------------------------------
+# kernels/mlp.py
+
+
+def mlp_layers(theta, sizes):
+    """The (W, b) of every layer."""
+    layers, start = [], 0
+    for q, m in zip(sizes[:-1], sizes[1:], strict=True):
+        P = theta[start : start + (q + 1) * m].reshape(q + 1, m)
+        layers.append((P[:-1], P[-1]))
+        start += (q + 1) * m
+    return layers
+
+
+def mlp_scores(theta, sizes, tanh, X):
+    """Units of all layers, of which the last are scores; theta may be complex."""
+    layers, units = mlp_layers(theta, sizes), [X]
+    for i, (W, b) in enumerate(layers):
+        Z = units[-1] @ W + b
+        if i < len(layers) - 1:
+            Z = np.tanh(Z) if tanh else Z * (Z.real > 0)
+        units.append(Z)
+    return units
+
+
+def mlp_loss(theta, sizes, tanh, classes, rows):
+    """A task's loss and, by backpropagation, its gradient; rows are (X, target, weight, ways)."""
+    X, target, weight, ways = rows
+    units = mlp_scores(theta, sizes, tanh, X)
+    F = units[-1]
+    if classes:
+        e = np.exp(F - F.real.max(1, keepdims=True)) * (np.arange(F.shape[1]) < ways)
+        p = e / e.sum(1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            loss = -(weight * np.log((p * target).sum(1))).sum()
+        D = weight[:, None] * (p - target)
+    else:
+        loss = (weight * ((F - target) ** 2).sum(1)).sum()
+        D = 2 * weight[:, None] * (F - target)
+    pieces = []
+    for i, (W, _) in reversed(list(enumerate(mlp_layers(theta, sizes)))):
+        pieces = [(units[i].T @ D).ravel(), D.sum(0), *pieces]
+        if i:
+            D = D @ W.T * (1 - units[i] ** 2 if tanh else units[i].real > 0)
+    return loss, np.concatenate(pieces)
+
+
+def mlp_query_loss(theta, rates, sizes, tanh, classes, support, query, n_steps):
+    """The query loss of a task after inner steps, and its gradient by the last parameters."""
+    for _ in range(n_steps):
+        theta = theta - rates * mlp_loss(theta, sizes, tanh, classes, support)[1]
+    return mlp_loss(theta, sizes, tanh, classes, query)
+
+
+def complex_step(function, x):
+    """Gradient of a real function at `x`, exact to rounding."""
+    out = np.empty(len(x))
+    for j in range(len(x)):
+        moved = x.astype(complex)
+        moved[j] += 1e-30j
+        out[j] = function(moved).imag / 1e-30
     return out

@@ -1,8 +1,14 @@
 """How to learn a new task fast."""
 
 from .closed_form import Auto, Hierarchical, Subspace
+from .gradient import MAML, Reptile
 
-__all__ = ["BY_NAME", "Auto", "Hierarchical", "Subspace"]
+__all__ = ["BY_NAME", "MAML", "Auto", "Hierarchical", "Reptile", "Subspace"]
 
-# What a string stands for in ``MetaLearnerClassifier(learner=...)``.
-BY_NAME = {"auto": Auto, "subspace": Subspace, "hierarchical": Hierarchical}
+BY_NAME = {
+    "auto": Auto,
+    "subspace": Subspace,
+    "hierarchical": Hierarchical,
+    "maml": MAML,
+    "reptile": Reptile,
+}

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from ..sharing._strengths import TaskPrior, log_scores, noise_level
 from . import _families as families
 from ._base import Adapted, Knowledge, Learner
-from ._episodes import few_shot, folds
+from ._held_out import few_shot, folds
 
 __all__ = ["Auto", "Hierarchical", "Subspace"]
 

@@ -9,7 +9,7 @@ import pytest
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
 from skmtl.learners._base import LabelledTasks
-from skmtl.learners._episodes import few_shot, folds
+from skmtl.learners._held_out import few_shot, folds
 from skmtl.learners._prior import GaussianPrior, Prototypes
 from skmtl.learners.closed_form import LinearHeads
 

@@ -491,6 +491,7 @@ def head_moment(loss, Z, base, y, w, v):
     out = v.T @ v
     for k in range(len(v)):
         out = out + np.linalg.inv(np.eye(Z.shape[1]) + (Z.T * second[:, k]) @ Z)
+    return out
 
 
 # ---------------------------------------------------------------------------------------------

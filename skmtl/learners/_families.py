@@ -21,7 +21,11 @@ _FREE = 10.0
 # Of slopes within the subspace, and beside it as a share of that.
 _WITHIN, _BESIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
 # Steps of EM, the tasks that they look at, and about the operations a step may take.
-_STEPS, _TASKS, _WORK = 12, (40, 400), 1e7
+_STEPS, _TASKS, _WORK = 12, (40, 400), 2e7
+# Unknowns of a head of several scores in EM: where a task has more, it looks at some rows only.
+_UNKNOWNS = 60
+# From so many features on a variance for each is not learned.
+_MANY = 300
 # Heads that draw the variances of single features, and all covariances, to the simpler structure.
 _PRIOR_HEADS = 5.0
 # Laplace's posterior is too narrow for tasks of few rows, so that EM comes out too small.
@@ -117,9 +121,10 @@ def _within(tasks, shape):
 
 def hierarchical(tasks, random_state):
     """A Gaussian learned by empirical Bayes, with covariances of three structures in turn."""
-    tasks = tasks.take(_sample(tasks, _affordable(tasks), random_state))
+    tasks = _thinned(tasks.take(_sample(tasks, _affordable(tasks), random_state)), random_state)
     mean, covariance, out = pooled_mean(tasks), 0.3 * np.eye(1 + tasks.n_features), []
-    for structure in ("scalar", "diagonal", "full"):
+    structures = "scalar", "diagonal", "full"
+    for structure in structures if tasks.n_features <= _MANY else structures[:1]:
         if structure == "full":
             covariance = _oriented(tasks, mean, covariance)
         mean, covariance = expectation_maximisation(tasks, mean, covariance, structure)
@@ -133,8 +138,20 @@ def hierarchical(tasks, random_state):
 def _affordable(tasks):
     """How many tasks EM may look at."""
     rows = tasks.sizes.mean()
-    unknowns = n_scores(tasks) * min(rows, 1.0 + tasks.n_features)
-    return int(np.clip(_WORK / (unknowns**3 / 6.0 + rows * unknowns**2), *_TASKS))
+    unknowns = min(_UNKNOWNS, n_scores(tasks) * min(rows, 1.0 + tasks.n_features))
+    work = unknowns**3 / 6.0 + rows * unknowns**2 + unknowns * tasks.n_features**2
+    return int(np.clip(_WORK / work, *_TASKS))
+
+
+def _thinned(tasks, random_state):
+    """Tasks with so few rows that EM's steps are cheap, where they have several scores."""
+    most = _UNKNOWNS // n_scores(tasks)
+    if n_scores(tasks) == 1 or min(tasks.sizes.max(), 1 + tasks.n_features) <= most:
+        return tasks
+    order = np.lexsort((random_state.random_sample(len(tasks.y)), tasks.codes))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - tasks.offsets[tasks.codes[order]]
+    return tasks.rows(rank < most)
 
 
 def _sample(tasks, most, random_state):
@@ -225,6 +242,7 @@ def subspace(tasks, random_state, rank="auto"):
     share = np.maximum(values[:rank], 1e-3 * max(values[0], 1e-300))
     share /= share.mean()
     some = tasks.take(_sample(tasks, min(_affordable(tasks), 200), random_state))
+    some = _thinned(some, random_state)
     simple = 0.3 * np.diag(np.append(1.0, np.full(tasks.n_features, 1.0 / tasks.n_features)))
     level = expectation_maximisation(some, mean, simple, "scalar", 6)[1][0, 0]
     out = []

@@ -38,7 +38,6 @@ class _ClosedForm(Learner):
         unit = _noise_of(tasks) if tasks.ways is None else 1.0
         if tasks.ways is None:
             tasks = replace(tasks, y=tasks.y / unit)
-        progress(f"learning from {tasks.n_tasks} tasks")
         candidates = self.candidates(tasks, random_state)
         evidence = self._evidence(tasks, len(candidates), random_state, progress)
         costs = np.repeat([c.cost for c in candidates], len(_sharpness(tasks)))

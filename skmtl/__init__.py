@@ -1,7 +1,14 @@
 """Learn across tasks with scikit-learn: share what helps, guarded against what does not."""
 
+from .meta import MetaLearnerClassifier, MetaLearnerRegressor
 from .multitask import MultiTaskClassifier, MultiTaskRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "__version__"]
+__all__ = [
+    "MetaLearnerClassifier",
+    "MetaLearnerRegressor",
+    "MultiTaskClassifier",
+    "MultiTaskRegressor",
+    "__version__",
+]

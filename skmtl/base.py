@@ -2,19 +2,21 @@
 
 import numbers
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.metrics import r2_score
+from sklearn.utils import check_array, check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from ._callbacks import CallbackSupportMixin
-from ._compat import check_columns, take_rows
+from ._compat import HasMethods, StrOptions, check_columns, take_rows
 from .tasks.encode import TaskLabels, as_table, column_names, find_task_column, take_column
 from .tasks.features import FeatureColumns, make_preprocessor
+from .tasks.table import pack
 
 __all__ = ["LinearTaskClassifier", "LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
 
@@ -113,14 +115,67 @@ def check_weights(sample_weight, n_samples):
     return weight
 
 
+def r2_over_tasks(y, prediction, sample_weight=None):
+    """R²; with a 2-D y the mean over tasks, NaN labels left out."""
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim == 1 or not np.isnan(y).any():
+        return r2_score(y, prediction, sample_weight=sample_weight)
+    from .metrics import task_score
+
+    return task_score(y, prediction, sample_weight=sample_weight)
+
+
 class TaskEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the faces: resolves tasks in fit and in predict.
 
-    Subclasses have the parameters `task_column`, `exclude_columns`, `preprocessor` and
-    `handle_unknown`, and set ``tasks_``, ``preprocessor_`` and `_columns`.
+    Subclasses have the parameters below, and `_named`: the parameter that takes an object or the
+    name of one, what the names stand for, and the module where the objects are.
     """
 
-    # How the tasks were given in fit: "column", "array", "target" (2-D y) or "none".
+    _parameter_constraints: dict = {
+        "task_column": [str, numbers.Integral, None],
+        "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
+        "exclude_columns": [str, numbers.Integral, "array-like", None],
+        "handle_unknown": [StrOptions({"shared", "error"})],
+        "n_jobs": [None, numbers.Integral],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def set_params(self, **params):
+        """Set parameters; ``name__alpha``, ``preprocessor__...`` reach into objects."""
+        name, by_name, module = self._named
+        nested = [key for key in params if key.startswith(f"{name}__")]
+        value = params.get(name, getattr(self, name))
+        if nested and isinstance(value, str) and value in by_name:
+            raise ValueError(
+                f"{nested[0]} cannot be set on {name}={value!r}, which is a string; pass the "
+                f"object instead: {name}={module}.{by_name[value].__name__}()."
+            )
+        preprocessor = params.get("preprocessor", self.preprocessor)
+        nested = [key for key in params if key.startswith("preprocessor__")]
+        if nested and not hasattr(preprocessor, "set_params"):
+            raise ValueError(
+                f"{nested[0]} cannot be set on preprocessor={preprocessor!r}; pass a transformer "
+                "of your own, such as a ColumnTransformer."
+            )
+        return super().set_params(**params)
+
+    def _named_object(self):
+        """The object that `_named` is about, which is not the caller's."""
+        name, by_name, _ = self._named
+        value = getattr(self, name)
+        if isinstance(value, str):
+            return by_name[value]()
+        value = clone(value) if isinstance(value, BaseEstimator) else value
+        if hasattr(value, "check"):
+            value.check()
+        return value
+
+    def _seed(self):
+        if self.random_state is None:
+            return 0
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _check_task_source(self, task, y):
         if self.task_column is not None and task is not None:
@@ -239,6 +294,57 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
             )
         return Rows(features, codes, encoded, weight, preprocessor), y
 
+    def _pack(self, X, y, sample_weight, task, **kwargs):
+        """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
+        rows, y = self._rows_to_fit(X, y, task, sample_weight, **kwargs)
+        codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
+        if y.ndim == 2:
+            n_tasks = y.shape[1]
+        else:
+            n_tasks = 1 if rows.labels is None else len(rows.labels)
+        return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
+
+    def _find_columns(self, X):
+        return FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
+
+    def _store_tasks(self, X, y, rows):
+        """Set the fitted attributes that tell columns and tasks."""
+        check_columns(self, X, reset=True)
+        self._columns = self._find_columns(X)
+        self.preprocessor_ = rows.preprocessor
+        self._labels = rows.labels
+        # How the tasks were given: "column", "array", "target" (2-D y) or "none".
+        if y.ndim == 2:
+            self._task_source = "target"
+            self.tasks_ = np.arange(y.shape[1])
+        elif rows.labels is None:
+            self._task_source = "none"
+            self.tasks_ = np.zeros(1, dtype=np.int64)
+        else:
+            self._task_source = "array" if self.task_column is None else "column"
+            self.tasks_ = rows.labels.classes
+
+    def _find_task(self, label):
+        """The position of a task among ``tasks_``."""
+        check_is_fitted(self)
+        found = np.flatnonzero(self.tasks_ == label)
+        if len(found) != 1:
+            shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
+            raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
+        return int(found[0])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        if hasattr(self.preprocessor, "__sklearn_tags__"):
+            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
+            theirs = get_tags(self.preprocessor).input_tags
+            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
+        elif self.preprocessor == "auto":
+            tags.input_tags.allow_nan = True
+            tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
+
     def _require_target(self, y):
         if y is None:
             raise ValueError(
@@ -290,24 +396,29 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         self._handle_unknown_tasks(codes, labels)
         return Rows(features, codes, self._labels)
 
+    def _remedy_for_unknown_tasks(self):
+        """What to do about rows of unknown tasks; None where they are predicted."""
+        return (
+            "drop them or set handle_unknown='shared'" if self.handle_unknown == "error" else None
+        )
+
     def _handle_unknown_tasks(self, codes, labels):
         unknown = codes < 0
         if not unknown.any():
             return
         first = np.asarray(labels).ravel()[[int(np.argmax(unknown))]].tolist()[0]
         share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
-        if self.handle_unknown == "error":
-            raise ValueError(
-                f"{share} belong to tasks never seen in fit, such as {first!r}; drop them or set "
-                "handle_unknown='shared'."
-            )
+        found = f"{share} belong to tasks never seen in fit, such as {first!r}"
+        remedy = self._remedy_for_unknown_tasks()
+        if remedy is not None:
+            raise ValueError(f"{found}; {remedy}.")
         splitter = (
             "skmtl.model_selection.TaskKFold() with groups="
             if self.task_column is None
             else f"skmtl.model_selection.TaskKFold(task_column={self.task_column!r})"
         )
         warnings.warn(
-            f"{share} belong to tasks never seen in fit, such as {first!r}; they are predicted "
+            f"{found}; they are predicted "
             f"with what all tasks share. In cross-validation, use {splitter} to keep every task "
             "in every training fold.",
             UnknownTaskWarning,
@@ -315,13 +426,14 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
 
-class LinearTask(BaseEstimator):
-    """The linear scores of one task; columns that are no features are ignored."""
+class OneTask(BaseEstimator):
+    """The model of one task; columns that are no features are ignored."""
+
+    _accept_sparse = "csr"
 
     @classmethod
-    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None):
+    def _of_columns(cls, columns, preprocessor):
         model = cls()
-        model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
         model.n_features_in_ = columns.n_features
         if columns.names and all(isinstance(name, str) for name in columns.names):
             model.feature_names_in_ = np.asarray(columns.names, dtype=object)
@@ -339,10 +451,22 @@ class LinearTask(BaseEstimator):
         check_is_fitted(self)
         X = self._columns.select(as_table(X))
         if self.preprocessor_ is None:
-            return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+            return validate_data(
+                self, X, accept_sparse=self._accept_sparse, dtype=np.float64, reset=False
+            )
         X = check_table(self, X)
         check_columns(self, X, reset=False)
         return read_features(self, X, self.preprocessor_)
+
+
+class LinearTask(OneTask):
+    """The linear scores of one task."""
+
+    @classmethod
+    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None):
+        model = cls._of_columns(columns, preprocessor)
+        model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
+        return model
 
     def _scores(self, X):
         return self.features(X) @ self.coef_.T + self.intercept_

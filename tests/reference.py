@@ -430,3 +430,129 @@ def dense_signed(X, y, codes, n_tasks, strengths, positive, w=None, penalty=None
     theta, coef = found[: 1 + p], np.tile(found[1 : 1 + p], (n_tasks, 1))
     coef[:, own] = found[at_b:].reshape(n_tasks, q)
     return theta, coef, theta[0] + (found[at_a:at_b] if own_a else np.zeros(n_tasks))
+
+
+# ------------------------------------------------------------------------------ linear heads
+
+
+def head_loss(loss, scores, y, w):
+    """Summed loss of rows with ``scores (n, k)`` (twin of the losses of ``kernels.heads``)."""
+    if loss == 0:
+        return 0.5 * (w * (scores[:, 0] - y) ** 2).sum()
+    if loss == 1:
+        return (w * np.logaddexp(0.0, np.where(y > 0.5, -1.0, 1.0) * scores[:, 0])).sum()
+    log = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    return -(w * log[np.arange(len(y)), y.astype(int)]).sum()
+
+
+def head_gradient(loss, scores, y, w):
+    """Derivatives of the rows' losses by their scores, and the second by each alone."""
+    if loss == 0:
+        return w[:, None] * (scores - y[:, None]), w[:, None] * np.ones_like(scores)
+    if loss == 1:
+        p = 1.0 / (1.0 + np.exp(-scores))
+        return w[:, None] * (p - y[:, None]), w[:, None] * p * (1.0 - p)
+    p = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    hit = y[:, None] == np.arange(scores.shape[1])
+    return w[:, None] * (p - hit), w[:, None] * p * (1.0 - p)
+
+
+def fit_head(loss, Z, base, y, w):
+    """Coordinates ``(k, r)`` of one task's head, by a general optimiser."""
+    from scipy.optimize import minimize
+
+    k, r = base.shape[1], Z.shape[1]
+
+    def objective(v):
+        v = v.reshape(k, r)
+        scores = base + Z @ v.T
+        gradient = head_gradient(loss, scores, y, w)[0].T @ Z + v
+        return head_loss(loss, scores, y, w) + 0.5 * (v**2).sum(), gradient.ravel()
+
+    found = minimize(objective, np.zeros(k * r), jac=True, options={"gtol": 1e-9})
+    return found.x.reshape(k, r)
+
+
+def head_left_out(loss, Z, base, y, w, v):
+    """Scores of rows without them: one Newton step in each score from the head `v`."""
+    scores = base + Z @ v.T
+    first, second = head_gradient(loss, scores, y, w)
+    out = np.empty_like(scores)
+    for k in range(scores.shape[1]):
+        inverse = np.linalg.inv(np.eye(Z.shape[1]) + (Z.T * second[:, k]) @ Z)
+        reach = np.einsum("ir,rs,is->i", Z, inverse, Z)
+        out[:, k] = scores[:, k] + first[:, k] * reach / (1.0 - second[:, k] * reach)
+    return out
+
+
+def head_moment(loss, Z, base, y, w, v):
+    """Sum over scores of v v' and of Laplace's posterior covariance."""
+    second = head_gradient(loss, base + Z @ v.T, y, w)[1]
+    out = v.T @ v
+    for k in range(len(v)):
+        out = out + np.linalg.inv(np.eye(Z.shape[1]) + (Z.T * second[:, k]) @ Z)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------
+# kernels/mlp.py
+
+
+def mlp_layers(theta, sizes):
+    """The (W, b) of every layer."""
+    layers, start = [], 0
+    for q, m in zip(sizes[:-1], sizes[1:], strict=True):
+        P = theta[start : start + (q + 1) * m].reshape(q + 1, m)
+        layers.append((P[:-1], P[-1]))
+        start += (q + 1) * m
+    return layers
+
+
+def mlp_scores(theta, sizes, tanh, X):
+    """Units of all layers, of which the last are scores; theta may be complex."""
+    layers, units = mlp_layers(theta, sizes), [X]
+    for i, (W, b) in enumerate(layers):
+        Z = units[-1] @ W + b
+        if i < len(layers) - 1:
+            Z = np.tanh(Z) if tanh else Z * (Z.real > 0)
+        units.append(Z)
+    return units
+
+
+def mlp_loss(theta, sizes, tanh, classes, rows):
+    """A task's loss and, by backpropagation, its gradient; rows are (X, target, weight, ways)."""
+    X, target, weight, ways = rows
+    units = mlp_scores(theta, sizes, tanh, X)
+    F = units[-1]
+    if classes:
+        e = np.exp(F - F.real.max(1, keepdims=True)) * (np.arange(F.shape[1]) < ways)
+        p = e / e.sum(1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            loss = -(weight * np.log((p * target).sum(1))).sum()
+        D = weight[:, None] * (p - target)
+    else:
+        loss = (weight * ((F - target) ** 2).sum(1)).sum()
+        D = 2 * weight[:, None] * (F - target)
+    pieces = []
+    for i, (W, _) in reversed(list(enumerate(mlp_layers(theta, sizes)))):
+        pieces = [(units[i].T @ D).ravel(), D.sum(0), *pieces]
+        if i:
+            D = D @ W.T * (1 - units[i] ** 2 if tanh else units[i].real > 0)
+    return loss, np.concatenate(pieces)
+
+
+def mlp_query_loss(theta, rates, sizes, tanh, classes, support, query, n_steps):
+    """The query loss of a task after inner steps, and its gradient by the last parameters."""
+    for _ in range(n_steps):
+        theta = theta - rates * mlp_loss(theta, sizes, tanh, classes, support)[1]
+    return mlp_loss(theta, sizes, tanh, classes, query)
+
+
+def complex_step(function, x):
+    """Gradient of a real function at `x`, exact to rounding."""
+    out = np.empty(len(x))
+    for j in range(len(x)):
+        moved = x.astype(complex)
+        moved[j] += 1e-30j
+        out[j] = function(moved).imag / 1e-30
+    return out

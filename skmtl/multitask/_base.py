@@ -1,23 +1,20 @@
 """What the multi-task faces share."""
 
-import numbers
 from dataclasses import replace
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.utils import check_consistent_length, check_random_state, get_tags
+from sklearn.base import is_classifier
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .. import sharing as sharing_room
-from .._compat import HasMethods, StrOptions, check_columns
+from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
 from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
-from ..tasks.encode import as_table
-from ..tasks.features import FeatureColumns, output_names
+from ..tasks.features import output_names
 from ..tasks.reduce import RowSpace
-from ..tasks.table import pack
 
 __all__ = ["MultiTaskBase", "rowwise"]
 
@@ -26,45 +23,11 @@ class MultiTaskBase(TaskEstimator):
     """What the multi-task faces share: parameters, the packed table, and the fitted attributes."""
 
     _parameter_constraints: dict = {
+        **TaskEstimator._parameter_constraints,
         "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem", "grid"])],
-        "task_column": [str, numbers.Integral, None],
-        "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
-        "exclude_columns": [str, numbers.Integral, "array-like", None],
-        "handle_unknown": [StrOptions({"shared", "error"})],
         "cv": ["cv_object", None],
-        "n_jobs": [None, numbers.Integral],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
-
-    def set_params(self, **params):
-        """Set parameters; ``sharing__alpha``, ``preprocessor__...`` reach into these objects."""
-        nested = [name for name in params if name.startswith("sharing__")]
-        sharing = params.get("sharing", self.sharing)
-        if nested and isinstance(sharing, str) and sharing in sharing_room.BY_NAME:
-            name = sharing_room.BY_NAME[sharing].__name__
-            raise ValueError(
-                f"{nested[0]} cannot be set on sharing={sharing!r}, which is a string; pass the "
-                f"object instead: sharing=skmtl.sharing.{name}()."
-            )
-        preprocessor = params.get("preprocessor", self.preprocessor)
-        nested = [name for name in params if name.startswith("preprocessor__")]
-        if nested and not hasattr(preprocessor, "set_params"):
-            raise ValueError(
-                f"{nested[0]} cannot be set on preprocessor={preprocessor!r}; pass a transformer "
-                "of your own, such as a ColumnTransformer."
-            )
-        return super().set_params(**params)
-
-    def _pack(self, X, y, sample_weight, task, **kwargs):
-        """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
-        rows, y = self._rows_to_fit(X, y, task, sample_weight, **kwargs)
-        codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
-        if y.ndim == 2:
-            n_tasks = y.shape[1]
-        else:
-            n_tasks = 1 if rows.labels is None else len(rows.labels)
-        return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
+    _named = "sharing", sharing_room.BY_NAME, "skmtl.sharing"
 
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
@@ -79,7 +42,7 @@ class MultiTaskBase(TaskEstimator):
         fitted : SharingFit
             Of all tasks, those without rows included.
         """
-        solver = self._make_sharing()
+        solver = self._named_object()
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
         full = table.without_empty_tasks()
         space = RowSpace(full) if restriction else RowSpace.of(full)  # which mixes features
@@ -93,11 +56,6 @@ class MultiTaskBase(TaskEstimator):
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
-
-    def _seed(self):
-        if self.random_state is None:
-            return 0
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _partitions(self, table, X, y, codes):
         if self.cv is None:
@@ -118,14 +76,6 @@ class MultiTaskBase(TaskEstimator):
             classifier=is_classifier(self),
         )
 
-    def _make_sharing(self):
-        if isinstance(self.sharing, str):
-            return sharing_room.BY_NAME[self.sharing]()
-        solver = clone(self.sharing) if isinstance(self.sharing, BaseEstimator) else self.sharing
-        if hasattr(solver, "check"):
-            solver.check()
-        return solver
-
     def _restriction(self, solver, X, preprocessor, n_features):
         """What the structure restricts of the slopes; before anything is fitted."""
         if not hasattr(solver, "restriction"):  # not one of `skmtl.sharing`
@@ -133,24 +83,9 @@ class MultiTaskBase(TaskEstimator):
         columns = self._find_columns(X)
         return solver.restriction(_feature_names(columns, preprocessor, n_features))
 
-    def _find_columns(self, X):
-        return FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
-
     def _store(self, X, y, rows, solver, fitted, sizes):
         """Set the fitted attributes, all at once at the very end."""
-        check_columns(self, X, reset=True)
-        self._columns = self._find_columns(X)
-        self.preprocessor_ = rows.preprocessor
-        self._labels = rows.labels
-        if y.ndim == 2:
-            self._task_source = "target"
-            self.tasks_ = np.arange(y.shape[1])
-        elif rows.labels is None:
-            self._task_source = "none"
-            self.tasks_ = np.zeros(1, dtype=np.int64)
-        else:
-            self._task_source = "array" if self.task_column is None else "column"
-            self.tasks_ = rows.labels.classes
+        self._store_tasks(X, y, rows)
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
         self.shared_intercept_ = fitted.shared_intercept
@@ -198,12 +133,7 @@ class MultiTaskBase(TaskEstimator):
         ValueError
             If the task was not seen in fit.
         """
-        check_is_fitted(self)
-        found = np.flatnonzero(self.tasks_ == label)
-        if len(found) != 1:
-            shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
-            raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
-        t = int(found[0])
+        t = self._find_task(label)
         spread = None if self._spread is None else self._spread.take(t)
         return self._task_model(self.coef_[t], self.intercept_[t], spread)
 
@@ -324,18 +254,6 @@ class MultiTaskBase(TaskEstimator):
         tasks = np.concatenate([self.intercept_[..., None], self.coef_], axis=-1)
         alone = np.asarray(self.shared_intercept_)[..., None]
         return [intercept, *features], tasks, np.concatenate([alone, self.shared_coef_], axis=-1)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        if hasattr(self.preprocessor, "__sklearn_tags__"):
-            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
-            theirs = get_tags(self.preprocessor).input_tags
-            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
-        elif self.preprocessor == "auto":
-            tags.input_tags.allow_nan = True
-            tags.input_tags.string = tags.input_tags.categorical = True
-        return tags
 
     def _check_support(self, y):
         """The labels of a new task's rows, as `fit` codes them."""

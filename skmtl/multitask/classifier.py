@@ -8,14 +8,13 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils import assert_all_finite
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import Interval, StrOptions, fit_context
 from ..base import LinearTaskClassifier, check_weights, most_probable, probabilities
 from ..sharing._logistic import LogisticProblem
+from ..tasks.targets import check_classes, check_two_classes, find_classes
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskClassifier"]
@@ -219,11 +218,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         labels = classes[y.astype(np.int64)]  # for the preprocessor
         rows, y, codes, table = self._pack(X, y, weight, task, target=labels)
         present = np.unique(table.y)
-        if len(present) < 2:
-            raise ValueError(
-                f"y has one class only among the rows of positive weight, "
-                f"{classes[int(present[0])]!r}; a classifier needs two classes at least."
-            )
+        check_two_classes(classes[present.astype(np.int64)])
         table = replace(table, y=np.searchsorted(present, table.y).astype(np.float64))
 
         def make_problem(space, parts, pool):
@@ -250,15 +245,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
     def _encode(self, y):
         """The classes, and every row's class as a number."""
         self._require_target(y)
-        y = np.asarray(y)
-        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1):
-            raise ValueError(
-                f"y must be 1-D, got shape {y.shape}: give the tasks by task_column= or task=, one "
-                "row for every label."
-            )
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
+        y = check_classes(y)
         classes, codes = np.unique(y, return_inverse=True)
         return classes, codes.astype(np.float64)
 
@@ -354,15 +341,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
 
     def _check_support(self, y):
         y = column_or_1d(y, warn=True)
-        found = np.searchsorted(self.classes_, y)
-        found = np.minimum(found, len(self.classes_) - 1)
-        unknown = self.classes_[found] != y
-        if unknown.any():
-            raise ValueError(
-                f"y has labels that fit did not see, such as {y[int(np.argmax(unknown))]!r}; the "
-                f"classes are {self.classes_.tolist()[:10]}."
-            )
-        return found.astype(np.float64)
+        return find_classes(y, self.classes_).astype(np.float64)
 
     def _task_model(self, coef, intercept, spread):
         return LinearTaskClassifier._from_coefficients(

@@ -6,18 +6,17 @@ import warnings
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
-from sklearn.utils import assert_all_finite
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
-from ..base import LinearTaskModel, check_spread, interval
+from ..base import LinearTaskModel, check_spread, interval, r2_over_tasks
 from ..sharing._base import Problem
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
+from ..tasks.targets import check_numbers
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskRegressor"]
@@ -314,7 +313,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         rows, y, _, table = self._pack(
             X, y, sample_weight, task, anew=earlier is None, empty_tasks=True
         )
-        solver = self._make_sharing()
+        solver = self._named_object()
         restriction = self._restriction(solver, X, rows.preprocessor, table.n_features)
         sizes = table.task_sizes()
         with worker_pool(self.n_jobs) as pool:
@@ -471,18 +470,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
-        prediction = self.predict(X, task=task)
-        y = np.asarray(y, dtype=np.float64)
-        if y.ndim == 1 or not np.isnan(y).any():
-            return r2_score(y, prediction, sample_weight=sample_weight)
-        from ..metrics import task_score
-
-        return task_score(y, prediction, sample_weight=sample_weight)
+        return r2_over_tasks(y, self.predict(X, task=task), sample_weight)
 
     def _check_support(self, y):
-        y = column_or_1d(y, dtype=np.float64, warn=True)
-        assert_all_finite(y, input_name="y")
-        return y
+        return check_numbers(y)
 
     def _task_model(self, coef, intercept, spread):
         return LinearTaskModel._from_coefficients(

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..tasks.blocks import row_hashes
-from ..tasks.moments import block_moments
+from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ._restriction import UNRESTRICTED, Restriction
 from ._spread import Probe
@@ -15,18 +15,10 @@ from ._strengths import SQUARED
 from ._tuning import Tuner
 from ._units import Units
 
-__all__ = ["Problem", "Sharing", "SharingFit", "scale_of"]
-
+__all__ = ["Problem", "Sharing", "SharingFit"]
 
 # Sparse rows looked at more closely are made dense up to so many numbers.
 _DENSE_SIZE = 10**7
-
-
-def scale_of(total, mean, variance):
-    """1 / standard deviation, and 0 for what is constant up to rounding."""
-    eps = np.finfo(np.float64).eps
-    constant = variance <= total * eps * variance + (total * mean * eps) ** 2
-    return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
 
 
 @dataclass

@@ -8,9 +8,9 @@ from scipy.special import softmax
 
 from ..solvers import make_system
 from ..solvers.newton import LogisticSystem, Scores
-from ..tasks.moments import block_moments
+from ..tasks.moments import block_moments, scale_of
 from ._adapt import LogisticAdapter
-from ._base import Problem, scale_of
+from ._base import Problem
 from ._restriction import UNRESTRICTED, Restriction
 from ._strengths import LOGISTIC, voices
 from ._tuning import Judged, LeftOut, Tuner, Verdict

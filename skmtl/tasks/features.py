@@ -213,7 +213,7 @@ def _values(column):
     return column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
 
 
-def _is_missing(value):
+def is_missing(value):
     """None, NaN, and what pandas calls NA and NaT (which cannot be asked: NA != NA is NA)."""
     if isinstance(value, numbers.Real):
         return value != value
@@ -231,9 +231,7 @@ def _kind(column, label, in_frame):
     values = _values(column)
     if values.dtype.kind in "biuf":
         return "numbers"
-    present = (
-        [] if values.dtype.kind in "mM" else [v for v in values.tolist() if not _is_missing(v)]
-    )
+    present = [] if values.dtype.kind in "mM" else [v for v in values.tolist() if not is_missing(v)]
     types = set(map(type, present))
     if values.dtype.kind in "mM" or any(issubclass(t, _DATES) for t in types):
         raise ValueError(
@@ -281,7 +279,7 @@ def _read_column(label, column):
     if values.dtype.kind in "biuf":
         return values.astype(np.float64)
     values = values.astype(object)
-    present = np.array([not _is_missing(v) for v in values.tolist()], dtype=bool)
+    present = np.array([not is_missing(v) for v in values.tolist()], dtype=bool)
     out = np.full(len(values), np.nan)
     try:
         out[present] = values[present].astype(np.float64)
@@ -304,7 +302,7 @@ def _level(value):
     """The name of a level: 1 and 1.0 are one, as gaps make floats of a column of integers."""
     if isinstance(value, str):
         return value
-    if _is_missing(value):
+    if is_missing(value):
         return MISSING
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return str(int(value)) if float(value).is_integer() else str(value)

@@ -7,7 +7,7 @@ import numpy as np
 from .. import kernels
 from .._jit import run_chunks
 
-__all__ = ["TaskMoments", "block_moments", "moment_bytes"]
+__all__ = ["TaskMoments", "block_moments", "moment_bytes", "scale_of"]
 
 
 @dataclass
@@ -192,3 +192,10 @@ def block_moments(table, block=None, n_blocks=1, pool=None):
     return TaskMoments(
         out.weight.reshape(shape), out.mean.reshape(*shape, d), out.scatter.reshape(*shape, d, d)
     )
+
+
+def scale_of(total, mean, variance):
+    """1 / standard deviation, and 0 for what is constant up to rounding."""
+    eps = np.finfo(np.float64).eps
+    constant = variance <= total * eps * variance + (total * mean * eps) ** 2
+    return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))

@@ -1,0 +1,141 @@
+"""What a learner is: it learns from many tasks what makes the next one easy."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+__all__ = ["Adapted", "Knowledge", "LabelledTasks", "Learner"]
+
+
+@dataclass(frozen=True)
+class LabelledTasks:
+    """Labelled rows of some tasks, side by side.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Rows of task t are ``offsets[t]:offsets[t + 1]``.
+    y : ndarray of shape (n_rows,)
+        Numbers (float64), or positions among the task's own classes (int64).
+    weight : ndarray of shape (n_rows,)
+        How often each row counts, above zero.
+    offsets : ndarray of shape (n_tasks + 1,)
+    ways : ndarray of shape (n_tasks,) or None
+        How many classes each task has; None where y are numbers.
+    shared_classes : bool
+        Whether a position means the same class in every task.
+    labels : ndarray of shape (n_tasks, most_ways) or None
+        Where classes are not shared, the class at each position, as a code of all classes; -1
+        beyond the task's own.
+    spread : ndarray of shape (n_features,) or None
+        The features' standard deviations in the user's units; in X they are one.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    offsets: np.ndarray
+    ways: np.ndarray | None = None
+    shared_classes: bool = True
+    labels: np.ndarray | None = None
+    spread: np.ndarray | None = None
+
+    @property
+    def n_tasks(self):
+        return len(self.offsets) - 1
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    @property
+    def sizes(self):
+        """Rows of every task."""
+        return np.diff(self.offsets)
+
+    @property
+    def codes(self):
+        """Every row's task."""
+        return np.repeat(np.arange(self.n_tasks), self.sizes)
+
+    def rows(self, chosen):
+        """The same tasks with some of their rows, of which `chosen` is a mask."""
+        sizes = np.bincount(self.codes[chosen], minlength=self.n_tasks)
+        return replace(
+            self, X=self.X[chosen], y=self.y[chosen], weight=self.weight[chosen],
+            offsets=np.append(0, np.cumsum(sizes)),
+        )  # fmt: skip
+
+    def take(self, tasks):
+        """Some of the tasks, in the order given."""
+        tasks = np.asarray(tasks, dtype=np.int64)
+        sizes = self.sizes[tasks]
+        offsets = np.append(0, np.cumsum(sizes))
+        rows = np.repeat(self.offsets[tasks] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return replace(
+            self, X=self.X[rows], y=self.y[rows], weight=self.weight[rows], offsets=offsets,
+            ways=None if self.ways is None else self.ways[tasks],
+            labels=None if self.labels is None else self.labels[tasks],
+        )  # fmt: skip
+
+
+class Learner(BaseEstimator):
+    """Base of the learners: parameters, and `learn`."""
+
+    def check(self):
+        """Raise a ValueError for parameters that make no sense."""
+
+    def learn(self, tasks, random_state, progress):
+        """Learn from `LabelledTasks` what tasks have in common.
+
+        Parameters
+        ----------
+        tasks : LabelledTasks
+        random_state : numpy.random.RandomState
+        progress : callable
+            Is told in words what is being done.
+
+        Returns
+        -------
+        Knowledge
+        """
+        raise NotImplementedError
+
+
+class Knowledge:
+    """What was learned: small, picklable, free of rows.
+
+    Attributes
+    ----------
+    history : dict of arrays
+        Training curves, one entry a step or epoch that was recorded.
+    """
+
+    history: dict = {}
+
+    def adapt(self, tasks):
+        """Heads for the tasks from their labelled rows, an `Adapted`.
+
+        A task may have any number of rows, none included, and rows of one class only.
+        """
+        raise NotImplementedError
+
+
+class Adapted:
+    """Heads of some tasks, ready to predict."""
+
+    def predict(self, X, codes):
+        """What is expected of rows ``X (n_rows, n_features)`` of the tasks ``codes (n_rows,)``.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, most_ways)
+            Numbers, or logarithms of the probabilities of each task's classes, which are minus
+            infinity beyond the task's own.
+        """
+        raise NotImplementedError
+
+    def take(self, tasks):
+        """The heads of some of the tasks."""
+        raise NotImplementedError

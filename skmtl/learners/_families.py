@@ -1,0 +1,256 @@
+r"""Families of candidates: what the closed forms learn from tasks.
+
+Each is a function of `LabelledTasks` that returns a list of candidates, as long for other tasks of
+the same table, so that candidates can be judged on some tasks and learned from all.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from ._prior import GaussianPrior, Prototypes, class_sums, n_scores
+
+__all__ = ["hierarchical", "independent", "pooled", "prototypes", "subspace"]
+
+# Variances of the slopes on standardised features, in squares of the noise where there is one.
+_CLASS_VARIANCES = (0.01, 0.1, 1.0, 10.0)
+_NUMBER_VARIANCES = (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
+# Of intercepts of which nothing is known.
+_FREE = 10.0
+# Of slopes within the subspace, and beside it as a share of that.
+_WITHIN, _BESIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
+# Steps of EM, the tasks that they look at, and about the operations a step may take.
+_STEPS, _TASKS, _WORK = 12, (40, 400), 2e7
+# Unknowns of a head of several scores in EM: where a task has more, it looks at some rows only.
+_UNKNOWNS = 60
+# From so many features on a variance for each is not learned.
+_MANY = 300
+# Heads that draw the variances of single features, and all covariances, to the simpler structure.
+_PRIOR_HEADS = 5.0
+# Laplace's posterior is too narrow for tasks of few rows, so that EM comes out too small.
+_INFLATION = (1.0, 4.0)
+# What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
+# a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
+_DECADE, _LEARNED = 2.0, 6.0
+# Draws of signs that say how large eigenvalues are where tasks have nothing in common.
+_DRAWS = 5
+
+
+def _own_classes(tasks):
+    return tasks.ways is not None and not tasks.shared_classes
+
+
+def _zero_mean(tasks):
+    return np.zeros((n_scores(tasks), 1 + tasks.n_features))
+
+
+def _diagonal_root(slopes, intercept):
+    return np.diag(np.sqrt(np.append(intercept, slopes)))
+
+
+def _root(covariance):
+    values, vectors = np.linalg.eigh(covariance)
+    keep = values > 1e-8 * values[-1]
+    return vectors[:, keep] * np.sqrt(values[keep])
+
+
+def metrics(tasks):
+    """Weights of the features: alike on the standardised ones, and in the user's units."""
+    shapes = [np.ones(tasks.n_features)]
+    if tasks.spread is not None and tasks.spread.any():
+        raw = tasks.spread**2 / (tasks.spread**2).mean()
+        if raw.max() > 2.0 * raw.min():
+            shapes.append(raw)
+    return shapes
+
+
+def independent(tasks):
+    """Each task from scratch, in both metrics."""
+    variances = _NUMBER_VARIANCES if tasks.ways is None else _CLASS_VARIANCES
+    decade = _DECADE if _own_classes(tasks) else 0.0
+    return [
+        GaussianPrior(
+            "independent", _zero_mean(tasks), _diagonal_root(v * shape, _FREE),
+            decade * np.log10(v / variances[0]),
+        )
+        for shape in metrics(tasks)
+        for v in variances
+    ]  # fmt: skip
+
+
+def _cost(tasks):
+    return _LEARNED if _own_classes(tasks) else 0.0
+
+
+def pooled_mean(tasks, variance=1.0):
+    """Parameters of one model for all tasks' rows; zero where tasks have classes of their own."""
+    zero = _zero_mean(tasks)
+    if _own_classes(tasks):
+        return zero
+    ways = None if tasks.ways is None else tasks.ways[:1]
+    whole = replace(tasks, offsets=tasks.offsets[[0, -1]], ways=ways)
+    root = _diagonal_root(np.full(tasks.n_features, variance), _FREE)
+    return GaussianPrior("pooled", zero, root).heads(whole)[0][0]
+
+
+def pooled(tasks):
+    """One model for all tasks, where a class means the same in all."""
+    if _own_classes(tasks):
+        return []
+    nothing = np.zeros((1 + tasks.n_features, 1))
+    return [GaussianPrior("pooled", pooled_mean(tasks, v), nothing) for v in (0.01, 1.0)]
+
+
+def prototypes(tasks):
+    """The classes' means (Snell et al. 2017), where every task has classes of its own."""
+    if not _own_classes(tasks):
+        return []
+    return [Prototypes("prototypes", shape / _within(tasks, shape)) for shape in metrics(tasks)]
+
+
+def _within(tasks, shape):
+    """Mean variance of the features within classes, in a metric."""
+    sums, counts = class_sums(tasks)
+    means = sums / np.maximum(counts, 1e-300)[:, :, None]
+    gaps = tasks.X - means[tasks.codes, tasks.y]
+    freedom = np.maximum(counts - 1.0, 0.0).sum()
+    squares = tasks.weight @ (gaps**2 @ shape) / shape.sum()
+    return max(squares / max(freedom, 1.0), 1e-6)
+
+
+def hierarchical(tasks, random_state):
+    """A Gaussian learned by empirical Bayes, with covariances of three structures in turn."""
+    tasks = _thinned(tasks.take(_sample(tasks, _affordable(tasks), random_state)), random_state)
+    mean, covariance, out = pooled_mean(tasks), 0.3 * np.eye(1 + tasks.n_features), []
+    structures = "scalar", "diagonal", "full"
+    for structure in structures if tasks.n_features <= _MANY else structures[:1]:
+        if structure == "full":
+            covariance = _oriented(tasks, mean, covariance)
+        mean, covariance = expectation_maximisation(tasks, mean, covariance, structure)
+        out += [
+            GaussianPrior("hierarchical", mean, _root(v * covariance), _cost(tasks))
+            for v in _INFLATION
+        ]
+    return out
+
+
+def _affordable(tasks):
+    """How many tasks EM may look at."""
+    rows = tasks.sizes.mean()
+    unknowns = min(_UNKNOWNS, n_scores(tasks) * min(rows, 1.0 + tasks.n_features))
+    work = unknowns**3 / 6.0 + rows * unknowns**2 + unknowns * tasks.n_features**2
+    return int(np.clip(_WORK / work, *_TASKS))
+
+
+def _thinned(tasks, random_state):
+    """Tasks with so few rows that EM's steps are cheap, where they have several scores."""
+    most = _UNKNOWNS // n_scores(tasks)
+    if n_scores(tasks) == 1 or min(tasks.sizes.max(), 1 + tasks.n_features) <= most:
+        return tasks
+    order = np.lexsort((random_state.random_sample(len(tasks.y)), tasks.codes))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - tasks.offsets[tasks.codes[order]]
+    return tasks.rows(rank < most)
+
+
+def _sample(tasks, most, random_state):
+    if tasks.n_tasks <= most:
+        return np.arange(tasks.n_tasks)
+    return np.sort(random_state.choice(tasks.n_tasks, most, replace=False))
+
+
+def expectation_maximisation(tasks, mean, covariance, structure, n_steps=_STEPS):
+    """EM for the mean and the covariance of the tasks' parameters, with Laplace's posteriors."""
+    for _ in range(n_steps):
+        prior = GaussianPrior("hierarchical", mean, _root(covariance))
+        step, moment, n_heads = prior.posterior(tasks)
+        if not _own_classes(tasks):  # there, no class's mean differs from another's
+            mean = mean + step
+            moment = moment - step.T @ step / len(step)
+        covariance = _structured(moment, structure, n_heads)
+    return mean, covariance
+
+
+def _structured(moment, structure, n_heads):
+    """A covariance of some structure from the heads' second moment, drawn to the simpler one."""
+    p = len(moment) - 1
+    common = np.diag(np.append(moment[0, 0], np.full(p, np.trace(moment[1:, 1:]) / max(p, 1))))
+    if structure == "scalar":
+        return common
+    weight = _PRIOR_HEADS
+    if structure == "full":
+        weight += p
+    else:
+        moment = np.diag(np.diag(moment))
+    return (n_heads * moment + weight * common) / (n_heads + weight)
+
+
+def _oriented(tasks, mean, covariance):
+    """The covariance with nine tenths of the slopes' variance where their moments point to."""
+    values, vectors = slope_moments(tasks, mean)
+    if values[0] <= 0.0:
+        return covariance
+    share = np.maximum(values, 0.0) / np.maximum(values, 0.0).sum()
+    out = covariance.copy()
+    out[1:, 1:] *= 0.1
+    out[1:, 1:] += 0.9 * np.trace(covariance[1:, 1:]) * (vectors * share) @ vectors.T
+    return out
+
+
+def slope_moments(tasks, mean, signs=None):
+    r"""Eigenvalues, largest first, and -vectors of the covariance of the tasks' slopes.
+
+    With the residuals :math:`e_i` of the mean's model, the products :math:`e_i e_j x_i x_j'` of
+    different rows of a task estimate it without bias, up to a factor, where features are
+    uncorrelated within tasks (Tripuraneni et al. 2021). Random `signs` of the residuals say what
+    comes where tasks have nothing in common.
+    """
+    residuals = _residuals(tasks, mean)
+    if signs is not None:
+        residuals = residuals * signs[:, None]
+    total = np.zeros((tasks.n_features, tasks.n_features))
+    for k in range(residuals.shape[1]):
+        rows = (residuals[:, k] * tasks.weight)[:, None] * tasks.X
+        sums = np.add.reduceat(rows, tasks.offsets[:-1], axis=0)
+        total += sums.T @ sums - rows.T @ rows
+    values, vectors = np.linalg.eigh(total / len(tasks.X))
+    return values[::-1], vectors[:, ::-1]
+
+
+def _residuals(tasks, mean):
+    """What the model of the mean leaves of the labels: ``(n_rows, n_scores)``."""
+    eta = tasks.X @ mean[:, 1:].T + mean[:, 0]
+    if tasks.ways is None:
+        return tasks.y[:, None] - eta
+    if eta.shape[1] == 1:
+        return tasks.y[:, None] - expit(eta)
+    outside = np.arange(eta.shape[1]) >= tasks.ways[tasks.codes][:, None]
+    eta = np.where(outside, -np.inf, eta)
+    return (tasks.y[:, None] == np.arange(eta.shape[1])) - softmax(eta, axis=1)
+
+
+def subspace(tasks, random_state, rank="auto"):
+    """Slopes in few dimensions, found from the tasks' moments."""
+    mean = pooled_mean(tasks)
+    values, vectors = slope_moments(tasks, mean)
+    if rank == "auto":
+        draws = [random_state.choice([-1.0, 1.0], len(tasks.y)) for _ in range(_DRAWS)]
+        null = max(slope_moments(tasks, mean, signs)[0][0] for signs in draws)
+        rank = max(1, int((values > null).sum()))
+    rank = min(rank, tasks.n_features)
+    share = np.maximum(values[:rank], 1e-3 * max(values[0], 1e-300))
+    share /= share.mean()
+    some = tasks.take(_sample(tasks, min(_affordable(tasks), 200), random_state))
+    some = _thinned(some, random_state)
+    simple = 0.3 * np.diag(np.append(1.0, np.full(tasks.n_features, 1.0 / tasks.n_features)))
+    level = expectation_maximisation(some, mean, simple, "scalar", 6)[1][0, 0]
+    out = []
+    for within in _WITHIN:
+        for beside in _BESIDE:
+            covariance = np.zeros((1 + tasks.n_features,) * 2)
+            covariance[0, 0] = max(level, 1e-4)
+            covariance[1:, 1:] = within * (vectors[:, :rank] * share) @ vectors[:, :rank].T
+            covariance[1:, 1:] += within * beside * np.eye(tasks.n_features)
+            out.append(GaussianPrior("subspace", mean, _root(covariance), _cost(tasks)))
+    return out

@@ -1,0 +1,98 @@
+"""Tasks held out, of which a few rows are known, to judge candidates on."""
+
+from dataclasses import replace
+
+import numpy as np
+
+__all__ = ["few_shot", "folds"]
+
+# Rows known in an episode, and most rows that are then predicted.
+_SIZES = (2, 5, 10, 20, 50, 100, 300, 1000)
+_MOST_QUERIES = 100
+
+
+def folds(tasks, n_folds, random_state):
+    """``(training tasks, held-out tasks)``: what is held out is nothing like seen in training.
+
+    Whole tasks are; where tasks have classes of their own, whole classes.
+    """
+    if tasks.ways is None or tasks.shared_classes:
+        fold = random_state.permutation(tasks.n_tasks) % n_folds
+        for f in range(n_folds):
+            yield tasks.take(np.flatnonzero(fold != f)), tasks.take(np.flatnonzero(fold == f))
+        return
+    n_classes = int(tasks.labels.max()) + 1
+    for _ in range(n_folds):  # halves: fewer held-out classes make few tasks of two classes
+        held = random_state.permutation(n_classes) < n_classes // 2
+        yield _with_classes(tasks, ~held), _with_classes(tasks, held)
+
+
+def _with_classes(tasks, kept):
+    """The rows of some classes, in tasks that have two of them at least."""
+    mine = tasks.labels >= 0
+    mine &= kept[tasks.labels]
+    position = np.cumsum(mine, axis=1) - 1
+    ways = mine.sum(axis=1)
+    chosen = mine[tasks.codes, tasks.y] & (ways >= 2)[tasks.codes]
+    part = tasks.rows(chosen)
+    y = position[tasks.codes[chosen], part.y]
+    labels = np.full_like(tasks.labels, -1)
+    rows, columns = np.nonzero(mine)
+    labels[rows, position[rows, columns]] = tasks.labels[rows, columns]
+    part = replace(part, y=y, ways=ways, labels=labels)
+    return part.take(np.flatnonzero(part.sizes > 0))
+
+
+def few_shot(tasks, most, random_state):
+    """Tasks of which few rows are known, and the same tasks with other rows.
+
+    Each task comes with several numbers of rows, up to half of its own and with four fifths of
+    them; `most` in all. Where tasks have classes of their own, these take turns.
+
+    Returns
+    -------
+    known, asked : LabelledTasks
+    """
+    turns = _turns(tasks, random_state)
+    pairs = []
+    for t, n in enumerate(tasks.sizes):
+        sizes = [s for s in _SIZES if 2 * s <= n]
+        if n >= 5 and (not sizes or 0.8 * n > 1.3 * sizes[-1]):
+            sizes.append(int(0.8 * n))
+        pairs += [(t, s) for s in sizes]
+    pairs = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    if len(pairs) > most:
+        pairs = pairs[np.sort(random_state.choice(len(pairs), most, replace=False))]
+    support, query = [], []
+    for t, s in pairs:
+        rows = turns[tasks.offsets[t] : tasks.offsets[t + 1]]
+        support.append(rows[:s])
+        query.append(rows[s : s + _MOST_QUERIES])
+    return _of_rows(tasks, pairs[:, 0], support), _of_rows(tasks, pairs[:, 0], query)
+
+
+def _turns(tasks, random_state):
+    """The rows of every task in a random order, in which a task's own classes take turns."""
+    codes = tasks.codes
+    order = np.lexsort((random_state.random_sample(len(codes)), codes))
+    if tasks.ways is None or tasks.shared_classes:
+        return order
+    key = codes * (tasks.ways.max() + 1) + tasks.y  # the turn of a row: its rank in its class
+    by_class = order[np.argsort(key[order], kind="stable")]
+    first = np.append(True, np.diff(key[by_class]) != 0)
+    start = np.maximum.accumulate(np.where(first, np.arange(len(key)), 0))
+    turn = np.empty(len(key), dtype=np.int64)
+    turn[by_class] = np.arange(len(key)) - start
+    return order[np.lexsort((turn[order], codes[order]))]
+
+
+def _of_rows(tasks, which, rows):
+    """Tasks `which`, each with some of its rows."""
+    sizes = [len(r) for r in rows]
+    flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    return replace(
+        tasks, X=tasks.X[flat], y=tasks.y[flat], weight=tasks.weight[flat],
+        offsets=np.append(0, np.cumsum(sizes)).astype(np.int64),
+        ways=None if tasks.ways is None else tasks.ways[which],
+        labels=None if tasks.labels is None else tasks.labels[which],
+    )  # fmt: skip

@@ -1,0 +1,8 @@
+"""Splitters that know about tasks."""
+
+from ._base import read_task_column as read_task_column
+from ._few_shot import FewShotSplit
+from ._task_k_fold import TaskKFold
+from ._time_series import TaskTimeSeriesSplit
+
+__all__ = ["FewShotSplit", "TaskKFold", "TaskTimeSeriesSplit"]

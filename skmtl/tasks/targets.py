@@ -1,0 +1,55 @@
+"""Targets: numbers, and class labels and their codes."""
+
+import numpy as np
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+__all__ = ["check_classes", "check_numbers", "check_two_classes", "class_codes", "find_classes"]
+
+
+def check_numbers(y):
+    """Labels of one task as finite float64 numbers."""
+    y = column_or_1d(y, dtype=np.float64, warn=True)
+    assert_all_finite(y, input_name="y")
+    return y
+
+
+def check_classes(y):
+    """Class labels in one dimension; an error for numbers and for columns."""
+    y = np.asarray(y)
+    if y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1):
+        raise ValueError(
+            f"y must be 1-D, got shape {y.shape}: give the tasks by task_column= or task=, one "
+            "row for every label."
+        )
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    return y
+
+
+def check_two_classes(classes):
+    """Raise unless the rows of positive weight have two `classes` at least."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class only among the rows of positive weight, {classes[0]!r}; a "
+            "classifier needs two classes at least."
+        )
+
+
+def class_codes(y, classes):
+    """The positions of labels among `classes`, -1 for a label that is not there."""
+    code = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([code.get(label, -1) for label in y.tolist()], dtype=np.int64)
+
+
+def find_classes(y, classes):
+    """The positions of labels among `classes`; an error for a label that is not there."""
+    found = class_codes(y, classes)
+    if (found < 0).any():
+        raise ValueError(
+            f"y has labels that fit did not see, such as {y[int(np.argmin(found))]!r}; the "
+            f"classes are {classes.tolist()[:10]}."
+        )
+    return found

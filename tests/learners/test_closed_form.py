@@ -1,0 +1,270 @@
+"""Closed-form learners: they find what tasks share, and do no harm where they share nothing."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skmtl.learners import Auto, Hierarchical, Subspace
+from skmtl.learners import _families as families
+from skmtl.learners._base import LabelledTasks
+from skmtl.learners._held_out import few_shot, folds
+from skmtl.learners._prior import GaussianPrior, Prototypes
+from skmtl.learners.closed_form import LinearHeads
+
+
+def quiet(text):
+    """Says nothing."""
+
+
+def tasks_of(X, y, ways=None, shared=True, labels=None, weight=None):
+    """Equal tasks from ``X (n_tasks, n, p)`` and ``y (n_tasks, n)``."""
+    n_tasks, n, p = X.shape
+    return LabelledTasks(
+        X.reshape(-1, p), y.ravel(), np.ones(n_tasks * n) if weight is None else weight,
+        np.arange(n_tasks + 1) * n, None if ways is None else np.full(n_tasks, ways), shared,
+        labels, np.ones(p),
+    )  # fmt: skip
+
+
+def few_directions(n_tasks, n, seed, p=15, rank=2, classes=True):
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(np.random.default_rng(99).normal(size=(p, rank)))[0]
+    w = 3.0 * rng.normal(size=(n_tasks, rank)) @ basis.T
+    X = rng.normal(size=(n_tasks, n, p))
+    eta = np.einsum("tnp,tp->tn", X, w)
+    if classes:
+        return X, (rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(np.int64)
+    return X, eta + rng.normal(size=eta.shape)
+
+
+def own_classes(n_tasks, n, classes, seed, p=6, way=2):
+    """Tasks of `way` of the classes, whose means are far apart in no common direction."""
+    means = 2.0 * np.random.default_rng(5).normal(size=(12, p))
+    rng = np.random.default_rng(seed)
+    labels = np.sort([rng.choice(classes, way, replace=False) for _ in range(n_tasks)], axis=1)
+    y = np.tile(np.arange(n) % way, (n_tasks, 1))
+    X = means[np.take_along_axis(labels, y, 1)] + rng.normal(size=(n_tasks, n, p))
+    return tasks_of(X, y, way, False, labels)
+
+
+def log_loss(adapted, X, y):
+    codes = np.repeat(np.arange(X.shape[0]), X.shape[1])
+    log = adapted.predict(X.reshape(len(codes), -1), codes)
+    return -log[np.arange(len(codes)), y.ravel()].mean()
+
+
+def squared_error(adapted, X, y):
+    codes = np.repeat(np.arange(X.shape[0]), X.shape[1])
+    return ((adapted.predict(X.reshape(len(codes), -1), codes) - y.ravel()) ** 2).mean()
+
+
+def learned(learner, tasks, seed=0):
+    return learner.learn(tasks, np.random.RandomState(seed), quiet)
+
+
+def from_scratch(tasks):
+    best = GaussianPrior("independent", np.zeros((1, 16)), np.eye(16))
+    return LinearHeads(best.heads(tasks)[0], tasks.ways)
+
+
+@pytest.fixture(scope="module")
+def classes_tables():
+    X, y = few_directions(250, 12, 0)
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(np.random.default_rng(99).normal(size=(15, 2)))[0]
+    w = 3.0 * rng.normal(size=(60, 2)) @ basis.T
+    rows = rng.normal(size=(60, 68, 15))
+    eta = np.einsum("tnp,tp->tn", rows, w)
+    y_all = (rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(np.int64)
+    return tasks_of(X, y, 2), tasks_of(rows[:, :8], y_all[:, :8], 2), rows[:, 8:], y_all[:, 8:]
+
+
+@pytest.mark.parametrize("learner", [Subspace(), Hierarchical(), Auto()], ids=str)
+def test_few_directions_are_found(learner, classes_tables):
+    train, known, X, y = classes_tables
+    found = log_loss(learned(learner, train).adapt(known), X, y)
+    assert found < 0.8 * log_loss(from_scratch(known), X, y)
+
+
+def test_the_rank_is_counted(classes_tables):
+    train = classes_tables[0]
+    priors = families.subspace(train, np.random.RandomState(0))
+    ranks = {p.root.shape[1] for p in priors}
+    assert min(ranks) == 1 + 2  # the intercept's, and the subspace's
+    assert families.subspace(train, np.random.RandomState(0), rank=4)[0].root.shape[1] == 1 + 4
+
+
+@pytest.mark.parametrize("learner", [Subspace(), Hierarchical(), Auto()], ids=str)
+def test_numbers(learner):
+    X, y = few_directions(300, 30, 0, classes=False)
+    train, known = tasks_of(X[:240, :12], y[:240, :12]), tasks_of(X[240:, :8], y[240:, :8])
+    found = squared_error(learned(learner, train).adapt(known), X[240:, 8:], y[240:, 8:])
+    alone = squared_error(from_scratch(known), X[240:, 8:], y[240:, 8:])
+    assert found < 0.5 * alone
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_predictions_follow_the_scale_of_the_target(factor):
+    X, y = few_directions(60, 10, 0, classes=False)
+    tasks = tasks_of(X, y)
+    scaled = replace(tasks, y=factor * tasks.y)
+    plain = learned(Hierarchical(), tasks).adapt(tasks).heads
+    other = learned(Hierarchical(), scaled).adapt(scaled).heads
+    np.testing.assert_allclose(other, factor * plain, rtol=1e-6, atol=1e-8 * factor)
+
+
+def test_tasks_that_share_nothing_are_left_alone():
+    rng = np.random.default_rng(0)
+    w = 2.0 * rng.normal(size=(140, 4))
+    X = rng.normal(size=(140, 80, 4))
+    eta = np.einsum("tnp,tp->tn", X, w)
+    y = (rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(np.int64)
+    train, known = tasks_of(X[:100, :40], y[:100, :40], 2), tasks_of(X[100:, :20], y[100:, :20], 2)
+    found = log_loss(learned(Auto(), train).adapt(known), X[100:, 20:], y[100:, 20:])
+    losses = []
+    for v in (0.3, 1.0, 3.0, 10.0):
+        prior = GaussianPrior("independent", np.zeros((1, 5)), np.sqrt(v) * np.eye(5))
+        losses.append(
+            log_loss(LinearHeads(prior.heads(known)[0], known.ways), X[100:, 20:], y[100:, 20:])
+        )
+    assert found < 1.03 * min(losses)
+
+
+def test_what_a_few_classes_teach_is_not_forced_on_others():
+    """Four classes seen, eight new ones: about as good as from scratch."""
+    train, known = own_classes(80, 20, range(4), 0), own_classes(60, 30, range(4, 12), 1)
+    shown = known.rows(np.tile(np.arange(30) < 8, 60))
+    asked = known.rows(np.tile(np.arange(30) >= 8, 60))
+    adapted = learned(Auto(), train).adapt(shown)
+    right = adapted.predict(asked.X, asked.codes).argmax(1) == asked.y
+    prior = GaussianPrior("independent", np.zeros((2, 7)), np.eye(7))
+    scratch = LinearHeads(prior.heads(shown)[0], shown.ways)
+    base = scratch.predict(asked.X, asked.codes).argmax(1) == asked.y
+    assert right.mean() > base.mean() - 0.01
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_any_rows_will_do(shared):
+    """None, one class only, tasks of unequal sizes and numbers of classes."""
+    if shared:
+        X, y = few_directions(40, 12, 0)
+        train = tasks_of(X, y, 2)
+    else:
+        train = own_classes(40, 12, range(6), 0, p=15)
+    knowledge = learned(Auto(), train)
+    rng = np.random.default_rng(0)
+    sizes = np.array([0, 1, 5, 9])
+    ways = np.array([2, 2, 2, 2 if shared else 3])
+    y = np.array([0, *[1] * 5, *np.arange(9) % ways[3]])
+    tasks = LabelledTasks(
+        rng.normal(size=(15, 15)), y, np.ones(15), np.append(0, np.cumsum(sizes)), ways, shared,
+        None, np.ones(15),
+    )  # fmt: skip
+    adapted = knowledge.adapt(tasks)
+    X = rng.normal(size=(40, 15))
+    log = adapted.predict(X, np.repeat(np.arange(4), 10))
+    np.testing.assert_allclose(np.exp(log).sum(1), 1.0)
+    assert np.isfinite(log[:, :2]).all()
+    assert (np.isinf(log[:30, 2:]).all()) and np.isfinite(log[30:]).all()
+    assert log[20:30].argmax(1).mean() > 0.5  # five rows of class 1
+
+
+def test_each_task_is_adapted_to_alone():
+    X, y = few_directions(50, 12, 0)
+    train = tasks_of(X, y, 2)
+    knowledge = learned(Auto(), train)
+    together = knowledge.adapt(train)
+    for t in (0, 17):
+        alone = knowledge.adapt(train.take([t]))
+        np.testing.assert_allclose(alone.heads[0], together.heads[t], rtol=1e-8, atol=1e-10)
+        np.testing.assert_array_equal(together.take([t]).heads[0], together.heads[t])
+
+
+def test_it_is_reproducible_and_small():
+    X, y = few_directions(50, 12, 0)
+    first, second = (learned(Auto(), tasks_of(X, y, 2), 3) for _ in range(2))
+    known = tasks_of(X[:5], y[:5], 2)
+    np.testing.assert_array_equal(first.adapt(known).heads, second.adapt(known).heads)
+    assert len(pickle.dumps(first.adapt(known))) < 3000
+
+
+def test_weights_count_rows():
+    X, y = few_directions(40, 6, 0)
+    train = tasks_of(X, y, 2)
+    knowledge = learned(Subspace(), train)
+    once = np.array([2.0, 1, 1, 1, 1, 1])
+    weighted = replace(train.take([0]), weight=once)
+    twice = LabelledTasks(
+        np.vstack([X[0][:1], X[0]]), np.r_[y[0][0], y[0]], np.ones(7), np.array([0, 7]),
+        np.array([2]), True, None, np.ones(15),
+    )  # fmt: skip
+    # Leaving out a row of weight two leaves out both copies, so the averages differ a little.
+    one = knowledge.candidates[0].heads(weighted)[0]
+    np.testing.assert_allclose(one, knowledge.candidates[0].heads(twice)[0], rtol=1e-6, atol=1e-9)
+
+
+def test_em_raises_the_evidence_of_numbers():
+    X, y = few_directions(80, 6, 0, p=5, classes=False)
+    tasks = tasks_of(X, y)
+
+    def evidence(mean, covariance):
+        total = 0.0
+        for rows, labels in zip(X, y, strict=True):
+            A = np.column_stack([np.ones(len(rows)), rows])
+            V = np.eye(len(rows)) + A @ covariance @ A.T
+            gap = labels - A @ mean[0]
+            total -= 0.5 * (np.linalg.slogdet(V)[1] + gap @ np.linalg.solve(V, gap))
+        return total
+
+    mean, covariance = np.zeros((1, 6)), np.eye(6)
+    reached = [evidence(mean, covariance)]
+    for _ in range(5):
+        mean, covariance = families.expectation_maximisation(
+            tasks, mean, covariance, "diagonal", n_steps=1
+        )
+        reached.append(evidence(mean, covariance))
+    assert (np.diff(reached) > -1e-2).all() and reached[-1] > reached[0] + 1.0
+
+
+def test_prototypes_leave_rows_out_exactly():
+    tasks = own_classes(3, 8, range(6), 0)
+    candidate = Prototypes("prototypes", np.full(6, 0.7))
+    _, left_out = candidate.heads(tasks)
+    for i in (0, 5, 11):
+        t = tasks.codes[i]
+        others = np.ones(len(tasks.y), dtype=bool)
+        others[i] = False
+        heads = candidate.heads(tasks.rows(others))[0]
+        own = tasks.X[i] @ heads[t, tasks.y[i], 1:] + heads[t, tasks.y[i], 0]
+        # The task's mean behind each class's, of a tenth of a row, keeps the row.
+        assert abs(left_out[i, tasks.y[i]] - own) < 0.05 * abs(own) + 0.05
+
+
+def test_folds_hold_out_whole_classes():
+    tasks = own_classes(60, 12, range(8), 0, way=3)
+    for train, held in folds(tasks, 3, np.random.RandomState(0)):
+        seen, new = (set(part.labels[part.labels >= 0]) for part in (train, held))
+        assert seen and new and not seen & new
+        for part in (train, held):
+            assert (part.sizes > 0).all() and (part.ways >= 2).all()
+            assert (part.y < part.ways[part.codes]).all()
+
+
+def test_episodes_split_the_rows_of_tasks():
+    tasks = own_classes(20, 30, range(6), 0, way=2)
+    known, asked = few_shot(tasks, 1000, np.random.RandomState(0))
+    assert set(known.sizes) == {2, 5, 10, 24}
+    np.testing.assert_array_equal(known.sizes + asked.sizes, 30)
+    for t in range(known.n_tasks):
+        rows = slice(known.offsets[t], known.offsets[t + 1])
+        counts = np.bincount(known.y[rows], minlength=2)
+        assert np.ptp(counts) <= 1  # classes take turns
+    assert few_shot(tasks, 7, np.random.RandomState(0))[0].n_tasks == 7
+
+
+def test_bad_rank():
+    for rank in (0, 1.5, True, "many"):
+        with pytest.raises(ValueError, match="rank="):
+            Subspace(rank=rank).check()

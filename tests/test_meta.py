@@ -1,0 +1,794 @@
+"""The meta-learning faces: the task contract, scikit-learn's checks and tools, classes, adapt."""
+
+import copy
+import pickle
+import warnings
+
+import checks
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from meta_learner import Heads, Towards
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingRegressor
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, learners
+from skmtl.base import UnknownTaskWarning
+from skmtl.learners._base import Knowledge, LabelledTasks
+from skmtl.model_selection import FewShotSplit, TaskKFold
+
+FACES = [MetaLearnerClassifier, MetaLearnerRegressor]
+
+# -------------------------------------------------------------------------- the task contract
+
+CONTRACT = {
+    f"{name}, {face.__name__}": face(learner, **params)
+    for face in FACES
+    for name, (learner, params) in {
+        "default": ("auto", {}),
+        "fixed": (Towards(), {}),
+        "stiff": (Towards(100.0), {}),
+        "messy columns": (Towards(), {"preprocessor": "auto"}),
+    }.items()
+}
+
+
+@pytest.mark.parametrize(("estimator", "check"), list(checks.contract_cases(CONTRACT)))
+def test_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_predict_needs_no_numba(face):
+    checks.check_predict_needs_no_numba(face(Towards()))
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("name", checks.bad_input_of(MetaLearnerClassifier()))
+def test_bad_input(face, name):
+    if name in checks.bad_input_of(face()):
+        checks.check_bad_input(face(Towards()), name)
+
+
+# ---------------------------------------------------------------------- scikit-learn's checks
+
+
+class RegressorWithTasks(checks.TaskColumnAdded, MetaLearnerRegressor):
+    """Adds a task column to whatever scikit-learn's checks feed."""
+
+    inner_class = MetaLearnerRegressor
+
+
+class ClassifierWithTasks(checks.TaskColumnAdded, MetaLearnerClassifier):
+    """The same for classes."""
+
+    inner_class = MetaLearnerClassifier
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        self.classes_ = self.inner_.classes_
+        return self
+
+    def predict_proba(self, X):
+        return self._ask("predict_proba", X)
+
+    def predict_log_proba(self, X):
+        return self._ask("predict_log_proba", X)
+
+
+class ClassifierWithOwnClasses(ClassifierWithTasks):
+    """Tasks of all classes, none of which is unknown in predict, as that could not be served."""
+
+    def _add_tasks(self, X):
+        if sparse.issparse(X):
+            return X
+        return super()._add_tasks(np.column_stack([1e4 * np.asarray(X, dtype=float)[:, :1], X]))
+
+
+CONFIGURATIONS = {
+    f"{name}, {face.__name__}": face(**params)
+    for face in FACES
+    for name, params in {
+        "default": {},
+        "small": {"learner": Towards()},
+        "two threads": {"learner": Towards(), "n_jobs": 2},
+        "messy columns": {"learner": Towards(), "preprocessor": "auto"},
+        "a preprocessor": {"learner": Towards(), "preprocessor": StandardScaler()},
+    }.items()
+} | {
+    "default, a task column": RegressorWithTasks(task_column=0),
+    "default, shared classes, a task column": ClassifierWithTasks(
+        task_column=0, shared_classes=True
+    ),
+    "default, own classes, a task column": ClassifierWithOwnClasses(
+        task_column=0, shared_classes=False
+    ),
+    "own classes": MetaLearnerClassifier(Towards(), shared_classes=False),
+    "shared classes, a task column": ClassifierWithTasks(
+        Towards(), task_column=0, shared_classes=True
+    ),
+    "own classes, a task column": ClassifierWithOwnClasses(
+        Towards(), task_column=0, shared_classes=False
+    ),
+    "a task column": RegressorWithTasks(Towards(), task_column=0),
+    "messy columns, a task column": RegressorWithTasks(
+        Towards(), task_column=0, preprocessor="auto"
+    ),
+}
+
+
+@pytest.mark.jit
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("estimator", "check"), list(checks.estimator_check_cases(CONFIGURATIONS)))
+def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def shops(n_tasks=8, rows=14, seed=0, spread=0.7):
+    """Features, a target and the tasks' codes; every task has a slope and a level of its own."""
+    rng = np.random.default_rng(seed)
+    task = rng.permutation(np.repeat(np.arange(n_tasks), rows))
+    X = rng.normal(size=(len(task), 3)) * [1.0, 30.0, 0.1] + [0.0, 5.0, 1.0]
+    Z = (X - X.mean(0)) / X.std(0)
+    coef = rng.normal(size=3) + spread * rng.normal(size=(n_tasks, 3))
+    level = spread * rng.normal(size=n_tasks)
+    return X, (Z * coef[task]).sum(1) + level[task] + 0.2 * rng.normal(size=len(task)), task
+
+
+def birds(n_tasks=40, way=3, shot=4, n_classes=7, seed=0):
+    """A table where every task has `way` of the classes, named by letters."""
+    rng = np.random.default_rng(seed)
+    centres = 3.0 * rng.normal(size=(n_classes, 4))
+    own = np.array([rng.permutation(n_classes)[:way] for _ in range(n_tasks)])
+    y = np.repeat(own, shot, axis=1).ravel()
+    X = centres[y] + rng.normal(size=(len(y), 4))
+    names = np.array(list("abcdefghijklmnop"), dtype=object)
+    return X, names[y], np.repeat(np.arange(n_tasks), way * shot)
+
+
+X, Y, TASK = shops()
+YES = np.where(Y > np.median(Y), "yes", "no")
+
+
+def fitted(face=MetaLearnerRegressor, **params):
+    return face(Towards(), **params).fit(X, target(face), task=TASK)
+
+
+def target(face):
+    return YES if face is MetaLearnerClassifier else Y
+
+
+def outputs(model, X, **kwargs):
+    return checks.predictions(model, X, **kwargs)[0]
+
+
+# ---------------------------------------------------------------- predict, adapt and for_task
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("preprocessor", [None, "auto", PCA(2)])
+@pytest.mark.parametrize("face", FACES)
+def test_predict_for_a_task_is_adapt_on_its_rows(face, preprocessor, weighted):
+    y = target(face)
+    weight = np.random.default_rng(1).integers(0, 3, len(y)) if weighted else np.ones(len(y))
+    model = face(Towards(), preprocessor=preprocessor).fit(X, y, weight, task=TASK)
+    for t in range(8):
+        own = np.random.default_rng(t).permutation(np.flatnonzero(TASK == t))
+        wanted = outputs(model, X[own], task=TASK[own])
+        adapted = model.adapt(X[own], y[own], weight[own])
+        np.testing.assert_allclose(outputs(adapted, X[own]), wanted, rtol=1e-10, atol=1e-12)
+        one = model.for_task(t)
+        np.testing.assert_array_equal(outputs(one, X[own]), wanted)
+        if face is MetaLearnerClassifier:
+            np.testing.assert_array_equal(adapted.classes_, ["no", "yes"])
+            wanted = model.predict(X[own], task=TASK[own])
+            np.testing.assert_array_equal(adapted.predict(X[own]), wanted)
+
+
+def test_predict_for_a_task_is_adapt_on_its_rows_where_classes_are_its_own():
+    X, y, task = birds()
+    model = MetaLearnerClassifier(Towards()).fit(X, y, task=task)
+    assert not model.shared_classes_
+    for t in (0, 7):
+        own = np.flatnonzero(task == t)[::-1]
+        wanted = model.predict_proba(X[own], task=task[own])
+        for one in (model.adapt(X[own], y[own]), model.for_task(t)):
+            np.testing.assert_array_equal(one.classes_, np.unique(y[own]))
+            here = np.searchsorted(model.classes_, one.classes_)
+            np.testing.assert_allclose(one.predict_proba(X[own]), wanted[:, here], rtol=1e-10)
+            assert one.predict_proba(X[own]).shape == (12, 3)
+            np.testing.assert_array_equal(
+                one.predict(X[own]), model.predict(X[own], task=task[own])
+            )
+            assert one.score(X[own], y[own]) > 0.8
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_unknown_task_is_one_without_rows(face):
+    model = fitted(face)
+    ways = None if face is MetaLearnerRegressor else np.array([2])
+    none = np.zeros(0, dtype=np.int64 if ways is not None else np.float64)
+    empty = LabelledTasks(np.zeros((0, 3)), none, np.zeros(0), np.array([0, 0]), ways)
+    Z = (X - X.mean(0)) / X.std(0)
+    wanted = model._knowledge.adapt(empty).predict(Z, np.zeros(len(X), dtype=int))
+    if ways is None:
+        wanted = wanted * Y.std() + Y.mean()
+    with pytest.warns(UnknownTaskWarning, match="never seen in fit, such as -1"):
+        got = outputs(model, X, task=np.full(len(X), -1))
+    np.testing.assert_allclose(got if ways is None else np.log(got), wanted, rtol=1e-9, atol=1e-10)
+    with pytest.raises(ValueError, match="drop them or set handle_unknown='shared'"):
+        fitted(face, handle_unknown="error").predict(X, task=np.full(len(X), -1))
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_task_without_weight_is_an_unknown_one(face):
+    weight = (TASK != 3).astype(float)
+    model = face(Towards()).fit(X, target(face), weight, task=TASK)
+    assert list(model.tasks_) == list(range(8))
+    got = outputs(model, X, task=np.full(len(X), 3))
+    with pytest.warns(UnknownTaskWarning):
+        np.testing.assert_array_equal(got, outputs(model, X, task=np.full(len(X), 99)))
+    np.testing.assert_array_equal(got, outputs(model.for_task(3), X))
+
+
+def test_an_adapted_model_is_an_ordinary_estimator():
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(shop=TASK)
+    model = MetaLearnerRegressor(Towards(), task_column="shop").fit(frame, Y)
+    before = pickle.dumps(model)
+    new = frame[TASK == 2].drop(columns="shop")
+    one = model.adapt(new, Y[TASK == 2])
+    assert pickle.dumps(model) == before
+    wanted = one.predict(new)
+    np.testing.assert_array_equal(one.predict(frame[TASK == 2]), wanted)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(one)).predict(new), wanted)
+    np.testing.assert_array_equal(copy.deepcopy(one).predict(new), wanted)
+    assert one.score(new, Y[TASK == 2]) == r2_score(Y[TASK == 2], wanted)
+    assert list(one.feature_names_in_) == ["a", "b", "c"] and one.n_features_in_ == 3
+    with pytest.raises(TypeError, match="for_task or adapt"):
+        clone(one).fit(new, Y[TASK == 2])
+    with pytest.raises(ValueError, match="feature names should match"):
+        one.predict(new.rename(columns={"b": "z"}))
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        fitted().for_task(2).predict(sparse.csr_matrix(new))
+    pipe = make_pipeline(StandardScaler(), MetaLearnerRegressor(Towards()))
+    pipe.fit(X, Y, metalearnerregressor__task=TASK)
+    assert not hasattr(pipe[-1], "feature_names_in_")
+    scaled = pipe[:-1].transform(new.to_numpy())
+    through = pipe[-1].adapt(scaled, Y[TASK == 2]).predict(scaled)
+    np.testing.assert_allclose(through, wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_what_adapt_returns_does_not_grow_with_the_table(face):
+    sizes, wholes = [], []
+    for n_tasks in (5, 200):
+        X, y, task = shops(n_tasks)
+        y = y if face is MetaLearnerRegressor else y > 0
+        model = face(Towards()).fit(X, y, task=task)
+        sizes.append(len(pickle.dumps(model.adapt(X[:9], y[:9]))))
+        wholes.append(len(pickle.dumps(model)))
+    assert abs(sizes[1] - sizes[0]) < 50
+    assert wholes[1] - wholes[0] < 195 * 8 * 14  # less than the rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X_support": np.ones((3, 2))}, "features"),
+        ({"X_support": np.full((3, 3), np.nan)}, "NaN"),
+        ({"X_support": np.ones((0, 3)), "y_support": []}, "minimum of 1"),
+        ({"y_support": np.ones(2)}, "inconsistent"),
+        ({"y_support": np.array([1.0, np.nan, 2.0])}, "NaN|did not see"),
+        ({"y_support": np.ones((3, 2))}, "1d array"),
+        ({"sample_weight": [-1.0, 1.0, 1.0]}, "negative"),
+        ({"sample_weight": np.zeros(3)}, "zero for every row"),
+    ],
+)
+@pytest.mark.parametrize("face", FACES)
+def test_unfit_support(face, change, message):
+    model = face(Towards()).fit(X, (Y > 0).astype(int), task=TASK)
+    good = {"X_support": np.ones((3, 3)), "y_support": np.array([0, 1, 1])}
+    model.adapt(**good)
+    with pytest.raises(ValueError, match=message):
+        model.adapt(**(good | change))
+
+
+@pytest.mark.parametrize("y", [["yes", "maybe"], [0, 1]])
+def test_a_class_never_seen_where_classes_are_shared(y):
+    with pytest.raises(ValueError, match="y has labels that fit did not see, such as .*(maybe|0)"):
+        fitted(MetaLearnerClassifier).adapt(X[:2], y)
+
+
+# ------------------------------------------------------------------------------------ classes
+
+
+def sets_of(rng, n_tasks, sizes, draw):
+    """Labels and tasks of a table whose task t has ``sizes[t]`` rows of the classes it draws."""
+    labels = [draw(rng, size) for size in np.broadcast_to(sizes, n_tasks)]
+    return np.concatenate(labels), np.repeat(np.arange(n_tasks), [len(each) for each in labels])
+
+
+def of_shares(*shares, unlike=0.0):
+    """Every task draws from shares of its own about these."""
+
+    def draw(rng, size):
+        own = rng.dirichlet(np.array(shares) / unlike) if unlike else np.array(shares)
+        return rng.choice(len(shares), size=size, p=own)
+
+    return draw
+
+
+def ways_of(way, n_classes, shot):
+    return lambda rng, size: np.repeat(rng.permutation(n_classes)[:way], shot)
+
+
+def one_class_in_three(draw):
+    def drawn(rng, size):
+        labels = draw(rng, size)
+        return np.full(size, labels[0]) if rng.uniform() < 1 / 3 else labels
+
+    return drawn
+
+
+SHARED = {
+    "churn": (60, 12, one_class_in_three(of_shares(0.8, 0.2))),
+    "rare churn, most tasks of one class": (60, 8, of_shares(0.95, 0.05)),
+    "three outcomes": (60, 20, one_class_in_three(of_shares(0.6, 0.3, 0.1))),
+    "stars": (200, 25, of_shares(0.05, 0.05, 0.1, 0.3, 0.5, unlike=0.3)),
+    "ten digits of each writer": (30, 60, of_shares(*[0.1] * 10)),
+    "a task with three classes": (1, 30, of_shares(0.4, 0.3, 0.3)),
+}
+OWN = {
+    f"{way} of {n}, {shot} shots": (300, 1, ways_of(way, n, shot))
+    for way, n, shot in [(3, 6, 5), (2, 6, 5), (3, 4, 5), (2, 3, 5), (5, 60, 1), (3, 6, 1)]
+} | {"two tasks with nothing in common": (2, 1, ways_of(3, 50, 4))}
+
+
+@pytest.mark.parametrize("name", [*SHARED, *OWN])
+def test_auto_tells_whether_classes_are_shared(name):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        y, task = sets_of(rng, *(SHARED | OWN)[name])
+        order = rng.permutation(len(y))
+        X = rng.normal(size=(len(y), 2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # one row a task
+            model = MetaLearnerClassifier(Nothing()).fit(X[order], y[order], task=task[order])
+        assert model.shared_classes_ == (name in SHARED)
+        for given in (True, False):
+            model.set_params(shared_classes=given).fit(X, y, task=task)
+            assert model.shared_classes_ is given
+
+
+class Nothing(Towards):
+    """Learns nothing, at once."""
+
+    def learn(self, tasks, random_state, progress):
+        return Blank()
+
+
+class Blank(Knowledge):
+    def adapt(self, tasks):
+        heads = np.zeros((tasks.n_tasks, tasks.ways.max(), tasks.n_features + 1))
+        return Heads(heads, tasks.ways)
+
+
+def test_auto_says_what_it_took(capsys):
+    Xb, yb, tb = birds()
+    MetaLearnerClassifier(Towards(), verbose=1).fit(Xb, yb, task=tb)
+    assert "7 classes, each task its own" in capsys.readouterr().out
+    MetaLearnerClassifier(Towards(), verbose=1).fit(X, YES, task=TASK)
+    assert "2 classes, shared by all tasks" in capsys.readouterr().out
+
+
+def test_probabilities_live_on_the_classes_of_the_task():
+    X, y, task = birds()
+    model = MetaLearnerClassifier(Towards()).fit(X, y, task=task)
+    p = model.predict_proba(X, task=task)
+    assert p.shape == (len(y), 7)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    for t in range(40):
+        has = np.isin(model.classes_, y[task == t])
+        assert (p[task == t][:, ~has] == 0).all() and (p[task == t][:, has] > 0).all()
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(model.predict_log_proba(X, task=task), np.log(p), atol=1e-12)
+    np.testing.assert_array_equal(model.predict(X, task=task), model.classes_[p.argmax(axis=1)])
+    assert model.score(X, y, task=task) == accuracy_score(y, model.predict(X, task=task)) > 0.9
+
+
+def test_a_new_task_brings_classes_never_seen():
+    X, y, task = birds()
+    model = MetaLearnerClassifier(Towards()).fit(X, y, task=task)
+    rows = np.flatnonzero(task == 4)
+    known = np.unique(y[rows])
+    renamed = np.where(y[rows] == known[1], "A new one", y[rows])  # sorts before the others
+    one, other = (model.adapt(X[rows], labels) for labels in (renamed, y[rows]))
+    assert list(one.classes_) == ["A new one", known[0], known[2]]
+    np.testing.assert_allclose(
+        one.predict_proba(X[rows])[:, [1, 0, 2]], other.predict_proba(X[rows]), rtol=1e-9
+    )
+    numbers = model.adapt(X[rows], np.searchsorted(known, y[rows]) + 10)  # of another kind
+    assert list(numbers.classes_) == [10, 11, 12]
+    alone = model.adapt(X[rows], np.full(12, "z"))
+    np.testing.assert_array_equal(alone.predict_proba(X[rows]), np.ones((12, 1)))
+
+
+def test_what_a_learner_is_told_of_a_new_task():
+    X, y, task = birds()
+    model = MetaLearnerClassifier(Recorder()).fit(X, y, task=task)
+    model.adapt(X[:4], ["A", "b", "d", "A"])
+    seen = model._knowledge.seen
+    assert list(seen.labels[0]) == [7, 1, 3] and list(seen.ways) == [3]
+    assert sorted(seen.y) == [0, 0, 1, 2] and not seen.shared_classes
+
+
+def test_an_unknown_task_cannot_be_served_where_classes_are_its_own():
+    X, y, task = birds()
+    for handle_unknown in ("shared", "error"):
+        model = MetaLearnerClassifier(Towards(), handle_unknown=handle_unknown)
+        model.fit(X, y, task=task)
+        with pytest.raises(ValueError, match=r"(?s)1 of 3 rows.*such as 99; .*adapt\(X_support"):
+            model.predict(X[:3], task=[0, 99, 1])
+    weight = (task != 6).astype(float)
+    model.fit(X, y, weight, task=task)
+    for ask in (lambda: model.predict(X[:3], task=[0, 6, 1]), lambda: model.for_task(6)):
+        with pytest.raises(ValueError, match="task 6 had no row of positive weight"):
+            ask()
+
+
+def test_a_task_of_one_class():
+    y = np.where(TASK == 2, "no", YES)
+    model = MetaLearnerClassifier(Towards()).fit(X, y, task=TASK)
+    p = model.predict_proba(X[TASK == 2], task=TASK[TASK == 2])
+    assert (p > 0).all() and p[:, 0].mean() > 0.5
+    own = MetaLearnerClassifier(Towards(), shared_classes=False).fit(X, y, task=TASK)
+    np.testing.assert_array_equal(
+        own.predict_proba(X[TASK == 2], task=TASK[TASK == 2]), np.tile([1.0, 0.0], (14, 1))
+    )
+    with pytest.raises(ValueError, match="no task has rows of two classes"):
+        own.fit(X, np.array(list("abcdefgh"))[TASK], task=TASK)
+    assert own.shared_classes_ is False  # what it was before
+
+
+def test_classes_of_rows_without_weight_are_not_known():
+    y = np.where(np.arange(len(Y)) == 5, "perhaps", YES)
+    weight = (y != "perhaps").astype(float)
+    model = MetaLearnerClassifier(Towards()).fit(X, y, weight, task=TASK)
+    assert list(model.classes_) == ["no", "yes"]
+    with pytest.raises(ValueError, match="one class only"):
+        model.fit(X, y, (y == "yes").astype(float), task=TASK)
+
+
+BAD_CLASSES = {
+    "one class": (np.zeros(len(Y)), "one class"),
+    "numbers": (Y, "continuous"),
+    "columns": (np.column_stack([YES, YES]), "1-D"),
+    "NaN": (np.where(Y > 0, np.nan, 1.0), "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CLASSES)
+def test_bad_classes(name):
+    y, pattern = BAD_CLASSES[name]
+    with pytest.raises(ValueError, match=pattern):
+        MetaLearnerClassifier(Towards()).fit(X, y, task=TASK)
+
+
+# ------------------------------------------------------------------- what a learner is handed
+
+
+class Recorder(Towards):
+    """Keeps what it is handed on what it returns."""
+
+    def learn(self, tasks, random_state, progress):
+        knowledge = super().learn(tasks, random_state, progress)
+        knowledge.learned_from = tasks
+        adapt = knowledge.adapt
+
+        def record(tasks):
+            knowledge.seen = tasks
+            return adapt(tasks)
+
+        knowledge.adapt = record
+        return knowledge
+
+
+def handed(y, task=TASK, weight=None, rows=None, face=MetaLearnerClassifier, X=X, **params):
+    rows = np.arange(len(y)) if rows is None else rows
+    weight = None if weight is None else weight[rows]
+    model = face(Recorder(), **params).fit(X[rows], y[rows], weight, task=task[rows])
+    return model._knowledge.learned_from
+
+
+def assert_alike(one, other):
+    for name in ("X", "y", "weight", "offsets", "ways", "labels"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_order_and_labels_do_not_reach_the_learner(face):
+    rng = np.random.default_rng(0)
+    y, order = target(face), rng.permutation(len(Y))
+    wanted = handed(y, face=face)
+    assert wanted.n_tasks == 8 and len(wanted.X) == len(Y)
+    assert_alike(handed(y, rows=order, face=face), wanted)
+    assert_alike(handed(y, task=rng.permutation(8)[TASK], face=face), wanted)
+    birds_, own, task = birds()
+    wanted = handed(own, task, X=birds_)
+    shuffled = handed(own, rng.permutation(40)[task], rows=rng.permutation(len(own)), X=birds_)
+    assert_alike(shuffled, wanted)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_row_of_weight_two_is_two_rows(face):
+    y, weight = target(face), np.random.default_rng(0).integers(0, 4, len(Y))
+    repeated = np.random.default_rng(1).permutation(np.repeat(np.arange(len(Y)), weight))
+    one, other = handed(y, weight=weight, face=face), handed(y, rows=repeated, face=face)
+    assert_alike(one, other)
+    assert len(one.X) == (weight > 0).sum() and one.weight.sum() == weight.sum()
+    part = handed(y, weight=weight, rows=np.flatnonzero(weight), face=face)
+    assert_alike(one, part)
+
+
+def test_rows_are_standardised_over_the_table():
+    weight = np.random.default_rng(0).integers(0, 4, len(Y)).astype(float)
+    got = handed(Y, weight=weight, face=MetaLearnerRegressor, X=np.column_stack([X, np.ones(112)]))
+    for values in (got.X, got.y[:, None]):
+        np.testing.assert_allclose(np.average(values, axis=0, weights=got.weight), 0.0, atol=1e-12)
+        square = np.average(values**2, axis=0, weights=got.weight)
+        np.testing.assert_allclose(square, 1.0)
+    assert got.X.shape == ((weight > 0).sum(), 3) and got.ways is None and got.labels is None
+    deviations = np.sqrt(np.average((X - np.average(X, 0, weight)) ** 2, axis=0, weights=weight))
+    np.testing.assert_allclose(got.spread, deviations)
+    assert got.X.flags.c_contiguous and got.X.dtype == got.y.dtype == np.float64
+    constant = MetaLearnerRegressor(Towards()).fit(X, np.full(len(Y), 7.0), task=TASK)
+    np.testing.assert_allclose(constant.predict(X, task=TASK), 7.0)
+
+
+def test_classes_are_positions():
+    got = handed(YES)
+    assert got.shared_classes and set(got.y) == {0, 1} and (got.ways == 2).all()
+    assert got.labels is None and got.y.dtype == np.int64
+    birds_, own, task = birds()
+    own = np.where(task == 0, np.where(own == own[0], own, "z"), own)  # a task of two ways
+    got = handed(own, task, X=birds_)
+    assert not got.shared_classes and sorted(got.ways) == [2] + [3] * 39
+    assert got.labels.shape == (40, 3) and (got.labels >= 0).sum() == got.ways.sum()
+    classes = np.unique(own)
+    for t in range(40):
+        labels = got.labels[t, : got.ways[t]]
+        assert (np.diff(labels) > 0).all()
+        y = got.y[got.offsets[t] : got.offsets[t + 1]]
+        counts = dict(zip(*np.unique(classes[labels[y]], return_counts=True), strict=True))
+        assert sorted(counts.values()) in ([4, 4, 4], [4, 8])
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_units_do_not_matter(face):
+    y, unit = target(face), np.array([1e-3, 10.0, 1e4])
+    wanted = outputs(fitted(face), X, task=TASK)
+    other = outputs(face(Towards()).fit(X * unit - 7, y, task=TASK), X * unit - 7, task=TASK)
+    np.testing.assert_allclose(other, wanted, rtol=1e-6, atol=1e-8)
+    if face is MetaLearnerRegressor:
+        other = face(Towards()).fit(X, 1e5 * y + 3, task=TASK).predict(X, task=TASK)
+        np.testing.assert_allclose((other - 3) / 1e5, wanted, rtol=1e-8, atol=1e-9)
+
+
+def test_columns_of_a_target_are_tasks():
+    Y2 = np.column_stack([Y, 5 - 2 * Y, Y**2])
+    Y2[::3, 1] = np.nan
+    model = MetaLearnerRegressor(Towards()).fit(X, Y2)
+    assert list(model.tasks_) == [0, 1, 2] and model.predict(X).shape == Y2.shape
+    has = ~np.isnan(Y2[:, 1])
+    adapted = model.adapt(X[has], Y2[has, 1])
+    np.testing.assert_allclose(adapted.predict(X), model.predict(X)[:, 1], rtol=1e-10)
+    np.testing.assert_array_equal(model.for_task(2).predict(X), model.predict(X)[:, 2])
+    pairs = [(Y2[has, t], model.predict(X)[has, t]) for t, has in enumerate(~np.isnan(Y2.T))]
+    each = [r2_score(*pair) for pair in pairs]
+    assert model.score(X, Y2) == pytest.approx(np.mean(each))
+
+
+def test_a_preprocessor_may_make_sparse_columns():
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(shop=TASK, colour=TASK % 3)
+    sparse_ones = OneHotEncoder(categories=[[0, 1, 2]])
+    model = MetaLearnerRegressor(
+        Towards(), task_column="shop", exclude_columns=["a", "b", "c"], preprocessor=sparse_ones
+    ).fit(frame, Y)
+    assert sparse.issparse(model.preprocessor_.transform(frame[["colour"]]))
+    own = frame[TASK == 1]
+    wanted = model.predict(own)
+    np.testing.assert_array_equal(model.for_task(1).predict(own), wanted)
+    np.testing.assert_allclose(model.adapt(own, Y[TASK == 1]).predict(own), wanted, rtol=1e-10)
+
+
+# ----------------------------------------------------------------- parameters and attributes
+
+
+def test_learners_by_name(monkeypatch):
+    monkeypatch.setitem(learners.BY_NAME, "towards", Towards)
+    model = fitted()
+    named = MetaLearnerRegressor("towards").fit(X, Y, task=TASK)
+    np.testing.assert_array_equal(named.predict(X, task=TASK), model.predict(X, task=TASK))
+    with pytest.raises(ValueError, match=r"learner=skmtl\.learners\.Towards\(\)"):
+        named.set_params(learner__alpha=2.0)
+    named.set_params(learner=Towards(), learner__alpha=2.0)
+    assert named.learner.alpha == 2.0
+    with pytest.raises(ValueError, match="preprocessor__k cannot be set on preprocessor='auto'"):
+        named.set_params(preprocessor="auto", preprocessor__k=2)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_fitted_attributes(face):
+    learner = Towards(2.0)
+    model = face(learner, random_state=4).fit(X, target(face), task=TASK)
+    assert model.learner is learner and vars(learner) == {"alpha": 2.0}
+    assert model.learner_ is not learner and model.learner_.alpha == 2.0
+    assert list(model.tasks_) == list(range(8)) and model.n_features_in_ == 3
+    assert list(model.history_) == ["draw"] and model.n_iter_ == 1
+    other = clone(model).set_params(random_state=5).fit(X, target(face), task=TASK)
+    assert other.history_["draw"] != model.history_["draw"]
+    model.set_params(learner=Nothing() if face is MetaLearnerClassifier else Uncounted())
+    model.fit(X, target(face), task=TASK)
+    assert not hasattr(model, "n_iter_")
+    with pytest.raises(ValueError, match="alpha=0 must be a number above 0"):
+        face(Towards(0)).fit(X, target(face), task=TASK)
+
+
+class Uncounted(Towards):
+    """Does not count its steps."""
+
+    def learn(self, tasks, random_state, progress):
+        return Means()
+
+
+class Means(Knowledge):
+    def adapt(self, tasks):
+        return Heads(np.zeros((tasks.n_tasks, 1, tasks.n_features + 1)), None)
+
+
+def test_callbacks_are_told_every_step():
+    pytest.importorskip("sklearn.callback")
+
+    class Log:
+        def __init__(self):
+            self.log = []
+
+        def setup(self, estimator, context):
+            self.log.append("setup")
+
+        def teardown(self, estimator, context):
+            self.log.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context):
+            self.log.append(f"begin {context.task_name}")
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            self.log.append(f"end {context.task_name}")
+
+    for face in FACES:
+        callback = Log()
+        face(Towards()).set_callbacks(callback).fit(X, target(face), task=TASK)
+        log = callback.log
+        assert log[:2] == ["setup", "begin fit"] and log[-2:] == ["end fit", "teardown"]
+        steps = [name for name in log if name.startswith("begin ")]
+        assert steps[-3:] == [
+            "begin learning from 8 tasks", "begin pooling the rows", "begin adapting to 8 tasks"
+        ]  # fmt: skip
+
+
+# ---------------------------------------------------------------------- scikit-learn's tools
+
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+FRAME.insert(1, "shop", np.array([f"shop {c}" for c in "hbdacefg"], dtype=object)[TASK])
+
+
+def model_of(face, **params):
+    return face(Towards(), **{"task_column": "shop", **params})
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("piped", [False, True])
+def test_grid_search(face, piped):
+    estimator, prefix = model_of(face), ""
+    if piped:
+        estimator = make_pipeline(FunctionTransformer(), estimator)
+        prefix = f"{face.__name__.lower()}__"
+    grid = {f"{prefix}learner__alpha": [1.0, 1e4]}
+    folds = TaskKFold(3, task_column="shop")
+    y = target(face)
+    search = GridSearchCV(estimator, grid, cv=folds, error_score="raise").fit(FRAME, y)
+    assert search.best_params_ == {f"{prefix}learner__alpha": 1.0}
+    scoring = "r2" if face is MetaLearnerRegressor else "accuracy"
+    wanted = cross_val_score(model_of(face), FRAME, y, cv=folds, scoring=scoring).mean()
+    assert search.best_score_ == pytest.approx(wanted) and wanted > 0.8
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_folds_over_tasks(face):
+    """A held-out task is predicted as `adapt` on the rows of it that are known does."""
+    y, estimator = target(face), make_pipeline(FunctionTransformer(), model_of(face))
+    folds = FewShotSplit(4, n_shots=3, task_column="shop")
+    grid = {f"{face.__name__.lower()}__learner__alpha": [1.0, 1e4]}
+    scoring = "r2" if face is MetaLearnerRegressor else "accuracy"
+    search = GridSearchCV(estimator, grid, cv=folds, scoring=scoring, error_score="raise")
+    assert search.fit(FRAME, y).best_params_ == dict.fromkeys(grid, 1.0)
+    for train, test in folds.split(FRAME, y):
+        model = model_of(face).fit(FRAME.iloc[train], y[train])
+        for shop in FRAME["shop"].iloc[test].unique():
+            known = train[FRAME["shop"].iloc[train] == shop]
+            asked = test[FRAME["shop"].iloc[test] == shop]
+            assert 3 <= len(known) <= 6
+            adapted = model.adapt(FRAME.iloc[known], y[known])
+            np.testing.assert_allclose(
+                outputs(adapted, FRAME.iloc[asked]), outputs(model, FRAME.iloc[asked]), rtol=1e-10
+            )
+
+
+def test_probabilities_out_of_fold():
+    folds = TaskKFold(3, task_column="shop")
+    face = model_of(MetaLearnerClassifier)
+    p = cross_val_predict(face, FRAME, YES, cv=folds, method="predict_proba")
+    assert p.shape == (len(YES), 2)
+    assert cross_val_score(face, FRAME, YES, cv=folds, scoring="neg_log_loss").mean() > -0.5
+
+
+def test_bagging_by_index():
+    array = np.column_stack([TASK, X])
+    bag = BaggingRegressor(
+        MetaLearnerRegressor(Towards(), task_column=0), n_estimators=4, random_state=0
+    ).fit(array, Y)
+    assert bag.score(array, Y) > 0.8
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_routing(face):
+    y = target(face)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(StandardScaler(), face(Towards())).fit(X, y, task=TASK)
+        got = pipeline.predict(X, task=TASK)
+        score = pipeline.score(X, y, task=TASK, sample_weight=np.arange(len(y)))
+        search = GridSearchCV(face(Towards()), {"learner__alpha": [1.0, 1e4]}, cv=3)
+        search.fit(X, y, task=TASK)
+    plain = fitted(face)
+    if face is MetaLearnerRegressor:
+        np.testing.assert_allclose(got, plain.predict(X, task=TASK), rtol=1e-9)
+    else:
+        np.testing.assert_array_equal(got, plain.predict(X, task=TASK))
+    assert score == pytest.approx(plain.score(X, y, np.arange(len(y)), task=TASK))
+    assert search.best_params_ == {"learner__alpha": 1.0}
+
+
+def test_few_shot_digits():
+    """Classes of its own a task: true class ids, of which test tasks have others."""
+    rng = np.random.default_rng(0)
+    X, y = load_digits(return_X_y=True)
+
+    def episodes(classes, n_tasks):
+        rows = [
+            rng.choice(np.flatnonzero(y == c), 5, replace=False)
+            for _ in range(n_tasks)
+            for c in rng.permutation(classes)[:3]
+        ]
+        return np.concatenate(rows), np.repeat(np.arange(n_tasks), 15)
+
+    rows, task = episodes(range(6), 50)
+    model = MetaLearnerClassifier(Towards()).fit(X[rows], y[rows], task=task)
+    assert not model.shared_classes_ and list(model.classes_) == list(range(6))
+    assert model.score(X[rows], y[rows], task=task) > 0.95
+    scores = []
+    for support in episodes(range(6, 10), 5)[0].reshape(5, 15):
+        new = model.adapt(X[support], y[support])
+        query = np.flatnonzero(np.isin(y, new.classes_))
+        scores.append(new.score(X[query], y[query]))
+    assert min(scores) > 0.6

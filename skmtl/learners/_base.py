@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator
 
-__all__ = ["Adapted", "Knowledge", "LabelledTasks", "Learner"]
+__all__ = [
+    "Adapted", "Knowledge", "LabelledTasks", "Learner", "log_probabilities", "rank_in_groups",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,36 @@ class LabelledTasks:
         sizes = self.sizes[tasks]
         offsets = np.append(0, np.cumsum(sizes))
         rows = np.repeat(self.offsets[tasks] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return self.pick(tasks, rows, sizes)
+
+    def pick(self, tasks, rows, sizes):
+        """Some of the tasks, the first with the first ``sizes[0]`` of `rows`, and so on."""
         return replace(
-            self, X=self.X[rows], y=self.y[rows], weight=self.weight[rows], offsets=offsets,
+            self, X=self.X[rows], y=self.y[rows], weight=self.weight[rows],
+            offsets=np.append(0, np.cumsum(sizes)).astype(np.int64),
             ways=None if self.ways is None else self.ways[tasks],
             labels=None if self.labels is None else self.labels[tasks],
         )  # fmt: skip
+
+
+def rank_in_groups(keys, groups):
+    """Every row's place in its group, in the order of `keys`."""
+    order = np.lexsort((keys, groups))
+    starts = np.append(0, np.cumsum(np.bincount(groups, minlength=1)))
+    rank = np.empty(len(groups), dtype=np.int64)
+    rank[order] = np.arange(len(groups)) - starts[groups[order]]
+    return rank
+
+
+def log_probabilities(scores, ways):
+    """Log-probabilities of the classes of rows whose tasks have ``ways (n_rows,)`` of them.
+
+    One score is the log-odds of the second of two. Minus infinity beyond a task's own classes.
+    """
+    if scores.shape[1] == 1:
+        return -np.logaddexp(0.0, np.hstack([scores, -scores]))
+    outside = np.arange(scores.shape[1]) >= ways[:, None]
+    return log_softmax(np.where(outside, -np.inf, scores), axis=1)
 
 
 class Learner(BaseEstimator):

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ._base import rank_in_groups
+
 __all__ = ["can_be_split", "draw", "split"]
 
 # Support and query rows of an episode, a class where there are classes, where nothing is said:
@@ -51,12 +53,8 @@ def split(tasks, n_shots, random_state):
     keys = random_state.uniform(size=len(classes))
     n_classes = int(classes.max(initial=0)) + 1
     group = tasks.codes * n_classes + classes
-    order = np.lexsort((keys, group))
-    counts = np.bincount(group, minlength=1)
-    starts = np.append(0, np.cumsum(counts))[:-1]
-    rank = np.empty(len(group), np.int64)
-    rank[order] = np.arange(len(group)) - starts[group[order]]
-    count = counts[group]
+    rank = rank_in_groups(keys, group)
+    count = np.bincount(group, minlength=1)[group]
     if n_shots is None:
         shots = np.minimum(np.maximum(count // 2, 1), _MOST_ROWS)
     else:

@@ -7,8 +7,9 @@ the same table, so that candidates can be judged on some tasks and learned from 
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit
 
+from ._base import log_probabilities, rank_in_groups
 from ._prior import GaussianPrior, Prototypes, class_sums, n_scores
 
 __all__ = ["hierarchical", "independent", "pooled", "prototypes", "subspace"]
@@ -148,10 +149,8 @@ def _thinned(tasks, random_state):
     most = _UNKNOWNS // n_scores(tasks)
     if n_scores(tasks) == 1 or min(tasks.sizes.max(), 1 + tasks.n_features) <= most:
         return tasks
-    order = np.lexsort((random_state.random_sample(len(tasks.y)), tasks.codes))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - tasks.offsets[tasks.codes[order]]
-    return tasks.rows(rank < most)
+    keys = random_state.random_sample(len(tasks.y))
+    return tasks.rows(rank_in_groups(keys, tasks.codes) < most)
 
 
 def _sample(tasks, most, random_state):
@@ -188,7 +187,7 @@ def _structured(moment, structure, n_heads):
 
 def _oriented(tasks, mean, covariance):
     """The covariance with nine tenths of the slopes' variance where their moments point to."""
-    values, vectors = slope_moments(tasks, mean)
+    values, vectors = slope_moments(tasks, _residuals(tasks, mean))
     if values[0] <= 0.0:
         return covariance
     share = np.maximum(values, 0.0) / np.maximum(values, 0.0).sum()
@@ -198,17 +197,14 @@ def _oriented(tasks, mean, covariance):
     return out
 
 
-def slope_moments(tasks, mean, signs=None):
+def slope_moments(tasks, residuals):
     r"""Eigenvalues, largest first, and -vectors of the covariance of the tasks' slopes.
 
-    With the residuals :math:`e_i` of the mean's model, the products :math:`e_i e_j x_i x_j'` of
-    different rows of a task estimate it without bias, up to a factor, where features are
-    uncorrelated within tasks (Tripuraneni et al. 2021). Random `signs` of the residuals say what
-    comes where tasks have nothing in common.
+    With the residuals :math:`e_i` of a model for all tasks, the products
+    :math:`e_i e_j x_i x_j'` of different rows of a task estimate it without bias, up to a factor,
+    where features are uncorrelated within tasks (Tripuraneni et al. 2021). Random signs of the
+    residuals say what comes where tasks have nothing in common.
     """
-    residuals = _residuals(tasks, mean)
-    if signs is not None:
-        residuals = residuals * signs[:, None]
     total = np.zeros((tasks.n_features, tasks.n_features))
     for k in range(residuals.shape[1]):
         rows = (residuals[:, k] * tasks.weight)[:, None] * tasks.X
@@ -225,18 +221,18 @@ def _residuals(tasks, mean):
         return tasks.y[:, None] - eta
     if eta.shape[1] == 1:
         return tasks.y[:, None] - expit(eta)
-    outside = np.arange(eta.shape[1]) >= tasks.ways[tasks.codes][:, None]
-    eta = np.where(outside, -np.inf, eta)
-    return (tasks.y[:, None] == np.arange(eta.shape[1])) - softmax(eta, axis=1)
+    expected = np.exp(log_probabilities(eta, tasks.ways[tasks.codes]))
+    return (tasks.y[:, None] == np.arange(eta.shape[1])) - expected
 
 
 def subspace(tasks, random_state, rank="auto"):
     """Slopes in few dimensions, found from the tasks' moments."""
     mean = pooled_mean(tasks)
-    values, vectors = slope_moments(tasks, mean)
+    residuals = _residuals(tasks, mean)
+    values, vectors = slope_moments(tasks, residuals)
     if rank == "auto":
         draws = [random_state.choice([-1.0, 1.0], len(tasks.y)) for _ in range(_DRAWS)]
-        null = max(slope_moments(tasks, mean, signs)[0][0] for signs in draws)
+        null = max(slope_moments(tasks, residuals * signs[:, None])[0][0] for signs in draws)
         rank = max(1, int((values > null).sum()))
     rank = min(rank, tasks.n_features)
     share = np.maximum(values[:rank], 1e-3 * max(values[0], 1e-300))

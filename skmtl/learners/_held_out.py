@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ._base import rank_in_groups
+
 __all__ = ["few_shot", "folds"]
 
 # Rows known in an episode, and most rows that are then predicted.
@@ -63,36 +65,21 @@ def few_shot(tasks, most, random_state):
     pairs = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     if len(pairs) > most:
         pairs = pairs[np.sort(random_state.choice(len(pairs), most, replace=False))]
-    support, query = [], []
+    known, asked = [], []
     for t, s in pairs:
         rows = turns[tasks.offsets[t] : tasks.offsets[t + 1]]
-        support.append(rows[:s])
-        query.append(rows[s : s + _MOST_QUERIES])
-    return _of_rows(tasks, pairs[:, 0], support), _of_rows(tasks, pairs[:, 0], query)
+        known.append(rows[:s])
+        asked.append(rows[s : s + _MOST_QUERIES])
+    nothing = np.zeros(0, dtype=np.int64)
+    return tuple(
+        tasks.pick(pairs[:, 0], np.concatenate([nothing, *rows]), [len(r) for r in rows])
+        for rows in (known, asked)
+    )
 
 
 def _turns(tasks, random_state):
     """The rows of every task in a random order, in which a task's own classes take turns."""
-    codes = tasks.codes
-    order = np.lexsort((random_state.random_sample(len(codes)), codes))
-    if tasks.ways is None or tasks.shared_classes:
-        return order
-    key = codes * (tasks.ways.max() + 1) + tasks.y  # the turn of a row: its rank in its class
-    by_class = order[np.argsort(key[order], kind="stable")]
-    first = np.append(True, np.diff(key[by_class]) != 0)
-    start = np.maximum.accumulate(np.where(first, np.arange(len(key)), 0))
-    turn = np.empty(len(key), dtype=np.int64)
-    turn[by_class] = np.arange(len(key)) - start
-    return order[np.lexsort((turn[order], codes[order]))]
-
-
-def _of_rows(tasks, which, rows):
-    """Tasks `which`, each with some of its rows."""
-    sizes = [len(r) for r in rows]
-    flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
-    return replace(
-        tasks, X=tasks.X[flat], y=tasks.y[flat], weight=tasks.weight[flat],
-        offsets=np.append(0, np.cumsum(sizes)).astype(np.int64),
-        ways=None if tasks.ways is None else tasks.ways[which],
-        labels=None if tasks.labels is None else tasks.labels[which],
-    )  # fmt: skip
+    keys, turn = random_state.random_sample(len(tasks.y)), np.zeros(len(tasks.y), dtype=np.int64)
+    if tasks.ways is not None and not tasks.shared_classes:
+        turn = rank_in_groups(keys, tasks.codes * tasks.ways.max() + tasks.y)
+    return np.lexsort((keys, turn, tasks.codes))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import kernels
-from ._base import Adapted
+from ._base import Adapted, log_probabilities
 
 __all__ = ["AdaptedNetwork", "Network", "pack"]
 
@@ -195,11 +195,7 @@ class AdaptedNetwork(Adapted):
         for start in range(0, len(X), _ROWS):
             rows = order[start : start + _ROWS]
             out[rows] = self._scores(X[rows], codes[rows])
-        if self.ways is None:
-            return out[:, 0]
-        out[np.arange(n_outputs) >= self.ways[codes][:, None]] = -np.inf
-        top = out.max(1, keepdims=True, initial=-np.inf)
-        return out - top - np.log(np.exp(out - top).sum(1, keepdims=True))
+        return out[:, 0] if self.ways is None else log_probabilities(out, self.ways[codes])
 
     def _scores(self, X, codes):
         """Scores of rows that are sorted by task."""

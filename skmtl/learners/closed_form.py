@@ -3,11 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_softmax
 
 from ..sharing._strengths import TaskPrior, log_scores, noise_level
 from . import _families as families
-from ._base import Adapted, Knowledge, Learner
+from ._base import Adapted, Knowledge, Learner, log_probabilities
 from ._held_out import few_shot, folds
 
 __all__ = ["Auto", "Hierarchical", "Subspace"]
@@ -115,17 +114,9 @@ def _likelihoods(scores, tasks):
         return -_sums(tasks, tasks.weight * (tasks.y - scores[:, 0]) ** 2)[:, None]
     out = []
     for factor in _sharpness(tasks):
-        log = _log_probabilities(factor * scores, tasks.ways[tasks.codes])
+        log = log_probabilities(factor * scores, tasks.ways[tasks.codes])
         out.append(_sums(tasks, tasks.weight * log[np.arange(len(log)), tasks.y]))
     return np.column_stack(out)
-
-
-def _log_probabilities(scores, ways):
-    """Of the classes of rows whose tasks have so many."""
-    if scores.shape[1] == 1:
-        return -np.logaddexp(0.0, np.hstack([scores, -scores]))
-    outside = np.arange(scores.shape[1]) >= ways[:, None]
-    return log_softmax(np.where(outside, -np.inf, scores), axis=1)
 
 
 def _scores(heads, X, codes):
@@ -215,7 +206,7 @@ class LinearHeads(Adapted):
 
     def predict(self, X, codes):
         scores = _scores(self.heads, X, codes)
-        return scores[:, 0] if self.ways is None else _log_probabilities(scores, self.ways[codes])
+        return scores[:, 0] if self.ways is None else log_probabilities(scores, self.ways[codes])
 
     def take(self, tasks):
         return LinearHeads(self.heads[tasks], None if self.ways is None else self.ways[tasks])

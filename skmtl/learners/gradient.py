@@ -111,6 +111,23 @@ class _GradientLearner(Learner):
 
     first_order, learn_inner_rates, adapted_layers = True, False, "all"
 
+    def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,
+                 inner_rate="auto", learning_rate=1e-3, meta_batch_size=25, max_iter=5000,
+                 n_shots=None, validation_fraction=0.1, check_every=100, patience=10,
+                 dtype="float32"):  # fmt: skip
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.inner_steps = inner_steps
+        self.inner_rate = inner_rate
+        self.learning_rate = learning_rate
+        self.meta_batch_size = meta_batch_size
+        self.max_iter = max_iter
+        self.n_shots = n_shots
+        self.validation_fraction = validation_fraction
+        self.check_every = check_every
+        self.patience = patience
+        self.dtype = dtype
+
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         sizes = self.hidden_layer_sizes
@@ -320,21 +337,15 @@ class MAML(_GradientLearner):
                  first_order=False, adapted_layers="all", learn_inner_rates=False, n_shots=None,
                  validation_fraction=0.1, check_every=100, patience=10,
                  dtype="float32"):  # fmt: skip
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.inner_steps = inner_steps
-        self.inner_rate = inner_rate
-        self.learning_rate = learning_rate
-        self.meta_batch_size = meta_batch_size
-        self.max_iter = max_iter
+        super().__init__(
+            hidden_layer_sizes, activation, inner_steps=inner_steps, inner_rate=inner_rate,
+            learning_rate=learning_rate, meta_batch_size=meta_batch_size, max_iter=max_iter,
+            n_shots=n_shots, validation_fraction=validation_fraction, check_every=check_every,
+            patience=patience, dtype=dtype,
+        )  # fmt: skip
         self.first_order = first_order
         self.adapted_layers = adapted_layers
         self.learn_inner_rates = learn_inner_rates
-        self.n_shots = n_shots
-        self.validation_fraction = validation_fraction
-        self.check_every = check_every
-        self.patience = patience
-        self.dtype = dtype
 
 
 class Reptile(_GradientLearner):
@@ -360,23 +371,6 @@ class Reptile(_GradientLearner):
     n_shots, validation_fraction, check_every, patience, dtype
         As in `MAML`.
     """
-
-    def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,
-                 inner_rate="auto", learning_rate=1e-3, meta_batch_size=25, max_iter=5000,
-                 n_shots=None, validation_fraction=0.1, check_every=100, patience=10,
-                 dtype="float32"):  # fmt: skip
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.inner_steps = inner_steps
-        self.inner_rate = inner_rate
-        self.learning_rate = learning_rate
-        self.meta_batch_size = meta_batch_size
-        self.max_iter = max_iter
-        self.n_shots = n_shots
-        self.validation_fraction = validation_fraction
-        self.check_every = check_every
-        self.patience = patience
-        self.dtype = dtype
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""

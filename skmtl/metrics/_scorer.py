@@ -204,7 +204,7 @@ class _TaskScorer:
 _INNER = ("best_estimator_", "estimator_", "regressor_", "estimator", "regressor")
 
 
-def model_task_column(estimator):
+def _model_task_column(estimator):
     """The `task_column` of the model inside, and the transformers that `X` passes before it."""
     heads = []
     while estimator is not None:
@@ -236,7 +236,7 @@ def _has_own_classes(estimator):
 
 def _read_model_tasks(estimator, X):
     """Task labels of the rows of `X` as the model inside `estimator` finds them, or None."""
-    column, heads = model_task_column(estimator)
+    column, heads = _model_task_column(estimator)
     if column is None:
         return None
     if heads and not _has_column(X, column):

@@ -1,6 +1,15 @@
 """Pictures of what sharing between tasks does, in the manner of scikit-learn's displays."""
 
 from ._coefficients import TaskCoefficientsDisplay
+from ._few_shot_curve import few_shot_curve
+from ._few_shots import FewShotCurveDisplay
+from ._meta_training import MetaTrainingDisplay
 from ._report import TaskReportDisplay
 
-__all__ = ["TaskCoefficientsDisplay", "TaskReportDisplay"]
+__all__ = [
+    "FewShotCurveDisplay",
+    "MetaTrainingDisplay",
+    "TaskCoefficientsDisplay",
+    "TaskReportDisplay",
+    "few_shot_curve",
+]

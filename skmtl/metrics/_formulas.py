@@ -95,29 +95,46 @@ def _log_loss(rows):
 
 def _brier(rows):
     """The squared error of the probability, or with more than two classes of all of them."""
-    first = 1 if rows.prediction.shape[1] == 2 else 0
-    truth = rows.y[:, None] == np.arange(first, rows.prediction.shape[1])
-    return ((rows.prediction[:, first:] - truth) ** 2).sum(axis=1)
+    n_classes = rows.prediction.shape[1]
+    first = 1 if n_classes == 2 else 0
+    truth = rows.y[:, None] == np.arange(first, n_classes)
+    error = ((rows.prediction[:, first:] - truth) ** 2).sum(axis=1)
+    if rows.own is None or n_classes == 2:
+        return error
+    return np.where(rows.own.sum(axis=1) == 2, error / 2, error)
 
 
 _CLASS_LOSSES = {"accuracy": _accuracy, "log_loss": _log_loss, "brier": _brier}
 
 
 def _roc_auc(rows):
-    """Of two classes the area for the second; of more the mean over those the task can tell of."""
+    """Of two classes the area for the second; of more the mean over those the task can tell of.
+
+    Only rows whose task has the class count for it: others say "no" without having learned to.
+    """
     n_classes = rows.prediction.shape[1]
     classes = [1] if n_classes == 2 else range(n_classes)
-    areas = np.array([_area(rows, rows.prediction[:, k], rows.y == k) for k in classes])
+    areas = np.array([_area(_rows_with_class(rows, k), k) for k in classes])
     defined = ~np.isnan(areas)
     with np.errstate(invalid="ignore"):  # no class: 0 / 0
         return np.where(defined, areas, 0.0).sum(axis=0) / defined.sum(axis=0)
 
 
-def _area(rows, score, positive):
-    """Share of a task's pairs (one positive, one not) that the score puts right; ties count half.
+def _rows_with_class(rows, k):
+    """The rows whose task has class `k`."""
+    if rows.own is None or rows.own[:, k].all():
+        return rows
+    columns = {name: getattr(rows, name) for name in ("codes", "y", "prediction", "weight")}
+    kept = {name: c if c is None else c[rows.own[:, k]] for name, c in columns.items()}
+    return rows._replace(**kept)
 
-    NaN for a task without such pairs.
+
+def _area(rows, k):
+    """Share of a task's pairs (one of class `k`, one not) that the score for it puts right.
+
+    Ties count half. NaN for a task without such pairs.
     """
+    score, positive = rows.prediction[:, k], rows.y == k
     n_tasks = len(rows.labels)
     order = np.lexsort((score, rows.codes))
     codes, score, positive = rows.codes[order], score[order], positive[order]

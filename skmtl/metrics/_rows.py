@@ -22,9 +22,10 @@ class Rows(NamedTuple):
     y: np.ndarray  # the position among the classes where the metric is by class
     prediction: np.ndarray  # (n_rows, n_classes) where the metric is by class
     weight: np.ndarray | None
+    own: np.ndarray | None  # (n_rows, n_classes): those of the row's task; None: all of them
 
 
-def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None):
+def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None, shared_classes=True):
     """Check all arguments and bring them into one form, `Rows`."""
     spec = METRICS[metric] if isinstance(metric, str) else None
     by_class = spec is not None and spec.by_class
@@ -43,7 +44,7 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None):
     if weight is not None and y.ndim == 2:
         weight = np.repeat(weight, y.shape[1])
     flat = prediction if y.ndim < prediction.ndim else prediction.ravel()
-    columns = [codes, y.ravel(), flat, weight]
+    columns = [codes, y.ravel(), flat, weight, None]
     columns = _keep(columns, ~_is_missing(columns[1]))
     missing = _is_missing(columns[2])
     if missing.any():
@@ -53,7 +54,9 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None):
             "that has a label."
         )
     if by_class:
-        columns[1], columns[2] = _by_class(columns[1], columns[2], classes, metric)
+        columns[1:3] = _by_class(columns[1], columns[2], classes, metric, shared_classes)
+        if not shared_classes:
+            columns[4] = _own_classes(*columns[:3], len(labels))
     elif spec is not None and spec.reads == "labels":
         _check_same_kind(columns[1], columns[2])
     n_samples = np.bincount(columns[0], minlength=len(labels))
@@ -115,22 +118,23 @@ def _is_missing(values):
     return missing.any(axis=1) if missing.ndim == 2 else missing
 
 
-def _check_same_kind(y, prediction):
+def _check_same_kind(y, prediction, name="y_pred"):
     """Labels as strings against labels as numbers would never agree."""
     if not len(y):
         return
     one, other = y[:1].tolist()[0], prediction[:1].tolist()[0]
     if isinstance(one, str) != isinstance(other, str):
         raise ValueError(
-            f"y_true holds labels such as {one!r}, but y_pred such as {other!r}; convert them to "
+            f"y_true holds labels such as {one!r}, but {name} such as {other!r}; convert them to "
             "the same kind. Probabilities go with metric='log_loss', 'brier' or 'roc_auc'."
         )
 
 
-def _by_class(y, prediction, classes, metric):
+def _by_class(y, prediction, classes, metric, shared_classes=True):
     """Every row's position among the classes, and its prediction for each of them.
 
-    Without `classes` they are the distinct values of `y`, sorted, over all tasks.
+    Without `classes` they are the distinct values of `y`, sorted, over all tasks. Where tasks have
+    classes of their own, a label that is not among them is one more, of probability zero.
     """
     is_given = classes is not None
     if is_given:
@@ -143,7 +147,7 @@ def _by_class(y, prediction, classes, metric):
     position = {label: k for k, label in enumerate(classes)}
     _check_classes(prediction, classes, position, is_given)
     codes = np.fromiter((position.get(label, -1) for label in y.tolist()), np.int64, len(y))
-    if (codes < 0).any():
+    if (codes < 0).any() and shared_classes:
         label = y[int(np.argmax(codes < 0))].tolist() if y.dtype != object else y[codes < 0][0]
         raise ValueError(
             f"y_true has the label {label!r}, which is not among labels={classes}: there is no "
@@ -153,7 +157,20 @@ def _by_class(y, prediction, classes, metric):
         _check_probabilities(prediction, metric)
     if prediction.ndim == 1:
         prediction = np.column_stack([1.0 - prediction, prediction])
+    if (codes < 0).any():
+        _check_same_kind(y, np.array(classes, dtype=object), "labels=")
+        unseen, place = np.unique(y[codes < 0], return_inverse=True)
+        codes[codes < 0] = len(classes) + place
+        prediction = np.pad(prediction, ((0, 0), (0, len(unseen))))
     return codes, prediction
+
+
+def _own_classes(codes, y, prediction, n_tasks):
+    """For every row the classes of its task: those predicted for, or shown by, any of its rows."""
+    seen = prediction > 0
+    seen[np.arange(len(y)), y] = True
+    own = [np.bincount(codes, column, minlength=n_tasks) > 0 for column in seen.T]
+    return np.column_stack(own)[codes]
 
 
 def _check_classes(prediction, classes, position, is_given):

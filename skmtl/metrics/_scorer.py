@@ -24,6 +24,7 @@ def task_scorer(metric="r2", *, average="macro", task_column=None, greater_is_be
         as scikit-learn's "neg_mean_squared_error" does. log_loss, brier and roc_auc read the
         model's ``predict_proba`` and ``classes_``, so that a task of one class can be scored
         (roc_auc its ``decision_function`` where it has no probabilities); all others ``predict``.
+        Where its ``shared_classes_`` is False, every task is scored on its own classes.
     average : {"macro", "micro", "median"}, default="macro"
         As in :func:`task_score`.
     task_column : str or int, default=None
@@ -113,6 +114,7 @@ class _TaskScorer:
             average=self.average,
             sample_weight=sample_weight,
             labels=labels,
+            shared_classes=not _has_own_classes(estimator),
         )
         return self._sign * score
 
@@ -214,9 +216,22 @@ def _model_task_column(estimator):
                 heads.append(estimator[:-1])
             estimator = estimator.steps[-1][1]
         else:
-            found = [name for name in _INNER if hasattr(estimator, name)]
-            estimator = getattr(estimator, found[0]) if found else None
+            estimator = _inner(estimator)
     return None, heads
+
+
+def _inner(estimator):
+    """The model inside a meta-estimator, or None."""
+    found = [name for name in _INNER if hasattr(estimator, name)]
+    return getattr(estimator, found[0]) if found else None
+
+
+def _has_own_classes(estimator):
+    """Whether the model inside took every task to have classes of its own."""
+    while estimator is not None and not hasattr(estimator, "shared_classes_"):
+        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else None
+        estimator = _inner(estimator) if last is None else last
+    return not getattr(estimator, "shared_classes_", True)
 
 
 def _read_model_tasks(estimator, X):

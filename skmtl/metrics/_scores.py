@@ -13,7 +13,16 @@ __all__ = ["check_average", "task_score", "task_scores"]
 _AVERAGES = ("macro", "micro", "median")
 
 
-def task_scores(y_true, y_pred, *, task=None, metric="r2", sample_weight=None, labels=None):
+def task_scores(
+    y_true,
+    y_pred,
+    *,
+    task=None,
+    metric="r2",
+    sample_weight=None,
+    labels=None,
+    shared_classes=True,
+):
     r"""Score the predictions of every task on its own.
 
     With :math:`w_i` the weights (1 without `sample_weight`), :math:`W_t` their sum over the
@@ -57,6 +66,12 @@ def task_scores(y_true, y_pred, *, task=None, metric="r2", sample_weight=None, l
         The classes in the order of the columns of `y_pred`, such as a model's ``classes_``, for
         log_loss, brier and roc_auc. None takes the distinct values of `y_true` over all tasks,
         sorted. A task needs not have seen them all.
+    shared_classes : bool, default=True
+        Whether the classes are the same in every task, for log_loss, brier and roc_auc. False: each
+        task has its own, as a `MetaLearnerClassifier` whose ``shared_classes_`` is False. A task's
+        own are those with a probability above zero in some row of it, and those of its labels.
+        Scores are then those of a model with these classes only (brier is halved where there are
+        two), and a label that is not among `labels` has probability zero and is no error.
 
     Returns
     -------
@@ -72,6 +87,12 @@ def task_scores(y_true, y_pred, *, task=None, metric="r2", sample_weight=None, l
         If shapes don't match, if `task` comes with several columns of `y_true`, if a labelled row
         has no finite prediction, if labels or weights are unusable, if `metric` is unknown, if
         probabilities are none, or if `labels` doesn't go with `y_true` or `y_pred`.
+
+    Notes
+    -----
+    scikit-learn's "neg_log_loss" and "neg_brier_score" raise where the rows to be scored lack a
+    class of the model, and "roc_auc_ovr" flatters where tasks have classes of their own: that other
+    tasks' rows are not of a class is known without a model.
 
     Examples
     --------
@@ -95,12 +116,20 @@ def task_scores(y_true, y_pred, *, task=None, metric="r2", sample_weight=None, l
     roc_auc [ 1. nan]
     """
     check_metric(metric)
-    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels)
+    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels, shared_classes)
     return {"task": rows.labels, "n_samples": rows.n_samples, "score": score_tasks(rows, metric)}
 
 
 def task_score(
-    y_true, y_pred, *, task=None, metric="r2", average="macro", sample_weight=None, labels=None
+    y_true,
+    y_pred,
+    *,
+    task=None,
+    metric="r2",
+    average="macro",
+    sample_weight=None,
+    labels=None,
+    shared_classes=True,
 ):
     """Score predictions with one number that does justice to all tasks.
 
@@ -121,10 +150,12 @@ def task_score(
         thousand. "median" is the median over tasks. Both leave out tasks where the metric is
         undefined. "micro" is the plain metric over all labelled rows together, whatever their
         task, so that large tasks count more; with r2 and nmse, differences between the tasks'
-        means count as variance explained, and with roc_auc as pairs put right.
+        means count as variance explained, and with roc_auc as pairs put right (of each class over
+        the rows of tasks that have it, where classes are not shared).
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. With "macro" and "median" they count within a task only.
     labels : array-like of shape (n_classes,), default=None
+    shared_classes : bool, default=True
         As in :func:`task_scores`.
 
     Returns
@@ -149,7 +180,7 @@ def task_score(
     """
     check_metric(metric)
     check_average(average)
-    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels)
+    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels, shared_classes)
     if average == "micro":
         rows = rows._replace(labels=np.zeros(1, np.int64), codes=np.zeros_like(rows.codes))
     scores = score_tasks(rows, metric)

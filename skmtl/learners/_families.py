@@ -16,9 +16,11 @@ __all__ = ["hierarchical", "independent", "pooled", "prototypes", "subspace"]
 
 # Variances of the slopes on standardised features, in squares of the noise where there is one.
 _CLASS_VARIANCES = (0.01, 0.1, 1.0, 10.0)
+_OWN_CLASS_VARIANCES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _NUMBER_VARIANCES = (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
-# Of intercepts of which nothing is known.
-_FREE = 10.0
+# Of intercepts of which nothing is known; and where tasks have classes of their own, whose scores
+# are equal anywhere, not only near the mean of all rows: there, as good as not penalised.
+_FREE, _FREE_OWN = 10.0, 1e4
 # Of slopes within the subspace, and beside it as a share of that.
 _WITHIN, _BESIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
 # Steps of EM, the tasks that they look at, and about the operations a step may take.
@@ -33,13 +35,17 @@ _PRIOR_HEADS = 5.0
 _INFLATION = (1.0, 4.0)
 # What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
 # a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
-_DECADE, _LEARNED = 2.0, 6.0
+_DECADE, _LEARNED = 6.0, 30.0
 # Draws of signs that say how large eigenvalues are where tasks have nothing in common.
 _DRAWS = 5
 
 
 def _own_classes(tasks):
     return tasks.ways is not None and not tasks.shared_classes
+
+
+def _free(tasks):
+    return _FREE_OWN if _own_classes(tasks) else _FREE
 
 
 def _zero_mean(tasks):
@@ -68,11 +74,15 @@ def metrics(tasks):
 
 def independent(tasks):
     """Each task from scratch, in both metrics."""
-    variances = _NUMBER_VARIANCES if tasks.ways is None else _CLASS_VARIANCES
-    decade = _DECADE if _own_classes(tasks) else 0.0
+    if tasks.ways is None:
+        variances, decade = _NUMBER_VARIANCES, 0.0
+    elif tasks.shared_classes:
+        variances, decade = _CLASS_VARIANCES, 0.0
+    else:
+        variances, decade = _OWN_CLASS_VARIANCES, _DECADE
     return [
         GaussianPrior(
-            "independent", _zero_mean(tasks), _diagonal_root(v * shape, _FREE),
+            "independent", _zero_mean(tasks), _diagonal_root(v * shape, _free(tasks)),
             decade * np.log10(v / variances[0]),
         )
         for shape in metrics(tasks)
@@ -107,7 +117,10 @@ def prototypes(tasks):
     """The classes' means (Snell et al. 2017), where every task has classes of its own."""
     if not _own_classes(tasks):
         return []
-    return [Prototypes("prototypes", shape / _within(tasks, shape)) for shape in metrics(tasks)]
+    return [
+        Prototypes("prototypes", shape / _within(tasks, shape), _DECADE)
+        for shape in metrics(tasks)
+    ]  # fmt: skip
 
 
 def _within(tasks, shape):
@@ -168,6 +181,9 @@ def expectation_maximisation(tasks, mean, covariance, structure, n_steps=_STEPS)
             mean = mean + step
             moment = moment - step.T @ step / len(step)
         covariance = _structured(moment, structure, n_heads)
+        if _own_classes(tasks):
+            covariance[0], covariance[:, 0] = 0.0, 0.0
+            covariance[0, 0] = _FREE_OWN
     return mean, covariance
 
 

@@ -19,7 +19,10 @@ _EPISODES, _AT_A_TIME = 150, 1000
 _SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)
 # Rows that a class counts as where tasks have classes of their own: tasks of the same classes
 # repeat one another, however many they are.
-_ROWS_A_CLASS = 60.0
+_ROWS_A_CLASS = 300.0
+# There, the share of the tasks that may use any candidate at all, and how much a task's own rows
+# say: few rows a class mostly find noise.
+_FEW_ROWS = {"stray": 0.02, "own": 0.25}
 # A candidate's share below this, beside the largest at every size, is not worth its arithmetic.
 _LEAST_SHARE = 0.01
 _EM_STEPS = 15
@@ -87,13 +90,13 @@ def _weigh(tasks, scores, rows, sizes, log_prior):
     if tasks.ways is None:
         noise = noise_level(-scores, rows)
         scores = log_scores(-scores, rows, noise)
-    scores, n_steps = scores - scores.max(axis=1, keepdims=True), _EM_STEPS
+    scores, settings = scores - scores.max(axis=1, keepdims=True), {"n_steps": _EM_STEPS}
     if tasks.ways is not None and not tasks.shared_classes:
         most = _ROWS_A_CLASS * (tasks.labels.max() + 1)
-        share, n_steps = min(1.0, most / rows.sum()), 0
+        share, settings = min(1.0, most / rows.sum()), {"n_steps": 0, **_FEW_ROWS}
         scores, rows = scores * share, rows * share
     order = np.argsort(sizes, kind="stable")
-    prior, _ = TaskPrior.learn(scores[order], rows[order], sizes[order], log_prior, n_steps)
+    prior, _ = TaskPrior.learn(scores[order], rows[order], sizes[order], log_prior, **settings)
     return prior, noise
 
 

@@ -213,6 +213,10 @@ class TaskPrior:
         Sums of the tasks' weights.
     log_prior : ndarray of shape (n_candidates,)
         `Grid.log_prior`.
+    stray : float
+        Prior probability that a task uses any candidate at all.
+    own : float
+        What a task's own verdict is multiplied by.
     """
 
     size: np.ndarray
@@ -221,9 +225,11 @@ class TaskPrior:
     scores: np.ndarray
     users: np.ndarray
     log_prior: np.ndarray
+    stray: float = _STRAY
+    own: float = _OWN
 
     @classmethod
-    def learn(cls, scores, rows, sizes, log_prior, n_steps):
+    def learn(cls, scores, rows, sizes, log_prior, n_steps, stray=_STRAY, own=_OWN):
         """From tasks sorted by their sizes; EM for the mixing proportions.
 
         Returns
@@ -232,18 +238,18 @@ class TaskPrior:
         weights : ndarray of shape (n_tasks, n_candidates)
             Of these tasks.
         """
-        own = np.exp(_OWN * scores)
+        verdicts = np.exp(own * scores)
         size, first = np.unique(np.round(4 * np.log(sizes)), return_index=True)
         n_tasks = np.diff(np.r_[first, len(rows)])
         rows, scores = np.add.reduceat(rows, first), np.add.reduceat(scores, first)
-        self = cls(size, n_tasks, rows, scores, np.zeros_like(scores), log_prior)
+        self = cls(size, n_tasks, rows, scores, np.zeros_like(scores), log_prior, stray, own)
         near = self._nearness(size)
         base = self._verdict(near)
         mixed = base
         for _ in range(n_steps):
-            self.users = np.add.reduceat(_times(own, mixed, n_tasks), first)
+            self.users = np.add.reduceat(_times(verdicts, mixed, n_tasks), first)
             mixed = self._mixed(near, base)
-        return self, _times(own, mixed, n_tasks)
+        return self, _times(verdicts, mixed, n_tasks)
 
     @classmethod
     def untried(cls, log_prior):
@@ -258,7 +264,7 @@ class TaskPrior:
     def _verdict(self, near):
         temper = np.minimum(_CROWD, _CROWD_ROWS / np.maximum(near @ self.rows, 1.0))
         crowd = _softmax((temper[:, None] * near) @ self.scores + self.log_prior)
-        return (1.0 - _STRAY) * crowd + _STRAY / self.scores.shape[1]
+        return (1.0 - self.stray) * crowd + self.stray / self.scores.shape[1]
 
     def _mixed(self, near, base):
         n_near = near @ self.n_tasks
@@ -280,7 +286,7 @@ class TaskPrior:
 
     def weights(self, own_scores, rows):
         """Weights ``(n_candidates,)`` for a task of so many rows with this verdict of its own."""
-        return _softmax(np.log(self.at(rows)) + _OWN * own_scores)
+        return _softmax(np.log(self.at(rows)) + self.own * own_scores)
 
     def take(self, chosen):
         """Of some of the candidates only."""

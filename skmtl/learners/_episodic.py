@@ -25,6 +25,7 @@ class EpisodicLearner(Learner):
     """Base of the learners that Adam trains on episodes, stopped early by tasks held out."""
 
     _choices = {"activation": tuple(ACTIVATIONS)}
+    _by_class = True  # see `_episodes.split`
     _counts = "meta_batch_size", "max_iter", "check_every", "patience"
 
     def check(self):
@@ -74,8 +75,12 @@ class EpisodicLearner(Learner):
         n_out = min(n_out, MOST_HELD_OUT) if len(usable) >= _FEWEST_TASKS else 0
         training, held = tasks.take(usable[n_out:]), None
         if n_out:
-            repeats = -(-_FEWEST_LOOKED_AT // n_out)
-            held = tasks.take(np.tile(usable[:n_out], repeats))
-            held = _episodes.permuted(held, random_state)
-            held = _episodes.split(held, self.n_shots, random_state)
+            held = self._episodes_to_look_at(tasks.take(usable[:n_out]), random_state)
         return training, held
+
+    def _episodes_to_look_at(self, tasks, random_state):
+        """Support and query rows of tasks, several times each where they are few."""
+        repeats = -(-_FEWEST_LOOKED_AT // tasks.n_tasks)
+        tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
+        tasks = _episodes.permuted(tasks, random_state)
+        return _episodes.split(tasks, self.n_shots, random_state, self._by_class)

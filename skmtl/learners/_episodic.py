@@ -55,19 +55,6 @@ class EpisodicLearner(Learner):
                 "below 1."
             )
 
-    def _usable(self, tasks):
-        """Positions of the tasks whose rows can be split; a ValueError where there are none."""
-        usable = np.flatnonzero(_episodes.can_be_split(tasks))
-        if not len(usable):
-            raise ValueError(
-                f"{type(self).__name__} needs tasks whose rows can be split in two; none of the "
-                f"{tasks.n_tasks} tasks has two rows" + (
-                    "." if tasks.ways is None else " of one class and, where classes are the "
-                    "task's own, two classes."
-                )
-            )  # fmt: skip
-        return usable
-
     def _hold_out(self, tasks, usable, random_state):
         """Tasks to train on, and support and query rows of those held out (None: none are)."""
         usable = random_state.permutation(usable)

@@ -17,6 +17,7 @@ Snell, J., Swersky, K. and Zemel, R. (2017). Prototypical networks for few-shot 
 :arxiv:`1703.05175`
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -151,19 +152,36 @@ class _EmbeddedLearner(EpisodicLearner):
         Raises
         ------
         ValueError
-            For parameters that make no sense, and where no task has rows enough to be split.
+            For parameters that make no sense.
+
+        Warns
+        -----
+        UserWarning
+            Where no task has rows enough to be split: nothing is learned then.
         """
         self.check()
-        usable = self._usable(tasks)
+        usable = np.flatnonzero(_episodes.can_be_split(tasks))
         with threadpool_limits(1, user_api="blas"):  # small products, sums always alike
-            n_steps = self._rehearsed(tasks.take(usable), random_state, progress)
-            if n_steps is None:
-                training, held = self._hold_out(tasks, usable, random_state)
-                model, result = self._train(training, held, self.max_iter, random_state, progress)
-            else:
-                training = tasks.take(usable)
-                model, result = self._train(training, None, n_steps, random_state, progress)
+            training, held, n_steps = self._plan(tasks, usable, random_state, progress)
+            model, result = self._train(training, held, n_steps, random_state, progress)
         return EmbeddedKnowledge(model.at(result.x), result)
+
+    def _plan(self, tasks, usable, random_state, progress):
+        """Tasks to train on, episodes to stop by (or None), and most steps."""
+        if not len(usable):
+            own = " of one class and, where classes are its own, two classes"
+            warnings.warn(
+                f"{type(self).__name__} was not trained: none of the {tasks.n_tasks} tasks has two "
+                f"rows{'' if tasks.ways is None else own}, so that none can be split in two; give "
+                "it tasks of more rows.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return tasks, None, 0
+        n_steps = self._rehearsed(tasks.take(usable), random_state, progress)
+        if n_steps is not None:
+            return tasks.take(usable), None, n_steps
+        return *self._hold_out(tasks, usable, random_state), self.max_iter
 
     def _rehearsed(self, tasks, random_state, progress):
         """Steps that serve classes never seen, by training without half of the classes.
@@ -187,7 +205,7 @@ class _EmbeddedLearner(EpisodicLearner):
             return None
         looks = min(len(curve) for curve in curves)
         best = np.mean([curve[:looks] - curve[0] for curve in curves], axis=0).argmin()
-        return min(best * self.check_every, self.max_iter)
+        return min(int(best) * self.check_every, self.max_iter)
 
     def _train(self, tasks, held, max_iter, random_state, progress):
         model = self._start(tasks, random_state)

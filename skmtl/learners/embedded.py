@@ -44,6 +44,9 @@ _SHARE_BARE = 0.1
 _EPISODES_TO_START = 100
 # Times that half of the classes are left out to see how long training serves new ones.
 _REHEARSALS = 2
+# Where the best may come after few steps, looks are so many times more frequent, and patience
+# counts so many more of them.
+_FINER, _MORE_PATIENCE = 5, 2
 
 
 @dataclass
@@ -190,6 +193,8 @@ class _EmbeddedLearner(EpisodicLearner):
         """
         if not _recurring(tasks):
             return None
+        every = max(1, self.check_every // _FINER)
+        options = {"check_every": every, "patience": _MORE_PATIENCE * self.patience}
         curves = []
         for train, held in folds(tasks, _REHEARSALS, random_state):
             parts = [
@@ -199,20 +204,23 @@ class _EmbeddedLearner(EpisodicLearner):
                 continue
             progress("training on half of the classes")
             held = self._episodes_to_look_at(parts[1], random_state)
-            result = self._train(parts[0], held, self.max_iter, random_state, progress)[1]
+            result = self._train(parts[0], held, self.max_iter, random_state, progress, **options)[
+                1
+            ]
             curves.append(result.history["held_out_loss"])
         if not curves:
             return None
         looks = min(len(curve) for curve in curves)
         best = np.mean([curve[:looks] - curve[0] for curve in curves], axis=0).argmin()
-        return min(int(best) * self.check_every, self.max_iter)
+        return min(int(best) * every, self.max_iter)
 
-    def _train(self, tasks, held, max_iter, random_state, progress):
+    def _train(self, tasks, held, max_iter, random_state, progress, **options):
+        """The model at its start, and where Adam led from there."""
+        options = {"check_every": self.check_every, "patience": self.patience} | options
         model = self._start(tasks, random_state)
         result = adam(
             model.flat, self._steps(model, tasks, random_state), max_iter=max_iter,
-            held_out=held and _look(model, *held), check_every=self.check_every,
-            patience=self.patience, progress=progress,
+            held_out=held and _look(model, *held), progress=progress, **options,
         )  # fmt: skip
         return model, result
 
@@ -436,7 +444,7 @@ class Prototypes(_EmbeddedLearner):
 
     Examples
     --------
-    Digits of classes never seen in fit, five of each known:
+    Four digits never seen in fit, five of each known; the tasks of fit had three others each:
 
     >>> import numpy as np
     >>> from sklearn.datasets import load_digits
@@ -446,13 +454,13 @@ class Prototypes(_EmbeddedLearner):
     >>> rng = np.random.default_rng(0)
     >>> def rows_of(classes):
     ...     return np.concatenate([rng.choice(np.flatnonzero(y == c), 10) for c in classes])
-    >>> rows = np.concatenate([rows_of(rng.permutation(7)[:3]) for _ in range(60)])
+    >>> rows = np.concatenate([rows_of(rng.permutation(6)[:3]) for _ in range(60)])
     >>> task = np.repeat(np.arange(60), 30)
     >>> learner = Prototypes(max_iter=100)
     >>> model = MetaLearnerClassifier(learner).fit(X[rows], y[rows], task=task)
-    >>> support = np.concatenate([np.flatnonzero(y == c)[:5] for c in (7, 8, 9)])
+    >>> support = np.concatenate([np.flatnonzero(y == c)[:5] for c in (6, 7, 8, 9)])
     >>> new = model.adapt(X[support], y[support])
-    >>> query = np.flatnonzero(y >= 7)
+    >>> query = np.flatnonzero(y >= 6)
     >>> new.score(X[query], y[query]) > 0.85
     True
     """

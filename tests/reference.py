@@ -556,3 +556,63 @@ def complex_step(function, x):
         moved[j] += 1e-30j
         out[j] = function(moved).imag / 1e-30
     return out
+
+
+# ---------------------------------------------------------------------------------------------
+# learners/_heads.py, learners/_embedding.py; parameters may be complex
+
+
+def embedded(theta, sizes, tanh, linear, X):
+    """Rows after all layers, the last without activation if `linear`."""
+    layers = mlp_layers(theta, sizes)
+    for i, (W, b) in enumerate(layers):
+        X = X @ W + b
+        if not linear or i < len(layers) - 1:
+            X = np.tanh(X) if tanh else X * (X.real > 0)
+    return X
+
+
+def complex_softmax(scores):
+    e = np.exp(scores - scores.real.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def ridge_head(x, Z, target, weight, shared):
+    """Slopes and, last, intercepts of one task's scores; `target` is (n_rows, n_outputs)."""
+    n_outputs, width = target.shape[1], Z.shape[1]
+    strength, constant, scale = np.exp(x[:3])
+    common = x[3:].reshape(width + 1, n_outputs) if shared else np.zeros((width + 1, n_outputs))
+    expected = Z @ common[:-1] + common[-1]
+    if n_outputs > 1:
+        expected = complex_softmax(expected)
+    A = np.column_stack([Z, np.full(len(Z), constant)])
+    gram = (A.T * weight) @ A + (strength + 1e-8) * np.eye(width + 1)
+    V = np.linalg.solve(gram, (A.T * weight) @ (target - expected))
+    V[-1] *= constant
+    return common + (V if n_outputs == 1 else scale * V)
+
+
+def prototype_head(x, Z, target, weight, shared):
+    """The same for the nearest of the classes' means."""
+    (scale, behind), n_classes = np.exp(x[:2]), target.shape[1]
+    counts = (weight[:, None] * target).sum(0)
+    if shared:
+        share_rows, shares = np.exp(x[2]), complex_softmax(x[3 : 3 + n_classes])
+        centres = x[3 + n_classes :].reshape(n_classes, -1)
+        log_shares = np.log((counts + share_rows * shares) / (counts.sum() + share_rows))
+    else:
+        centres = [weight @ Z / weight.sum()] * n_classes
+        log_shares = np.zeros(n_classes)
+    columns = []
+    for c in range(n_classes):
+        mean = ((weight * target[:, c]) @ Z + behind * centres[c]) / (counts[c] + behind)
+        columns.append(np.append(2 * scale * mean, log_shares[c] - scale * (mean**2).sum()))
+    return np.column_stack(columns)
+
+
+def head_query_loss(head, Z, target, weight):
+    """Weighted squared error, or cross-entropy, of one task's query rows."""
+    scores = Z @ head[:-1] + head[-1]
+    if target.shape[1] == 1:
+        return (weight * ((scores - target) ** 2).sum(1)).sum()
+    return -(weight * np.log((complex_softmax(scores) * target).sum(1))).sum()

@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, learners
 from skmtl.base import UnknownTaskWarning
+from skmtl.learners import Prototypes, RidgeHead
 from skmtl.learners._base import Knowledge, LabelledTasks
 from skmtl.model_selection import FewShotSplit, TaskKFold
 
@@ -39,6 +40,16 @@ CONTRACT = {
         "messy columns": (Towards(), {"preprocessor": "auto"}),
     }.items()
 }
+# Learners of an embedding, with so few steps that the checks are quick.
+QUICK = {"max_iter": 10, "learning_rate": 0.02, "check_every": 5}
+EMBEDDED = [
+    (MetaLearnerClassifier, RidgeHead(**QUICK)),
+    (MetaLearnerRegressor, RidgeHead((8,), **QUICK)),
+    (MetaLearnerClassifier, Prototypes(**QUICK)),
+]
+embedded = pytest.mark.parametrize(
+    ("face", "learner"), EMBEDDED, ids=["ridge head, classes", "ridge head", "prototypes"]
+)
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(checks.contract_cases(CONTRACT)))
@@ -104,6 +115,22 @@ CONFIGURATIONS = {
         "a preprocessor": {"learner": Towards(), "preprocessor": StandardScaler()},
     }.items()
 } | {
+    "ridge head, numbers": MetaLearnerRegressor(RidgeHead((8,), **QUICK)),
+    "ridge head, classes": MetaLearnerClassifier(RidgeHead(**QUICK)),
+    "prototypes": MetaLearnerClassifier(Prototypes((8,), **QUICK)),
+    "ridge head, numbers, a task column": RegressorWithTasks(RidgeHead(**QUICK), task_column=0),
+    "ridge head, shared classes, a task column": ClassifierWithTasks(
+        RidgeHead((8,), **QUICK), task_column=0, shared_classes=True
+    ),
+    "prototypes, shared classes, a task column": ClassifierWithTasks(
+        Prototypes(**QUICK), task_column=0, shared_classes=True
+    ),
+    "ridge head, own classes, a task column": ClassifierWithOwnClasses(
+        RidgeHead(**QUICK), task_column=0, shared_classes=False
+    ),
+    "prototypes, own classes, a task column": ClassifierWithOwnClasses(
+        Prototypes(**QUICK), task_column=0, shared_classes=False
+    ),
     "default, a task column": RegressorWithTasks(task_column=0),
     "default, shared classes, a task column": ClassifierWithTasks(
         task_column=0, shared_classes=True
@@ -196,9 +223,57 @@ def test_predict_for_a_task_is_adapt_on_its_rows(face, preprocessor, weighted):
             np.testing.assert_array_equal(adapted.predict(X[own]), wanted)
 
 
-def test_predict_for_a_task_is_adapt_on_its_rows_where_classes_are_its_own():
+@embedded
+def test_predict_for_a_task_is_adapt_where_an_embedding_is_learned(face, learner):
+    y, weight = target(face), np.random.default_rng(1).integers(0, 3, len(Y))
+    model = face(learner).fit(X, y, weight, task=TASK)
+    wanted = outputs(model, X, task=TASK)
+    for t in range(8):
+        own = np.random.default_rng(t).permutation(np.flatnonzero(TASK == t))
+        adapted = model.adapt(X[own], y[own], weight[own])
+        np.testing.assert_allclose(outputs(adapted, X[own]), wanted[own], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(
+            outputs(model.for_task(t), X[own]), wanted[own], rtol=1e-10, atol=1e-12
+        )
+    assert len(pickle.dumps(adapted)) < 6000
+    rng = np.random.default_rng(0)
+    order, name = rng.permutation(len(Y)), rng.permutation(8)
+    other = face(learner).fit(X[order], y[order], weight[order], task=name[TASK[order]])
+    again = outputs(other, X, task=name[TASK])
+    np.testing.assert_allclose(again, wanted, rtol=1e-10, atol=1e-12)
+    if face is MetaLearnerClassifier:
+        assert (wanted > 0).all()
+        only = model.adapt(X[:4], np.full(4, "no"))
+        assert list(only.classes_) == ["no", "yes"] and (only.predict_proba(X) > 0).all()
+    with pytest.warns(UnknownTaskWarning):
+        unknown = outputs(model, X, task=np.full(len(Y), 99))
+    assert np.isfinite(unknown).all()
+
+
+@embedded
+def test_what_is_learned_of_an_embedding_does_not_grow_with_the_table(face, learner):
+    sizes = []
+    for n_tasks in (12, 200):
+        X, y, task = shops(n_tasks)
+        y = y if face is MetaLearnerRegressor else y > 0
+        model = face(learner).fit(X, y, task=task)
+        sizes.append(len(pickle.dumps(model.adapt(X[:9], y[:9]))))
+    assert abs(sizes[1] - sizes[0]) < 50
+    assert model.n_iter_ == 10 and len(model.history_["step"]) == 3
+
+
+def test_prototypes_are_of_classes():
+    with pytest.raises(ValueError, match='learner="ridge_head"'):
+        MetaLearnerRegressor("prototypes").fit(X, Y, task=TASK)
+
+
+OWN_LEARNERS = [Towards(), RidgeHead(**QUICK), Prototypes(**QUICK)]
+
+
+@pytest.mark.parametrize("learner", OWN_LEARNERS, ids=lambda learner: type(learner).__name__)
+def test_predict_for_a_task_is_adapt_on_its_rows_where_classes_are_its_own(learner):
     X, y, task = birds()
-    model = MetaLearnerClassifier(Towards()).fit(X, y, task=task)
+    model = MetaLearnerClassifier(learner).fit(X, y, task=task)
     assert not model.shared_classes_
     for t in (0, 7):
         own = np.flatnonzero(task == t)[::-1]
@@ -206,7 +281,7 @@ def test_predict_for_a_task_is_adapt_on_its_rows_where_classes_are_its_own():
         for one in (model.adapt(X[own], y[own]), model.for_task(t)):
             np.testing.assert_array_equal(one.classes_, np.unique(y[own]))
             here = np.searchsorted(model.classes_, one.classes_)
-            np.testing.assert_allclose(one.predict_proba(X[own]), wanted[:, here], rtol=1e-10)
+            np.testing.assert_allclose(one.predict_proba(X[own]), wanted[:, here], rtol=1e-9)
             assert one.predict_proba(X[own]).shape == (12, 3)
             np.testing.assert_array_equal(
                 one.predict(X[own]), model.predict(X[own], task=task[own])

@@ -1,9 +1,12 @@
 """How to learn a new task fast."""
 
 from .closed_form import Auto, Hierarchical, Subspace
+from .embedded import Prototypes, RidgeHead
 from .gradient import MAML, Reptile
 
-__all__ = ["BY_NAME", "MAML", "Auto", "Hierarchical", "Reptile", "Subspace"]
+__all__ = [
+    "BY_NAME", "MAML", "Auto", "Hierarchical", "Prototypes", "Reptile", "RidgeHead", "Subspace",
+]  # fmt: skip
 
 BY_NAME = {
     "auto": Auto,
@@ -11,4 +14,6 @@ BY_NAME = {
     "hierarchical": Hierarchical,
     "maml": MAML,
     "reptile": Reptile,
+    "ridge_head": RidgeHead,
+    "prototypes": Prototypes,
 }

@@ -26,7 +26,7 @@ understanding the effectiveness of MAML. ICLR. :arxiv:`1909.09157`
 """
 
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,16 +34,14 @@ from threadpoolctl import threadpool_limits
 from .. import kernels
 from ..solvers.adam import CONSTANTS, adam
 from . import _episodes
-from ._base import Knowledge, Learner
+from ._base import Knowledge
+from ._episodic import ACTIVATIONS, MOST_HELD_OUT, EpisodicLearner, hidden_widths
 from ._network import AdaptedNetwork, Network, pack
 
 __all__ = ["MAML", "Reptile"]
 
-_ACTIVATIONS = {"relu": 0, "tanh": 1}  # codes of kernels.mlp, which is not loaded before the fit
 # Steps of one call: Ctrl-C comes through in between.
 _STEPS = 25
-# Of fewer tasks none are held out; of many, so many are enough to stop by.
-_FEWEST_TASKS, _MOST_HELD_OUT = 10, 250
 # Of the inner rate that is best at the start: curvature grows as training goes on.
 _CAUTION = 0.2
 
@@ -106,9 +104,13 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
     return replace(network, theta=theta.copy(), rates=rates.copy()), result
 
 
-class _GradientLearner(Learner):
+class _GradientLearner(EpisodicLearner):
     """What MAML and Reptile have in common."""
 
+    _choices = EpisodicLearner._choices | {
+        "dtype": ("float32", "float64"), "adapted_layers": ("all", "head"),
+    }  # fmt: skip
+    _counts = "inner_steps", *EpisodicLearner._counts
     first_order, learn_inner_rates, adapted_layers = True, False, "all"
 
     def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,
@@ -130,41 +132,11 @@ class _GradientLearner(Learner):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        sizes = self.hidden_layer_sizes
-        widths = [sizes] if isinstance(sizes, Integral) else list(sizes)
-        if not all(isinstance(w, Integral) and w >= 1 for w in widths):
-            raise ValueError(
-                f"hidden_layer_sizes={sizes!r}: give the width of every hidden layer, each at "
-                "least 1."
-            )
-        allowed = {
-            "activation": tuple(_ACTIVATIONS), "dtype": ("float32", "float64"),
-            "adapted_layers": ("all", "head"),
-        }  # fmt: skip
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name}={getattr(self, name)!r}: it is one of {values}.")
-        for name in ("inner_rate", "learning_rate"):
-            value = getattr(self, name)
-            if name == "inner_rate" and isinstance(value, str) and value == "auto":
-                continue
-            if not (isinstance(value, Real) and 0 < value < np.inf):
-                raise ValueError(
-                    f"{name}={value!r}: it must be a number above zero"
-                    + (', or "auto".' if name == "inner_rate" else ".")
-                )
-        for name in ("inner_steps", "meta_batch_size", "max_iter", "check_every", "patience"):
-            value = getattr(self, name)
-            if not (isinstance(value, Integral) and value >= 1):
-                raise ValueError(f"{name}={value!r}: it must be an integer of at least 1.")
-        shots = self.n_shots
-        if shots is not None and not (isinstance(shots, Integral) and shots >= 1):
-            raise ValueError(f"n_shots={shots!r}: it must be an integer of at least 1, or None.")
-        if not (isinstance(self.validation_fraction, Real) and 0 <= self.validation_fraction < 1):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r}: it must be at least 0 and "
-                "below 1."
-            )
+        super().check()
+        rate = self.inner_rate
+        auto = isinstance(rate, str) and rate == "auto"
+        if not auto and not (isinstance(rate, Real) and 0 < rate < np.inf):
+            raise ValueError(f'inner_rate={rate!r}: it must be a number above zero, or "auto".')
 
     def learn(self, tasks, random_state, progress):
         """Learn the start from which few gradient steps lead far.
@@ -195,11 +167,8 @@ class _GradientLearner(Learner):
                 )
             )  # fmt: skip
         network = self._start(tasks.take(usable), random_state)
-        usable = random_state.permutation(usable)
-        n_out = int(np.ceil(self.validation_fraction * len(usable)))
-        n_out = min(n_out, _MOST_HELD_OUT) if len(usable) >= _FEWEST_TASKS else 0
-        held_out = self._held_out(tasks.take(usable[:n_out]), random_state) if n_out else None
-        training, dtype = tasks.take(usable[n_out:]), network.theta.dtype
+        training, held = self._hold_out(tasks, usable, random_state)
+        held_out, dtype = held and self._look_at(*held), network.theta.dtype
 
         def draw(n):
             episodes = _episodes.draw(training, n, self.n_shots, random_state)
@@ -215,30 +184,25 @@ class _GradientLearner(Learner):
         return NetworkKnowledge(network, self.inner_steps, tasks, result)
 
     def _start(self, tasks, random_state):
-        hidden = self.hidden_layer_sizes
-        hidden = (hidden,) if isinstance(hidden, Integral) else tuple(hidden)
+        hidden = hidden_widths(self.hidden_layer_sizes)
         loss = kernels.mlp.SQUARED if tasks.ways is None else kernels.mlp.CROSS_ENTROPY
         n_outputs = 1 if tasks.ways is None else int(tasks.ways.max())
         auto = self.inner_rate == "auto"
         network = Network.random(
-            (tasks.n_features, *hidden, n_outputs), _ACTIVATIONS[self.activation], loss,
+            (tasks.n_features, *hidden, n_outputs), ACTIVATIONS[self.activation], loss,
             len(hidden) if self.adapted_layers == "head" else 0, 1.0 if auto else self.inner_rate,
             np.dtype(self.dtype), random_state,
         )  # fmt: skip
         if auto:
-            some = tasks.take(random_state.permutation(tasks.n_tasks)[:_MOST_HELD_OUT])
+            some = tasks.take(random_state.permutation(tasks.n_tasks)[:MOST_HELD_OUT])
             some = _episodes.split(some, self.n_shots, random_state)[0]
             rows = pack(some, n_outputs, network.theta.dtype)
             rate = network.stable_rate(rows, self.inner_steps)
             network.rates[network.rates > 0.0] = _CAUTION * rate
         return network
 
-    def _held_out(self, tasks, random_state):
-        """What looks at held-out tasks, several times each where they are few."""
-        repeats = -(-100 // tasks.n_tasks)
-        tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
-        tasks = _episodes.permuted(tasks, random_state)
-        support, query = _episodes.split(tasks, self.n_shots, random_state)
+    def _look_at(self, support, query):
+        """What measures a network on held-out tasks."""
 
         def look(network):
             rows = [pack(some, network.sizes[-1], network.theta.dtype) for some in (support, query)]

@@ -1,0 +1,73 @@
+"""What learners trained on episodes have in common: parameters, and tasks held out."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+from . import _episodes
+from ._base import Learner
+
+__all__ = ["ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths"]
+
+ACTIVATIONS = {"relu": 0, "tanh": 1}  # codes of kernels.mlp, which is not loaded before the fit
+# Of fewer tasks none are held out; of many, so many are enough to stop by.
+_FEWEST_TASKS, MOST_HELD_OUT = 10, 250
+# Held-out tasks are looked at several times each until there are so many episodes.
+_FEWEST_LOOKED_AT = 100
+
+
+def hidden_widths(sizes):
+    """Widths of the hidden layers as a tuple; a single number is one layer."""
+    return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+
+
+class EpisodicLearner(Learner):
+    """Base of the learners that Adam trains on episodes, stopped early by tasks held out."""
+
+    _choices = {"activation": tuple(ACTIVATIONS)}
+    _by_class = True  # see `_episodes.split`
+    _counts = "meta_batch_size", "max_iter", "check_every", "patience"
+
+    def check(self):
+        """Raise a ValueError for parameters that make no sense."""
+        sizes = self.hidden_layer_sizes
+        if not all(isinstance(w, Integral) and w >= 1 for w in hidden_widths(sizes)):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r}: give the width of every hidden layer, each at "
+                "least 1."
+            )
+        for name, values in self._choices.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name}={getattr(self, name)!r}: it is one of {values}.")
+        rate = self.learning_rate
+        if not (isinstance(rate, Real) and 0 < rate < np.inf):
+            raise ValueError(f"learning_rate={rate!r}: it must be a number above zero.")
+        for name in self._counts:
+            value = getattr(self, name)
+            if not (isinstance(value, Integral) and value >= 1):
+                raise ValueError(f"{name}={value!r}: it must be an integer of at least 1.")
+        shots = self.n_shots
+        if shots is not None and not (isinstance(shots, Integral) and shots >= 1):
+            raise ValueError(f"n_shots={shots!r}: it must be an integer of at least 1, or None.")
+        if not (isinstance(self.validation_fraction, Real) and 0 <= self.validation_fraction < 1):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r}: it must be at least 0 and "
+                "below 1."
+            )
+
+    def _hold_out(self, tasks, usable, random_state):
+        """Tasks to train on, and support and query rows of those held out (None: none are)."""
+        usable = random_state.permutation(usable)
+        n_out = int(np.ceil(self.validation_fraction * len(usable)))
+        n_out = min(n_out, MOST_HELD_OUT) if len(usable) >= _FEWEST_TASKS else 0
+        training, held = tasks.take(usable[n_out:]), None
+        if n_out:
+            held = self._episodes_to_look_at(tasks.take(usable[:n_out]), random_state)
+        return training, held
+
+    def _episodes_to_look_at(self, tasks, random_state):
+        """Support and query rows of tasks, several times each where they are few."""
+        repeats = -(-_FEWEST_LOOKED_AT // tasks.n_tasks)
+        tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
+        tasks = _episodes.permuted(tasks, random_state)
+        return _episodes.split(tasks, self.n_shots, random_state, self._by_class)

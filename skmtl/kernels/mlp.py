@@ -724,20 +724,23 @@ def _step_back(theta, first, rates, net, rows, query, k, low, space, grad):
 
 
 @njit
-def adam_update(x, grad, mean, square, step, constants):
-    """Update number `step` (from 1) of Adam, in place of `x` and of its moments.
+def adam_update(x, grad, mean, square, average, step, constants):
+    """Update number `step` (from 1) of Adam, in place of `x`, its moments and its average.
 
-    `constants` are the rate, the moments' decays, and what keeps from dividing by zero.
+    `constants` are the rate, the moments' decays, what keeps from dividing by zero, and the
+    average's decay, which is less in the first steps.
     """
     one = x.dtype.type(1)
     b, c = x.dtype.type(constants[1]), x.dtype.type(constants[2])
     length = x.dtype.type(constants[0] / (1.0 - constants[1] ** step))
     unbias = x.dtype.type(1.0 / (1.0 - constants[2] ** step))
     floor = x.dtype.type(constants[3])
+    keep = x.dtype.type(min(constants[4], step / (step + 30.0)))
     for j in range(x.shape[0]):
         mean[j] = b * mean[j] + (one - b) * grad[j]
         square[j] = c * square[j] + (one - c) * grad[j] * grad[j]
         x[j] -= length * mean[j] / (np.sqrt(square[j] * unbias) + floor)
+        average[j] = keep * average[j] + (one - keep) * x[j]
 
 
 @njit
@@ -747,11 +750,11 @@ def meta_train(n_steps, theta, moments, step, constants, first, rates, learn_rat
 
     Parameters
     ----------
-    moments : array of shape (2, n_parameters + n_rates)
-        Adam's, of theta and, if `learn_rates`, of the rates.
+    moments : array of shape (3, n_parameters + n_rates)
+        Adam's, and the average, of theta and, if `learn_rates`, of the rates.
     step : int
         How many steps have been taken.
-    constants : array of shape (2, 4)
+    constants : array of shape (2, 5)
         Of `adam_update`, for the parameters and for the rates.
     """
     n_tasks, n_parameters = losses.shape[0] // n_steps, theta.shape[0]
@@ -764,13 +767,13 @@ def meta_train(n_steps, theta, moments, step, constants, first, rates, learn_rat
             space, grad, rate_grad, losses[a:b]
         )  # fmt: skip
         adam_update(
-            theta, grad, moments[0, :n_parameters], moments[1, :n_parameters], step + i + 1,
-            constants[0]
+            theta, grad, moments[0, :n_parameters], moments[1, :n_parameters],
+            moments[2, :n_parameters], step + i + 1, constants[0]
         )  # fmt: skip
         if learn_rates:
             adam_update(
                 rates, rate_grad, moments[0, n_parameters:], moments[1, n_parameters:],
-                step + i + 1, constants[1]
+                moments[2, n_parameters:], step + i + 1, constants[1]
             )  # fmt: skip
 
 

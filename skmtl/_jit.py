@@ -20,14 +20,28 @@ __all__ = ["njit", "run_chunks", "worker_pool"]
 N_CHUNKS = 8
 
 
-def njit(function):
-    """Compile `function` at its first call and keep the machine code on disk where possible."""
+def njit(function=None, *, helper=False, inlined=False):
+    """Compile `function` at its first call and keep the machine code on disk where possible.
+
+    A callee is optimised anew in every kernel above it, so that deep files compile for a minute.
+    Two things help:
+
+    helper : bool
+        Only kernels call it: no wrappers for calls from Python, of which one would end the process.
+    inlined : bool
+        Its source is pasted into the kernels that call it, best one: a level less.
+    """
+    if function is None:
+        return functools.partial(njit, helper=helper, inlined=inlined)
     import numba  # here, so that `import skmtl` stays light
 
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if helper else {}
+    if inlined:
+        options["inline"] = "always"
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # a read-only install without a writable home has nowhere to cache
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, **options)(function)
 
 
 @functools.lru_cache(maxsize=64)

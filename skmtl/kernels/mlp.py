@@ -57,7 +57,7 @@ def matrix(flat, sizes, layer, copies):
     return flat[start : start + rows * sizes[layer + 1]].reshape((rows, sizes[layer + 1]))
 
 
-@njit
+@njit(helper=True)
 def _clear(C, c, n):
     for i in range(n):
         for j in range(C.shape[1]):
@@ -106,7 +106,7 @@ def _times(A, a, B, b, C, c, n, q):
                 C[x, j] += e0 * B[r, j]
 
 
-@njit
+@njit(helper=True)
 def _times_narrow(A, a, B, b, C, c, n, q):
     """`_times` where C has few columns: four rows at once."""
     for j in range(C.shape[1]):
@@ -190,7 +190,7 @@ def _transposed_times(A, a, B, b, C, c, n, q):
 # A layer. Parameters P are of one network, or of every task, one below the other.
 
 
-@njit
+@njit(helper=True)
 def _group(t, shared, offsets):
     """First row and number of rows of task t; where parameters are shared, of all tasks."""
     if shared:
@@ -198,7 +198,7 @@ def _group(t, shared, offsets):
     return offsets[t], offsets[t + 1] - offsets[t]
 
 
-@njit
+@njit(helper=True)
 def _affine(P, A, offsets, bias, Z):
     """``Z += A @ W + bias * b``."""
     q = A.shape[1]
@@ -212,7 +212,7 @@ def _affine(P, A, offsets, bias, Z):
                 Z[i, j] += P[b, j]
 
 
-@njit
+@njit(helper=True)
 def _pull_back(P, D, offsets, scratch, U):
     """``U += D @ W.T``."""
     q = U.shape[1]
@@ -222,7 +222,7 @@ def _pull_back(P, D, offsets, scratch, U):
         _times_transposed(D, first, P, t * (q + 1), U, first, n, q, scratch)
 
 
-@njit
+@njit(helper=True)
 def _accumulate(A, D, offsets, bias, P):
     """``W += A.T @ D`` and, with `bias`, ``b += D.sum(0)``: in all, or of every task."""
     q = A.shape[1]
@@ -248,7 +248,7 @@ def _activate(activation, Z):
                 Z[i, j] = np.tanh(Z[i, j])
 
 
-@njit
+@njit(helper=True)
 def _slope(activation, A, D):
     """``D *= f'`` of the activation, whose values are A."""
     zero, one = A.dtype.type(0), A.dtype.type(1)
@@ -265,7 +265,7 @@ def _slope(activation, A, D):
 # and deltas of its support rows; products with few rows need not form them, see `meta_gradient`.
 
 
-@njit
+@njit(helper=True)
 def _step_times(rate, bias, A, offsets, other, right, other_offsets, scratch, cross, Z):
     """``Z += cross @ right`` and ``cross = -rate * (A @ other.T + bias)``, task by task."""
     for t in range(offsets.shape[0] - 1):
@@ -279,7 +279,7 @@ def _step_times(rate, bias, A, offsets, other, right, other_offsets, scratch, cr
         _times(cross, a, right, b, Z, a, n, q)
 
 
-@njit
+@njit(helper=True)
 def _step_transposed_times(cross, A, offsets, other_offsets, Z):
     """``Z += cross.T @ A``, task by task."""
     for t in range(offsets.shape[0] - 1):
@@ -291,7 +291,7 @@ def _step_transposed_times(cross, A, offsets, other_offsets, Z):
 # A network.
 
 
-@njit
+@njit(helper=True)
 def _chosen(shared, own, own_from, low, sizes, layer, offsets):
     """The parameters that a layer's rows are multiplied with."""
     if layer < own_from or low[layer]:
@@ -321,7 +321,7 @@ def forward(shared, own, own_from, near, sizes, activation, X, offsets, acts, sc
         A = Z
 
 
-@njit
+@njit(inlined=True)
 def output(loss, target, weight, ways, offsets, F, D, losses):
     """Scores F to predictions, their deltas D, and every task's loss."""
     two = F.dtype.type(2)
@@ -340,7 +340,7 @@ def output(loss, target, weight, ways, offsets, F, D, losses):
         losses[t] = total
 
 
-@njit
+@njit(inlined=True)
 def _softmax_row(F, D, target, i, ways):
     """Row i of F from scores to probabilities; returns its cross-entropy. D is overwritten."""
     top = F[i, 0]
@@ -358,7 +358,7 @@ def _softmax_row(F, D, target, i, ways):
     return value + np.log(total)
 
 
-@njit
+@njit(inlined=True)
 def backward(
     shared, own, own_from, near, lowest, sizes, activation, offsets, acts, deltas, scratch
 ):
@@ -391,7 +391,7 @@ def gradient(first, stop, copies, sizes, X, offsets, acts, deltas, out):
         _accumulate(A, D, offsets, np.int64(1), matrix(out, sizes, layer, copies))
 
 
-@njit
+@njit(inlined=True)
 def r_forward(shared, own, own_from, along, near, first, sizes, activation, X, offsets, acts,
               deltas, racts, rdeltas):  # fmt: skip
     """Derivatives of all units along `along` (every task's own) in the layers from `first` on.
@@ -427,7 +427,7 @@ def r_forward(shared, own, own_from, along, near, first, sizes, activation, X, o
         _slope(activation, A, R)
 
 
-@njit
+@njit(inlined=True)
 def r_output(loss, weight, F, R, E):
     """Derivatives E of the output's deltas from those of the scores, R, at predictions F."""
     two = F.dtype.type(2)
@@ -443,7 +443,7 @@ def r_output(loss, weight, F, R, E):
                 E[i, j] = weight[i] * F[i, j] * (R[i, j] - mean)
 
 
-@njit
+@njit(inlined=True)
 def r_backward(shared, own, own_from, along, near, first, sizes, activation, offsets, acts,
                deltas, rdeltas, scratch, turned):  # fmt: skip
     """Derivatives of the deltas of all blocks, from those of the output."""
@@ -506,7 +506,7 @@ def workspace(sizes, n_tasks, n_rows, most_rows, n_steps, dtype):
     )  # fmt: skip
 
 
-@njit
+@njit(inlined=True)
 def _set_near(n_steps, first, rates, sizes, n_support, n_query, n_tasks, low, by_layer):
     """Find the layers whose own parameters need not be formed: few rows, one step, one rate."""
     for layer in range(sizes.shape[0] - 1):
@@ -537,7 +537,7 @@ def losses_and_deltas(shared, own, own_from, near, lowest, net, rows, acts, delt
     backward(shared, own, own_from, near, lowest, sizes, activation, offsets, acts, deltas, turned)
 
 
-@njit
+@njit(helper=True)
 def _own_gradients(low, first, sizes, X, offsets, acts, deltas, out, total):
     """Every task's gradient in layers from `first` on; the sum where parameters are not formed.
 
@@ -553,7 +553,7 @@ def _own_gradients(low, first, sizes, X, offsets, acts, deltas, out, total):
             gradient(layer, layer + 1, np.int64(1), sizes, X, offsets, acts, deltas, total)
 
 
-@njit
+@njit(inlined=True)
 def _descend(shared, own, own_from, low, first, sizes, rates, n_tasks, slope, new):
     """``new = parameters - rates * slope`` of every task."""
     for layer in range(first, sizes.shape[0] - 1):
@@ -584,7 +584,7 @@ def inner_step(
     _descend(shared, own, own_from, low, first, sizes, rates, rows[4].shape[0] - 1, slope, new)
 
 
-@njit
+@njit(helper=True)
 def _add_over_tasks(own, low, first, sizes, n_tasks, out):
     """Add the tasks' sums in layers from `first` on to the vector `out`."""
     for layer in range(first, sizes.shape[0] - 1):
@@ -598,7 +598,7 @@ def _add_over_tasks(own, low, first, sizes, n_tasks, out):
                     S[i, j] += P[r, j]
 
 
-@njit
+@njit(inlined=True)
 def _times_rates(rates, low, first, sizes, n_tasks, back, along):
     """``along = -rates * back`` of every task."""
     for layer in range(first, sizes.shape[0] - 1):
@@ -613,7 +613,7 @@ def _times_rates(rates, low, first, sizes, n_tasks, back, along):
                     A[r, j] = -rate[i, j] * B[r, j]
 
 
-@njit
+@njit(inlined=True)
 def meta_gradient(
     theta, first, rates, net, support, query, n_steps, order, space, grad, rate_grad, losses
 ):
@@ -679,7 +679,7 @@ def meta_gradient(
         rate_grad[j] /= n_tasks
 
 
-@njit
+@njit(inlined=True)
 def _rate_gradient(low, first, sizes, rows, acts, deltas, back, along, rate_grad):
     """Subtract the sum over tasks of the inner gradient times `back`."""
     n_tasks = rows[4].shape[0] - 1
@@ -692,7 +692,7 @@ def _rate_gradient(low, first, sizes, rows, acts, deltas, back, along, rate_grad
     _add_over_tasks(along, low, first, sizes, n_tasks, rate_grad)
 
 
-@njit
+@njit(inlined=True)
 def _step_back(theta, first, rates, net, rows, query, k, low, space, grad):
     """``back -= H (rates * back)`` through inner step k; what is shared goes into `grad`."""
     own, along, back, acts, deltas, extra, wide, turned, cross = space
@@ -724,20 +724,23 @@ def _step_back(theta, first, rates, net, rows, query, k, low, space, grad):
 
 
 @njit
-def adam_update(x, grad, mean, square, step, constants):
-    """Update number `step` (from 1) of Adam, in place of `x` and of its moments.
+def adam_update(x, grad, mean, square, average, step, constants):
+    """Update number `step` (from 1) of Adam, in place of `x`, its moments and its average.
 
-    `constants` are the rate, the moments' decays, and what keeps from dividing by zero.
+    `constants` are the rate, the moments' decays, what keeps from dividing by zero, and the
+    average's decay, which is less in the first steps.
     """
     one = x.dtype.type(1)
     b, c = x.dtype.type(constants[1]), x.dtype.type(constants[2])
     length = x.dtype.type(constants[0] / (1.0 - constants[1] ** step))
     unbias = x.dtype.type(1.0 / (1.0 - constants[2] ** step))
     floor = x.dtype.type(constants[3])
+    keep = x.dtype.type(min(constants[4], step / (step + 30.0)))
     for j in range(x.shape[0]):
         mean[j] = b * mean[j] + (one - b) * grad[j]
         square[j] = c * square[j] + (one - c) * grad[j] * grad[j]
         x[j] -= length * mean[j] / (np.sqrt(square[j] * unbias) + floor)
+        average[j] = keep * average[j] + (one - keep) * x[j]
 
 
 @njit
@@ -747,11 +750,11 @@ def meta_train(n_steps, theta, moments, step, constants, first, rates, learn_rat
 
     Parameters
     ----------
-    moments : array of shape (2, n_parameters + n_rates)
-        Adam's, of theta and, if `learn_rates`, of the rates.
+    moments : array of shape (3, n_parameters + n_rates)
+        Adam's, and the average, of theta and, if `learn_rates`, of the rates.
     step : int
         How many steps have been taken.
-    constants : array of shape (2, 4)
+    constants : array of shape (2, 5)
         Of `adam_update`, for the parameters and for the rates.
     """
     n_tasks, n_parameters = losses.shape[0] // n_steps, theta.shape[0]
@@ -764,17 +767,17 @@ def meta_train(n_steps, theta, moments, step, constants, first, rates, learn_rat
             space, grad, rate_grad, losses[a:b]
         )  # fmt: skip
         adam_update(
-            theta, grad, moments[0, :n_parameters], moments[1, :n_parameters], step + i + 1,
-            constants[0]
+            theta, grad, moments[0, :n_parameters], moments[1, :n_parameters],
+            moments[2, :n_parameters], step + i + 1, constants[0]
         )  # fmt: skip
         if learn_rates:
             adam_update(
                 rates, rate_grad, moments[0, n_parameters:], moments[1, n_parameters:],
-                step + i + 1, constants[1]
+                moments[2, n_parameters:], step + i + 1, constants[1]
             )  # fmt: skip
 
 
-@njit
+@njit(helper=True)
 def _some(rows, a, b):
     """Rows of tasks ``a..b``."""
     X, target, weight, ways, offsets = rows

@@ -42,13 +42,15 @@ __all__ = ["MAML", "Reptile"]
 
 # Steps of one call: Ctrl-C comes through in between.
 _STEPS = 25
+# Decay of the running mean of what is learnt, which is judged and kept: over 500 steps at most.
+_AVERAGE = 0.998
 # Of the inner rate that is best at the start: curvature grows as training goes on.
 _CAUTION = 0.2
 
 
 def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, meta_batch_size,
                learn_inner_rates=False, held_out=None, **options):  # fmt: skip
-    """Train the start of a network by Adam.
+    """Train the start of a network by Adam; the running mean over its last steps is kept.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
     """
     n = len(network.theta)
     on_rates = 10.0 * learning_rate * float(network.rates.max())  # as usual at rates of 0.1
-    constants = np.array([[rate, *CONSTANTS] for rate in (learning_rate, on_rates)])
+    constants = np.array([[rate, *CONSTANTS, _AVERAGE] for rate in (learning_rate, on_rates)])
 
     def parts(x):
         return x[:n], x[n:] if learn_inner_rates else network.rates
@@ -293,7 +295,8 @@ class MAML(_GradientLearner):
     -----
     Each step draws tasks and splits the rows of each at random, class by class, into support and
     query; tasks whose rows cannot be split take no part. Where classes are the task's own, their
-    positions are permuted in every episode. Ctrl-C ends training and keeps the best so far.
+    positions are permuted in every episode. What is judged on held-out tasks and kept is a running
+    mean of the parameters, over 500 steps at most. Ctrl-C ends training and keeps the best so far.
     """
 
     def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,

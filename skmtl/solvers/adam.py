@@ -4,10 +4,17 @@ With the gradient g of step t the moments are :math:`m = \beta_1 m + (1 - \beta_
 :math:`v = \beta_2 v + (1 - \beta_2) g^2`, and x moves by
 :math:`-\eta\,\hat m / (\sqrt{\hat v} + \epsilon)`, the hats dividing by :math:`1 - \beta^t`.
 
+Such an x goes on trembling about where it would settle. What is looked at and returned is its
+running mean :math:`\bar x = a \bar x + (1 - a) x` with :math:`a = \min(average, t / (t + 30))`:
+over about a thirtieth of the steps in the beginning, over the last ``1 / (1 - average)`` later.
+
 References
 ----------
 Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic optimization. ICLR.
 :arxiv:`1412.6980`
+
+Polyak, B. T. and Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging.
+SIAM Journal on Control and Optimization 30(4). :doi:`10.1137/0330046`
 """
 
 import warnings
@@ -31,7 +38,7 @@ class AdamResult:
     Attributes
     ----------
     x : ndarray
-        The best by the held-out loss; the last where nothing was held out.
+        The best running mean by the held-out loss; the last where nothing was held out.
     n_iter : int
         Steps taken, those after the best included.
     stopped : str
@@ -46,10 +53,12 @@ class AdamResult:
     history: dict
 
 
-def steps_along(gradient, learning_rate):
-    """What `adam` takes, of a ``gradient(x, step, out)`` that fills `out` and returns the loss."""
+def steps_along(gradient, learning_rate, average=0.0):
+    """What `adam` takes, of a ``gradient(x, step, out)`` that fills `out` and returns the loss.
 
-    constants = np.array([learning_rate, *CONSTANTS])
+    `average` is the decay of the running mean of x; 0 is x itself.
+    """
+    constants = np.array([learning_rate, *CONSTANTS, average])
 
     def advance(x, moments, step, n_steps):
         losses, grad = np.empty(n_steps), np.empty_like(x)
@@ -71,12 +80,13 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
         The start, float32 or float64; not modified.
     advance : callable
         ``advance(x, moments, step, n_steps)`` takes steps ``step .. step + n_steps`` in place of
-        `x` and of `moments` (2, n), and returns their losses; see `steps_along`.
+        `x` and of `moments` (3, n), the last of which is the running mean of x, and returns their
+        losses; see `steps_along`.
     max_iter : int
         Most steps.
     held_out : callable, optional
         ``held_out(x)`` returns a dict of numbers or arrays for the history, with "held_out_loss"
-        among them.
+        among them. It gets the running mean.
     check_every : int
         Steps from one look at the held-out loss to the next.
     patience : int
@@ -106,19 +116,21 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
     array([3., 3.])
     """
     x, step, stopped = x.copy(), 0, "max_iter"
-    moments = np.zeros((2, len(x)), x.dtype)
+    moments = np.zeros((3, len(x)), x.dtype)
+    average = moments[2]
+    average[:] = x
     best, best_loss, best_step, history = x.copy(), np.inf, 0, []
 
     def look(losses):
         nonlocal best_loss, best_step
         entry = {"step": step, "train_loss": np.mean(losses) if len(losses) else np.nan}
         if held_out is not None:
-            entry |= held_out(x)
+            entry |= held_out(average)
             if entry["held_out_loss"] < best_loss - tol:
                 best_loss, best_step = entry["held_out_loss"], step
-                best[:] = x
+                best[:] = average
         else:
-            best[:] = x
+            best[:] = average
         history.append(entry)
         if progress is not None and step:
             shown = {k: v for k, v in entry.items() if np.ndim(v) == 0 and k != "step"}

@@ -5,6 +5,7 @@ file is served stale, with wrong numbers, after an upgrade.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,25 @@ def test_only_jit_says_numba_and_only_kernels_say_njit():
         if path.parent != ROOM and name != "_jit.py":
             read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
             assert "njit" not in read, name
+
+
+def is_helper(function):
+    """Compiled without what calls from Python need: one would end the process."""
+    options = [k for d in function.decorator_list if isinstance(d, ast.Call) for k in d.keywords]
+    return any(k.arg == "helper" for k in options)
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
+def test_helpers_are_private_and_called_by_kernels_only(path):
+    tree = ast.parse(path.read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    helpers = {f.name for f in functions if is_helper(f)}
+    assert all(name.startswith("_") for name in helpers)
+    plain = [f for f in functions if not is_jitted(f)]
+    assert not any(free_names(f) & helpers for f in plain)
+    for other in [*PACKAGE.rglob("*.py"), *Path(__file__).parents[1].rglob("*.py")]:
+        read = set(re.findall(rf"\b{path.stem}\.(_\w+)", other.read_text()))
+        assert not read & helpers, other
 
 
 def test_import_is_light():

@@ -227,7 +227,9 @@ def test_far_scores_stay_finite_and_nan_stays():
 def test_training_steps_are_adam_on_the_meta_gradient():
     problem, batch = Problem(SIZES[1], TANH, SQUARED, 2), 3
     theta, rates = problem.theta.copy(), problem.rates.copy()
-    moments, constants = np.zeros((2, 2 * len(theta))), np.array([[0.01, 0.9, 0.999, 1e-8]] * 2)
+    constants = np.array([[0.01, 0.9, 0.999, 1e-8, 0.1]] * 2)
+    moments = np.zeros((3, 2 * len(theta)))
+    moments[2] = np.r_[theta, rates]
     losses = np.empty(2 * batch)
     twice = [
         (*(np.concatenate([a, a]) for a in rows[:4]), np.append(rows[4], rows[4][1:] + rows[4][-1]))
@@ -238,7 +240,7 @@ def test_training_steps_are_adam_on_the_meta_gradient():
         mlp.SECOND_ORDER, problem.space(), losses,
     )  # fmt: skip
     x = np.r_[problem.theta, problem.rates]
-    mean, square = np.zeros_like(x), np.zeros_like(x)
+    mean, square, average = np.zeros_like(x), np.zeros_like(x), x
     for step in (1, 2):
         problem.theta, problem.rates = np.split(x, 2)
         value, *pieces = problem.meta_gradient(learn_rates=True)
@@ -246,5 +248,8 @@ def test_training_steps_are_adam_on_the_meta_gradient():
         mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
         root = np.sqrt(square / (1 - 0.999**step)) + 1e-8
         x = x - 0.01 * mean / (1 - 0.9**step) / root
+        keep = min(0.1, step / (step + 30))
+        average = keep * average + (1 - keep) * x
         np.testing.assert_allclose(losses[batch * (step - 1) : batch * step], value, rtol=1e-12)
     np.testing.assert_allclose(np.r_[theta, rates], x, rtol=1e-10)
+    np.testing.assert_allclose(moments[2], average, rtol=1e-10)

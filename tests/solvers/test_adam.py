@@ -39,6 +39,47 @@ def test_the_update(dtype):
     assert result.history["step"].tolist() == [0, 2, 4, 5]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_running_mean_is_returned(dtype):
+    gradients = np.random.default_rng(0).normal(size=(40, 4)).astype(dtype)
+
+    def gradient(x, step, out):
+        out[:] = gradients[step]
+        return 0.0
+
+    start, average = np.ones(4, dtype), 1.0
+    for t in range(1, 41):
+        x = adam(start, steps_along(gradient, 0.1), max_iter=t).x.astype(np.float64)
+        keep = min(0.7, t / (t + 30))
+        average = keep * average + (1 - keep) * x
+    seen = []
+
+    def held_out(x):
+        seen.append(x.copy())
+        return {"held_out_loss": -len(seen)}
+
+    for options in ({}, {"held_out": held_out}):
+        result = adam(start, steps_along(gradient, 0.1, 0.7), max_iter=40, **options)
+        np.testing.assert_allclose(result.x, average, atol=1e-13 if dtype == np.float64 else 1e-6)
+        assert result.x.dtype == dtype and (result.x != x).all()
+    np.testing.assert_array_equal(seen[-1], result.x)
+
+
+def test_a_running_mean_is_nearer_than_noisy_steps():
+    noise = np.random.default_rng(0).normal(size=(6_000, 50))
+
+    def gradient(x, step, out):
+        out[:] = 2 * (x - 3.0) + 4 * noise[step]
+        return 0.0
+
+    ends = [
+        adam(np.zeros(50), steps_along(gradient, 0.05, average), max_iter=6_000).x
+        for average in (0.0, 0.998)
+    ]
+    last, mean = (np.abs(x - 3.0).mean() for x in ends)
+    assert mean < 0.5 * last
+
+
 def test_the_start_is_not_modified():
     start = np.zeros(3)
     result = adam(start, steps_along(bowl(), 0.1), max_iter=300)

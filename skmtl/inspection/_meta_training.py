@@ -9,9 +9,8 @@ __all__ = ["MetaTrainingDisplay"]
 _ACCURACY, _LOSS = "held_out_accuracy_by_step", "held_out_loss_by_step"
 _CURVES = {"auto", "accuracy", "loss"}
 _WITHOUT = (
-    "only learners that are trained by gradient steps have meta-training curves, such as "
-    "learner='maml' and 'reptile' (skmtl.learners.MAML and Reptile); closed forms are computed, "
-    "not trained"
+    "only learners that are trained by gradient steps have meta-training curves: learner='maml', "
+    "'reptile', 'ridge_head' and 'prototypes'; closed forms are computed, not trained"
 )
 
 

@@ -23,13 +23,13 @@ def can_be_split(tasks):
     return twice if tasks.shared_classes else twice & (tasks.ways >= 2)
 
 
-def draw(tasks, n_episodes, n_shots, random_state, by_class=True):
+def draw(tasks, n_episodes, n_shots, random_state):
     """Support and query `LabelledTasks` of episodes on tasks drawn with replacement.
 
     Where classes are not shared, positions are permuted in every episode.
     """
     chosen = tasks.take(random_state.randint(tasks.n_tasks, size=n_episodes))
-    return split(permuted(chosen, random_state), n_shots, random_state, by_class)
+    return split(permuted(chosen, random_state), n_shots, random_state)
 
 
 def permuted(tasks, random_state):
@@ -43,17 +43,16 @@ def permuted(tasks, random_state):
     return replace(tasks, y=positions[tasks.codes, tasks.y], labels=None)
 
 
-def split(tasks, n_shots, random_state, by_class=True):
+def split(tasks, n_shots, random_state):
     """Support and query rows of every task.
 
     Support gets `n_shots` rows, a class where there are classes, or half of them; query the rest.
     A class's only row goes to either. Both have some rows of every task that `can_be_split`.
-    Without `by_class` the half of a task that has shared classes is drawn whatever their classes:
-    where both halves have a task's shares of the classes, the support tells more of the query
-    rows than a new task's rows would.
+    The half of a task that has shared classes is drawn whatever their classes: where both halves
+    have a task's shares of the classes, the support tells more of the query rows than a new task's
+    rows would.
     """
-    at_will = not by_class and n_shots is None and tasks.shared_classes
-    whole = tasks.ways is None or at_will
+    whole = tasks.ways is None or (n_shots is None and tasks.shared_classes)
     classes = np.zeros(len(tasks.y), np.int64) if whole else tasks.y
     keys = random_state.uniform(size=len(classes))
     n_classes = int(classes.max(initial=0)) + 1

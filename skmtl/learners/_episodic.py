@@ -25,7 +25,6 @@ class EpisodicLearner(Learner):
     """Base of the learners that Adam trains on episodes, stopped early by tasks held out."""
 
     _choices = {"activation": tuple(ACTIVATIONS)}
-    _by_class = True  # see `_episodes.split`
     _counts = "meta_batch_size", "max_iter", "check_every", "patience"
 
     def check(self):
@@ -70,4 +69,4 @@ class EpisodicLearner(Learner):
         repeats = -(-_FEWEST_LOOKED_AT // tasks.n_tasks)
         tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
         tasks = _episodes.permuted(tasks, random_state)
-        return _episodes.split(tasks, self.n_shots, random_state, self._by_class)
+        return _episodes.split(tasks, self.n_shots, random_state)

@@ -11,6 +11,8 @@ __all__ = ["few_shot", "folds"]
 # Rows known in an episode, and most rows that are then predicted.
 _SIZES = (2, 5, 10, 20, 50, 100, 300, 1000)
 _MOST_QUERIES = 100
+# Draws of the known rows of a task, where tasks are few.
+_MOST_REPEATS = 4
 
 
 def folds(tasks, n_folds, random_state):
@@ -55,13 +57,11 @@ def few_shot(tasks, most, random_state):
     -------
     known, asked : LabelledTasks
     """
+    sizes = [_known_sizes(n) for n in tasks.sizes]
+    repeats = int(np.clip(most // max(sum(map(len, sizes)), 1), 1, _MOST_REPEATS))
+    tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
     turns = _turns(tasks, random_state)
-    pairs = []
-    for t, n in enumerate(tasks.sizes):
-        sizes = [s for s in _SIZES if 2 * s <= n]
-        if n >= 5 and (not sizes or 0.8 * n > 1.3 * sizes[-1]):
-            sizes.append(int(0.8 * n))
-        pairs += [(t, s) for s in sizes]
+    pairs = [(t, s) for t, some in enumerate(repeats * sizes) for s in some]
     pairs = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     if len(pairs) > most:
         pairs = pairs[np.sort(random_state.choice(len(pairs), most, replace=False))]
@@ -75,6 +75,14 @@ def few_shot(tasks, most, random_state):
         tasks.pick(pairs[:, 0], np.concatenate([nothing, *rows]), [len(r) for r in rows])
         for rows in (known, asked)
     )
+
+
+def _known_sizes(n_rows):
+    """How many rows of a task of so many are known, in turn."""
+    sizes = [s for s in _SIZES if 2 * s <= n_rows]
+    if n_rows >= 5 and (not sizes or 0.8 * n_rows > 1.3 * sizes[-1]):
+        sizes.append(int(0.8 * n_rows))
+    return sizes
 
 
 def _turns(tasks, random_state):

@@ -114,7 +114,6 @@ class _EmbeddedLearner(EpisodicLearner):
     """What the learners of an embedding have in common."""
 
     _head = None
-    _by_class = False
 
     def __init__(self, hidden_layer_sizes=(), activation="relu", *, n_components=None,
                  learning_rate=3e-3, meta_batch_size=25, max_iter=5000, n_shots=None,
@@ -230,7 +229,7 @@ class _EmbeddedLearner(EpisodicLearner):
             tasks.n_features, hidden_widths(self.hidden_layer_sizes), self.n_components,
             self.activation, random_state,
         )  # fmt: skip
-        drawn = _episodes.draw(tasks, _EPISODES_TO_START, self.n_shots, random_state, False)
+        drawn = _episodes.draw(tasks, _EPISODES_TO_START, self.n_shots, random_state)
         support, query = (Padded.of(rows) for rows in drawn)
         shared = tasks.ways is None or tasks.shared_classes
         head = self._head(plain.width, support.target.shape[2], shared)
@@ -254,7 +253,7 @@ class _EmbeddedLearner(EpisodicLearner):
         return steps_along(gradient, self.learning_rate)
 
     def _batches(self, tasks, shared, size, random_state):
-        drawn = _episodes.draw(tasks, _STEPS * size, self.n_shots, random_state, False)
+        drawn = _episodes.draw(tasks, _STEPS * size, self.n_shots, random_state)
         support, query = (Padded.of(rows) for rows in drawn)
         if shared:
             support.weight[random_state.uniform(size=len(support.weight)) < _SHARE_BARE] = 0.0

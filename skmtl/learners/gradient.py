@@ -293,7 +293,7 @@ class MAML(_GradientLearner):
 
     Notes
     -----
-    Each step draws tasks and splits the rows of each at random, class by class, into support and
+    Each step draws tasks and splits the rows of each at random into support and
     query; tasks whose rows cannot be split take no part. Where classes are the task's own, their
     positions are permuted in every episode. What is judged on held-out tasks and kept is a running
     mean of the parameters, over 500 steps at most. Ctrl-C ends training and keeps the best so far.

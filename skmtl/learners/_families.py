@@ -12,7 +12,7 @@ from scipy.special import expit
 from ._base import log_probabilities, rank_in_groups
 from ._prior import GaussianPrior, Prototypes, class_sums, n_scores
 
-__all__ = ["hierarchical", "independent", "pooled", "prototypes", "subspace"]
+__all__ = ["hierarchical", "independent", "intercepts", "pooled", "prototypes", "subspace"]
 
 # Variances of the slopes on standardised features, in squares of the noise where there is one.
 _CLASS_VARIANCES = (0.01, 0.1, 1.0, 10.0)
@@ -36,6 +36,8 @@ _INFLATION = (1.0, 4.0)
 # What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
 # a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
 _DECADE, _LEARNED = 6.0, 30.0
+# Times that intercepts and shared slopes are found in turn, and scales of the variance found.
+_TURNS, _SCALES = 6, (0.3, 1.0, 3.0)
 # Draws of signs that say how large eigenvalues are where tasks have nothing in common.
 _DRAWS = 5
 
@@ -94,15 +96,18 @@ def _cost(tasks):
     return _LEARNED if _own_classes(tasks) else 0.0
 
 
-def pooled_mean(tasks, variance=1.0):
-    """Parameters of one model for all tasks' rows; zero where tasks have classes of their own."""
+def pooled_mean(tasks, variance=1.0, offset=0.0):
+    """Parameters of one model for all tasks' rows; zero where tasks have classes of their own.
+
+    Scores get `offset (n_rows, n_scores)`, too.
+    """
     zero = _zero_mean(tasks)
     if _own_classes(tasks):
         return zero
     ways = None if tasks.ways is None else tasks.ways[:1]
     whole = replace(tasks, offsets=tasks.offsets[[0, -1]], ways=ways)
     root = _diagonal_root(np.full(tasks.n_features, variance), _FREE)
-    return GaussianPrior("pooled", zero, root).heads(whole)[0][0]
+    return GaussianPrior("pooled", zero, root).heads(whole, offset)[0][0]
 
 
 def pooled(tasks):
@@ -111,6 +116,31 @@ def pooled(tasks):
         return []
     nothing = np.zeros((1 + tasks.n_features, 1))
     return [GaussianPrior("pooled", pooled_mean(tasks, v), nothing) for v in (0.01, 1.0)]
+
+
+def intercepts(tasks):
+    """The same slopes in every task, and intercepts that vary (Gelman and Hill, 2007, ch. 12).
+
+    The shared slopes are those beside the tasks' own intercepts: both are found in turn.
+    """
+    if _own_classes(tasks):
+        return []
+    mean, variance = pooled_mean(tasks), 1.0
+    for _ in range(_TURNS):
+        prior = GaussianPrior("intercepts", mean, _of_intercepts(tasks, variance))
+        own = prior.heads(tasks)[0][:, :, 0] - mean[:, 0]
+        variance = max(prior.posterior(tasks)[1][0, 0], 1e-4)
+        mean = pooled_mean(tasks, offset=own[tasks.codes])
+    return [
+        GaussianPrior("intercepts", mean, _of_intercepts(tasks, scale * variance))
+        for scale in _SCALES
+    ]
+
+
+def _of_intercepts(tasks, variance):
+    root = np.zeros((1 + tasks.n_features, 1))
+    root[0] = np.sqrt(variance)
+    return root
 
 
 def prototypes(tasks):

@@ -52,8 +52,8 @@ class GaussianPrior:
     root: np.ndarray
     cost: float = 0.0
 
-    def heads(self, tasks):
-        """Heads at the largest posterior density.
+    def heads(self, tasks, offset=0.0):
+        """Heads at the largest posterior density; scores get `offset (n_rows, n_scores)`, too.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class GaussianPrior:
         left_out : ndarray of shape (n_rows, n_scores)
             Scores of the rows, each by its task without it.
         """
-        v, left_out, _ = self._solve(tasks)
+        v, left_out, _ = self._solve(tasks, offset)
         return self._mean_of(v.shape[1]) + v @ self.root.T, left_out
 
     def posterior(self, tasks):
@@ -89,12 +89,12 @@ class GaussianPrior:
             return self.mean
         return np.zeros((scores, self.mean.shape[1]))
 
-    def _solve(self, tasks):
+    def _solve(self, tasks, offset=0.0):
         """Coordinates v, the scores left out, and the arguments the kernels were given."""
         scores = n_scores(tasks)
         mean = self._mean_of(scores)
         Z = np.ascontiguousarray(tasks.X @ self.root[1:] + self.root[0])
-        base = np.ascontiguousarray(tasks.X @ mean[:, 1:].T + mean[:, 0])
+        base = np.ascontiguousarray(tasks.X @ mean[:, 1:].T + mean[:, 0] + offset)
         ways = np.ones(tasks.n_tasks, np.int64) if tasks.ways is None else tasks.ways
         given = (
             _loss_code(tasks), Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets,

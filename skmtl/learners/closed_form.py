@@ -282,7 +282,7 @@ class Hierarchical(_ClosedForm):
 
     def candidates(self, tasks, random_state):
         return [
-            *families.independent(tasks), *families.pooled(tasks),
+            *families.independent(tasks), *families.pooled(tasks), *families.intercepts(tasks),
             *families.hierarchical(tasks, random_state),
         ]  # fmt: skip
 
@@ -304,5 +304,6 @@ class Auto(_ClosedForm):
     def candidates(self, tasks, random_state):
         return [
             *families.independent(tasks), *families.pooled(tasks), *families.prototypes(tasks),
-            *families.subspace(tasks, random_state), *families.hierarchical(tasks, random_state),
+            *families.intercepts(tasks), *families.subspace(tasks, random_state),
+            *families.hierarchical(tasks, random_state),
         ]  # fmt: skip

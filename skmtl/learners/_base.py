@@ -11,6 +11,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+# Of a row that weighs more.
+_MOST_COPIES = 100
+
+
 @dataclass(frozen=True)
 class LabelledTasks:
     """Labelled rows of some tasks, side by side.
@@ -61,6 +65,26 @@ class LabelledTasks:
     def codes(self):
         """Every row's task."""
         return np.repeat(np.arange(self.n_tasks), self.sizes)
+
+    def copies(self):
+        """Equal rows stand together as one that weighs more; here each is by itself again.
+
+        Where something is to be told from rows that were not seen, equal ones must be able to fall
+        on both sides.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_copies,)
+            The row that each copy is of, sorted.
+        offsets : ndarray of shape (n_tasks + 1,)
+            Copies of task t are ``offsets[t]:offsets[t + 1]``.
+        tasks : LabelledTasks
+            The same, with weights of one copy.
+        """
+        count = np.clip(np.floor(self.weight + 1e-9), 1, _MOST_COPIES).astype(np.int64)
+        offsets = np.append(0, np.cumsum(count))[self.offsets]
+        tasks = replace(self, weight=self.weight / count)
+        return np.repeat(np.arange(len(count)), count), offsets, tasks
 
     def rows(self, chosen):
         """The same tasks with some of their rows, of which `chosen` is a mask."""

@@ -1,5 +1,6 @@
 """What learners trained on episodes have in common: parameters, and tasks held out."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from . import _episodes
 from ._base import Learner
 
-__all__ = ["ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths"]
+__all__ = ["ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths", "is_count"]
 
 ACTIVATIONS = {"relu": 0, "tanh": 1}  # codes of kernels.mlp, which is not loaded before the fit
 # Of fewer tasks none are held out; of many, so many are enough to stop by.
@@ -21,6 +22,10 @@ def hidden_widths(sizes):
     return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
 
 
+def is_count(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+
+
 class EpisodicLearner(Learner):
     """Base of the learners that Adam trains on episodes, stopped early by tasks held out."""
 
@@ -30,7 +35,8 @@ class EpisodicLearner(Learner):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         sizes = self.hidden_layer_sizes
-        if not all(isinstance(w, Integral) and w >= 1 for w in hidden_widths(sizes)):
+        widths = hidden_widths(sizes) if isinstance(sizes, (Integral, Iterable)) else [None]
+        if not all(is_count(w) for w in widths):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r}: give the width of every hidden layer, each at "
                 "least 1."
@@ -43,16 +49,30 @@ class EpisodicLearner(Learner):
             raise ValueError(f"learning_rate={rate!r}: it must be a number above zero.")
         for name in self._counts:
             value = getattr(self, name)
-            if not (isinstance(value, Integral) and value >= 1):
+            if not is_count(value):
                 raise ValueError(f"{name}={value!r}: it must be an integer of at least 1.")
         shots = self.n_shots
-        if shots is not None and not (isinstance(shots, Integral) and shots >= 1):
+        if shots is not None and not is_count(shots):
             raise ValueError(f"n_shots={shots!r}: it must be an integer of at least 1, or None.")
         if not (isinstance(self.validation_fraction, Real) and 0 <= self.validation_fraction < 1):
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r}: it must be at least 0 and "
                 "below 1."
             )
+
+    def _usable(self, tasks):
+        """The tasks that can be split in two, and what to say where there are none."""
+        usable = np.flatnonzero(_episodes.can_be_split(tasks, self.n_shots))
+        pair = "two rows"
+        if tasks.ways is not None and not tasks.shared_classes:
+            pair += " of one class, and two classes"
+        elif tasks.ways is not None and self.n_shots is not None:
+            pair += " of one class"
+        return usable, (
+            f"none of the {tasks.n_tasks} tasks has {pair}, so that none can be split into support "
+            "and query rows; give tasks of more rows, or a learner in closed form, such as "
+            "learner='auto'."
+        )
 
     def _hold_out(self, tasks, usable, random_state):
         """Tasks to train on, and support and query rows of those held out (None: none are)."""
@@ -67,6 +87,5 @@ class EpisodicLearner(Learner):
     def _episodes_to_look_at(self, tasks, random_state):
         """Support and query rows of tasks, several times each where they are few."""
         repeats = -(-_FEWEST_LOOKED_AT // tasks.n_tasks)
-        tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
-        tasks = _episodes.permuted(tasks, random_state)
-        return _episodes.split(tasks, self.n_shots, random_state)
+        chosen = np.tile(np.arange(tasks.n_tasks), repeats)
+        return _episodes.split(tasks, self.n_shots, random_state, chosen)

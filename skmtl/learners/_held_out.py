@@ -57,17 +57,19 @@ def few_shot(tasks, most, random_state):
     -------
     known, asked : LabelledTasks
     """
-    sizes = [_known_sizes(n) for n in tasks.sizes]
+    copies, offsets, tasks = tasks.copies()
+    sizes = [_known_sizes(n) for n in np.diff(offsets)]
     repeats = int(np.clip(most // max(sum(map(len, sizes)), 1), 1, _MOST_REPEATS))
-    tasks = tasks.take(np.tile(np.arange(tasks.n_tasks), repeats))
-    turns = _turns(tasks, random_state)
-    pairs = [(t, s) for t, some in enumerate(repeats * sizes) for s in some]
+    pairs = [(t, s) for _ in range(repeats) for t, some in enumerate(sizes) for s in some]
     pairs = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     if len(pairs) > most:
         pairs = pairs[np.sort(random_state.choice(len(pairs), most, replace=False))]
     known, asked = [], []
+    turns, last = copies[_turns(tasks, copies, random_state)], -1
     for t, s in pairs:
-        rows = turns[tasks.offsets[t] : tasks.offsets[t + 1]]
+        if t < last:  # the next draw
+            turns = copies[_turns(tasks, copies, random_state)]
+        rows, last = turns[offsets[t] : offsets[t + 1]], t
         known.append(rows[:s])
         asked.append(rows[s : s + _MOST_QUERIES])
     nothing = np.zeros(0, dtype=np.int64)
@@ -80,14 +82,15 @@ def few_shot(tasks, most, random_state):
 def _known_sizes(n_rows):
     """How many rows of a task of so many are known, in turn."""
     sizes = [s for s in _SIZES if 2 * s <= n_rows]
-    if n_rows >= 5 and (not sizes or 0.8 * n_rows > 1.3 * sizes[-1]):
+    if n_rows >= 5 and 0.8 * n_rows > 1.3 * sizes[-1]:
         sizes.append(int(0.8 * n_rows))
     return sizes
 
 
-def _turns(tasks, random_state):
-    """The rows of every task in a random order, in which a task's own classes take turns."""
-    keys, turn = random_state.random_sample(len(tasks.y)), np.zeros(len(tasks.y), dtype=np.int64)
+def _turns(tasks, rows, random_state):
+    """An order of some rows: by task, and at random in each, where its own classes take turns."""
+    keys, codes = random_state.random_sample(len(rows)), tasks.codes[rows]
+    turn = np.zeros(len(rows), dtype=np.int64)
     if tasks.ways is not None and not tasks.shared_classes:
-        turn = rank_in_groups(keys, tasks.codes * tasks.ways.max() + tasks.y)
-    return np.lexsort((keys, turn, tasks.codes))
+        turn = rank_in_groups(keys, codes * tasks.ways.max() + tasks.y[rows])
+    return np.lexsort((keys, turn, codes))

@@ -84,19 +84,22 @@ def _noise_of(tasks):
 
 def _weigh(tasks, scores, rows, sizes, log_prior):
     """What tasks of each size use of the candidates, and the squared error a row (of numbers)."""
-    noise = None
+    noise, own_classes = None, tasks.ways is not None and not tasks.shared_classes
+    settings = _FEW_ROWS if own_classes else {}
     if not len(rows):
-        return TaskPrior.untried(log_prior), noise
+        return TaskPrior.untried(log_prior, **settings), noise
     if tasks.ways is None:
         noise = noise_level(-scores, rows)
         scores = log_scores(-scores, rows, noise)
-    scores, settings = scores - scores.max(axis=1, keepdims=True), {"n_steps": _EM_STEPS}
-    if tasks.ways is not None and not tasks.shared_classes:
+    scores, n_steps = scores - scores.max(axis=1, keepdims=True), _EM_STEPS
+    if own_classes:
         most = _ROWS_A_CLASS * (tasks.labels.max() + 1)
-        share, settings = min(1.0, most / rows.sum()), {"n_steps": 0, **_FEW_ROWS}
+        share, n_steps = min(1.0, most / rows.sum()), 0
         scores, rows = scores * share, rows * share
     order = np.argsort(sizes, kind="stable")
-    prior, _ = TaskPrior.learn(scores[order], rows[order], sizes[order], log_prior, **settings)
+    prior, _ = TaskPrior.learn(
+        scores[order], rows[order], sizes[order], log_prior, n_steps, **settings
+    )
     return prior, noise
 
 

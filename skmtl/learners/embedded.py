@@ -19,7 +19,6 @@ Snell, J., Swersky, K. and Zemel, R. (2017). Prototypical networks for few-shot 
 
 import warnings
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -28,7 +27,7 @@ from ..solvers.adam import adam, steps_along
 from . import _episodes
 from ._base import Adapted, Knowledge
 from ._embedding import Embedding, Padded, padded_chunks
-from ._episodic import EpisodicLearner, hidden_widths
+from ._episodic import MOST_HELD_OUT, EpisodicLearner, hidden_widths, is_count
 from ._families import metrics
 from ._heads import PrototypeHead, RidgeSolve, losses_of_heads
 from ._held_out import folds
@@ -133,7 +132,7 @@ class _EmbeddedLearner(EpisodicLearner):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
         count = self.n_components
-        if count is not None and not (isinstance(count, Integral) and count >= 1):
+        if count is not None and not is_count(count):
             raise ValueError(
                 f"n_components={count!r}: it must be an integer of at least 1, or None."
             )
@@ -162,23 +161,16 @@ class _EmbeddedLearner(EpisodicLearner):
             Where no task has rows enough to be split: nothing is learned then.
         """
         self.check()
-        usable = np.flatnonzero(_episodes.can_be_split(tasks))
         with threadpool_limits(1, user_api="blas"):  # small products, sums always alike
-            training, held, n_steps = self._plan(tasks, usable, random_state, progress)
+            training, held, n_steps = self._plan(tasks, random_state, progress)
             model, result = self._train(training, held, n_steps, random_state, progress)
         return EmbeddedKnowledge(model.at(result.x), result)
 
-    def _plan(self, tasks, usable, random_state, progress):
+    def _plan(self, tasks, random_state, progress):
         """Tasks to train on, episodes to stop by (or None), and most steps."""
+        usable, none = self._usable(tasks)
         if not len(usable):
-            own = " of one class and, where classes are its own, two classes"
-            warnings.warn(
-                f"{type(self).__name__} was not trained: none of the {tasks.n_tasks} tasks has two "
-                f"rows{'' if tasks.ways is None else own}, so that none can be split in two; give "
-                "it tasks of more rows.",
-                UserWarning,
-                stacklevel=2,
-            )
+            warnings.warn(f"{type(self).__name__} was not trained: {none}", stacklevel=2)
             return tasks, None, 0
         n_steps = self._rehearsed(tasks.take(usable), random_state, progress)
         if n_steps is not None:
@@ -188,25 +180,25 @@ class _EmbeddedLearner(EpisodicLearner):
     def _rehearsed(self, tasks, random_state, progress):
         """Steps that serve classes never seen, by training without half of the classes.
 
-        None where classes are shared, or where few of them recur from task to task.
+        None where classes are shared, or where few of them recur from task to task, or where
+        nothing is to be held out.
         """
-        if not _recurring(tasks):
+        if self.validation_fraction == 0 or not _recurring(tasks):
             return None
         every = max(1, self.check_every // _FINER)
         options = {"check_every": every, "patience": _MORE_PATIENCE * self.patience}
         curves = []
         for train, held in folds(tasks, _REHEARSALS, random_state):
-            parts = [
-                some.take(np.flatnonzero(_episodes.can_be_split(some))) for some in (train, held)
-            ]
-            if min(some.n_tasks for some in parts) == 0:
+            train, held = (some.take(self._usable(some)[0]) for some in (train, held))
+            if min(train.n_tasks, held.n_tasks) == 0:
                 continue
             progress("training on half of the classes")
-            held = self._episodes_to_look_at(parts[1], random_state)
-            result = self._train(parts[0], held, self.max_iter, random_state, progress, **options)[
-                1
-            ]
+            held = held.take(random_state.permutation(held.n_tasks)[:MOST_HELD_OUT])
+            held = self._episodes_to_look_at(held, random_state)
+            _, result = self._train(train, held, self.max_iter, random_state, progress, **options)
             curves.append(result.history["held_out_loss"])
+            if result.stopped == "interrupted":
+                break
         if not curves:
             return None
         looks = min(len(curve) for curve in curves)
@@ -365,7 +357,8 @@ class RidgeHead(_EmbeddedLearner):
     n_shots : int or None, default=None
         Support rows of an episode, a class in classification; None is half of the task's rows.
     validation_fraction : float, default=0.1
-        Share of the tasks held out to stop early by; of fewer than ten tasks none are.
+        Share of the tasks held out to stop early by; of fewer than ten tasks none are. 0 is for
+        `max_iter` steps, without rehearsal (see Notes).
     check_every : int, default=50
         Steps from one look at the held-out tasks to the next.
     patience : int, default=10

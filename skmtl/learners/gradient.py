@@ -159,15 +159,9 @@ class _GradientLearner(EpisodicLearner):
             For parameters that make no sense, and where no task has rows enough to be split.
         """
         self.check()
-        usable = np.flatnonzero(_episodes.can_be_split(tasks))
+        usable, none = self._usable(tasks)
         if not len(usable):
-            raise ValueError(
-                f"{type(self).__name__} needs tasks whose rows can be split in two; none of the "
-                f"{tasks.n_tasks} tasks has two rows" + (
-                    "." if tasks.ways is None else " of one class and, where classes are the "
-                    "task's own, two classes."
-                )
-            )  # fmt: skip
+            raise ValueError(f"{type(self).__name__} cannot be trained: {none}")
         network = self._start(tasks.take(usable), random_state)
         training, held = self._hold_out(tasks, usable, random_state)
         held_out, dtype = held and self._look_at(*held), network.theta.dtype

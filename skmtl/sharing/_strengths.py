@@ -252,10 +252,10 @@ class TaskPrior:
         return self, _times(verdicts, mixed, n_tasks)
 
     @classmethod
-    def untried(cls, log_prior):
+    def untried(cls, log_prior, stray=_STRAY, own=_OWN):
         """Of candidates that no task has tried."""
         none, zeros = np.zeros(1), np.zeros((1, len(log_prior)))
-        return cls(none, none, none, zeros, zeros, log_prior)
+        return cls(none, none, none, zeros, zeros, log_prior, stray, own)
 
     def _nearness(self, size):
         """How much the tasks of each bin judge for tasks of these sizes: 1 for the same size."""

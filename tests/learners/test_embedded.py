@@ -329,15 +329,14 @@ def test_own_classes_that_recur_are_held_out(learner):
 
 def test_the_half_of_a_task_is_drawn_whatever_the_classes():
     tasks, state = sides(200), np.random.RandomState(0)
-    support, _ = _episodes.split(tasks, None, state, by_class=False)
+    support, _ = _episodes.split(tasks, None, state)
     np.testing.assert_array_equal(support.sizes, tasks.sizes // 2)
     n, s = (np.bincount(rows.codes, rows.y, minlength=200) for rows in (tasks, support))
     assert np.abs(s - n / 2).max() > 1.5
     assert abs((s - n / 2).mean()) < 0.4
-    for some in (tasks, replace(tasks, shared_classes=False)):  # a class's shots are asked for
-        support = _episodes.split(some, 2, state, by_class=False)[0]
-        s = np.bincount(support.codes, support.y, minlength=200)
-        np.testing.assert_array_equal(s[n > 1], np.minimum(2, n - 1)[n > 1])
+    support = _episodes.split(tasks, 2, state)[0]  # a class's shots are asked for
+    s = np.bincount(support.codes, support.y, minlength=200)
+    np.testing.assert_array_equal(s[n > 1], np.minimum(2, n - 1)[n > 1])
 
 
 def test_weights_count():
@@ -375,7 +374,7 @@ def test_tasks_too_small_to_split():
     assert knowledge.n_iter == 0
     assert np.isfinite(knowledge.adapt(single).predict(single.X, single.codes)).all()
     one_class = packed(np.eye(4), np.zeros(4, int), [2, 2], np.ones(2, int), False)
-    with pytest.warns(UserWarning, match="two rows of one class and, where classes are its own"):
+    with pytest.warns(UserWarning, match="two rows of one class, and two classes"):
         knowledge = learned(Prototypes(), one_class)
     assert (knowledge.adapt(one_class).predict(np.eye(4), one_class.codes)[:, 0] == 0).all()
     few = learned(RidgeHead(**SHORT), lines(5))

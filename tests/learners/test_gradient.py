@@ -175,13 +175,15 @@ def test_weights_count():
 
 @pytest.mark.parametrize("n_shots", [None, 1, 3])
 def test_split_is_stratified(n_shots):
-    tasks = sides(30)
+    tasks = replace(sides(30), shared_classes=n_shots is not None)
     support, query = _episodes.split(tasks, n_shots, np.random.RandomState(0))
-    for c in (0, 1):
-        n, s = (np.bincount(r.codes[r.y == c], minlength=30) for r in (tasks, support))
-        several = n >= 2
-        wanted = n // 2 if n_shots is None else np.minimum(n_shots, n - 1)
-        np.testing.assert_array_equal(s[several], wanted[several])
+    n, s = (
+        np.sort([np.bincount(r.codes[r.y == c], minlength=30) for c in (0, 1)], axis=0)
+        for r in (tasks, support)
+    )  # sorted, as the classes of a task's own change places
+    several = n >= 2
+    wanted = n // 2 if n_shots is None else np.minimum(n_shots, n - 1)
+    np.testing.assert_array_equal(s[several], wanted[several])
     rows = np.r_[np.c_[support.codes, support.X], np.c_[query.codes, query.X]]
     kept = np.c_[tasks.codes, tasks.X]
     np.testing.assert_array_equal(rows[np.lexsort(rows.T)], kept[np.lexsort(kept.T)])
@@ -195,12 +197,46 @@ def test_long_tasks_are_not_taken_whole():
 
 def test_positions_are_permuted_only_where_they_have_no_meaning():
     tasks, state = sides(40), np.random.RandomState(0)
-    assert _episodes.permuted(tasks, state) is tasks
-    own = _episodes.permuted(replace(tasks, shared_classes=False), state)
-    first = tasks.offsets[:-1]
-    swapped = own.y[first] != tasks.y[first]
-    assert 5 < swapped.sum() < 35
-    np.testing.assert_array_equal(own.y != tasks.y, swapped[tasks.codes])
+    label = dict(zip(map(tuple, tasks.X), tasks.y, strict=True))
+    swapped = np.zeros((2, 40))
+    for i, shared in enumerate((True, False)):
+        for part in _episodes.split(replace(tasks, shared_classes=shared), None, state):
+            true = [label[tuple(x)] for x in part.X]
+            swapped[i] += np.bincount(part.codes, part.y != true, minlength=40)
+    assert not swapped[0].any()
+    assert 5 < (swapped[1] > 0).sum() < 35
+    assert np.isin(swapped[1], [0, *tasks.sizes]).all()  # all of a task's rows or none
+
+
+def test_small_tasks_take_part_whatever_their_labels():
+    tasks = packed(np.zeros((400, 1)), np.arange(400) // 100 % 2, [2] * 200, np.full(200, 2))
+    assert _episodes.can_be_split(tasks).all()
+    differing = replace(tasks, y=np.tile([0, 1], 200))
+    assert _episodes.can_be_split(differing).all()
+    assert not _episodes.can_be_split(differing, n_shots=1).any()
+    assert not _episodes.can_be_split(replace(differing, shared_classes=False)).any()
+
+
+def test_rows_that_stand_for_several_fall_on_both_sides():
+    tasks = lines(20)
+    n_rows = len(tasks.y)
+    tasks = replace(tasks, weight=np.full(n_rows, 4.0))
+    support, query = _episodes.split(tasks, None, np.random.RandomState(0))
+    assert (support.weight == 1.0).all() and len(support.y) == len(query.y) == 2 * n_rows
+    np.testing.assert_array_equal(support.sizes, 2 * tasks.sizes)
+    shown = set(map(tuple, support.X)) & set(map(tuple, query.X))
+    assert len(shown) > n_rows / 2
+    halves = replace(tasks, weight=np.full(n_rows, 2.5))
+    support, query = _episodes.split(halves, None, np.random.RandomState(0))
+    np.testing.assert_allclose(support.weight.sum() + query.weight.sum(), 2.5 * n_rows)
+
+
+def test_an_episode_of_a_large_task_looks_at_some_of_its_rows():
+    large = packed(np.arange(9000.0)[:, None], np.arange(9000) % 2, [9000], np.full(1, 2))
+    support, query = _episodes.draw(large, 50, None, np.random.RandomState(0))
+    assert (support.sizes == 40).all() and (query.sizes == 40).all()
+    assert abs(np.r_[support.X, query.X].mean() - 4500) < 150
+    assert len(np.unique(support.X)) > 1500
 
 
 def test_pack_makes_means():

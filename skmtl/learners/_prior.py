@@ -59,7 +59,8 @@ class GaussianPrior:
         -------
         parameters : ndarray of shape (n_tasks, n_scores, 1 + n_features)
         left_out : ndarray of shape (n_rows, n_scores)
-            Scores of the rows, each by its task without it.
+            Scores of the rows, each by its task without it; of one that weighs more, without one
+            of the equal rows that it stands for.
         """
         v, left_out, _ = self._solve(tasks, offset)
         return self._mean_of(v.shape[1]) + v @ self.root.T, left_out
@@ -132,7 +133,7 @@ class Prototypes:
         out = np.empty((*means.shape[:2], 1 + tasks.n_features))
         out[:, :, 1:] = means * self.metric
         out[:, :, 0] = -0.5 * (means**2 @ self.metric)
-        codes, y, w = tasks.codes, tasks.y, tasks.weight[:, None]
+        codes, y, w = tasks.codes, tasks.y, np.minimum(tasks.weight, 1.0)[:, None]
         left_out = np.einsum("ij,ikj->ik", tasks.X, out[codes, :, 1:]) + out[codes, :, 0]
         without = sums[codes, y] - w * tasks.X + centre[codes]
         mean = without / (counts[codes, y][:, None] - w + self._PRIOR_ROWS)

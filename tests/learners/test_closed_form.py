@@ -268,3 +268,45 @@ def test_bad_rank():
     for rank in (0, 1.5, True, "many"):
         with pytest.raises(ValueError, match="rank="):
             Subspace(rank=rank).check()
+
+
+def test_intercepts_that_vary_beside_shared_slopes():
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(80), 30)
+    level = rng.normal(size=80)
+    X = rng.normal(size=(2400, 3))
+    X[:, 0] += level[codes]  # a slope between tasks, which is not that within them
+    score = 1.5 * level[codes] - X[:, 0] + X[:, 1]
+    y = (score + rng.logistic(size=2400) > 0).astype(int)
+    offsets = np.arange(81) * 30
+    tasks = LabelledTasks(X, y, np.ones(2400), offsets, np.full(80, 2))
+    pooled = families.pooled_mean(tasks)
+    found = families.intercepts(tasks)[1]
+    np.testing.assert_allclose(found.mean[0, 1:], [-1.0, 1.0, 0.0], atol=0.25)
+    assert abs(pooled[0, 1] + 1.0) > 0.4
+    assert 1.0 < found.root[0, 0] ** 2 < 4.0 and not found.root[1:].any()
+    numbers = replace(tasks, y=score + rng.normal(size=2400), ways=None)
+    np.testing.assert_allclose(families.intercepts(numbers)[1].mean[0, 1:], [-1, 1, 0], atol=0.1)
+
+
+def test_equal_rows_are_told_apart_when_candidates_are_judged():
+    """Features of few values: a row whose equals are known is no news of the other label."""
+    rng = np.random.default_rng(0)
+
+    def rates(n_tasks, n):
+        rate = rng.beta(0.5, 0.5, n_tasks)
+        one = rng.binomial(n, rate)
+        weight = np.column_stack([n - one, one]).ravel().astype(float)
+        kept = weight > 0
+        offsets = np.append(0, np.cumsum(kept.reshape(-1, 2).sum(axis=1)))
+        y = np.tile([0, 1], n_tasks)[kept]
+        ways = np.full(n_tasks, 2)
+        return LabelledTasks(np.zeros((len(y), 1)), y, weight[kept], offsets, ways), rate
+
+    tasks, _ = rates(200, 20)
+    new, rate = rates(200, 20)
+    p = np.exp(learned(Auto(), tasks).adapt(new).predict(np.zeros((200, 1)), np.arange(200)))[:, 1]
+    share = np.bincount(new.codes, new.weight * new.y, minlength=200) / 20
+    by_hand = (20 * share + 0.5) / 21
+    loss, best = (-np.mean(rate * np.log(q) + (1 - rate) * np.log(1 - q)) for q in (p, by_hand))
+    assert loss < best + 0.02

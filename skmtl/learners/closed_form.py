@@ -293,6 +293,9 @@ class Hierarchical(_ClosedForm):
 class Auto(_ClosedForm):
     """All that is known in closed form: the candidates of `Subspace` and of `Hierarchical`.
 
+    Where classes mean the same in every task, and for numbers, slopes that are the same in every
+    task with intercepts that vary are among them.
+
     Where tasks have classes of their own, the nearest of the classes' means joins, and candidates
     are judged on classes held out, not only on tasks: what is learned on few classes seldom serves
     others.

@@ -9,13 +9,15 @@ import pytest
 import sklearn
 from meta_learner import Towards
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import brier_score_loss, get_scorer, log_loss, mean_absolute_error
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
 from skmtl import (
@@ -196,6 +198,98 @@ def test_a_task_without_one_of_the_shared_classes():
     assert curve.pooled[t] == pytest.approx(2 / 3)
 
 
+def birds_of_folds(seed):
+    """Three of twelve gardens show all five birds, and the others two."""
+    rng = np.random.default_rng(seed)
+    code = [np.arange(5) if g < 3 else rng.permutation(5)[:2] for g in range(12)]
+    task = np.repeat(np.arange(12), [4 * len(own) for own in code])
+    code = np.repeat(np.concatenate(code), 4)
+    return np.eye(5, 3)[code] + rng.normal(size=(len(code), 3)), np.array(list("abcde"))[code], task
+
+
+def test_folds_that_differ_on_whether_classes_are_shared():
+    table, y, task = birds_of_folds(0)
+    model, arguments = classifier(task_column=None), {"task": task, "shots": [1], "n_splits": 4}
+    first = set()
+    for seed in range(8):
+        cv = FewShotSplit(4, n_shots=1, random_state=seed)
+        train, _ = next(cv.split(table, y, task))
+        train = train[~np.isin(task[train], task[next(cv.split(table, y, task))[1]])]
+        shared = clone(model).fit(table[train], y[train], task=task[train]).shared_classes_
+        first.add(shared)
+        try:
+            curve = few_shot_curve(model, table, y, random_state=seed, **arguments)
+        except ValueError as error:
+            assert "folds differ on whether classes are shared" in str(error)
+            assert "set shared_classes=True or False" in str(error)
+        else:
+            assert not shared and "pooled" not in curve
+    assert first == {True, False}
+    for shared in (True, False):
+        told = clone(model).set_params(shared_classes=shared)
+        assert ("pooled" in few_shot_curve(told, table, y, **arguments)) == shared
+
+
+@pytest.mark.parametrize("shared", [True, "auto"])
+def test_a_shared_class_of_one_fold_only(shared):
+    """Where it is certain that classes are shared, before any model is fitted."""
+    fitted = []
+
+    class Counting(MetaLearnerClassifier):
+        def fit(self, X, y, **kwargs):
+            fitted.append(len(X))
+            return super().fit(X, y, **kwargs)
+
+    y = YES.astype(object)
+    y[np.flatnonzero(SHOPS == "shop 6")[:3]] = "maybe"
+    y = y.astype(str)
+    model = Counting(Towards(), task_column="shop", shared_classes=shared)
+    with pytest.raises(ValueError, match="class 'maybe' is shown by .* a single fold only.* drop"):
+        few_shot_curve(model, X, y, shots=[1], n_splits=3)
+    assert bool(fitted) == (shared == "auto")
+    model = classifier(shared_classes=False)
+    assert few_shot_curve(model, X, y, shots=[1], n_splits=3).adapted.shape == (1, 9)
+    fixed = MultiTaskClassifier(PartialPooling(2.0, alpha_shared=1.0), task_column="shop", cv=None)
+    with pytest.raises(ValueError, match="class 'maybe' is shown by"):
+        few_shot_curve(fixed, X, y, shots=[1], n_splits=3)
+
+
+def test_a_baseline_without_probabilities():
+    """Of a task without one of the shared classes, and of others, the same is asked."""
+    third = np.where((NUMBER > np.quantile(NUMBER, 0.7)) & (SHOPS != "shop 2"), "very", YES)
+    model = classifier(shared_classes=True)
+    arguments = {"shots": [3], "n_splits": 3, "scoring": "roc_auc"}
+    curve = few_shot_curve(model, X, third, baseline=LinearSVC(), **arguments)
+    assert np.isfinite(curve.independent).all()
+    # The class that the shop lacks has no area, and a margin ranks as its probability does.
+    alike = few_shot_curve(model, X, third, baseline=Rising(), **arguments)
+    margins = few_shot_curve(model, X, third, baseline=Margin(), **arguments)
+    t = curve.task.tolist().index("shop 2")
+    assert alike.independent[0, t] == pytest.approx(margins.independent[0, t])
+    assert alike.independent[0, t] != pytest.approx(0.5)
+    with pytest.raises(ValueError, match="predict_proba, which .* does not have"):
+        few_shot_curve(
+            model, X, third, baseline=LinearSVC(), shots=[3], n_splits=3, scoring="log_loss"
+        )
+
+
+class Margin(LinearSVC):
+    """The first feature tells the last class from the others."""
+
+    def decision_function(self, X):
+        values = np.asarray(X)[:, 0]
+        if len(self.classes_) == 2:
+            return values
+        return np.column_stack([-values] * (len(self.classes_) - 1) + [values])
+
+
+class Rising(Margin):
+    def predict_proba(self, X):
+        out = self.decision_function(X)
+        out = np.exp(np.column_stack([-out, out]) if out.ndim == 1 else out)
+        return out / out.sum(axis=1, keepdims=True)
+
+
 class ForOne(LogisticRegression):
     """All classes that it has seen are alike."""
 
@@ -225,14 +319,21 @@ def variants():
     table, array = X[FEATURES], X[FEATURES].to_numpy()
     indexed = np.column_stack([array, X["shop"].str[-1].astype(float)])
     same = FunctionTransformer()
+    named = FunctionTransformer(lambda rows: pd.DataFrame(rows, columns=[*FEATURES, "shop"]))
+    encoded = ColumnTransformer(  # all shops that are held out become -1
+        [("code", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["shop"])],
+        remainder="passthrough",
+    )
+    encoded = make_pipeline(encoded, FunctionTransformer(np.roll, kw_args={"shift": -1, "axis": 1}))
     return {
         "polars": (classifier(), pl.from_pandas(X), None),
         "an index": (classifier(task_column=3), indexed, None),
         "task=": (classifier(task_column=None), table, SHOPS),
         "task= of an array": (classifier(task_column=None), array, list(SHOPS)),
-        "a column and task=": (classifier(), X, X["shop"]),
         "a pipeline": (make_pipeline(same, classifier()), X, None),
         "a pipeline of arrays": (make_pipeline(same, classifier(task_column=3)), indexed, SHOPS),
+        "a pipeline that makes the column": (make_pipeline(named, classifier()), indexed, SHOPS),
+        "a pipeline that encodes it": (make_pipeline(encoded, classifier(task_column=3)), X, SHOPS),
         "a pipeline and task=": (make_pipeline(same, classifier(task_column=None)), table, SHOPS),
         "a preprocessor": (classifier(preprocessor=FunctionTransformer()), X, None),
     }
@@ -252,6 +353,47 @@ def test_forms_of_tables(name):
         with sklearn.config_context(enable_metadata_routing=True):
             routed = few_shot_curve(model, table, YES, task=task, **arguments)
         np.testing.assert_array_equal(routed.adapted, got.adapted)
+
+
+def test_tasks_told_twice():
+    """task= decides what is held out, but the model would learn from tasks of its column."""
+    arguments = {"y": YES, "shots": (1,), "n_splits": 3}
+    same, indexed = FunctionTransformer(), variants()["an index"][1]
+    for model, table in (
+        (classifier(), X), (classifier(task_column=3), indexed),
+        (make_pipeline(same, classifier()), X),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"both task_column=(3|'shop') and task= were given"):
+            few_shot_curve(model, table, task=SHOPS, **arguments)
+    behind = make_pipeline(same, classifier(task_column=3))
+    other = np.random.default_rng(0).permutation(SHOPS)
+    halves = np.char.add(SHOPS.astype(str), np.where(np.arange(len(SHOPS)) % 2, " a", " b"))
+    pairs = np.array([f"pair {int(shop[-1]) // 2}" for shop in SHOPS])
+    for task in (other, halves, pairs):
+        with pytest.raises(
+            ValueError, match="the tasks .* in task_column=3 behind the Pipeline are"
+        ):
+            few_shot_curve(behind, indexed, task=task, **arguments)
+    # A column of the same name that a transformer makes anew.
+    merged = FunctionTransformer(lambda rows: rows.assign(shop=rows["shop"].str[-1] < "5"))
+    with pytest.raises(ValueError, match="in task_column='shop' behind the Pipeline"):
+        few_shot_curve(make_pipeline(merged, classifier()), X, **arguments)
+
+
+def test_a_shop_that_is_held_out_under_one_label_and_learned_from_under_another():
+    """Each half of shop 0 is alone in its fold, so that no fold merges tasks."""
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.normal(size=(40, 2)), np.repeat([0, 0, 1, 2], 10)])
+    task, y = np.repeat([0, 1, 2, 3], 10), np.tile([0, 1], 20)
+    model = make_pipeline(FunctionTransformer(), classifier(task_column=2))
+    found = 0
+    for seed in range(8):
+        folds = FewShotSplit(2, n_shots=1, random_state=seed).split(table, y, task)
+        apart = all(len({0, 1} & set(task[test])) == 1 for _, test in folds)
+        found += apart
+        with pytest.raises(ValueError, match="held-out tasks would be learned from"):
+            few_shot_curve(model, table, y, task=task, shots=[1], n_splits=2, random_state=seed)
+    assert found
 
 
 def test_a_pipeline_is_fitted_on_the_training_tasks_alone():

@@ -12,7 +12,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, MultiTaskRegressor
 from skmtl.inspection import MetaTrainingDisplay
-from skmtl.learners import MAML, Reptile
+from skmtl.learners import MAML, Prototypes, Reptile, RidgeHead
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -85,6 +85,22 @@ def test_no_tasks_held_out():
         MetaTrainingDisplay(history(held_out=False)).plot(curve="loss")
 
 
+@pytest.mark.parametrize("learner", [RidgeHead, Prototypes])
+def test_learners_without_inner_steps(learner):
+    X, y, task = table(20)
+    model = MetaLearnerClassifier(learner(max_iter=20, check_every=10)).fit(X, y > 0, task=task)
+    display = MetaTrainingDisplay.from_estimator(model)
+    assert len(display.axes_) == 1 and display.inner_lines_ == []
+    np.testing.assert_array_equal(
+        display.held_out_line_.get_ydata(), model.history_["held_out_loss"]
+    )
+    why = "this learner takes no inner steps"
+    with pytest.raises(ValueError, match=f"curve='accuracy' was not recorded: {why}; leave curve"):
+        display.plot(curve="accuracy")
+    with pytest.raises(ValueError, match=f"ax has 2 axes; give 1, as {why}"):
+        display.plot(ax=plt.subplots(2)[1])
+
+
 def test_training_that_never_helped():
     curves = {name: values[:1] for name, values in history().items()}
     display = MetaTrainingDisplay(curves).plot()
@@ -120,7 +136,8 @@ def test_from_estimator(face, learner):
 def test_who_has_no_curves():
     X, y, task = table(8)
     closed = MetaLearnerRegressor("subspace").fit(X, y, task=task)
-    with pytest.raises(ValueError, match=r"learner Subspace\(\) has no .*learner='maml' and 'rept"):
+    named = "learner='maml', 'reptile', 'ridge_head' and 'prototypes'"
+    with pytest.raises(ValueError, match=rf"learner Subspace\(\) has no .*{named}"):
         MetaTrainingDisplay.from_estimator(closed)
     with pytest.raises(ValueError, match="MultiTaskRegressor has no meta-training curves: only"):
         MetaTrainingDisplay.from_estimator(MultiTaskRegressor().fit(X, y, task=task))

@@ -13,12 +13,14 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch, check_consistent_length, check_random_state
+from sklearn.utils.metaestimators import available_if
 
 from .._compat import take_rows
+from ..meta._adapted import as_dense
 from ..metrics import task_scorer
 from ..metrics._formulas import METRICS
 from ..model_selection import FewShotSplit, read_task_column
-from ..tasks.encode import TaskLabels, as_table, column_names
+from ..tasks.encode import TaskLabels, as_table, column_names, find_task_column
 from ..tasks.targets import check_classes, check_numbers
 from ._common import find_model
 
@@ -54,7 +56,7 @@ def few_shot_curve(
     y : array-like of shape (n_samples,)
     task : array-like of shape (n_samples,), default=None
         Task labels of the rows. Needed where `estimator` has no `task_column`, and where that is an
-        index behind a Pipeline.
+        index, or a column that is made first, behind a Pipeline.
     shots : sequence of int, default=(1, 2, 5, 10, 20)
         How many rows of a new task are labelled: of each of its classes, or, of numbers, in all. A
         class of a task keeps one row for the test, so that of a small one fewer are. Numbers that
@@ -96,8 +98,9 @@ def few_shot_curve(
     TypeError
         If `estimator` has no ``adapt``, or `shots` are no integers.
     ValueError
-        If the tasks of the rows are not known, `shots` or `scoring` make no sense, no task has
-        rows enough, or there are fewer tasks than folds.
+        If the tasks of the rows are not known, or told twice, `shots` or `scoring` make no sense,
+        no task has rows enough, or there are fewer tasks than folds; if a class that tasks share
+        is shown by those of a single fold only; and if folds differ on whether classes are shared.
 
     Warns
     -----
@@ -150,11 +153,21 @@ def few_shot_curve(
     seed = random_state
     if not isinstance(seed, numbers.Integral):
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
+    folds = list(_folds(codes, y, chosen, shots, n_splits, classifies, seed))
+    if classifies and getattr(model, "shared_classes", True) is True:
+        for train, known, asked in folds:
+            _check_known_classes(y[np.union1d(known[-1], asked)], y[train])
     routed = task if getattr(model, "task_column", None) is None else None
     parts = Parallel(n_jobs=n_jobs)(
         delayed(_score_fold)(estimator, X, y, routed, codes, *fold, baseline, scorer)
-        for fold in _folds(codes, y, chosen, shots, n_splits, classifies, seed)
+        for fold in folds
     )
+    n_shared = sum("pooled" in part for part in parts)
+    if 0 < n_shared < len(parts):
+        raise ValueError(
+            f"folds differ on whether classes are shared ({n_shared} of {len(parts)} found that "
+            "they are); set shared_classes=True or False."
+        )
     curve = {name: np.concatenate([p[name] for p in parts], axis=-1) for name in parts[0]}
     order = np.argsort(curve["task"])
     curve = {name: values[..., order] for name, values in curve.items()}
@@ -218,18 +231,63 @@ def _check_shots(shots):
 
 def _row_tasks(estimator, X, task):
     """The task of every row of `X`."""
-    if task is not None:
-        return task
     column = getattr(final_step(estimator), "task_column", None)
+    behind = isinstance(estimator, Pipeline) and len(estimator.steps) > 1
+    if task is not None:
+        if column is not None and (not behind or _has_column(X, column)):
+            raise ValueError(f"both task_column={column!r} and task= were given; give one of them.")
+        return task
     if column is None:
         raise ValueError("task=None and the estimator has no task_column: give one of them.")
-    behind = isinstance(estimator, Pipeline) and len(estimator.steps) > 1
     if behind and (not isinstance(column, str) or column_names(X) is None):
         raise ValueError(
             f"task_column={column!r} is a column behind a Pipeline, which is not fitted yet; give "
             "the label of every row as task=."
         )
     return read_task_column(X, column)
+
+
+def _has_column(X, column):
+    """Whether `X`, which transformers see first, has the column under the model's name for it."""
+    if not isinstance(column, str):
+        return False  # an index counts the columns that the model sees
+    try:
+        find_task_column(X, column)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_known_classes(shown, known):
+    """Raise for a class among `shown`, of new tasks, that the tasks learned from don't share."""
+    lost = np.setdiff1d(shown, known).tolist()
+    if lost:
+        raise ValueError(
+            f"class {lost[0]!r} is shown by the tasks of a single fold only, so that it is unknown "
+            "where these are held out; drop its rows or, where each task has classes of its own, "
+            "use MetaLearnerClassifier(shared_classes=False)."
+        )
+
+
+def _check_task_column(found, codes, table, new):
+    """Raise where a Pipeline hands the model other tasks in its task column than `codes`.
+
+    `table` holds the rows learned from, of these codes, and `new` those of held-out tasks, whose
+    labels an encoder may not know and make alike.
+    """
+    column = getattr(found.model, "task_column", None)
+    if column is None or not found.heads:
+        return
+    labels, of_new = (np.asarray(read_task_column(part, column)) for part in (table, new))
+    tasks, made = TaskLabels.from_rows(labels)
+    n_pairs = len(np.unique(np.column_stack([codes, made]), axis=0))
+    both = set(labels.tolist()) & set(of_new.tolist())
+    if both or not n_pairs == len(tasks) == len(np.unique(codes)):
+        raise ValueError(
+            f"the tasks that the model finds in task_column={column!r} behind the Pipeline are not "
+            "those of task= (or of X), so that held-out tasks would be learned from; give as task= "
+            "the labels of that column."
+        )
 
 
 def _pairs(codes, y):
@@ -294,12 +352,15 @@ def _score_fold(estimator, X, y, task, codes, train, known, asked, baseline, sco
     fitted = _fit(estimator, take_rows(X, train), y[train], _take(task, train))
     found = find_model(fitted, "adapt", "few_shot_curve")
     model, held = found.model, np.union1d(known[-1], asked)
-    table = found.features(take_rows(X, held))
-    scaler = StandardScaler()
-    Z_train = scaler.fit_transform(_numbers(found, take_rows(X, train)))
-    Z = scaler.transform(_dense(model._features_to_predict(table)))
+    table, learned = (found.features(take_rows(X, rows)) for rows in (held, train))
+    _check_task_column(found, codes[train], learned, table)
     shared = getattr(model, "shared_classes_", True)
     classes = getattr(model, "classes_", None) if shared else None
+    if classes is not None:
+        _check_known_classes(y[held], classes)
+    scaler = StandardScaler()
+    Z_train = scaler.fit_transform(as_dense(model._features_to_predict(learned)))
+    Z = scaler.transform(as_dense(model._features_to_predict(table)))
     tasks, n_test = np.unique(codes[asked], return_counts=True)
     out = {"task": tasks, "n_test": n_test}
     out |= {name: np.empty((len(known), len(tasks))) for name in ("adapted", "independent")}
@@ -333,15 +394,6 @@ def _fit(estimator, X, y, task):
     return clone(estimator).fit(X, y, task=task)
 
 
-def _dense(X):
-    return X.toarray() if hasattr(X, "toarray") else X
-
-
-def _numbers(found, X):
-    """What the head of a task sees of the rows."""
-    return _dense(found.model._features_to_predict(found.features(X)))
-
-
 def _fit_alone(baseline, X, y, classes):
     """The baseline of one task, which tells of all classes that its tasks share."""
     with np.errstate(divide="ignore", invalid="ignore"):  # leave-one-out of a single row
@@ -349,6 +401,10 @@ def _fit_alone(baseline, X, y, classes):
     if classes is None or len(model.classes_) == len(classes):
         return model
     return _AmongClasses(model, classes)
+
+
+def _model_has(method):
+    return available_if(lambda self: hasattr(self.model, method))
 
 
 class _AmongClasses(ClassifierMixin, BaseEstimator):
@@ -360,7 +416,18 @@ class _AmongClasses(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         return self.model.predict(X)
 
+    @_model_has("predict_proba")
     def predict_proba(self, X):
-        out = np.zeros((len(X), len(self.classes_)))
-        out[:, np.searchsorted(self.classes_, self.model.classes_)] = self.model.predict_proba(X)
+        return self._among(self.model.predict_proba(X), 0.0)
+
+    @_model_has("decision_function")
+    def decision_function(self, X):
+        values = self.model.decision_function(X)
+        values = np.column_stack([-values, values]) if values.ndim == 1 else values
+        return self._among(values, np.finfo(np.float64).min)  # finite, as metrics ask
+
+    def _among(self, values, unseen):
+        """The columns of the classes seen among all of them, the others filled with `unseen`."""
+        out = np.full((len(values), len(self.classes_)), unseen)
+        out[:, np.searchsorted(self.classes_, self.model.classes_)] = values
         return out

@@ -17,11 +17,14 @@ _WITHOUT = (
 class MetaTrainingDisplay:
     """The meta-training curves of a learner that is trained by gradient steps.
 
+    These are "maml", "reptile", "ridge_head" and "prototypes".
+
     On the left the loss against outer steps: on the tasks that are learned from, and on tasks that
     were held out. A ring marks the step with the lowest held-out loss, whose parameters are kept.
     On the right how well held-out tasks are told after 0, 1, ... inner steps on their labelled
-    rows: before training, half-way, and with what is kept. Where no tasks were held out there is
-    only the left part.
+    rows: before training, half-way, and with what is kept. Ridge heads and prototypes learn a new
+    task in closed form: they take no inner steps, and have only the left part, as there is where no
+    tasks were held out.
 
     It is recommended to use :meth:`from_estimator` to create a display.
 
@@ -29,8 +32,9 @@ class MetaTrainingDisplay:
     ----------
     history : dict of arrays
         The ``history_`` of a fitted meta-learner, by look: "step", "train_loss", both of shape
-        (n_looks,), and, where tasks were held out, "held_out_loss" (n_looks,) and
-        "held_out_loss_by_step" and "held_out_accuracy_by_step" (n_looks, inner_steps + 1).
+        (n_looks,), and, where tasks were held out, "held_out_loss" (n_looks,) and, of learners
+        that take inner steps, "held_out_loss_by_step" and "held_out_accuracy_by_step"
+        (n_looks, inner_steps + 1).
 
     Attributes
     ----------
@@ -41,7 +45,7 @@ class MetaTrainingDisplay:
     train_line_ : matplotlib Line2D
     held_out_line_ : matplotlib Line2D or None
     inner_lines_ : list of matplotlib Line2D
-        Of the looks on the right, in the order of training; empty without held-out tasks.
+        Of the looks on the right, in the order of training; empty where there is no right part.
     best_ : int
         The look whose parameters are kept: of the lowest held-out loss, or the last.
 
@@ -52,7 +56,8 @@ class MetaTrainingDisplay:
 
     See Also
     --------
-    skmtl.learners.MAML : Has such a history.
+    skmtl.learners.MAML, skmtl.learners.Reptile : Have such a history.
+    skmtl.learners.RidgeHead, skmtl.learners.Prototypes : Have one without inner steps.
     FewShotCurveDisplay : What all learners can be compared by.
 
     Notes
@@ -147,7 +152,7 @@ class MetaTrainingDisplay:
         if len(self.axes_) > n_parts:
             raise ValueError(
                 f"ax has {len(self.axes_)} axes; give {n_parts}" + (
-                    ", as no tasks were held out." if n_parts == 1 else ", or one."
+                    f", as {self._why_no_steps()}." if n_parts == 1 else ", or one."
                 )
             )  # fmt: skip
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
@@ -173,9 +178,16 @@ class MetaTrainingDisplay:
         if key not in has:
             raise ValueError(
                 f"curve={curve!r} was not recorded: "
-                + ("no tasks were held out." if not has else "targets are numbers; it is 'loss'.")
-            )
+                + (f"{self._why_no_steps()}; leave curve='auto', which draws the left part."
+                   if not has else "targets are numbers; it is 'loss'.")
+            )  # fmt: skip
         return key
+
+    def _why_no_steps(self):
+        """Why there is no right part."""
+        if "held_out_loss" in self.history and _LOSS not in self.history:
+            return "this learner takes no inner steps"
+        return "no tasks were held out"
 
     def _draw_outer(self, ax):
         """Losses against outer steps."""

@@ -27,6 +27,11 @@ class Rows(NamedTuple):
 
 def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None, shared_classes=True):
     """Check all arguments and bring them into one form, `Rows`."""
+    if not isinstance(shared_classes, (bool, np.bool_)):
+        raise ValueError(
+            f"shared_classes={shared_classes!r} must be True or False; give what a fitted model "
+            "found, model.shared_classes_."
+        )
     spec = METRICS[metric] if isinstance(metric, str) else None
     by_class = spec is not None and spec.by_class
     if classes is not None and not by_class:
@@ -55,13 +60,13 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None, sha
         )
     if by_class:
         columns[1:3] = _by_class(columns[1], columns[2], classes, metric, shared_classes)
-        if not shared_classes:
-            columns[4] = _own_classes(*columns[:3], len(labels))
     elif spec is not None and spec.reads == "labels":
         _check_same_kind(columns[1], columns[2])
     n_samples = np.bincount(columns[0], minlength=len(labels))
     if weight is not None:
         columns = _keep(columns, columns[3] > 0)
+    if by_class and not shared_classes:  # of rows that count, and of no others
+        columns[4] = _own_classes(*columns[:3], len(labels))
     return Rows(labels, n_samples, *columns)
 
 

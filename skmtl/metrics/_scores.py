@@ -69,7 +69,8 @@ def task_scores(
     shared_classes : bool, default=True
         Whether the classes are the same in every task, for log_loss, brier and roc_auc. False: each
         task has its own, as a `MetaLearnerClassifier` whose ``shared_classes_`` is False. A task's
-        own are those with a probability above zero in some row of it, and those of its labels.
+        own are those with a probability above zero in some row of it, and those of its labels; rows
+        of weight zero tell nothing.
         Scores are then those of a model with these classes only (brier is halved where there are
         two), and a label that is not among `labels` has probability zero and is no error.
 
@@ -86,7 +87,8 @@ def task_scores(
     ValueError
         If shapes don't match, if `task` comes with several columns of `y_true`, if a labelled row
         has no finite prediction, if labels or weights are unusable, if `metric` is unknown, if
-        probabilities are none, or if `labels` doesn't go with `y_true` or `y_pred`.
+        probabilities are none, if `labels` doesn't go with `y_true` or `y_pred`, or if
+        `shared_classes` is no bool.
 
     Notes
     -----

@@ -25,6 +25,11 @@ _INSIDE = (
     "Rows that are preprocessed outside differ from the source's: preprocess inside, with "
     "preprocessor= or a Pipeline as estimator=."
 )
+# Tools hand an encoded y to fit, of which a source knows nothing.
+_ENCODED = (
+    " (StackingClassifier, VotingClassifier and cross_val_predict of probabilities replace y by "
+    "0, 1, ...: give y and the source's labels as such integers.)"
+)
 
 
 # ------------------------------------------------------------------------- columns and labels
@@ -121,14 +126,32 @@ def check_labels_match(y_source, y, classifier):
     if y is None or not len(y):
         return y_source
     ours, theirs = _kind(y), _kind(y_source)
+    if {ours, theirs} == {"boolean", "number"}:
+        if np.isin(y if ours == "number" else y_source, (0, 1)).all():  # True == 1
+            return y_source.astype(y.dtype)
     if ours != theirs:
         raise ValueError(
             f"source has {theirs} labels such as {y_source[:1].tolist()[0]!r}, but y has {ours} "
             f"labels such as {y[:1].tolist()[0]!r}; a class must be written alike in both."
+            f"{_ENCODED}"
         )
+    if ours == "number":
+        _warn_of_codes(np.unique(y_source), np.unique(y))
     if y_source.dtype.kind == "f" and y.dtype.kind in "iu":
         return y_source.astype(y.dtype)
     return y_source
+
+
+def _warn_of_codes(theirs, ours):
+    """A tool that encodes y as 0, 1, ... does not encode the source's classes."""
+    codes = np.array_equal(ours, np.arange(len(ours)))
+    if codes and len(theirs) >= len(ours) and not np.isin(ours, theirs).all():
+        warnings.warn(
+            f"y has the classes {ours.tolist()[:5]}, the source {theirs.tolist()[:5]}: do they "
+            f"mean the same?{_ENCODED}",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def find_classes(y_source, y):
@@ -286,7 +309,7 @@ def make_splits(cv, X, y, live, classifier, seed):
     Raises
     ------
     ValueError
-        For fewer than two folds; for splits without training or test rows.
+        For splits without training or test rows.
     """
     if cv is None or isinstance(cv, (int, np.integer)):
         return _deal(5 if cv is None else int(cv), y[live], classifier, seed)
@@ -306,8 +329,6 @@ def make_splits(cv, X, y, live, classifier, seed):
 
 
 def _deal(n_folds, y, classifier, seed):
-    if n_folds < 2:
-        raise ValueError(f"cv={n_folds} must be at least 2 folds.")
     n_folds = min(n_folds, len(y))
     if n_folds < 2:
         return []

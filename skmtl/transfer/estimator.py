@@ -23,6 +23,9 @@ from .source import REMEDY, Source, Unlabeled
 
 __all__ = ["TransferEstimator"]
 
+# What estimators say of a table that is not finite numbers.
+_NOT_NUMBERS = ("NaN", "infinity", "could not convert", "must be a string")
+
 
 def _has(method):
     """Whether the fitted model, or the estimator that is to be fitted, has the method."""
@@ -207,7 +210,12 @@ class TransferEstimator(Face):
         )
         seed = self._seed()
         problem, front = self._pose(adaptation, steps, X, y, sample_weight, seed)
-        adapted = adaptation.fit(problem, np.random.RandomState(seed), progress)
+        try:
+            adapted = adaptation.fit(problem, np.random.RandomState(seed), progress)
+        except (ValueError, TypeError) as error:
+            if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
+                error.add_note(REMEDY)
+            raise
         self._store(X, adaptation, problem, adapted, steps.deploy(front, adapted.predictor))
         progress.end()
         return self

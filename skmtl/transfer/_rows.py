@@ -19,7 +19,7 @@ from ..tasks.features import make_preprocessor
 from ..tasks.stack import frame_library, stack_rows
 from ..tasks.targets import check_classes, check_numbers
 
-__all__ = ["Prepared", "Steps", "check_labels_match", "make_splits", "match_columns", "prepare"]
+__all__ = ["Prepared", "Steps", "labels_of_source", "make_splits", "match_columns", "prepare"]
 
 _INSIDE = (
     "Rows that are preprocessed outside differ from the source's: preprocess inside, with "
@@ -96,12 +96,12 @@ def read_labels(y, classifier):
     return check_classes(y) if classifier else check_numbers(y)
 
 
-def check_labels_match(y_source, y, classifier):
-    """The source's labels, as labels of the target's kind.
+def labels_of_source(source, y, classifier):
+    """The source's labels, as labels of the target's kind, and the classes of both (or None).
 
     Parameters
     ----------
-    y_source : ndarray of shape (n_source_rows,)
+    source : Source
     y : ndarray of shape (n_rows,) or None
         The target's; None where it has none.
     classifier : bool
@@ -111,35 +111,42 @@ def check_labels_match(y_source, y, classifier):
     ValueError
         Where they are of another kind.
     """
-    if not classifier:
-        if _kind(y_source) == "string":
-            raise ValueError(
-                f"source has labels such as {y_source[:1].tolist()[0]!r}, but the estimator is a "
-                "regressor and needs numbers."
-            )
-        return y_source.astype(np.float64, copy=False)
-    if y_source.dtype.kind == "f":
-        try:
-            check_classification_targets(y_source)
-        except ValueError as error:
-            raise ValueError(f"source: {error}") from None
-    if y is None or not len(y):
-        return y_source
-    ours, theirs = _kind(y), _kind(y_source)
-    if {ours, theirs} == {"boolean", "number"}:
-        if np.isin(y if ours == "number" else y_source, (0, 1)).all():  # True == 1
-            return y_source.astype(y.dtype)
-    if ours != theirs:
+    if classifier:
+        if source.y.dtype.kind == "f":
+            try:
+                check_classification_targets(source.y)
+            except ValueError as error:
+                raise ValueError(f"source: {error}") from None
+        ours = source.distinct()[:0] if y is None else np.unique(y)
+        dtype = _common_type(source.distinct(), ours)
+        classes = np.unique(np.concatenate([source.distinct().astype(dtype), ours]))
+        return source.y.astype(dtype, copy=False), classes
+    if _kind(source.y) == "string":
         raise ValueError(
-            f"source has {theirs} labels such as {y_source[:1].tolist()[0]!r}, but y has {ours} "
-            f"labels such as {y[:1].tolist()[0]!r}; a class must be written alike in both."
-            f"{_ENCODED}"
+            f"source has labels such as {source.y[:1].tolist()[0]!r}, but the estimator is a "
+            "regressor and needs numbers."
         )
-    if ours == "number":
-        _warn_of_codes(np.unique(y_source), np.unique(y))
-    if y_source.dtype.kind == "f" and y.dtype.kind in "iu":
-        return y_source.astype(y.dtype)
-    return y_source
+    return source.y.astype(np.float64, copy=False), None
+
+
+def _common_type(theirs, ours):
+    """The type that the source's labels take, given the distinct labels of source and target."""
+    if not len(ours):
+        return theirs.dtype
+    kinds = _kind(theirs), _kind(ours)
+    if set(kinds) == {"boolean", "number"}:
+        if np.isin(ours if kinds[1] == "number" else theirs, (0, 1)).all():  # True == 1
+            return ours.dtype
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"source has {kinds[0]} labels such as {theirs[:1].tolist()[0]!r}, but y has "
+            f"{kinds[1]} labels such as {ours[:1].tolist()[0]!r}; a class must be written alike "
+            f"in both.{_ENCODED}"
+        )
+    if kinds[0] == "number":
+        _warn_of_codes(theirs, ours)
+        return ours.dtype if theirs.dtype.kind == "f" else theirs.dtype
+    return theirs.dtype
 
 
 def _warn_of_codes(theirs, ours):
@@ -150,14 +157,8 @@ def _warn_of_codes(theirs, ours):
             f"y has the classes {ours.tolist()[:5]}, the source {theirs.tolist()[:5]}: do they "
             f"mean the same?{_ENCODED}",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
-
-
-def find_classes(y_source, y):
-    """The classes of both, sorted."""
-    parts = [np.unique(part) for part in (y_source, y) if part is not None and len(part)]
-    return np.unique(np.concatenate(parts))
 
 
 # ------------------------------------------------------------------------------ preparing steps

@@ -279,11 +279,9 @@ class TransferEstimator(Face):
     def _read_source(self, X, y, classifier):
         """The source's table and labels, and the classes of both."""
         if self.source is None:
-            classes = _rows.find_classes(None, y) if classifier else None
-            return None, None, classes
+            return None, None, np.unique(y) if classifier else None
         table = _rows.match_columns(self.source, X, "source")
-        y_source = _rows.check_labels_match(self.source.y, y, classifier)
-        return table, y_source, _rows.find_classes(y_source, y) if classifier else None
+        return table, *_rows.labels_of_source(self.source, y, classifier)
 
     def _read_unlabeled(self, X, adaptation):
         if self.unlabeled is None or not adaptation.uses_unlabeled:

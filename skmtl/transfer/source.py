@@ -148,6 +148,12 @@ class Source(Handle):
             X=X, y=y, sample_weight=weight, labels=labels, offsets=np.append(0, np.cumsum(sizes))
         )
 
+    def distinct(self):
+        """The distinct values of y, sorted; found once."""
+        if "_distinct" not in vars(self):
+            self._hold(_distinct=np.unique(self.y))
+        return self._distinct
+
     @property
     def n_sources(self):
         """Number of sources."""
@@ -212,15 +218,15 @@ def _read_target(y):
     if y.dtype.kind in "mMcV":
         raise ValueError(f"Source: y is of type {y.dtype}; give numbers or class labels.")
     values = y.tolist()
+    types = set(map(type, values))
+    if all(issubclass(t, str) for t in types):
+        return y.astype(object, copy=False)
     missing = [i for i, value in enumerate(values) if is_missing(value)]
     if missing:
         raise ValueError(
             f"Source: y has {len(missing)} missing labels, the first in row {missing[0]}; a source "
             "is labelled rows: drop these."
         )
-    types = set(map(type, values))
-    if all(issubclass(t, str) for t in types):
-        return y.astype(object, copy=False)
     plain = np.array(values)
     if any(issubclass(t, str) for t in types) or plain.dtype.kind not in "iufb":
         names = ", ".join(sorted(t.__name__ for t in types))

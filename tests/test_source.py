@@ -217,6 +217,9 @@ def test_split_by_labels():
     np.testing.assert_array_equal(source.y, [0, 2, 3, 5])
     assert list(source.labels) == ["Bonn", "Ulm"]
     np.testing.assert_array_equal(X, before)
+    series = pd.Series(Y, index=list("uvwxyz"))
+    assert source_target_split(X, series, TASK, target="Kiel")[2].to_dict() == {"v": 1.0, "y": 4.0}
+    assert isinstance(source_target_split(X, pl.Series(Y), TASK, target="Kiel")[2], pl.Series)
 
 
 @pytest.mark.parametrize("library", [pd, pl])

@@ -482,6 +482,14 @@ def test_verbose_says_what_is_done(capsys):
     assert "[TransferEstimator] judging" in said and "fitting on 114 rows" in said
 
 
+def test_callbacks_are_told():
+    callback = pytest.importorskip("sklearn.callback")
+    pytest.importorskip("rich")
+    search = GridSearchCV(TransferEstimator(), {"source": [SOURCE, None]}, cv=2)
+    search.set_callbacks(callback.ProgressBar()).fit(X, Y)
+    assert search.best_params_ == {"source": SOURCE}
+
+
 # ------------------------------------------------------------------------------------ adaptations
 
 

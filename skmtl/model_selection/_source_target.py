@@ -31,9 +31,10 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
     -------
     source : Source
         All rows but the target's; each other task is a source of its own.
-    X_target : table of shape (n_target, n_features)
+    X_target : {ndarray, sparse matrix, data frame} of shape (n_target, n_features)
         Of the kind of X.
-    y_target : ndarray of shape (n_target,)
+    y_target : {ndarray, series} of shape (n_target,)
+        Of the kind of y.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
         task, X = split_task_column(X, task_column)
     if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
         y = np.array(y, dtype=object) if any(isinstance(v, str) for v in y) else np.array(y)
-    y = column_or_1d(np.asarray(y), warn=True)
+    labels_of_rows = column_or_1d(np.asarray(y), warn=True)
     labels, codes = TaskLabels.from_rows(task, what)
     check_consistent_length(X, y, codes)
     code = _find(labels, target, what)
@@ -78,9 +79,9 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
     rows = rows[codes[rows] != code]
     if not len(rows):
         raise ValueError(f"{what} has one label only, {target!r}: there is no row of a source.")
-    source = Source(take_rows(X, rows), y[rows], task=labels.classes[codes[rows]])
+    source = Source(take_rows(X, rows), labels_of_rows[rows], task=labels.classes[codes[rows]])
     mine = np.flatnonzero(codes == code)
-    return source, take_rows(X, mine), y[mine]
+    return source, take_rows(X, mine), take_rows(y, mine)
 
 
 def _find(labels, target, what):

@@ -574,7 +574,8 @@ def test_what_is_lacking_is_said_before_anything_changes():
         (dict(adaptation="best"), (X, Y), "'adaptation' parameter .* must be"),
         (dict(source=(XS, YS)), (X, Y), "'source' parameter .* must be an instance of"),
         (dict(unlabeled=X), (X, Y), "'unlabeled' parameter .* must be an instance of"),
-        (dict(estimator=StandardScaler()), (X, Y), "'estimator' parameter .* must be"),
+        (dict(estimator=StandardScaler()), (X, Y), "must be a classifier or a regressor"),
+        (dict(estimator=1), (X, Y), "'estimator' parameter .* must be"),
         (dict(estimator=KMeans()), (X, Y), "must be a classifier or a regressor"),
         (dict(cv=1), (X, Y), "'cv' parameter .* must be an int in"),
         (dict(cv=[(np.arange(24), [])]), (X, Y), "split 0 has no training rows or no test rows"),
@@ -643,6 +644,15 @@ def test_few_rows():
         assert np.isfinite(model.predict(X)).all()
         model = TransferEstimator(LogisticRegression(), source=LABELS).fit(X[:n], L[:n])
         assert model.predict_proba(X).shape == (24, 2)
+
+
+def test_a_pipeline_within_a_pipeline():
+    flat = make_pipeline(PolynomialFeatures(2), StandardScaler(), Ridge())
+    nested = make_pipeline(PolynomialFeatures(2), make_pipeline(StandardScaler(), Ridge()))
+    one, two = (TransferEstimator(pipe, source=SOURCE).fit(X, Y) for pipe in (flat, nested))
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))
+    names = [name for name, _ in two.estimator_.steps]
+    assert names == ["polynomialfeatures", "pipeline_steps", "ridge"]
 
 
 def test_a_step_that_is_named_as_ours():

@@ -180,12 +180,12 @@ class Adaptation(BaseEstimator):
 
 
 def takes_weights(estimator):
-    """Whether fit of the estimator names ``sample_weight``."""
-    return has_fit_parameter(estimator, "sample_weight")
+    """Whether fit of the estimator names ``sample_weight``, or hands on whatever it is given."""
+    return has_fit_parameter(estimator, "sample_weight") or _hands_on(estimator)
 
 
-def takes_anything(estimator):
-    """Whether fit hands what it is given to other estimators, as a search or Pipeline does."""
+def _hands_on(estimator):
+    """Whether fit takes parameters for other estimators, as that of a search or an ensemble."""
     kinds = [p.kind for p in inspect.signature(estimator.fit).parameters.values()]
     return inspect.Parameter.VAR_KEYWORD in kinds
 
@@ -193,4 +193,16 @@ def takes_anything(estimator):
 def fit_rows(estimator, X, y, weight):
     """A clone of `estimator`, fitted; `weight` is not mentioned where it is None."""
     model = clone(estimator)
-    return model.fit(X, y) if weight is None else model.fit(X, y, sample_weight=weight)
+    if weight is None:
+        return model.fit(X, y)
+    try:
+        return model.fit(X, y, sample_weight=weight)
+    except (TypeError, ValueError) as error:
+        if not has_fit_parameter(estimator, "sample_weight"):
+            name = type(estimator).__name__
+            error.add_note(
+                f"Rows are weighed: {name} was given sample_weight to hand on. If what is within "
+                f"does not take it, leave out weights and set adaptation=Pooled(target_weight=1), "
+                f"or use TransferEstimator within {name} rather than around it."
+            )
+        raise

@@ -7,7 +7,7 @@ from joblib import Parallel, delayed
 
 from .._compat import take_rows
 from ..tasks.stack import stack_rows
-from ._base import Adaptation, Adapted, fit_rows, takes_anything, takes_weights
+from ._base import Adaptation, Adapted, fit_rows, takes_weights
 from ._judge import row_errors
 
 __all__ = ["Independent", "Pooled"]
@@ -68,8 +68,10 @@ class Pooled(Adaptation):
     -----
     An estimator that does not take ``sample_weight`` gets every target row `target_weight` times,
     which must then be a whole number. Repeated rows mislead what splits rows inside the
-    estimator, such as early stopping, and one that hands on its fit parameters, such as a
-    GridSearchCV, is refused: search around `TransferEstimator`, not within.
+    estimator, such as early stopping. An estimator that hands on its fit parameters, such as a
+    VotingRegressor, is given weights, and raises where one within it takes none. Do not search
+    within: a GridSearchCV as estimator judges mostly by source rows; put it around
+    `TransferEstimator`.
 
     Examples
     --------
@@ -110,13 +112,6 @@ class Pooled(Adaptation):
         if takes_weights(estimator) or self.target_weight == 1:
             return
         name, value = type(estimator).__name__, self.target_weight
-        if takes_anything(estimator):
-            raise ValueError(
-                f"target_weight={value!r} weighs rows, but estimator={name} hands its fit "
-                "parameters on, and whether sample_weight arrives is not known; put "
-                f"TransferEstimator inside {name} rather than around it, or set "
-                "adaptation=Pooled(target_weight=1)."
-            )
         if value != "auto" and (value != int(value) or value < 1):
             raise ValueError(
                 f"target_weight={value!r} needs sample_weight in fit, which estimator={name} does "

@@ -173,7 +173,7 @@ class Steps:
     front : list of (name, transformer)
         All but the last step of a Pipeline; empty for any other estimator.
     name : str
-        Of the last step.
+        Of the last step; of the innermost, where the last step is a Pipeline itself.
     last : estimator
         The last step, or the estimator itself.
     pipeline : Pipeline or None
@@ -192,12 +192,12 @@ class Steps:
         if not isinstance(estimator, Pipeline):
             return cls([], type(estimator).__name__.lower(), estimator, None)
         name, last = estimator.steps[-1]
-        if not hasattr(last, "predict"):
-            raise ValueError(
-                f"the last step {name!r} of the Pipeline must be a classifier or a regressor, got "
-                f"{last!r}."
-            )
-        return cls(estimator.steps[:-1], name, last, estimator)
+        front = estimator.steps[:-1]
+        while isinstance(last, Pipeline):  # its first steps are a step of their own
+            if len(last.steps) > 1:
+                front.append((f"{name}_steps", last[:-1]))
+            name, last = last.steps[-1]
+        return cls(front, name, last, estimator)
 
     def to_fit(self, preprocessor, X):
         """The unfitted Pipeline of all that prepares rows, None where nothing does."""

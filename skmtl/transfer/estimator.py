@@ -125,7 +125,7 @@ class TransferEstimator(Face):
     __metadata_request__score = {"sample_weight": True}
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit"]), None],  # a stack has no predict before it is fitted
         "source": [Source, None],
         "adaptation": [StrOptions(BY_NAME.keys()), Adaptation],
         "unlabeled": [Unlabeled, None],

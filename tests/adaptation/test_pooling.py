@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 
 from skmtl import Source, TransferEstimator
@@ -122,13 +124,25 @@ def test_rows_are_repeated_a_whole_number_of_times(weight):
         pooled(weight, Mean()).fit(X, Y)
 
 
-def test_no_search_within():
-    search = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]})
-    for weight in ("auto", 2.0):
-        with pytest.raises(ValueError, match="put TransferEstimator inside GridSearchCV"):
-            pooled(weight, search).fit(X, Y)
-    assert pooled(1, search).fit(X, Y).estimator_.best_params_["alpha"] in (0.1, 1.0)
-    assert pooled(2.0, RidgeCV()).fit(X, Y).estimator_.alpha_ in RidgeCV().alphas
+def test_estimators_that_hand_weights_on():
+    voting = VotingRegressor([("a", Ridge(0.1)), ("b", Ridge(10.0))])
+    model = pooled(5.0, voting).fit(X, Y)
+    parts = [pooled(5.0, ridge).fit(X, Y).predict(AT) for _, ridge in voting.estimators]
+    np.testing.assert_allclose(model.predict(AT), np.mean(parts, axis=0))
+    assert pooled(2.0, StackingRegressor([("a", Ridge())])).fit(X, Y).score(X, Y) > 0.8
+    near = VotingRegressor([("a", KNeighborsRegressor())])
+    with pytest.raises(TypeError) as raised:
+        pooled(5.0, near).fit(X, Y)
+    assert "TransferEstimator within VotingRegressor rather than" in raised.value.__notes__[0]
+    assert pooled(1, near).fit(X, Y).score(X, Y) > 0.5
+
+
+def test_a_transformed_target_is_weighed():
+    log = {"func": np.log, "inverse_func": np.exp}
+    source = Source(XS, np.exp(YS))
+    model = pooled(5.0, TransformedTargetRegressor(Ridge(), **log), source).fit(X, np.exp(Y))
+    np.testing.assert_allclose(np.log(model.predict(AT)), pooled(5.0).fit(X, Y).predict(AT))
+    assert len(pooled(estimator=TransformedTargetRegressor()).fit(X, Y).history_["error"]) > 1
 
 
 # --------------------------------------------------------------------------------- judging rows

@@ -570,6 +570,7 @@ def test_what_is_lacking_is_said_before_anything_changes():
         ({}, (X,), "Pooled requires y to be passed"),
         (dict(adaptation=Demanding()), (X, None, np.ones(24)), "given without y"),
         (dict(adaptation=Pooled(-1.0)), (X, Y), "target_weight=-1.0 must be 'auto' or a number"),
+        (dict(adaptation=Pooled(-1.0), source=None), (X, Y), "target_weight=-1.0 must be 'auto'"),
         (dict(adaptation=Pooled("much")), (X, Y), "target_weight='much' must be"),
         (dict(adaptation="best"), (X, Y), "'adaptation' parameter .* must be"),
         (dict(source=(XS, YS)), (X, Y), "'source' parameter .* must be an instance of"),

@@ -200,7 +200,9 @@ class TransferEstimator(Face):
         progress = Progress(self, X, y)
         self._require_predictor()
         steps = _rows.Steps.of(self._unfitted())
-        adaptation = Independent() if self.source is None else self._named_object()
+        adaptation = self._named_object()  # its parameters are checked in any case
+        if self.source is None:
+            adaptation = Independent()
         adaptation.check_given(
             estimator=steps.last,
             classifier=is_classifier(self),

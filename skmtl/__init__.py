@@ -2,6 +2,7 @@
 
 from .meta import MetaLearnerClassifier, MetaLearnerRegressor
 from .multitask import MultiTaskClassifier, MultiTaskRegressor
+from .transfer import Source, TransferEstimator, Unlabeled
 
 __version__ = "0.1.0"
 
@@ -10,5 +11,8 @@ __all__ = [
     "MetaLearnerRegressor",
     "MultiTaskClassifier",
     "MultiTaskRegressor",
+    "Source",
+    "TransferEstimator",
+    "Unlabeled",
     "__version__",
 ]

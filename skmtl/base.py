@@ -18,7 +18,7 @@ from .tasks.encode import TaskLabels, as_table, column_names, find_task_column, 
 from .tasks.features import FeatureColumns, make_preprocessor
 from .tasks.table import pack
 
-__all__ = ["LinearTaskClassifier", "LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
+__all__ = ["Face", "LinearTaskClassifier", "LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
 
 _REMEDY = (
     'X must be finite numbers beside the task column: preprocessor="auto" fills gaps and encodes '
@@ -125,22 +125,12 @@ def r2_over_tasks(y, prediction, sample_weight=None):
     return task_score(y, prediction, sample_weight=sample_weight)
 
 
-class TaskEstimator(CallbackSupportMixin, BaseEstimator):
-    """Base of the faces: resolves tasks in fit and in predict.
+class Face(CallbackSupportMixin, BaseEstimator):
+    """What every face has: parameters inside parameters, a preprocessor, a seed.
 
-    Subclasses have the parameters below, and `_named`: the parameter that takes an object or the
-    name of one, what the names stand for, and the module where the objects are.
+    Subclasses have a `preprocessor`, a `random_state`, and `_named`: the parameter that takes an
+    object or the name of one, what the names stand for, and the module where the objects are.
     """
-
-    _parameter_constraints: dict = {
-        "task_column": [str, numbers.Integral, None],
-        "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
-        "exclude_columns": [str, numbers.Integral, "array-like", None],
-        "handle_unknown": [StrOptions({"shared", "error"})],
-        "n_jobs": [None, numbers.Integral],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
 
     def set_params(self, **params):
         """Set parameters; ``name__alpha``, ``preprocessor__...`` reach into objects."""
@@ -176,6 +166,40 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
         if self.random_state is None:
             return 0
         return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _require_target(self, y):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+
+    def _follow_preprocessor(self, tags):
+        """The tags of a face that takes what its preprocessor takes."""
+        if hasattr(self.preprocessor, "__sklearn_tags__"):
+            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
+            theirs = get_tags(self.preprocessor).input_tags
+            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
+        elif self.preprocessor == "auto":
+            tags.input_tags.allow_nan = True
+            tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
+
+
+class TaskEstimator(Face):
+    """Base of the faces: resolves tasks in fit and in predict.
+
+    Subclasses have the parameters below.
+    """
+
+    _parameter_constraints: dict = {
+        "task_column": [str, numbers.Integral, None],
+        "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
+        "exclude_columns": [str, numbers.Integral, "array-like", None],
+        "handle_unknown": [StrOptions({"shared", "error"})],
+        "n_jobs": [None, numbers.Integral],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
 
     def _check_task_source(self, task, y):
         if self.task_column is not None and task is not None:
@@ -336,20 +360,7 @@ class TaskEstimator(CallbackSupportMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        if hasattr(self.preprocessor, "__sklearn_tags__"):
-            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
-            theirs = get_tags(self.preprocessor).input_tags
-            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
-        elif self.preprocessor == "auto":
-            tags.input_tags.allow_nan = True
-            tags.input_tags.string = tags.input_tags.categorical = True
-        return tags
-
-    def _require_target(self, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
+        return self._follow_preprocessor(tags)
 
     def _check_target(self, y, empty_tasks=False):
         y = check_array(

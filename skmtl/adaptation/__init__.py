@@ -1,0 +1,11 @@
+"""How a source helps a target: one object a way."""
+
+from .pooling import Independent, Pooled
+
+__all__ = ["BY_NAME", "Independent", "Pooled"]
+
+# What a string stands for in ``TransferEstimator(adaptation=...)``.
+BY_NAME = {
+    "independent": Independent,
+    "pooled": Pooled,
+}

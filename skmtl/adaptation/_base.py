@@ -1,0 +1,208 @@
+"""What an adaptation is: it makes a model for the target's rows with help from sources."""
+
+import inspect
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import has_fit_parameter
+
+__all__ = ["Adaptation", "Adapted", "SourceRows", "TransferProblem", "fit_rows", "takes_weights"]
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRows:
+    """Rows of one source.
+
+    Attributes
+    ----------
+    X : {ndarray, csr matrix, data frame} of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,)
+    weight : ndarray of shape (n_rows,) or None
+        Above zero; None: all rows count once.
+    label : str, int or bool
+        The source, as the user named it.
+    """
+
+    X: object
+    y: np.ndarray
+    weight: np.ndarray | None
+    label: object
+
+
+@dataclass(frozen=True, eq=False)
+class TransferProblem:
+    """What there is to learn from. None of it is to be changed.
+
+    Attributes
+    ----------
+    X : {ndarray, csr matrix, data frame} of shape (n_rows, n_features)
+        Target rows as the estimator is to see them. Finite float64 numbers (C-ordered, or CSR)
+        where the adaptation says `needs_numbers`; else whatever table the user or the preparing
+        steps give. All tables of a problem are of one kind.
+    y : ndarray of shape (n_rows,) or None
+        Numbers (float64), or class labels as the user writes them. None: no labels.
+    weight : ndarray of shape (n_rows,) or None
+        Above zero; None: all rows count once.
+    sources : tuple of SourceRows
+        At least one.
+    unlabeled : table or None
+        Target rows without labels.
+    estimator : estimator
+        Unfitted, to be cloned.
+    classifier : bool
+    classes : ndarray of shape (n_classes,) or None
+        Of sources and target together, sorted; None where y are numbers.
+    splits : list of (train, test)
+        Indices of target rows, for anything that is tuned. Empty where there are too few rows.
+    n_jobs : int or None
+        For joblib.
+    """
+
+    X: object
+    y: np.ndarray | None
+    weight: np.ndarray | None
+    sources: tuple
+    unlabeled: object
+    estimator: object
+    classifier: bool
+    classes: np.ndarray | None = None
+    splits: list = field(default_factory=list)
+    n_jobs: int | None = None
+
+    @property
+    def weighted(self):
+        """Whether the user gave weights, of target or source rows."""
+        return self.weight is not None or any(s.weight is not None for s in self.sources)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """What came of it.
+
+    Attributes
+    ----------
+    predictor : estimator
+        Fitted: an ordinary estimator with predict (and predict_proba, classes_) of tables such as
+        the problem's. It keeps neither source rows nor the target's.
+    source_weights : ndarray of shape (n_sources,)
+        What a source row counts beside a target row, by source; zero: it was not used.
+    report : dict of arrays
+        One entry a source, beside those the face adds (labels, numbers of rows).
+    history : dict of arrays
+        What was tried, one entry a step or candidate.
+    """
+
+    predictor: object
+    source_weights: np.ndarray
+    report: dict = field(default_factory=dict)
+    history: dict = field(default_factory=dict)
+
+
+class Adaptation(BaseEstimator):
+    """Base of the adaptations: parameters, what it needs, and `fit`.
+
+    Class attributes say what is needed; the face checks them before it reads a row.
+
+    Attributes
+    ----------
+    needs_labels : bool
+        Target rows have labels. False: ``fit(X)`` without y is legal.
+    needs_unlabeled, uses_unlabeled : bool
+        Target rows without labels are needed, or used where given (those of ``fit(X)`` without y
+        are such). Whoever needs them sets both.
+    needs_weights : bool
+        The estimator takes ``sample_weight``.
+    needs_numbers : bool
+        Tables are finite float64 numbers.
+    only : {None, "classifier", "regressor"}
+        The kind of estimator.
+    """
+
+    needs_labels = True
+    needs_unlabeled = False
+    uses_unlabeled = False
+    needs_weights = False
+    needs_numbers = True
+    only = None
+
+    def check(self):
+        """Raise a ValueError for parameters that make no sense."""
+
+    def check_given(self, *, estimator, classifier, labels, unlabeled, weighted):
+        """Raise a ValueError unless what is needed is given.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Unfitted.
+        classifier, labels, unlabeled, weighted : bool
+            Whether it is a classifier; whether target rows have labels, there are target rows
+            without, and rows have weights.
+        """
+        own, theirs = type(self).__name__, type(estimator).__name__
+        if self.needs_labels and not labels:
+            raise ValueError(
+                f"the adaptation {own} requires y to be passed, but the target y is None."
+            )
+        if self.needs_unlabeled and not unlabeled:
+            raise ValueError(
+                f"the adaptation {own} needs target rows without labels; give them as "
+                "unlabeled=skmtl.Unlabeled(X)."
+            )
+        kind = "classifier" if classifier else "regressor"
+        if self.only is not None and self.only != kind:
+            raise ValueError(
+                f"the adaptation {own} is for a {self.only}, but estimator={theirs} is a {kind}."
+            )
+        if (self.needs_weights or weighted) and not takes_weights(estimator):
+            why = f"the adaptation {own} weighs rows" if self.needs_weights else "rows have weights"
+            raise ValueError(
+                f"{why}, but estimator={theirs} does not support sample_weight in fit; use one "
+                "that does" + ("." if self.needs_weights else ", or leave out sample_weight.")
+            )
+
+    def fit(self, problem, random_state, progress):
+        """Make a model for the target.
+
+        Parameters
+        ----------
+        problem : TransferProblem
+        random_state : numpy.random.RandomState
+        progress : callable
+            Is told in words what is being done.
+
+        Returns
+        -------
+        Adapted
+        """
+        raise NotImplementedError
+
+
+def takes_weights(estimator):
+    """Whether fit of the estimator names ``sample_weight``, or hands on whatever it is given."""
+    return has_fit_parameter(estimator, "sample_weight") or _hands_on(estimator)
+
+
+def _hands_on(estimator):
+    """Whether fit takes parameters for other estimators, as that of a search or an ensemble."""
+    kinds = [p.kind for p in inspect.signature(estimator.fit).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def fit_rows(estimator, X, y, weight):
+    """A clone of `estimator`, fitted; `weight` is not mentioned where it is None."""
+    model = clone(estimator)
+    if weight is None:
+        return model.fit(X, y)
+    try:
+        return model.fit(X, y, sample_weight=weight)
+    except (TypeError, ValueError) as error:
+        if not has_fit_parameter(estimator, "sample_weight"):
+            name = type(estimator).__name__
+            error.add_note(
+                f"Rows are weighed: {name} was given sample_weight to hand on. If what is within "
+                f"does not take it, leave out weights and set adaptation=Pooled(target_weight=1), "
+                f"or use TransferEstimator within {name} rather than around it."
+            )
+        raise

@@ -1,0 +1,196 @@
+"""The two ends: the target alone, and one model for source and target rows together."""
+
+import numbers
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from .._compat import take_rows
+from ..tasks.stack import stack_rows
+from ._base import Adaptation, Adapted, fit_rows, takes_weights
+from ._judge import row_errors
+
+__all__ = ["Independent", "Pooled"]
+
+# Candidates for the weight of a target row are at most this factor apart, and at most so many.
+_STEP, _MOST_CANDIDATES = 4.0, 9
+# At the largest one all source rows together count this share of the target rows.
+_LEAST_SHARE = 0.1
+
+
+class Independent(Adaptation):
+    """The target's rows alone; sources are not used.
+
+    What to compare with: help from elsewhere should beat it. Steps that prepare the rows
+    (`preprocessor`, a Pipeline's first steps) still see source and target rows alike.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import Source, TransferEstimator
+    >>> source = Source([[0.0], [1.0]], [5.0, 7.0])
+    >>> model = TransferEstimator(Ridge(0.0), source=source, adaptation="independent")
+    >>> model.fit([[0.0], [1.0]], [1.0, 2.0]).predict([[2.0]])
+    array([3.])
+    """
+
+    needs_numbers = False
+
+    def fit(self, problem, random_state, progress):
+        """Fit a clone of the estimator on the target's rows."""
+        progress(f"fitting on {len(problem.y)} target rows")
+        predictor = fit_rows(problem.estimator, problem.X, problem.y, problem.weight)
+        return Adapted(predictor, np.zeros(len(problem.sources)))
+
+
+class Pooled(Adaptation):
+    r"""One model for all rows, in which a target row counts more than a source row.
+
+    With squared loss, for instance, it minimises
+
+    .. math:: \sum_{i \in \text{target}} w_i (y_i - f(x_i))^2
+        + \frac{1}{\lambda} \sum_{j \in \text{source}} w_j (y_j - f(x_j))^2 + \text{penalty}(f)
+
+    where :math:`\lambda` is `target_weight` and :math:`w` are sample weights. At 1 all rows count
+    the same; with larger weights the model comes close to that of the target's rows alone, at the
+    same strength of the estimator's own penalty.
+
+    Parameters
+    ----------
+    target_weight : "auto" or float, default="auto"
+        How many source rows a target row counts for, above zero. "auto" takes the best of up to
+        nine weights from 1 on, in equal ratios, up to where all source rows together count a tenth
+        of the target rows: by cross-validation over target rows (``cv`` of `TransferEstimator`),
+        source rows always in training; squared error, or log-loss (error rate where the estimator
+        has no probabilities). With a single target row there is nothing to judge by, and it is 1.
+
+    Notes
+    -----
+    An estimator that does not take ``sample_weight`` gets every target row `target_weight` times,
+    which must then be a whole number. Repeated rows mislead what splits rows inside the
+    estimator, such as early stopping. An estimator that hands on its fit parameters, such as a
+    VotingRegressor, is given weights, and raises where one within it takes none. Do not search
+    within: a GridSearchCV as estimator judges mostly by source rows; put it around
+    `TransferEstimator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import Source, TransferEstimator
+    >>> from skmtl.adaptation import Pooled
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_target = rng.normal(size=(300, 4)), rng.normal(size=(12, 4))
+    >>> coef = np.array([1.0, -2.0, 0.5, 3.0])
+    >>> y, y_target = X @ coef + rng.normal(size=300), X_target @ coef + rng.normal(size=12)
+    >>> model = TransferEstimator(source=Source(X, y), adaptation=Pooled(target_weight=4.0))
+    >>> model = model.fit(X_target, y_target)
+    >>> model.source_weights_
+    array([0.25])
+    >>> bool(np.abs(model.estimator_.coef_ - coef).max() < 0.2)
+    True
+    """
+
+    needs_numbers = False
+
+    def __init__(self, target_weight="auto"):
+        self.target_weight = target_weight
+
+    def check(self):
+        """Raise a ValueError unless `target_weight` is "auto" or above zero."""
+        value = self.target_weight
+        if isinstance(value, str) and value == "auto":
+            return
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not 0.0 < value < np.inf:
+            raise ValueError(
+                f"target_weight={value!r} must be 'auto' or a number above 0, such as 10.0: how "
+                "many source rows a target row counts for."
+            )
+
+    def check_given(self, *, estimator, **given):
+        super().check_given(estimator=estimator, **given)
+        if takes_weights(estimator) or self.target_weight == 1:
+            return
+        name, value = type(estimator).__name__, self.target_weight
+        if value != "auto" and (value != int(value) or value < 1):
+            raise ValueError(
+                f"target_weight={value!r} needs sample_weight in fit, which estimator={name} does "
+                "not support; give a whole number, so that target rows can be repeated."
+            )
+
+    def fit(self, problem, random_state, progress):
+        """Fit a clone of the estimator on all rows, once for every candidate and split and once."""
+        repeat = not takes_weights(problem.estimator)
+        target_weight, history = self.target_weight, {}
+        if target_weight == "auto":
+            target_weight, history = _choose(problem, repeat, progress)
+        n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
+        progress(f"fitting on {n_rows} rows, a target row counting {target_weight:g} times")
+        every = np.arange(len(problem.y))
+        predictor = _fit_pooled(problem, _stack(problem, every), every, target_weight, repeat)
+        source_weights = np.full(len(problem.sources), 1.0 / target_weight)
+        return Adapted(predictor, source_weights, history=history)
+
+
+def _choose(problem, repeat, progress):
+    """The target weight of least cross-validated error, and what was tried."""
+    grid = _grid(problem, repeat)
+    if not problem.splits or len(grid) == 1:
+        return 1.0, {}
+    progress(f"judging {len(grid)} weights of target rows in {len(problem.splits)} splits")
+    sums = Parallel(n_jobs=problem.n_jobs)(
+        delayed(_judge_split)(problem, grid, repeat, train, test) for train, test in problem.splits
+    )
+    errors, totals = zip(*sums, strict=True)
+    error = np.sum(errors, axis=0) / np.sum(totals)
+    # Of equals the first, which uses the sources most.
+    return float(grid[np.argmin(error)]), {"target_weight": grid, "error": error}
+
+
+def _grid(problem, repeat):
+    """Candidates from 1 to where all source rows together count little, in equal ratios."""
+    of_sources = sum(_total(source.weight, source.y) for source in problem.sources)
+    top = max(of_sources / (_LEAST_SHARE * _total(problem.weight, problem.y)), 1.0)
+    n_candidates = min(1 + int(np.ceil(np.log(top) / np.log(_STEP))), _MOST_CANDIDATES)
+    grid = np.geomspace(1.0, top, n_candidates)
+    return np.unique(np.rint(grid)) if repeat else grid
+
+
+def _total(weight, y):
+    return len(y) if weight is None else weight.sum()
+
+
+def _judge_split(problem, grid, repeat, train, test):
+    """Sums of the test rows' errors ``(n_candidates,)``, and of their weights."""
+    stacked = _stack(problem, train)
+    X, y = take_rows(problem.X, test), problem.y[test]
+    weight = np.ones(len(test)) if problem.weight is None else problem.weight[test]
+    sums = []
+    for target_weight in grid:
+        model = _fit_pooled(problem, stacked, train, target_weight, repeat)
+        sums.append(weight @ row_errors(model, X, y, problem.classes))
+    return np.array(sums), weight.sum()
+
+
+def _stack(problem, rows):
+    """All source rows, and below them these target rows: ``(X, y)``."""
+    X = stack_rows([*(s.X for s in problem.sources), take_rows(problem.X, rows)])
+    return X, np.concatenate([*(s.y for s in problem.sources), problem.y[rows]])
+
+
+def _fit_pooled(problem, stacked, rows, target_weight, repeat):
+    """A clone fitted on `stacked`, whose last rows are the target's `rows`."""
+    X, y = stacked
+    n_source_rows = len(y) - len(rows)
+    if target_weight == 1 and not problem.weighted:
+        return fit_rows(problem.estimator, X, y, None)
+    if repeat:
+        again = np.tile(np.arange(n_source_rows, len(y)), int(target_weight))
+        order = np.concatenate([np.arange(n_source_rows), again])
+        return fit_rows(problem.estimator, take_rows(X, order), y[order], None)
+    weight = np.ones(len(y))
+    parts = [np.ones(len(s.y)) if s.weight is None else s.weight for s in problem.sources]
+    weight[:n_source_rows] = np.concatenate(parts) / target_weight
+    if problem.weight is not None:
+        weight[n_source_rows:] = problem.weight[rows]
+    return fit_rows(problem.estimator, X, y, weight)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 import time
 
 import joblib
@@ -107,6 +108,17 @@ def _held_in_a_worker(source):
     return [_of_memmap(a) for a in (table, source.y)], table.flags.writeable
 
 
+@pytest.fixture
+def told_to_workers():
+    """This module is none that a worker could import: what it defines is sent along."""
+    cloudpickle = pytest.importorskip("cloudpickle")  # what joblib sends with
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("told_to_workers")
 @pytest.mark.parametrize("kind", ["array", "frame"])
 def test_workers_map_the_rows_from_disk(kind):
     rows = np.zeros((200_000, 3))  # 4.8 MB; joblib maps what is above one

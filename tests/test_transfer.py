@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 import warnings
 
 import checks
@@ -209,6 +210,17 @@ class _Constant:
         return np.full(len(X), self.value)
 
 
+@pytest.fixture
+def told_to_workers():
+    """This module is none that a worker could import: what it defines is sent along."""
+    cloudpickle = pytest.importorskip("cloudpickle")  # what joblib sends with
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("told_to_workers")
 def test_workers_of_a_grid_search_map_the_source_from_disk():
     big = Source(np.zeros((150_000, 3)), np.zeros(150_000), np.repeat([0, 1], 75_000))
     model = TransferEstimator(Spy(), source=big, adaptation=Mapped())

@@ -57,6 +57,16 @@ class LabelledTasks:
         return self.X.shape[1]
 
     @property
+    def own_classes(self):
+        """Whether every task has classes of its own."""
+        return self.ways is not None and not self.shared_classes
+
+    @property
+    def most_ways(self):
+        """The most classes that a task has, two at least."""
+        return max(2, int(self.ways.max(initial=2)))
+
+    @property
     def sizes(self):
         """Rows of every task."""
         return np.diff(self.offsets)

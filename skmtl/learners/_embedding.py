@@ -128,7 +128,7 @@ class Padded:
         shape = tasks.n_tasks, int(sizes.max(initial=0))
         place = np.arange(len(tasks.y)) - np.repeat(tasks.offsets[:-1], sizes)
         at = tasks.codes, place
-        n_outputs = 1 if tasks.ways is None else max(2, int(tasks.ways.max(initial=2)))
+        n_outputs = 1 if tasks.ways is None else tasks.most_ways
         X, weight = np.zeros((*shape, tasks.n_features)), np.zeros(shape)
         target = np.zeros((*shape, n_outputs))
         X[at], weight[at] = tasks.X, tasks.weight

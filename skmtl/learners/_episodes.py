@@ -45,7 +45,7 @@ def split(tasks, n_shots, random_state, chosen=None):
     chosen = np.arange(tasks.n_tasks) if chosen is None else chosen
     rows, codes, tasks = _rows_of(tasks, chosen, random_state)
     y, labels = tasks.y[rows], tasks.labels
-    if tasks.ways is not None and not tasks.shared_classes:
+    if tasks.own_classes:
         y = _permuted(y, codes, tasks.ways[chosen], random_state)
         labels = None  # they would no longer name the positions, and nobody reads them
     whole = tasks.ways is None or (n_shots is None and tasks.shared_classes)
@@ -76,8 +76,7 @@ def _rows_of(tasks, chosen, random_state):
     """
     rows, offsets, tasks = tasks.copies()
     sizes = np.diff(offsets)[chosen]
-    own = tasks.ways is not None and not tasks.shared_classes
-    most = _MOST_SEEN * (tasks.ways[chosen] if own else 1)
+    most = _MOST_SEEN * (tasks.ways[chosen] if tasks.own_classes else 1)
     counts = np.minimum(sizes, most)
     codes = np.repeat(np.arange(len(chosen)), counts)
     place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -64,7 +64,7 @@ class EpisodicLearner(Learner):
         """The tasks that can be split in two, and what to say where there are none."""
         usable = np.flatnonzero(_episodes.can_be_split(tasks, self.n_shots))
         pair = "two rows"
-        if tasks.ways is not None and not tasks.shared_classes:
+        if tasks.own_classes:
             pair += " of one class, and two classes"
         elif tasks.ways is not None and self.n_shots is not None:
             pair += " of one class"

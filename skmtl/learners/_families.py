@@ -42,12 +42,8 @@ _TURNS, _SCALES = 6, (0.3, 1.0, 3.0)
 _DRAWS = 5
 
 
-def _own_classes(tasks):
-    return tasks.ways is not None and not tasks.shared_classes
-
-
 def _free(tasks):
-    return _FREE_OWN if _own_classes(tasks) else _FREE
+    return _FREE_OWN if tasks.own_classes else _FREE
 
 
 def _zero_mean(tasks):
@@ -93,7 +89,7 @@ def independent(tasks):
 
 
 def _cost(tasks):
-    return _LEARNED if _own_classes(tasks) else 0.0
+    return _LEARNED if tasks.own_classes else 0.0
 
 
 def pooled_mean(tasks, variance=1.0, offset=0.0):
@@ -102,7 +98,7 @@ def pooled_mean(tasks, variance=1.0, offset=0.0):
     Scores get `offset (n_rows, n_scores)`, too.
     """
     zero = _zero_mean(tasks)
-    if _own_classes(tasks):
+    if tasks.own_classes:
         return zero
     ways = None if tasks.ways is None else tasks.ways[:1]
     whole = replace(tasks, offsets=tasks.offsets[[0, -1]], ways=ways)
@@ -112,7 +108,7 @@ def pooled_mean(tasks, variance=1.0, offset=0.0):
 
 def pooled(tasks):
     """One model for all tasks, where a class means the same in all."""
-    if _own_classes(tasks):
+    if tasks.own_classes:
         return []
     nothing = np.zeros((1 + tasks.n_features, 1))
     return [GaussianPrior("pooled", pooled_mean(tasks, v), nothing) for v in (0.01, 1.0)]
@@ -123,7 +119,7 @@ def intercepts(tasks):
 
     The shared slopes are those beside the tasks' own intercepts: both are found in turn.
     """
-    if _own_classes(tasks):
+    if tasks.own_classes:
         return []
     mean, variance = pooled_mean(tasks), 1.0
     for _ in range(_TURNS):
@@ -145,7 +141,7 @@ def _of_intercepts(tasks, variance):
 
 def prototypes(tasks):
     """The classes' means (Snell et al. 2017), where every task has classes of its own."""
-    if not _own_classes(tasks):
+    if not tasks.own_classes:
         return []
     return [
         Prototypes("prototypes", shape / _within(tasks, shape), _DECADE)
@@ -207,11 +203,11 @@ def expectation_maximisation(tasks, mean, covariance, structure, n_steps=_STEPS)
     for _ in range(n_steps):
         prior = GaussianPrior("hierarchical", mean, _root(covariance))
         step, moment, n_heads = prior.posterior(tasks)
-        if not _own_classes(tasks):  # there, no class's mean differs from another's
+        if not tasks.own_classes:  # there, no class's mean differs from another's
             mean = mean + step
             moment = moment - step.T @ step / len(step)
         covariance = _structured(moment, structure, n_heads)
-        if _own_classes(tasks):
+        if tasks.own_classes:
             covariance[0], covariance[:, 0] = 0.0, 0.0
             covariance[0, 0] = _FREE_OWN
     return mean, covariance

@@ -20,7 +20,7 @@ def folds(tasks, n_folds, random_state):
 
     Whole tasks are; where tasks have classes of their own, whole classes.
     """
-    if tasks.ways is None or tasks.shared_classes:
+    if not tasks.own_classes:
         fold = random_state.permutation(tasks.n_tasks) % n_folds
         for f in range(n_folds):
             yield tasks.take(np.flatnonzero(fold != f)), tasks.take(np.flatnonzero(fold == f))
@@ -91,6 +91,6 @@ def _turns(tasks, rows, random_state):
     """An order of some rows: by task, and at random in each, where its own classes take turns."""
     keys, codes = random_state.random_sample(len(rows)), tasks.codes[rows]
     turn = np.zeros(len(rows), dtype=np.int64)
-    if tasks.ways is not None and not tasks.shared_classes:
+    if tasks.own_classes:
         turn = rank_in_groups(keys, codes * tasks.ways.max() + tasks.y[rows])
     return np.lexsort((keys, turn, codes))

@@ -22,8 +22,7 @@ def n_scores(tasks):
     """How many scores a head has."""
     if tasks.ways is None:
         return 1
-    most = max(2, int(tasks.ways.max(initial=2)))
-    return 1 if tasks.shared_classes and most == 2 else most
+    return 1 if tasks.shared_classes and tasks.most_ways == 2 else tasks.most_ways
 
 
 def _loss_code(tasks):

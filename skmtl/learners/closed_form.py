@@ -84,15 +84,14 @@ def _noise_of(tasks):
 
 def _weigh(tasks, scores, rows, sizes, log_prior):
     """What tasks of each size use of the candidates, and the squared error a row (of numbers)."""
-    noise, own_classes = None, tasks.ways is not None and not tasks.shared_classes
-    settings = _FEW_ROWS if own_classes else {}
+    noise, settings = None, _FEW_ROWS if tasks.own_classes else {}
     if not len(rows):
         return TaskPrior.untried(log_prior, **settings), noise
     if tasks.ways is None:
         noise = noise_level(-scores, rows)
         scores = log_scores(-scores, rows, noise)
     scores, n_steps = scores - scores.max(axis=1, keepdims=True), _EM_STEPS
-    if own_classes:
+    if tasks.own_classes:
         most = _ROWS_A_CLASS * (tasks.labels.max() + 1)
         share, n_steps = min(1.0, most / rows.sum()), 0
         scores, rows = scores * share, rows * share

@@ -223,8 +223,7 @@ class _EmbeddedLearner(EpisodicLearner):
         )  # fmt: skip
         drawn = _episodes.draw(tasks, _EPISODES_TO_START, self.n_shots, random_state)
         support, query = (Padded.of(rows) for rows in drawn)
-        shared = tasks.ways is None or tasks.shared_classes
-        head = self._head(plain.width, support.target.shape[2], shared)
+        head = self._head(plain.width, support.target.shape[2], not tasks.own_classes)
         starts = []
         for metric in metrics(tasks):
             model = Model(plain.stretched(metric), head, None)
@@ -256,7 +255,7 @@ class _EmbeddedLearner(EpisodicLearner):
 
 def _recurring(tasks):
     """Whether most rows of own classes are of classes that other tasks have, too."""
-    if tasks.ways is None or tasks.shared_classes or tasks.labels is None:
+    if not tasks.own_classes or tasks.labels is None:
         return False
     n_tasks = np.bincount(tasks.labels[tasks.labels >= 0])
     return np.mean(n_tasks[tasks.labels[tasks.codes, tasks.y]] > 1) > 0.5
@@ -294,7 +293,7 @@ class EmbeddedKnowledge(Knowledge):
 
     def adapt(self, tasks):
         """Heads of the tasks; where classes are their own, as many as each has."""
-        n_outputs = 1 if tasks.ways is None else max(2, int(tasks.ways.max(initial=2)))
+        n_outputs = 1 if tasks.ways is None else tasks.most_ways
         heads = np.zeros((tasks.n_tasks, n_outputs, 1 + self.model.embedding.width))
         for chosen, rows in padded_chunks(tasks):
             some = self.model.heads(rows)

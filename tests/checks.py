@@ -1113,3 +1113,24 @@ class WithTaskColumn(TaskColumnAdded, MultiTaskRegressor):
         inner = MultiTaskRegressor(**self.get_params(deep=False)) if first else self.inner_
         self.inner_ = inner.partial_fit(X, y, sample_weight)
         return self
+
+
+class Recorder:
+    """Notes every hook that is called."""
+
+    def __init__(self):
+        self.log = []
+
+    def setup(self, estimator, context):
+        self.log.append("setup")
+
+    def teardown(self, estimator, context):
+        self.log.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.log.append(f"begin {context.task_name}")
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        self.log.append(f"end {context.task_name}")
+        if context.task_name == "fit":
+            self.fitted = fitted_estimator

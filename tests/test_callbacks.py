@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from checks import Recorder
 from sklearn.model_selection import GridSearchCV
 
 from skmtl import MultiTaskRegressor
@@ -10,27 +11,6 @@ from skmtl.model_selection import TaskKFold
 
 callback = pytest.importorskip("sklearn.callback")
 pytestmark = pytest.mark.jit
-
-
-class Recorder:
-    """Notes every hook that is called."""
-
-    def __init__(self):
-        self.log = []
-
-    def setup(self, estimator, context):
-        self.log.append("setup")
-
-    def teardown(self, estimator, context):
-        self.log.append("teardown")
-
-    def on_fit_task_begin(self, estimator, context):
-        self.log.append(f"begin {context.task_name}")
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        self.log.append(f"end {context.task_name}")
-        if context.task_name == "fit":
-            self.fitted = fitted_estimator
 
 
 @pytest.fixture

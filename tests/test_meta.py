@@ -735,24 +735,8 @@ class Means(Knowledge):
 def test_callbacks_are_told_every_step():
     pytest.importorskip("sklearn.callback")
 
-    class Log:
-        def __init__(self):
-            self.log = []
-
-        def setup(self, estimator, context):
-            self.log.append("setup")
-
-        def teardown(self, estimator, context):
-            self.log.append("teardown")
-
-        def on_fit_task_begin(self, estimator, context):
-            self.log.append(f"begin {context.task_name}")
-
-        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-            self.log.append(f"end {context.task_name}")
-
     for face in FACES:
-        callback = Log()
+        callback = checks.Recorder()
         face(Towards()).set_callbacks(callback).fit(X, target(face), task=TASK)
         log = callback.log
         assert log[:2] == ["setup", "begin fit"] and log[-2:] == ["end fit", "teardown"]

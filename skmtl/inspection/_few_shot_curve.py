@@ -21,7 +21,7 @@ from ..metrics import task_scorer
 from ..metrics._formulas import METRICS
 from ..model_selection import FewShotSplit, read_task_column
 from ..tasks.encode import TaskLabels, as_table, column_names, find_task_column
-from ..tasks.targets import check_classes, check_numbers
+from ..tasks.targets import align_classes, check_classes, check_numbers
 from ._common import find_model
 
 __all__ = ["few_shot_curve", "final_step"]
@@ -418,16 +418,11 @@ class _AmongClasses(ClassifierMixin, BaseEstimator):
 
     @_model_has("predict_proba")
     def predict_proba(self, X):
-        return self._among(self.model.predict_proba(X), 0.0)
+        return align_classes(self.model.predict_proba(X), self.model.classes_, self.classes_, 0.0)
 
     @_model_has("decision_function")
     def decision_function(self, X):
-        values = self.model.decision_function(X)
-        values = np.column_stack([-values, values]) if values.ndim == 1 else values
-        return self._among(values, np.finfo(np.float64).min)  # finite, as metrics ask
-
-    def _among(self, values, unseen):
-        """The columns of the classes seen among all of them, the others filled with `unseen`."""
-        out = np.full((len(values), len(self.classes_)), unseen)
-        out[:, np.searchsorted(self.classes_, self.model.classes_)] = values
-        return out
+        lowest = np.finfo(np.float64).min  # finite, as metrics ask
+        return align_classes(
+            self.model.decision_function(X), self.model.classes_, self.classes_, lowest
+        )

@@ -1,11 +1,14 @@
-"""Targets: numbers, and class labels and their codes."""
+"""Targets: numbers, and class labels, their codes and the columns of their scores."""
 
 import numpy as np
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["check_classes", "check_numbers", "check_two_classes", "class_codes", "find_classes"]
+__all__ = [
+    "align_classes", "check_classes", "check_numbers", "check_two_classes", "class_codes",
+    "find_classes",
+]  # fmt: skip
 
 
 def check_numbers(y):
@@ -53,3 +56,28 @@ def find_classes(y, classes):
             f"classes are {classes.tolist()[:10]}."
         )
     return found
+
+
+def align_classes(scores, have, wanted, fill):
+    """Columns for the classes `wanted` of scores for the classes `have`, some of them.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_have) or (n_rows,)
+        One dimension: scores of the second of two classes.
+    have, wanted : ndarray
+        Sorted.
+    fill : float
+        For classes that are not in `have`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_wanted), or `scores` where the classes are the same
+    """
+    if len(have) == len(wanted):
+        return scores
+    if scores.ndim == 1:
+        scores = np.column_stack([-scores, scores])
+    out = np.full((len(scores), len(wanted)), fill, dtype=scores.dtype)
+    out[:, np.searchsorted(wanted, have)] = scores
+    return out

@@ -14,10 +14,10 @@ from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, StrOptions, check_columns, fit_context, take_rows
 from ..adaptation import BY_NAME, Independent
 from ..adaptation._base import Adaptation, TransferProblem
-from ..adaptation._judge import align_classes
 from ..base import Face, check_features, check_table, check_weights
 from ..tasks.encode import as_table, column_names, find_task_column
 from ..tasks.stack import stack_rows
+from ..tasks.targets import align_classes
 from . import _rows
 from .source import REMEDY, Source, Unlabeled
 

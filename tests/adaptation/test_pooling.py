@@ -12,7 +12,8 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import BY_NAME, Independent, Pooled
-from skmtl.adaptation._judge import align_classes, row_errors
+from skmtl.adaptation._judge import row_errors
+from skmtl.tasks.targets import align_classes
 
 rng = np.random.default_rng(1)
 COEF = np.array([1.0, -2.0, 0.5])

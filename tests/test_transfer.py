@@ -92,6 +92,7 @@ CONFIGURATIONS = {
     "source": WithSource(),
     "source, logistic": WithSource(LogisticRegression(**EXACT)),
     "source, pipeline": WithSource(make_pipeline(MinMaxScaler(), LogisticRegression(**EXACT))),
+    "source, pooled": WithSource(adaptation="pooled"),
     "source, independent": WithSource(adaptation="independent"),
     "source, fixed": WithSource(adaptation=Pooled(3.0)),
 }
@@ -139,7 +140,7 @@ def test_every_fold_sees_its_target_rows_and_all_source_rows(seen):
 
 
 def test_tuning_inside_leaves_target_rows_out_and_no_source_row(seen):
-    TransferEstimator(Spy(), source=SOURCE, cv=3).fit(X, Y)
+    TransferEstimator(Spy(), source=SOURCE, adaptation="pooled", cv=3).fit(X, Y)
     *tuning, last = seen
     np.testing.assert_array_equal(last[0], np.vstack([SOURCE.X, X]))
     n_candidates = len(tuning) // 3
@@ -250,7 +251,7 @@ def test_parameters_inside_parameters():
     model.set_params(estimator__alpha=3.0, adaptation__target_weight=4.0)
     assert model.estimator.alpha == 3.0 and model.adaptation.target_weight == 4.0
     GridSearchCV(model, {"adaptation__target_weight": [1.0, 9.0]}, cv=2).fit(X, Y)
-    with pytest.raises(ValueError, match=r"adaptation='pooled', which is a string.*Pooled\(\)"):
+    with pytest.raises(ValueError, match=r"adaptation='auto', which is a string.*Auto\(\)"):
         TransferEstimator().set_params(adaptation__target_weight=2.0)
     with pytest.raises(ValueError, match="cannot be set on estimator=None.*Ridge"):
         TransferEstimator().set_params(estimator__alpha=2.0)
@@ -491,7 +492,7 @@ def test_the_same_twice():
 def test_verbose_says_what_is_done(capsys):
     TransferEstimator(source=SOURCE, verbose=1).fit(X, Y)
     said = capsys.readouterr().out
-    assert "[TransferEstimator] judging" in said and "fitting on 114 rows" in said
+    assert "[TransferEstimator] judging 3 sources" in said and "and 3 of 3 sources" in said
 
 
 def test_callbacks_are_told():
@@ -579,7 +580,7 @@ def test_what_is_lacking_is_said_before_anything_changes():
          (X, Y), "weighs rows, but estimator=KNeighborsRegressor does not support sample_weight"),
         (dict(adaptation=Demanding(), unlabeled=UNLABELED, estimator=LogisticRegression(),
               source=LABELS), (X, L), "is for a regressor, but estimator=LogisticRegression"),
-        ({}, (X,), "Pooled requires y to be passed"),
+        ({}, (X,), "Auto requires y to be passed"),
         (dict(adaptation=Demanding()), (X, None, np.ones(24)), "given without y"),
         (dict(adaptation=Pooled(-1.0)), (X, Y), "target_weight=-1.0 must be 'auto' or a number"),
         (dict(adaptation=Pooled(-1.0), source=None), (X, Y), "target_weight=-1.0 must be 'auto'"),
@@ -642,7 +643,7 @@ def test_weight_two_is_the_row_twice():
         twice = TransferEstimator(
             estimator, source=Source(XS[of_source], y_source[of_source]), cv=repeated
         ).fit(X[rows], y[rows])
-        for key in ("error", "target_weight"):
+        for key in ("error", "weight", "share"):
             np.testing.assert_allclose(
                 weighted.history_[key], twice.history_[key], rtol=1e-5, err_msg=key
             )

@@ -1,10 +1,11 @@
 """How well a fitted predictor does on target rows."""
 
 import numpy as np
+from scipy.special import log_softmax
 
 from ..tasks.targets import align_classes
 
-__all__ = ["row_errors"]
+__all__ = ["row_errors", "sharpened_losses"]
 
 
 def row_errors(predictor, X, y, classes=None):
@@ -28,6 +29,31 @@ def row_errors(predictor, X, y, classes=None):
         return (y - predictor.predict(X)) ** 2
     if not hasattr(predictor, "predict_proba"):
         return (predictor.predict(X) != y).astype(np.float64)
+    log = _log_probabilities(predictor, X, classes)
+    return -log[np.arange(len(y)), np.searchsorted(classes, y)]
+
+
+def sharpened_losses(predictor, X, y, classes, factors):
+    """Log-losses of the rows with probabilities taken to each power, and normalised.
+
+    Parameters
+    ----------
+    predictor : fitted classifier
+        With ``predict_proba``.
+    X, y, classes
+        As in `row_errors`.
+    factors : sequence of float
+        The powers: above 1 for bolder probabilities.
+
+    Returns
+    -------
+    ndarray of shape (n_factors, n_rows)
+    """
+    log = _log_probabilities(predictor, X, classes)
+    own = np.arange(len(y)), np.searchsorted(classes, y)
+    return np.array([-log_softmax(factor * log, axis=1)[own] for factor in factors])
+
+
+def _log_probabilities(predictor, X, classes):
     p = align_classes(predictor.predict_proba(X), predictor.classes_, classes, 0.0)
-    p = p[np.arange(len(y)), np.searchsorted(classes, y)]
-    return -np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))
+    return np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))

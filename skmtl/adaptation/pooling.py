@@ -6,16 +6,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from .._compat import take_rows
-from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows, takes_weights
 from ._judge import row_errors
+from ._pool import Pool, steps_down, total_weight
 
 __all__ = ["Independent", "Pooled"]
 
 # Candidates for the weight of a target row are at most this factor apart, and at most so many.
 _STEP, _MOST_CANDIDATES = 4.0, 9
-# At the largest one all source rows together count this share of the target rows.
-_LEAST_SHARE = 0.1
 
 
 class Independent(Adaptation):
@@ -126,8 +124,7 @@ class Pooled(Adaptation):
             target_weight, history = _choose(problem, repeat, progress)
         n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
         progress(f"fitting on {n_rows} rows, a target row counting {target_weight:g} times")
-        every = np.arange(len(problem.y))
-        predictor = _fit_pooled(problem, _stack(problem, every), every, target_weight, repeat)
+        predictor = _fit(Pool(problem, np.arange(len(problem.y))), target_weight, repeat)
         source_weights = np.full(len(problem.sources), 1.0 / target_weight)
         return Adapted(predictor, source_weights, history=history)
 
@@ -148,49 +145,24 @@ def _choose(problem, repeat, progress):
 
 
 def _grid(problem, repeat):
-    """Candidates from 1 to where all source rows together count little, in equal ratios."""
-    of_sources = sum(_total(source.weight, source.y) for source in problem.sources)
-    top = max(of_sources / (_LEAST_SHARE * _total(problem.weight, problem.y)), 1.0)
-    n_candidates = min(1 + int(np.ceil(np.log(top) / np.log(_STEP))), _MOST_CANDIDATES)
-    grid = np.geomspace(1.0, top, n_candidates)
+    """Candidates from 1 to where all source rows together count little."""
+    of_sources = sum(total_weight(source) for source in problem.sources)
+    grid = 1.0 / steps_down(of_sources, total_weight(problem), _STEP, _MOST_CANDIDATES)
     return np.unique(np.rint(grid)) if repeat else grid
-
-
-def _total(weight, y):
-    return len(y) if weight is None else weight.sum()
 
 
 def _judge_split(problem, grid, repeat, train, test):
     """Sums of the test rows' errors ``(n_candidates,)``, and of their weights."""
-    stacked = _stack(problem, train)
+    pool = Pool(problem, train)
     X, y = take_rows(problem.X, test), problem.y[test]
     weight = np.ones(len(test)) if problem.weight is None else problem.weight[test]
-    sums = []
-    for target_weight in grid:
-        model = _fit_pooled(problem, stacked, train, target_weight, repeat)
-        sums.append(weight @ row_errors(model, X, y, problem.classes))
-    return np.array(sums), weight.sum()
+    models = [_fit(pool, target_weight, repeat) for target_weight in grid]
+    errors = [weight @ row_errors(model, X, y, problem.classes) for model in models]
+    return np.array(errors), weight.sum()
 
 
-def _stack(problem, rows):
-    """All source rows, and below them these target rows: ``(X, y)``."""
-    X = stack_rows([*(s.X for s in problem.sources), take_rows(problem.X, rows)])
-    return X, np.concatenate([*(s.y for s in problem.sources), problem.y[rows]])
-
-
-def _fit_pooled(problem, stacked, rows, target_weight, repeat):
-    """A clone fitted on `stacked`, whose last rows are the target's `rows`."""
-    X, y = stacked
-    n_source_rows = len(y) - len(rows)
-    if target_weight == 1 and not problem.weighted:
-        return fit_rows(problem.estimator, X, y, None)
+def _fit(pool, target_weight, repeat):
+    n_sources = len(pool.problem.sources)
     if repeat:
-        again = np.tile(np.arange(n_source_rows, len(y)), int(target_weight))
-        order = np.concatenate([np.arange(n_source_rows), again])
-        return fit_rows(problem.estimator, take_rows(X, order), y[order], None)
-    weight = np.ones(len(y))
-    parts = [np.ones(len(s.y)) if s.weight is None else s.weight for s in problem.sources]
-    weight[:n_source_rows] = np.concatenate(parts) / target_weight
-    if problem.weight is not None:
-        weight[n_source_rows:] = problem.weight[rows]
-    return fit_rows(problem.estimator, X, y, weight)
+        return pool.fit(np.ones(n_sources), times=int(target_weight))
+    return pool.fit(np.full(n_sources, 1.0 / target_weight))

@@ -53,9 +53,9 @@ class TransferEstimator(Face):
     source : Source or None, default=None
         Labelled rows from elsewhere. None: the plain estimator is fitted on the target's rows, so
         that ``{"source": [first, second, None]}`` is a grid that tells whether help helps.
-    adaptation : str or object, default="pooled"
-        How sources help: an object of `skmtl.adaptation`, or the name of one. Not used without
-        a source.
+    adaptation : str or object, default="auto"
+        How sources help: an object of `skmtl.adaptation`, or the name of one; `Auto` judges each
+        source on the target's rows and weighs it. Not used without a source.
     unlabeled : Unlabeled or None, default=None
         Target rows without labels, for adaptations that learn from such.
     preprocessor : "auto" or transformer, default=None
@@ -141,7 +141,7 @@ class TransferEstimator(Face):
         estimator=None,
         *,
         source=None,
-        adaptation="pooled",
+        adaptation="auto",
         unlabeled=None,
         preprocessor=None,
         cv=None,

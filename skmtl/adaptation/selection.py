@@ -1,0 +1,333 @@
+"""Which sources help, how much they are to count, and whether their labels are to be shifted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyClassifier
+from sklearn.utils import get_tags
+
+from .._compat import take_rows
+from ._base import Adaptation, Adapted, fit_rows, takes_weights
+from ._judge import row_errors, sharpened_losses
+from ._pool import Pool, steps_down, total_weight
+
+__all__ = ["Auto"]
+
+# Weights of source rows that are tried are at most this factor apart, and at most so many.
+_STEP, _MOST_STEPS = 10.0, 5
+# Squared errors are estimates from few rows, the same ones for all candidates: they count half.
+_TRUST_NUMBERS, _TRUST_CLASSES = 0.5, 1.0
+# Log-losses are those at the best of these powers of the probabilities: an estimator that is too
+# timid gets bolder by rows of any kind, which is no help in telling the classes apart.
+_SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+# The target alone has to be better than a candidate with help by so many nats.
+_INDEPENDENT_COST = 2.0
+# A row's log-loss counts at most this: forests give probability zero to what does happen.
+_MOST_LOSS = 5.0
+# What a wrong class costs where there are no probabilities.
+_WRONG_CLASS = 2.0
+# A source whose rows all together count less than this share of the target's is left out.
+_LEAST_SHARE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """Weights of the sources ``(n_sources,)``, and whether their labels are shifted."""
+
+    name: str
+    weights: np.ndarray
+    shifted: bool = False
+
+
+class Auto(Adaptation):
+    r"""Sources that help count much, others little or nothing: judged on target rows.
+
+    One model for all rows, as in `Pooled`, with a weight for each source. It is found by
+    cross-validation over target rows (``cv`` of `TransferEstimator`) of
+
+    - *independent*: target rows alone;
+    - each source alone beside the target;
+    - the best two sources, the best three, ..., all of them (of many sources, in growing steps).
+
+    Each set is tried at several weights of its rows, from 1 (*pooled*) down to where they count
+    a tenth of the target's rows, and, for a regressor, with and without a constant of its own
+    added to each source's labels: the mean of what its model misses on the target.
+    Candidate :math:`c` of error :math:`e_c` gets the share
+
+    .. math:: \pi_c \propto e_c^{-n/4} \text{ (numbers)}, \qquad
+        \pi_c \propto \exp(-n e_c) \text{ (classes)}
+
+    with `n` target rows. The error is the squared one, of which only half the evidence is taken,
+    as few rows judge many candidates; or the log-loss at the best of six powers of the
+    probabilities, so that what counts is how well classes are told apart. The weights of the
+    sources are the mean of the candidates' by share, and so are the constants. With them the
+    estimator is fitted once, to all rows.
+
+    Harmful sources end with a weight of almost or exactly zero, and where no help helps,
+    the target's rows alone remain: guarded, not guaranteed, as the judges are few.
+
+    Parameters
+    ----------
+    shift : bool, default=True
+        Whether constants added to the labels of sources are tried. Never for a classifier, a
+        ``TransformedTargetRegressor`` and estimators whose tags ask for positive labels.
+
+    Notes
+    -----
+    An estimator that does not take ``sample_weight`` gets the best candidate among sets of sources
+    at weight 1. A single target row cannot judge: all sources count 1. With K sources there are
+    about 5 K fits for every split, for a regressor 10 K. For `Lasso` and `LassoCV` use
+    `TransLasso`.
+
+    In ``transfer_report_`` are, for each source, "error" (cross-validated, with this source alone
+    at the best weight, labels shifted or not), "error_independent" (without any, the same for
+    all), "standard_error" of the difference, and "shift" (what was added to its labels). These
+    errors also did the choosing and are somewhat optimistic. ``history_`` has all candidates.
+
+    References
+    ----------
+    Li, S., Cai, T. T. and Li, H. (2022). Transfer learning for high-dimensional linear regression.
+    JRSS B 84, 149-173. :doi:`10.1111/rssb.12479` (nested sets of sources, aggregated)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import Source, TransferEstimator
+    >>> rng = np.random.default_rng(0)
+    >>> coef, noise = rng.normal(size=10), rng.normal(size=(3, 200))
+    >>> X, X_target, X_later = rng.normal(size=(200, 10)), rng.normal(size=(20, 10)), np.eye(10)
+    >>> labels = [X @ coef + noise[0], -X @ coef + noise[1]]
+    >>> source = Source(np.vstack([X, X]), np.concatenate(labels), np.repeat(["good", "bad"], 200))
+    >>> model = TransferEstimator(Ridge(), source=source, adaptation="auto")
+    >>> model = model.fit(X_target, X_target @ coef + noise[2, :20])
+    >>> report = model.transfer_report_
+    >>> for label, weight in zip(report["source"], report["weight"]):
+    ...     print(f"{label} {weight:.1f}")
+    bad 0.0
+    good 0.8
+    """
+
+    needs_numbers = False
+
+    def __init__(self, shift=True):
+        self.shift = shift
+
+    def check(self):
+        """Raise a ValueError unless `shift` is a bool."""
+        if not isinstance(self.shift, (bool, np.bool_)):
+            raise ValueError(
+                f"shift={self.shift!r} must be True (try constants added to labels) or False."
+            )
+
+    def fit(self, problem, random_state, progress):
+        """Judge the candidates and fit a clone of the estimator with the weights they lead to."""
+        n_sources = len(problem.sources)
+        if not problem.splits:
+            progress(f"fitting on all rows; {len(problem.y)} target rows cannot judge")
+            weights, shifts, report, history = np.ones(n_sources), None, {}, {}
+        else:
+            judge = _Judge(problem, self.shift and _may_shift(problem))
+            weights, shift_share, report, history = judge.verdict(progress)
+            shifts = None
+            if shift_share > 0:
+                shifts = shift_share * judge.shifts_of(np.arange(len(problem.y)))
+                shifts[weights == 0] = 0.0
+            report["shift"] = np.zeros(n_sources) if shifts is None else shifts
+        used = int(np.count_nonzero(weights))
+        progress(f"fitting on target rows and {used} of {n_sources} sources")
+        predictor = Pool(problem, np.arange(len(problem.y))).fit(weights, shifts)
+        return Adapted(predictor, weights, report, history)
+
+
+def _may_shift(problem):
+    if problem.classifier or isinstance(problem.estimator, TransformedTargetRegressor):
+        return False
+    return not get_tags(problem.estimator).target_tags.positive_only
+
+
+class _Judge:
+    """Candidates and the errors of target rows under them."""
+
+    def __init__(self, problem, shift):
+        self.problem = problem
+        self.shift = shift
+        self.weighs = takes_weights(problem.estimator)
+        self.of_sources = np.array([total_weight(source) for source in problem.sources])
+        self.candidates, self.errors = [], np.empty((0, len(problem.y)))
+        self.alone = {}  # models of the sources, for their shifts
+        # Each test row's mean over the splits that test it; nan where none does.
+        self.counts = np.zeros(len(problem.y))
+        for _, test in problem.splits:
+            np.add.at(self.counts, test, 1.0)
+        judged = self.counts > 0
+        weight = np.ones(len(problem.y)) if problem.weight is None else problem.weight
+        self.row_weight = np.where(judged, weight, 0.0)
+
+    # ----------------------------------------------------------------------- candidates
+
+    def _at_all_weights(self, name, members):
+        """Candidates of one set of sources."""
+        inside = np.zeros(len(self.of_sources))
+        inside[members] = 1.0
+        steps = np.ones(1)
+        if self.weighs:
+            of_target = total_weight(self.problem)
+            steps = steps_down(self.of_sources[members].sum(), of_target, _STEP, _MOST_STEPS)
+        flags = (False, True) if self.shift else (False,)
+        return [_Candidate(name, step * inside, flag) for step in steps for flag in flags]
+
+    def _independent(self):
+        """None where the target's rows show one class: they cannot tell the other's."""
+        if self.problem.classifier and len(np.unique(self.problem.y)) < 2:
+            return []
+        return [_Candidate("independent", np.zeros(len(self.of_sources)))]
+
+    def _try(self, candidates):
+        """Add candidates and the errors of all rows under them."""
+        if not candidates:
+            return
+        problem = self.problem
+        if self.shift and not self.alone:
+            self.alone = [fit_rows(problem.estimator, s.X, s.y, s.weight) for s in problem.sources]
+        found = Parallel(n_jobs=problem.n_jobs)(
+            delayed(_split_errors)(problem, candidates, self.shifts_of(train), train, test)
+            for train, test in problem.splits
+        )
+        sums = np.zeros((found[0].shape[0], len(candidates), len(problem.y)))
+        for (_, test), errors in zip(problem.splits, found, strict=True):
+            np.add.at(sums, (slice(None), slice(None), test), errors)
+        best = (sums @ self.row_weight).argmin(axis=0)
+        errors = sums[best, np.arange(len(candidates))] / np.maximum(self.counts, 1.0)
+        self.candidates += candidates
+        self.errors = np.vstack([self.errors, errors])
+
+    def shifts_of(self, rows):
+        """What to add to each source's labels, by these target rows; None: not asked for."""
+        if not self.shift:
+            return None
+        X, y, weight = take_rows(self.problem.X, rows), self.problem.y[rows], self.problem.weight
+        weight = None if weight is None else weight[rows]
+        return np.array([np.average(y - m.predict(X), weights=weight) for m in self.alone])
+
+    # -------------------------------------------------------------------------- verdict
+
+    def verdict(self, progress):
+        """Weights of the sources, the share of shifted labels, the report and the history."""
+        sources = self.problem.sources
+        n_sources = len(sources)
+        own = [self._at_all_weights(str(s.label), [k]) for k, s in enumerate(sources)]
+        first = [*self._independent(), *(c for some in own for c in some)]
+        progress(f"judging {n_sources} sources in {len(self.problem.splits)} splits")
+        self._try(first)
+        of_single = np.array([c.weights.argmax() if c.weights.any() else -1 for c in first])
+        error = self._mean_errors()
+        best = [np.flatnonzero(of_single == k)[error[of_single == k].argmin()] for k in
+                range(n_sources)]  # fmt: skip
+        order = np.argsort(error[best], kind="stable")
+        sets = [
+            self._at_all_weights("pooled" if n == n_sources else f"best {n}", order[:n])
+            for n in _sizes(n_sources)
+        ]
+        if sets:
+            progress(f"judging {len(sets)} sets of sources")
+        self._try([c for some in sets for c in some])
+        share = self._shares()
+        weights = np.array([c.weights for c in self.candidates])
+        shifted = np.array([c.shifted for c in self.candidates])
+        helped = weights.any(axis=1)
+        if self.weighs:
+            found = share @ weights
+            shift_share = share[shifted].sum() / max(share[helped].sum(), 1e-300)
+        else:
+            found, shift_share = weights[share.argmax()], float(shifted[share.argmax()])
+        target = total_weight(self.problem)
+        if self._independent():
+            found = np.where(found * self.of_sources < _LEAST_SHARE * target, 0.0, found)
+        history = {
+            "candidate": np.array([c.name for c in self.candidates]),
+            "weight": weights.max(axis=1),
+            "shifted": shifted,
+            "error": self._mean_errors(),
+            "share": share,
+        }
+        return found, shift_share if found.any() else 0.0, self._report(best), history
+
+    def _mean_errors(self):
+        return self.errors @ self.row_weight / self.row_weight.sum()
+
+    def _shares(self):
+        """How much each candidate is to be believed."""
+        error, n_rows = self._mean_errors(), self.row_weight.sum()
+        if self.problem.classifier:
+            evidence = -_TRUST_CLASSES * n_rows * error
+        else:
+            least = max(1e-12 * error.max(), np.finfo(np.float64).tiny)
+            evidence = -_TRUST_NUMBERS * 0.5 * n_rows * np.log(np.maximum(error, least))
+        helped = np.array([c.weights.any() for c in self.candidates])
+        evidence = evidence - np.where(helped, 0.0, _INDEPENDENT_COST)
+        share = np.exp(evidence - evidence.max())
+        return share / share.sum()
+
+    def _report(self, best):
+        """What each source is worth alone, beside the target without help."""
+        errors, n_sources = self.errors[best], len(best)
+        report = {"error": errors @ self.row_weight / self.row_weight.sum()}
+        if self.candidates[0].name != "independent":
+            return report
+        alone, judged = self.errors[0], self.row_weight > 0
+        gap = (errors - alone)[:, judged]
+        w = self.row_weight[judged]
+        spread = ((gap - np.average(gap, axis=1, weights=w)[:, None]) ** 2) @ w
+        report["error_independent"] = np.full(n_sources, np.average(alone[judged], weights=w))
+        report["standard_error"] = np.sqrt(spread / w.sum() / max(w.sum() - 1.0, 1.0))
+        return report
+
+
+def _sizes(n_sources):
+    """Numbers of sources in the sets: all up to eight, then growing by a quarter, and the last."""
+    sizes, n = [], 2
+    while n < n_sources:
+        sizes.append(n)
+        n = max(n + 1, int(np.ceil(1.25 * n))) if n >= 8 else n + 1
+    return [*sizes, n_sources] if n_sources > 1 else []
+
+
+def _split_errors(problem, candidates, shifts, train, test):
+    """Errors of the test rows under each candidate, by sharpness.
+
+    Of shape (n_sharpness, n_candidates, n_test); the first is 1 for numbers.
+    """
+    pool = Pool(problem, train)
+    X, y = take_rows(problem.X, test), problem.y[test]
+    out = []
+    for candidate in candidates:
+        model = _fit_candidate(pool, candidate, shifts)
+        if not problem.classifier:
+            errors = row_errors(model, X, y)[None]
+        elif hasattr(model, "predict_proba"):
+            errors = sharpened_losses(model, X, y, problem.classes, _SHARPNESS)
+            errors = np.minimum(errors, _MOST_LOSS)
+        else:
+            errors = _WRONG_CLASS * row_errors(model, X, y, problem.classes)
+            errors = np.tile(errors, (len(_SHARPNESS), 1))
+        out.append(errors)
+    return np.stack(out, axis=1)
+
+
+def _fit_candidate(pool, candidate, shifts):
+    if pool.problem.classifier:
+        used = pool.y[np.append(candidate.weights, 1.0)[pool.codes] > 0]
+        if len(np.unique(used)) < 2:  # a fold, or a source, without the other class
+            return DummyClassifier().fit(np.zeros((len(used), 1)), used)
+    try:
+        return pool.fit(candidate.weights, shifts if candidate.shifted else None)
+    except ValueError as error:
+        if candidate.shifted:
+            error.add_note(
+                "A constant had been added to the labels of sources; if the estimator does not "
+                "take such labels, set adaptation=Auto(shift=False)."
+            )
+        raise

@@ -1,0 +1,281 @@
+"""Auto: which sources help, how much, and with which constant."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.svm import LinearSVC
+
+from skmtl import Source, TransferEstimator
+from skmtl.adaptation import Auto
+from skmtl.adaptation._judge import row_errors, sharpened_losses
+from skmtl.adaptation.selection import _sizes
+
+rng = np.random.default_rng(2)
+P, N = 6, 24
+COEF = rng.normal(size=P)
+X, AT = rng.normal(size=(N, P)), rng.normal(size=(400, P))
+Y, TRUTH = X @ COEF + 0.5 * rng.normal(size=N), AT @ COEF
+LABELS = ["bad", "good", "moved", "near"]
+
+
+def rows_of(label, n=80):
+    X = rng.normal(size=(n, P))
+    slopes = {"bad": -COEF, "near": COEF + 0.1 * rng.normal(size=P)}.get(label, COEF)
+    return X, X @ slopes + 7.0 * (label == "moved") + 0.5 * rng.normal(size=n)
+
+
+PARTS = {label: rows_of(label) for label in LABELS}
+
+
+def source_of(*labels, classes=False):
+    X = np.vstack([PARTS[label][0] for label in labels])
+    y = np.concatenate([PARTS[label][1] for label in labels])
+    return Source(X, y > 0 if classes else y, np.repeat(labels, 80))
+
+
+def fit(*labels, estimator=None, **params):
+    classes = isinstance(estimator, (LogisticRegression, RandomForestClassifier, LinearSVC))
+    source = source_of(*labels, classes=classes)
+    return TransferEstimator(estimator, source=source, **params).fit(X, Y > 0 if classes else Y)
+
+
+def miss(model):
+    return np.mean((model.predict(AT) - TRUTH) ** 2)
+
+
+def test_it_is_the_default():
+    assert isinstance(TransferEstimator(source=source_of("good")).fit(X, Y).adaptation_, Auto)
+
+
+# ---------------------------------------------------------------------------------- the promise
+
+
+def test_good_sources_count_and_bad_ones_do_not():
+    model = fit("bad", "good", "near")
+    weight = dict(zip(model.transfer_report_["source"], model.source_weights_, strict=True))
+    assert weight["bad"] < 1e-3 and weight["good"] > 0.3 and weight["near"] > 0.3
+    assert miss(model) < 0.4 * miss(Ridge().fit(X, Y))
+    assert miss(model) < 1.2 * miss(fit("good", "near"))
+
+
+def test_harmful_sources_leave_the_target_alone():
+    model = fit("bad")
+    np.testing.assert_array_equal(model.source_weights_, [0.0])
+    np.testing.assert_allclose(model.predict(AT), Ridge().fit(X, Y).predict(AT))
+
+
+def test_a_level_of_its_own():
+    with_shift, without = fit("moved"), fit("moved", adaptation=Auto(shift=False))
+    np.testing.assert_allclose(with_shift.transfer_report_["shift"], [-7.0], atol=0.5)
+    np.testing.assert_array_equal(without.transfer_report_["shift"], [0.0])
+    assert miss(with_shift) < 0.2 * miss(without)
+
+
+def test_classes():
+    truth = AT @ COEF > 0
+    alone = LogisticRegression().fit(X, Y > 0).score(AT, truth)
+    model = fit("bad", "good", estimator=LogisticRegression())
+    assert model.source_weights_[0] < 1e-3 < 0.1 < model.source_weights_[1]
+    assert model.score(AT, truth) > alone
+    assert "shift" in model.transfer_report_ and not model.transfer_report_["shift"].any()
+
+
+# ----------------------------------------------------------------------------- what it does
+
+
+def by_hand(weights, moved, rows, labels):
+    """A ridge fitted on these target rows and on the sources, weighed and shifted."""
+    parts = [PARTS[label] for label in labels]
+    y = []
+    for A, b in parts:
+        of_source = Ridge().fit(A, b)
+        y.append(b + moved * np.mean(Y[rows] - of_source.predict(X[rows])))
+    w = np.r_[np.repeat(weights, 80), np.ones(len(rows))]
+    Z = np.vstack([*(A for A, _ in parts), X[rows]])
+    y = np.concatenate([*y, Y[rows]])
+    return Ridge().fit(Z[w > 0], y[w > 0], w[w > 0])
+
+
+def test_candidates_and_shares_by_hand():
+    cv, labels = KFold(4), ["bad", "moved", "near"]
+    model = fit(*labels, cv=cv)
+    h = model.history_
+    # A tenth of 24 target rows is 2.4: 80 rows of a source at 1, ..., 0.03; 160, 240 likewise.
+    steps = {n: np.geomspace(1, 2.4 / (80 * n), 3) for n in (1, 2, 3)}
+    np.testing.assert_array_equal(h["candidate"][:7], ["independent", *["bad"] * 6])
+    np.testing.assert_allclose(h["weight"][1:7], np.repeat(steps[1], 2))
+    np.testing.assert_allclose(h["weight"][-6:], np.repeat(steps[3], 2))
+    assert (h["candidate"][-6:] == "pooled").all() and len(h["error"]) == 1 + 5 * 6
+    best_alone = {s: h["error"][h["candidate"] == s].min() for s in labels}
+    first_two = sorted(labels, key=best_alone.get)[:2]
+    errors, weights = [], []
+    for name, step, moved in zip(h["candidate"], h["weight"], h["shifted"], strict=True):
+        members = {"independent": [], "best 2": first_two, "pooled": labels}.get(name, [name])
+        weight = np.array([step * (label in members) for label in labels])
+        missed = np.empty(N)
+        for train, test in cv.split(X):
+            missed[test] = Y[test] - by_hand(weight, moved, train, labels).predict(X[test])
+        errors.append(np.mean(missed**2))
+        weights.append(weight)
+    np.testing.assert_allclose(h["error"], errors)
+    share = np.array(errors) ** (-N / 4) * np.where(h["candidate"] == "independent", np.exp(-2), 1)
+    share /= share.sum()
+    np.testing.assert_allclose(h["share"], share)
+    moved = share[h["shifted"]].sum() / share[1:].sum()
+    found = share @ np.array(weights)
+    found[found * 80 < 1e-3 * N] = 0.0
+    np.testing.assert_allclose(model.source_weights_, found)
+    final = by_hand(found, moved, np.arange(N), labels)
+    np.testing.assert_allclose(model.predict(AT), final.predict(AT))
+    report = model.transfer_report_
+    np.testing.assert_allclose(report["error"], [best_alone[s] for s in report["source"]])
+    np.testing.assert_allclose(report["error_independent"], errors[0])
+
+
+def test_standard_error_of_the_difference():
+    cv = KFold(4)
+    model = fit("good", cv=cv)
+    h = model.history_
+    best = 1 + h["error"][1:].argmin()
+    missed = np.empty((2, N))
+    for train, test in cv.split(X):
+        for i, (w, moved) in enumerate([(0.0, 0.0), (h["weight"][best], h["shifted"][best])]):
+            missed[i, test] = Y[test] - by_hand([w], moved, train, ["good"]).predict(X[test])
+    gap = missed[1] ** 2 - missed[0] ** 2
+    wanted = gap.std(ddof=1) / np.sqrt(N)
+    np.testing.assert_allclose(model.transfer_report_["standard_error"], [wanted])
+
+
+def test_no_fit_sees_the_rows_that_judge_it():
+    class Spy(RegressorMixin, BaseEstimator):
+        n_fits = 0
+
+        def fit(self, X, y, sample_weight=None):
+            self.rows_ = {row.tobytes() for row in X}
+            Spy.n_fits += 1
+            return self
+
+        def predict(self, X):
+            assert not any(row.tobytes() in self.rows_ for row in X)
+            return np.zeros(len(X))
+
+    fit("good", "bad", estimator=Spy())
+    assert Spy.n_fits == 2 + 5 * (1 + 3 * 6) + 1
+
+
+def test_sharpness():
+    model = LogisticRegression().fit(X, Y > 0)
+    p, y = model.predict_proba(AT), (TRUTH > 0).astype(int)
+    losses = sharpened_losses(model, AT, y, np.array([0, 1]), (1.0, 3.0))
+    np.testing.assert_allclose(losses[0], row_errors(model, AT, y, np.array([0, 1])))
+    wanted = p[np.arange(400), y] ** 3 / (p**3).sum(axis=1)
+    np.testing.assert_allclose(losses[1], -np.log(wanted))
+
+
+def test_sizes_of_sets():
+    assert _sizes(1) == [] and _sizes(2) == [2] and _sizes(4) == [2, 3, 4]
+    assert _sizes(9)[-2:] == [8, 9]
+    sizes = _sizes(1000)
+    assert sizes[-1] == 1000 and len(sizes) < 40 and (np.diff(sizes) > 0).all()
+
+
+def test_jobs_and_order_of_sources_do_not_matter():
+    one, two = fit("bad", "good", n_jobs=None), fit("good", "bad", n_jobs=2)
+    np.testing.assert_allclose(one.source_weights_, two.source_weights_)
+    np.testing.assert_allclose(one.predict(AT), two.predict(AT))
+
+
+# -------------------------------------------------------------------- estimators of every kind
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [HistGradientBoostingRegressor(max_iter=5), KNeighborsRegressor(3)],
+)
+def test_other_regressors(estimator):
+    model = fit("bad", "good", estimator=estimator)
+    assert model.source_weights_[0] < 0.1
+    assert np.isfinite(model.predict(AT)).all()
+
+
+def test_sets_where_the_estimator_takes_no_weights():
+    model = fit("bad", "good", estimator=KNeighborsRegressor(3))
+    assert set(model.history_["weight"]) == {0.0, 1.0}
+    np.testing.assert_array_equal(model.source_weights_, [0.0, 1.0])
+    target = Source(PARTS["good"][0], PARTS["good"][1] > 0)
+    model = TransferEstimator(KNeighborsClassifier(3), source=target).fit(X, Y > 0)
+    assert model.source_weights_ == [1.0]
+
+
+@pytest.mark.parametrize("estimator", [RandomForestClassifier(5, random_state=0), LinearSVC()])
+def test_other_classifiers(estimator):
+    model = fit("bad", "good", estimator=estimator)
+    assert model.source_weights_[0] < model.source_weights_[1]
+
+
+def test_labels_that_cannot_be_shifted():
+    source = Source(PARTS["good"][0], np.exp(PARTS["good"][1]))
+    log = TransformedTargetRegressor(Ridge(), func=np.log, inverse_func=np.exp)
+    for estimator in (log, PoissonRegressor()):
+        model = TransferEstimator(estimator, source=source).fit(X, np.exp(Y))
+        assert not model.history_["shifted"].any()
+    boosting = HistGradientBoostingRegressor(loss="poisson", max_iter=2)
+    low = Source(PARTS["good"][0], np.full(80, 1e-3))
+    high = Source(PARTS["good"][0], np.exp(2 * PARTS["good"][1]))
+    assert TransferEstimator(boosting, source=low).fit(X, np.exp(Y)).history_["shifted"].any()
+    with pytest.raises(ValueError, match="non-negative") as raised:
+        TransferEstimator(boosting, source=high).fit(X, np.ones(N))
+    assert "adaptation=Auto(shift=False)" in raised.value.__notes__[0]
+
+
+def test_frames():
+    names = [f"f{i}" for i in range(P)]
+    frame = pd.DataFrame(X, columns=names).assign(kind=np.where(X[:, 0] > 0, "a", "b"))
+    A, b = PARTS["good"]
+    other = pd.DataFrame(A, columns=names).assign(kind=np.where(A[:, 0] > 0, "a", "b"))
+    model = TransferEstimator(source=Source(other, b), preprocessor="auto").fit(frame, Y)
+    assert model.source_weights_[0] > 0.1
+
+
+# ------------------------------------------------------------------------------- few rows, classes
+
+
+def test_a_single_row_cannot_judge():
+    model = TransferEstimator(source=source_of("bad", "good")).fit(X[:1], Y[:1])
+    np.testing.assert_array_equal(model.source_weights_, [1.0, 1.0])
+    assert "error" not in model.transfer_report_ and model.history_ == {}
+
+
+def test_target_of_one_class():
+    rows = np.flatnonzero(Y > 0)
+    source = source_of("bad", "good", classes=True)
+    model = TransferEstimator(LogisticRegression(), source=source).fit(X[rows], Y[rows] > 0)
+    assert "independent" not in model.history_["candidate"]
+    assert "error_independent" not in model.transfer_report_
+    assert model.predict_proba(AT).shape == (400, 2)
+    assert model.score(AT, TRUTH > 0) > 0.6
+
+
+def test_sources_of_one_class():
+    A, b = PARTS["good"]
+    source = Source(A, b > 0, np.where(b > 0, "high", "low"))
+    model = TransferEstimator(LogisticRegression(), source=source).fit(X, Y > 0)
+    assert model.score(AT, TRUTH > 0) > LogisticRegression().fit(X, Y > 0).score(AT, TRUTH > 0)
+
+
+@pytest.mark.parametrize("shift", ["yes", 1, None])
+def test_bad_input(shift):
+    with pytest.raises(ValueError, match=f"shift={shift!r} must be True .* or False"):
+        fit("good", adaptation=Auto(shift=shift))
+
+
+def test_perfect_labels():
+    exact = Source(X, X @ COEF)
+    model = TransferEstimator(Ridge(1e-9), source=exact).fit(X, X @ COEF)
+    assert np.isfinite(model.history_["share"]).all() and np.isfinite(model.source_weights_).all()

@@ -371,7 +371,7 @@ def parse_arguments():
         help="features of the test rows to every adaptation, not only to those that need some",
     )  # fmt: skip
     parser.add_argument(
-        "--adapt-python", default="/work/env/adapt/bin/python", help="Python that has ADAPT"
+        "--adapt-python", default="adapt/bin/python", help="Python that has ADAPT, of speed"
     )
     parser.add_argument("--turns", type=int, default=7, help="runs of each in speed (7)")
     parser.add_argument("--kmm-rows", type=int, default=1_000, help="source rows of KMM (1,000)")

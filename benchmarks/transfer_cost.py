@@ -14,6 +14,7 @@ import threads
 from measuring import MIB, fresh
 from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import KFold
 from speed import ratio, report
 
 SIDE = Path(__file__).with_name("adapt_side.py")
@@ -35,7 +36,7 @@ def draw(n_kmm):
         "kmm_Xt": 0.8 * rng.normal(size=(n_kmm, kmm_p)) + 0.4,
         "gamma": 1.0 / kmm_p, "bound": 1000.0, "eps": (np.sqrt(n_kmm) - 1) / np.sqrt(n_kmm),
         "Xs": Xs, "ys": Xs @ coef + rng.normal(size=n_source),
-        "Xt": Xt, "yt": Xt @ moved + rng.normal(size=n_target), "Xe": Xe,
+        "Xt": Xt, "yt": Xt @ moved + rng.normal(size=n_target), "Xe": Xe, "ye": Xe @ moved,
     }  # fmt: skip
 
 
@@ -77,28 +78,23 @@ class Adapt:
 
 
 class Witness(Ridge):
-    """A ridge that notes with which weights it was fitted."""
+    """A ridge that notes the rows and weights that it was fitted on."""
 
     seen = None
 
     def fit(self, X, y, sample_weight=None):
-        """Note the weights and fit."""
-        Witness.seen = sample_weight
+        """Note rows and weights, and fit."""
+        Witness.seen = X, sample_weight
         return super().fit(X, y, sample_weight=sample_weight)
 
 
-def same_settings(adaptation, data, name):
-    """The adaptation with ADAPT's settings; prints which of them it does not have."""
-    wanted = {"n_estimators": 10}
-    if name == "two_stage_tradaboost_r2":
-        wanted |= {"n_estimators_fs": 10, "cv": 5}
+def settings(name, data):
+    """ADAPT's settings (see adapt_side.py) as parameters of ours."""
     if name == "kmm":
-        wanted = {"gamma": float(data["gamma"]), "B": float(data["bound"]), "eps": data["eps"]}
-    known = adaptation.get_params()
-    missing = sorted(set(wanted) - set(known))
-    if missing:
-        print(f"  {name}: ours has no parameter {missing}, left as it is; ours: {known}")
-    return adaptation.set_params(**{key: wanted[key] for key in wanted if key in known})
+        sigma = 1.0 / np.sqrt(2.0 * data["gamma"])
+        return {"sigma": sigma, "max_weight": data["bound"], "eps": float(data["eps"])}
+    steps = {"n_steps": 10} if name == "two_stage_tradaboost_r2" else {}
+    return {"n_estimators": 10} | steps
 
 
 def fit_ours(name, adaptation, data, estimator=None):
@@ -107,7 +103,12 @@ def fit_ours(name, adaptation, data, estimator=None):
 
     prefix = "kmm_" if name == "kmm" else ""
     source = Source(data[f"{prefix}Xs"], data[f"{prefix}ys"])
-    model = TransferEstimator(estimator or Ridge(), source=source, adaptation=adaptation)
+    model = TransferEstimator(
+        estimator or Ridge(),
+        source=source,
+        adaptation=adaptation,
+        cv=KFold(5),  # unshuffled, as ADAPT's
+    )
     if name == "kmm":  # all target rows are without labels
         return model.fit(data["kmm_Xt"])
     return model.fit(data["Xt"], data["yt"])
@@ -137,18 +138,21 @@ def kmm_objective(weights, data):
 
 
 def agreement(name, adaptation, data, adapt):
-    """Print how far both results are from each other."""
+    """Print how good both results are, and how far from each other."""
     theirs = adapt.result(name)
     if name != "kmm":
         ours = fit_ours(name, adaptation, data).predict(data["Xe"])
-        report(f"{name}: largest difference of predictions", np.abs(ours - theirs).max(), "")
+        report(f"{name}: RMSE, ADAPT", np.sqrt(np.mean((theirs - data["ye"]) ** 2)), "")
+        report(f"{name}: RMSE, ours", np.sqrt(np.mean((ours - data["ye"]) ** 2)), "")
+        apart = np.sqrt(np.mean((ours - theirs) ** 2)) / theirs.std()
+        report(f"{name}: root mean square difference / spread", apart, "")
         return
-    Witness.seen = None
     fit_ours(name, adaptation, data, Witness())
-    if Witness.seen is None or len(Witness.seen) != len(theirs):
-        print("  kmm: objective missing: the estimator was not given one weight a source row")
-        return
-    ours, theirs = kmm_objective(Witness.seen, data), kmm_objective(theirs, data)
+    ours = np.zeros(len(theirs))  # rows of weight zero may have been left out
+    place = {row.tobytes(): i for i, row in enumerate(data["kmm_Xs"])}
+    for row, weight in zip(*Witness.seen, strict=True):
+        ours[place[row.tobytes()]] = weight
+    ours, theirs = kmm_objective(ours, data), kmm_objective(theirs, data)
     report("kmm: objective, ADAPT", theirs, "")
     gap = (ours - theirs) / abs(theirs)
     report("kmm: (ours - ADAPT's) / |ADAPT's|", gap, "", "asked <= 0 (1e-4)")
@@ -171,8 +175,8 @@ def speed(options, make_adaptation):
 def race(name, adaptation, data, adapt, turns):
     """Time one method on both sides in turn, one run each before that to warm up."""
     if adaptation is not None:
-        adaptation = same_settings(adaptation, data, name)
         try:
+            adaptation.set_params(**settings(name, data))
             fit_ours(name, adaptation, data)
         except Exception as reason:  # noqa: BLE001  a failed method is a result
             print(f"  missing: {name}: {type(reason).__name__}: {reason}")

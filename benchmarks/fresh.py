@@ -1,10 +1,13 @@
-"""Measurements that need a process of their own; speed.py starts them and reads the last line."""
+"""Measurements that need a process of their own; the commands start it and read the last line."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -112,6 +115,115 @@ def fit(n_rows, n_features, n_tasks, frame=False, balanced=False, n_jobs=1):
     return result | race(functions, repeats=3)
 
 
+def million_source_rows(n_rows, adaptation):
+    """Return seconds of making, cloning and fitting with such a source, and bytes of pickles."""
+    import copy
+    import pickle
+
+    from measuring import peak, reset_peak, resident, seconds, seconds_per_call
+    from sklearn.base import clone
+    from sklearn.linear_model import Ridge
+    from transfer import make_adaptation
+
+    from skmtl import Source, TransferEstimator
+
+    rng = np.random.default_rng(0)
+    coef = rng.normal(size=27)
+    X, X_target = rng.standard_normal((n_rows, 27)), rng.standard_normal((100, 27))
+    y, y_target = (Z @ coef + rng.standard_normal(len(Z)) for Z in (X, X_target))
+    made = seconds(lambda: Source(X, y))
+    baseline = resident() - X.nbytes - y.nbytes
+    small = Source(X[:1000], y[:1000])  # loads whatever a fit needs
+    model = TransferEstimator(Ridge(), source=small, adaptation=make_adaptation(adaptation))
+    model.fit(X_target, y_target).set_params(source=Source(X, y))
+    result = {"make": made, "source": X.nbytes + y.nbytes}
+    result["clone"] = seconds_per_call(lambda: clone(model), loops=20)
+    result["deepcopy"] = seconds_per_call(lambda: copy.deepcopy(model), loops=20)
+    reset_peak()
+    result["fit"] = seconds(lambda: model.fit(X_target, y_target))
+    result["peak"] = peak() - baseline
+    result["pickle"] = len(pickle.dumps(model.set_params(source=None)))
+    result["deployed"] = len(pickle.dumps(model.estimator_))
+    return result
+
+
+class Children:
+    """Looks at the memory of this process's children while a block runs (Linux)."""
+
+    def __init__(self):
+        self.most, self.mapped = {}, 0
+
+    def look(self):
+        """Return private bytes of each child now; note the most."""
+        own, mapped = {}, 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                lines = (folder / "status").read_text().splitlines()
+            except OSError:  # it has ended
+                continue
+            fields = dict(line.split(":", 1) for line in lines)
+            if int(fields["PPid"]) == os.getpid() and "RssAnon" in fields:
+                own[folder.name] = int(fields["RssAnon"].split()[0]) * 1024
+                mapped += int(fields["RssShmem"].split()[0]) * 1024
+        for child, size in own.items():
+            self.most[child] = max(size, self.most.get(child, 0))
+        self.mapped = max(mapped, self.mapped)
+        return own
+
+    def _keep_looking(self):
+        while not self._done.wait(0.005):
+            self.look()
+
+    def __enter__(self):
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep_looking)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+
+def search_of_source(n_rows, adaptation):
+    """Return seconds of a grid search with one and two jobs, and the memory of its workers."""
+    from measuring import peak, reset_peak, resident, seconds
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV
+    from transfer import make_adaptation
+
+    from skmtl import Source, TransferEstimator
+
+    rng = np.random.default_rng(0)
+    coef = rng.normal(size=27)
+    X, X_target = rng.standard_normal((n_rows, 27)), rng.standard_normal((200, 27))
+    y, y_target = (Z @ coef + rng.standard_normal(len(Z)) for Z in (X, X_target))
+    source = Source(X, y)
+
+    def search(source, n_jobs):
+        model = TransferEstimator(Ridge(), source=source, adaptation=make_adaptation(adaptation))
+        grid = {"estimator__alpha": np.geomspace(0.01, 100.0, 8)}
+        return GridSearchCV(model, grid, cv=5, n_jobs=n_jobs).fit(X_target, y_target)
+
+    few = Source(X[:300], y[:300])
+    search(few, 1)  # loads and compiles
+    reset_peak()
+    held = resident()
+    one = seconds(lambda: search(source, 1))
+    alone = peak() - held
+    search(few, 2)  # starts the workers, which load and compile
+    children = Children()
+    before = children.look()
+    with children:
+        two = seconds(lambda: search(source, 2))
+    # Without those that do not work, such as joblib's resource tracker.
+    grown = [children.most[child] - size for child, size in before.items() if size > 30 * 2**20]
+    result = {"one": one, "two": two, "alone": alone, "source": X.nbytes + y.nbytes}
+    return result | {"grown": grown, "mapped": children.mapped}
+
+
 if __name__ == "__main__":
-    measurements = {f.__name__: f for f in (import_time, first_fit, fit)}
+    measurements = {
+        f.__name__: f for f in (import_time, first_fit, fit, million_source_rows, search_of_source)
+    }
     print(json.dumps(measurements[sys.argv[1]](**json.loads(sys.argv[2]))))

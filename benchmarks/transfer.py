@@ -1,0 +1,392 @@
+"""Transfer: help from sources for one target, beside the same estimator without it.
+
+Run ``python benchmarks/transfer.py --help``.
+"""
+
+from __future__ import annotations
+
+import threads  # isort: skip  before numpy loads
+import argparse
+import ast
+import importlib.util
+import time
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import problems
+import transfer_cost
+from measures import geometric_mean, nmse
+from peers import ALPHAS
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LassoCV, LogisticRegression, Ridge, RidgeCV
+
+TARGET_ONLY, SOURCE_ONLY, POOLED, ONE_HOT = "target only", "source only", "pooled*", "one-hot"
+REFERENCES = (TARGET_ONLY, SOURCE_ONLY, POOLED, ONE_HOT)
+HARMFUL = (0, 1, 2, 4, 8)
+# Number of informative sources -> mean RMSE asked for.
+INFORMATIVE = {20: 1.13, 12: 1.10, 4: 1.17, 0: 1.20}
+
+
+def generators(shared):
+    """The generators of transfer problems that stand in the shared folder."""
+    path = Path(shared) / "bench" / "transfer_problems.py"
+    spec = importlib.util.spec_from_file_location("transfer_problems", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ------------------------------------------------------------------------------------------------
+# Methods
+
+
+@cache
+def is_known(name):
+    """Whether there is an adaptation of this name; says so, once, where there is none."""
+    from skmtl.adaptation import BY_NAME
+
+    if name not in BY_NAME:
+        print(f"  missing: adaptation {name!r}: there is none of this name", flush=True)
+    return name in BY_NAME
+
+
+def make_adaptation(text):
+    """The object that ``name`` or ``name:parameter=value,...`` stands for; None if unknown."""
+    from skmtl.adaptation import BY_NAME
+
+    name, _, parameters = text.partition(":")
+    if not is_known(name):
+        return None
+    pairs = [pair.split("=") for pair in parameters.split(",") if pair]
+    return BY_NAME[name](**{key: ast.literal_eval(value) for key, value in pairs})
+
+
+def adaptations(options, also=()):
+    """The adaptations asked for, by how they were written; those that are not there are left out.
+
+    `also` are names that belong to a section whatever was asked for.
+    """
+    from skmtl import TransferEstimator
+
+    asked = options.adaptation or [TransferEstimator().adaptation]
+    made = {text: make_adaptation(text) for text in [*asked, *also]}
+    return {text: adaptation for text, adaptation in made.items() if adaptation is not None}
+
+
+def indicators(problem):
+    """Features of source, target and test rows beside the one-hot source, the target's last."""
+    n_groups = problem["gs"].max() + 2
+    groups = (problem["gs"], n_groups - 1, n_groups - 1)
+    parts = []
+    for X, group in zip((problem[key] for key in ("Xs", "Xt", "Xe")), groups, strict=True):
+        one_hot = np.zeros((len(X), n_groups))
+        one_hot[np.arange(len(X)), group] = 1.0
+        parts.append(np.hstack([X, one_hot]))
+    return parts
+
+
+def predict_reference(name, base, problem):
+    """Predictions of the test rows without any adaptation."""
+    Xs, Xt, Xe, ys, yt = (problem[key] for key in ("Xs", "Xt", "Xe", "ys", "yt"))
+    if name == ONE_HOT:
+        Xs, Xt, Xe = indicators(problem)
+    if name == TARGET_ONLY:
+        X, y = Xt, yt
+    elif name == SOURCE_ONLY:
+        X, y = Xs, ys
+    else:
+        X, y = np.vstack([Xs, Xt]), np.concatenate([ys, yt])
+    return clone(base).fit(X, y).predict(Xe)
+
+
+def predict_ours(adaptation, base, problem, options):
+    """Predictions of the test rows by TransferEstimator, and the CPU seconds of its fit."""
+    from skmtl import Source, TransferEstimator, Unlabeled
+
+    source = Source(problem["Xs"], problem["ys"], task=problem["gs"])
+    # Features of the test rows are what target rows without labels there are.
+    wanted = adaptation.needs_unlabeled or options.unlabeled
+    unlabeled = Unlabeled(problem["Xe"]) if wanted else None
+    model = TransferEstimator(
+        clone(base), source=source, adaptation=adaptation, unlabeled=unlabeled
+    )
+    start = time.process_time()
+    model.fit(problem["Xt"], problem["yt"])
+    seconds = time.process_time() - start
+    return model.predict(problem["Xe"]), seconds
+
+
+def measure(drawn, base, options, error, references=(TARGET_ONLY, POOLED), also=()):
+    """Errors and CPU seconds of fits, a row a problem and a column a method.
+
+    Parameters
+    ----------
+    drawn : list of dict
+        Problems.
+    base : estimator
+        The same for all methods.
+    error : callable
+        Of true and predicted values of the test rows.
+    references : names of REFERENCES
+    also : names of adaptations
+        Beside those asked for.
+    """
+    errors, seconds = [], []
+    found, failed = adaptations(options, also), set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of convergence: of all methods alike
+        for problem in drawn:
+            row = {r: error(problem["ye"], predict_reference(r, base, problem)) for r in references}
+            taken = {}
+            for name, adaptation in found.items():
+                if name in failed:
+                    continue
+                try:
+                    prediction, taken[name] = predict_ours(adaptation, base, problem, options)
+                except Exception as reason:  # noqa: BLE001  a failed method is a result
+                    print(f"  missing: {name}: {type(reason).__name__}: {reason}", flush=True)
+                    failed.add(name)
+                else:
+                    row[name] = error(problem["ye"], prediction)
+            errors.append(row)
+            seconds.append(taken)
+    # A method that failed once is missing: a mean over other problems would not compare.
+    errors = pd.DataFrame(errors).drop(columns=list(failed), errors="ignore")
+    return errors, pd.DataFrame(seconds).drop(columns=list(failed), errors="ignore")
+
+
+def rmse(y, prediction):
+    """Root of the mean squared error."""
+    return np.sqrt(np.mean((y - prediction) ** 2))
+
+
+def error_rate(y, prediction):
+    """Share of wrong classes."""
+    return np.mean(y != prediction)
+
+
+def show(table, digits=3):
+    """Print a table."""
+    print(table.round(digits).to_string(), "\n", flush=True)
+
+
+def ours_of(errors):
+    """The columns that are adaptations."""
+    return [name for name in errors if name not in REFERENCES]
+
+
+# ------------------------------------------------------------------------------------------------
+# Sections
+
+
+def negative(options):
+    """Two good sources and some harmful ones: mean RMSE over that of the target alone."""
+    draw = generators(options.shared).negative_transfer
+    reps = options.reps or 50
+    for seed in options.seeds:
+        ratios, seconds = {}, {}
+        for n_harmful in options.harmful:
+            errors, taken = measure(draw(n_harmful, reps, seed=seed), Ridge(), options, rmse)
+            mean = errors.mean()
+            ratios[n_harmful] = mean / mean[TARGET_ONLY]
+            seconds[n_harmful] = taken.mean()
+        print(f"  seed {seed}, {reps} repetitions, Ridge(); rows: harmful sources")
+        table = pd.DataFrame.from_dict(ratios, orient="index").drop(columns=TARGET_ONLY)
+        show(table)
+        rows = table[ours_of(table)].T
+        none, worst = rows[0] if 0 in rows else np.nan, rows.max(axis=1)
+        columns = {"none": none, "worst": worst, "worst / none": worst / none}
+        print("  asked: none <= 0.78, worst / none <= 1.05")
+        show(pd.DataFrame(columns))
+        print("  CPU seconds a fit")
+        show(pd.DataFrame.from_dict(seconds, orient="index"), 4)
+
+
+def lasso(options):
+    """Trans-Lasso's simulation: mean RMSE (floor 1.0), and CPU seconds a fit."""
+    draw = generators(options.shared).trans_lasso
+    reps = options.reps or 20
+    for seed in options.seeds:
+        means, seconds = {}, {}
+        for n_informative in options.informative:
+            drawn = draw(n_informative, reps, seed=seed)
+            errors, taken = measure(drawn, LassoCV(cv=5), options, rmse, also=("trans_lasso",))
+            means[n_informative] = {**errors.mean(), "asked": INFORMATIVE[n_informative]}
+            seconds[n_informative] = taken.mean()
+        print(f"  seed {seed}, {reps} repetitions, LassoCV(cv=5); rows: informative sources of 20")
+        show(pd.DataFrame.from_dict(means, orient="index"))
+        print("  CPU seconds a fit (asked of trans_lasso: < 1)")
+        show(pd.DataFrame.from_dict(seconds, orient="index"))
+
+
+def shift(options):
+    """Diabetes (RMSE over that of the target alone) and breast cancer (error rate), shifted."""
+    source, reps = generators(options.shared), options.reps or 20
+    drawn = source.diabetes_shift(reps)
+    errors, _ = measure(drawn, Ridge(), options, rmse, REFERENCES)
+    mean, square = errors.mean(), (errors**2).mean()
+    columns = {"mean RMSE": mean, "/ target only": mean / mean[TARGET_ONLY]}
+    columns["root of ratio of mean MSE"] = np.sqrt(square / square[TARGET_ONLY])
+    columns["mean of ratios"] = errors.div(errors[TARGET_ONLY], axis=0).mean()
+    print(f"  diabetes, {reps} repetitions, Ridge(); asked: / target only <= 0.78")
+    show(pd.DataFrame(columns))
+    drawn = source.cancer_shift(reps)
+    drawn = [p | {k: p[k].astype(np.int64) for k in ("ys", "yt", "ye")} for p in drawn]
+    errors, _ = measure(drawn, LogisticRegression(max_iter=5000), options, error_rate, REFERENCES)
+    print(f"  breast cancer, {reps} repetitions, LogisticRegression(); asked: error <= 0.034")
+    show(pd.DataFrame({"error": errors.mean()}), 4)
+
+
+def transfer_problem(problem):
+    """A problem of two tasks as source and target: numbers scaled alike by all training rows."""
+    X, task, y, X_test, task_test = problem.arrays()
+    target = task == task_test[0]
+    if (task_test != task_test[0]).any():
+        raise ValueError("test rows of several tasks")
+    return {
+        "Xs": X[~target], "ys": y[~target], "gs": np.zeros((~target).sum(), dtype=np.int64),
+        "Xt": X[target], "yt": y[target], "Xe": X_test, "ye": problem.y_test,
+    }  # fmt: skip
+
+
+def real(options):
+    """Student (Portuguese -> mathematics) and wine (white -> red), 20 target rows: nmse.
+
+    Asked: within 2 % of the best of target only, source only, pooled and one-hot in each set,
+    and better on average.
+    """
+    splits = range(min(options.reps or problems.N_SPLITS, problems.N_SPLITS))
+    for base in (Ridge(), RidgeCV(ALPHAS)):
+        means = {}
+        for name in ("student", "wine"):
+            table = problems.load(name, options.shared)
+            drawn = [transfer_problem(table.problem("new", split)) for split in splits]
+            means[name] = measure(drawn, base, options, nmse, REFERENCES)[0].mean()
+        table = pd.DataFrame.from_dict(means, orient="index")
+        print(f"  {type(base).__name__}, mean of {len(splits)} splits")
+        show(table, 4)
+        ratio = table.div(table[list(REFERENCES)].min(axis=1), axis=0)
+        ratio.loc["geometric mean"] = ratio.apply(geometric_mean)
+        print("  over the least of the first four; asked: <= 1.02 in each, < 1 on average")
+        show(ratio)
+
+
+def changes(rng):
+    """Ways in which the target's digits differ, as functions of rows of 8 x 8 pixels in [0, 1]."""
+
+    def moved(X):
+        images = np.zeros((len(X), 8, 8))
+        images[:, :, 1:] = X.reshape(-1, 8, 8)[:, :, :-1]
+        return images.reshape(len(X), 64)
+
+    return {
+        "a pixel to the right": moved,
+        "dimmed to 0.4": lambda X: 0.4 * X,
+        "noisy, sd 0.25": lambda X: np.clip(X + 0.25 * rng.normal(size=X.shape), 0.0, 1.0),
+        "inverted": lambda X: 1.0 - X,
+    }
+
+
+def draw_digits(way, seed, shots=5):
+    """Half of the digits as they are, the other half changed, `shots` rows a class labelled."""
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    X, y = X[order] / 16.0, y[order]
+    half = len(y) // 2
+    Xt, yt = changes(rng)[way](X[half:]), y[half:]
+    rank = pd.Series(yt).groupby(yt).cumcount().to_numpy()
+    few = rank < shots
+    return {
+        "Xs": X[:half], "ys": y[:half], "gs": np.zeros(half, dtype=np.int64),
+        "Xt": Xt[few], "yt": yt[few], "Xe": Xt[~few], "ye": yt[~few],
+    }  # fmt: skip
+
+
+def digits(options):
+    """Digits, and the same changed with 5 labelled rows a class: error rate of the ten classes.
+
+    Asked: not worse than the target alone; `inverted` is harmful on purpose.
+    """
+    reps = options.reps or 20
+    base, errors = LogisticRegression(max_iter=1000), {}
+    for way in changes(None):
+        drawn = [draw_digits(way, seed) for seed in range(reps)]
+        errors[way] = measure(drawn, base, options, error_rate, REFERENCES)[0]
+    print(f"  {reps} repetitions, LogisticRegression()")
+    show(pd.DataFrame({way: table.mean() for way, table in errors.items()}).T, 4)
+    rows = []
+    for way, table in errors.items():
+        gaps = table.sub(table[TARGET_ONLY], axis=0)
+        for name in ours_of(table):
+            se = gaps[name].std() / np.sqrt(reps)
+            row = gaps[name].mean(), se, gaps[name].max(), (gaps[name] > 0).mean()
+            rows.append([way, name, *row])
+    columns = ["target", "method", "gap", "s.e.", "worst", "share worse"]
+    print("  error less that of the target alone, paired (asked: <= 0)")
+    show(pd.DataFrame(rows, columns=columns).set_index(["target", "method"]), 4)
+
+
+def speed(options):
+    """CPU seconds of our classics beside ADAPT's on the same arrays, in the same run, in turn."""
+    transfer_cost.speed(options, make_adaptation)
+
+
+def memory(options):
+    """A million source rows: clone, fit, pickle; a grid search of two jobs."""
+    transfer_cost.memory(options, list(adaptations(options)))
+
+
+SECTIONS = {f.__name__: f for f in (negative, lasso, shift, real, digits, speed, memory)}
+
+
+def parse_arguments():
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=SECTIONS)
+    parser.add_argument("--shared", default=problems.SHARED, help="folder that holds bench/, data/")
+    parser.add_argument(
+        "--adaptation", nargs="+", metavar="NAME[:PARAMETER=VALUE,...]",
+        help="adaptations of ours, such as pooled:target_weight=1 (the default of the estimator)",
+    )  # fmt: skip
+    parser.add_argument("--reps", type=int, help="repetitions (50 of negative, else 20; 5 splits)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0],
+        help="first seeds of negative and lasso (0, that of the laid-down figures)",
+    )  # fmt: skip
+    parser.add_argument("--harmful", type=int, nargs="+", default=HARMFUL, help="of negative")
+    parser.add_argument(
+        "--informative", type=int, nargs="+", default=list(INFORMATIVE), choices=INFORMATIVE,
+        help="of lasso",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unlabeled", action="store_true",
+        help="features of the test rows to every adaptation, not only to those that need some",
+    )  # fmt: skip
+    parser.add_argument(
+        "--adapt-python", default="adapt/bin/python", help="Python that has ADAPT, of speed"
+    )
+    parser.add_argument("--turns", type=int, default=7, help="runs of each in speed (7)")
+    parser.add_argument("--kmm-rows", type=int, default=1_000, help="source rows of KMM (1,000)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="source rows of memory")
+    parser.add_argument("--search-rows", type=int, default=50_000, help="… of its search")
+    parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
+    return parser.parse_args()
+
+
+def main():
+    """Run the chosen sections."""
+    options = parse_arguments()
+    print(f"threads: {threads.COUNT}")
+    print(f"{POOLED}: the estimator itself on all rows, which count alike")
+    for name in options.only:
+        print(f"\n{name}: {SECTIONS[name].__doc__.partition(chr(10))[0]}", flush=True)
+        SECTIONS[name](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,7 @@ class Auto(Adaptation):
     >>> for label, weight in zip(report["source"], report["weight"]):
     ...     print(f"{label} {weight:.1f}")
     bad 0.0
-    good 0.8
+    good 0.7
     """
 
     needs_numbers = False

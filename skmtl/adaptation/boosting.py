@@ -1,0 +1,575 @@
+"""The boosting classics: TrAdaBoost, TrAdaBoost.R2 and two-stage TrAdaBoost.R2."""
+
+import copy
+import math
+import numbers
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from .._compat import take_rows
+from ..tasks.stack import stack_rows
+from ._base import Adaptation, Adapted, fit_rows
+from ._boosted import BoostedClassifier, BoostedRegressor, weighted_median
+from ._linear import LinearRows, is_linear
+
+__all__ = ["TrAdaBoost", "TrAdaBoostR2", "TwoStageTrAdaBoostR2"]
+
+# An error that counts as zero would have an infinite vote.
+_LEAST_ERROR = np.finfo(np.float64).eps
+# Deviations this small beside the largest label are rounding, and count as none.
+_ROUNDING = 1e-12
+# Newton's method for a step's beta ends at this relative change of its logarithm; it takes ten.
+_ROOT, _MOST_STEPS = 1e-14, 200
+
+
+class Boosting(Adaptation):
+    """What TrAdaBoost and TrAdaBoost.R2 have in common."""
+
+    needs_weights = True
+
+    def __init__(self, n_estimators=10):
+        self.n_estimators = n_estimators
+
+    def check(self):
+        """Raise a ValueError unless `n_estimators` is a whole number from 1 on."""
+        _check_count("n_estimators", self.n_estimators, 1, "how many rounds of boosting")
+
+    def fit(self, problem, random_state, progress):
+        """Fit a clone of the estimator on all rows in every round."""
+        rows = _AllRows.of(problem)
+        progress(f"boosting {self.n_estimators} rounds on {len(rows.y)} rows")
+        judge, most, factor = self._judge(problem, rows)
+        models, votes, weight, history = _boost(rows, self.n_estimators, judge, most, factor)
+        first = math.ceil(len(models) / 2) - 1  # learners N/2, rounded up, to N; they count from 1
+        models = [rows.learner.model(model) for model in models[first:]]
+        predictor = self._predictor(models, votes[first:], problem)
+        return Adapted(predictor, rows.source_weights(weight), history=history)
+
+
+class TrAdaBoost(Boosting):
+    r"""Boosting in which wrong target rows gain weight and wrong source rows lose it; classes.
+
+    In every round a learner h is fitted on all rows with weights w, whose sum stays that of the
+    sample weights (without any, the number of rows). With :math:`\varepsilon`, the weighted share
+    of target rows that it gets wrong,
+
+    .. math:: w_i \leftarrow w_i \times
+        \begin{cases} 1 / \beta_t & \text{wrong rows of the target,} \quad
+            \beta_t = \frac{\varepsilon}{(1 - \varepsilon)(K - 1)} \\
+        \beta & \text{wrong rows of sources,} \quad \beta = 1 / (1 + \sqrt{2 \ln n / N})
+        \end{cases}
+
+    for n source rows (the sum of their sample weights), N rounds and K classes. Learners from
+    round :math:`\lceil N/2 \rceil` on vote with :math:`\ln(1 / \beta_t)`.
+
+    It assumes that some source rows follow the target's law as they stand, so that those that do
+    not can be told by being predicted wrongly. It needs labels of the target, and an estimator
+    that takes ``sample_weight``. It has no guard against sources that do harm; see the guide.
+
+    Parameters
+    ----------
+    n_estimators : int, default=10
+        Rounds of boosting, N.
+
+    Notes
+    -----
+    **More than two classes.** The paper has two. The factor :math:`K - 1` is that of SAMME [2]_:
+    votes are positive where a learner beats a guess among K classes. K counts the classes of
+    source and target together.
+
+    **What the paper leaves open.** A learner with :math:`\varepsilon \ge 1 - 1/K` (a half, of two
+    classes) ends the boosting and is dropped, and N in "from round N/2 on" is the number of
+    learners left, as in TrAdaBoost.R2; the very first is kept, with a vote of one. An
+    :math:`\varepsilon` of zero counts as 2.2e-16, so that a vote is at most 36. Of classes with
+    equal votes the first is predicted.
+
+    ``history_`` has a row a round: the `error` of target rows, `beta` (:math:`\beta_t`) and
+    `target_share`, that of target rows in the weights the learner was fitted with.
+    ``source_weights_`` are mean weights in the last round that was kept, beside the target's.
+
+    References
+    ----------
+    .. [1] Dai, W., Yang, Q., Xue, G.-R., Yu, Y. (2007). Boosting for transfer learning. ICML.
+       :doi:`10.1145/1273496.1273521`
+    .. [2] Zhu, J., Zou, H., Rosset, S., Hastie, T. (2009). Multi-class AdaBoost. Statistics and
+       Its Interface 2(3). :doi:`10.4310/SII.2009.v2.n3.a8`
+
+    Examples
+    --------
+    Half of the source rows are labelled by another law:
+
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skmtl import Source, TransferEstimator
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_target = rng.normal(size=(400, 3)), rng.normal(size=(30, 3))
+    >>> y = np.where(np.arange(400) < 200, X[:, 0], X[:, 1]) > 0
+    >>> source = Source(X, y, task=np.repeat(["like", "unlike"], 200))
+    >>> model = TransferEstimator(LogisticRegression(), source=source, adaptation="tradaboost")
+    >>> model = model.fit(X_target, X_target[:, 0] > 0)
+    >>> like, unlike = model.source_weights_
+    >>> bool(like > 5 * unlike)
+    True
+    """
+
+    only = "classifier"
+
+    def _judge(self, problem, rows):
+        most = 1.0 - 1.0 / max(len(problem.classes), 2)
+
+        def wrong(predicted, weight):
+            return (predicted != rows.y).astype(np.float64)
+
+        return wrong, most, max(len(problem.classes), 2) - 1.0
+
+    def _predictor(self, models, votes, problem):
+        return BoostedClassifier._of(models, votes, problem.X.shape[1], problem.classes)
+
+
+class TrAdaBoostR2(Boosting):
+    r"""Boosting in which wrong target rows gain weight and wrong source rows lose it; numbers.
+
+    In every round a learner h is fitted on all rows with weights w, whose sum stays that of the
+    sample weights (without any, the number of rows). With deviations of all rows relative to the
+    largest, :math:`e_i = |y_i - h(x_i)| / \max_j |y_j - h(x_j)|`, and their weighted mean over
+    target rows, :math:`\varepsilon`,
+
+    .. math:: w_i \leftarrow w_i \times
+        \begin{cases} \beta_t^{-e_i} & \text{rows of the target,} \quad
+            \beta_t = \varepsilon / (1 - \varepsilon) \\
+        \beta^{e_i} & \text{rows of sources,} \quad \beta = 1 / (1 + \sqrt{2 \ln n / N})
+        \end{cases}
+
+    for n source rows (the sum of their sample weights) and N rounds. Predicted is the median of
+    the learners from round :math:`\lceil N/2 \rceil` on, weighted by :math:`\ln(1 / \beta_t)`.
+
+    It assumes that some source rows follow the target's law as they stand. It needs labels of the
+    target, and an estimator that takes ``sample_weight``. It has no guard against sources that do
+    harm, and is often worse than the target's rows alone; see the guide.
+
+    Parameters
+    ----------
+    n_estimators : int, default=10
+        Rounds of boosting, N.
+
+    Notes
+    -----
+    A learner with :math:`\varepsilon \ge 1/2` ends the boosting and is dropped, and N in "from
+    round N/2 on" is the number of learners left; the very first is kept, as the only one. An
+    :math:`\varepsilon` of zero counts as 2.2e-16, so that a vote is at most 36; where no deviation
+    is above 1e-12 of the largest label, all count as none.
+
+    ``history_`` has a row a round: the `error` of target rows, `beta` (:math:`\beta_t`) and
+    `target_share`, that of target rows in the weights the learner was fitted with.
+    ``source_weights_`` are mean weights in the last round that was kept, beside the target's.
+
+    `Ridge` and `LinearRegression` are fitted by weighted normal equations, which give what
+    scikit-learn gives, faster.
+
+    References
+    ----------
+    Pardoe, D., Stone, P. (2010). Boosting for regression transfer. ICML, 863-870.
+    https://icml.cc/Conferences/2010/papers/70.pdf
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import Source, TransferEstimator
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_target = rng.normal(size=(400, 3)), rng.normal(size=(30, 3))
+    >>> y = np.where(np.arange(400) < 200, X[:, 0], X[:, 1])
+    >>> source = Source(X, y, task=np.repeat(["like", "unlike"], 200))
+    >>> model = TransferEstimator(source=source, adaptation="tradaboost_r2")
+    >>> model = model.fit(X_target, X_target[:, 0])
+    >>> like, unlike = model.source_weights_
+    >>> bool(like > 3 * unlike)
+    True
+    """
+
+    only = "regressor"
+
+    def _judge(self, problem, rows):
+        def deviation(predicted, weight):
+            return _relative(np.abs(predicted - rows.y)[None], weight[None] > 0.0, rows.scale)[0]
+
+        return deviation, 0.5, 1.0
+
+    def _predictor(self, models, votes, problem):
+        return BoostedRegressor._of(models, votes, problem.X.shape[1])
+
+
+class TwoStageTrAdaBoostR2(Adaptation):
+    r"""Takes weight from source rows step by step, and stops where cross-validation says; numbers.
+
+    Before step t = 1, ..., S the target has the share
+    :math:`a_t = \frac{m}{n+m} + \frac{t-1}{S-1} (1 - \frac{m}{n+m})` of the weights, of m target
+    and n source rows. From a step to the next, source rows lose by how badly a learner h of all
+    rows predicts them:
+
+    .. math:: w_i \leftarrow w_i \beta_t^{e_i}, \qquad
+        e_i = |y_i - h(x_i)| / \max_j |y_j - h(x_j)|,
+
+    where :math:`\beta_t` is such that the target's share becomes :math:`a_{t+1}`. At each step a
+    model is boosted by AdaBoost.R2 [2]_ in which only target rows change their weights (and sum up
+    to what they did). The model is that of the step with the least squared error in
+    cross-validation over target rows, with all source rows in training.
+
+    The first step is boosting from all rows alike, the last from the target's rows alone, so that
+    there is something to fall back to. It assumes that rows which are predicted badly are those
+    that do not belong. It needs labels of the target, and an estimator that takes
+    ``sample_weight``.
+
+    Parameters
+    ----------
+    n_steps : int, default=10
+        Steps from all rows to the target's alone, S; two at least.
+    n_estimators : int, default=10
+        Rounds of AdaBoost.R2, at most, at each step.
+
+    Notes
+    -----
+    Splits are those of ``cv`` of `TransferEstimator`. In training the target rows of a split have
+    the weight that all target rows have at that step. With a single target row there is nothing to
+    judge by, and the first step is taken. Weights of source rows at a step follow from the labels
+    of all target rows, as in the paper, so that the error is a little optimistic.
+
+    Weights always sum up to the sample weights (without any, to the number of rows), so that the
+    penalty of a ridge counts less at later steps, where these are shared by fewer rows. m and n
+    are sums of sample weights. :math:`\beta_t` is found to rounding, by Newton's method for its
+    logarithm. Where rows that are fitted exactly keep too much weight for any :math:`\beta_t`,
+    they are scaled down. Source rows of weight zero are left out, deviations included, so that the
+    last step is AdaBoost.R2 on the target's rows. A learner of AdaBoost.R2 with a weighted mean
+    deviation of 1/2 or more ends it and is dropped, but for the first; zero counts as 2.2e-16.
+
+    ``history_`` has a row a step: `target_share`, `beta` (that led to the step) and `error`, the
+    mean squared one of cross-validation. ``source_weights_`` are mean weights at the step that was
+    taken, beside the target's.
+
+    `Ridge` and `LinearRegression` are fitted by weighted normal equations, which give what
+    scikit-learn gives, faster; anything else is fitted ``n_steps * n_estimators * n_splits``
+    times, in parallel with `n_jobs`.
+
+    References
+    ----------
+    .. [1] Pardoe, D., Stone, P. (2010). Boosting for regression transfer. ICML, 863-870.
+       https://icml.cc/Conferences/2010/papers/70.pdf
+    .. [2] Drucker, H. (1997). Improving regressors using boosting techniques. ICML, 107-115.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import Source, TransferEstimator
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_target = rng.normal(size=(400, 3)), rng.normal(size=(30, 3))
+    >>> y = np.where(np.arange(400) < 200, X[:, 0], X[:, 1])
+    >>> source = Source(X, y, task=np.repeat(["like", "unlike"], 200))
+    >>> model = TransferEstimator(source=source, adaptation="two_stage_tradaboost_r2")
+    >>> model = model.fit(X_target, X_target[:, 0])
+    >>> like, unlike = model.source_weights_
+    >>> bool(like > unlike)
+    True
+    >>> len(model.history_["error"])
+    10
+    """
+
+    needs_weights = True
+    only = "regressor"
+
+    def __init__(self, n_steps=10, n_estimators=10):
+        self.n_steps = n_steps
+        self.n_estimators = n_estimators
+
+    def check(self):
+        """Raise a ValueError for parameters that are no whole numbers, or too small."""
+        _check_count("n_steps", self.n_steps, 2, "how many steps from all rows to the target's")
+        _check_count("n_estimators", self.n_estimators, 1, "how many rounds of boosting a step")
+
+    def fit(self, problem, random_state, progress):
+        """Find the weights of all steps, judge them, and boost at the best."""
+        rows = _AllRows.of(problem)
+        progress(f"weighing {rows.n_source} source rows in {self.n_steps} steps")
+        weights, history = _steps(rows, self.n_steps)
+        best = 0
+        if problem.splits:
+            progress(f"judging {self.n_steps} steps in {len(problem.splits)} splits")
+            history["error"] = self._errors(rows, weights, problem)
+            best = int(np.argmin(history["error"]))
+        progress(f"boosting at step {best + 1}")
+        models, votes, _ = _boost_target(rows, weights[best][None], self.n_estimators)
+        used = np.flatnonzero(votes[:, 0])
+        models = [rows.learner.model(models[t][0]) for t in used]
+        predictor = BoostedRegressor._of(models, votes[used, 0], problem.X.shape[1])
+        return Adapted(predictor, rows.source_weights(weights[best]), history=history)
+
+    def _errors(self, rows, weights, problem):
+        """The mean squared error of target rows at every step."""
+        splits = problem.splits
+        # Normal equations are quick, but do not let others wait; their splits go together.
+        groups = [splits] if rows.is_linear else [[split] for split in splits]
+        jobs = [(weight, group) for weight in weights for group in groups]
+        n_jobs = None if rows.is_linear else problem.n_jobs
+        sums = Parallel(n_jobs=n_jobs)(
+            delayed(_judge_step)(rows, weight, group, self.n_estimators) for weight, group in jobs
+        )
+        sums = np.reshape(sums, (len(weights), len(groups))).sum(axis=1)
+        return sums / sum(rows.sample_weight[rows.n_source :][test].sum() for _, test in splits)
+
+
+def _check_count(name, value, least, meaning):
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"{name}={value!r} must be a whole number from {least} on, such as 10: {meaning}."
+        )
+
+
+# ----------------------------------------------------------------------------------------- rows
+
+
+class _AllRows:
+    """Rows of all sources and, below them, of the target, with who fits and predicts them.
+
+    Attributes
+    ----------
+    y, sample_weight : ndarray of shape (n_rows,)
+    n_source : int
+        The first so many rows are those of sources.
+    offsets : ndarray of shape (n_sources + 1,)
+    scale : float
+        Of y, for regressors.
+    is_linear : bool
+    learner : _Learner or _LinearLearner
+    """
+
+    @classmethod
+    def of(cls, problem):
+        """The rows of a problem."""
+        rows = cls()
+        groups = [*problem.sources, problem]
+        X = stack_rows([group.X for group in groups])
+        rows.y = np.concatenate([group.y for group in groups])
+        ones = [np.ones(len(g.y)) if g.weight is None else g.weight for g in groups]
+        rows.sample_weight = np.concatenate(ones)
+        rows.offsets = np.cumsum([0] + [len(source.y) for source in problem.sources])
+        rows.n_source = int(rows.offsets[-1])
+        rows.scale = 0.0 if problem.classifier else np.abs(rows.y).max()
+        rows.is_linear = not problem.classifier and is_linear(problem.estimator, X)
+        kind = _LinearLearner if rows.is_linear else _Learner
+        rows.learner = kind(problem.estimator, X, rows.y, rows.n_source)
+        return rows
+
+    def source_weights(self, weight):
+        """Mean weights of sources' rows beside the mean weight of the target's."""
+        n = self.n_source
+        target = weight[n:].sum() / self.sample_weight[n:].sum()
+        sums = np.add.reduceat(weight[:n], self.offsets[:-1])
+        return sums / np.add.reduceat(self.sample_weight[:n], self.offsets[:-1]) / target
+
+
+class _Learner:
+    """Fits clones of any estimator. Rows of weight zero are left out."""
+
+    def __init__(self, estimator, X, y, n_first):
+        self.estimator, self.X, self.y = estimator, X, y
+
+    def keeping(self, weight):
+        """The learner for weights whose source rows stay as they are."""
+        return self
+
+    def fit(self, weights):
+        """Models of weights ``(n_fits, n_rows)``, and their predictions of all rows, likewise."""
+        models = [self._fit_one(weight) for weight in weights]
+        return models, np.array([model.predict(self.X) for model in models])
+
+    def _fit_one(self, weight):
+        rows = np.flatnonzero(weight)
+        if len(rows) == len(weight):
+            return fit_rows(self.estimator, self.X, self.y, weight)
+        return fit_rows(self.estimator, take_rows(self.X, rows), self.y[rows], weight[rows])
+
+    def model(self, model):
+        """The fitted estimator that `fit` gave."""
+        return model
+
+
+class _LinearLearner:
+    """The same for Ridge and LinearRegression, by weighted normal equations."""
+
+    def __init__(self, estimator, X, y, n_first):
+        self._rows = LinearRows(estimator, X, y, n_first)
+        self._first = None
+
+    def keeping(self, weight):
+        learner = copy.copy(self)
+        learner._first = self._rows.first(weight[: self._rows.n_first])
+        return learner
+
+    def fit(self, weights):
+        lines = [self._rows.fit(weight, self._first) for weight in weights]
+        return lines, self._rows.predict(lines)
+
+    def model(self, line):
+        return self._rows.model(line)
+
+
+# ------------------------------------------------------------------------------------- boosting
+
+
+def _relative(deviation, live, scale):
+    """Deviations ``(n_fits, n_rows)`` over the largest among live rows of a fit; zero of others."""
+    deviation = np.where(live, deviation, 0.0)
+    largest = deviation.max(axis=1, keepdims=True)
+    none = largest <= _ROUNDING * scale
+    return np.where(none, 0.0, deviation / np.where(none, 1.0, largest))
+
+
+def _boost(rows, n_rounds, judge, most, factor):
+    """Rounds of TrAdaBoost or TrAdaBoost.R2.
+
+    Parameters
+    ----------
+    rows : _AllRows
+    n_rounds : int
+    judge : callable
+        Deviations from 0 to 1 of predictions of all rows, which were fitted with these weights.
+    most : float
+        A learner of this error ends the boosting.
+    factor : float
+        One less than the number of classes; one of a regressor.
+
+    Returns
+    -------
+    models, votes : list
+        Of the learners that are left.
+    weight : ndarray of shape (n_rows,)
+        That the last of them was fitted with.
+    history : dict of arrays
+    """
+    n, weight = rows.n_source, rows.sample_weight
+    total = weight.sum()
+    shrink = 1.0 / (1.0 + np.sqrt(2.0 * np.log(max(weight[:n].sum(), 1.0)) / n_rounds))
+    models, votes, history, kept = [], [], [], weight
+    for _ in range(n_rounds):
+        (model,), (predicted,) = rows.learner.fit(weight[None])
+        wrong = judge(predicted, weight)
+        target = weight[n:].sum()
+        error = weight[n:] @ wrong[n:] / target
+        clipped = min(max(error, _LEAST_ERROR), 1.0 - _LEAST_ERROR)
+        beta = clipped / ((1.0 - clipped) * factor)
+        history.append((error, beta, target / total))
+        over = error >= most
+        if not over or not models:
+            models.append(model)
+            votes.append(1.0 if over else -np.log(beta))
+            kept = weight
+        if over:
+            break
+        weight = weight * np.concatenate([shrink ** wrong[:n], beta ** -wrong[n:]])
+        weight *= total / weight.sum()
+    names = "error", "beta", "target_share"
+    return models, votes, kept, dict(zip(names, np.array(history).T, strict=True))
+
+
+def _boost_target(rows, weights, n_rounds):
+    """AdaBoost.R2 in which source rows keep their weights, for several weights at once.
+
+    Parameters
+    ----------
+    rows : _AllRows
+    weights : ndarray of shape (n_runs, n_rows)
+        To begin with, alike for source rows; rows of weight zero are left out.
+    n_rounds : int
+
+    Returns
+    -------
+    models : list of list
+        Of every round, by run; None where the run had ended.
+    votes : ndarray of shape (n_rounds, n_runs)
+        Zero for learners that are dropped.
+    predicted : ndarray of shape (n_rounds, n_runs, n_target_rows)
+    """
+    n, weights = rows.n_source, weights.copy()
+    learner = rows.learner.keeping(weights[0])
+    totals, of_target = weights.sum(axis=1), weights[:, n:].sum(axis=1)
+    votes = np.zeros((n_rounds, len(weights)))
+    predicted = np.zeros((n_rounds, len(weights), weights.shape[1] - n))
+    models, runs = [], np.arange(len(weights))
+    for t in range(n_rounds):
+        fitted, values = learner.fit(weights[runs])
+        models.append([None] * len(weights))
+        for run, model in zip(runs, fitted, strict=True):
+            models[t][run] = model
+        predicted[t, runs] = values[:, n:]
+        wrong = _relative(np.abs(values - rows.y), weights[runs] > 0.0, rows.scale)
+        error = (weights[runs] * wrong).sum(axis=1) / totals[runs]
+        clipped = np.clip(error, _LEAST_ERROR, 1.0 - _LEAST_ERROR)
+        beta, over = clipped / (1.0 - clipped), error >= 0.5
+        votes[t, runs] = np.where(over, float(t == 0), -np.log(beta))
+        runs, beta, wrong = runs[~over], beta[~over, None], wrong[~over]
+        if not len(runs):
+            break
+        target = weights[runs, n:] * beta ** (1.0 - wrong[:, n:])
+        weights[runs, n:] = target * (of_target[runs] / target.sum(axis=1))[:, None]
+    return models, votes, predicted
+
+
+# ---------------------------------------------------------------------------------------- steps
+
+
+def _steps(rows, n_steps):
+    """Weights of all rows at every step, and what there is to tell of them."""
+    n, weight = rows.n_source, rows.sample_weight
+    total = weight.sum()
+    shares = np.linspace(weight[n:].sum() / total, 1.0, n_steps)
+    weights, betas = [weight], [1.0]
+    for share in shares[1:-1]:
+        weight = weights[-1]
+        _, values = rows.learner.fit(weight[None])
+        wrong = _relative(np.abs(values - rows.y), weight[None] > 0.0, rows.scale)[0, :n]
+        beta, factors = _shrink(weight[:n], wrong, (1.0 - share) * total)
+        source = weight[:n] * factors
+        source *= (1.0 - share) * total / source.sum()
+        target = weight[n:] * (share * total / weight[n:].sum())
+        weights.append(np.concatenate([source, target]))
+        betas.append(beta)
+    target = rows.sample_weight[n:]
+    weights.append(np.concatenate([np.zeros(n), target * (total / target.sum())]))
+    return weights, {"target_share": shares, "beta": np.array([*betas, 0.0])}
+
+
+def _shrink(weight, wrong, wanted):
+    """Beta, and ``beta ** wrong``, such that the sum of ``weight * beta ** wrong`` is as wanted.
+
+    With zeros where no beta is small enough.
+    """
+    if weight[wrong == 0.0].sum() >= wanted:
+        return 0.0, (wrong == 0.0).astype(np.float64)
+    # The logarithm of the sum is increasing and convex in that of beta: from 1 on, where the sum
+    # is too large, Newton's steps never pass the solution.
+    power, factors = 0.0, np.ones(len(weight))
+    for _ in range(_MOST_STEPS):
+        reached = weight * factors
+        total = reached.sum()
+        step = np.log(total / wanted) * total / (reached @ wrong)
+        power -= step
+        factors = np.exp(power * wrong)
+        if step <= _ROOT * max(-power, 1.0):
+            break
+    return np.exp(power), factors
+
+
+def _judge_step(rows, weight, splits, n_rounds):
+    """The sum of the squared errors of the test rows of all splits."""
+    n, runs = rows.n_source, np.tile(weight, (len(splits), 1))
+    for run, (train, _) in zip(runs, splits, strict=True):
+        run[n:] = 0.0
+        run[n + train] = weight[n + train]
+        run[n:] *= weight[n:].sum() / run[n:].sum()
+    _, votes, predicted = _boost_target(rows, runs, n_rounds)
+    total = 0.0
+    for i, (_, test) in enumerate(splits):
+        used = votes[:, i] > 0.0
+        missed = rows.y[n + test] - weighted_median(predicted[used, i][:, test], votes[used, i])
+        total += rows.sample_weight[n + test] @ missed**2
+    return total

@@ -7,7 +7,7 @@ that scikit-learn would have fitted, up to rounding.
 
 import copy
 import numbers
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dposv
@@ -16,13 +16,17 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from ._base import fit_rows
 
-__all__ = ["LinearRows", "Line", "fit_linear", "is_linear"]
+__all__ = ["Line", "LinearRows", "Moments", "fit_linear", "is_linear"]
 
 # The least ratio of the squares of a Cholesky factor's pivots, and that of eigenvalues where
 # scikit-learn solves least squares without squaring the rows; below it fits the rows itself.
 _LEAST_PIVOT, _LEAST_EIGENVALUE = 1e-12, 1e-7
 # Below this share of what was subtracted from it, a moment has lost too many digits.
 _CANCELLED = 1e-6
+# What to divide by, where all weights of some rows are zero.
+_NO_WEIGHT = np.finfo(np.float64).tiny
+# Numbers in a temporary array.
+_AT_ONCE = 2**20
 
 
 def is_linear(estimator, X):
@@ -38,14 +42,13 @@ def is_linear(estimator, X):
         return False
     if not isinstance(X, np.ndarray) or X.dtype != np.float64:
         return False
-    given = estimator.get_params(deep=False)
-    if given["positive"] is not False or not isinstance(given["fit_intercept"], bool):
+    if estimator.positive is not False or not isinstance(estimator.fit_intercept, bool):
         return False
     if type(estimator) is LinearRegression:
         return True
-    alpha = given["alpha"]
+    alpha = estimator.alpha
     number = isinstance(alpha, numbers.Real) and not isinstance(alpha, bool)
-    return number and 0.0 <= alpha < np.inf and given["solver"] in ("auto", "cholesky")
+    return number and 0.0 <= alpha < np.inf and estimator.solver in ("auto", "cholesky")
 
 
 def fit_linear(estimator, X, y, weight):
@@ -62,16 +65,16 @@ def fit_linear(estimator, X, y, weight):
         From zero on, not all zero.
     """
     rows = LinearRows(estimator, X, y)
-    return rows.model(rows.fit(np.ones(len(y)) if weight is None else weight))
+    weight = np.ones(len(y)) if weight is None else weight
+    return rows.model(rows.fit(weight[None])[0])
 
 
-@dataclass(frozen=True, eq=False)
-class Line:
+class Line(NamedTuple):
     """Coefficients of `LinearRows`, and other fitted attributes of the estimator."""
 
     coef: np.ndarray
     intercept: float
-    others: dict = field(default_factory=dict)
+    others: dict
 
 
 class LinearRows:
@@ -92,43 +95,60 @@ class LinearRows:
     X : ndarray of shape (n_rows, n_features)
     y : ndarray of shape (n_rows,)
     n_first : int
-        Rows that are summed up apart, so that their sums can be kept (`first`), and groups that
-        are far apart lose no digits.
+        Rows that are summed up apart, so that their sums can be kept (`first`).
     """
 
     def __init__(self, estimator, X, y, n_first=0):
         self.estimator, self.y, self.n_first = estimator, y, n_first
-        self._back = None
-        n_features = X.shape[1]
+        self._n_features, self._back = X.shape[1], None
         if X.shape[1] > X.shape[0]:
             self._back, R = np.linalg.qr(X.T)
             X = R.T
         self.X = X
-        self._alpha = getattr(estimator, "alpha", 0.0)
         self._intercept = estimator.fit_intercept
-        Z = np.column_stack([X, y])
-        self._first = _Block(Z[:n_first], self._intercept) if n_first else None
-        self._rest = _Block(Z[n_first:], self._intercept)
-        self._blank = _blank(estimator, n_features)
+        self._first = _Block(X[:n_first], y[:n_first], self._intercept) if n_first else None
+        self._rest = _Block(X[n_first:], y[n_first:], self._intercept)
+        self._blank = None
 
-    def first(self, weight):
-        """Moments of the first rows, to be given to `fit` as long as their weights stay."""
-        return self._first.moments(weight)
+    def first(self, weights):
+        """Moments of the first rows, to be given to `fit` as long as their weights stay.
 
-    def fit(self, weight, first=None):
-        """The fit with weights of shape (n_rows,), as a `Line`."""
-        moments = self._rest.moments(weight[self.n_first :])
+        Parameters
+        ----------
+        weights : ndarray of shape (n_fits, n_first)
+        """
+        return self._first.moments(weights)
+
+    def fit(self, weights, first=None):
+        """A `Line` for each of the weights.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_fits, n_rows)
+            From zero on, not all zero.
+        first : Moments, default=None
+            Of the first rows.
+        """
+        moments = self._rest.moments(weights[:, self.n_first :])
         if self.n_first:
-            first = self.first(weight[: self.n_first]) if first is None else first
+            first = self.first(weights[:, : self.n_first]) if first is None else first
             moments = _merge(first, moments) if self._intercept else _add(first, moments)
-        _, mean, scatter = moments
-        p = self.X.shape[1]
-        solve = _least_squares if type(self.estimator) is LinearRegression else _ridge
-        solved = solve(scatter[:p, :p], scatter[:p, p], self._alpha, self.estimator)
-        if solved is None:
-            return self._refer(weight)
-        coef, others = solved
-        return Line(coef, mean[p] - mean[:p] @ coef if self._intercept else 0.0, others)
+        A, b = moments.scatter[:, :-1, :-1], moments.scatter[:, :-1, -1]
+        means, levels = moments.mean[:, :-1], moments.mean[:, -1]
+        if type(self.estimator) is Ridge:
+            np.einsum("ijj->ij", A)[...] += self.estimator.alpha  # a view of the diagonals
+            solved = [_solve_ridge(*one) for one in zip(A, b, strict=True)]
+        else:
+            tol = getattr(self.estimator, "tol", 0.0)
+            solved = [_solve_least_squares(*one, tol) for one in zip(A, b, strict=True)]
+        lines = []
+        for i, (coef, others) in enumerate(solved):
+            if coef is None:
+                lines.append(self._refer(weights[i]))
+            else:
+                level = levels[i] - means[i] @ coef if self._intercept else 0.0
+                lines.append(Line(coef, level, others))
+        return lines
 
     def predict(self, lines):
         """Predictions of all rows, of shape (n_lines, n_rows)."""
@@ -137,6 +157,11 @@ class LinearRows:
 
     def model(self, line):
         """The fitted estimator."""
+        if self._blank is None:
+            self._blank = clone(self.estimator)
+            self._blank.n_features_in_ = self._n_features
+            if type(self.estimator) is Ridge:
+                self._blank.n_iter_, self._blank.solver_ = None, "cholesky"
         model = copy.copy(self._blank)
         model.coef_ = line.coef if self._back is None else self._back @ line.coef
         model.intercept_ = line.intercept
@@ -152,74 +177,82 @@ class LinearRows:
         return Line(model.coef_, model.intercept_, others)
 
 
-def _blank(estimator, n_features):
-    """What to copy and fill: a clone with the attributes that all its fits share."""
-    model = clone(estimator)
-    model.n_features_in_ = n_features
-    if type(model) is Ridge:
-        model.n_iter_, model.solver_ = None, "cholesky"
-    return model
-
-
-def _ridge(A, b, alpha, _):
-    A = A.copy()
-    A.flat[:: len(A) + 1] += alpha
-    factor, coef, failed = dposv(A, b)
-    if failed:
-        return None
-    pivots = factor.diagonal()
-    if pivots.min() ** 2 < _LEAST_PIVOT * pivots.max() ** 2:
-        return None
+def _solve_ridge(A, b):
+    # The transpose is the same matrix, in LAPACK's order.
+    factor, coef, failed = dposv(A.T, b)
+    pivots = factor.diagonal().tolist()
+    if failed or min(pivots) ** 2 < _LEAST_PIVOT * max(pivots) ** 2:
+        return None, {}
     return coef, {}
 
 
-def _least_squares(A, b, _, estimator):
+def _solve_least_squares(A, b, tol):
     squares = np.linalg.eigvalsh(A)[::-1]
-    least = max(_LEAST_EIGENVALUE, getattr(estimator, "tol", 0.0) ** 2)
-    if squares[-1] <= least * squares[0]:
-        return None
-    coef, failed = dposv(A, b)[1:]
-    return None if failed else (coef, {"rank_": len(A), "singular_": np.sqrt(squares)})
+    if squares[-1] <= max(_LEAST_EIGENVALUE, tol**2) * squares[0]:
+        return None, {}
+    return dposv(A.T, b)[1], {"rank_": len(A), "singular_": np.sqrt(squares)}
 
 
-# -------------------------------------------------------------------------------------- moments
-# (sum of weights, weighted mean, weighted scatter about it) of rows [x, y]; without an intercept
-# means are zero and the scatter is about zero.
+class Moments(NamedTuple):
+    """Sums over rows ``[x, y]`` with several weights.
+
+    Without an intercept the means are not used, and the scatter is that about zero.
+    """
+
+    total: np.ndarray  # (n_fits,) of weights
+    mean: np.ndarray  # (n_fits, n_features + 1)
+    scatter: np.ndarray  # (n_fits, n_features + 1, n_features + 1), about the mean
 
 
 class _Block:
-    """Rows, centred once near where their weighted means will be."""
+    """Rows ``[x, y]``, centred once near where their weighted means will be."""
 
-    def __init__(self, Z, centred):
+    def __init__(self, X, y, centred):
         self._centred = centred
-        self._centre = Z.mean(axis=0) if centred else np.zeros(Z.shape[1])
-        self._Z = Z - self._centre if centred else Z
+        # One row a column of the table, the first of ones: products with it are sums.
+        self._Z = np.empty((X.shape[1] + 2, len(y)))
+        self._Z[0], self._Z[1:-1], self._Z[-1] = 1.0, X.T, y
+        self._centre = np.zeros(X.shape[1] + 1)
+        if centred:
+            self._centre = self._Z[1:].mean(axis=1)
+            self._Z[1:] -= self._centre[:, None]
 
-    def moments(self, weight):
-        Z = self._Z
-        total = weight.sum()
-        scaled = Z * np.sqrt(weight)[:, None]
-        square = scaled.T @ scaled
-        if not self._centred or total <= 0.0:
-            return total, self._centre, square
-        shift = (weight @ Z) / total
-        scatter = square - total * np.outer(shift, shift)
-        if (scatter.diagonal() < _CANCELLED * square.diagonal()).any():
-            # Weights have gone to rows far from the centre.
-            scaled = (Z - shift) * np.sqrt(weight)[:, None]
-            scatter = scaled.T @ scaled
-        return total, self._centre + shift, scatter
+    def moments(self, weights):
+        """Moments for each of the weights ``(n_fits, n_rows)``."""
+        square = _square(self._Z, weights)
+        total, sums, square = square[:, 0, 0], square[:, 0, 1:], square[:, 1:, 1:]
+        if not self._centred:
+            return Moments(total, sums, square)
+        shift = sums / np.maximum(total, _NO_WEIGHT)[:, None]
+        scatter = square - shift[:, :, None] * sums[:, None, :]
+        lost = np.einsum("ijj->ij", scatter) < _CANCELLED * np.einsum("ijj->ij", square)
+        if lost.any():  # weight has gone to rows far from the centre
+            for i in np.flatnonzero(lost.any(axis=1)):
+                Z = self._Z[1:] - shift[i][:, None]
+                scatter[i] = _square(Z, weights[[i]])[0]
+        return Moments(total, self._centre + shift, scatter)
+
+
+def _square(Z, weights):
+    """Sums of ``w z z'`` over the columns z, of shape (n_fits, n_z, n_z)."""
+    out = np.empty((len(weights), len(Z), len(Z)))
+    at_once = max(1, _AT_ONCE // Z.size)
+    for start in range(0, len(weights), at_once):
+        some = slice(start, start + at_once)
+        scaled = Z * np.sqrt(weights[some, None, :])
+        np.matmul(scaled, scaled.transpose(0, 2, 1), out=out[some])
+    return out
 
 
 def _merge(a, b):
-    """Moments of two groups together."""
-    (weight_a, mean_a, scatter_a), (weight_b, mean_b, scatter_b) = a, b
-    if weight_a <= 0.0 or weight_b <= 0.0:
-        return b if weight_a <= 0.0 else a
-    total, gap = weight_a + weight_b, mean_b - mean_a
-    scatter = scatter_a + scatter_b + (weight_a * (weight_b / total)) * np.outer(gap, gap)
-    return total, mean_a + gap * (weight_b / total), scatter
+    """Moments of two groups of rows together."""
+    total = a.total + b.total
+    share = b.total / total
+    gap = b.mean - a.mean
+    between = (a.total * share)[:, None, None] * (gap[:, :, None] * gap[:, None, :])
+    mean = a.mean + share[:, None] * gap
+    return Moments(total, mean, a.scatter + b.scatter + between)
 
 
 def _add(a, b):
-    return tuple(u + v for u, v in zip(a, b, strict=True))
+    return Moments(*(u + v for u, v in zip(a, b, strict=True)))

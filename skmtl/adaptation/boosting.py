@@ -11,7 +11,7 @@ from .._compat import take_rows
 from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows
 from ._boosted import BoostedClassifier, BoostedRegressor, weighted_median
-from ._linear import LinearRows, is_linear
+from ._linear import LinearRows, Moments, is_linear
 
 __all__ = ["TrAdaBoost", "TrAdaBoostR2", "TwoStageTrAdaBoostR2"]
 
@@ -21,6 +21,8 @@ _LEAST_ERROR = np.finfo(np.float64).eps
 _ROUNDING = 1e-12
 # Newton's method for a step's beta ends at this relative change of its logarithm; it takes ten.
 _ROOT, _MOST_STEPS = 1e-14, 200
+# Numbers in a temporary array, where many fits are made at once.
+_AT_ONCE = 2**18
 
 
 class Boosting(Adaptation):
@@ -191,7 +193,7 @@ class TrAdaBoostR2(Boosting):
 
     def _judge(self, problem, rows):
         def deviation(predicted, weight):
-            return _relative(np.abs(predicted - rows.y)[None], weight[None] > 0.0, rows.scale)[0]
+            return _relative((predicted - rows.y)[None], weight[None] > 0.0, rows.scale)[0]
 
         return deviation, 0.5, 1.0
 
@@ -287,7 +289,7 @@ class TwoStageTrAdaBoostR2(Adaptation):
 
     def fit(self, problem, random_state, progress):
         """Find the weights of all steps, judge them, and boost at the best."""
-        rows = _AllRows.of(problem)
+        rows = _AllRows.of(problem, apart=True)
         progress(f"weighing {rows.n_source} source rows in {self.n_steps} steps")
         weights, history = _steps(rows, self.n_steps)
         best = 0
@@ -296,7 +298,9 @@ class TwoStageTrAdaBoostR2(Adaptation):
             history["error"] = self._errors(rows, weights, problem)
             best = int(np.argmin(history["error"]))
         progress(f"boosting at step {best + 1}")
-        models, votes, _ = _boost_target(rows, weights[best][None], self.n_estimators)
+        models, votes, _ = _boost_target(
+            rows, weights[best][None].copy(), np.zeros(1, dtype=int), self.n_estimators
+        )
         used = np.flatnonzero(votes[:, 0])
         models = [rows.learner.model(models[t][0]) for t in used]
         predictor = BoostedRegressor._of(models, votes[used, 0], problem.X.shape[1])
@@ -304,16 +308,16 @@ class TwoStageTrAdaBoostR2(Adaptation):
 
     def _errors(self, rows, weights, problem):
         """The mean squared error of target rows at every step."""
-        splits = problem.splits
-        # Normal equations are quick, but do not let others wait; their splits go together.
-        groups = [splits] if rows.is_linear else [[split] for split in splits]
-        jobs = [(weight, group) for weight in weights for group in groups]
-        n_jobs = None if rows.is_linear else problem.n_jobs
-        sums = Parallel(n_jobs=n_jobs)(
-            delayed(_judge_step)(rows, weight, group, self.n_estimators) for weight, group in jobs
+        splits, n_splits = problem.splits, len(problem.splits)
+        pairs = [(step, k) for step in range(len(weights)) for k in range(n_splits)]
+        # Normal equations take many fits at once; others go one by one, side by side.
+        at_once = max(1, _AT_ONCE // len(rows.y)) if rows.is_linear else 1
+        groups = [pairs[i : i + at_once] for i in range(0, len(pairs), at_once)]
+        missed = Parallel(n_jobs=None if rows.is_linear else problem.n_jobs)(
+            delayed(_judge)(rows, weights, splits, group, self.n_estimators) for group in groups
         )
-        sums = np.reshape(sums, (len(weights), len(groups))).sum(axis=1)
-        return sums / sum(rows.sample_weight[rows.n_source :][test].sum() for _, test in splits)
+        missed = np.reshape(np.concatenate(missed), (len(weights), n_splits)).sum(axis=1)
+        return missed / sum(rows.sample_weight[rows.n_source :][test].sum() for _, test in splits)
 
 
 def _check_count(name, value, least, meaning):
@@ -343,8 +347,8 @@ class _AllRows:
     """
 
     @classmethod
-    def of(cls, problem):
-        """The rows of a problem."""
+    def of(cls, problem, apart=False):
+        """The rows of a problem; `apart`: `keeping` will be asked for."""
         rows = cls()
         groups = [*problem.sources, problem]
         X = stack_rows([group.X for group in groups])
@@ -356,7 +360,7 @@ class _AllRows:
         rows.scale = 0.0 if problem.classifier else np.abs(rows.y).max()
         rows.is_linear = not problem.classifier and is_linear(problem.estimator, X)
         kind = _LinearLearner if rows.is_linear else _Learner
-        rows.learner = kind(problem.estimator, X, rows.y, rows.n_source)
+        rows.learner = kind(problem.estimator, X, rows.y, rows.n_source if apart else 0)
         return rows
 
     def source_weights(self, weight):
@@ -373,12 +377,22 @@ class _Learner:
     def __init__(self, estimator, X, y, n_first):
         self.estimator, self.X, self.y = estimator, X, y
 
-    def keeping(self, weight):
-        """The learner for weights whose source rows stay as they are."""
+    def keeping(self, weights, which):
+        """The learner for weights whose source rows stay as they are here.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_runs, n_rows)
+        which : ndarray of shape (n_runs,)
+            Runs of equal number, from 0 on, have source rows of equal weights.
+        """
         return self
 
-    def fit(self, weights):
-        """Models of weights ``(n_fits, n_rows)``, and their predictions of all rows, likewise."""
+    def fit(self, weights, runs=None):
+        """Models of weights ``(n_fits, n_rows)``, and their predictions of all rows, likewise.
+
+        `runs` are their numbers among those that `keeping` was told of.
+        """
         models = [self._fit_one(weight) for weight in weights]
         return models, np.array([model.predict(self.X) for model in models])
 
@@ -398,15 +412,20 @@ class _LinearLearner:
 
     def __init__(self, estimator, X, y, n_first):
         self._rows = LinearRows(estimator, X, y, n_first)
-        self._first = None
+        self._first = self._which = None
 
-    def keeping(self, weight):
+    def keeping(self, weights, which):
         learner = copy.copy(self)
-        learner._first = self._rows.first(weight[: self._rows.n_first])
+        _, first_of = np.unique(which, return_index=True)
+        learner._first = self._rows.first(weights[first_of, : self._rows.n_first])
+        learner._which = which
         return learner
 
-    def fit(self, weights):
-        lines = [self._rows.fit(weight, self._first) for weight in weights]
+    def fit(self, weights, runs=None):
+        first = None
+        if runs is not None:
+            first = Moments(*(part[self._which[runs]] for part in self._first))
+        lines = self._rows.fit(weights, first)
         return lines, self._rows.predict(lines)
 
     def model(self, line):
@@ -416,12 +435,14 @@ class _LinearLearner:
 # ------------------------------------------------------------------------------------- boosting
 
 
-def _relative(deviation, live, scale):
-    """Deviations ``(n_fits, n_rows)`` over the largest among live rows of a fit; zero of others."""
-    deviation = np.where(live, deviation, 0.0)
+def _relative(missed, live, scale):
+    """Deviations over the largest among live rows, zero of others; by fit ``(n_fits, n_rows)``."""
+    deviation = np.abs(missed, out=missed)
+    deviation *= live
     largest = deviation.max(axis=1, keepdims=True)
-    none = largest <= _ROUNDING * scale
-    return np.where(none, 0.0, deviation / np.where(none, 1.0, largest))
+    largest[largest <= _ROUNDING * scale] = np.inf
+    deviation /= largest
+    return deviation
 
 
 def _boost(rows, n_rounds, judge, most, factor):
@@ -465,20 +486,24 @@ def _boost(rows, n_rounds, judge, most, factor):
             kept = weight
         if over:
             break
-        weight = weight * np.concatenate([shrink ** wrong[:n], beta ** -wrong[n:]])
+        wrong[:n] *= np.log(shrink)
+        wrong[n:] *= -np.log(beta)
+        weight = weight * np.exp(wrong)
         weight *= total / weight.sum()
     names = "error", "beta", "target_share"
     return models, votes, kept, dict(zip(names, np.array(history).T, strict=True))
 
 
-def _boost_target(rows, weights, n_rounds):
+def _boost_target(rows, weights, which, n_rounds):
     """AdaBoost.R2 in which source rows keep their weights, for several weights at once.
 
     Parameters
     ----------
     rows : _AllRows
     weights : ndarray of shape (n_runs, n_rows)
-        To begin with, alike for source rows; rows of weight zero are left out.
+        To begin with; rows of weight zero are left out. Changed in place.
+    which : ndarray of shape (n_runs,)
+        Runs of equal number, from 0 on, have source rows of equal weights.
     n_rounds : int
 
     Returns
@@ -489,27 +514,28 @@ def _boost_target(rows, weights, n_rounds):
         Zero for learners that are dropped.
     predicted : ndarray of shape (n_rounds, n_runs, n_target_rows)
     """
-    n, weights = rows.n_source, weights.copy()
-    learner = rows.learner.keeping(weights[0])
+    n, n_runs, live = rows.n_source, len(weights), weights > 0.0
+    learner = rows.learner.keeping(weights, which)
     totals, of_target = weights.sum(axis=1), weights[:, n:].sum(axis=1)
-    votes = np.zeros((n_rounds, len(weights)))
-    predicted = np.zeros((n_rounds, len(weights), weights.shape[1] - n))
-    models, runs = [], np.arange(len(weights))
+    votes = np.zeros((n_rounds, n_runs))
+    predicted = np.zeros((n_rounds, n_runs, weights.shape[1] - n))
+    models, runs = [], np.arange(n_runs)
     for t in range(n_rounds):
-        fitted, values = learner.fit(weights[runs])
-        models.append([None] * len(weights))
+        at = slice(None) if len(runs) == n_runs else runs  # no copies while all go on
+        fitted, values = learner.fit(weights[at], runs)
+        models.append([None] * n_runs)
         for run, model in zip(runs, fitted, strict=True):
             models[t][run] = model
-        predicted[t, runs] = values[:, n:]
-        wrong = _relative(np.abs(values - rows.y), weights[runs] > 0.0, rows.scale)
-        error = (weights[runs] * wrong).sum(axis=1) / totals[runs]
+        predicted[t, at] = values[:, n:]
+        wrong = _relative(values - rows.y, live[at], rows.scale)
+        error = np.einsum("ij,ij->i", weights[at], wrong) / totals[at]
         clipped = np.clip(error, _LEAST_ERROR, 1.0 - _LEAST_ERROR)
         beta, over = clipped / (1.0 - clipped), error >= 0.5
-        votes[t, runs] = np.where(over, float(t == 0), -np.log(beta))
-        runs, beta, wrong = runs[~over], beta[~over, None], wrong[~over]
+        votes[t, at] = np.where(over, float(t == 0), -np.log(beta))
+        runs, beta, wrong = runs[~over], beta[~over, None], wrong[~over, n:]
         if not len(runs):
             break
-        target = weights[runs, n:] * beta ** (1.0 - wrong[:, n:])
+        target = weights[runs, n:] * beta ** (1.0 - wrong)
         weights[runs, n:] = target * (of_target[runs] / target.sum(axis=1))[:, None]
     return models, votes, predicted
 
@@ -526,8 +552,9 @@ def _steps(rows, n_steps):
     for share in shares[1:-1]:
         weight = weights[-1]
         _, values = rows.learner.fit(weight[None])
-        wrong = _relative(np.abs(values - rows.y), weight[None] > 0.0, rows.scale)[0, :n]
-        beta, factors = _shrink(weight[:n], wrong, (1.0 - share) * total)
+        wrong = _relative(values - rows.y, weight[None] > 0.0, rows.scale)[0, :n]
+        wanted = weight[n:].sum() * (1.0 - share) / share
+        beta, factors = _shrink(weight[:n], wrong, wanted)
         source = weight[:n] * factors
         source *= (1.0 - share) * total / source.sum()
         target = weight[n:] * (share * total / weight[n:].sum())
@@ -559,17 +586,19 @@ def _shrink(weight, wrong, wanted):
     return np.exp(power), factors
 
 
-def _judge_step(rows, weight, splits, n_rounds):
-    """The sum of the squared errors of the test rows of all splits."""
-    n, runs = rows.n_source, np.tile(weight, (len(splits), 1))
-    for run, (train, _) in zip(runs, splits, strict=True):
-        run[n:] = 0.0
-        run[n + train] = weight[n + train]
-        run[n:] *= weight[n:].sum() / run[n:].sum()
-    _, votes, predicted = _boost_target(rows, runs, n_rounds)
-    total = 0.0
-    for i, (_, test) in enumerate(splits):
-        used = votes[:, i] > 0.0
-        missed = rows.y[n + test] - weighted_median(predicted[used, i][:, test], votes[used, i])
-        total += rows.sample_weight[n + test] @ missed**2
-    return total
+def _judge(rows, weights, splits, pairs, n_rounds):
+    """The sum of the squared errors of test rows for pairs of a step and a split."""
+    n = rows.n_source
+    steps = np.array([step for step, _ in pairs])
+    runs = np.array([weights[step] for step in steps])
+    for run, (_, k) in zip(runs, pairs, strict=True):
+        target = np.zeros(len(run) - n)
+        target[splits[k][0]] = run[n:][splits[k][0]]
+        run[n:] = target * (run[n:].sum() / target.sum())
+    _, votes, predicted = _boost_target(rows, runs, steps - steps[0], n_rounds)
+    missed = []
+    for i, (_, k) in enumerate(pairs):
+        test, used = splits[k][1], votes[:, i] > 0.0
+        median = weighted_median(predicted[used, i][:, test], votes[used, i])
+        missed.append(rows.sample_weight[n + test] @ (rows.y[n + test] - median) ** 2)
+    return missed

@@ -4,7 +4,11 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._compat import check_columns
+from ..tasks.encode import as_table
 
 __all__ = ["BoostedClassifier", "BoostedRegressor", "weighted_median"]
 
@@ -38,10 +42,10 @@ class Boosted(BaseEstimator):
     """Learners and what their votes count."""
 
     @classmethod
-    def _of(cls, estimators, votes, n_features):
+    def _of(cls, estimators, votes, X):
         model = cls()
         model.estimators_, model.estimator_weights_ = list(estimators), np.array(votes)
-        model.n_features_in_ = n_features
+        check_columns(model, X, reset=True)
         return model
 
     def fit(self, X, y):
@@ -50,12 +54,16 @@ class Boosted(BaseEstimator):
         raise TypeError(f"{name} comes fitted from TransferEstimator; fit that instead.")
 
     def _read(self, X):
+        """The table as the learners are to see it; they check what is in it."""
         check_is_fitted(self)
-        return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = as_table(X)
+        check_columns(self, X, reset=False)
+        return X
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        if hasattr(self, "estimators_"):
+            tags.input_tags = get_tags(self.estimators_[0]).input_tags
         return tags
 
 
@@ -70,11 +78,13 @@ class BoostedRegressor(RegressorMixin, Boosted):
     estimator_weights_ : ndarray of shape (n_learners,)
         What the prediction of each counts in the median.
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where the learners were fitted on a data frame with string names.
     """
 
     @classmethod
-    def _of(cls, estimators, votes, n_features):
-        model = super()._of(estimators, votes, n_features)
+    def _of(cls, estimators, votes, X):
+        model = super()._of(estimators, votes, X)
         if all(type(e) in (Ridge, LinearRegression) for e in model.estimators_):
             model._coef = np.array([e.coef_ for e in model.estimators_])
             model._intercept = np.array([[e.intercept_] for e in model.estimators_])
@@ -85,16 +95,18 @@ class BoostedRegressor(RegressorMixin, Boosted):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Whatever the learners take.
 
         Returns
         -------
         ndarray of shape (n_samples,)
         """
-        X = self._read(X)
         if hasattr(self, "_coef"):  # all learners in one product
+            X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
             values = (X @ self._coef.T).T + self._intercept
         else:
+            X = self._read(X)
             values = np.array([learner.predict(X) for learner in self.estimators_])
         return weighted_median(values, self.estimator_weights_)
 
@@ -111,11 +123,13 @@ class BoostedClassifier(ClassifierMixin, Boosted):
     estimator_weights_ : ndarray of shape (n_learners,)
         What the vote of each counts.
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where the learners were fitted on a data frame with string names.
     """
 
     @classmethod
-    def _of(cls, estimators, votes, n_features, classes):
-        model = super()._of(estimators, votes, n_features)
+    def _of(cls, estimators, votes, X, classes):
+        model = super()._of(estimators, votes, X)
         model.classes_ = classes
         return model
 
@@ -133,7 +147,8 @@ class BoostedClassifier(ClassifierMixin, Boosted):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Whatever the learners take.
 
         Returns
         -------

@@ -29,18 +29,12 @@ _NO_WEIGHT = np.finfo(np.float64).tiny
 _AT_ONCE = 2**20
 
 
-def is_linear(estimator, X):
-    """Whether `fit_linear` fits it: exactly Ridge or LinearRegression, solved directly, and dense.
+def is_linear(estimator):
+    """Whether `fit_linear` fits it: exactly Ridge or LinearRegression, solved directly.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A subclass may do anything, so that only the classes themselves count.
-    X : {ndarray, csr matrix, data frame} of shape (n_rows, n_features)
+    A subclass may do anything, so that only the classes themselves count.
     """
     if type(estimator) not in (Ridge, LinearRegression):
-        return False
-    if not isinstance(X, np.ndarray) or X.dtype != np.float64:
         return False
     if estimator.positive is not False or not isinstance(estimator.fit_intercept, bool):
         return False

@@ -6,8 +6,10 @@ import numbers
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy import sparse
 
 from .._compat import take_rows
+from ..base import check_features
 from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows
 from ._boosted import BoostedClassifier, BoostedRegressor, weighted_median
@@ -29,6 +31,7 @@ class Boosting(Adaptation):
     """What TrAdaBoost and TrAdaBoost.R2 have in common."""
 
     needs_weights = True
+    needs_numbers = False
 
     def __init__(self, n_estimators=10):
         self.n_estimators = n_estimators
@@ -126,7 +129,7 @@ class TrAdaBoost(Boosting):
         return wrong, most, max(len(problem.classes), 2) - 1.0
 
     def _predictor(self, models, votes, problem):
-        return BoostedClassifier._of(models, votes, problem.X.shape[1], problem.classes)
+        return BoostedClassifier._of(models, votes, problem.X, problem.classes)
 
 
 class TrAdaBoostR2(Boosting):
@@ -198,7 +201,7 @@ class TrAdaBoostR2(Boosting):
         return deviation, 0.5, 1.0
 
     def _predictor(self, models, votes, problem):
-        return BoostedRegressor._of(models, votes, problem.X.shape[1])
+        return BoostedRegressor._of(models, votes, problem.X)
 
 
 class TwoStageTrAdaBoostR2(Adaptation):
@@ -276,6 +279,7 @@ class TwoStageTrAdaBoostR2(Adaptation):
     """
 
     needs_weights = True
+    needs_numbers = False
     only = "regressor"
 
     def __init__(self, n_steps=10, n_estimators=10):
@@ -303,7 +307,7 @@ class TwoStageTrAdaBoostR2(Adaptation):
         )
         used = np.flatnonzero(votes[:, 0])
         models = [rows.learner.model(models[t][0]) for t in used]
-        predictor = BoostedRegressor._of(models, votes[used, 0], problem.X.shape[1])
+        predictor = BoostedRegressor._of(models, votes[used, 0], problem.X)
         return Adapted(predictor, rows.source_weights(weights[best]), history=history)
 
     def _errors(self, rows, weights, problem):
@@ -358,7 +362,10 @@ class _AllRows:
         rows.offsets = np.cumsum([0] + [len(source.y) for source in problem.sources])
         rows.n_source = int(rows.offsets[-1])
         rows.scale = 0.0 if problem.classifier else np.abs(rows.y).max()
-        rows.is_linear = not problem.classifier and is_linear(problem.estimator, X)
+        rows.is_linear = is_linear(problem.estimator)
+        if rows.is_linear:  # scikit-learn would check them in every round
+            X = check_features(problem.estimator, X)
+            rows.is_linear = not sparse.issparse(X)
         kind = _LinearLearner if rows.is_linear else _Learner
         rows.learner = kind(problem.estimator, X, rows.y, rows.n_source if apart else 0)
         return rows

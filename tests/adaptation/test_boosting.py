@@ -9,7 +9,7 @@ import pytest
 import reference
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.ensemble import AdaBoostClassifier
+from sklearn.ensemble import AdaBoostClassifier, HistGradientBoostingRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold, cross_val_score
@@ -115,7 +115,11 @@ def test_two_stages_are_those_of_the_paper(estimator, weights):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize(
     "estimator",
-    [LogisticRegression(), DecisionTreeClassifier(max_depth=2, random_state=0), LinearSVC(random_state=0)],
+    [
+        LogisticRegression(),
+        DecisionTreeClassifier(max_depth=2, random_state=0),
+        LinearSVC(random_state=0),
+    ],
 )
 def test_classifier_is_that_of_the_paper(estimator, n_classes, n_rounds, weights):
     cs, c = (CS, C) if n_classes == 3 else (CS > 1, C > 1)
@@ -161,9 +165,7 @@ def test_the_last_step_is_the_target_alone():
 @pytest.mark.parametrize("n_features", [1, 4, 90])
 @pytest.mark.parametrize("alpha", [0.01, 10.0])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_normal_equations_and_the_general_road_agree(
-    adaptation, n_features, alpha, fit_intercept
-):
+def test_normal_equations_and_the_general_road_agree(adaptation, n_features, alpha, fit_intercept):
     local = np.random.default_rng(n_features)
     tables = [5.0 + local.normal(size=(n, n_features)) for n in (60, 14, 30)]
     ys, y = (t[:, 0] - t[:, -1] ** 2 for t in tables[:2])
@@ -376,6 +378,35 @@ def test_data_frames_are_prepared_inside():
     got = plain.fit(here[list("pqrs")], Y).predict(here[list("pqrs")])
     same = TransferEstimator(source=Source(XS, YS), adaptation="tradaboost_r2").fit(X, Y)
     np.testing.assert_array_equal(got, same.predict(X))
+
+
+def test_tables_that_only_the_learners_understand():
+    """Gaps and categories of a data frame go to trees that take them."""
+    frame = pd.DataFrame(XS, columns=list("pqrs")).assign(where=pd.Categorical(TASK))
+    frame.loc[::7, "p"] = np.nan
+    here = pd.DataFrame(X, columns=list("pqrs"))
+    here = here.assign(where=pd.Categorical(["a"] * 14, ["a", "b", "c"]))
+    trees = HistGradientBoostingRegressor(
+        max_iter=3, min_samples_leaf=5, categorical_features="from_dtype"
+    )
+    for adaptation in (TrAdaBoostR2(3), TwoStageTrAdaBoostR2(2, 2)):
+        model = TransferEstimator(trees, source=Source(frame, YS), adaptation=adaptation)
+        boosted = model.fit(here, Y).estimator_
+        assert boosted.feature_names_in_.tolist() == ["p", "q", "r", "s", "where"]
+        np.testing.assert_array_equal(boosted.predict(here), model.predict(here))
+        with pytest.raises(ValueError, match="feature names should match"):
+            boosted.predict(here.rename(columns={"p": "z"}))
+    stumps = DecisionTreeClassifier(max_depth=2, random_state=0)
+    source = Source(frame[list("pqrs")], CS)
+    model = TransferEstimator(stumps, source=source, adaptation="tradaboost")
+    assert model.fit(here[list("pqrs")], C).estimator_.predict(here[list("pqrs")]).shape == (14,)
+
+
+def test_gaps_get_an_error_with_the_remedy():
+    gappy = np.where(XS > 2, np.nan, XS)
+    model = TransferEstimator(source=Source(gappy, YS), adaptation="tradaboost_r2")
+    with pytest.raises(ValueError, match='(?s)contains NaN.*preprocessor="auto"'):
+        model.fit(X, Y)
 
 
 def test_nothing_is_random_and_cross_validation_works():

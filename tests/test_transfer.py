@@ -98,7 +98,7 @@ CONFIGURATIONS = {
     "source, fixed": WithSource(adaptation=Pooled(3.0)),
     "source, tradaboost": WithSource(LogisticRegression(**EXACT), adaptation="tradaboost"),
     "source, tradaboost_r2": WithSource(adaptation="tradaboost_r2"),
-    "source, two stages": WithSource(adaptation="two_stage_tradaboost_r2"),
+    "source, two stages": WithSource(adaptation=TwoStageTrAdaBoostR2(3, 3)),
     "source, two stages, tree": WithSource(STUMP, adaptation=TwoStageTrAdaBoostR2(3, 2)),
 }
 

@@ -7,6 +7,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
+from sklearn.base import clone
 
 MASK = 2**64 - 1
 
@@ -621,3 +622,114 @@ def head_query_loss(head, Z, target, weight):
     if target.shape[1] == 1:
         return (weight * ((scores - target) ** 2).sum(1)).sum()
     return -(weight * np.log((complex_softmax(scores) * target).sum(1))).sum()
+
+
+# ---------------------------------------------------------------------------------------------
+# adaptation/boosting.py: the papers' algorithms, word by word, with scikit-learn's estimators
+
+
+def adjusted_errors(h, X, y):
+    """Deviations over the largest; none where all are rounding (AdaBoost.R2, steps 2 and 3)."""
+    deviations = abs(y - h.predict(X))
+    if max(deviations) <= 1e-12 * max(abs(y)):
+        return np.zeros(len(y))
+    return deviations / max(deviations)
+
+
+def weighted_median(values, votes):
+    """The first of the sorted values at which half of the votes are reached."""
+    pairs, reached = sorted(zip(values, votes, strict=True), key=lambda pair: pair[0]), 0.0
+    for value, vote in pairs:
+        reached += vote
+        if reached >= 0.5 * sum(votes) * (1 - 1e-12):
+            return value
+
+
+def tradaboost(estimator, source, target, weights, n_rounds, classes=None):
+    """TrAdaBoost (with classes) or TrAdaBoost.R2: learners, votes, and all rounds told.
+
+    `weights` are those of source and target rows, whose sum is kept.
+    """
+    X, y = np.vstack([source[0], target[0]]), np.concatenate([source[1], target[1]])
+    n, total = len(source[1]), sum(weights)
+    w = np.array(weights, dtype=float)
+    beta = 1 / (1 + np.sqrt(2 * np.log(max(sum(w[:n]), 1)) / n_rounds))
+    factor, most = (1, 0.5) if classes is None else (len(classes) - 1, 1 - 1 / len(classes))
+    learners, votes, told, used = [], [], [], None
+    for t in range(n_rounds):
+        h = clone(estimator).fit(X, y, sample_weight=w)
+        e = adjusted_errors(h, X, y) if classes is None else (h.predict(X) != y).astype(float)
+        epsilon = sum(w[n:] * e[n:]) / sum(w[n:])
+        told.append((epsilon, sum(w[n:]) / total))
+        if epsilon >= most:
+            if t == 0:
+                learners, votes, used = [h], [1.0], w
+            break
+        epsilon = max(epsilon, np.finfo(float).eps)
+        beta_t = epsilon / ((1 - epsilon) * factor)
+        learners, votes, used = [*learners, h], [*votes, np.log(1 / beta_t)], w
+        source_part = [w[i] * beta ** e[i] for i in range(n)]
+        target_part = [w[i] * beta_t ** -e[i] for i in range(n, len(w))]
+        w = np.array(source_part + target_part)
+        w = w / sum(w) * total
+    first = int(np.ceil(len(learners) / 2)) - 1
+    return learners[first:], votes[first:], told, used
+
+
+def adaboost_r2_of_target(estimator, source, target, weights, n_rounds):
+    """AdaBoost.R2 in which source rows keep their weights: learners and votes."""
+    X, y = np.vstack([source[0], target[0]]), np.concatenate([source[1], target[1]])
+    there = weights > 0
+    X, y, w, n = X[there], y[there], weights[there], int(there[: len(source[1])].sum())
+    learners, votes = [], []
+    for t in range(n_rounds):
+        h = clone(estimator).fit(X, y, sample_weight=w)
+        e = adjusted_errors(h, X, y)
+        epsilon = sum(w * e) / sum(w)
+        if epsilon >= 0.5:
+            return ([h], [1.0]) if t == 0 else (learners, votes)
+        epsilon = max(epsilon, np.finfo(float).eps)
+        beta = epsilon / (1 - epsilon)
+        learners, votes = [*learners, h], [*votes, np.log(1 / beta)]
+        changed = w[n:] * beta ** (1 - e[n:])
+        w = np.concatenate([w[:n], changed * sum(w[n:]) / sum(changed)])
+    return learners, votes
+
+
+def two_stage_tradaboost(estimator, source, target, weights, n_steps, n_rounds, splits):
+    """Learners and votes of the best step, weights of all steps, and the steps' errors."""
+    X, y = np.vstack([source[0], target[0]]), np.concatenate([source[1], target[1]])
+    n, total = len(source[1]), sum(weights)
+    w = np.array(weights, dtype=float)
+    m_share = sum(w[n:]) / total
+    steps = [w]
+    for t in range(1, n_steps):
+        share = m_share + t / (n_steps - 1) * (1 - m_share)
+        h = clone(estimator).fit(X, y, sample_weight=w)
+        e = adjusted_errors(h, X, y)[:n]
+        low, high = 0.0, 1.0
+        for _ in range(1100):  # down to the least numbers there are
+            beta = (low + high) / 2
+            kept = sum(w[:n] * beta**e)
+            if kept / (kept + sum(w[n:])) > 1 - share:
+                high = beta
+            else:
+                low = beta
+        kept = np.zeros(n) if t == n_steps - 1 else w[:n] * high**e
+        w = np.concatenate([kept, w[n:]])
+        w = w / sum(w) * total
+        steps.append(w)
+    errors = []
+    for w in steps:
+        missed, counts = [], []
+        for train, test in splits:
+            inner = np.concatenate([w[:n], np.zeros(len(w) - n)])
+            inner[n + train] = w[n + train] * sum(w[n:]) / sum(w[n + train])
+            learners, votes = adaboost_r2_of_target(estimator, source, target, inner, n_rounds)
+            for i in test:
+                values = [h.predict(target[0][[i]])[0] for h in learners]
+                missed.append((target[1][i] - weighted_median(values, votes)) ** 2)
+                counts.append(weights[n + i])
+        errors.append(np.average(missed, weights=counts))
+    best = steps[int(np.argmin(errors))]
+    return *adaboost_r2_of_target(estimator, source, target, best, n_rounds), steps, errors

@@ -39,11 +39,12 @@ from sklearn.preprocessing import (
     StandardScaler,
 )  # fmt: skip
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl import Source, TransferEstimator, Unlabeled
-from skmtl.adaptation import Independent, Pooled
+from skmtl.adaptation import Independent, Pooled, TwoStageTrAdaBoostR2
 from skmtl.adaptation._base import Adaptation, Adapted
 from skmtl.base import check_weights
 
@@ -83,6 +84,7 @@ class WithSource(TransferEstimator):
         return self.inner_._ask(method, X)
 
 
+STUMP = DecisionTreeRegressor(max_depth=2, random_state=0)
 EXACT = {"solver": "newton-cholesky", "tol": 1e-10}
 CONFIGURATIONS = {
     "default": TransferEstimator(),
@@ -95,6 +97,10 @@ CONFIGURATIONS = {
     "source, pooled": WithSource(adaptation="pooled"),
     "source, independent": WithSource(adaptation="independent"),
     "source, fixed": WithSource(adaptation=Pooled(3.0)),
+    "source, tradaboost": WithSource(LogisticRegression(**EXACT), adaptation="tradaboost"),
+    "source, tradaboost_r2": WithSource(adaptation="tradaboost_r2"),
+    "source, two stages": WithSource(adaptation=TwoStageTrAdaBoostR2(3, 3)),
+    "source, two stages, tree": WithSource(STUMP, adaptation=TwoStageTrAdaBoostR2(3, 2)),
 }
 
 

@@ -1,10 +1,20 @@
 """How a source helps a target: one object a way."""
 
+from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
 from .pooling import Independent, Pooled
 from .selection import Auto
 from .trans_lasso import TransLasso
 
-__all__ = ["BY_NAME", "Auto", "Independent", "Pooled", "TransLasso"]
+__all__ = [
+    "BY_NAME",
+    "Auto",
+    "Independent",
+    "Pooled",
+    "TrAdaBoost",
+    "TrAdaBoostR2",
+    "TransLasso",
+    "TwoStageTrAdaBoostR2",
+]
 
 # What a string stands for in ``TransferEstimator(adaptation=...)``.
 BY_NAME = {
@@ -12,4 +22,7 @@ BY_NAME = {
     "independent": Independent,
     "pooled": Pooled,
     "trans_lasso": TransLasso,
+    "tradaboost": TrAdaBoost,
+    "tradaboost_r2": TrAdaBoostR2,
+    "two_stage_tradaboost_r2": TwoStageTrAdaBoostR2,
 }

@@ -733,3 +733,26 @@ def two_stage_tradaboost(estimator, source, target, weights, n_steps, n_rounds, 
         errors.append(np.average(missed, weights=counts))
     best = steps[int(np.argmin(errors))]
     return *adaboost_r2_of_target(estimator, source, target, best, n_rounds), steps, errors
+
+
+# ---------------------------------------------------------------------------------------------
+# kernels/lasso.py
+
+
+def lasso(gram, moment, strength, n_sweeps=5000):
+    """Coordinate descent, one coefficient after the other (twin of one strength's fit)."""
+    coef = np.zeros(len(moment))
+    for _ in range(n_sweeps):
+        for j in np.flatnonzero(np.diag(gram) > 0):
+            z = moment[j] - gram[j] @ coef + gram[j, j] * coef[j]
+            coef[j] = np.sign(z) * max(abs(z) - strength, 0.0) / gram[j, j]
+    return coef
+
+
+def lasso_gap(gram, moment, square, strength, coef):
+    """Primal less dual objective, the dual point being the residuals, scaled into its bounds."""
+    rest = square - 2 * moment @ coef + coef @ gram @ coef
+    primal = rest / 2 + strength * np.abs(coef).sum()
+    most = np.abs(moment - gram @ coef).max()
+    scale = min(1.0, strength / most)
+    return primal - (scale * (square - moment @ coef) - scale**2 * rest / 2)

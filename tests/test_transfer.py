@@ -96,6 +96,7 @@ CONFIGURATIONS = {
     "source, pipeline": WithSource(make_pipeline(MinMaxScaler(), LogisticRegression(**EXACT))),
     "source, pooled": WithSource(adaptation="pooled"),
     "source, independent": WithSource(adaptation="independent"),
+    "source, lasso": WithSource(adaptation="trans_lasso"),
     "source, fixed": WithSource(adaptation=Pooled(3.0)),
     "source, tradaboost": WithSource(LogisticRegression(**EXACT), adaptation="tradaboost"),
     "source, tradaboost_r2": WithSource(adaptation="tradaboost_r2"),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
@@ -52,7 +51,7 @@ class TransLasso(Adaptation):
 
     It assumes that the target's coefficients are sparse and that those of good sources differ from
     them in few places, or by little. Each source has an intercept of its own. Features are not
-    scaled. It needs target labels and dense numbers.
+    scaled. It needs target labels.
 
     Parameters
     ----------
@@ -121,11 +120,6 @@ class TransLasso(Adaptation):
 
     def fit(self, problem, random_state, progress):
         """Rank the sources, judge the candidates, and average them."""
-        if sparse.issparse(problem.X):
-            raise TypeError(
-                "the adaptation TransLasso needs dense rows, but X is a sparse matrix; give "
-                "X.toarray(), or use adaptation='auto'."
-            )
         if not problem.splits:
             raise ValueError(
                 "the adaptation TransLasso judges by target rows and needs two at least; got "
@@ -267,7 +261,8 @@ class _Search:
         X, y, weight = self.problem.X, self.problem.y, self.problem.weight
         sums, total = 0.0, 0.0
         for (target, test), coefs in zip(folds, paths, strict=True):
-            missed = (y[test] - target.mean[-1])[:, None] - (X[test] - target.mean[:-1]) @ coefs.T
+            level = target.mean[-1] - coefs @ target.mean[:-1]
+            missed = y[test][:, None] - X[test] @ coefs.T - level
             w = np.ones(len(test)) if weight is None else weight[test]
             sums, total = sums + w @ missed**2, total + w.sum()
         return sums / total

@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import kernels
@@ -42,13 +43,18 @@ class Products:
 
     @classmethod
     def of(cls, X, y, weight=None, centre=True):
-        """From rows; about zero where `centre` is False."""
+        """From dense or CSR rows; about zero where `centre` is False."""
         total = float(len(y)) if weight is None else float(weight.sum())
         mean = np.zeros(X.shape[1] + 1)
+        w = np.ones(len(y)) if weight is None else weight
         if centre:
-            mean[:-1] = np.average(X, axis=0, weights=weight)
-            mean[-1] = np.average(y, weights=weight)
-        Z, r = X - mean[:-1], y - mean[-1]
+            mean[:-1], mean[-1] = (X.T @ w) / total, (y @ w) / total
+        r = y - mean[-1]
+        if sparse.issparse(X):
+            gram = (X.T @ X.multiply(w[:, None])).toarray()
+            gram -= total * np.outer(mean[:-1], mean[:-1])
+            return cls(gram, X.T @ (w * r), float(w @ r**2), total, mean)
+        Z = X - mean[:-1]
         if weight is not None:
             root = np.sqrt(weight)
             Z *= root[:, None]

@@ -28,7 +28,7 @@ def pooled(target_weight="auto", estimator=None, source=None, **params):
 
 
 def test_names():
-    assert BY_NAME == {"independent": Independent, "pooled": Pooled}
+    assert BY_NAME["independent"] is Independent and BY_NAME["pooled"] is Pooled
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0, 8.0])

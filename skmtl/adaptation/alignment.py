@@ -48,7 +48,8 @@ class CORAL(Alignment):
     :math:`D` is the identity. With several sources each is aligned to the target on its own.
 
     Assumes that the same things are measured by other means: features of source and target differ
-    by a linear map, and labels belong to what is behind them. Where the *rows* differ instead (the
+    by gains, offsets and mixing, and labels belong to what is behind them. (Covariances tell such a
+    map but for a rotation; one that turns much is not found.) Where the *rows* differ instead (the
     target has older patients, and the same law holds), features mean the same in both, and aligning
     them does harm; leave them as they are, or weigh source rows.
 
@@ -356,7 +357,10 @@ class TCA(Alignment):
         center, scale = _middle(Domain.together(sources), target)
         Z = (every.X - center) / scale
         if not Z.any():
-            raise ValueError("the adaptation TCA needs rows that differ, but all are alike.")
+            raise ValueError(
+                "the adaptation TCA needs rows that differ, but those of sources and target are "
+                f"all alike (n_samples = {len(target.X)} in the target); leave out the source."
+            )
         # A row of weight r counts as r rows, whose coefficients are alike and are summed here.
         root, pulls = np.sqrt(every.weight), _pulls(sources, target)
         if self.kernel == "linear":

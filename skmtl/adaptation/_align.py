@@ -11,12 +11,19 @@ from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows, takes_weights
 from .pooling import Pooled, weight_errors, weight_grid
 
-__all__ = ["Alignment", "Domain", "check_number", "common_scale", "need_spread"]
+__all__ = ["Alignment", "Domain", "check_number", "common_scale", "is_auto", "need_spread"]
 
 
-def check_number(name, value, least, said, *, strict=False, most=np.inf):
+def is_auto(value):
+    """Whether a parameter is the word "auto"; arrays and numbers are not compared with it."""
+    return isinstance(value, str) and value == "auto"
+
+
+def check_number(name, value, least, said, *, strict=False, finite=True):
+    """Raise a ValueError unless `value` is a number from `least` on, above it where `strict`."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not least <= value < most or (strict and value == least):
+    good = number and value >= least and not (strict and value == least)
+    if not good or (finite and not value < np.inf):
         raise ValueError(f"{name}={value!r} must be {said}.")
 
 
@@ -116,15 +123,13 @@ class Alignment(Adaptation):
 
         Returns
         -------
-        name : str
-            What candidates differ in.
-        values : list
-            Candidates.
-        default : object
+        candidates : list of dict
+            What they differ in, by name; the simplest first.
+        default : dict
             The candidate to take where there is nothing to judge by.
         align : callable
-            From a candidate to the sources' new tables, and the transformer of target rows (None:
-            they stay as they are).
+            From a candidate (as keywords) to the sources' new tables, and the transformer of
+            target rows (None: they stay as they are).
         """
         raise NotImplementedError
 
@@ -132,31 +137,31 @@ class Alignment(Adaptation):
         """Align all rows, and fit the estimator on sources and labelled target rows."""
         sources, target = _read_domains(problem)
         progress(f"aligning {len(sources)} sources to {len(target.X)} target rows")
-        name, values, default, align = self._ways(problem, sources, target)
+        candidates, default, align = self._ways(problem, sources, target)
         if problem.y is None:
-            return _fit_sources(problem, *align(values[0] if len(values) == 1 else default))
-        if len(values) > 1 and not problem.splits:
-            values = [default]
+            return _fit_sources(problem, *align(**default))
+        if not problem.splits:
+            candidates = [default]
         tried, best = [], None
-        for value in values:
-            posed, step = _pose(problem, *align(value))
-            grid, error = self._judge(posed, len(values) > 1, progress)
-            tried += [(value, *pair) for pair in zip(grid, error, strict=True)]
+        for candidate in candidates:
+            posed, step = _pose(problem, *align(**candidate))
+            grid, error = self._judge(posed, len(candidates) > 1, progress)
+            for weight, e in zip(grid, error, strict=True):
+                tried.append({**candidate, "target_weight": weight, "error": e})
             # Of equals the first: the simplest alignment, which uses the sources most.
             if best is None or error.min() < best[0]:
                 best = error.min(), posed, step, float(grid[np.argmin(error)])
         _, posed, step, target_weight = best
         adapted = Pooled(target_weight).fit(posed, random_state, progress)
-        names = [name, "target_weight", "error"]
-        history = dict(zip(names, map(np.array, zip(*tried, strict=True)), strict=True))
+        history = {name: np.array([t[name] for t in tried]) for name in tried[0]}
         return Adapted(
             _chain(step, adapted.predictor), adapted.source_weights,
             history=history if len(tried) > 1 else {},
         )  # fmt: skip
 
     def _judge(self, posed, several, progress):
-        """Weights of a target row, and their cross-validated errors (NaN-free)."""
-        tune = self.target_weight == "auto"
+        """Weights of a target row, and their cross-validated errors (zero: nothing to choose)."""
+        tune = is_auto(self.target_weight)
         if not posed.splits or not (tune or several):
             return np.array([1.0 if tune else self.target_weight]), np.zeros(1)
         repeat = not takes_weights(posed.estimator)

@@ -7,6 +7,7 @@ labels, and which of several candidates is best is judged on the latter.
 
 import numbers
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
@@ -14,13 +15,15 @@ from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import rbf_kernel
 
-from ._align import Alignment, Domain, check_number, common_scale, need_spread
+from ._align import Alignment, Domain, check_number, common_scale, is_auto, need_spread
 from ._maps import KernelMap, LinearMap
 
 __all__ = ["CORAL", "TCA", "OptimalTransport", "SubspaceAlignment"]
 
 # Without labels to judge by: components are kept until they explain this share of the variance.
 _SHARE = 0.9
+# Strengths of CORAL that are tried, and that of the paper, where there is nothing to judge by.
+_STRENGTHS, _STRENGTH = (np.inf, 1.0, 0.01), 1.0
 # Numbers of components that are tried, at most, and the largest of them for a kernel.
 _N_CANDIDATES, _MOST_OF_KERNEL = 6, 64
 # Rounds of linearising the class term of optimal transport, and what keeps its slope finite.
@@ -58,19 +61,23 @@ class CORAL(Alignment):
 
     Parameters
     ----------
-    regularization : float, default=1.0
-        :math:`\lambda`, zero or more, added to the variances of features in their units. The more,
-        the less rows are changed. At zero a source needs more rows than features: in directions in
-        which it does not vary nothing is recoloured.
+    regularization : "auto" or float, default="auto"
+        :math:`\lambda`, from 0 to ``np.inf``, added to the variances of features in their units.
+        The more, the less rows are changed; at infinity only their mean is. At zero, directions in
+        which a source does not vary (it has fewer rows than features) are left out. "auto" takes
+        the best of infinity, 1 and 0.01 by cross-validation over labelled target rows; without
+        labels it is 1, as in the paper.
     align_means : "auto" or bool, default="auto"
         Whether source rows are moved to the target's mean. (The paper's features have mean zero in
-        both.) "auto" takes what predicts labelled target rows better, by cross-validation; without
-        labels it is True.
+        both.) "auto" tries both, with each `regularization`; without labels it is True.
     target_weight : "auto" or float, default="auto"
         How many source rows a labelled target row counts for, as in `Pooled`.
 
     Notes
     -----
+    By default rows as they are (`Pooled`) are among the candidates, so that it is guarded against
+    aligning what should not be, as far as labelled target rows can tell.
+
     The predictor is the estimator itself, on the target's features as they are. Sparse rows become
     dense. Costs an eigendecomposition of ``(n_features, n_features)`` a source. What is judged on
     left-out target rows has seen their features, though not their labels.
@@ -98,7 +105,7 @@ class CORAL(Alignment):
     True
     """
 
-    def __init__(self, regularization=1.0, align_means="auto", target_weight="auto"):
+    def __init__(self, regularization="auto", align_means="auto", target_weight="auto"):
         self.regularization = regularization
         self.align_means = align_means
         self.target_weight = target_weight
@@ -106,43 +113,58 @@ class CORAL(Alignment):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        check_number("regularization", self.regularization, 0.0, "a number, zero or more")
-        means = self.align_means
-        if not isinstance(means, (bool, np.bool_)) and not (
-            isinstance(means, str) and means == "auto"
-        ):
-            raise ValueError(f"align_means={means!r} must be 'auto', True or False.")
+        if not is_auto(self.regularization):
+            said = "'auto' or a number, zero or more"
+            check_number("regularization", self.regularization, 0.0, said, finite=False)
+        if not is_auto(self.align_means) and not isinstance(self.align_means, (bool, np.bool_)):
+            raise ValueError(f"align_means={self.align_means!r} must be 'auto', True or False.")
 
     def _ways(self, problem, sources, target):
-        maps = [self._map(source, target) for source in sources]
+        strengths = [float(self.regularization)] if not is_auto(self.regularization) else _STRENGTHS
+        means = [bool(self.align_means)] if not is_auto(self.align_means) else [False, True]
+        pairs = [_Recolouring.of(source, target) for source in sources]
 
-        def align(means):
-            return [
-                (s.X - s.mean) @ A + (target.mean if means else s.mean)
-                for s, A in zip(sources, maps, strict=True)
-            ], None
+        def align(align_means, regularization):
+            moved = []
+            for source, pair in zip(sources, pairs, strict=True):
+                centred = source.X - source.mean
+                if regularization < np.inf:
+                    centred = centred @ pair.matrix(regularization)
+                moved.append(centred + (target.mean if align_means else source.mean))
+            return moved, None
 
-        tune = isinstance(self.align_means, str)
-        values = [False, True] if tune else [bool(self.align_means)]
-        return "align_means", values, values[-1], align
+        ways = [{"align_means": m, "regularization": s} for m in means for s in strengths]
+        default = {
+            "align_means": means[-1],
+            "regularization": _STRENGTH if is_auto(self.regularization) else strengths[0],
+        }
+        return ways, default, align
 
-    def _map(self, source, target):
-        """The matrix that a source row, less its mean, is multiplied by."""
+
+@dataclass(frozen=True, eq=False)
+class _Recolouring:
+    """Units of the features, and eigenpairs of the covariances in these."""
+
+    scale: np.ndarray
+    source: tuple
+    target: tuple
+
+    @classmethod
+    def of(cls, source, target):
         scale = common_scale(source, target)
-        ours, theirs = (_regularized(d, scale, self.regularization) for d in (target, source))
-        return _root(theirs, -0.5) @ _root(ours, 0.5) / scale[:, None] * scale
+        pairs = (linalg.eigh(d.covariance() / np.outer(scale, scale)) for d in (source, target))
+        return cls(scale, *pairs)
+
+    def matrix(self, regularization):
+        """What a source row, less its mean, is multiplied by."""
+        whiten = _root(*self.source, regularization, -0.5)
+        return whiten @ _root(*self.target, regularization, 0.5) / self.scale[:, None] * self.scale
 
 
-def _regularized(domain, scale, regularization):
-    covariance = domain.covariance() / np.outer(scale, scale)
-    covariance[np.diag_indices(len(scale))] += regularization
-    return covariance
-
-
-def _root(C, exponent):
-    """A power of a symmetric matrix; directions of zero variance stay zero."""
-    values, vectors = linalg.eigh(C)
-    live = values > len(C) * np.finfo(np.float64).eps * max(values[-1], 0.0)
+def _root(values, vectors, regularization, exponent):
+    """A power of a covariance plus a multiple of I; directions of zero variance stay zero."""
+    values = values + regularization
+    live = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     return vectors[:, live] * values[live] ** exponent @ vectors[:, live].T
 
 
@@ -222,7 +244,8 @@ class SubspaceAlignment(Alignment):
         mean, scale, spread, basis = _components(target)
         theirs = [_components(source) for source in sources]
 
-        def align(d):
+        def align(n_components):
+            d = n_components
             ours, tables = basis[:, :d], []
             for source, (center, unit, _, own) in zip(sources, theirs, strict=True):
                 own = own[:, :d]
@@ -230,8 +253,7 @@ class SubspaceAlignment(Alignment):
             to_target = ours / scale[:, None]
             return tables, LinearMap(to_target, -mean @ to_target)
 
-        ways = _component_ways(self.n_components, spread, len(spread))
-        return "n_components", *ways, align
+        return *_component_ways(self.n_components, spread, len(spread)), align
 
 
 def _components(domain):
@@ -379,7 +401,8 @@ class TCA(Alignment):
             components *= _signs(components)
             most = min(len(gain), _MOST_OF_KERNEL)
 
-        def align(d):
+        def align(n_components):
+            d = n_components
             if self.kernel == "linear":
                 matrix = components[:, :d] / scale[:, None]
                 step = LinearMap(matrix, -center @ matrix)
@@ -387,9 +410,9 @@ class TCA(Alignment):
                 step = KernelMap(center, scale, Z, np.ascontiguousarray(components[:, :d]), gamma)
             return [step.transform(source.X) for source in sources], step
 
-        if self.n_components != "auto":
+        if not is_auto(self.n_components):
             most = len(gain)
-        return "n_components", *_component_ways(self.n_components, gain, most), align
+        return *_component_ways(self.n_components, gain, most), align
 
     def _solve(self, values, U, pulls, root):
         """Objectives, best first, and coordinates C of all components W = U C.
@@ -540,7 +563,7 @@ class OptimalTransport(Alignment):
     def _ways(self, problem, sources, target):
         pairs = zip(sources, problem.sources, strict=True)
         moved = [self._move(domain, target, rows.y) for domain, rows in pairs]
-        return "plan", [None], None, lambda plan: (moved, None)
+        return [{}], {}, lambda: (moved, None)
 
     def _move(self, source, target, y):
         """Where the rows of a source go."""
@@ -594,7 +617,7 @@ def _pot():
 
 def _check_components(value):
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
-    if not whole and not (isinstance(value, str) and value == "auto"):
+    if not whole and not is_auto(value):
         raise ValueError(f"n_components={value!r} must be 'auto' or a whole number above 0.")
 
 
@@ -603,8 +626,10 @@ def _component_ways(wanted, spread, most):
 
     `spread`: what each component explains, descending. `most` is at least one.
     """
-    if wanted != "auto":
-        return [min(wanted, most)], min(wanted, most)
+    if not is_auto(wanted):
+        only = {"n_components": min(wanted, most)}
+        return [only], only
     tried = np.unique(np.rint(np.geomspace(1, most, min(_N_CANDIDATES, most))).astype(int))
     explained = np.cumsum(spread) / spread.sum()
-    return tried.tolist(), min(1 + int(np.sum(explained < _SHARE)), most)
+    default = min(1 + int(np.sum(explained < _SHARE)), most)
+    return [{"n_components": d} for d in tried.tolist()], {"n_components": default}

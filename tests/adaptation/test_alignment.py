@@ -214,6 +214,15 @@ def test_means_are_aligned_only_where_that_helps():
     assert not best(same.history_)["align_means"]
 
 
+def test_rows_are_left_alone_where_that_is_best():
+    history = fitted("coral", XS[:30] + 5.0, (XS[:30] + 5.0) @ COEF, Ridge()).history_
+    assert np.unique(history["regularization"]).tolist() == [0.01, 1.0, np.inf]
+    pooled = fitted("pooled", XS[:30] + 5.0, (XS[:30] + 5.0) @ COEF, Ridge()).history_
+    same = ~history["align_means"] & (history["regularization"] == np.inf)
+    np.testing.assert_allclose(history["error"][same], pooled["error"], rtol=1e-6)
+    assert history["error"].min() == history["error"][same].min()
+
+
 def best(history):
     first = int(np.argmin(history["error"]))
     return {name: values[first] for name, values in history.items()}
@@ -332,9 +341,9 @@ def test_the_choice_by_hand():
 
 
 def test_target_rows_are_weighed_as_by_pooled():
-    # Rows that need no alignment: that of a very strong regularisation changes nothing.
+    # That of an infinite strength changes nothing.
     pooled = fitted(Pooled(), cv=KFold(4))
-    aligned = fitted(CORAL(1e12, False), cv=KFold(4))
+    aligned = fitted(CORAL(np.inf, False), cv=KFold(4))
     np.testing.assert_allclose(aligned.history_["error"], pooled.history_["error"], rtol=1e-6)
     np.testing.assert_allclose(aligned.predict(AT), pooled.predict(AT), rtol=1e-6)
     with pytest.raises(ValueError, match="needs sample_weight in fit, which estimator=KN"):
@@ -393,7 +402,8 @@ def test_nothing_given_is_changed(adaptation):
 @pytest.mark.parametrize(
     ("adaptation", "said"),
     [
-        (CORAL(-1.0), "regularization=-1.0 must be a number, zero or more"),
+        (CORAL(-1.0), "regularization=-1.0 must be 'auto' or a number, zero or more"),
+        (CORAL("much"), "regularization='much' must be"),
         (CORAL(align_means="yes"), "align_means='yes' must be 'auto', True or False"),
         (CORAL(target_weight=0.0), "target_weight=0.0 must be 'auto' or a number above 0"),
         (SubspaceAlignment(0), "n_components=0 must be 'auto' or a whole number above 0"),

@@ -101,15 +101,19 @@ def test_subspaces_are_those_of_the_paper(d):
     np.testing.assert_allclose(np.abs(model.estimator_[-1].coef_), np.abs(wanted.coef_), rtol=1e-8)
 
 
-def transfer_components(S, T, d, kernel, mu):
-    """The paper's eigenproblem as it stands, in n x n matrices."""
+def transfer_components(S, T, d, kernel, mu, sizes=(120,)):
+    """The paper's eigenproblem as it stands, in n x n matrices; L is a sum over sources."""
     center = (S.mean(0) + T.mean(0)) / 2
     unit = np.sqrt((S.var(0) + T.var(0)) / 2)
     Z = (np.vstack([S, T]) - center) / unit
     K = Z @ Z.T if kernel == "linear" else np.exp(-cdist(Z, Z, "sqeuclidean") / Z.shape[1])
     n_s, n = len(S), len(Z)
-    pull = np.where(np.arange(n) < n_s, 1 / n_s, -1 / (n - n_s))
-    L, H = np.outer(pull, pull), np.eye(n) - 1 / n
+    L, H, start = np.zeros((n, n)), np.eye(n) - 1 / n, 0
+    for size in sizes:
+        pull = np.r_[np.zeros(n_s), np.full(n - n_s, -1 / (n - n_s))]
+        pull[start : start + size] = 1 / size
+        start += size
+        L += size / n_s * np.outer(pull, pull)
     values, W = np.linalg.eig(np.linalg.solve(K @ L @ K + mu * np.eye(n), K @ H @ K))
     embedded = K @ W[:, np.argsort(-values.real)[:d]].real
     return embedded / embedded.std(0)
@@ -124,6 +128,16 @@ def test_components_are_those_of_the_paper(kernel, mu):
     np.testing.assert_allclose(model.predict(XT), wanted.predict(embedded[120:]), rtol=1e-7)
     kept = len(pickle.dumps(model.estimator_))
     assert kept < 3000 if kernel == "linear" else kept > XS.nbytes
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_components_of_several_sources(kernel):
+    S = XS + np.repeat([[0.0], [2.0]], [90, 30], axis=0)
+    source = Source(S, YS, np.repeat(["a", "b"], [90, 30]))
+    model = fitted(TCA(3, kernel, target_weight=2.0), source=source)
+    embedded = transfer_components(S, XT, 3, kernel, 1.0, (90, 30))
+    wanted = by_hand([embedded[:120]], YS, embedded[120:], YT)
+    np.testing.assert_allclose(model.predict(XT), wanted.predict(embedded[120:]), rtol=1e-7)
 
 
 def sinkhorn(a, b, M, strength):

@@ -1,11 +1,21 @@
 """The one place with private imports of scikit-learn."""
 
 from sklearn.base import _fit_context
+from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
-__all__ = ["HasMethods", "Interval", "StrOptions", "check_columns", "fit_context", "take_rows"]
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "LinearClassifierMixin",
+    "LinearModel",
+    "StrOptions",
+    "check_columns",
+    "fit_context",
+    "take_rows",
+]
 
 fit_context = _fit_context
 take_rows = _safe_indexing

@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 import warnings
+from importlib.util import find_spec
 
 import checks
 import joblib
@@ -44,7 +45,17 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl import Source, TransferEstimator, Unlabeled
-from skmtl.adaptation import Independent, Pooled, TwoStageTrAdaBoostR2
+from skmtl.adaptation import (
+    CORAL,
+    TCA,
+    FeatureAugmentation,
+    Independent,
+    OptimalTransport,
+    Pooled,
+    PredictionFeature,
+    SubspaceAlignment,
+    TwoStageTrAdaBoostR2,
+)  # fmt: skip
 from skmtl.adaptation._base import Adaptation, Adapted
 from skmtl.base import check_weights
 
@@ -102,7 +113,31 @@ CONFIGURATIONS = {
     "source, tradaboost_r2": WithSource(adaptation="tradaboost_r2"),
     "source, two stages": WithSource(adaptation=TwoStageTrAdaBoostR2(3, 3)),
     "source, two stages, tree": WithSource(STUMP, adaptation=TwoStageTrAdaBoostR2(3, 2)),
+    "coral": WithSource(adaptation="coral"),
+    "coral, logistic": WithSource(LogisticRegression(**EXACT), adaptation=CORAL(0.5, True, 2.0)),
+    "subspace alignment": WithSource(adaptation="subspace_alignment"),
+    "subspace alignment, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation=SubspaceAlignment(2, 2.0)
+    ),
+    "tca": WithSource(adaptation="tca"),
+    "tca, rbf, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation=TCA(3, "rbf", target_weight=2.0)
+    ),
+    "augmentation": WithSource(adaptation="feature_augmentation"),
+    "augmentation, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation=FeatureAugmentation(2.0)
+    ),
+    "predictions": WithSource(Ridge(tol=1e-12), adaptation="prediction_feature"),
+    "predictions, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation=PredictionFeature(2.0, "predict_proba")
+    ),
 }
+if find_spec("ot"):
+    plan = {"tol": 1e-12, "target_weight": 2.0}
+    CONFIGURATIONS["transport"] = WithSource(adaptation=OptimalTransport(0.5, **plan))
+    CONFIGURATIONS["transport, logistic"] = WithSource(
+        LogisticRegression(**EXACT), adaptation=OptimalTransport(0.5, 0.1, **plan)
+    )
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(checks.estimator_check_cases(CONFIGURATIONS)))

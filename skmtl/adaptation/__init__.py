@@ -1,5 +1,7 @@
 """How a source helps a target: one object a way."""
 
+from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
+from .augmentation import FeatureAugmentation, PredictionFeature
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
 from .pooling import Independent, Pooled
 from .selection import Auto
@@ -8,8 +10,14 @@ from .trans_lasso import TransLasso
 __all__ = [
     "BY_NAME",
     "Auto",
+    "CORAL",
+    "FeatureAugmentation",
     "Independent",
+    "OptimalTransport",
     "Pooled",
+    "PredictionFeature",
+    "SubspaceAlignment",
+    "TCA",
     "TrAdaBoost",
     "TrAdaBoostR2",
     "TransLasso",
@@ -22,6 +30,12 @@ BY_NAME = {
     "independent": Independent,
     "pooled": Pooled,
     "trans_lasso": TransLasso,
+    "feature_augmentation": FeatureAugmentation,
+    "prediction_feature": PredictionFeature,
+    "coral": CORAL,
+    "subspace_alignment": SubspaceAlignment,
+    "tca": TCA,
+    "optimal_transport": OptimalTransport,
     "tradaboost": TrAdaBoost,
     "tradaboost_r2": TrAdaBoostR2,
     "two_stage_tradaboost_r2": TwoStageTrAdaBoostR2,

@@ -10,7 +10,7 @@ from ._base import Adaptation, Adapted, fit_rows, takes_weights
 from ._judge import row_errors
 from ._pool import Pool, steps_down, total_weight
 
-__all__ = ["Independent", "Pooled"]
+__all__ = ["Independent", "Pooled", "weight_errors", "weight_grid"]
 
 # Candidates for the weight of a target row are at most this factor apart, and at most so many.
 _STEP, _MOST_CANDIDATES = 4.0, 9
@@ -131,20 +131,28 @@ class Pooled(Adaptation):
 
 def _choose(problem, repeat, progress):
     """The target weight of least cross-validated error, and what was tried."""
-    grid = _grid(problem, repeat)
+    grid = weight_grid(problem, repeat)
     if not problem.splits or len(grid) == 1:
         return 1.0, {}
     progress(f"judging {len(grid)} weights of target rows in {len(problem.splits)} splits")
-    sums = Parallel(n_jobs=problem.n_jobs)(
-        delayed(_judge_split)(problem, grid, repeat, train, test) for train, test in problem.splits
-    )
-    errors, totals = zip(*sums, strict=True)
-    error = np.sum(errors, axis=0) / np.sum(totals)
+    error = weight_errors(problem, grid, repeat)
     # Of equals the first, which uses the sources most.
     return float(grid[np.argmin(error)]), {"target_weight": grid, "error": error}
 
 
-def _grid(problem, repeat):
+def weight_errors(problem, grid, repeat):
+    """The cross-validated error of every weight of a target row in `grid`.
+
+    `repeat`: by repeating rows, as the estimator takes no weights.
+    """
+    sums = Parallel(n_jobs=problem.n_jobs)(
+        delayed(_judge_split)(problem, grid, repeat, train, test) for train, test in problem.splits
+    )
+    errors, totals = zip(*sums, strict=True)
+    return np.sum(errors, axis=0) / np.sum(totals)
+
+
+def weight_grid(problem, repeat):
     """Candidates from 1 to where all source rows together count little."""
     of_sources = sum(total_weight(source) for source in problem.sources)
     grid = 1.0 / steps_down(of_sources, total_weight(problem), _STEP, _MOST_CANDIDATES)

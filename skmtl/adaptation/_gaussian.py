@@ -2,15 +2,18 @@
 
 import numpy as np
 from scipy import sparse
+from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.extmath import row_norms, safe_sparse_dot
 
 from .._compat import take_rows
+from ..kernels import exponential as kernels
+from ..tasks.stack import stack_rows
 
 __all__ = ["combine", "distinct_rows", "gaussian", "kernel_means", "median_distance", "row_blocks"]
 
-_MOST_ROWS = 500  # for the median of distances
-_BLOCK = 1 << 22  # entries of a kernel matrix of which only sums are kept
+_MOST_ROWS = 300  # for the median of distances
+_BLOCK = 1 << 17  # entries of a kernel matrix that are made at a time: what a cache holds
 
 
 def distinct_rows(X, weight):
@@ -44,25 +47,38 @@ def distinct_rows(X, weight):
 
 
 def gaussian(A, B, sigma):
-    """``exp(-|a - b|^2 / (2 sigma^2))`` for the rows of A and B, ``(len(A), len(B))``."""
+    """``exp(-|a - b|^2 / (2 sigma^2))`` for the rows of A and B, ``(len(A), len(B))``.
+
+    Only half of it is worked out where both are the same object.
+    """
     scale = 1.0 / sigma
     if sparse.issparse(A) or sparse.issparse(B):
         K = safe_sparse_dot(A * scale, (B * scale).T, dense_output=True)
         K -= 0.5 * row_norms(A * scale, squared=True)[:, None]
         K -= 0.5 * row_norms(B * scale, squared=True)
-    else:  # the product of these is what the exponential is of
-        centre = A.mean(axis=0)  # distances lose fewer digits
-        A, B = (A - centre) * scale, (B - centre) * scale
-        squares = [-0.5 * row_norms(rows, squared=True) for rows in (A, B)]
-        A = np.column_stack([A, squares[0], np.ones(len(A))])
-        B = np.column_stack([B, np.ones(len(B)), squares[1]])
-        K = A @ B.T
-    np.minimum(K, 0.0, out=K)
-    return np.exp(K, out=K)
+        K = np.ascontiguousarray(K)
+        kernels.exponentiate(K.reshape(-1))
+        return K
+    centre = A.mean(axis=0)  # distances lose fewer digits
+    same = A is B
+    A = (A - centre) * scale
+    B = A if same else (B - centre) * scale
+    squares = [-0.5 * row_norms(rows, squared=True) for rows in (A, B)]
+    A = np.column_stack([A, squares[0], np.ones(len(A))])
+    B = np.column_stack([B, np.ones(len(B)), squares[1]])  # now A @ B.T is to be exponentiated
+    K = np.empty((len(A), len(B)))
+    for block in row_blocks(*K.shape):
+        first = block.start if same else 0
+        part = A[block] @ B[first:].T
+        kernels.exponentiate(part.reshape(-1))
+        K[block, first:] = part
+        if same:
+            K[block.stop :, block] = part[:, block.stop - first :].T
+    return K
 
 
 def row_blocks(n, n_columns):
-    """Slices of ``range(n)``, so that blocks of a kernel matrix with `n_columns` stay small."""
+    """Slices of ``range(n)``, of so many that a block of a matrix with `n_columns` stays small."""
     step = max(1, _BLOCK // n_columns)
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
@@ -84,7 +100,7 @@ def median_distance(tables, random_state):
     Parameters
     ----------
     tables : list of {ndarray, csr matrix}
-        Of distinct rows each; of many rows together, 500 are drawn.
+        Of distinct rows each; of many rows together, 300 are drawn.
     random_state : numpy.random.RandomState
 
     Returns
@@ -100,11 +116,10 @@ def median_distance(tables, random_state):
             random_state.choice(n, m, replace=False) for n, m in zip(n_rows, n_drawn, strict=True)
         ]
         tables = [table[rows] for table, rows in zip(tables, rows, strict=True)]
-    blocks = []
-    for i, table in enumerate(tables):
-        own = euclidean_distances(table)
-        blocks.append(own[np.triu_indices(len(own), 1)])
-        blocks += [euclidean_distances(table, other).ravel() for other in tables[i + 1 :]]
-    distances = np.concatenate(blocks)
+    rows = stack_rows(tables)
+    if sparse.issparse(rows):
+        distances = euclidean_distances(rows)[np.triu_indices(rows.shape[0], 1)]
+    else:
+        distances = pdist(rows)
     distances = distances[distances > 0.0]
     return float(np.median(distances)) if len(distances) else 1.0

@@ -116,7 +116,8 @@ def _check_number(owner, name, *, above=None, least=None, below=None, auto=False
     wanted += "" if above is None else f" above {above:g}"
     wanted += "" if least is None else f" of at least {least:g}"
     wanted += "" if below is None else f" and below {below:g}"
-    raise ValueError(f"{name}={value!r} must be {'auto or ' * auto}{wanted}: {why}.")
+    wanted = "'auto' or " * auto + wanted
+    raise ValueError(f"{name}={value!r} must be {wanted}: {why}.")
 
 
 def _draw_centers(T, n_centers, random_state):
@@ -167,7 +168,7 @@ class KMM(_DensityRatio):
         Width of the kernel :math:`\exp(-|x - x'|^2 / (2 \sigma^2))`, in the units of the columns,
         which it takes all alike: scale them by ``preprocessor=`` or a Pipeline as `estimator` of
         `TransferEstimator`. "auto" is the median distance of two different rows of source and
-        target together (drawn, where they are more than 500).
+        target together (drawn, where they are more than 300).
     max_weight : float, default=1000.0
         The bound :math:`B` of a weight, above 1; small ones keep a few rows from dominating.
     eps : "auto" or float, default="auto"
@@ -257,7 +258,8 @@ class KMM(_DensityRatio):
             remedy = "give a larger tol, or more max_rows where there are fewer than source rows"
             _warn("KMM", share, self.tol, " of the objective", remedy)
         n_seen = len(found.history["gap"])
-        return found.c / w, {"sigma": np.full(n_seen, sigma), **found.history}
+        ratios = np.minimum(found.c / w, self.max_weight)  # but for rounding it is
+        return ratios, {"sigma": np.full(n_seen, sigma), **found.history}
 
 
 # ---------------------------------------------------------------------------------------- KLIEP

@@ -132,7 +132,7 @@ class _Problem:
         self.bound = max(self.bound, objective - gap)  # of the minimum
         if self.best is None or objective < self.best[1]:
             self.best = c.copy(), objective
-        gap = self.best[1] - self.bound
+        gap = max(self.best[1] - self.bound, 0.0)
         self.seen.append((self.best[1], gap))
         return gap <= self.tol * abs(self.best[1])
 
@@ -145,7 +145,7 @@ def _feasible(c, upper, low, high):
     """The point without what rounding left beyond its bounds."""
     c = np.clip(c, 0.0, upper)
     total = c.sum()
-    return c * (high / total) if total > high else c if total >= low else c * (low / total)
+    return c if low <= total <= high else np.minimum(c * (np.clip(total, low, high) / total), upper)
 
 
 def _history(seen):
@@ -178,11 +178,9 @@ def _pivot(problem):
         if found is None:
             return False
         c, gradient, multiplier = found
-        inside = np.clip(c, 0.0, upper)
-        out = inside != c
-        if problem.low <= inside.sum() <= problem.high or not out.any():
-            if problem.offer(inside, None if out.any() else gradient):
-                return True
+        out = (c < 0.0) | (c > upper)
+        if not out.any() and problem.offer(c, gradient):
+            return True
         back = np.flatnonzero(place * (gradient + multiplier) > least)
         if not out.any() and not len(back):
             return False
@@ -221,7 +219,7 @@ def _equalities(problem, place):
         multiplier = (total - limit) / flat.sum()
     c[free] = plain - multiplier * flat
     used = np.flatnonzero(c)
-    gradient = K[:, used] @ c[used] - k if len(used) < len(c) // 2 else K @ c - k
+    gradient = c[used] @ K[used] - k if len(used) < len(c) // 2 else K @ c - k
     return c, gradient, multiplier
 
 

@@ -6,8 +6,8 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.extmath import row_norms, safe_sparse_dot
 
+from .. import kernels
 from .._compat import take_rows
-from ..kernels import exponential as kernels
 from ..tasks.stack import stack_rows
 
 __all__ = ["combine", "distinct_rows", "gaussian", "kernel_means", "median_distance", "row_blocks"]
@@ -57,7 +57,7 @@ def gaussian(A, B, sigma):
         K -= 0.5 * row_norms(A * scale, squared=True)[:, None]
         K -= 0.5 * row_norms(B * scale, squared=True)
         K = np.ascontiguousarray(K)
-        kernels.exponentiate(K.reshape(-1))
+        kernels.exponential.exponentiate(K.reshape(-1))
         return K
     centre = A.mean(axis=0)  # distances lose fewer digits
     same = A is B
@@ -70,7 +70,7 @@ def gaussian(A, B, sigma):
     for block in row_blocks(*K.shape):
         first = block.start if same else 0
         part = A[block] @ B[first:].T
-        kernels.exponentiate(part.reshape(-1))
+        kernels.exponential.exponentiate(part.reshape(-1))
         K[block, first:] = part
         if same:
             K[block.stop :, block] = part[:, block.stop - first :].T

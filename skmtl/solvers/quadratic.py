@@ -36,7 +36,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
-from ..kernels import quadratic as kernels
+from .. import kernels
 
 __all__ = ["QuadraticSolution", "duality_gap", "solve_in_parts", "solve_quadratic"]
 
@@ -158,7 +158,7 @@ def _low_rank(K):
     if len(K) < _FEW:
         return None
     rows = np.empty((int(_LOW_RANK * len(K)), len(K)))
-    rank = kernels.low_rank(K, rows, _LEFT)
+    rank = kernels.quadratic.low_rank(K, rows, _LEFT)
     return None if rank < 0 else rows[:rank].T
 
 
@@ -170,7 +170,7 @@ def _pivot(problem):
     K, k, upper = problem.K, problem.k, problem.upper
     c = np.minimum(np.full(len(k), 0.5 * (problem.low + problem.high) / len(k)), upper)
     gradient = K @ c - k
-    kernels.descend(K, gradient, c, upper, _SWEEPS)
+    kernels.quadratic.descend(K, gradient, c, upper, _SWEEPS)
     place = np.where(c <= 0.0, -1, np.where(c >= upper, 1, 0))
     least = _ROUNDING * np.abs(k).max()
     for n_pivots in range(_PIVOTS):

@@ -97,7 +97,7 @@ def test_many_weights_are_as_good_and_the_even_ones_are_found():
     found = solve_quadratic(K, k, *bounds(300)).c
     uneven = np.ones(300)
     gradient = K @ uneven - k
-    room.kernels.descend(K, gradient, uneven, np.full(300, 1000.0), 300)
+    room.kernels.quadratic.descend(K, gradient, uneven, np.full(300, 1000.0), 300)
     effective = [c.sum() ** 2 / (c @ c) for c in (found, uneven)]
     assert effective[0] > 3 * effective[1]
     objective = [0.5 * c @ K @ c - k @ c for c in (found, uneven)]

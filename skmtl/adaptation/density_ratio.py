@@ -412,12 +412,12 @@ class RuLSIF(_DensityRatio):
     The relative ratio of the target's density q to the sources' p is
     :math:`q / (\alpha q + (1 - \alpha) p)`, which is at most :math:`1 / \alpha`; with
     :math:`\alpha = 0` it is the plain ratio, and the method uLSIF. Its estimate
-    :math:`r(x) = \sum_l 	heta_l k(x, c_l)`, of Gaussian kernels at centres :math:`c_l` among the
+    :math:`r(x) = \sum_l \theta_l k(x, c_l)`, of Gaussian kernels at centres :math:`c_l` among the
     target rows, has
 
-    .. math:: \min_	heta 	frac12 	heta'H	heta - h'	heta + 	frac\lambda2 |	heta|^2, \quad
-        H = raclpha m \sum_j k(x_j^*) k(x_j^*)' + rac{1 - lpha}n \sum_i k(x_i) k(x_i)',
-        \quad h = rac1m \sum_j k(x_j^*)
+    .. math:: \min_\theta \tfrac12 \theta'H\theta - h'\theta + \tfrac\lambda2 |\theta|^2, \quad
+        H = \frac\alpha m \sum_j k(x_j^*) k(x_j^*)' + \frac{1 - \alpha}n \sum_i k(x_i) k(x_i)',
+        \quad h = \frac1m \sum_j k(x_j^*)
 
     over n source rows :math:`x` and m target rows :math:`x^*`; what is below zero is taken for
     zero. The estimator is then fitted on weighted source rows, and on target rows where they have

@@ -6,10 +6,12 @@ from .._jit import njit
 
 _LOG2_E = 1.4426950408889634
 # log(2) in two parts: whole multiples of the first are exact.
-_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
+_LN2_HIGH = 0.693147180369123816490
+_LN2_LOW = 1.90821492927058770002e-10
 # Added to a small number, it leaves the nearest integer in the lowest bits.
 _TO_INTEGER = 6755399441055744.0
-_LOWEST, _LEAST = -708.0, 3.31e-308  # from there on it is zero: numbers lose their digits
+_LOWEST = -708.0  # below, the result is zero: numbers lose their digits there
+_LEAST = 3.31e-308  # a little more than exp(_LOWEST)
 _BIAS = 1023 << 52
 _WIDTH = 1024
 

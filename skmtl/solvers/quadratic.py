@@ -123,10 +123,8 @@ class _Problem:
             self.low = self.high = (low + high) / 2
         self.best, self.bound, self.seen = None, -np.inf, []
 
-    def offer(self, c, gradient=None):
+    def offer(self, c, gradient):
         """Note a feasible point (its sum up to rounding), and say whether it is good enough."""
-        if gradient is None:
-            gradient = self.K @ c - self.k
         objective = 0.5 * (c @ (gradient - self.k))
         gap = duality_gap(gradient, c, self.upper, self.low, self.high)
         self.bound = max(self.bound, objective - gap)  # of the minimum

@@ -62,14 +62,15 @@ def test_names():
 
 
 def test_kmm_is_the_papers_quadratic_program():
-    K = reference.gaussian_kernel(XS, XS, 0.9)
-    k = 80 * reference.gaussian_kernel(XS, XT, 0.9).mean(axis=1)
+    S, source = XS[:40], Source(XS[:40], YS[:40])
+    K = reference.gaussian_kernel(S, S, 0.9)
+    k = 40 * reference.gaussian_kernel(S, XT, 0.9).mean(axis=1)
     for top, eps in ((1000.0, "auto"), (3.0, 0.01), (1000.0, 0.0)):
-        model = fitted(KMM(sigma=0.9, max_weight=top, eps=eps))
-        b = ratios(KMM(sigma=0.9, max_weight=top, eps=eps))
-        room = 1 - 1 / np.sqrt(80) if eps == "auto" else eps
+        model = fitted(KMM(sigma=0.9, max_weight=top, eps=eps), source)
+        b = ratios(KMM(sigma=0.9, max_weight=top, eps=eps), source)
+        room = 1 - 1 / np.sqrt(40) if eps == "auto" else eps
         assert 0 <= b.min() and b.max() <= top and abs(b.mean() - 1) <= room + 1e-12
-        limits = np.full(80, top), 80 * (1 - room), 80 * (1 + room)
+        limits = np.full(40, top), 40 * (1 - room), 40 * (1 + room)
         least = reference.dense_quadratic(K, k, *limits)[1]
         objective = 0.5 * b @ K @ b - k @ b
         assert objective <= least + 1e-8 * abs(least)

@@ -47,7 +47,7 @@ _PIVOTS, _ADDED = 80, 0.25
 _ROUNDING = 1e-11  # slopes below this share of the largest k are zero
 # Rank up to which systems are solved in it, as a share of the coordinates, and the share of the
 # trace that is not in it. The residuals are those of K itself.
-_LOW_RANK, _LEFT = 0.25, 1e-8
+_LOW_RANK, _LEFT = 0.25, 1e-7
 _FEW = 100  # coordinates, for which rank does not matter
 _BLOCK = 1 << 22  # entries of a kernel matrix that is not kept
 # A room for the sum of this share, or less, is none: it is held at its middle.
@@ -197,28 +197,26 @@ def _equalities(problem, place):
     Returns the point, its gradient and the multiplier of the sum: below and above zero where that
     is held at its lower and upper bound. None where the system is singular.
     """
-    K, k = problem.K, problem.k
-    free = np.flatnonzero(place == 0)
-    c = np.where(place > 0, problem.upper, 0.0)
-    fixed = np.flatnonzero(place > 0)
-    right = k[free] - K[np.ix_(free, fixed)] @ c[fixed]
-    ones = np.ones(len(free))
+    k, upper = problem.k, problem.upper
+    free, full = np.flatnonzero(place == 0), np.flatnonzero(place > 0)
+    rows = problem.K[free]
+    gradient = upper[full] @ problem.K[full] - k
+    A = rows.take(free, axis=1).T  # in LAPACK's order
     try:
-        factor = cho_factor(K[np.ix_(free, free)], lower=True, check_finite=False, overwrite_a=True)
+        factor = cho_factor(A, lower=True, check_finite=False, overwrite_a=True)
     except LinAlgError:
         return None
-    plain, flat = cho_solve(factor, np.column_stack([right, ones]), check_finite=False).T
-    rest = c.sum()
-    multiplier, total = 0.0, plain.sum() + rest
+    right = np.column_stack([-gradient[free], np.ones(len(free))])
+    plain, flat = cho_solve(factor, right, check_finite=False).T
+    multiplier, total = 0.0, plain.sum() + upper[full].sum()
     limit = problem.high if total > problem.high else problem.low if total < problem.low else None
     if limit is not None:
         if not len(free):
             return None
         multiplier = (total - limit) / flat.sum()
+    c = np.where(place > 0, upper, 0.0)
     c[free] = plain - multiplier * flat
-    used = np.flatnonzero(c)
-    gradient = c[used] @ K[used] - k if len(used) < len(c) // 2 else K @ c - k
-    return c, gradient, multiplier
+    return c, gradient + c[free] @ rows, multiplier
 
 
 # ------------------------------------------------------------------------------ interior point
@@ -320,7 +318,7 @@ def _system(K, factor, point):
         if factor is None:
             A = K.copy()
             A[np.diag_indices(n)] += diagonal
-            cholesky = cho_factor(A, lower=True, check_finite=False, overwrite_a=True)
+            cholesky = cho_factor(A.T, lower=True, check_finite=False, overwrite_a=True)
 
             def plain(right):
                 return cho_solve(cholesky, right, check_finite=False)

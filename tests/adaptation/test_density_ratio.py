@@ -122,12 +122,15 @@ def test_ratios_are_near_the_true_one():
     true = np.exp(0.5 * S[:, 0] ** 2 - 0.5 * ((S[:, 0] - 0.5) / 0.7) ** 2) / 0.7
     relative = true / (0.5 * true + 0.5)
     source = Source(S, S[:, 0])
-    for adaptation, wanted in (
-        (KMM(max_weight=5.0), true), (KLIEP(), true), (RuLSIF(0.0), true), (RuLSIF(0.5), relative),
-    ):  # fmt: skip
+    for adaptation, wanted, least in (
+        (KMM(max_weight=5.0), true, 0.7),  # a weight a row, no smooth ratio: nearer to the sample
+        (KLIEP(), true, 0.9),
+        (RuLSIF(0.0), true, 0.9),
+        (RuLSIF(0.5), relative, 0.9),
+    ):
         r = ratios(adaptation, source, X=T)
-        assert np.corrcoef(r, wanted)[0, 1] > 0.85
-        assert np.mean((r - wanted) ** 2) < 0.3 * np.var(wanted)
+        assert np.corrcoef(r, wanted)[0, 1] > least
+        assert np.mean((r - wanted) ** 2) < (1.0 - least**2) * np.var(wanted)
 
 
 # ------------------------------------------------------------------------------- what is chosen

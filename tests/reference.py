@@ -756,3 +756,65 @@ def lasso_gap(gram, moment, square, strength, coef):
     most = np.abs(moment - gram @ coef).max()
     scale = min(1.0, strength / most)
     return primal - (scale * (square - moment @ coef) - scale**2 * rest / 2)
+
+
+# -------------------------------------------------------------------------- density ratios
+
+
+def coordinate_sweeps(K, k, c, upper, n_sweeps):
+    """``min c'Kc/2 - k'c`` in a box, one coordinate at a time, each to its minimum."""
+    c = c.copy()
+    for _ in range(n_sweeps):
+        for i in range(len(c)):
+            others = K[i] @ c - K[i, i] * c[i]
+            c[i] = np.clip((k[i] - others) / K[i, i], 0.0, upper[i])
+    return c
+
+
+def pivoted_cholesky(K, n_columns):
+    """Columns of L with ``LL' ~ K``, the largest remaining diagonal entry first."""
+    left, columns = K.copy(), []
+    for _ in range(n_columns):
+        i = np.argmax(np.diag(left))
+        columns.append(left[:, i] / np.sqrt(left[i, i]))
+        left = left - np.outer(columns[-1], columns[-1])
+    return np.column_stack(columns)
+
+
+def gaussian_kernel(A, B, sigma):
+    return np.exp(-((A[:, None] - B[None]) ** 2).sum(axis=2) / (2.0 * sigma**2))
+
+
+def dense_quadratic(K, k, upper, low, high):
+    """``min c'Kc/2 - k'c`` in a box with a bounded sum, by a general-purpose optimiser."""
+    from scipy.optimize import Bounds, LinearConstraint, minimize
+
+    start = upper * ((low + min(high, upper.sum())) / 2 / upper.sum())
+    scale = max(np.abs(k).mean(), 1e-300) * len(k)
+    found = minimize(
+        lambda c: (0.5 * c @ K @ c - k @ c) / scale,
+        start,
+        jac=lambda c: (K @ c - k) / scale,
+        bounds=Bounds(0.0, upper),
+        constraints=[LinearConstraint(np.ones((1, len(k))), low, high)],
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
+    return found.x, found.fun * scale
+
+
+def mixture_by_em(A, v, n_steps):
+    """Proportions of a mixture of known parts: expectation maximisation."""
+    p = np.full(A.shape[1], 1.0 / A.shape[1])
+    for _ in range(n_steps):
+        p = p * (A.T @ (v / v.sum() / (A @ p)))
+    return p
+
+
+def relative_ratio(S, T, centers, sigma, strength, alpha):
+    """RuLSIF as the paper writes it."""
+    at_source, at_target = (gaussian_kernel(rows, centers, sigma) for rows in (S, T))
+    H = sum(alpha / len(T) * np.outer(row, row) for row in at_target)
+    H = H + sum((1.0 - alpha) / len(S) * np.outer(row, row) for row in at_source)
+    theta = np.linalg.solve(H + strength * np.eye(len(centers)), at_target.mean(axis=0))
+    return np.maximum(at_source @ theta, 0.0)

@@ -131,6 +131,12 @@ CONFIGURATIONS = {
     "predictions, logistic": WithSource(
         LogisticRegression(**EXACT), adaptation=PredictionFeature(2.0, "predict_proba")
     ),
+    "source, kmm": WithSource(adaptation="kmm"),
+    "source, kmm, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kmm"),
+    "source, kliep": WithSource(adaptation="kliep"),
+    "source, kliep, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kliep"),
+    "source, rulsif": WithSource(adaptation="rulsif"),
+    "source, rulsif, logistic": WithSource(LogisticRegression(**EXACT), adaptation="rulsif"),
 }
 if find_spec("ot"):
     plan = {"tol": 1e-12, "target_weight": 2.0}

@@ -3,6 +3,7 @@
 from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
 from .augmentation import FeatureAugmentation, PredictionFeature
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
+from .density_ratio import KLIEP, KMM, RuLSIF
 from .pooling import Independent, Pooled
 from .selection import Auto
 from .trans_lasso import TransLasso
@@ -13,9 +14,12 @@ __all__ = [
     "CORAL",
     "FeatureAugmentation",
     "Independent",
+    "KLIEP",
+    "KMM",
     "OptimalTransport",
     "Pooled",
     "PredictionFeature",
+    "RuLSIF",
     "SubspaceAlignment",
     "TCA",
     "TrAdaBoost",
@@ -32,6 +36,9 @@ BY_NAME = {
     "trans_lasso": TransLasso,
     "feature_augmentation": FeatureAugmentation,
     "prediction_feature": PredictionFeature,
+    "kmm": KMM,
+    "kliep": KLIEP,
+    "rulsif": RuLSIF,
     "coral": CORAL,
     "subspace_alignment": SubspaceAlignment,
     "tca": TCA,

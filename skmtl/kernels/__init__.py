@@ -6,7 +6,7 @@ each other share a file: numba's cache notices changes of a kernel's own file on
 
 import importlib
 
-__all__ = ["arrow", "heads", "lasso", "logistic", "mlp", "moments"]
+__all__ = ["arrow", "exponential", "heads", "lasso", "logistic", "mlp", "moments", "quadratic"]
 
 
 def __getattr__(name):

@@ -1,0 +1,58 @@
+"""The exponential of many numbers, none above zero, in vector instructions."""
+
+import numpy as np
+
+from .._jit import njit
+
+_LOG2_E = 1.4426950408889634
+# log(2) in two parts: whole multiples of the first are exact.
+_LN2_HIGH = 0.693147180369123816490
+_LN2_LOW = 1.90821492927058770002e-10
+# Added to a small number, it leaves the nearest integer in the lowest bits.
+_TO_INTEGER = 6755399441055744.0
+_LOWEST = -708.0  # below, the result is zero: numbers lose their digits there
+_LEAST = 3.31e-308  # a little more than exp(_LOWEST)
+_BIAS = 1023 << 52
+_WIDTH = 1024
+
+
+@njit
+def exponentiate(x):
+    """``x[:] = exp(min(x, 0))`` for a one-dimensional array, to some units in the last place.
+
+    ``exp(x) = 2^n exp(r)`` with ``|r| <= log(2) / 2``, whose Taylor series ends at its 13th term;
+    the bits of n make the power of two. numpy's takes twice as long.
+    """
+    shifted = np.empty(_WIDTH)
+    bits = shifted.view(np.int64)
+    for start in range(0, len(x), _WIDTH):
+        m = min(_WIDTH, len(x) - start)
+        part = x[start : start + m]
+        for i in range(m):
+            v = part[i]
+            v = _LOWEST if v < _LOWEST else v  # NaN stays NaN
+            v = 0.0 if v > 0.0 else v
+            part[i] = v
+            shifted[i] = v * _LOG2_E + _TO_INTEGER
+        for i in range(m):
+            n = shifted[i] - _TO_INTEGER
+            r = (part[i] - n * _LN2_HIGH) - n * _LN2_LOW
+            p = 1.0 / 479001600.0
+            p = p * r + 1.0 / 39916800.0
+            p = p * r + 1.0 / 3628800.0
+            p = p * r + 1.0 / 362880.0
+            p = p * r + 1.0 / 40320.0
+            p = p * r + 1.0 / 5040.0
+            p = p * r + 1.0 / 720.0
+            p = p * r + 1.0 / 120.0
+            p = p * r + 1.0 / 24.0
+            p = p * r + 1.0 / 6.0
+            p = p * r + 0.5
+            p = p * r + 1.0
+            p = p * r + 1.0
+            part[i] = p
+        for i in range(m):
+            bits[i] = (bits[i] << 52) + _BIAS
+        for i in range(m):
+            v = part[i] * shifted[i]
+            part[i] = 0.0 if v < _LEAST else v

@@ -1,0 +1,51 @@
+"""Quadratic programs in a box: coordinate descent, and a Cholesky factor of low rank."""
+
+import numpy as np
+
+from .._jit import njit
+
+
+@njit
+def descend(K, gradient, c, upper, n_sweeps):
+    """Sweeps of coordinate descent for ``min c'Kc/2 - k'c`` over ``0 <= c <= upper``, in place.
+
+    `gradient` is ``Kc - k``, and kept so.
+    """
+    for _ in range(n_sweeps):
+        for i in range(len(c)):
+            step = min(max(c[i] - gradient[i] / K[i, i], 0.0), upper[i]) - c[i]
+            if step != 0.0:
+                c[i] += step
+                for j in range(len(c)):
+                    gradient[j] += step * K[i, j]
+
+
+@njit
+def low_rank(K, L, share):
+    """Columns of a pivoted Cholesky factor with ``K ~ LL'``, written to the rows of `L`.
+
+    Ends when the trace of what is left is below `share` of K's, and returns the rank; -1 as soon
+    as the rows of `L` would not be enough at twice the pace so far.
+    """
+    n = len(K)
+    left = np.diag(K).copy()
+    trace = left.sum()
+    for r in range(len(L)):
+        pivot = np.argmax(left)
+        root = np.sqrt(left[pivot])
+        for i in range(n):
+            L[r, i] = K[pivot, i]
+        for s in range(r):
+            factor = L[s, pivot]
+            for i in range(n):
+                L[r, i] -= factor * L[s, i]
+        total = 0.0
+        for i in range(n):
+            L[r, i] /= root
+            left[i] = max(left[i] - L[r, i] * L[r, i], 0.0)
+            total += left[i]
+        if total <= share * trace:
+            return r + 1
+        if (r + 1) % 16 == 0 and 2.0 * np.log(total / trace) / (r + 1) * len(L) > np.log(share):
+            return -1
+    return -1

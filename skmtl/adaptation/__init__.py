@@ -1,11 +1,13 @@
 """How a source helps a target: one object a way."""
 
+from .parameters import ShrinkToSource
 from .pooling import Independent, Pooled
 
-__all__ = ["BY_NAME", "Independent", "Pooled"]
+__all__ = ["BY_NAME", "Independent", "Pooled", "ShrinkToSource"]
 
 # What a string stands for in ``TransferEstimator(adaptation=...)``.
 BY_NAME = {
     "independent": Independent,
     "pooled": Pooled,
+    "shrink_to_source": ShrinkToSource,
 }

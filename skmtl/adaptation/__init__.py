@@ -1,13 +1,15 @@
 """How a source helps a target: one object a way."""
 
+from .networks import FineTune
 from .parameters import ShrinkToSource
 from .pooling import Independent, Pooled
 
-__all__ = ["BY_NAME", "Independent", "Pooled", "ShrinkToSource"]
+__all__ = ["BY_NAME", "FineTune", "Independent", "Pooled", "ShrinkToSource"]
 
 # What a string stands for in ``TransferEstimator(adaptation=...)``.
 BY_NAME = {
     "independent": Independent,
     "pooled": Pooled,
+    "fine_tune": FineTune,
     "shrink_to_source": ShrinkToSource,
 }

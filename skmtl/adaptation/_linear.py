@@ -12,12 +12,10 @@ from sklearn.linear_model import (
 )  # fmt: skip
 
 from ..solvers.anchored import LogisticRows, SquaredRows
-from ..tasks.stack import stack_rows
 from ..tasks.targets import class_codes
-from ._base import fit_rows
 
 __all__ = [
-    "check_linear", "fit_sources", "own_penalty", "read_scores", "target_rows", "write_scores",
+    "check_linear", "own_penalty", "read_scores", "target_rows", "write_scores",
 ]  # fmt: skip
 
 
@@ -65,16 +63,6 @@ def own_penalty(estimator):
     if type(estimator) is Ridge and np.size(estimator.alpha) == 1:
         return float(np.ravel(estimator.alpha)[0])
     return None
-
-
-def fit_sources(problem, sources):
-    """A clone of the estimator, fitted on the rows of some sources together."""
-    X, y = stack_rows([s.X for s in sources]), np.concatenate([s.y for s in sources])
-    weight = None
-    if any(s.weight is not None for s in sources):
-        parts = [np.ones(len(s.y)) if s.weight is None else s.weight for s in sources]
-        weight = np.concatenate(parts)
-    return fit_rows(problem.estimator, X, y, weight)
 
 
 def read_scores(model, classes, adaptation):

@@ -15,7 +15,7 @@ from ..solvers.anchored import LogisticRows, SquaredRows
 from ..tasks.targets import class_codes
 
 __all__ = [
-    "check_linear", "own_penalty", "read_scores", "target_rows", "write_scores",
+    "check_linear", "class_factors", "own_penalty", "read_scores", "target_rows", "write_scores",
 ]  # fmt: skip
 
 
@@ -145,16 +145,24 @@ def target_rows(problem, rows):
     if not problem.classifier:
         return SquaredRows(X, y, weight, fit_intercept)
     codes = class_codes(y, problem.classes)
-    weight = weight * class_factors(problem, codes, weight)[codes]
+    weight = weight * class_factors(problem.estimator, problem.classes, codes, weight)[codes]
     return LogisticRows(X, codes, len(problem.classes), weight, fit_intercept)
 
 
-def class_factors(problem, codes, weight):
-    """What the estimator's ``class_weight`` makes of a row, by class."""
-    chosen, n = problem.estimator.class_weight, len(problem.classes)
+def class_factors(estimator, classes, codes, weight):
+    """What the ``class_weight`` of an estimator makes of a row, by class.
+
+    Parameters
+    ----------
+    estimator : estimator
+    classes : ndarray of shape (n_classes,)
+    codes, weight : ndarray of shape (n_rows,)
+        Positions in `classes`, and weights of the rows.
+    """
+    chosen, n = estimator.class_weight, len(classes)
     if chosen is None:
         return np.ones(n)
     if isinstance(chosen, dict):
-        return np.array([chosen.get(label, 1.0) for label in problem.classes.tolist()])
+        return np.array([chosen.get(label, 1.0) for label in classes.tolist()])
     total = np.bincount(codes, weight, minlength=n)
     return total.sum() / ((total > 0).sum() * np.where(total > 0, total, 1.0))

@@ -30,6 +30,7 @@ from sklearn.model_selection import (
 )  # fmt: skip
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -43,7 +44,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl import Source, TransferEstimator, Unlabeled
-from skmtl.adaptation import Independent, Pooled
+from skmtl.adaptation import FeatureMap, FineTune, Independent, Pooled
 from skmtl.adaptation._base import Adaptation, Adapted
 from skmtl.base import check_weights
 
@@ -94,6 +95,20 @@ CONFIGURATIONS = {
     "source, pipeline": WithSource(make_pipeline(MinMaxScaler(), LogisticRegression(**EXACT))),
     "source, independent": WithSource(adaptation="independent"),
     "source, fixed": WithSource(adaptation=Pooled(3.0)),
+    "shrink to source": WithSource(adaptation="shrink_to_source", cv=2),
+    "shrink to source, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation="shrink_to_source", cv=2
+    ),
+    "fine tune": WithSource(adaptation="fine_tune", cv=2),
+    "fine tune, logistic": WithSource(LogisticRegression(**EXACT), adaptation=FineTune(9)),
+    "fine tune, perceptron": WithSource(
+        MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=50, random_state=0),
+        adaptation=FineTune(n_epochs=8, n_frozen=1),
+    ),
+    "feature map": WithSource(adaptation="feature_map", cv=2),
+    "feature map, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation=FeatureMap(2, alpha=0.1)
+    ),
 }
 
 

@@ -271,10 +271,10 @@ class FeatureMap(Adaptation):
     ----------
     n_components : "auto" or int, default="auto"
         Components; at most as many as there are features, and scores of tasks: one of each task
-        with numbers or two classes, else one a class. "auto" tries 1, 2 and 4, along with `alpha`,
-        by cross-validation over target rows (``cv`` of `TransferEstimator`), by squared error or
-        log-loss, and the estimator fitted on the target's rows alone: that is the guard against
-        sources that harm.
+        with numbers or two classes, else one a class. "auto" tries 1, 2 and 4, as long as more of
+        them help, along with `alpha`, by cross-validation over target rows (``cv`` of
+        `TransferEstimator`), by squared error or log-loss; and the estimator fitted on the target's
+        rows alone, which is what protects from sources that harm.
     alpha : "auto" or float, default="auto"
         Penalty :math:`\mu`, above zero, beside the sum of the losses of rows. "auto" tries 0.3,
         0.1, 0.03 and 0.01 times that from which on all slopes are zero; where there is nothing to
@@ -355,24 +355,16 @@ class FeatureMap(Adaptation):
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]
         tasks = [*sources, self._target_task(problem, every)]
         most = min(problem.X.shape[1], sum(task.target.shape[1] for task in tasks))
-        n_components = sorted({min(n, most) for n in (1, 2, 4)})
-        if not _is_auto(self.n_components):
-            n_components = [min(self.n_components, most)]
-        top = SharedMap(tasks, 1).strongest()
-        alphas = (top * _SHARES).tolist() if _is_auto(self.alpha) else [float(self.alpha)]
-        # Of equals the first: the fewest components, and the strongest penalty.
-        tried = [(n, alpha) for n in n_components for alpha in alphas]
+        n_components = [1, 2, 4] if _is_auto(self.n_components) else [self.n_components]
+        n_components = sorted({min(n, most) for n in n_components})
+        alphas = [self.alpha]
+        if _is_auto(self.alpha):
+            alphas = ((SharedMap(tasks, 1).strongest() or 1.0) * _SHARES).tolist()
+        best, history = (n_components[0], alphas[min(1, len(alphas) - 1)]), {}
         splits = [split for split in problem.splits if _has_two(problem, problem.y[split[0]])]
-        history, best = {}, (n_components[0], alphas[min(1, len(alphas) - 1)])
-        if len(tried) > 1 and splits:
-            models = partial(self._models, problem, sources, n_components, alphas)
-            error = candidate_errors(replace(problem, splits=splits), models, progress)
-            best = [*tried, (0, np.inf)][np.argmin(error)]
-            history = {
-                "n_components": np.array([n for n, _ in tried] + [0]),
-                "alpha": np.array([alpha for _, alpha in tried] + [np.nan]),
-                "error": error,
-            }
+        if splits and len(n_components) * len(alphas) > 1:
+            judged = replace(problem, splits=splits)
+            best, history = self._choose(judged, sources, n_components, alphas, progress)
         weights = np.zeros(len(problem.sources))
         alone = fit_target(problem, every)
         if best[0] == 0:
@@ -394,20 +386,40 @@ class FeatureMap(Adaptation):
         rows = SourceRows(take_rows(problem.X, index), problem.y[index], weight, None)
         return _mapped_task(problem, rows).scaled(self.target_weight)
 
-    def _models(self, problem, sources, n_components, alphas, index):
-        """The model of every candidate; the last is that of the target's rows alone."""
-        tasks = [*sources, self._target_task(problem, index)]
-        alone = fit_target(problem, index)
+    def _choose(self, problem, sources, n_components, alphas, progress):
+        """The best (n_components, alpha), (0, None) for none, and what was tried.
+
+        More components are tried as long as they help.
+        """
+        alone = candidate_errors(problem, partial(_alone, problem), progress)
+        tried, error = [], []
         for n in n_components:
-            shared, solution, models = SharedMap(tasks, n), None, []
-            # A stronger penalty kills components, which do not come back with a weaker one.
-            for alpha in alphas[::-1]:
-                with warnings.catch_warnings():  # the one that is taken is solved again
-                    warnings.simplefilter("ignore", ConvergenceWarning)
-                    solution = shared.solve(alpha, solution, tol=1e-4)
-                models.append(self._write(problem, alone, shared, solution, index))
-            yield from models[::-1]
-        yield alone
+            models = partial(self._models, problem, sources, n, alphas)
+            found = candidate_errors(problem, models, progress)
+            better = not error or found.min() < min(error)
+            tried += [(n, alpha) for alpha in alphas]
+            error += found.tolist()
+            if not better:
+                break
+            # More components want no weaker penalty, and weak ones take longest.
+            alphas = alphas[: found.argmin() + 2]
+        history = {
+            "n_components": np.array([n for n, _ in tried] + [0]),
+            "alpha": np.array([alpha for _, alpha in tried] + [np.nan]),
+            "error": np.array([*error, *alone]),
+        }
+        # Of equals the first: the fewest components, and the strongest penalty.
+        return [*tried, (0, None)][np.argmin(history["error"])], history
+
+    def _models(self, problem, sources, n_components, alphas, index):
+        """The model of every alpha, the strongest first."""
+        shared = SharedMap([*sources, self._target_task(problem, index)], n_components)
+        alone, solution = fit_target(problem, index), None
+        for alpha in alphas:
+            with warnings.catch_warnings():  # the one that is taken is solved again
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                solution = shared.solve(alpha, solution, tol=1e-4)
+            yield self._write(problem, alone, shared, solution, index)
 
     def _write(self, problem, alone, shared, solution, index):
         """The target's model, in the features as they are."""
@@ -415,6 +427,10 @@ class FeatureMap(Adaptation):
         classes = np.unique(problem.y[index]) if problem.classifier else None
         X = take_rows(problem.X, index)
         return write_scores(alone, coef, intercept, classes, X, self)
+
+
+def _alone(problem, index):
+    yield fit_target(problem, index)
 
 
 def _has_two(problem, y):

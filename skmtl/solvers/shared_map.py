@@ -111,7 +111,9 @@ class MappedTask:
 
     def rough(self, ridge):
         """Slopes ``(n_features, n_scores)`` of a ridge regression on the target."""
-        y = self.target if self.squared else 4.0 * (self.target - self.target.mean(axis=0))
+        y = self.target
+        if not self.squared:
+            y = 4.0 * (y - (self.weight * y).sum(axis=0) / self.weight.sum())
         R = np.sqrt(self.weight) * self.X
         small = R @ R.T if len(R) < R.shape[1] else R.T @ R
         small[np.diag_indices_from(small)] += ridge
@@ -149,15 +151,17 @@ class SharedMap:
     ----------
     tasks : list of MappedTask
     n_components : int
+        At most as many as there are features, and scores.
     """
 
     def __init__(self, tasks, n_components):
-        self.tasks, self.n_components = tasks, n_components
+        self.tasks = tasks
         self.X = np.vstack([task.X for task in tasks])
         self.rows = _slices([len(task.X) for task in tasks])
         self.columns = _slices([task.target.shape[1] for task in tasks])
         self.levels = _slices([task.n_levels for task in tasks])
         p, m = self.X.shape[1], self.columns[-1].stop
+        self.n_components = n_components = min(n_components, p, m)
         self.shapes = (p, n_components), (n_components, m), (self.levels[-1].stop,)
         self._last = None
 
@@ -246,13 +250,32 @@ class SharedMap:
 
     def start(self):
         """The leading components of rough models of every task, each on its own."""
-        ridge = [(task.weight * task.X**2).sum() / len(task.X) for task in self.tasks]
-        rough = [t.rough(0.1 * r + 1e-300) for t, r in zip(self.tasks, ridge, strict=True)]
+        p = self.X.shape[1]
+        ridge = [(task.weight * task.X**2).sum() / p for task in self.tasks]
+        rough = [t.rough(0.1 * r or 1.0) for t, r in zip(self.tasks, ridge, strict=True)]
         U, s, V = np.linalg.svd(np.hstack(rough), full_matrices=False)
         r = self.n_components
         root = np.sqrt(np.maximum(s[:r], 1e-3 * s[0]))
         A, H = U[:, :r] * root, root[:, None] * V[:r]
         return np.concatenate([A.ravel(), H.ravel(), self._base_levels()])
+
+    def _restart(self, solution):
+        """Its parameters, with components that a stronger penalty has killed back again.
+
+        A component that is zero in A and in H stays so: the gradient is zero there. It is made to
+        start along the direction in which the loss falls most.
+        """
+        U, s, V = np.linalg.svd(solution.A @ solution.H, full_matrices=False)
+        r = self.n_components
+        dead = np.flatnonzero(s[:r] <= 1e-6 * s[0])
+        if len(dead) == r:
+            return self.start()
+        if len(dead):
+            L, _, R = np.linalg.svd(-self.loss_gradient((U * s) @ V, solution.c), False)
+            U[:, dead], V[dead], s[dead] = L[:, : len(dead)], R[: len(dead)], 1e-2 * s[0]
+        root = np.sqrt(s[:r])
+        A, H = U[:, :r] * root, root[:, None] * V[:r]
+        return np.concatenate([A.ravel(), H.ravel(), solution.c])
 
     def solve(self, mu, start=None, tol=1e-7, max_iter=500):
         """Go down from `start` to a stationary point.
@@ -262,6 +285,7 @@ class SharedMap:
         mu : float
             Above zero.
         start : Shared, optional
+            The solution at a stronger penalty, say.
         tol : float
             On the largest entry of the gradient, relative to its size at the start of all.
 
@@ -274,10 +298,8 @@ class SharedMap:
         ConvergenceWarning
             Where the gradient is not as small as `tol`.
         """
-        x = self.start()
-        if start is not None:
-            x = np.concatenate([start.A.ravel(), start.H.ravel(), start.c])
-        scale = max(self.strongest(), 1e-300)
+        x = self.start() if start is None else self._restart(start)
+        scale = self.strongest() or 1.0
         history = [self.value_and_gradient(x, mu)[0]]
 
         def value_and_gradient(x):

@@ -61,8 +61,8 @@ class ShrinkToSource(Adaptation):
     own, small `alpha` lead to the solution that fits the rows and is nearest to the source's, which
     is not that of ``alpha=0``.
 
-    Intercepts of classes that target rows do not show stay as the source has them, beside the mean
-    of the others.
+    Of classes that target rows do not show, the scores at the mean of the target's rows stay as the
+    source has them, beside the mean of the others'.
 
     ``source_weights_`` are 1 for the sources that the slopes are pulled to, else 0.
 
@@ -164,6 +164,8 @@ class ShrinkToSource(Adaptation):
         own = own or 0.0
         # Two penalties are one, about a point between zero and the source's slopes.
         share = 1.0 if alpha == np.inf else alpha / (alpha + own)
+        # Where intercepts are not free, it is the scores at the rows' mean that stay.
+        intercept = intercept + (1.0 - share) * (coef @ rows.mean)
         coef, intercept = rows.solve(share * coef, intercept, alpha + own)
         X = take_rows(problem.X, index)
         return write_scores(model, coef, intercept, problem.classes, X, self)

@@ -94,8 +94,8 @@ class SquaredRows(_Rows):
 class LogisticRows(_Rows):
     """Rows whose target is a class.
 
-    Where rows of some classes are lacking, free intercepts would run away. So the intercepts of
-    these classes stay where they start, and those of the others keep their mean.
+    Where rows of some classes are lacking, free intercepts would run away. So the scores of these
+    classes at the rows' mean stay where they start, and those of the others keep their mean.
 
     Parameters
     ----------

@@ -239,7 +239,7 @@ def _check_outputs(model, problem):
     unknown = np.setdiff1d(problem.y, model.classes_)
     if len(unknown):
         raise ValueError(
-            f"y has classes that no source has, such as {unknown[0]!r}, and "
+            f"y has classes that no source has, such as {unknown.tolist()[0]!r}, and "
             f"estimator={type(model).__name__} has no output for them; leave out such rows, or use "
             "adaptation='pooled'."
         )
@@ -348,8 +348,8 @@ class FeatureMap(Adaptation):
         every = np.arange(len(problem.y))
         if problem.classifier and len(np.unique(problem.y)) < 2:
             raise ValueError(
-                f"y has one class only, {problem.y[0]!r}, but FeatureMap needs rows of two classes "
-                "of the target at least; use adaptation='shrink_to_source'."
+                f"y has one class only, {problem.y[:1].tolist()[0]!r}, but FeatureMap needs rows "
+                "of two classes of the target at least; use adaptation='shrink_to_source'."
             )
         used = [s for s, rows in enumerate(problem.sources) if _has_two(problem, rows.y)]
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]

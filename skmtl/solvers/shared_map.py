@@ -263,7 +263,7 @@ class SharedMap:
         """Its parameters, with components that a stronger penalty has killed back again.
 
         A component that is zero in A and in H stays so: the gradient is zero there. It is made to
-        start along the direction in which the loss falls most.
+        start along that in which the loss falls most, of the directions that are not in use.
         """
         U, s, V = np.linalg.svd(solution.A @ solution.H, full_matrices=False)
         r = self.n_components
@@ -271,7 +271,10 @@ class SharedMap:
         if len(dead) == r:
             return self.start()
         if len(dead):
-            L, _, R = np.linalg.svd(-self.loss_gradient((U * s) @ V, solution.c), False)
+            U0, V0 = U[:, : dead[0]], V[: dead[0]]
+            G = -self.loss_gradient((U0 * s[: dead[0]]) @ V0, solution.c)
+            G = G - U0 @ (U0.T @ G)
+            L, _, R = np.linalg.svd(G - (G @ V0.T) @ V0, full_matrices=False)
             U[:, dead], V[dead], s[dead] = L[:, : len(dead)], R[: len(dead)], 1e-2 * s[0]
         root = np.sqrt(s[:r])
         A, H = U[:, :r] * root, root[:, None] * V[:r]

@@ -11,7 +11,14 @@ from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 
 from skmtl import Source, TransferEstimator
-from skmtl.adaptation import BY_NAME, Independent, Pooled
+from skmtl.adaptation import (
+    BY_NAME,
+    FeatureMap,
+    FineTune,
+    Independent,
+    Pooled,
+    ShrinkToSource,
+)  # fmt: skip
 from skmtl.adaptation._judge import row_errors
 from skmtl.tasks.targets import align_classes
 
@@ -28,7 +35,13 @@ def pooled(target_weight="auto", estimator=None, source=None, **params):
 
 
 def test_names():
-    assert BY_NAME == {"independent": Independent, "pooled": Pooled}
+    assert BY_NAME == {
+        "independent": Independent,
+        "pooled": Pooled,
+        "feature_map": FeatureMap,
+        "fine_tune": FineTune,
+        "shrink_to_source": ShrinkToSource,
+    }
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0, 8.0])

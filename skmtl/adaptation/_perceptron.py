@@ -3,12 +3,11 @@
 import copy
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 
-from ..solvers.adam import steps_along
+__all__ = ["LaterLayers", "descent_path"]
 
-__all__ = ["LaterLayers", "adam_path"]
-
+_SHORTEST, _LONGER = 1e-12, 1.5
 # Value of each activation, and its derivative written in that value.
 _ACTIVATIONS = {
     "identity": (lambda z: z, lambda a: np.ones_like(a)),
@@ -16,7 +15,6 @@ _ACTIVATIONS = {
     "tanh": (np.tanh, lambda a: 1.0 - a**2),
     "relu": (lambda z: np.maximum(z, 0.0), lambda a: (a > 0.0).astype(a.dtype)),
 }
-_OUTPUTS = {"identity": lambda z: z, "logistic": expit, "softmax": lambda z: softmax(z, axis=1)}
 
 
 class LaterLayers:
@@ -41,7 +39,8 @@ class LaterLayers:
 
     def __init__(self, model, n_frozen, X, target, weight):
         self.model, self.n_frozen, self.target = model, n_frozen, target
-        self.share, self.total = (weight / weight.sum())[:, None], weight.sum()
+        self.share = (weight / weight.sum())[:, None]
+        self.penalty = model.alpha / weight.sum()
         act, _ = _ACTIVATIONS[model.activation]
         for W, b in zip(model.coefs_[:n_frozen], model.intercepts_[:n_frozen], strict=True):
             X = act(X @ W + b)
@@ -63,25 +62,34 @@ class LaterLayers:
             at = b + W.shape[1]
         return out
 
-    def gradient(self, x, step, out):
-        """Fill `out` with the gradient at x, and return the mean loss and penalty's gradient norm.
-
-        As `solvers.adam.steps_along` wants it; what it returns is the gradient's largest entry.
-        """
+    def loss_and_gradient(self, x):
+        """The objective at x, and its gradient."""
         act, derivative = _ACTIVATIONS[self.model.activation]
+        out = np.empty_like(x)
         layers, grads, values = self.layers(x), self.layers(out), [self.X]
         for W, b in layers[:-1]:
             values.append(act(values[-1] @ W + b))
         W, b = layers[-1]
-        output = _OUTPUTS[self.model.out_activation_](values[-1] @ W + b)
-        delta = self.share * (output - self.target)
+        value, delta = self._output(values[-1] @ W + b)
         for i in range(len(layers) - 1, -1, -1):
             (W, _), (G, g) = layers[i], grads[i]
-            G[:] = values[i].T @ delta + self.model.alpha / self.total * W
-            g[:] = delta.sum(axis=0)
+            value += 0.5 * self.penalty * (W**2).sum()
+            G[:], g[:] = values[i].T @ delta + self.penalty * W, delta.sum(axis=0)
             if i:
                 delta = (delta @ W.T) * derivative(values[i])
-        return np.abs(out).max(initial=0.0)
+        return value, out
+
+    def _output(self, z):
+        """The loss of what the last layer puts out, and its gradient."""
+        kind = self.model.out_activation_
+        if kind == "identity":
+            missed = z - self.target
+            return 0.5 * (self.share * missed**2).sum(), self.share * missed
+        if kind == "logistic":
+            value = self.share * (np.logaddexp(0.0, z) - self.target * z)
+            return value.sum(), self.share * (expit(z) - self.target)
+        value = -self.share * self.target * log_softmax(z, axis=1)
+        return value.sum(), self.share * (softmax(z, axis=1) - self.target)
 
     def write(self, x):
         """A copy of the model with these parameters.
@@ -96,12 +104,35 @@ class LaterLayers:
         return model
 
 
-def adam_path(layers, learning_rate, steps):
-    """Parameters after each of so many steps of Adam (ascending), from the model's own."""
-    x = layers.start()
-    advance, moments, done = steps_along(layers.gradient, learning_rate), np.zeros((3, len(x))), 0
+def descent_path(layers, steps):
+    """Parameters after each of so many steps of gradient descent, from the model's own.
+
+    A step is as long as lets the objective fall by half of what the gradient promises, as one over
+    the curvature does; so it never rises.
+
+    Parameters
+    ----------
+    layers : LaterLayers
+    steps : list of int
+        Ascending.
+
+    Yields
+    ------
+    ndarray of shape (n_parameters,)
+    """
+    x, length, done = layers.start(), 1.0, 0
+    value, slope = layers.loss_and_gradient(x)
     for wanted in steps:
-        if wanted > done:
-            advance(x, moments, done, wanted - done)
-            done = wanted
-        yield x.copy()
+        for _ in range(wanted - done):
+            promise, moved = slope @ slope, False
+            while not moved and length > _SHORTEST:
+                new = x - length * slope
+                there, slope_there = layers.loss_and_gradient(new)
+                moved = there <= value - 0.5 * length * promise
+                length *= _LONGER if moved else 0.5
+            if not moved:  # as low as rounding lets it be
+                length = 1.0
+                break
+            x, value, slope = new, there, slope_there
+        done = wanted
+        yield x

@@ -26,7 +26,7 @@ from ._linear import (
     target_rows,
     write_scores,
 )
-from ._perceptron import LaterLayers, adam_path
+from ._perceptron import LaterLayers, descent_path
 
 __all__ = ["FeatureMap", "FineTune"]
 
@@ -42,7 +42,7 @@ class FineTune(Adaptation):
     From its parameters :math:`\theta^S` gradient steps lead towards those of least loss on the
     target's rows,
 
-    .. math:: \theta_0 = \theta^S, \quad \theta_{k+1} = \theta_k - r \nabla \Big( \sum_i w_i
+    .. math:: \theta_0 = \theta^S, \quad \theta_{k+1} = \theta_k - r_k \nabla \Big( \sum_i w_i
         \ell(f_\theta(x_i), y_i) + \text{penalty}(\theta) \Big),
 
     and stop early: few steps leave what the rows say little about as the source has it, which is
@@ -64,9 +64,6 @@ class FineTune(Adaptation):
     n_frozen : int, default=0
         Layers of the perceptron, the first ones, that stay as they are. A linear model has one
         layer.
-    learning_rate : "auto" or float, default="auto"
-        Length of Adam's steps for a perceptron; "auto" is its own ``learning_rate_init``. Not used
-        of linear models, whose steps are plain ones, one over the largest curvature long.
     sources : {"nearest", "all"}, default="nearest"
         Of several sources, the model to start from is that of all their rows, or of the rows of
         the nearest: sources are sorted by how well the model of each predicts the target's rows
@@ -76,10 +73,11 @@ class FineTune(Adaptation):
     Notes
     -----
     A linear regressor's steps are on squared loss, with the penalty of Ridge where it is one; those
-    of a LogisticRegression on the log-loss with its penalty. Features of very different scales make
-    for slow progress in some of them: scale in a Pipeline. Those of a perceptron are of Adam, on
-    its own loss and penalty. What the estimator learned besides, such as ``loss_curve_``, is about
-    the source. A perceptron can not be given classes that the source lacks.
+    of a LogisticRegression on the log-loss with its penalty; those of a perceptron on its own loss
+    and penalty, whatever its solver. Steps are plain ones, as long as the curvature allows, so that
+    none makes the objective larger. Features of very different scales make for slow progress in
+    some of them: scale in a Pipeline. What the estimator learned besides, such as ``loss_curve_``,
+    is about the source. A perceptron cannot be given classes that the source lacks.
 
     ``source_weights_`` are 1 for the sources whose model is started from, else 0.
 
@@ -101,21 +99,22 @@ class FineTune(Adaptation):
     >>> X, X_new, X_later = (rng.uniform(-2, 2, size=(n, 2)) for n in (400, 15, 500))
     >>> old = Source(X, np.sin(2 * X[:, 0]) * X[:, 1])
     >>> y_new, y_later = (1.5 * np.sin(2 * T[:, 0]) * T[:, 1] for T in (X_new, X_later))
-    >>> mlp = MLPRegressor(hidden_layer_sizes=(30,), solver="lbfgs", random_state=0)
+    >>> mlp = MLPRegressor(
+    ...     hidden_layer_sizes=(30,), solver="lbfgs", max_iter=1000, random_state=0
+    ... )
     >>> model = TransferEstimator(mlp, source=old, adaptation=FineTune(n_frozen=1))
     >>> model.fit(X_new, y_new).score(X_later, y_later) > 0.9
     True
     """
 
-    def __init__(self, n_epochs="auto", n_frozen=0, learning_rate="auto", sources="nearest"):
+    def __init__(self, n_epochs="auto", n_frozen=0, sources="nearest"):
         self.n_epochs = n_epochs
         self.n_frozen = n_frozen
-        self.learning_rate = learning_rate
         self.sources = sources
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        n, rate = self.n_epochs, self.learning_rate
+        n = self.n_epochs
         if not _is_auto(n) and not (_is_count(n) or (isinstance(n, float) and n == np.inf)):
             raise ValueError(
                 f"n_epochs={n!r} must be 'auto', a whole number from 0, or numpy.inf for a fit on "
@@ -123,8 +122,6 @@ class FineTune(Adaptation):
             )
         if not _is_count(self.n_frozen):
             raise ValueError(f"n_frozen={self.n_frozen!r} must be a whole number from 0.")
-        if not _is_auto(rate) and not (_is_number(rate) and 0.0 < rate < np.inf):
-            raise ValueError(f"learning_rate={rate!r} must be 'auto' or a number above 0.")
         if self.sources not in ("nearest", "all"):
             raise ValueError(f"sources={self.sources!r} must be 'nearest' or 'all'.")
 
@@ -196,9 +193,8 @@ class FineTune(Adaptation):
             codes, n = class_codes(y, model.classes_), len(model.classes_)
             target = np.eye(n)[codes] if n > 2 else codes[:, None].astype(np.float64)
         layers = LaterLayers(model, self.n_frozen, X, target, weight)
-        rate = model.learning_rate_init if _is_auto(self.learning_rate) else self.learning_rate
         with threadpool_limits(1, user_api="blas"):  # small products, and sums always alike
-            for x in adam_path(layers, rate, _finite(epochs)):
+            for x in descent_path(layers, _finite(epochs)):
                 yield layers.write(x)
         if np.inf in epochs:
             yield fit_target(problem, index)

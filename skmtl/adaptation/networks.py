@@ -87,7 +87,7 @@ class FineTune(Adaptation):
     Constructive Approximation 26. :doi:`10.1007/s00365-006-0663-2`
 
     Yosinski, J., Clune, J., Bengio, Y. and Lipson, H. (2014). How transferable are features in
-    deep neural networks? NeurIPS. :arxiv:`1411.1792`
+    deep neural networks? NeurIPS. :doi:`10.48550/arXiv.1411.1792`
 
     Examples
     --------

@@ -12,7 +12,7 @@ closed form for the square, Newton's method for the log-loss, with steps by conj
 References
 ----------
 Ali, A., Kolter, J. Z. and Tibshirani, R. J. (2019). A continuous-time view of early stopping for
-least squares regression. AISTATS. :arxiv:`1810.10082`
+least squares regression. AISTATS. :doi:`10.48550/arXiv.1810.10082`
 """
 
 import warnings

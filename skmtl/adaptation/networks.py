@@ -18,7 +18,7 @@ from ..tasks.targets import class_codes
 from ._base import Adaptation, Adapted, SourceRows
 from ._candidates import candidate_errors, fit_target, has_classes, source_models
 from ._judge import row_errors
-from ._linear import (
+from ._parameters import (
     check_linear,
     class_factors,
     own_penalty,

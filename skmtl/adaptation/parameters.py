@@ -9,7 +9,7 @@ from .._compat import take_rows
 from ._base import Adaptation, Adapted
 from ._candidates import candidate_errors, fit_target, has_classes, source_models
 from ._judge import row_errors
-from ._linear import check_linear, own_penalty, read_scores, target_rows, write_scores
+from ._parameters import check_linear, own_penalty, read_scores, target_rows, write_scores
 
 __all__ = ["ShrinkToSource"]
 

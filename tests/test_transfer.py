@@ -31,6 +31,7 @@ from sklearn.model_selection import (
 )  # fmt: skip
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -49,6 +50,8 @@ from skmtl.adaptation import (
     CORAL,
     TCA,
     FeatureAugmentation,
+    FeatureMap,
+    FineTune,
     Independent,
     OptimalTransport,
     Pooled,
@@ -137,6 +140,20 @@ CONFIGURATIONS = {
     "source, kliep, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kliep"),
     "source, rulsif": WithSource(adaptation="rulsif"),
     "source, rulsif, logistic": WithSource(LogisticRegression(**EXACT), adaptation="rulsif"),
+    "shrink to source": WithSource(adaptation="shrink_to_source", cv=2),
+    "shrink to source, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation="shrink_to_source", cv=2
+    ),
+    "fine tune": WithSource(adaptation="fine_tune", cv=2),
+    "fine tune, logistic": WithSource(LogisticRegression(**EXACT), adaptation=FineTune(9)),
+    "fine tune, perceptron": WithSource(
+        MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=50, random_state=0),
+        adaptation=FineTune(n_epochs=8, n_frozen=1),
+    ),
+    "feature map": WithSource(adaptation="feature_map", cv=2),
+    "feature map, logistic": WithSource(
+        LogisticRegression(**EXACT), adaptation=FeatureMap(2, alpha=0.1)
+    ),
 }
 if find_spec("ot"):
     plan = {"tol": 1e-12, "target_weight": 2.0}

@@ -4,6 +4,8 @@ from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
 from .augmentation import FeatureAugmentation, PredictionFeature
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
 from .density_ratio import KLIEP, KMM, RuLSIF
+from .networks import FeatureMap, FineTune
+from .parameters import ShrinkToSource
 from .pooling import Independent, Pooled
 from .selection import Auto
 from .trans_lasso import TransLasso
@@ -13,6 +15,8 @@ __all__ = [
     "Auto",
     "CORAL",
     "FeatureAugmentation",
+    "FeatureMap",
+    "FineTune",
     "Independent",
     "KLIEP",
     "KMM",
@@ -20,6 +24,7 @@ __all__ = [
     "Pooled",
     "PredictionFeature",
     "RuLSIF",
+    "ShrinkToSource",
     "SubspaceAlignment",
     "TCA",
     "TrAdaBoost",
@@ -34,6 +39,9 @@ BY_NAME = {
     "independent": Independent,
     "pooled": Pooled,
     "trans_lasso": TransLasso,
+    "shrink_to_source": ShrinkToSource,
+    "fine_tune": FineTune,
+    "feature_map": FeatureMap,
     "feature_augmentation": FeatureAugmentation,
     "prediction_feature": PredictionFeature,
     "kmm": KMM,

@@ -11,7 +11,11 @@ from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 
 from skmtl import Source, TransferEstimator
-from skmtl.adaptation import BY_NAME, Independent, Pooled
+from skmtl.adaptation import (
+    BY_NAME,
+    Independent,
+    Pooled,
+)  # fmt: skip
 from skmtl.adaptation._judge import row_errors
 from skmtl.tasks.targets import align_classes
 

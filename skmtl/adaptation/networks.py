@@ -1,0 +1,448 @@
+"""Training that starts from the source's model, and a map of the features that both share."""
+
+import numbers
+import warnings
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from threadpoolctl import threadpool_limits
+
+from .._compat import take_rows
+from ..solvers.anchored import gradient_path
+from ..solvers.shared_map import MappedTask, SharedMap
+from ..tasks.targets import class_codes
+from ._base import Adaptation, Adapted, SourceRows
+from ._candidates import candidate_errors, fit_target, has_classes, source_models
+from ._judge import row_errors
+from ._parameters import (
+    check_linear,
+    class_factors,
+    own_penalty,
+    read_scores,
+    target_rows,
+    write_scores,
+)
+from ._perceptron import LaterLayers, descent_path
+
+__all__ = ["FeatureMap", "FineTune"]
+
+# Candidates for alpha of a shared map, relative to that where all slopes are zero.
+_SHARES = np.array([0.3, 0.1, 0.03, 0.01])
+_EPOCHS = [0, *(2**k for k in range(11))]
+
+
+class FineTune(Adaptation):
+    r"""The source's model, trained on with the target's rows for a while.
+
+    A linear model, or a perceptron (MLPRegressor, MLPClassifier), is fitted on the source's rows.
+    From its parameters :math:`\theta^S` gradient steps lead towards those of least loss on the
+    target's rows,
+
+    .. math:: \theta_0 = \theta^S, \quad \theta_{k+1} = \theta_k - r_k \nabla \Big( \sum_i w_i
+        \ell(f_\theta(x_i), y_i) + \text{penalty}(\theta) \Big),
+
+    and stop early: few steps leave what the rows say little about as the source has it, which is
+    much the same as pulling the parameters to the source's (`ShrinkToSource`). Every step sees all
+    target rows, so an epoch is one step, and the order of rows doesn't matter. At 0 epochs it is
+    the source's model; infinity stands for the estimator fitted on the target's rows alone, which
+    is what protects from a source that harms.
+
+    It assumes that the source's model is near one that is good for the target, or, with frozen
+    layers, that what these make of the features is of use for both. It needs labels of the
+    target.
+
+    Parameters
+    ----------
+    n_epochs : "auto", int or inf, default="auto"
+        Steps on the target's rows. "auto" takes the best of 0, 1, 2, 4, ..., 1024 and infinity, by
+        cross-validation over target rows (``cv`` of `TransferEstimator`), by squared error or
+        log-loss. With a single target row it is 0.
+    n_frozen : int, default=0
+        Layers of the perceptron, the first ones, that stay as they are. A linear model has one
+        layer.
+    sources : {"nearest", "all"}, default="nearest"
+        Of several sources, the model to start from is that of all their rows, or of the rows of
+        the nearest: sources are sorted by how well the model of each predicts the target's rows
+        (whatever the level of numbers), and the first one, two, four, ..., all are tried along with
+        `n_epochs`.
+
+    Notes
+    -----
+    A linear regressor's steps are on squared loss, with the penalty of Ridge where it is one; those
+    of a LogisticRegression on the log-loss with its penalty; those of a perceptron on its own loss
+    and penalty, whatever its solver. Steps are plain ones, as long as the curvature allows, so that
+    none makes the objective larger. Features of very different scales make for slow progress in
+    some of them: scale in a Pipeline. What the estimator learned besides, such as ``loss_curve_``,
+    is about the source. A perceptron cannot be given classes that the source lacks.
+
+    ``source_weights_`` are 1 for the sources whose model is started from, else 0.
+
+    References
+    ----------
+    Yao, Y., Rosasco, L. and Caponnetto, A. (2007). On early stopping in gradient descent learning.
+    Constructive Approximation 26. :doi:`10.1007/s00365-006-0663-2`
+
+    Yosinski, J., Clune, J., Bengio, Y. and Lipson, H. (2014). How transferable are features in
+    deep neural networks? NeurIPS. :doi:`10.48550/arXiv.1411.1792`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> from skmtl import Source, TransferEstimator
+    >>> from skmtl.adaptation import FineTune
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_new, X_later = (rng.uniform(-2, 2, size=(n, 2)) for n in (400, 15, 500))
+    >>> old = Source(X, np.sin(2 * X[:, 0]) * X[:, 1])
+    >>> y_new, y_later = (1.5 * np.sin(2 * T[:, 0]) * T[:, 1] for T in (X_new, X_later))
+    >>> mlp = MLPRegressor(
+    ...     hidden_layer_sizes=(30,), solver="lbfgs", max_iter=1000, random_state=0
+    ... )
+    >>> model = TransferEstimator(mlp, source=old, adaptation=FineTune(n_frozen=1))
+    >>> model.fit(X_new, y_new).score(X_later, y_later) > 0.9
+    True
+    """
+
+    def __init__(self, n_epochs="auto", n_frozen=0, sources="nearest"):
+        self.n_epochs = n_epochs
+        self.n_frozen = n_frozen
+        self.sources = sources
+
+    def check(self):
+        """Raise a ValueError for parameters that make no sense."""
+        n = self.n_epochs
+        if not _is_auto(n) and not (_is_count(n) or (isinstance(n, float) and n == np.inf)):
+            raise ValueError(
+                f"n_epochs={n!r} must be 'auto', a whole number from 0, or numpy.inf for a fit on "
+                "the target's rows alone."
+            )
+        if not _is_count(self.n_frozen):
+            raise ValueError(f"n_frozen={self.n_frozen!r} must be a whole number from 0.")
+        if self.sources not in ("nearest", "all"):
+            raise ValueError(f"sources={self.sources!r} must be 'nearest' or 'all'.")
+
+    def check_given(self, *, estimator, classifier, **given):
+        super().check_given(estimator=estimator, classifier=classifier, **given)
+        n_layers, name = 1, type(estimator).__name__
+        if isinstance(estimator, (MLPClassifier, MLPRegressor)):
+            n_layers += np.size(estimator.hidden_layer_sizes)
+            if getattr(estimator, "loss", "squared_error") not in ("squared_error", "log_loss"):
+                raise ValueError(
+                    f"the adaptation FineTune knows loss='squared_error' only, but "
+                    f"estimator={name} has loss={estimator.loss!r}."
+                )
+        else:
+            check_linear(self, estimator, classifier)
+        if self.n_frozen >= n_layers:
+            raise ValueError(
+                f"n_frozen={self.n_frozen} leaves nothing to train: estimator={name} has "
+                f"{n_layers} layer{'s' if n_layers > 1 else ''}, counting that of the outputs; "
+                "freeze fewer."
+            )
+
+    def fit(self, problem, random_state, progress):
+        """Fit on the source, then train on with the target's rows, of every split and of all."""
+        progress(f"fitting on the rows of {len(problem.sources)} sources")
+        models = source_models(problem, self.sources, partial(_misses, problem))
+        network = isinstance(problem.estimator, (MLPClassifier, MLPRegressor))
+        if network and problem.classifier:
+            _check_outputs(models[0][1], problem)
+            models = [each for each in models if len(each[1].classes_) == len(problem.classes)]
+        path = self._network if network else self._linear
+        epochs, alone, history = [self.n_epochs], [], {}
+        if _is_auto(self.n_epochs):
+            epochs = _EPOCHS if problem.splits else [0]
+            alone = [np.inf] * (bool(problem.splits) and has_classes(problem))
+        # Of equals the first: all sources, and as few steps as can be.
+        tried = [(each, n) for each in models for n in epochs] + [(models[0], n) for n in alone]
+        (group, model), n = tried[0]
+        if problem.splits and len(tried) > 1:
+            paths = partial(_paths, path, problem, models, epochs, alone)
+            error = candidate_errors(problem, paths, progress)
+            (group, model), n = tried[np.argmin(error)]
+            history = {
+                "n_sources": np.array([len(group) for (group, _), _ in tried]),
+                "n_epochs": np.array([float(n) for _, n in tried]),
+                "error": error,
+            }
+        progress(f"training on {len(problem.y)} target rows, {n:g} epochs")
+        (predictor,) = path(problem, model, [n], np.arange(len(problem.y)))
+        weights = np.zeros(len(problem.sources))
+        weights[group] = float(n < np.inf)
+        return Adapted(predictor, weights, history=history)
+
+    def _linear(self, problem, model, epochs, index):
+        """Models after each of so many epochs (ascending) on the target's rows `index`."""
+        rows, X = target_rows(problem, index), take_rows(problem.X, index)
+        start = read_scores(model, problem.classes, self)
+        path = gradient_path(rows, *start, own_penalty(model) or 0.0, _finite(epochs))
+        for coef, intercept in path:
+            yield write_scores(model, coef, intercept, problem.classes, X, self)
+        if np.inf in epochs:
+            yield fit_target(problem, index)
+
+    def _network(self, problem, model, epochs, index):
+        y, X = problem.y[index], take_rows(problem.X, index)
+        weight = np.ones(len(index)) if problem.weight is None else problem.weight[index]
+        target = y[:, None]
+        if problem.classifier:
+            codes, n = class_codes(y, model.classes_), len(model.classes_)
+            target = np.eye(n)[codes] if n > 2 else codes[:, None].astype(np.float64)
+        layers = LaterLayers(model, self.n_frozen, X, target, weight)
+        with threadpool_limits(1, user_api="blas"):  # small products, and sums always alike
+            for x in descent_path(layers, _finite(epochs)):
+                yield layers.write(x)
+        if np.inf in epochs:
+            yield fit_target(problem, index)
+
+
+def _paths(path, problem, models, epochs, alone, index):
+    for _, model in models:
+        yield from path(problem, model, epochs, index)
+    yield from (fit_target(problem, index) for _ in alone)
+
+
+def _misses(problem, model):
+    """The error of a model on the target's rows, leaving aside the level of numbers."""
+    weight = np.ones(len(problem.y)) if problem.weight is None else problem.weight
+    if problem.classifier:
+        return weight @ row_errors(model, problem.X, problem.y, problem.classes)
+    missed = problem.y - model.predict(problem.X)
+    return weight @ (missed - weight @ missed / weight.sum()) ** 2
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
+
+
+def _finite(epochs):
+    return [int(n) for n in epochs if n < np.inf]
+
+
+def _check_outputs(model, problem):
+    unknown = np.setdiff1d(problem.y, model.classes_)
+    if len(unknown):
+        raise ValueError(
+            f"y has classes that no source has, such as {unknown.tolist()[0]!r}, and "
+            f"estimator={type(model).__name__} has no output for them; leave out such rows, or use "
+            "adaptation='pooled'."
+        )
+
+
+# ------------------------------------------------------------------------------- a shared map
+
+
+class FeatureMap(Adaptation):
+    r"""A few combinations of the features that sources and target share, each with its own use.
+
+    All tasks, sources and target, share a linear map g(x) = A'x of the features to a few
+    components, and each has a linear head :math:`(h_t, c_t)` on them:
+
+    .. math:: \min_{A, h, c} \; \sum_{s} L_s(h_s'A'x + c_s) + \lambda L_T(h_T'A'x + c_T)
+        + \frac{\mu}{2} \Big( \|A\|_F^2 + \sum_t \|h_t\|^2 \Big)
+
+    where L are sums over rows of half the squared error, or of the log-loss, :math:`\lambda` is
+    `target_weight` and :math:`\mu` is `alpha`. With as many components as tasks this is the
+    penalty of the trace norm on the tasks' slopes; with few, their rank is bounded too. What comes
+    of it is an ordinary linear model in the features, :math:`b_T = A h_T`.
+
+    It assumes that the target's slopes are a combination of few directions that sources show,
+    in whatever proportion and sign: sources that say the opposite help as well. With one source
+    and one component the target's slopes are those of the source (as both see them), times a
+    factor. It needs labels of the target.
+
+    Parameters
+    ----------
+    n_components : "auto" or int, default="auto"
+        Components; at most as many as there are features, and scores of tasks: one of each task
+        with numbers or two classes, else one a class. "auto" tries 1, 2 and 4, as long as more of
+        them help, along with `alpha`, by cross-validation over target rows (``cv`` of
+        `TransferEstimator`), by squared error or log-loss; and the estimator fitted on the target's
+        rows alone, which is what protects from sources that harm.
+    alpha : "auto" or float, default="auto"
+        Penalty :math:`\mu`, above zero, beside the sum of the losses of rows. "auto" tries 0.3,
+        0.1, 0.03 and 0.01 times that from which on all slopes are zero; where there is nothing to
+        judge by, it takes 0.1. If it is given, and `n_components` too, there is no guard.
+    target_weight : float, default=1.0
+        How many source rows a target row counts for, above zero.
+
+    Notes
+    -----
+    **The problem is not convex**: it is solved to a stationary point, from the leading
+    directions of the tasks' own rough models, by steps none of which makes the objective larger.
+    Without "auto" ``history_`` has the objective after each, and under "excess" a certificate: at
+    most 1 (up to rounding) says that no map of any number of components has a lower objective.
+
+    The estimator says what the loss is, squared error or (LogisticRegression) log-loss; its
+    own penalty counts only where it is fitted on the target's rows alone. The penalty sees
+    features as they are: scale them in a Pipeline.
+
+    Heads are apart, so that classes which the target's rows do not show are unknown; sources
+    of a single class are not used. ``source_weights_`` are 1 / `target_weight` for those used,
+    else 0.
+
+    References
+    ----------
+    Ando, R. K. and Zhang, T. (2005). A framework for learning predictive structures from multiple
+    tasks and unlabeled data. Journal of Machine Learning Research 6.
+    https://www.jmlr.org/papers/v6/ando05a.html
+
+    Argyriou, A., Evgeniou, T. and Pontil, M. (2008). Convex multi-task feature learning. Machine
+    Learning 73. :doi:`10.1007/s10994-007-5040-8`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import Source, TransferEstimator
+    >>> rng = np.random.default_rng(0)
+    >>> coef = rng.normal(size=10)
+    >>> X, X_new, X_later = (rng.normal(size=(n, 10)) for n in (300, 12, 1000))
+    >>> opposite = Source(X, -2 * X @ coef + 0.5 * rng.normal(size=300))
+    >>> y_new, y_later = X_new @ coef + 0.5 * rng.normal(size=12), X_later @ coef
+    >>> model = TransferEstimator(Ridge(), source=opposite, adaptation="feature_map")
+    >>> model.fit(X_new, y_new).score(X_later, y_later) > 0.95
+    True
+    """
+
+    def __init__(self, n_components="auto", alpha="auto", target_weight=1.0):
+        self.n_components = n_components
+        self.alpha = alpha
+        self.target_weight = target_weight
+
+    def check(self):
+        """Raise a ValueError for parameters that make no sense."""
+        n = self.n_components
+        if not _is_auto(n) and not (_is_count(n) and n > 0):
+            raise ValueError(f"n_components={n!r} must be 'auto' or a whole number from 1.")
+        for name, can_be_auto in (("alpha", True), ("target_weight", False)):
+            value = getattr(self, name)
+            if can_be_auto and _is_auto(value):
+                continue
+            if not _is_number(value) or not 0.0 < value < np.inf:
+                choice = "'auto' or " if can_be_auto else ""
+                raise ValueError(f"{name}={value!r} must be {choice}a number above 0.")
+
+    def check_given(self, *, estimator, classifier, **given):
+        super().check_given(estimator=estimator, classifier=classifier, **given)
+        check_linear(self, estimator, classifier)
+
+    def fit(self, problem, random_state, progress):
+        """Fit the map and the heads for every candidate and split, and once more."""
+        every = np.arange(len(problem.y))
+        if problem.classifier and len(np.unique(problem.y)) < 2:
+            raise ValueError(
+                f"y has one class only, {problem.y[:1].tolist()[0]!r}, but FeatureMap needs rows "
+                "of two classes of the target at least; use adaptation='shrink_to_source'."
+            )
+        used = [s for s, rows in enumerate(problem.sources) if _has_two(problem, rows.y)]
+        sources = [_mapped_task(problem, problem.sources[s]) for s in used]
+        tasks = [*sources, self._target_task(problem, every)]
+        most = min(problem.X.shape[1], sum(task.target.shape[1] for task in tasks))
+        n_components = [1, 2, 4] if _is_auto(self.n_components) else [self.n_components]
+        n_components = sorted({min(n, most) for n in n_components})
+        alphas = [self.alpha]
+        if _is_auto(self.alpha):
+            alphas = ((SharedMap(tasks, 1).strongest() or 1.0) * _SHARES).tolist()
+        best, history = (n_components[0], alphas[min(1, len(alphas) - 1)]), {}
+        splits = [split for split in problem.splits if _has_two(problem, problem.y[split[0]])]
+        if splits and len(n_components) * len(alphas) > 1:
+            judged = replace(problem, splits=splits)
+            best, history = self._choose(judged, sources, n_components, alphas, progress)
+        weights = np.zeros(len(problem.sources))
+        alone = fit_target(problem, every)
+        if best[0] == 0:
+            progress("fitting on the target's rows alone")
+            return Adapted(alone, weights, history=history)
+        progress(f"fitting {best[0]} components of {len(tasks)} tasks")
+        shared = SharedMap(tasks, best[0])
+        solution = shared.solve(best[1])
+        weights[used] = 1.0 / self.target_weight
+        history = history or {
+            "objective": np.array(solution.history),
+            "excess": np.full(len(solution.history), shared.excess(solution, best[1])),
+        }
+        predictor = self._write(problem, alone, shared, solution, every)
+        return Adapted(predictor, weights, history=history)
+
+    def _target_task(self, problem, index):
+        weight = None if problem.weight is None else problem.weight[index]
+        rows = SourceRows(take_rows(problem.X, index), problem.y[index], weight, None)
+        return _mapped_task(problem, rows).scaled(self.target_weight)
+
+    def _choose(self, problem, sources, n_components, alphas, progress):
+        """The best (n_components, alpha), (0, None) for none, and what was tried.
+
+        More components are tried as long as they help.
+        """
+        alone = candidate_errors(problem, partial(_alone, problem), progress)
+        tried, error = [], []
+        for n in n_components:
+            models = partial(self._models, problem, sources, n, alphas)
+            found = candidate_errors(problem, models, progress)
+            better = not error or found.min() < min(error)
+            tried += [(n, alpha) for alpha in alphas]
+            error += found.tolist()
+            if not better:
+                break
+            # More components want no weaker penalty, and weak ones take longest.
+            alphas = alphas[: found.argmin() + 2]
+        history = {
+            "n_components": np.array([n for n, _ in tried] + [0]),
+            "alpha": np.array([alpha for _, alpha in tried] + [np.nan]),
+            "error": np.array([*error, *alone]),
+        }
+        # Of equals the first: the fewest components, and the strongest penalty.
+        return [*tried, (0, None)][np.argmin(history["error"])], history
+
+    def _models(self, problem, sources, n_components, alphas, index):
+        """The model of every alpha, the strongest first."""
+        shared = SharedMap([*sources, self._target_task(problem, index)], n_components)
+        alone, solution = fit_target(problem, index), None
+        for alpha in alphas:
+            with warnings.catch_warnings():  # the one that is taken is solved again
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                solution = shared.solve(alpha, solution, tol=1e-4)
+            yield self._write(problem, alone, shared, solution, index)
+
+    def _write(self, problem, alone, shared, solution, index):
+        """The target's model, in the features as they are."""
+        coef, intercept = shared.model(solution, len(shared.tasks) - 1)
+        classes = np.unique(problem.y[index]) if problem.classifier else None
+        X = take_rows(problem.X, index)
+        return write_scores(alone, coef, intercept, classes, X, self)
+
+
+def _alone(problem, index):
+    yield fit_target(problem, index)
+
+
+def _has_two(problem, y):
+    """Whether labels are numbers, or of two classes at least."""
+    return not problem.classifier or len(np.unique(y)) > 1
+
+
+def _mapped_task(problem, rows):
+    """Rows of a source, or of the target, as a `MappedTask`; of the classes that they show."""
+    X = rows.X.toarray() if sparse.issparse(rows.X) else rows.X
+    weight = np.ones(len(rows.y)) if rows.weight is None else rows.weight
+    fit_intercept = getattr(problem.estimator, "fit_intercept", True)
+    if not problem.classifier:
+        return MappedTask.of(X, rows.y[:, None], weight, True, fit_intercept)
+    classes = np.unique(rows.y)
+    codes = class_codes(rows.y, classes)
+    weight = weight * class_factors(problem.estimator, classes, codes, weight)[codes]
+    target = np.eye(len(classes))[codes] if len(classes) > 2 else codes[:, None] * 1.0
+    return MappedTask.of(X, target, weight, False, fit_intercept)

@@ -11,6 +11,7 @@ from sklearn.utils import get_tags
 from .._compat import take_rows
 from ._base import Adaptation, Adapted, fit_rows, takes_weights
 from ._judge import row_errors, sharpened_losses
+from ._moments import RidgeMoments
 from ._pool import Pool, steps_down, total_weight
 
 __all__ = ["Auto"]
@@ -157,7 +158,8 @@ class _Judge:
         self.weighs = takes_weights(problem.estimator)
         self.of_sources = np.array([total_weight(source) for source in problem.sources])
         self.candidates, self.errors = [], np.empty((0, len(problem.y)))
-        self.alone = {}  # models of the sources, for their shifts
+        self.alone = []  # models of the sources, for their shifts
+        self.moments = RidgeMoments(problem) if RidgeMoments.fits(problem) else None
         # Each test row's mean over the splits that test it; nan where none does.
         self.counts = np.zeros(len(problem.y))
         for _, test in problem.splits:
@@ -190,12 +192,13 @@ class _Judge:
         if not candidates:
             return
         problem = self.problem
-        if self.shift and not self.alone:
-            self.alone = [fit_rows(problem.estimator, s.X, s.y, s.weight) for s in problem.sources]
-        found = Parallel(n_jobs=problem.n_jobs)(
-            delayed(_split_errors)(problem, candidates, self.shifts_of(train), train, test)
-            for train, test in problem.splits
-        )
+        if self.moments is not None:
+            found = [self._linear_errors(candidates, *split) for split in problem.splits]
+        else:
+            found = Parallel(n_jobs=problem.n_jobs)(
+                delayed(_split_errors)(problem, candidates, self.shifts_of(train), train, test)
+                for train, test in problem.splits
+            )
         sums = np.zeros((found[0].shape[0], len(candidates), len(problem.y)))
         for (_, test), errors in zip(problem.splits, found, strict=True):
             np.add.at(sums, (slice(None), slice(None), test), errors)
@@ -208,9 +211,30 @@ class _Judge:
         """What to add to each source's labels, by these target rows; None: not asked for."""
         if not self.shift:
             return None
-        X, y, weight = take_rows(self.problem.X, rows), self.problem.y[rows], self.problem.weight
-        weight = None if weight is None else weight[rows]
-        return np.array([np.average(y - m.predict(X), weights=weight) for m in self.alone])
+        problem, weight = self.problem, self.problem.weight
+        X, y, weight = (
+            take_rows(problem.X, rows), problem.y[rows], None if weight is None else weight[rows]
+        )  # fmt: skip
+        if self.moments is not None:
+            coef, intercept = self.moments.alone()
+            missed = y - intercept[:, None] - coef @ X.T
+        else:
+            if not self.alone:
+                self.alone = [
+                    fit_rows(problem.estimator, s.X, s.y, s.weight) for s in problem.sources
+                ]
+            missed = y - np.array([model.predict(X) for model in self.alone])
+        return np.average(missed, axis=1, weights=weight)
+
+    def _linear_errors(self, candidates, train, test):
+        """As `_split_errors`."""
+        weights = np.array([c.weights for c in candidates])
+        shifts = np.zeros(weights.shape)
+        if self.shift:
+            shifts[[c.shifted for c in candidates]] = self.shifts_of(train)
+        coef, intercept = self.moments.lines(weights, shifts, train)
+        X, y = self.problem.X[test], self.problem.y[test]
+        return ((y - intercept[:, None] - coef @ X.T) ** 2)[None]
 
     # -------------------------------------------------------------------------- verdict
 

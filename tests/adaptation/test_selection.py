@@ -279,3 +279,33 @@ def test_perfect_labels():
     exact = Source(X, X @ COEF)
     model = TransferEstimator(Ridge(1e-9), source=exact).fit(X, X @ COEF)
     assert np.isfinite(model.history_["share"]).all() and np.isfinite(model.source_weights_).all()
+
+
+class GeneralRidge(Ridge):
+    """Goes the general road, as any subclass."""
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_roads_of_a_ridge_agree(weighted):
+    labels = ("bad", "good", "moved")
+    source, w = source_of(*labels), None
+    if weighted:
+        w = rng.uniform(0.2, 3.0, N)
+        source = Source(source.X, source.y, np.repeat(labels, 80), rng.uniform(0.2, 3.0, 240))
+    fast, general = (
+        TransferEstimator(kind(2.0), source=source).fit(X, Y, w) for kind in (Ridge, GeneralRidge)
+    )
+    for key in ("error", "share"):
+        np.testing.assert_allclose(fast.history_[key], general.history_[key], rtol=1e-8)
+    np.testing.assert_allclose(fast.source_weights_, general.source_weights_, rtol=1e-8)
+    np.testing.assert_allclose(fast.predict(AT), general.predict(AT), rtol=1e-8)
+
+
+def test_moments_far_from_zero_and_in_pieces(monkeypatch):
+    source = Source(PARTS["good"][0] + 1e5, PARTS["good"][1] - 1e6)
+    model = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
+    monkeypatch.setattr("skmtl.adaptation._moments._AT_ONCE", 7)
+    again = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
+    np.testing.assert_allclose(again.history_["error"], model.history_["error"], rtol=1e-6)
+    near = TransferEstimator(source=source_of("good")).fit(X, Y)
+    np.testing.assert_allclose(model.history_["error"], near.history_["error"], rtol=1e-4)

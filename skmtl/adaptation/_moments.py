@@ -1,9 +1,9 @@
 """Ridge regressions that weigh sources, from sums over each source's rows made once."""
 
-import numbers
-
 import numpy as np
 from sklearn.linear_model import Ridge
+
+from ._linear import is_linear
 
 __all__ = ["RidgeMoments"]
 
@@ -37,17 +37,10 @@ class RidgeMoments:
     @staticmethod
     def fits(problem):
         """Whether the estimator is a plain `Ridge`, and rows are finite numbers, and many."""
-        estimator = problem.estimator
-        if (
-            type(estimator) is not Ridge
-            or estimator.positive
-            or estimator.fit_intercept is not True
-        ):
+        ridge = problem.estimator
+        if type(ridge) is not Ridge or not is_linear(ridge):
             return False
-        number = isinstance(estimator.alpha, numbers.Real) and not isinstance(estimator.alpha, bool)
-        if not number or not 0.0 < estimator.alpha < np.inf or estimator.solver not in (
-            "auto", "cholesky", "svd",
-        ):  # fmt: skip
+        if not ridge.fit_intercept or ridge.alpha == 0.0:
             return False
         tables = [problem.X, *(source.X for source in problem.sources)]
         plain = all(

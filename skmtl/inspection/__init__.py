@@ -5,11 +5,13 @@ from ._few_shot_curve import few_shot_curve
 from ._few_shots import FewShotCurveDisplay
 from ._meta_training import MetaTrainingDisplay
 from ._report import TaskReportDisplay
+from ._transfer_report import TransferReportDisplay
 
 __all__ = [
     "FewShotCurveDisplay",
     "MetaTrainingDisplay",
     "TaskCoefficientsDisplay",
     "TaskReportDisplay",
+    "TransferReportDisplay",
     "few_shot_curve",
 ]

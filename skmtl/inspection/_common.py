@@ -5,10 +5,20 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["BLUE", "VERMILION", "Found", "find_model", "import_pyplot", "shorten", "task_name"]
+__all__ = [
+    "BLUE",
+    "VERMILION",
+    "Found",
+    "find_model",
+    "import_pyplot",
+    "line_heights",
+    "shorten",
+    "task_name",
+]
 
 # Okabe-Ito blue and vermilion: told apart by colour-blind readers and in grey print.
 BLUE, VERMILION = "#0072b2", "#d55e00"
+_MULTI_TASK = "multi-task estimators such as MultiTaskRegressor"
 
 
 class Found(NamedTuple):
@@ -34,13 +44,13 @@ class Found(NamedTuple):
         return y
 
 
-def find_model(estimator, attribute, display):
+def find_model(estimator, attribute, display, drawn=_MULTI_TASK):
     """The fitted step with `attribute` inside pipelines, searches and target transformers.
 
     Raises
     ------
     TypeError
-        If there is none, naming `display`.
+        If there is none, naming `display` and what is `drawn` by it.
     NotFittedError
         If the innermost estimator is not fitted.
     """
@@ -65,8 +75,7 @@ def find_model(estimator, attribute, display):
     where = f" (the final step of {type(estimator).__name__})" if inner is not estimator else ""
     hint = "; a search needs refit=True" if hasattr(inner, "cv_results_") else ""
     raise TypeError(
-        f"{type(inner).__name__}{where} has no {attribute}: {display} draws fitted "
-        f"multi-task estimators such as MultiTaskRegressor{hint}."
+        f"{type(inner).__name__}{where} has no {attribute}: {display} draws fitted {drawn}{hint}."
     )
 
 
@@ -74,6 +83,25 @@ def task_name(model, name):
     """What one task is called: `name`, or the task column's name, or None."""
     column = getattr(model, "task_column", None)
     return column if name is None and isinstance(column, str) else name
+
+
+def line_heights(n_lines, most):
+    """Where lines stand (0 at the top, downwards), which are named, and where the band is.
+
+    Up to `most` tasks or sources get a line each. Beyond that the first and the last ones do, and
+    all others share a band between them as unnamed, smaller points: nothing is left out.
+    """
+    if n_lines <= most:
+        return np.arange(n_lines, dtype=float), np.ones(n_lines, dtype=bool), None
+    top = (most + 1) // 2
+    bottom = most - top
+    band = max(4.0, most / 3)
+    middle = top - 0.5 + band * (np.arange(n_lines - most) + 0.5) / (n_lines - most)
+    last = top + band + np.arange(bottom)
+    named = np.ones(n_lines, dtype=bool)
+    named[top : n_lines - bottom] = False
+    heights = np.concatenate([np.arange(top, dtype=float), middle, last])
+    return heights, named, (top - 0.5, top - 0.5 + band)
 
 
 def shorten(label, width=28):

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from ._common import BLUE, VERMILION, find_model, import_pyplot, shorten, task_name
+from ._common import (
+    BLUE,
+    VERMILION,
+    find_model,
+    import_pyplot,
+    line_heights,
+    shorten,
+    task_name,
+)
 
 __all__ = ["TaskReportDisplay"]
 
@@ -27,25 +35,6 @@ def _sort_order(report, tasks, sort):
         return tasks  # the report is sorted by label already
     key = -np.asarray(report[sort], dtype=float)[tasks]
     return tasks[np.argsort(key, kind="stable")]  # argsort puts NaN last
-
-
-def _heights(n_tasks, max_tasks):
-    """Where the tasks stand (0 at the top, downwards), which are named, and where the band is.
-
-    Up to `max_tasks` tasks get a line each. Beyond that the first and the last ones do, and all
-    others share a band between them as unnamed, smaller points: nothing is left out.
-    """
-    if n_tasks <= max_tasks:
-        return np.arange(n_tasks, dtype=float), np.ones(n_tasks, dtype=bool), None
-    top = (max_tasks + 1) // 2
-    bottom = max_tasks - top
-    band = max(4.0, max_tasks / 3)
-    middle = top - 0.5 + band * (np.arange(n_tasks - max_tasks) + 0.5) / (n_tasks - max_tasks)
-    last = top + band + np.arange(bottom)
-    named = np.ones(n_tasks, dtype=bool)
-    named[top : n_tasks - bottom] = False
-    heights = np.concatenate([np.arange(top, dtype=float), middle, last])
-    return heights, named, (top - 0.5, top - 0.5 + band)
 
 
 class TaskReportDisplay:
@@ -208,7 +197,7 @@ class TaskReportDisplay:
         known = np.any([~np.isnan(self._percent(other)) for other in _STYLE], axis=0)
         unseen = np.array([task is None for task in self.report["task"]], dtype=bool)
         tasks = _sort_order(self.report, np.flatnonzero(~unseen & known), sort)
-        heights, named, band = _heights(len(tasks), max_tasks)
+        heights, named, band = line_heights(len(tasks), max_tasks)
         apart = np.flatnonzero(unseen & known)
         below = (heights[-1] + 1.7 if len(heights) else 0.0) + np.arange(len(apart))
         named = np.append(named, np.ones(len(apart), dtype=bool))

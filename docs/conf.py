@@ -19,8 +19,11 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 
-# The docstrings' :doi:`...` role.
-extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
+# The roles of the docstrings: :doi:`...` and :arxiv:`...`.
+extlinks = {
+    "doi": ("https://doi.org/%s", "doi:%s"),
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+}
 
 autosummary_generate = True
 napoleon_google_docstring = False

@@ -420,8 +420,9 @@ class Prototypes(_EmbeddedLearner):
     ----------
     hidden_layer_sizes : tuple of int, default=()
         Width of every hidden layer of the embedding; () is a linear map.
-    activation, n_components, learning_rate, meta_batch_size, max_iter, n_shots, \
-    validation_fraction, check_every, patience
+    activation, n_components, learning_rate, meta_batch_size, max_iter
+        As in `RidgeHead`.
+    n_shots, validation_fraction, check_every, patience
         As in `RidgeHead`.
 
     Notes

@@ -157,7 +157,7 @@ class _Judge:
         self.weighs = takes_weights(problem.estimator)
         self.of_sources = np.array([total_weight(source) for source in problem.sources])
         self.candidates, self.errors = [], np.empty((0, len(problem.y)))
-        self.alone = {}  # models of the sources, for their shifts
+        self.missed = None  # by the model of each source (n_sources, n_target), for its shift
         # Each test row's mean over the splits that test it; nan where none does.
         self.counts = np.zeros(len(problem.y))
         for _, test in problem.splits:
@@ -190,8 +190,8 @@ class _Judge:
         if not candidates:
             return
         problem = self.problem
-        if self.shift and not self.alone:
-            self.alone = [fit_rows(problem.estimator, s.X, s.y, s.weight) for s in problem.sources]
+        if self.shift and self.missed is None:
+            self.missed = np.array([_missed(problem, source) for source in problem.sources])
         found = Parallel(n_jobs=problem.n_jobs)(
             delayed(_split_errors)(problem, candidates, self.shifts_of(train), train, test)
             for train, test in problem.splits
@@ -208,9 +208,9 @@ class _Judge:
         """What to add to each source's labels, by these target rows; None: not asked for."""
         if not self.shift:
             return None
-        X, y, weight = take_rows(self.problem.X, rows), self.problem.y[rows], self.problem.weight
+        weight = self.problem.weight
         weight = None if weight is None else weight[rows]
-        return np.array([np.average(y - m.predict(X), weights=weight) for m in self.alone])
+        return np.average(self.missed[:, rows], axis=1, weights=weight)
 
     # -------------------------------------------------------------------------- verdict
 
@@ -264,8 +264,13 @@ class _Judge:
         if self.problem.classifier:
             evidence = -_TRUST_CLASSES * n_rows * error
         else:
-            least = max(1e-12 * error.max(), np.finfo(np.float64).tiny)
-            evidence = -_TRUST_NUMBERS * 0.5 * n_rows * np.log(np.maximum(error, least))
+            # Of a constant, not of the worst candidate: that may have diverged, and hide the rest.
+            y, limits = self.problem.y, np.finfo(np.float64)
+            constant = np.average(
+                (y - np.average(y, weights=self.row_weight)) ** 2, weights=self.row_weight
+            )
+            error = np.clip(error, max(1e-12 * constant, limits.tiny), limits.max)
+            evidence = -_TRUST_NUMBERS * 0.5 * n_rows * np.log(error)
         helped = np.array([c.weights.any() for c in self.candidates])
         evidence = evidence - np.where(helped, 0.0, _INDEPENDENT_COST)
         share = np.exp(evidence - evidence.max())
@@ -278,9 +283,10 @@ class _Judge:
         if self.candidates[0].name != "independent":
             return report
         alone, judged = self.errors[0], self.row_weight > 0
-        gap = (errors - alone)[:, judged]
         w = self.row_weight[judged]
-        spread = ((gap - np.average(gap, axis=1, weights=w)[:, None]) ** 2) @ w
+        with np.errstate(invalid="ignore", over="ignore"):  # predictions may have been infinite
+            gap = (errors - alone)[:, judged]
+            spread = ((gap - np.average(gap, axis=1, weights=w)[:, None]) ** 2) @ w
         report["error_independent"] = np.full(n_sources, np.average(alone[judged], weights=w))
         report["standard_error"] = np.sqrt(spread / w.sum() / max(w.sum() - 1.0, 1.0))
         return report
@@ -295,6 +301,18 @@ def _sizes(n_sources):
     return [*sizes, n_sources] if n_sources > 1 else []
 
 
+def _missed(problem, source):
+    """By how much a source's model misses each target row; its mean, where it has no model."""
+    try:
+        model = fit_rows(problem.estimator, source.X, source.y, source.weight)
+        missed = problem.y - model.predict(problem.X)
+    except ValueError:  # few rows, such as one for three neighbours
+        missed = np.array([np.nan])
+    if not np.isfinite(missed).all():
+        missed = problem.y - np.average(source.y, weights=source.weight)
+    return missed
+
+
 def _split_errors(problem, candidates, shifts, train, test):
     """Errors of the test rows under each candidate, by sharpness.
 
@@ -307,9 +325,10 @@ def _split_errors(problem, candidates, shifts, train, test):
         model = _fit_candidate(pool, candidate, shifts)
         if not problem.classifier:
             errors = row_errors(model, X, y)[None]
+            errors = np.where(np.isnan(errors), np.inf, errors)
         elif hasattr(model, "predict_proba"):
             errors = sharpened_losses(model, X, y, problem.classes, _SHARPNESS)
-            errors = np.minimum(errors, _MOST_LOSS)
+            errors = np.fmin(errors, _MOST_LOSS)  # also of probabilities that are NaN
         else:
             errors = _WRONG_CLASS * row_errors(model, X, y, problem.classes)
             errors = np.tile(errors, (len(_SHARPNESS), 1))

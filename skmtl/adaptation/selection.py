@@ -326,14 +326,21 @@ def _split_errors(problem, candidates, shifts, train, test):
         if not problem.classifier:
             errors = row_errors(model, X, y)[None]
             errors = np.where(np.isnan(errors), np.inf, errors)
-        elif hasattr(model, "predict_proba"):
+        elif _has_probabilities(model, problem.estimator):
             errors = sharpened_losses(model, X, y, problem.classes, _SHARPNESS)
             errors = np.fmin(errors, _MOST_LOSS)  # also of probabilities that are NaN
         else:
-            errors = _WRONG_CLASS * row_errors(model, X, y, problem.classes)
+            errors = _WRONG_CLASS * (model.predict(X) != y)
             errors = np.tile(errors, (len(_SHARPNESS), 1))
         out.append(errors)
     return np.stack(out, axis=1)
+
+
+def _has_probabilities(model, estimator):
+    """Whether to judge by them; what stands in for it on one class is judged as the estimator."""
+    if isinstance(model, DummyClassifier):
+        model = estimator
+    return hasattr(model, "predict_proba")
 
 
 def _fit_candidate(pool, candidate, shifts):

@@ -325,6 +325,14 @@ def test_sources_of_one_class():
     assert model.score(AT, TRUTH > 0) > LogisticRegression().fit(X, Y > 0).score(AT, TRUTH > 0)
 
 
+def test_a_fold_of_one_class_is_judged_as_the_others():
+    # Without probabilities a wrong class costs 2, also where the fold's training rows show one.
+    A, b = PARTS["good"]
+    rows = np.array([Y.argmin(), Y.argmax()])
+    model = TransferEstimator(LinearSVC(), source=Source(A, b > 0)).fit(X[rows], Y[rows] > 0)
+    assert model.history_["error"][0] == 2.0  # each fold has the other's class only
+
+
 @pytest.mark.parametrize("shift", ["yes", 1, None])
 def test_bad_input(shift):
     with pytest.raises(ValueError, match=f"shift={shift!r} must be True .* or False"):

@@ -25,6 +25,11 @@ _TRUST_NUMBERS, _TRUST_CLASSES = 0.5, 1.0
 _SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 # The target alone has to be better than a candidate with help by so many nats.
 _INDEPENDENT_COST = 2.0
+# Labels of sources are at another level more often than not: the nats that a shift is ahead.
+_SHIFT_GAIN = 0.5
+# Weights are averaged in this power: a little trust in a large source at weight 1 would otherwise
+# outweigh the target, and above it, in geometric means, good sources count too little.
+_POWER = 0.7
 # A row's log-loss counts at most this: forests give probability zero to what does happen.
 _MOST_LOSS = 5.0
 # What a wrong class costs where there are no probabilities.
@@ -62,9 +67,10 @@ class Auto(Adaptation):
 
     with `n` target rows. The error is the squared one, of which only half the evidence is taken,
     as few rows judge many candidates; or the log-loss at the best of six powers of the
-    probabilities, so that what counts is how well classes are told apart. The weights of the
-    sources are the mean of the candidates' by share, and so are the constants. With them the
-    estimator is fitted once, to all rows.
+    probabilities, so that what counts is how well classes are told apart. Beforehand, help is
+    ahead of none by 2 nats, and shifted labels of others by a half. The weights of the sources
+    are the candidates' mean by share, of the power 0.7 as large weights outweigh the target;
+    constants are their mean. With these the estimator is fitted once, to all rows.
 
     Harmful sources end with a weight of almost or exactly zero, and where no help helps,
     the target's rows alone remain: guarded, not guaranteed, as the judges are few.
@@ -158,8 +164,8 @@ class _Judge:
         self.weighs = takes_weights(problem.estimator)
         self.of_sources = np.array([total_weight(source) for source in problem.sources])
         self.candidates, self.errors = [], np.empty((0, len(problem.y)))
-        self.alone = []  # models of the sources, for their shifts
         self.moments = RidgeMoments(problem) if RidgeMoments.fits(problem) else None
+        self.missed = None  # by the model of each source (n_sources, n_target), for its shift
         # Each test row's mean over the splits that test it; nan where none does.
         self.counts = np.zeros(len(problem.y))
         for _, test in problem.splits:
@@ -192,6 +198,8 @@ class _Judge:
         if not candidates:
             return
         problem = self.problem
+        if self.shift and self.missed is None:
+            self.missed = self._missed()
         if self.moments is not None:
             found = [self._linear_errors(candidates, *split) for split in problem.splits]
         else:
@@ -211,20 +219,15 @@ class _Judge:
         """What to add to each source's labels, by these target rows; None: not asked for."""
         if not self.shift:
             return None
-        problem, weight = self.problem, self.problem.weight
-        X, y, weight = (
-            take_rows(problem.X, rows), problem.y[rows], None if weight is None else weight[rows]
-        )  # fmt: skip
-        if self.moments is not None:
-            coef, intercept = self.moments.alone()
-            missed = y - intercept[:, None] - coef @ X.T
-        else:
-            if not self.alone:
-                self.alone = [
-                    fit_rows(problem.estimator, s.X, s.y, s.weight) for s in problem.sources
-                ]
-            missed = y - np.array([model.predict(X) for model in self.alone])
-        return np.average(missed, axis=1, weights=weight)
+        weight = self.problem.weight
+        weight = None if weight is None else weight[rows]
+        return np.average(self.missed[:, rows], axis=1, weights=weight)
+
+    def _missed(self):
+        if self.moments is None:
+            return np.array([_missed(self.problem, source) for source in self.problem.sources])
+        coef, intercept = self.moments.alone()
+        return self.problem.y - intercept[:, None] - coef @ self.problem.X.T
 
     def _linear_errors(self, candidates, train, test):
         """As `_split_errors`."""
@@ -263,7 +266,7 @@ class _Judge:
         shifted = np.array([c.shifted for c in self.candidates])
         helped = weights.any(axis=1)
         if self.weighs:
-            found = share @ weights
+            found = (share @ weights**_POWER) ** (1.0 / _POWER)
             shift_share = share[shifted].sum() / max(share[helped].sum(), 1e-300)
         else:
             found, shift_share = weights[share.argmax()], float(shifted[share.argmax()])
@@ -288,10 +291,16 @@ class _Judge:
         if self.problem.classifier:
             evidence = -_TRUST_CLASSES * n_rows * error
         else:
-            least = max(1e-12 * error.max(), np.finfo(np.float64).tiny)
-            evidence = -_TRUST_NUMBERS * 0.5 * n_rows * np.log(np.maximum(error, least))
+            # Of a constant, not of the worst candidate: that may have diverged, and hide the rest.
+            y, limits = self.problem.y, np.finfo(np.float64)
+            constant = np.average(
+                (y - np.average(y, weights=self.row_weight)) ** 2, weights=self.row_weight
+            )
+            error = np.clip(error, max(1e-12 * constant, limits.tiny), limits.max)
+            evidence = -_TRUST_NUMBERS * 0.5 * n_rows * np.log(error)
         helped = np.array([c.weights.any() for c in self.candidates])
-        evidence = evidence - np.where(helped, 0.0, _INDEPENDENT_COST)
+        shifted = np.array([c.shifted for c in self.candidates])
+        evidence = evidence - np.where(helped, 0.0, _INDEPENDENT_COST) + _SHIFT_GAIN * shifted
         share = np.exp(evidence - evidence.max())
         return share / share.sum()
 
@@ -302,9 +311,10 @@ class _Judge:
         if self.candidates[0].name != "independent":
             return report
         alone, judged = self.errors[0], self.row_weight > 0
-        gap = (errors - alone)[:, judged]
         w = self.row_weight[judged]
-        spread = ((gap - np.average(gap, axis=1, weights=w)[:, None]) ** 2) @ w
+        with np.errstate(invalid="ignore", over="ignore"):  # predictions may have been infinite
+            gap = (errors - alone)[:, judged]
+            spread = ((gap - np.average(gap, axis=1, weights=w)[:, None]) ** 2) @ w
         report["error_independent"] = np.full(n_sources, np.average(alone[judged], weights=w))
         report["standard_error"] = np.sqrt(spread / w.sum() / max(w.sum() - 1.0, 1.0))
         return report
@@ -319,6 +329,18 @@ def _sizes(n_sources):
     return [*sizes, n_sources] if n_sources > 1 else []
 
 
+def _missed(problem, source):
+    """By how much a source's model misses each target row; its mean, where it has no model."""
+    try:
+        model = fit_rows(problem.estimator, source.X, source.y, source.weight)
+        missed = problem.y - model.predict(problem.X)
+    except ValueError:  # few rows, such as one for three neighbours
+        missed = np.array([np.nan])
+    if not np.isfinite(missed).all():
+        missed = problem.y - np.average(source.y, weights=source.weight)
+    return missed
+
+
 def _split_errors(problem, candidates, shifts, train, test):
     """Errors of the test rows under each candidate, by sharpness.
 
@@ -331,14 +353,22 @@ def _split_errors(problem, candidates, shifts, train, test):
         model = _fit_candidate(pool, candidate, shifts)
         if not problem.classifier:
             errors = row_errors(model, X, y)[None]
-        elif hasattr(model, "predict_proba"):
+            errors = np.where(np.isnan(errors), np.inf, errors)
+        elif _has_probabilities(model, problem.estimator):
             errors = sharpened_losses(model, X, y, problem.classes, _SHARPNESS)
-            errors = np.minimum(errors, _MOST_LOSS)
+            errors = np.fmin(errors, _MOST_LOSS)  # also of probabilities that are NaN
         else:
-            errors = _WRONG_CLASS * row_errors(model, X, y, problem.classes)
+            errors = _WRONG_CLASS * (model.predict(X) != y)
             errors = np.tile(errors, (len(_SHARPNESS), 1))
         out.append(errors)
     return np.stack(out, axis=1)
+
+
+def _has_probabilities(model, estimator):
+    """Whether to judge by them; what stands in for it on one class is judged as the estimator."""
+    if isinstance(model, DummyClassifier):
+        model = estimator
+    return hasattr(model, "predict_proba")
 
 
 def _fit_candidate(pool, candidate, shifts):

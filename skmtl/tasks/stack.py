@@ -37,13 +37,38 @@ def stack_rows(tables):
         return np.concatenate(tables)
     library = {frame_library(table) for table in tables}
     if library == {"pandas"}:
-        return sys.modules["pandas"].concat(tables, ignore_index=True)
+        return _stack_pandas(sys.modules["pandas"], tables)
     if library == {"polars"}:
-        return sys.modules["polars"].concat(tables, how="vertical_relaxed")
+        return _stack_polars(sys.modules["polars"], tables)
     raise TypeError(
         f"data frames of {' and '.join(sorted(library))} cannot be joined; give all of them as "
         "pandas frames, or all as polars frames."
     )
+
+
+def _stack_pandas(pandas, frames):
+    """Categories are those of all frames together; concat would make objects of them."""
+    frames = [frame.copy(deep=False) for frame in frames]
+    for name in frames[0].columns:
+        types = [frame[name].dtype for frame in frames]
+        if all(isinstance(t, pandas.CategoricalDtype) for t in types) and len(set(types)) > 1:
+            joined = types[0].categories
+            for t in types[1:]:
+                joined = joined.append(t.categories.difference(joined, sort=False))
+            for frame in frames:
+                frame[name] = frame[name].astype(pandas.CategoricalDtype(joined))
+    return pandas.concat(frames, ignore_index=True)
+
+
+def _stack_polars(polars, frames):
+    """Enums have the categories of all frames together."""
+    casts = []
+    for name in frames[0].columns:
+        types = [frame.schema[name] for frame in frames]
+        if all(isinstance(t, polars.Enum) for t in types) and len(set(types)) > 1:
+            joined = dict.fromkeys(c for t in types for c in t.categories)
+            casts.append(polars.col(name).cast(polars.String).cast(polars.Enum(list(joined))))
+    return polars.concat([frame.with_columns(casts) for frame in frames], how="vertical_relaxed")
 
 
 def frame_library(frame):

@@ -1,18 +1,21 @@
 """Auto: which sources help, how much, and with which constant."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.linear_model import LassoCV, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import LinearSVC
 
 from skmtl import Source, TransferEstimator
-from skmtl.adaptation import Auto
+from skmtl.adaptation import Auto, selection
+from skmtl.adaptation._base import SourceRows
 from skmtl.adaptation._judge import row_errors, sharpened_losses
 from skmtl.adaptation.selection import _sizes
 
@@ -125,10 +128,11 @@ def test_candidates_and_shares_by_hand():
         weights.append(weight)
     np.testing.assert_allclose(h["error"], errors)
     share = np.array(errors) ** (-N / 4) * np.where(h["candidate"] == "independent", np.exp(-2), 1)
+    share *= np.exp(0.5 * h["shifted"])
     share /= share.sum()
     np.testing.assert_allclose(h["share"], share)
     moved = share[h["shifted"]].sum() / share[1:].sum()
-    found = share @ np.array(weights)
+    found = (share @ np.array(weights) ** 0.7) ** (1 / 0.7)
     found[found * 80 < 1e-3 * N] = 0.0
     np.testing.assert_allclose(model.source_weights_, found)
     final = by_hand(found, moved, np.arange(N), labels)
@@ -234,6 +238,59 @@ def test_labels_that_cannot_be_shifted():
     assert "adaptation=Auto(shift=False)" in raised.value.__notes__[0]
 
 
+class Diverges(RegressorMixin, BaseEstimator):
+    """A ridge, whose predictions are far off after a fit to few rows."""
+
+    def __init__(self, times=1.0):
+        self.times = times
+
+    def fit(self, X, y, sample_weight=None):
+        self.ridge_ = Ridge().fit(X, y, sample_weight)
+        self.times_ = self.times if len(y) <= N else 1.0
+        return self
+
+    def predict(self, X):
+        return self.times_ * self.ridge_.predict(X)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("times", [1e10, 1e200, np.inf, np.nan])
+def test_a_candidate_that_diverges_does_not_hide_the_others(times):
+    model = fit("bad", "good", estimator=Diverges(times))
+    assert model.source_weights_[0] < 0.01 < 0.3 < model.source_weights_[1]
+    assert miss(model) < 1.2 * miss(fit("bad", "good"))
+    assert model.history_["share"].sum() == pytest.approx(1.0)
+
+
+def test_probabilities_that_are_nan_lose():
+    class Unsure(LogisticRegression):
+        def predict_proba(self, X):
+            return super().predict_proba(X) * (np.nan if len(self.seen_) <= N else 1.0)
+
+        def fit(self, X, y, sample_weight=None):
+            self.seen_ = y
+            return super().fit(X, y, sample_weight)
+
+    model = fit("bad", "good", estimator=Unsure())
+    assert model.source_weights_[0] < 0.01 < 0.3 < model.source_weights_[1]
+    assert model.history_["error"][0] == 5.0
+
+
+@pytest.mark.parametrize("estimator", [KNeighborsRegressor(5), LassoCV(cv=3)])
+def test_a_source_that_is_too_small_for_a_model_has_its_mean_for_one(estimator):
+    A, b = PARTS["good"]
+    source = Source(A, b + 9.0 * (np.arange(80) < 2), np.where(np.arange(80) < 2, "few", "many"))
+    model = TransferEstimator(estimator, source=source).fit(X, Y)
+    assert np.isfinite(model.predict(AT)).all()
+    missed = selection._missed(SimpleNamespace(X=X, y=Y, estimator=estimator), _rows_of(source, 0))
+    np.testing.assert_allclose(missed, Y - source.y[:2].mean())
+
+
+def _rows_of(source, k):
+    rows = slice(*source.offsets[k : k + 2])
+    return SourceRows(source.X[rows], source.y[rows], None, source.labels[k])
+
+
 def test_frames():
     names = [f"f{i}" for i in range(P)]
     frame = pd.DataFrame(X, columns=names).assign(kind=np.where(X[:, 0] > 0, "a", "b"))
@@ -267,6 +324,14 @@ def test_sources_of_one_class():
     source = Source(A, b > 0, np.where(b > 0, "high", "low"))
     model = TransferEstimator(LogisticRegression(), source=source).fit(X, Y > 0)
     assert model.score(AT, TRUTH > 0) > LogisticRegression().fit(X, Y > 0).score(AT, TRUTH > 0)
+
+
+def test_a_fold_of_one_class_is_judged_as_the_others():
+    # Without probabilities a wrong class costs 2, also where the fold's training rows show one.
+    A, b = PARTS["good"]
+    rows = np.array([Y.argmin(), Y.argmax()])
+    model = TransferEstimator(LinearSVC(), source=Source(A, b > 0)).fit(X[rows], Y[rows] > 0)
+    assert model.history_["error"][0] == 2.0  # each fold has the other's class only
 
 
 @pytest.mark.parametrize("shift", ["yes", 1, None])

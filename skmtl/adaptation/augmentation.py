@@ -2,17 +2,18 @@
 
 import copy
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 
-from .._compat import LinearClassifierMixin, LinearModel, take_rows
-from ..tasks.stack import stack_rows
-from ._base import Adaptation, Adapted, fit_rows
-from ._judge import row_errors
+from .._compat import LinearClassifierMixin, LinearModel
+from ._base import Adaptation, Adapted, fit_rows, fit_target, tells_classes
+from ._judge import candidate_errors
 from ._maps import AppendPredictions, RepeatColumns
+from ._pool import stack_groups
 
 __all__ = ["FeatureAugmentation", "PredictionFeature"]
 
@@ -67,36 +68,18 @@ class _Augmentation(Adaptation):
         if not splits:
             return 1.0, {}
         progress(f"judging {len(scales)} scales in {len(splits)} splits")
-        sums = Parallel(n_jobs=problem.n_jobs)(
-            delayed(self._judge_split)(problem, prepared, scales, train, test)
-            for train, test in splits
-        )
-        errors, totals = zip(*sums, strict=True)
-        error = np.sum(errors, axis=0) / np.sum(totals)
+        judged = replace(problem, splits=splits)
+        error = candidate_errors(judged, partial(self._models, problem, prepared, scales))
         return scales[int(np.argmin(error))], {"scale": np.array(scales), "error": error}
 
-    def _judge_split(self, problem, prepared, scales, train, test):
-        """Sums of the test rows' errors ``(n_scales,)``, and of their weights."""
-        X, y = take_rows(problem.X, test), problem.y[test]
-        weight = np.ones(len(test)) if problem.weight is None else problem.weight[test]
-        models = (self._fit_one(problem, prepared, train, scale) for scale in scales)
-        sums = [weight @ row_errors(model, X, y, problem.classes) for model in models]
-        return np.array(sums), weight.sum()
+    def _models(self, problem, prepared, scales, index):
+        for scale in scales:
+            yield self._fit_one(problem, prepared, index, scale)
 
 
 def _factors(scale):
     """Of the part at `scale` and of the rest: the larger is 1."""
     return min(scale, 1.0), 1.0 / max(scale, 1.0)
-
-
-def _can_fit(problem, rows):
-    """Whether a classifier can be fitted on these target rows alone."""
-    return not problem.classifier or len(np.unique(problem.y[rows])) > 1
-
-
-def _fit_target(problem, X, rows):
-    weight = None if problem.weight is None else problem.weight[rows]
-    return fit_rows(problem.estimator, X, problem.y[rows], weight)
 
 
 def _plain(model, coef, intercept):
@@ -187,37 +170,23 @@ class FeatureAugmentation(_Augmentation):
 
     def _candidates(self, problem):
         # The target's rows alone may lack classes, all rows together do not.
-        alone = all(_can_fit(problem, train) for train, _ in problem.splits)
+        alone = all(tells_classes(problem, problem.y[train]) for train, _ in problem.splits)
         return [scale for scale in _SCALES if scale > 0.0 or alone], problem.splits
 
     def _fit_one(self, problem, prepared, rows, scale):
-        X = take_rows(problem.X, rows)
         if scale == 0.0:
-            return _fit_target(problem, X, rows)
-        tables, own = [s.X for s in problem.sources], bool(self.own_level)
-        common, of_own = _factors(scale)
-        factors = [common, of_own, *[0.0] * len(tables)]
-        ours = RepeatColumns(np.array(factors), own)
+            return fit_target(problem, rows)
+        domains, (common, of_own) = [problem.take(rows), *problem.sources], _factors(scale)
         if of_own > 0.0:
-            theirs = []
-            for k, table in enumerate(tables):
-                factors = np.zeros(len(tables) + 2)
-                factors[0], factors[k + 2] = common, of_own
-                theirs.append(RepeatColumns(factors, own).transform(table))
-            tables, X = theirs, ours.transform(X)
-        y, weight = _labels(problem, rows)
-        model = fit_rows(problem.estimator, stack_rows([*tables, X]), y, weight)
-        return model if of_own == 0.0 else _collapse_blocks(model, ours, problem.X.shape[1])
-
-
-def _labels(problem, rows):
-    """Labels and weights (or None) of all source rows and of these target rows."""
-    y = np.concatenate([*(s.y for s in problem.sources), problem.y[rows]])
-    if not problem.weighted:
-        return y, None
-    parts = [(s.weight, len(s.y)) for s in problem.sources]
-    parts.append((None if problem.weight is None else problem.weight[rows], len(rows)))
-    return y, np.concatenate([np.ones(n) if w is None else w for w, n in parts])
+            steps = []
+            for k in range(len(domains)):
+                factors = np.zeros(len(domains) + 1)
+                factors[0], factors[k + 1] = common, of_own
+                steps.append(RepeatColumns(factors, bool(self.own_level)))
+            pairs = zip(domains, steps, strict=True)
+            domains = [replace(domain, X=step.transform(domain.X)) for domain, step in pairs]
+        model = fit_rows(problem.estimator, *stack_groups([*domains[1:], domains[0]]))
+        return model if of_own == 0.0 else _collapse_blocks(model, steps[0], problem.X.shape[1])
 
 
 def _collapse_blocks(model, step, p):
@@ -353,7 +322,7 @@ class PredictionFeature(_Augmentation):
         )
 
     def _listen(self, problem, source):
-        if problem.classifier and len(np.unique(source.y)) == 1:
+        if not tells_classes(problem, source.y):
             return None
         model, method = fit_rows(problem.estimator, source.X, source.y, source.weight), "predict"
         if problem.classifier:
@@ -369,16 +338,17 @@ class PredictionFeature(_Augmentation):
         return np.array([float(voice is not None) for voice in prepared])
 
     def _candidates(self, problem):
-        return _SCALES, [split for split in problem.splits if _can_fit(problem, split[0])]
+        splits = problem.splits
+        return _SCALES, [s for s in splits if tells_classes(problem, problem.y[s[0]])]
 
     def _fit_one(self, problem, prepared, rows, scale):
-        X, voices = take_rows(problem.X, rows), [v for v in prepared if v is not None]
+        voices = [voice for voice in prepared if voice is not None]
         if scale == 0.0 or not voices:
-            return _fit_target(problem, X, rows)
+            return fit_target(problem, rows)
         theirs, own = _factors(scale)
-        step = AppendPredictions(voices, (own, theirs))
-        model = _fit_target(problem, step.transform(X), rows)
-        return _collapse_voices(model, step, X.shape[1])
+        step, target = AppendPredictions(voices, (own, theirs)), problem.take(rows)
+        model = fit_rows(problem.estimator, step.transform(target.X), target.y, target.weight)
+        return _collapse_voices(model, step, problem.X.shape[1])
 
 
 def _collapse_voices(model, step, p):

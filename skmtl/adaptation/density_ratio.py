@@ -12,6 +12,7 @@ from ..solvers.quadratic import solve_in_parts, solve_quadratic
 from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows
 from ._gaussian import combine, distinct_rows, gaussian, kernel_means, median_distance, row_blocks
+from ._pool import features_of_target, stack_groups
 
 __all__ = ["KLIEP", "KMM", "RuLSIF"]
 
@@ -43,11 +44,11 @@ class _DensityRatio(Adaptation):
 
     def fit(self, problem, random_state, progress):
         """Estimate the ratio, and fit a clone of the estimator on all labelled rows."""
-        weights = [_ones(s.weight, len(s.y)) for s in problem.sources]
+        weights = [source.row_weight for source in problem.sources]
         w = np.concatenate(weights)
-        X_source = stack_rows([s.X for s in problem.sources])
+        X_source, y_source, _ = stack_groups(problem.sources)
         S, ws, place = distinct_rows(X_source, w)
-        T, vt, _ = distinct_rows(*_target_rows(problem))
+        T, vt, _ = distinct_rows(*features_of_target(problem))
         ratios, history = self._ratios(S, ws, T, vt, random_state, progress)
         ratio = ratios[place]
         if not (ratio > 0.0).any():
@@ -56,7 +57,7 @@ class _DensityRatio(Adaptation):
                 f"ratios are zero. Give a larger sigma (it is {self.sigma!r}), or scale the "
                 "columns alike by preprocessor= or a Pipeline as estimator=."
             )
-        predictor = self._fit_weighted(problem, X_source, w * ratio, progress)
+        predictor = self._fit_weighted(problem, X_source, y_source, w * ratio, progress)
         parts = np.split(ratio, np.cumsum([len(part) for part in weights])[:-1])
         mean = np.array([(a * r).sum() / a.sum() for a, r in zip(weights, parts, strict=True)])
         report = {
@@ -68,32 +69,16 @@ class _DensityRatio(Adaptation):
         labelled = 1.0 if problem.y is None else self.target_weight
         return Adapted(predictor, mean / labelled, report, history)
 
-    def _fit_weighted(self, problem, X_source, weight, progress):
+    def _fit_weighted(self, problem, X, y, weight, progress):
         """A clone fitted on source rows of positive weight, and the target's where labelled."""
         used = np.flatnonzero(weight)
-        X = X_source if len(used) == len(weight) else take_rows(X_source, used)
-        y = np.concatenate([s.y for s in problem.sources])[used]
-        weight = weight[used]
+        if len(used) < len(weight):
+            X, y, weight = take_rows(X, used), y[used], weight[used]
         if problem.y is not None:
             X, y = stack_rows([X, problem.X]), np.concatenate([y, problem.y])
-            own = self.target_weight * _ones(problem.weight, len(problem.y))
-            weight = np.concatenate([weight, own])
+            weight = np.concatenate([weight, self.target_weight * problem.row_weight])
         progress(f"fitting on {len(y)} rows, source rows weighed")
         return fit_rows(problem.estimator, X, y, weight)
-
-
-def _ones(weight, n):
-    return np.ones(n) if weight is None else weight
-
-
-def _target_rows(problem):
-    """All target rows, labelled or not, and their weights."""
-    tables = [] if problem.y is None else [problem.X]
-    weights = [] if problem.y is None else [_ones(problem.weight, len(problem.y))]
-    if problem.unlabeled is not None:
-        tables.append(problem.unlabeled)
-        weights.append(np.ones(problem.unlabeled.shape[0]))
-    return stack_rows(tables), np.concatenate(weights)
 
 
 def _effective(weight, ratio):

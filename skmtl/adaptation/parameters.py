@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from .._compat import take_rows
-from ._base import Adaptation, Adapted
-from ._candidates import candidate_errors, fit_target, has_classes, source_models
-from ._judge import row_errors
+from ._base import Adaptation, Adapted, fit_target
+from ._candidates import has_classes, source_models
+from ._judge import candidate_errors, row_errors
 from ._parameters import check_linear, own_penalty, read_scores, target_rows, write_scores
 
 __all__ = ["ShrinkToSource"]
@@ -122,7 +122,8 @@ class ShrinkToSource(Adaptation):
             tried.append((centres[0], 0.0))
         (centre, alpha), history = tried[0], {}
         if problem.splits and len(tried) > 1:
-            error = candidate_errors(problem, partial(self._models, problem, tried), progress)
+            progress(f"judging {len(tried)} candidates in {len(problem.splits)} splits")
+            error = candidate_errors(problem, partial(self._models, problem, tried))
             centre, alpha = tried[np.argmin(error)]
             history = {
                 "n_sources": np.array([len(group) for (group, *_), _ in tried]),
@@ -138,12 +139,11 @@ class ShrinkToSource(Adaptation):
     def _centres(self, problem, rows):
         """What slopes may be pulled to: (positions of the sources, model, its scores)."""
         every = np.arange(len(problem.y))
-        weight = np.ones(len(every)) if problem.weight is None else problem.weight
 
         def misses(model):
             centre = None, model, read_scores(model, problem.classes, self)
             model = self._fit(problem, rows, every, centre, np.inf)
-            return weight @ row_errors(model, problem.X, problem.y, problem.classes)
+            return problem.row_weight @ row_errors(model, problem.X, problem.y, problem.classes)
 
         return [
             (group, model, read_scores(model, problem.classes, self))

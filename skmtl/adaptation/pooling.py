@@ -1,13 +1,12 @@
 """The two ends: the target alone, and one model for source and target rows together."""
 
 import numbers
+from functools import partial
 
 import numpy as np
-from joblib import Parallel, delayed
 
-from .._compat import take_rows
-from ._base import Adaptation, Adapted, fit_rows, takes_weights
-from ._judge import row_errors
+from ._base import Adaptation, Adapted, fit_target, takes_weights
+from ._judge import candidate_errors
 from ._pool import Pool, steps_down, total_weight
 
 __all__ = ["Independent", "Pooled", "weight_errors", "weight_grid"]
@@ -37,7 +36,7 @@ class Independent(Adaptation):
     def fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on the target's rows."""
         progress(f"fitting on {len(problem.y)} target rows")
-        predictor = fit_rows(problem.estimator, problem.X, problem.y, problem.weight)
+        predictor = fit_target(problem, np.arange(len(problem.y)))
         return Adapted(predictor, np.zeros(len(problem.sources)))
 
 
@@ -145,11 +144,7 @@ def weight_errors(problem, grid, repeat):
 
     `repeat`: by repeating rows, as the estimator takes no weights.
     """
-    sums = Parallel(n_jobs=problem.n_jobs)(
-        delayed(_judge_split)(problem, grid, repeat, train, test) for train, test in problem.splits
-    )
-    errors, totals = zip(*sums, strict=True)
-    return np.sum(errors, axis=0) / np.sum(totals)
+    return candidate_errors(problem, partial(_models, problem, grid, repeat))
 
 
 def weight_grid(problem, repeat):
@@ -159,14 +154,10 @@ def weight_grid(problem, repeat):
     return np.unique(np.rint(grid)) if repeat else grid
 
 
-def _judge_split(problem, grid, repeat, train, test):
-    """Sums of the test rows' errors ``(n_candidates,)``, and of their weights."""
-    pool = Pool(problem, train)
-    X, y = take_rows(problem.X, test), problem.y[test]
-    weight = np.ones(len(test)) if problem.weight is None else problem.weight[test]
-    models = [_fit(pool, target_weight, repeat) for target_weight in grid]
-    errors = [weight @ row_errors(model, X, y, problem.classes) for model in models]
-    return np.array(errors), weight.sum()
+def _models(problem, grid, repeat, index):
+    pool = Pool(problem, index)
+    for target_weight in grid:
+        yield _fit(pool, target_weight, repeat)
 
 
 def _fit(pool, target_weight, repeat):

@@ -350,6 +350,8 @@ class FeatureMap(Adaptation):
                 f"y has one class only, {problem.y[:1].tolist()[0]!r}, but FeatureMap needs rows "
                 "of two classes of the target at least; use adaptation='shrink_to_source'."
             )
+        alone = fit_target(problem, every)
+        read_scores(alone, None, self)  # raises where it is no linear model
         used = [s for s, rows in enumerate(problem.sources) if tells_classes(problem, rows.y)]
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]
         tasks = [*sources, self._target_task(problem, every)]
@@ -365,7 +367,6 @@ class FeatureMap(Adaptation):
             judged = replace(problem, splits=splits)
             best, history = self._choose(judged, sources, n_components, alphas, progress)
         weights = np.zeros(len(problem.sources))
-        alone = fit_target(problem, every)
         if best[0] == 0:
             progress("fitting on the target's rows alone")
             return Adapted(alone, weights, history=history)

@@ -263,6 +263,21 @@ def test_sources_that_say_the_opposite_help_and_others_are_guarded_against():
     assert guarded.source_weights_ == [0.0]
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-8, 1e8, 1e100])
+def test_units_do_not_matter_to_a_map(unit):
+    """Neither those of labels, nor those of features."""
+    opposite = np.where(TASK % 2, -YS, YS)
+    wanted = transfer("feature_map", source=Source(XS, opposite, TASK)).fit(X, Y).predict(AT)
+    source = Source(XS, unit * opposite, TASK)
+    found = transfer("feature_map", source=source).fit(X, unit * Y).predict(AT)
+    np.testing.assert_allclose(found / unit, wanted, rtol=1e-4, atol=1e-4)
+    size = np.sqrt(unit)
+    source = Source(size * XS, opposite, TASK)
+    own = Ridge(size**2)  # whose rows stand beside the map as a candidate
+    found = transfer("feature_map", own, source).fit(size * X, Y).predict(size * AT)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_the_choice_of_a_map_by_hand():
     cv = KFold(4)
     model = transfer(FeatureMap(1), cv=cv).fit(X, Y)

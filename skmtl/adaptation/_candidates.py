@@ -33,7 +33,19 @@ def source_models(problem, which, misses):
     -------
     list of (positions of the sources, fitted estimator)
         All sources first; then the nearest ..., 4, 2, 1.
+
+    Raises
+    ------
+    ValueError
+        Where rows of all sources are of one class.
     """
+    labels = np.concatenate([source.y for source in problem.sources])
+    if not tells_classes(problem, labels):
+        raise ValueError(
+            f"all rows of the source are of the class {labels[:1].tolist()[0]!r}, so that there is "
+            "no model to start from; give source rows of other classes too, or use "
+            "adaptation='pooled'."
+        )
     everyone = np.arange(len(problem.sources))
     pooled = everyone, fit_sources(problem, everyone)
     if which == "all" or len(everyone) == 1 or not problem.splits:

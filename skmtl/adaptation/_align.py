@@ -1,6 +1,5 @@
 """What alignments of features have in common: rows of two domains, and the fit that follows."""
 
-import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,23 +7,11 @@ from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 from ._base import Adaptation, Adapted, fit_rows, takes_weights
+from ._checks import is_auto
 from ._pool import features_of_target, stack_groups
 from .pooling import Pooled, weight_errors, weight_grid
 
-__all__ = ["Alignment", "Domain", "check_number", "common_scale", "is_auto", "need_spread"]
-
-
-def is_auto(value):
-    """Whether a parameter is the word "auto"; arrays and numbers are not compared with it."""
-    return isinstance(value, str) and value == "auto"
-
-
-def check_number(name, value, least, said, *, strict=False, finite=True):
-    """Raise a ValueError unless `value` is a number from `least` on, above it where `strict`."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    good = number and value >= least and not (strict and value == least)
-    if not good or (finite and not value < np.inf):
-        raise ValueError(f"{name}={value!r} must be {said}.")
+__all__ = ["Alignment", "Domain", "common_scale", "need_spread"]
 
 
 # ------------------------------------------------------------------------------------ domains

@@ -11,7 +11,7 @@ from .._compat import take_rows
 
 __all__ = [
     "Adaptation", "Adapted", "SourceRows", "TransferProblem", "fit_rows", "fit_target",
-    "takes_weights", "tells_classes",
+    "need_two_classes", "takes_weights", "tells_classes",
 ]  # fmt: skip
 
 
@@ -236,3 +236,13 @@ def fit_target(problem, index):
 def tells_classes(problem, y):
     """Whether labels are numbers, or of two classes at least, as a classifier needs."""
     return not problem.classifier or len(np.unique(y)) > 1
+
+
+def need_two_classes(problem, adaptation):
+    """Raise a ValueError where the target's labels are all of one class."""
+    if not tells_classes(problem, problem.y):
+        raise ValueError(
+            f"y has one class only, {problem.y[:1].tolist()[0]!r}, but the adaptation "
+            f"{type(adaptation).__name__} needs rows of two classes of the target at least; use "
+            "adaptation='pooled'."
+        )

@@ -1,7 +1,6 @@
 """More features: columns once more for every domain, or what the sources' models say."""
 
 import copy
-import numbers
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,7 +9,8 @@ from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 
 from .._compat import LinearClassifierMixin, LinearModel
-from ._base import Adaptation, Adapted, fit_rows, fit_target, tells_classes
+from ._base import Adaptation, Adapted, fit_rows, fit_target, need_two_classes, tells_classes
+from ._checks import check_bool, check_choice, check_number, is_auto
 from ._judge import candidate_errors
 from ._maps import AppendPredictions, RepeatColumns
 from ._pool import stack_groups
@@ -27,14 +27,8 @@ class _Augmentation(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        value = self.scale
-        if isinstance(value, str) and value == "auto":
-            return
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not value >= 0.0:
-            raise ValueError(
-                f"scale={value!r} must be 'auto' or a number, zero or more (np.inf is one)."
-            )
+        why = "how much sources count beside the target's own"
+        check_number(self, "scale", least=0.0, auto=True, infinite=True, why=why)
 
     def _prepare(self, problem, progress):
         """What all candidates have in common."""
@@ -52,7 +46,7 @@ class _Augmentation(Adaptation):
         """Choose the scale, and fit on all rows."""
         prepared = self._prepare(problem, progress)
         scale, history = self.scale, {}
-        if scale == "auto":
+        if is_auto(scale):
             scale, history = self._choose(problem, prepared, progress)
         progress(f"fitting at scale {scale:g}")
         predictor = self._fit_one(problem, prepared, np.arange(len(problem.y)), float(scale))
@@ -162,8 +156,7 @@ class FeatureAugmentation(_Augmentation):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        if not isinstance(self.own_level, (bool, np.bool_)):
-            raise ValueError(f"own_level={self.own_level!r} must be True or False.")
+        check_bool(self, "own_level")
 
     def _prepare(self, problem, progress):
         return None
@@ -300,10 +293,7 @@ class PredictionFeature(_Augmentation):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        if self.response_method not in _RESPONSES:
-            raise ValueError(
-                f"response_method={self.response_method!r} must be one of {', '.join(_RESPONSES)}."
-            )
+        check_choice(self, "response_method", _RESPONSES)
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)
@@ -316,6 +306,7 @@ class PredictionFeature(_Augmentation):
 
     def _prepare(self, problem, progress):
         """A voice for each source; None where it has one class only."""
+        need_two_classes(problem, self)
         progress(f"fitting {len(problem.sources)} models of sources")
         return Parallel(n_jobs=problem.n_jobs)(
             delayed(self._listen)(problem, source) for source in problem.sources

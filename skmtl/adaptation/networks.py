@@ -1,6 +1,5 @@
 """Training that starts from the source's model, and a map of the features that both share."""
 
-import numbers
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -15,8 +14,9 @@ from .._compat import take_rows
 from ..solvers.anchored import gradient_path
 from ..solvers.shared_map import MappedTask, SharedMap
 from ..tasks.targets import class_codes
-from ._base import Adaptation, Adapted, fit_target, tells_classes
+from ._base import Adaptation, Adapted, fit_target, need_two_classes, tells_classes
 from ._candidates import has_classes, source_models
+from ._checks import check_choice, check_number, is_auto
 from ._judge import candidate_errors, row_errors
 from ._parameters import (
     check_linear,
@@ -114,16 +114,10 @@ class FineTune(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        n = self.n_epochs
-        if not _is_auto(n) and not (_is_count(n) or (isinstance(n, float) and n == np.inf)):
-            raise ValueError(
-                f"n_epochs={n!r} must be 'auto', a whole number from 0, or numpy.inf for a fit on "
-                "the target's rows alone."
-            )
-        if not _is_count(self.n_frozen):
-            raise ValueError(f"n_frozen={self.n_frozen!r} must be a whole number from 0.")
-        if self.sources not in ("nearest", "all"):
-            raise ValueError(f"sources={self.sources!r} must be 'nearest' or 'all'.")
+        why = "steps on the target's rows; np.inf is a fit on these alone"
+        check_number(self, "n_epochs", least=0, auto=True, whole=True, infinite=True, why=why)
+        check_number(self, "n_frozen", least=0, whole=True, why="layers that stay as they are")
+        check_choice(self, "sources", ("nearest", "all"))
 
     def check_given(self, *, estimator, classifier, **given):
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -154,7 +148,7 @@ class FineTune(Adaptation):
             models = [each for each in models if len(each[1].classes_) == len(problem.classes)]
         path = self._network if network else self._linear
         epochs, alone, history = [self.n_epochs], [], {}
-        if _is_auto(self.n_epochs):
+        if is_auto(self.n_epochs):
             epochs = _EPOCHS if problem.splits else [0]
             alone = [np.inf] * (bool(problem.splits) and has_classes(problem))
         # Of equals the first: all sources, and as few steps as can be.
@@ -216,18 +210,6 @@ def _misses(problem, model):
         return weight @ row_errors(model, problem.X, problem.y, problem.classes)
     missed = problem.y - model.predict(problem.X)
     return weight @ (missed - weight @ missed / weight.sum()) ** 2
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
 
 
 def _finite(epochs):
@@ -327,16 +309,11 @@ class FeatureMap(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        n = self.n_components
-        if not _is_auto(n) and not (_is_count(n) and n > 0):
-            raise ValueError(f"n_components={n!r} must be 'auto' or a whole number from 1.")
-        for name, can_be_auto in (("alpha", True), ("target_weight", False)):
-            value = getattr(self, name)
-            if can_be_auto and _is_auto(value):
-                continue
-            if not _is_number(value) or not 0.0 < value < np.inf:
-                choice = "'auto' or " if can_be_auto else ""
-                raise ValueError(f"{name}={value!r} must be {choice}a number above 0.")
+        why = "how many combinations of the features are shared"
+        check_number(self, "n_components", least=1, auto=True, whole=True, why=why)
+        check_number(self, "alpha", above=0.0, auto=True, why="the penalty of map and heads")
+        why = "how many source rows a target row counts for"
+        check_number(self, "target_weight", above=0.0, why=why)
 
     def check_given(self, *, estimator, classifier, **given):
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -345,21 +322,17 @@ class FeatureMap(Adaptation):
     def fit(self, problem, random_state, progress):
         """Fit the map and the heads for every candidate and split, and once more."""
         every = np.arange(len(problem.y))
-        if not tells_classes(problem, problem.y):
-            raise ValueError(
-                f"y has one class only, {problem.y[:1].tolist()[0]!r}, but FeatureMap needs rows "
-                "of two classes of the target at least; use adaptation='shrink_to_source'."
-            )
+        need_two_classes(problem, self)
         alone = fit_target(problem, every)
         read_scores(alone, None, self)  # raises where it is no linear model
         used = [s for s, rows in enumerate(problem.sources) if tells_classes(problem, rows.y)]
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]
         tasks = [*sources, self._target_task(problem, every)]
         most = min(problem.X.shape[1], sum(task.target.shape[1] for task in tasks))
-        n_components = [1, 2, 4] if _is_auto(self.n_components) else [self.n_components]
+        n_components = [1, 2, 4] if is_auto(self.n_components) else [self.n_components]
         n_components = sorted({min(n, most) for n in n_components})
         alphas = [self.alpha]
-        if _is_auto(self.alpha):
+        if is_auto(self.alpha):
             alphas = ((SharedMap(tasks, 1).strongest() or 1.0) * _SHARES).tolist()
         best, history = (n_components[0], alphas[min(1, len(alphas) - 1)]), {}
         splits = [split for split in problem.splits if tells_classes(problem, problem.y[split[0]])]

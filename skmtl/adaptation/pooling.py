@@ -1,11 +1,11 @@
 """The two ends: the target alone, and one model for source and target rows together."""
 
-import numbers
 from functools import partial
 
 import numpy as np
 
 from ._base import Adaptation, Adapted, fit_target, takes_weights
+from ._checks import check_number, is_auto
 from ._judge import candidate_errors
 from ._pool import Pool, steps_down, total_weight
 
@@ -94,22 +94,15 @@ class Pooled(Adaptation):
 
     def check(self):
         """Raise a ValueError unless `target_weight` is "auto" or above zero."""
-        value = self.target_weight
-        if isinstance(value, str) and value == "auto":
-            return
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not 0.0 < value < np.inf:
-            raise ValueError(
-                f"target_weight={value!r} must be 'auto' or a number above 0, such as 10.0: how "
-                "many source rows a target row counts for."
-            )
+        why = "how many source rows a target row counts for"
+        check_number(self, "target_weight", above=0.0, auto=True, why=why)
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)
         if takes_weights(estimator) or self.target_weight == 1:
             return
         name, value = type(estimator).__name__, self.target_weight
-        if value != "auto" and (value != int(value) or value < 1):
+        if not is_auto(value) and (value != int(value) or value < 1):
             raise ValueError(
                 f"target_weight={value!r} needs sample_weight in fit, which estimator={name} does "
                 "not support; give a whole number, so that target rows can be repeated."
@@ -119,7 +112,7 @@ class Pooled(Adaptation):
         """Fit a clone of the estimator on all rows, once for every candidate and split and once."""
         repeat = not takes_weights(problem.estimator)
         target_weight, history = self.target_weight, {}
-        if target_weight == "auto":
+        if is_auto(target_weight):
             target_weight, history = _choose(problem, repeat, progress)
         n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
         progress(f"fitting on {n_rows} rows, a target row counting {target_weight:g} times")

@@ -300,7 +300,9 @@ def test_a_map_of_few_or_plain_rows():
         assert np.isfinite(model.predict(AT)).all()
     one = transfer("feature_map", LogisticRegression(), Source(XS, YS > 0, YS > 0)).fit(X, Y > 0)
     np.testing.assert_array_equal(one.source_weights_, [0.0, 0.0])  # of a single class each
-    with pytest.raises(ValueError, match="y has one class only, True, but FeatureMap needs"):
+    with pytest.raises(
+        ValueError, match="y has one class only, True, but the adaptation FeatureMap needs"
+    ):
         one.fit(X, np.ones(16, bool))
 
 
@@ -310,15 +312,15 @@ def test_a_map_of_few_or_plain_rows():
 @pytest.mark.parametrize(
     ("adaptation", "estimator", "message"),
     [
-        (FineTune(-1), None, "n_epochs=-1 must be 'auto', a whole number from 0, or numpy.inf"),
+        (FineTune(-1), None, "n_epochs=-1 must be 'auto' or a whole number from 0 to infinity"),
         (FineTune(2.5), None, "n_epochs=2.5 must be"),
-        (FineTune(n_frozen=-1), None, "n_frozen=-1 must be a whole number from 0"),
+        (FineTune(n_frozen=-1), None, "n_frozen=-1 must be a whole number of at least 0"),
         (FineTune(sources="some"), None, "sources='some' must be 'nearest' or 'all'"),
         (FineTune(n_frozen=1), None, "n_frozen=1 leaves nothing to train: estimator=Ridge has 1"),
         (FineTune(n_frozen=3), MLPRegressor(**MLP), "leaves nothing .* has 3 layers, counting"),
         (FineTune(), DecisionTreeRegressor(), "FineTune is for linear models.*DecisionTree"),
         (FineTune(), LinearSVC(), "FineTune knows the log-loss only, but estimator=LinearSVC"),
-        (FeatureMap(0), None, "n_components=0 must be 'auto' or a whole number from 1"),
+        (FeatureMap(0), None, "n_components=0 must be 'auto' or a whole number of at least 1"),
         (FeatureMap(alpha=0), None, "alpha=0 must be 'auto' or a number above 0"),
         (FeatureMap(target_weight="auto"), None, "target_weight='auto' must be a number above 0"),
         (FeatureMap(), DecisionTreeRegressor(), "FeatureMap is for linear models.*DecisionTree"),

@@ -244,5 +244,5 @@ def need_two_classes(problem, adaptation):
         raise ValueError(
             f"y has one class only, {problem.y[:1].tolist()[0]!r}, but the adaptation "
             f"{type(adaptation).__name__} needs rows of two classes of the target at least; use "
-            "adaptation='pooled'."
+            "adaptation='auto'."
         )

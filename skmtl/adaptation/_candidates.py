@@ -44,7 +44,7 @@ def source_models(problem, which, misses):
         raise ValueError(
             f"all rows of the source are of the class {labels[:1].tolist()[0]!r}, so that there is "
             "no model to start from; give source rows of other classes too, or use "
-            "adaptation='pooled'."
+            "adaptation='auto'."
         )
     everyone = np.arange(len(problem.sources))
     pooled = everyone, fit_sources(problem, everyone)

@@ -30,7 +30,7 @@ def check_linear(adaptation, estimator, classifier):
         if not known or isinstance(estimator, LogisticRegressionCV):
             raise ValueError(
                 f"the adaptation {own} knows the log-loss only, but estimator={name}; use "
-                "LogisticRegression, or adaptation='pooled', which takes any classifier."
+                "LogisticRegression, or adaptation='auto', which takes any classifier."
             )
         if not _is_ridge(estimator):
             raise ValueError(

@@ -222,7 +222,7 @@ def _check_outputs(model, problem):
         raise ValueError(
             f"y has classes that no source has, such as {unknown.tolist()[0]!r}, and "
             f"estimator={type(model).__name__} has no output for them; leave out such rows, or use "
-            "adaptation='pooled'."
+            "adaptation='auto'."
         )
 
 

@@ -85,7 +85,7 @@ class CORAL(Alignment):
     References
     ----------
     Sun, Feng & Saenko (2016), "Return of frustratingly easy domain adaptation", AAAI,
-    https://doi.org/10.1609/aaai.v30i1.10306
+    :doi:`10.1609/aaai.v30i1.10306`
 
     Examples
     --------
@@ -207,7 +207,7 @@ class SubspaceAlignment(Alignment):
     References
     ----------
     Fernando, Habrard, Sebban & Tuytelaars (2013), "Unsupervised visual domain adaptation using
-    subspace alignment", ICCV, https://doi.org/10.1109/ICCV.2013.368
+    subspace alignment", ICCV, :doi:`10.1109/ICCV.2013.368`
 
     Examples
     --------
@@ -326,7 +326,7 @@ class TCA(Alignment):
     References
     ----------
     Pan, Tsang, Kwok & Yang (2011), "Domain adaptation via transfer component analysis", IEEE
-    Transactions on Neural Networks 22(2), https://doi.org/10.1109/TNN.2010.2091281
+    Transactions on Neural Networks 22(2), :doi:`10.1109/TNN.2010.2091281`
 
     Examples
     --------
@@ -506,7 +506,7 @@ class OptimalTransport(Alignment):
     ----------
     Courty, Flamary, Tuia & Rakotomamonjy (2017), "Optimal transport for domain adaptation", IEEE
     Transactions on Pattern Analysis and Machine Intelligence 39(9),
-    https://doi.org/10.1109/TPAMI.2016.2615921
+    :doi:`10.1109/TPAMI.2016.2615921`
 
     Examples
     --------

@@ -130,7 +130,7 @@ class FeatureAugmentation(_Augmentation):
     References
     ----------
     Daumé III (2007), "Frustratingly easy domain adaptation", ACL,
-    https://doi.org/10.48550/arXiv.0907.1815
+    :doi:`10.48550/arXiv.0907.1815`
 
     Examples
     --------
@@ -266,7 +266,7 @@ class PredictionFeature(_Augmentation):
     References
     ----------
     Daumé III (2007), "Frustratingly easy domain adaptation", ACL, section 2 ("PRED"),
-    https://doi.org/10.48550/arXiv.0907.1815
+    :doi:`10.48550/arXiv.0907.1815`
 
     Examples
     --------

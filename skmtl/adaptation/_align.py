@@ -1,30 +1,17 @@
 """What alignments of features have in common: rows of two domains, and the fit that follows."""
 
-import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
-from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows, takes_weights
+from ._checks import is_auto
+from ._pool import features_of_target, stack_groups
 from .pooling import Pooled, weight_errors, weight_grid
 
-__all__ = ["Alignment", "Domain", "check_number", "common_scale", "is_auto", "need_spread"]
-
-
-def is_auto(value):
-    """Whether a parameter is the word "auto"; arrays and numbers are not compared with it."""
-    return isinstance(value, str) and value == "auto"
-
-
-def check_number(name, value, least, said, *, strict=False, finite=True):
-    """Raise a ValueError unless `value` is a number from `least` on, above it where `strict`."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    good = number and value >= least and not (strict and value == least)
-    if not good or (finite and not value < np.inf):
-        raise ValueError(f"{name}={value!r} must be {said}.")
+__all__ = ["Alignment", "Domain", "common_scale", "need_spread"]
 
 
 # ------------------------------------------------------------------------------------ domains
@@ -39,8 +26,7 @@ class Domain:
 
     @classmethod
     def of(cls, X, weight):
-        X = X.toarray() if sparse.issparse(X) else np.asarray(X)
-        return cls(X, np.ones(X.shape[0]) if weight is None else weight)
+        return cls(X.toarray() if sparse.issparse(X) else np.asarray(X), weight)
 
     @classmethod
     def together(cls, domains):
@@ -63,19 +49,6 @@ class Domain:
     def covariance(self):
         centred = (self.X - self.mean) * np.sqrt(self.share)[:, None]
         return centred.T @ centred
-
-
-def _read_domains(problem):
-    """The sources, one by one, and all target rows, labelled or not."""
-    sources = [Domain.of(s.X, s.weight) for s in problem.sources]
-    tables, weights = [], []
-    if problem.y is not None:
-        tables.append(problem.X)
-        weights.append(np.ones(len(problem.y)) if problem.weight is None else problem.weight)
-    if problem.unlabeled is not None:
-        tables.append(problem.unlabeled)
-        weights.append(np.ones(problem.unlabeled.shape[0]))
-    return sources, Domain.of(stack_rows(tables), np.concatenate(weights))
 
 
 def common_scale(source, target):
@@ -135,7 +108,8 @@ class Alignment(Adaptation):
 
     def fit(self, problem, random_state, progress):
         """Align all rows, and fit the estimator on sources and labelled target rows."""
-        sources, target = _read_domains(problem)
+        sources = [Domain.of(s.X, s.row_weight) for s in problem.sources]
+        target = Domain.of(*features_of_target(problem))
         progress(f"aligning {len(sources)} sources to {len(target.X)} target rows")
         candidates, default, align = self._ways(problem, sources, target)
         if problem.y is None:
@@ -175,18 +149,16 @@ def _pose(problem, tables, step):
     X = problem.X if step is None else step.transform(problem.X)
     if step is None and sparse.issparse(X):
         X = X.toarray()  # as the aligned rows are
-    sources = tuple(replace(s, X=Z) for s, Z in zip(problem.sources, tables, strict=True))
-    return replace(problem, X=X, sources=sources), step
+    return replace(problem, X=X, sources=_moved(problem.sources, tables)), step
+
+
+def _moved(sources, tables):
+    return tuple(replace(s, X=Z) for s, Z in zip(sources, tables, strict=True))
 
 
 def _fit_sources(problem, tables, step):
     """The estimator fitted on source rows alone."""
-    y = np.concatenate([s.y for s in problem.sources])
-    weight = None
-    if problem.weighted:
-        parts = [np.ones(len(s.y)) if s.weight is None else s.weight for s in problem.sources]
-        weight = np.concatenate(parts)
-    model = fit_rows(problem.estimator, stack_rows(tables), y, weight)
+    model = fit_rows(problem.estimator, *stack_groups(_moved(problem.sources, tables)))
     return Adapted(_chain(step, model), np.ones(len(problem.sources)))
 
 

@@ -7,12 +7,26 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["Adaptation", "Adapted", "SourceRows", "TransferProblem", "fit_rows", "takes_weights"]
+from .._compat import take_rows
+
+__all__ = [
+    "Adaptation", "Adapted", "SourceRows", "TransferProblem", "fit_rows", "fit_target",
+    "need_two_classes", "takes_weights", "tells_classes",
+]  # fmt: skip
+
+
+class _Weighed:
+    """Labelled rows: `y`, and `weight` or None."""
+
+    @property
+    def row_weight(self):
+        """`weight`, or ones."""
+        return np.ones(len(self.y)) if self.weight is None else self.weight
 
 
 @dataclass(frozen=True, eq=False)
-class SourceRows:
-    """Rows of one source.
+class SourceRows(_Weighed):
+    """Rows of one source, or some of the target's.
 
     Attributes
     ----------
@@ -20,8 +34,8 @@ class SourceRows:
     y : ndarray of shape (n_rows,)
     weight : ndarray of shape (n_rows,) or None
         Above zero; None: all rows count once.
-    label : str, int or bool
-        The source, as the user named it.
+    label : str, int, bool or None
+        The source, as the user named it; None: the target.
     """
 
     X: object
@@ -31,7 +45,7 @@ class SourceRows:
 
 
 @dataclass(frozen=True, eq=False)
-class TransferProblem:
+class TransferProblem(_Weighed):
     """What there is to learn from. None of it is to be changed.
 
     Attributes
@@ -74,6 +88,11 @@ class TransferProblem:
     def weighted(self):
         """Whether the user gave weights, of target or source rows."""
         return self.weight is not None or any(s.weight is not None for s in self.sources)
+
+    def take(self, index):
+        """The target's rows at `index`, as `SourceRows`."""
+        weight = None if self.weight is None else self.weight[index]
+        return SourceRows(take_rows(self.X, index), self.y[index], weight, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,3 +225,24 @@ def fit_rows(estimator, X, y, weight):
                 f"or use TransferEstimator within {name} rather than around it."
             )
         raise
+
+
+def fit_target(problem, index):
+    """A clone of the estimator, fitted on the target's rows `index` alone."""
+    rows = problem.take(index)
+    return fit_rows(problem.estimator, rows.X, rows.y, rows.weight)
+
+
+def tells_classes(problem, y):
+    """Whether labels are numbers, or of two classes at least, as a classifier needs."""
+    return not problem.classifier or len(np.unique(y)) > 1
+
+
+def need_two_classes(problem, adaptation):
+    """Raise a ValueError where the target's labels are all of one class."""
+    if not tells_classes(problem, problem.y):
+        raise ValueError(
+            f"y has one class only, {problem.y[:1].tolist()[0]!r}, but the adaptation "
+            f"{type(adaptation).__name__} needs rows of two classes of the target at least; use "
+            "adaptation='auto'."
+        )

@@ -1,11 +1,43 @@
 """How well a fitted predictor does on target rows."""
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.special import log_softmax
 
 from ..tasks.targets import align_classes
 
-__all__ = ["row_errors", "sharpened_losses"]
+__all__ = ["candidate_errors", "row_errors", "sharpened_losses"]
+
+
+def candidate_errors(problem, models):
+    """Cross-validated errors of candidates.
+
+    Parameters
+    ----------
+    problem : TransferProblem
+        With splits.
+    models : callable
+        ``models(index)`` yields the model of every candidate, fitted with the target's rows
+        `index`.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates,)
+        Mean over the target's rows: squared error, or as `row_errors` has it for classes.
+    """
+    found = Parallel(n_jobs=problem.n_jobs)(
+        delayed(_judge)(problem, models, train, test) for train, test in problem.splits
+    )
+    sums, totals = zip(*found, strict=True)
+    return np.sum(sums, axis=0) / np.sum(totals)
+
+
+def _judge(problem, models, train, test):
+    """Sums of the test rows' errors under every candidate, and of their weights."""
+    rows = problem.take(test)
+    X, y, weight = rows.X, rows.y, rows.row_weight
+    sums = [weight @ row_errors(model, X, y, problem.classes) for model in models(train)]
+    return np.array(sums), weight.sum()
 
 
 def row_errors(predictor, X, y, classes=None):

@@ -30,7 +30,7 @@ def check_linear(adaptation, estimator, classifier):
         if not known or isinstance(estimator, LogisticRegressionCV):
             raise ValueError(
                 f"the adaptation {own} knows the log-loss only, but estimator={name}; use "
-                "LogisticRegression, or adaptation='pooled', which takes any classifier."
+                "LogisticRegression, or adaptation='auto', which takes any classifier."
             )
         if not _is_ridge(estimator):
             raise ValueError(
@@ -138,9 +138,9 @@ def _not_linear(model, adaptation, what):
 
 def target_rows(problem, rows):
     """The target's `rows` for a solver: a `SquaredRows`, or a `LogisticRows`."""
-    X, y = problem.X[rows], problem.y[rows]
+    rows = problem.take(rows)
+    X, y, weight = rows.X, rows.y, rows.row_weight
     X = X.toarray() if sparse.issparse(X) else X
-    weight = np.ones(len(rows)) if problem.weight is None else problem.weight[rows]
     fit_intercept = getattr(problem.estimator, "fit_intercept", True)
     if not problem.classifier:
         return SquaredRows(X, y, weight, fit_intercept)

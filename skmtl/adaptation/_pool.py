@@ -6,7 +6,26 @@ from .._compat import take_rows
 from ..tasks.stack import stack_rows
 from ._base import fit_rows
 
-__all__ = ["Pool", "steps_down", "total_weight"]
+__all__ = ["Pool", "features_of_target", "stack_groups", "steps_down", "total_weight"]
+
+
+def stack_groups(groups):
+    """Rows of several `SourceRows` in one table: X, y, and weights (None where none has any)."""
+    weight = None
+    if any(group.weight is not None for group in groups):
+        weight = np.concatenate([group.row_weight for group in groups])
+    X = stack_rows([group.X for group in groups])
+    return X, np.concatenate([group.y for group in groups]), weight
+
+
+def features_of_target(problem):
+    """All target rows, labelled or not, in one table, and their weights."""
+    tables = [] if problem.y is None else [problem.X]
+    weights = [] if problem.y is None else [problem.row_weight]
+    if problem.unlabeled is not None:
+        tables.append(problem.unlabeled)
+        weights.append(np.ones(problem.unlabeled.shape[0]))
+    return stack_rows(tables), np.concatenate(weights)
 
 
 class Pool:
@@ -21,17 +40,10 @@ class Pool:
 
     def __init__(self, problem, rows):
         self.problem = problem
-        parts = [(s.X, s.y, s.weight) for s in problem.sources]
-        own = None if problem.weight is None else problem.weight[rows]
-        parts.append((take_rows(problem.X, rows), problem.y[rows], own))
-        self.X = stack_rows([X for X, _, _ in parts])
-        self.y = np.concatenate([y for _, y, _ in parts])
         # Rows of the target are the last "source".
-        self.codes = np.repeat(np.arange(len(parts)), [len(y) for _, y, _ in parts])
-        self.weight = None
-        if problem.weighted:
-            weights = [np.ones(len(y)) if w is None else w for _, y, w in parts]
-            self.weight = np.concatenate(weights)
+        groups = [*problem.sources, problem.take(rows)]
+        self.X, self.y, self.weight = stack_groups(groups)
+        self.codes = np.repeat(np.arange(len(groups)), [len(group.y) for group in groups])
 
     def fit(self, source_weights, shifts=None, times=1):
         """A clone of the estimator, fitted on the rows of sources with a weight, and the target's.

@@ -7,10 +7,10 @@ from scipy import sparse
 
 from .._compat import take_rows
 from ..base import check_features
-from ..tasks.stack import stack_rows
 from ._base import fit_rows
 from ._boosted import weighted_median
 from ._linear import LinearRows, Moments, is_linear
+from ._pool import stack_groups
 
 __all__ = ["AllRows", "boost", "boost_target", "find_steps", "judge_steps", "relative"]
 
@@ -45,10 +45,8 @@ class AllRows:
         """The rows of a problem; `apart`: `keeping` will be asked for."""
         rows = cls()
         groups = [*problem.sources, problem]
-        X = stack_rows([group.X for group in groups])
-        rows.y = np.concatenate([group.y for group in groups])
-        ones = [np.ones(len(g.y)) if g.weight is None else g.weight for g in groups]
-        rows.sample_weight = np.concatenate(ones)
+        X, rows.y, _ = stack_groups(groups)
+        rows.sample_weight = np.concatenate([group.row_weight for group in groups])
         rows.offsets = np.cumsum([0] + [len(source.y) for source in problem.sources])
         rows.n_source = int(rows.offsets[-1])
         rows.scale = 0.0 if problem.classifier else np.abs(rows.y).max()

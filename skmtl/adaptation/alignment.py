@@ -5,7 +5,6 @@ All of them look at features only, so that target rows need no labels. What foll
 labels, and which of several candidates is best is judged on the latter.
 """
 
-import numbers
 import warnings
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import rbf_kernel
 
-from ._align import Alignment, Domain, check_number, common_scale, is_auto, need_spread
+from ._align import Alignment, Domain, common_scale, need_spread
+from ._checks import check_bool, check_choice, check_number, is_auto
 from ._maps import KernelMap, LinearMap
 
 __all__ = ["CORAL", "TCA", "OptimalTransport", "SubspaceAlignment"]
@@ -85,7 +85,7 @@ class CORAL(Alignment):
     References
     ----------
     Sun, Feng & Saenko (2016), "Return of frustratingly easy domain adaptation", AAAI,
-    https://doi.org/10.1609/aaai.v30i1.10306
+    :doi:`10.1609/aaai.v30i1.10306`
 
     Examples
     --------
@@ -113,11 +113,9 @@ class CORAL(Alignment):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        if not is_auto(self.regularization):
-            said = "'auto' or a number, zero or more"
-            check_number("regularization", self.regularization, 0.0, said, finite=False)
-        if not is_auto(self.align_means) and not isinstance(self.align_means, (bool, np.bool_)):
-            raise ValueError(f"align_means={self.align_means!r} must be 'auto', True or False.")
+        why = "what is added to variances"
+        check_number(self, "regularization", least=0.0, auto=True, infinite=True, why=why)
+        check_bool(self, "align_means", auto=True)
 
     def _ways(self, problem, sources, target):
         strengths = [float(self.regularization)] if not is_auto(self.regularization) else _STRENGTHS
@@ -209,7 +207,7 @@ class SubspaceAlignment(Alignment):
     References
     ----------
     Fernando, Habrard, Sebban & Tuytelaars (2013), "Unsupervised visual domain adaptation using
-    subspace alignment", ICCV, https://doi.org/10.1109/ICCV.2013.368
+    subspace alignment", ICCV, :doi:`10.1109/ICCV.2013.368`
 
     Examples
     --------
@@ -237,7 +235,7 @@ class SubspaceAlignment(Alignment):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        _check_components(self.n_components)
+        _check_components(self)
 
     def _ways(self, problem, sources, target):
         need_spread(target, "SubspaceAlignment")
@@ -328,7 +326,7 @@ class TCA(Alignment):
     References
     ----------
     Pan, Tsang, Kwok & Yang (2011), "Domain adaptation via transfer component analysis", IEEE
-    Transactions on Neural Networks 22(2), https://doi.org/10.1109/TNN.2010.2091281
+    Transactions on Neural Networks 22(2), :doi:`10.1109/TNN.2010.2091281`
 
     Examples
     --------
@@ -367,12 +365,11 @@ class TCA(Alignment):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        _check_components(self.n_components)
-        if self.kernel not in ("linear", "rbf"):
-            raise ValueError(f"kernel={self.kernel!r} must be 'linear' or 'rbf'.")
+        _check_components(self)
+        check_choice(self, "kernel", ("linear", "rbf"))
         if self.gamma is not None:
-            check_number("gamma", self.gamma, 0.0, "None or a number above 0", strict=True)
-        check_number("regularization", self.regularization, 0.0, "a number above 0", strict=True)
+            check_number(self, "gamma", above=0.0, why="how narrow the kernel is")
+        check_number(self, "regularization", above=0.0, why="how little the means matter")
 
     def _ways(self, problem, sources, target):
         every = Domain.together([*sources, target])
@@ -509,7 +506,7 @@ class OptimalTransport(Alignment):
     ----------
     Courty, Flamary, Tuia & Rakotomamonjy (2017), "Optimal transport for domain adaptation", IEEE
     Transactions on Pattern Analysis and Machine Intelligence 39(9),
-    https://doi.org/10.1109/TPAMI.2016.2615921
+    :doi:`10.1109/TPAMI.2016.2615921`
 
     Examples
     --------
@@ -545,11 +542,10 @@ class OptimalTransport(Alignment):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        check_number("regularization", self.regularization, 0.0, "a number above 0", strict=True)
-        said = "a number, zero or more"
-        check_number("class_regularization", self.class_regularization, 0.0, said)
-        check_number("max_iter", self.max_iter, 1, "a whole number above 0")
-        check_number("tol", self.tol, 0.0, "a number above 0", strict=True)
+        check_number(self, "regularization", above=0.0, why="a share of the mean cost")
+        check_number(self, "class_regularization", least=0.0, why="a share of the mean cost")
+        check_number(self, "max_iter", least=1, whole=True, why="Sinkhorn iterations, at most")
+        check_number(self, "tol", above=0.0, why="how far off column sums may be")
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)
@@ -615,10 +611,9 @@ def _pot():
 # ------------------------------------------------------------------------ numbers of components
 
 
-def _check_components(value):
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
-    if not whole and not is_auto(value):
-        raise ValueError(f"n_components={value!r} must be 'auto' or a whole number above 0.")
+def _check_components(owner):
+    why = "how many components describe a row"
+    check_number(owner, "n_components", least=1, auto=True, whole=True, why=why)
 
 
 def _component_ways(wanted, spread, most):

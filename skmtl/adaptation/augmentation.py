@@ -1,18 +1,19 @@
 """More features: columns once more for every domain, or what the sources' models say."""
 
 import copy
-import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 
-from .._compat import LinearClassifierMixin, LinearModel, take_rows
-from ..tasks.stack import stack_rows
-from ._base import Adaptation, Adapted, fit_rows
-from ._judge import row_errors
+from .._compat import LinearClassifierMixin, LinearModel
+from ._base import Adaptation, Adapted, fit_rows, fit_target, need_two_classes, tells_classes
+from ._checks import check_bool, check_choice, check_number, is_auto
+from ._judge import candidate_errors
 from ._maps import AppendPredictions, RepeatColumns
+from ._pool import stack_groups
 
 __all__ = ["FeatureAugmentation", "PredictionFeature"]
 
@@ -26,14 +27,8 @@ class _Augmentation(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        value = self.scale
-        if isinstance(value, str) and value == "auto":
-            return
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not value >= 0.0:
-            raise ValueError(
-                f"scale={value!r} must be 'auto' or a number, zero or more (np.inf is one)."
-            )
+        why = "how much sources count beside the target's own"
+        check_number(self, "scale", least=0.0, auto=True, infinite=True, why=why)
 
     def _prepare(self, problem, progress):
         """What all candidates have in common."""
@@ -51,7 +46,7 @@ class _Augmentation(Adaptation):
         """Choose the scale, and fit on all rows."""
         prepared = self._prepare(problem, progress)
         scale, history = self.scale, {}
-        if scale == "auto":
+        if is_auto(scale):
             scale, history = self._choose(problem, prepared, progress)
         progress(f"fitting at scale {scale:g}")
         predictor = self._fit_one(problem, prepared, np.arange(len(problem.y)), float(scale))
@@ -67,36 +62,18 @@ class _Augmentation(Adaptation):
         if not splits:
             return 1.0, {}
         progress(f"judging {len(scales)} scales in {len(splits)} splits")
-        sums = Parallel(n_jobs=problem.n_jobs)(
-            delayed(self._judge_split)(problem, prepared, scales, train, test)
-            for train, test in splits
-        )
-        errors, totals = zip(*sums, strict=True)
-        error = np.sum(errors, axis=0) / np.sum(totals)
+        judged = replace(problem, splits=splits)
+        error = candidate_errors(judged, partial(self._models, problem, prepared, scales))
         return scales[int(np.argmin(error))], {"scale": np.array(scales), "error": error}
 
-    def _judge_split(self, problem, prepared, scales, train, test):
-        """Sums of the test rows' errors ``(n_scales,)``, and of their weights."""
-        X, y = take_rows(problem.X, test), problem.y[test]
-        weight = np.ones(len(test)) if problem.weight is None else problem.weight[test]
-        models = (self._fit_one(problem, prepared, train, scale) for scale in scales)
-        sums = [weight @ row_errors(model, X, y, problem.classes) for model in models]
-        return np.array(sums), weight.sum()
+    def _models(self, problem, prepared, scales, index):
+        for scale in scales:
+            yield self._fit_one(problem, prepared, index, scale)
 
 
 def _factors(scale):
     """Of the part at `scale` and of the rest: the larger is 1."""
     return min(scale, 1.0), 1.0 / max(scale, 1.0)
-
-
-def _can_fit(problem, rows):
-    """Whether a classifier can be fitted on these target rows alone."""
-    return not problem.classifier or len(np.unique(problem.y[rows])) > 1
-
-
-def _fit_target(problem, X, rows):
-    weight = None if problem.weight is None else problem.weight[rows]
-    return fit_rows(problem.estimator, X, problem.y[rows], weight)
 
 
 def _plain(model, coef, intercept):
@@ -153,7 +130,7 @@ class FeatureAugmentation(_Augmentation):
     References
     ----------
     Daumé III (2007), "Frustratingly easy domain adaptation", ACL,
-    https://doi.org/10.48550/arXiv.0907.1815
+    :doi:`10.48550/arXiv.0907.1815`
 
     Examples
     --------
@@ -179,45 +156,30 @@ class FeatureAugmentation(_Augmentation):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        if not isinstance(self.own_level, (bool, np.bool_)):
-            raise ValueError(f"own_level={self.own_level!r} must be True or False.")
+        check_bool(self, "own_level")
 
     def _prepare(self, problem, progress):
         return None
 
     def _candidates(self, problem):
         # The target's rows alone may lack classes, all rows together do not.
-        alone = all(_can_fit(problem, train) for train, _ in problem.splits)
+        alone = all(tells_classes(problem, problem.y[train]) for train, _ in problem.splits)
         return [scale for scale in _SCALES if scale > 0.0 or alone], problem.splits
 
     def _fit_one(self, problem, prepared, rows, scale):
-        X = take_rows(problem.X, rows)
         if scale == 0.0:
-            return _fit_target(problem, X, rows)
-        tables, own = [s.X for s in problem.sources], bool(self.own_level)
-        common, of_own = _factors(scale)
-        factors = [common, of_own, *[0.0] * len(tables)]
-        ours = RepeatColumns(np.array(factors), own)
+            return fit_target(problem, rows)
+        domains, (common, of_own) = [problem.take(rows), *problem.sources], _factors(scale)
         if of_own > 0.0:
-            theirs = []
-            for k, table in enumerate(tables):
-                factors = np.zeros(len(tables) + 2)
-                factors[0], factors[k + 2] = common, of_own
-                theirs.append(RepeatColumns(factors, own).transform(table))
-            tables, X = theirs, ours.transform(X)
-        y, weight = _labels(problem, rows)
-        model = fit_rows(problem.estimator, stack_rows([*tables, X]), y, weight)
-        return model if of_own == 0.0 else _collapse_blocks(model, ours, problem.X.shape[1])
-
-
-def _labels(problem, rows):
-    """Labels and weights (or None) of all source rows and of these target rows."""
-    y = np.concatenate([*(s.y for s in problem.sources), problem.y[rows]])
-    if not problem.weighted:
-        return y, None
-    parts = [(s.weight, len(s.y)) for s in problem.sources]
-    parts.append((None if problem.weight is None else problem.weight[rows], len(rows)))
-    return y, np.concatenate([np.ones(n) if w is None else w for w, n in parts])
+            steps = []
+            for k in range(len(domains)):
+                factors = np.zeros(len(domains) + 1)
+                factors[0], factors[k + 1] = common, of_own
+                steps.append(RepeatColumns(factors, bool(self.own_level)))
+            pairs = zip(domains, steps, strict=True)
+            domains = [replace(domain, X=step.transform(domain.X)) for domain, step in pairs]
+        model = fit_rows(problem.estimator, *stack_groups([*domains[1:], domains[0]]))
+        return model if of_own == 0.0 else _collapse_blocks(model, steps[0], problem.X.shape[1])
 
 
 def _collapse_blocks(model, step, p):
@@ -304,7 +266,7 @@ class PredictionFeature(_Augmentation):
     References
     ----------
     Daumé III (2007), "Frustratingly easy domain adaptation", ACL, section 2 ("PRED"),
-    https://doi.org/10.48550/arXiv.0907.1815
+    :doi:`10.48550/arXiv.0907.1815`
 
     Examples
     --------
@@ -331,10 +293,7 @@ class PredictionFeature(_Augmentation):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        if self.response_method not in _RESPONSES:
-            raise ValueError(
-                f"response_method={self.response_method!r} must be one of {', '.join(_RESPONSES)}."
-            )
+        check_choice(self, "response_method", _RESPONSES)
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)
@@ -347,13 +306,14 @@ class PredictionFeature(_Augmentation):
 
     def _prepare(self, problem, progress):
         """A voice for each source; None where it has one class only."""
+        need_two_classes(problem, self)
         progress(f"fitting {len(problem.sources)} models of sources")
         return Parallel(n_jobs=problem.n_jobs)(
             delayed(self._listen)(problem, source) for source in problem.sources
         )
 
     def _listen(self, problem, source):
-        if problem.classifier and len(np.unique(source.y)) == 1:
+        if not tells_classes(problem, source.y):
             return None
         model, method = fit_rows(problem.estimator, source.X, source.y, source.weight), "predict"
         if problem.classifier:
@@ -369,16 +329,17 @@ class PredictionFeature(_Augmentation):
         return np.array([float(voice is not None) for voice in prepared])
 
     def _candidates(self, problem):
-        return _SCALES, [split for split in problem.splits if _can_fit(problem, split[0])]
+        splits = problem.splits
+        return _SCALES, [s for s in splits if tells_classes(problem, problem.y[s[0]])]
 
     def _fit_one(self, problem, prepared, rows, scale):
-        X, voices = take_rows(problem.X, rows), [v for v in prepared if v is not None]
+        voices = [voice for voice in prepared if voice is not None]
         if scale == 0.0 or not voices:
-            return _fit_target(problem, X, rows)
+            return fit_target(problem, rows)
         theirs, own = _factors(scale)
-        step = AppendPredictions(voices, (own, theirs))
-        model = _fit_target(problem, step.transform(X), rows)
-        return _collapse_voices(model, step, X.shape[1])
+        step, target = AppendPredictions(voices, (own, theirs)), problem.take(rows)
+        model = fit_rows(problem.estimator, step.transform(target.X), target.y, target.weight)
+        return _collapse_voices(model, step, problem.X.shape[1])
 
 
 def _collapse_voices(model, step, p):

@@ -1,13 +1,13 @@
 """The boosting classics: TrAdaBoost, TrAdaBoost.R2 and two-stage TrAdaBoost.R2."""
 
 import math
-import numbers
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from ._base import Adaptation, Adapted
 from ._boosted import BoostedClassifier, BoostedRegressor
+from ._checks import check_number
 from ._rounds import AllRows, boost, boost_target, find_steps, judge_steps, relative
 
 __all__ = ["TrAdaBoost", "TrAdaBoostR2", "TwoStageTrAdaBoostR2"]
@@ -27,7 +27,8 @@ class Boosting(Adaptation):
 
     def check(self):
         """Raise a ValueError unless `n_estimators` is a whole number from 1 on."""
-        _check_count("n_estimators", self.n_estimators, 1, "how many rounds of boosting")
+        why = "how many rounds of boosting"
+        check_number(self, "n_estimators", least=1, whole=True, why=why)
 
     def fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on all rows in every round."""
@@ -277,8 +278,10 @@ class TwoStageTrAdaBoostR2(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that are no whole numbers, or too small."""
-        _check_count("n_steps", self.n_steps, 2, "how many steps from all rows to the target's")
-        _check_count("n_estimators", self.n_estimators, 1, "how many rounds of boosting a step")
+        why = "how many steps from all rows to the target's"
+        check_number(self, "n_steps", least=2, whole=True, why=why)
+        why = "how many rounds of boosting a step"
+        check_number(self, "n_estimators", least=1, whole=True, why=why)
 
     def fit(self, problem, random_state, progress):
         """Find the weights of all steps, judge them, and boost at the best."""
@@ -314,11 +317,3 @@ class TwoStageTrAdaBoostR2(Adaptation):
         missed = Parallel(n_jobs=n_jobs)(jobs)
         missed = np.reshape(np.concatenate(missed), (len(weights), n_splits)).sum(axis=1)
         return missed / sum(rows.sample_weight[rows.n_source :][test].sum() for _, test in splits)
-
-
-def _check_count(name, value, least, meaning):
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(
-            f"{name}={value!r} must be a whole number from {least} on, such as 10: {meaning}."
-        )

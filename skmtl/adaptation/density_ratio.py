@@ -1,6 +1,5 @@
 """Rows of sources weighed by how much likelier the target has such rows: three estimates."""
 
-import numbers
 import warnings
 
 import numpy as np
@@ -11,7 +10,9 @@ from ..solvers.mixture import solve_mixture
 from ..solvers.quadratic import solve_in_parts, solve_quadratic
 from ..tasks.stack import stack_rows
 from ._base import Adaptation, Adapted, fit_rows
+from ._checks import check_number, is_auto
 from ._gaussian import combine, distinct_rows, gaussian, kernel_means, median_distance, row_blocks
+from ._pool import features_of_target, stack_groups
 
 __all__ = ["KLIEP", "KMM", "RuLSIF"]
 
@@ -38,16 +39,16 @@ class _DensityRatio(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        _check_number(self, "target_weight", above=0.0, why="how much a target row counts")
-        _check_number(self, "sigma", above=0.0, auto=True, why="the width of the kernel")
+        check_number(self, "target_weight", above=0.0, why="how much a labelled target row counts")
+        check_number(self, "sigma", above=0.0, auto=True, why="the width of the kernel")
 
     def fit(self, problem, random_state, progress):
         """Estimate the ratio, and fit a clone of the estimator on all labelled rows."""
-        weights = [_ones(s.weight, len(s.y)) for s in problem.sources]
+        weights = [source.row_weight for source in problem.sources]
         w = np.concatenate(weights)
-        X_source = stack_rows([s.X for s in problem.sources])
+        X_source, y_source, _ = stack_groups(problem.sources)
         S, ws, place = distinct_rows(X_source, w)
-        T, vt, _ = distinct_rows(*_target_rows(problem))
+        T, vt, _ = distinct_rows(*features_of_target(problem))
         ratios, history = self._ratios(S, ws, T, vt, random_state, progress)
         ratio = ratios[place]
         if not (ratio > 0.0).any():
@@ -56,7 +57,7 @@ class _DensityRatio(Adaptation):
                 f"ratios are zero. Give a larger sigma (it is {self.sigma!r}), or scale the "
                 "columns alike by preprocessor= or a Pipeline as estimator=."
             )
-        predictor = self._fit_weighted(problem, X_source, w * ratio, progress)
+        predictor = self._fit_weighted(problem, X_source, y_source, w * ratio, progress)
         parts = np.split(ratio, np.cumsum([len(part) for part in weights])[:-1])
         mean = np.array([(a * r).sum() / a.sum() for a, r in zip(weights, parts, strict=True)])
         report = {
@@ -68,56 +69,22 @@ class _DensityRatio(Adaptation):
         labelled = 1.0 if problem.y is None else self.target_weight
         return Adapted(predictor, mean / labelled, report, history)
 
-    def _fit_weighted(self, problem, X_source, weight, progress):
+    def _fit_weighted(self, problem, X, y, weight, progress):
         """A clone fitted on source rows of positive weight, and the target's where labelled."""
         used = np.flatnonzero(weight)
-        X = X_source if len(used) == len(weight) else take_rows(X_source, used)
-        y = np.concatenate([s.y for s in problem.sources])[used]
-        weight = weight[used]
+        if len(used) < len(weight):
+            X, y, weight = take_rows(X, used), y[used], weight[used]
         if problem.y is not None:
             X, y = stack_rows([X, problem.X]), np.concatenate([y, problem.y])
-            own = self.target_weight * _ones(problem.weight, len(problem.y))
-            weight = np.concatenate([weight, own])
+            weight = np.concatenate([weight, self.target_weight * problem.row_weight])
         progress(f"fitting on {len(y)} rows, source rows weighed")
         return fit_rows(problem.estimator, X, y, weight)
-
-
-def _ones(weight, n):
-    return np.ones(n) if weight is None else weight
-
-
-def _target_rows(problem):
-    """All target rows, labelled or not, and their weights."""
-    tables = [] if problem.y is None else [problem.X]
-    weights = [] if problem.y is None else [_ones(problem.weight, len(problem.y))]
-    if problem.unlabeled is not None:
-        tables.append(problem.unlabeled)
-        weights.append(np.ones(problem.unlabeled.shape[0]))
-    return stack_rows(tables), np.concatenate(weights)
 
 
 def _effective(weight, ratio):
     """Kish's effective number of rows; those of integer weights are repeated rows."""
     square = (weight * ratio**2).sum()
     return (weight * ratio).sum() ** 2 / square if square > 0.0 else 0.0
-
-
-def _check_number(owner, name, *, above=None, least=None, below=None, auto=False, whole=False, why):
-    """Raise a ValueError unless the parameter is "auto" (where allowed) or such a number."""
-    value = getattr(owner, name)
-    if auto and isinstance(value, str) and value == "auto":
-        return
-    kind = numbers.Integral if whole else numbers.Real
-    fine = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
-    fine = fine and (above is None or value > above) and (least is None or value >= least)
-    if fine and (below is None or value < below):
-        return
-    wanted = "a whole number" if whole else "a number"
-    wanted += "" if above is None else f" above {above:g}"
-    wanted += "" if least is None else f" of at least {least:g}"
-    wanted += "" if below is None else f" and below {below:g}"
-    wanted = "'auto' or " * auto + wanted
-    raise ValueError(f"{name}={value!r} must be {wanted}: {why}.")
 
 
 def _draw_centers(T, n_centers, random_state):
@@ -229,18 +196,16 @@ class KMM(_DensityRatio):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        _check_number(self, "max_weight", above=1.0, why="the most a source row counts")
+        check_number(self, "max_weight", above=1.0, why="the most a source row counts")
         why = "how far the mean weight may be from 1"
-        _check_number(self, "eps", least=0.0, below=1.0, auto=True, why=why)
-        _check_number(
-            self, "max_rows", least=2, whole=True, why="rows of a kernel matrix in memory"
-        )
-        _check_number(self, "tol", above=0.0, why="a share of the objective")
+        check_number(self, "eps", least=0.0, below=1.0, auto=True, why=why)
+        check_number(self, "max_rows", least=2, whole=True, why="rows of a kernel matrix in memory")
+        check_number(self, "tol", above=0.0, why="a share of the objective")
 
     def _ratios(self, S, w, T, v, random_state, progress):
-        sigma = median_distance([S, T], random_state) if self.sigma == "auto" else self.sigma
+        sigma = median_distance([S, T], random_state) if is_auto(self.sigma) else self.sigma
         n, total = S.shape[0], w.sum()
-        eps = max(1.0 - 1.0 / np.sqrt(total), 0.0) if self.eps == "auto" else self.eps
+        eps = max(1.0 - 1.0 / np.sqrt(total), 0.0) if is_auto(self.eps) else self.eps
         progress(f"matching the kernel means of {n} source and {T.shape[0]} target rows")
         k = total * kernel_means(S, T, v, sigma)
         bounds = self.max_weight * w, (1.0 - eps) * total, (1.0 + eps) * total
@@ -333,8 +298,8 @@ class KLIEP(_DensityRatio):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        _check_number(self, "n_centers", least=1, whole=True, why="target rows that are centres")
-        _check_number(self, "tol", above=0.0, why="of the mean log-likelihood")
+        check_number(self, "n_centers", least=1, whole=True, why="target rows that are centres")
+        check_number(self, "tol", above=0.0, why="of the mean log-likelihood")
 
     def _ratios(self, S, w, T, v, random_state, progress):
         centers = _draw_centers(T, self.n_centers, random_state)
@@ -493,10 +458,10 @@ class RuLSIF(_DensityRatio):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        _check_number(self, "alpha", least=0.0, below=1.0, why="the share of the target")
+        check_number(self, "alpha", least=0.0, below=1.0, why="the share of the target")
         why = "the penalty of the ratio's coefficients"
-        _check_number(self, "regularization", least=0.0, auto=True, why=why)
-        _check_number(self, "n_centers", least=1, whole=True, why="target rows that are centres")
+        check_number(self, "regularization", least=0.0, auto=True, why=why)
+        check_number(self, "n_centers", least=1, whole=True, why="target rows that are centres")
 
     def _ratios(self, S, w, T, v, random_state, progress):
         centers = _draw_centers(T, self.n_centers, random_state)
@@ -504,7 +469,7 @@ class RuLSIF(_DensityRatio):
         folds = [_deal(rows.shape[0], n_folds, random_state) for rows in (S, T)]
         sigmas = _widths(self.sigma, S, T, n_folds, random_state)
         strengths = np.array([self.regularization], dtype=object)
-        if self.regularization == "auto":
+        if is_auto(self.regularization):
             strengths = _REGULARIZATIONS if n_folds > 1 else _REGULARIZATIONS[6:7]
         strengths = strengths.astype(np.float64)
         choose = len(sigmas) * len(strengths) > 1
@@ -571,7 +536,7 @@ def _left_out(H, h, strengths):
 
 def _widths(sigma, S, T, n_folds, random_state):
     """The widths to choose from: the median distance alone, where there is nothing to judge by."""
-    if sigma != "auto":
+    if not is_auto(sigma):
         return np.array([sigma], dtype=np.float64)
     median = median_distance([S, T], random_state)
     return median * _WIDTHS if n_folds > 1 else np.array([median])

@@ -1,6 +1,5 @@
 """Training that starts from the source's model, and a map of the features that both share."""
 
-import numbers
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -15,9 +14,10 @@ from .._compat import take_rows
 from ..solvers.anchored import gradient_path
 from ..solvers.shared_map import MappedTask, SharedMap
 from ..tasks.targets import class_codes
-from ._base import Adaptation, Adapted, SourceRows
-from ._candidates import candidate_errors, fit_target, has_classes, source_models
-from ._judge import row_errors
+from ._base import Adaptation, Adapted, fit_target, need_two_classes, tells_classes
+from ._candidates import has_classes, source_models
+from ._checks import check_choice, check_number, is_auto
+from ._judge import candidate_errors, row_errors
 from ._parameters import (
     check_linear,
     class_factors,
@@ -114,16 +114,10 @@ class FineTune(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        n = self.n_epochs
-        if not _is_auto(n) and not (_is_count(n) or (isinstance(n, float) and n == np.inf)):
-            raise ValueError(
-                f"n_epochs={n!r} must be 'auto', a whole number from 0, or numpy.inf for a fit on "
-                "the target's rows alone."
-            )
-        if not _is_count(self.n_frozen):
-            raise ValueError(f"n_frozen={self.n_frozen!r} must be a whole number from 0.")
-        if self.sources not in ("nearest", "all"):
-            raise ValueError(f"sources={self.sources!r} must be 'nearest' or 'all'.")
+        why = "steps on the target's rows; np.inf is a fit on these alone"
+        check_number(self, "n_epochs", least=0, auto=True, whole=True, infinite=True, why=why)
+        check_number(self, "n_frozen", least=0, whole=True, why="layers that stay as they are")
+        check_choice(self, "sources", ("nearest", "all"))
 
     def check_given(self, *, estimator, classifier, **given):
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -154,7 +148,7 @@ class FineTune(Adaptation):
             models = [each for each in models if len(each[1].classes_) == len(problem.classes)]
         path = self._network if network else self._linear
         epochs, alone, history = [self.n_epochs], [], {}
-        if _is_auto(self.n_epochs):
+        if is_auto(self.n_epochs):
             epochs = _EPOCHS if problem.splits else [0]
             alone = [np.inf] * (bool(problem.splits) and has_classes(problem))
         # Of equals the first: all sources, and as few steps as can be.
@@ -162,7 +156,8 @@ class FineTune(Adaptation):
         (group, model), n = tried[0]
         if problem.splits and len(tried) > 1:
             paths = partial(_paths, path, problem, models, epochs, alone)
-            error = candidate_errors(problem, paths, progress)
+            progress(f"judging {len(tried)} candidates in {len(problem.splits)} splits")
+            error = candidate_errors(problem, paths)
             (group, model), n = tried[np.argmin(error)]
             history = {
                 "n_sources": np.array([len(group) for (group, _), _ in tried]),
@@ -186,13 +181,9 @@ class FineTune(Adaptation):
             yield fit_target(problem, index)
 
     def _network(self, problem, model, epochs, index):
-        y, X = problem.y[index], take_rows(problem.X, index)
-        weight = np.ones(len(index)) if problem.weight is None else problem.weight[index]
-        target = y[:, None]
-        if problem.classifier:
-            codes, n = class_codes(y, model.classes_), len(model.classes_)
-            target = np.eye(n)[codes] if n > 2 else codes[:, None].astype(np.float64)
-        layers = LaterLayers(model, self.n_frozen, X, target, weight)
+        rows = problem.take(index)
+        target = _outputs(rows.y, model.classes_) if problem.classifier else rows.y[:, None]
+        layers = LaterLayers(model, self.n_frozen, rows.X, target, rows.row_weight)
         with threadpool_limits(1, user_api="blas"):  # small products, and sums always alike
             for x in descent_path(layers, _finite(epochs)):
                 yield layers.write(x)
@@ -206,25 +197,19 @@ def _paths(path, problem, models, epochs, alone, index):
     yield from (fit_target(problem, index) for _ in alone)
 
 
+def _outputs(y, classes):
+    """Labels as what scores are compared with: one column of two classes, else one a class."""
+    codes, n = class_codes(y, classes), len(classes)
+    return np.eye(n)[codes] if n > 2 else codes[:, None].astype(np.float64)
+
+
 def _misses(problem, model):
     """The error of a model on the target's rows, leaving aside the level of numbers."""
-    weight = np.ones(len(problem.y)) if problem.weight is None else problem.weight
+    weight = problem.row_weight
     if problem.classifier:
         return weight @ row_errors(model, problem.X, problem.y, problem.classes)
     missed = problem.y - model.predict(problem.X)
     return weight @ (missed - weight @ missed / weight.sum()) ** 2
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
 
 
 def _finite(epochs):
@@ -237,7 +222,7 @@ def _check_outputs(model, problem):
         raise ValueError(
             f"y has classes that no source has, such as {unknown.tolist()[0]!r}, and "
             f"estimator={type(model).__name__} has no output for them; leave out such rows, or use "
-            "adaptation='pooled'."
+            "adaptation='auto'."
         )
 
 
@@ -324,16 +309,11 @@ class FeatureMap(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        n = self.n_components
-        if not _is_auto(n) and not (_is_count(n) and n > 0):
-            raise ValueError(f"n_components={n!r} must be 'auto' or a whole number from 1.")
-        for name, can_be_auto in (("alpha", True), ("target_weight", False)):
-            value = getattr(self, name)
-            if can_be_auto and _is_auto(value):
-                continue
-            if not _is_number(value) or not 0.0 < value < np.inf:
-                choice = "'auto' or " if can_be_auto else ""
-                raise ValueError(f"{name}={value!r} must be {choice}a number above 0.")
+        why = "how many combinations of the features are shared"
+        check_number(self, "n_components", least=1, auto=True, whole=True, why=why)
+        check_number(self, "alpha", above=0.0, auto=True, why="the penalty of map and heads")
+        why = "how many source rows a target row counts for"
+        check_number(self, "target_weight", above=0.0, why=why)
 
     def check_given(self, *, estimator, classifier, **given):
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -342,27 +322,24 @@ class FeatureMap(Adaptation):
     def fit(self, problem, random_state, progress):
         """Fit the map and the heads for every candidate and split, and once more."""
         every = np.arange(len(problem.y))
-        if problem.classifier and len(np.unique(problem.y)) < 2:
-            raise ValueError(
-                f"y has one class only, {problem.y[:1].tolist()[0]!r}, but FeatureMap needs rows "
-                "of two classes of the target at least; use adaptation='shrink_to_source'."
-            )
-        used = [s for s, rows in enumerate(problem.sources) if _has_two(problem, rows.y)]
+        need_two_classes(problem, self)
+        alone = fit_target(problem, every)
+        read_scores(alone, None, self)  # raises where it is no linear model
+        used = [s for s, rows in enumerate(problem.sources) if tells_classes(problem, rows.y)]
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]
         tasks = [*sources, self._target_task(problem, every)]
         most = min(problem.X.shape[1], sum(task.target.shape[1] for task in tasks))
-        n_components = [1, 2, 4] if _is_auto(self.n_components) else [self.n_components]
+        n_components = [1, 2, 4] if is_auto(self.n_components) else [self.n_components]
         n_components = sorted({min(n, most) for n in n_components})
         alphas = [self.alpha]
-        if _is_auto(self.alpha):
+        if is_auto(self.alpha):
             alphas = ((SharedMap(tasks, 1).strongest() or 1.0) * _SHARES).tolist()
         best, history = (n_components[0], alphas[min(1, len(alphas) - 1)]), {}
-        splits = [split for split in problem.splits if _has_two(problem, problem.y[split[0]])]
+        splits = [split for split in problem.splits if tells_classes(problem, problem.y[split[0]])]
         if splits and len(n_components) * len(alphas) > 1:
             judged = replace(problem, splits=splits)
             best, history = self._choose(judged, sources, n_components, alphas, progress)
         weights = np.zeros(len(problem.sources))
-        alone = fit_target(problem, every)
         if best[0] == 0:
             progress("fitting on the target's rows alone")
             return Adapted(alone, weights, history=history)
@@ -378,20 +355,20 @@ class FeatureMap(Adaptation):
         return Adapted(predictor, weights, history=history)
 
     def _target_task(self, problem, index):
-        weight = None if problem.weight is None else problem.weight[index]
-        rows = SourceRows(take_rows(problem.X, index), problem.y[index], weight, None)
-        return _mapped_task(problem, rows).scaled(self.target_weight)
+        return _mapped_task(problem, problem.take(index)).scaled(self.target_weight)
 
     def _choose(self, problem, sources, n_components, alphas, progress):
         """The best (n_components, alpha), (0, None) for none, and what was tried.
 
         More components are tried as long as they help.
         """
-        alone = candidate_errors(problem, partial(_alone, problem), progress)
+        n_splits = len(problem.splits)
+        progress(f"judging up to {len(n_components) * len(alphas)} candidates in {n_splits} splits")
+        alone = candidate_errors(problem, partial(_alone, problem))
         tried, error = [], []
         for n in n_components:
             models = partial(self._models, problem, sources, n, alphas)
-            found = candidate_errors(problem, models, progress)
+            found = candidate_errors(problem, models)
             better = not error or found.min() < min(error)
             tried += [(n, alpha) for alpha in alphas]
             error += found.tolist()
@@ -429,20 +406,13 @@ def _alone(problem, index):
     yield fit_target(problem, index)
 
 
-def _has_two(problem, y):
-    """Whether labels are numbers, or of two classes at least."""
-    return not problem.classifier or len(np.unique(y)) > 1
-
-
 def _mapped_task(problem, rows):
     """Rows of a source, or of the target, as a `MappedTask`; of the classes that they show."""
     X = rows.X.toarray() if sparse.issparse(rows.X) else rows.X
-    weight = np.ones(len(rows.y)) if rows.weight is None else rows.weight
-    fit_intercept = getattr(problem.estimator, "fit_intercept", True)
+    weight, fit_intercept = rows.row_weight, getattr(problem.estimator, "fit_intercept", True)
     if not problem.classifier:
         return MappedTask.of(X, rows.y[:, None], weight, True, fit_intercept)
     classes = np.unique(rows.y)
     codes = class_codes(rows.y, classes)
     weight = weight * class_factors(problem.estimator, classes, codes, weight)[codes]
-    target = np.eye(len(classes))[codes] if len(classes) > 2 else codes[:, None] * 1.0
-    return MappedTask.of(X, target, weight, False, fit_intercept)
+    return MappedTask.of(X, _outputs(rows.y, classes), weight, False, fit_intercept)

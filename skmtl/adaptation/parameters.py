@@ -1,14 +1,14 @@
 """A linear model that is pulled to the parameters of the source's."""
 
-import numbers
 from functools import partial
 
 import numpy as np
 
 from .._compat import take_rows
-from ._base import Adaptation, Adapted
-from ._candidates import candidate_errors, fit_target, has_classes, source_models
-from ._judge import row_errors
+from ._base import Adaptation, Adapted, fit_target
+from ._candidates import has_classes, source_models
+from ._checks import check_choice, check_number, is_auto
+from ._judge import candidate_errors, row_errors
 from ._parameters import check_linear, own_penalty, read_scores, target_rows, write_scores
 
 __all__ = ["ShrinkToSource"]
@@ -94,16 +94,9 @@ class ShrinkToSource(Adaptation):
 
     def check(self):
         """Raise a ValueError for another `alpha` than "auto" or 0 to infinity, or `sources`."""
-        value = self.alpha
-        if not (isinstance(value, str) and value == "auto"):
-            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not number or not value >= 0.0:
-                raise ValueError(
-                    f"alpha={value!r} must be 'auto' or a number from 0 to infinity, such as 10.0: "
-                    "how strongly slopes are pulled to the source's."
-                )
-        if self.sources not in ("nearest", "all"):
-            raise ValueError(f"sources={self.sources!r} must be 'nearest' or 'all'.")
+        why = "how strongly slopes are pulled to the source's"
+        check_number(self, "alpha", least=0.0, auto=True, infinite=True, why=why)
+        check_choice(self, "sources", ("nearest", "all"))
 
     def check_given(self, *, estimator, classifier, **given):
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -115,14 +108,15 @@ class ShrinkToSource(Adaptation):
         every = np.arange(len(problem.y))
         rows = target_rows(problem, every)
         centres = self._centres(problem, rows)
-        grid = _grid(problem, rows) if self.alpha == "auto" else [float(self.alpha)]
+        grid = _grid(problem, rows) if is_auto(self.alpha) else [float(self.alpha)]
         # Of equals the first: all sources, and the strongest pull.
         tried = [(centre, alpha) for centre in centres for alpha in grid]
-        if self.alpha == "auto" and _can_be_alone(problem):
+        if is_auto(self.alpha) and _can_be_alone(problem):
             tried.append((centres[0], 0.0))
         (centre, alpha), history = tried[0], {}
         if problem.splits and len(tried) > 1:
-            error = candidate_errors(problem, partial(self._models, problem, tried), progress)
+            progress(f"judging {len(tried)} candidates in {len(problem.splits)} splits")
+            error = candidate_errors(problem, partial(self._models, problem, tried))
             centre, alpha = tried[np.argmin(error)]
             history = {
                 "n_sources": np.array([len(group) for (group, *_), _ in tried]),
@@ -138,12 +132,11 @@ class ShrinkToSource(Adaptation):
     def _centres(self, problem, rows):
         """What slopes may be pulled to: (positions of the sources, model, its scores)."""
         every = np.arange(len(problem.y))
-        weight = np.ones(len(every)) if problem.weight is None else problem.weight
 
         def misses(model):
             centre = None, model, read_scores(model, problem.classes, self)
             model = self._fit(problem, rows, every, centre, np.inf)
-            return weight @ row_errors(model, problem.X, problem.y, problem.classes)
+            return problem.row_weight @ row_errors(model, problem.X, problem.y, problem.classes)
 
         return [
             (group, model, read_scores(model, problem.classes, self))

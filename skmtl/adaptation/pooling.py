@@ -1,13 +1,12 @@
 """The two ends: the target alone, and one model for source and target rows together."""
 
-import numbers
+from functools import partial
 
 import numpy as np
-from joblib import Parallel, delayed
 
-from .._compat import take_rows
-from ._base import Adaptation, Adapted, fit_rows, takes_weights
-from ._judge import row_errors
+from ._base import Adaptation, Adapted, fit_target, takes_weights
+from ._checks import check_number, is_auto
+from ._judge import candidate_errors
 from ._pool import Pool, steps_down, total_weight
 
 __all__ = ["Independent", "Pooled", "weight_errors", "weight_grid"]
@@ -37,7 +36,7 @@ class Independent(Adaptation):
     def fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on the target's rows."""
         progress(f"fitting on {len(problem.y)} target rows")
-        predictor = fit_rows(problem.estimator, problem.X, problem.y, problem.weight)
+        predictor = fit_target(problem, np.arange(len(problem.y)))
         return Adapted(predictor, np.zeros(len(problem.sources)))
 
 
@@ -95,22 +94,15 @@ class Pooled(Adaptation):
 
     def check(self):
         """Raise a ValueError unless `target_weight` is "auto" or above zero."""
-        value = self.target_weight
-        if isinstance(value, str) and value == "auto":
-            return
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not 0.0 < value < np.inf:
-            raise ValueError(
-                f"target_weight={value!r} must be 'auto' or a number above 0, such as 10.0: how "
-                "many source rows a target row counts for."
-            )
+        why = "how many source rows a target row counts for"
+        check_number(self, "target_weight", above=0.0, auto=True, why=why)
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)
         if takes_weights(estimator) or self.target_weight == 1:
             return
         name, value = type(estimator).__name__, self.target_weight
-        if value != "auto" and (value != int(value) or value < 1):
+        if not is_auto(value) and (value != int(value) or value < 1):
             raise ValueError(
                 f"target_weight={value!r} needs sample_weight in fit, which estimator={name} does "
                 "not support; give a whole number, so that target rows can be repeated."
@@ -120,7 +112,7 @@ class Pooled(Adaptation):
         """Fit a clone of the estimator on all rows, once for every candidate and split and once."""
         repeat = not takes_weights(problem.estimator)
         target_weight, history = self.target_weight, {}
-        if target_weight == "auto":
+        if is_auto(target_weight):
             target_weight, history = _choose(problem, repeat, progress)
         n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
         progress(f"fitting on {n_rows} rows, a target row counting {target_weight:g} times")
@@ -145,11 +137,7 @@ def weight_errors(problem, grid, repeat):
 
     `repeat`: by repeating rows, as the estimator takes no weights.
     """
-    sums = Parallel(n_jobs=problem.n_jobs)(
-        delayed(_judge_split)(problem, grid, repeat, train, test) for train, test in problem.splits
-    )
-    errors, totals = zip(*sums, strict=True)
-    return np.sum(errors, axis=0) / np.sum(totals)
+    return candidate_errors(problem, partial(_models, problem, grid, repeat))
 
 
 def weight_grid(problem, repeat):
@@ -159,14 +147,10 @@ def weight_grid(problem, repeat):
     return np.unique(np.rint(grid)) if repeat else grid
 
 
-def _judge_split(problem, grid, repeat, train, test):
-    """Sums of the test rows' errors ``(n_candidates,)``, and of their weights."""
-    pool = Pool(problem, train)
-    X, y = take_rows(problem.X, test), problem.y[test]
-    weight = np.ones(len(test)) if problem.weight is None else problem.weight[test]
-    models = [_fit(pool, target_weight, repeat) for target_weight in grid]
-    errors = [weight @ row_errors(model, X, y, problem.classes) for model in models]
-    return np.array(errors), weight.sum()
+def _models(problem, grid, repeat, index):
+    pool = Pool(problem, index)
+    for target_weight in grid:
+        yield _fit(pool, target_weight, repeat)
 
 
 def _fit(pool, target_weight, repeat):

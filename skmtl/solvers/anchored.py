@@ -24,6 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 __all__ = ["LogisticRows", "SquaredRows", "gradient_path"]
 
 _MOST_STEPS, _MOST_HALVINGS = 100, 40
+# Of the log-loss by intercepts, a row: probabilities of 0 and 1 have none at all.
+_LEAST_BEND = 1e-10
 
 
 class _Rows:
@@ -161,9 +163,10 @@ class LogisticRows(_Rows):
         if strength == np.inf:
             Z, strength = Z[:, :0], 0.0
         base = self.X @ centre.T + (intercept + centre @ self.mean)
-        u, z = np.zeros((Z.shape[1], len(centre))), np.zeros(self.free.shape[1])
+        u, z = np.zeros((Z.shape[1], len(centre))), self._start(base)
         size = np.abs(Z).T @ self.weight
-        scores, value = base, self.loss(base)
+        scores = base + self.free @ z
+        value = self.loss(scores)
         for _ in range(_MOST_STEPS):
             slope = self.gradient(scores)
             g_u, g_z = Z.T @ slope + strength * u, self.free.T @ slope.sum(axis=0)
@@ -197,13 +200,25 @@ class LogisticRows(_Rows):
             level = level - coef @ self.mean
         return coef, level
 
+    def _start(self, base):
+        """Where free intercepts start: at the classes' shares, if that is better than at zero.
+
+        Where the source's scores are far off, all probabilities are 0 or 1, and nothing bends.
+        """
+        shares = self.weight @ self.target / self.weight.sum()
+        with np.errstate(divide="ignore"):
+            levels = np.log(shares) - (np.log1p(-shares) if len(shares) == 1 else 0.0)
+        z = self.free.T @ (np.where(np.isfinite(levels), levels, 0.0) - base.mean(axis=0))
+        return z if self.loss(base + self.free @ z) < self.loss(base) else np.zeros_like(z)
+
     def _direction(self, Z, scores, g_u, g_z, strength, forcing):
         """Newton's step, by preconditioned conjugate gradients."""
         p, w = self.probabilities(scores), self.weight[:, None]
         single = p.shape[1] == 1
-        bend = (w * p * (1.0 - p)).sum(axis=0) / self.weight.sum()
+        total = self.weight.sum()
+        bend = (w * p * (1.0 - p)).sum(axis=0) / total
         by = (self.s[: len(g_u), None] ** 2 * bend + strength).ravel()
-        by = np.concatenate([by, np.full(len(g_z), max(bend.mean() * self.weight.sum(), 1e-300))])
+        by = np.concatenate([by, np.full(len(g_z), max(bend.mean(), _LEAST_BEND) * total)])
         by = np.maximum(by, by.max() * 1e-15)
         shape, n_u = g_u.shape, g_u.size
 

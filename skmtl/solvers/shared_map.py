@@ -24,6 +24,7 @@ algorithms, and applications. IEEE Transactions on Pattern Analysis and Machine 
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import minimize
@@ -134,7 +135,7 @@ class Shared:
     history : list of float
         The objective, after every step; it never rises.
     gradient : float
-        The largest entry of the gradient, relative to that of the loss where all scores are zero.
+        The largest entry of the gradient, in the units of `SharedMap.solve`.
     """
 
     A: np.ndarray
@@ -248,13 +249,17 @@ class SharedMap:
         nothing = np.zeros((self.shapes[0][0], self.shapes[1][1]))
         return np.linalg.norm(self.loss_gradient(nothing, self._base_levels()), 2)
 
-    def start(self):
-        """The leading components of rough models of every task, each on its own."""
+    @cached_property
+    def _rough(self):
+        """Singular vectors and values of rough slopes of every task, each on its own."""
         p = self.X.shape[1]
         ridge = [(task.weight * task.X**2).sum() / p for task in self.tasks]
         rough = [t.rough(0.1 * r or 1.0) for t, r in zip(self.tasks, ridge, strict=True)]
-        U, s, V = np.linalg.svd(np.hstack(rough), full_matrices=False)
-        r = self.n_components
+        return np.linalg.svd(np.hstack(rough), full_matrices=False)
+
+    def start(self):
+        """The leading components of rough models of every task."""
+        (U, s, V), r = self._rough, self.n_components
         root = np.sqrt(np.maximum(s[:r], 1e-3 * s[0]))
         A, H = U[:, :r] * root, root[:, None] * V[:r]
         return np.concatenate([A.ravel(), H.ravel(), self._base_levels()])
@@ -290,7 +295,8 @@ class SharedMap:
         start : Shared, optional
             The solution at a stronger penalty, say.
         tol : float
-            On the largest entry of the gradient, relative to its size at the start of all.
+            On the largest entry of the gradient, in units in which neither those of numbers nor
+            those of features matter.
 
         Returns
         -------
@@ -302,17 +308,20 @@ class SharedMap:
             Where the gradient is not as small as `tol`.
         """
         x = self.start() if start is None else self._restart(start)
-        scale = self.strongest() or 1.0
+        # Slopes are products of A and H: each has the root of their unit. Intercepts have none.
+        slope = self._rough[1][0] or 1.0
+        scale, unit = slope * (self.strongest() or 1.0), np.full(len(x), np.sqrt(slope))
+        unit[len(x) - self.shapes[2][0] :] = 1.0
         history = [self.value_and_gradient(x, mu)[0]]
 
-        def value_and_gradient(x):
-            value, gradient = self.value_and_gradient(x, mu)
-            return value / scale, gradient / scale
+        def value_and_gradient(z):
+            value, gradient = self.value_and_gradient(unit * z, mu)
+            return value / scale, unit * gradient / scale
 
         found = minimize(
-            value_and_gradient, x, jac=True, method="trust-ncg",
-            hessp=lambda x, v: self.curve(x, v, mu) / scale,
-            callback=lambda x: history.append(self.value_and_gradient(x, mu)[0]),
+            value_and_gradient, x / unit, jac=True, method="trust-ncg",
+            hessp=lambda z, v: unit * self.curve(unit * z, unit * v, mu) / scale,
+            callback=lambda z: history.append(self.value_and_gradient(unit * z, mu)[0]),
             options={"gtol": 0.1 * tol, "maxiter": max_iter},
         )  # fmt: skip
         away = np.abs(found.jac).max(initial=0.0)
@@ -324,7 +333,7 @@ class SharedMap:
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return Shared(*self._unpack(found.x), history, float(away))
+        return Shared(*self._unpack(unit * found.x), history, float(away))
 
     def excess(self, solution, mu):
         """Of a stationary point: at most 1 where no B of any rank has a lower objective."""

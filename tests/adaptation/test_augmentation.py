@@ -239,7 +239,7 @@ def test_target_rows_that_lack_classes():
     rare = np.arange(20) > 0
     model = fitted("prediction_feature", EXACT, LABELS, y=rare, cv=KFold(5))
     assert len(model.history_["error"]) == 7
-    with pytest.raises(ValueError, match="class"):
+    with pytest.raises(ValueError, match="y has one class only, True, but the adaptation Pred"):
         fitted("prediction_feature", EXACT, LABELS, y=one)
     assert fitted("feature_augmentation", X=X[:1], y=Y[:1]).history_ == {}
 
@@ -312,12 +312,12 @@ def test_order_of_source_rows_does_not_matter(kind):
 @pytest.mark.parametrize(
     ("adaptation", "said"),
     [
-        (FeatureAugmentation(-1.0), "scale=-1.0 must be 'auto' or a number, zero or more"),
+        (FeatureAugmentation(-1.0), "scale=-1.0 must be 'auto' or a number from 0 to infinity"),
         (FeatureAugmentation(np.nan), "scale=nan must be"),
         (PredictionFeature("much"), "scale='much' must be"),
         (PredictionFeature(True), "scale=True must be"),
         (FeatureAugmentation(1.0, "no"), "own_level='no' must be True or False"),
-        (PredictionFeature(1.0, "predict"), "response_method='predict' must be one of auto, deci"),
+        (PredictionFeature(1.0, "predict"), "response_method='predict' must be 'auto', 'deci"),
     ],
 )
 def test_bad_parameters(adaptation, said):

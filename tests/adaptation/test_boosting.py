@@ -424,9 +424,9 @@ def test_nothing_is_random_and_cross_validation_works():
 @pytest.mark.parametrize(
     ("adaptation", "message"),
     [
-        (TrAdaBoost(0), "n_estimators=0 must be a whole number from 1 on"),
+        (TrAdaBoost(0), "n_estimators=0 must be a whole number of at least 1"),
         (TrAdaBoostR2(2.0), "n_estimators=2.0 must be a whole number"),
-        (TwoStageTrAdaBoostR2(1), "n_steps=1 must be a whole number from 2 on"),
+        (TwoStageTrAdaBoostR2(1), "n_steps=1 must be a whole number of at least 2"),
         (TwoStageTrAdaBoostR2(3, True), "n_estimators=True must be"),
     ],
 )

@@ -263,6 +263,21 @@ def test_sources_that_say_the_opposite_help_and_others_are_guarded_against():
     assert guarded.source_weights_ == [0.0]
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-8, 1e8, 1e100])
+def test_units_do_not_matter_to_a_map(unit):
+    """Neither those of labels, nor those of features."""
+    opposite = np.where(TASK % 2, -YS, YS)
+    wanted = transfer("feature_map", source=Source(XS, opposite, TASK)).fit(X, Y).predict(AT)
+    source = Source(XS, unit * opposite, TASK)
+    found = transfer("feature_map", source=source).fit(X, unit * Y).predict(AT)
+    np.testing.assert_allclose(found / unit, wanted, rtol=1e-4, atol=1e-4)
+    size = np.sqrt(unit)
+    source = Source(size * XS, opposite, TASK)
+    own = Ridge(size**2)  # whose rows stand beside the map as a candidate
+    found = transfer("feature_map", own, source).fit(size * X, Y).predict(size * AT)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_the_choice_of_a_map_by_hand():
     cv = KFold(4)
     model = transfer(FeatureMap(1), cv=cv).fit(X, Y)
@@ -285,7 +300,9 @@ def test_a_map_of_few_or_plain_rows():
         assert np.isfinite(model.predict(AT)).all()
     one = transfer("feature_map", LogisticRegression(), Source(XS, YS > 0, YS > 0)).fit(X, Y > 0)
     np.testing.assert_array_equal(one.source_weights_, [0.0, 0.0])  # of a single class each
-    with pytest.raises(ValueError, match="y has one class only, True, but FeatureMap needs"):
+    with pytest.raises(
+        ValueError, match="y has one class only, True, but the adaptation FeatureMap needs"
+    ):
         one.fit(X, np.ones(16, bool))
 
 
@@ -295,15 +312,15 @@ def test_a_map_of_few_or_plain_rows():
 @pytest.mark.parametrize(
     ("adaptation", "estimator", "message"),
     [
-        (FineTune(-1), None, "n_epochs=-1 must be 'auto', a whole number from 0, or numpy.inf"),
+        (FineTune(-1), None, "n_epochs=-1 must be 'auto' or a whole number from 0 to infinity"),
         (FineTune(2.5), None, "n_epochs=2.5 must be"),
-        (FineTune(n_frozen=-1), None, "n_frozen=-1 must be a whole number from 0"),
+        (FineTune(n_frozen=-1), None, "n_frozen=-1 must be a whole number of at least 0"),
         (FineTune(sources="some"), None, "sources='some' must be 'nearest' or 'all'"),
         (FineTune(n_frozen=1), None, "n_frozen=1 leaves nothing to train: estimator=Ridge has 1"),
         (FineTune(n_frozen=3), MLPRegressor(**MLP), "leaves nothing .* has 3 layers, counting"),
         (FineTune(), DecisionTreeRegressor(), "FineTune is for linear models.*DecisionTree"),
         (FineTune(), LinearSVC(), "FineTune knows the log-loss only, but estimator=LinearSVC"),
-        (FeatureMap(0), None, "n_components=0 must be 'auto' or a whole number from 1"),
+        (FeatureMap(0), None, "n_components=0 must be 'auto' or a whole number of at least 1"),
         (FeatureMap(alpha=0), None, "alpha=0 must be 'auto' or a number above 0"),
         (FeatureMap(target_weight="auto"), None, "target_weight='auto' must be a number above 0"),
         (FeatureMap(), DecisionTreeRegressor(), "FeatureMap is for linear models.*DecisionTree"),

@@ -241,6 +241,34 @@ def test_sources_that_harm_are_left_out():
     np.testing.assert_allclose(wrong.predict(AT), Ridge().fit(X, Y).predict(AT))
 
 
+@pytest.mark.parametrize("alpha", [np.inf, 1.0, "auto"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_target_rows_far_from_the_source(alpha, n_classes):
+    """The source's model is sure of one class in every row; only its slopes count."""
+    cuts = [0.0] if n_classes == 2 else [-1.0, 1.0]
+    source, y = Source(XS, np.digitize(YS, cuts)), np.digitize(Y - 3.0, cuts)
+    shift = np.array([0.0, 0.0, 0.0, 1e6])
+    models = [
+        TransferEstimator(
+            LogisticRegression(), source=source, adaptation=ShrinkToSource(alpha), cv=3
+        ).fit(X + far, y)
+        for far in (0.0, shift)
+    ]
+    wanted, found = models[0].predict_proba(X), models[1].predict_proba(X + shift)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert np.isfinite(models[1].history_.get("error", 0.0)).all()
+
+
+@pytest.mark.parametrize("adaptation", ["shrink_to_source", "fine_tune"])
+def test_a_source_of_one_class_is_no_start(adaptation):
+    labels = np.where(Y > 0, "yes", "no")
+    model = TransferEstimator(
+        LogisticRegression(), source=Source(XS, np.full(len(XS), "no")), adaptation=adaptation
+    )
+    with pytest.raises(ValueError, match="source are of the class 'no'.*adaptation='auto'"):
+        model.fit(X, labels)
+
+
 def test_sources_of_one_class_are_taken_together():
     codes, task = (YS > 0).astype(int), (YS > 0).astype(int)
     model = shrunk(estimator=LogisticRegression(), source=Source(XS, codes, task))

@@ -198,7 +198,8 @@ class LinearRows:
             self._blank.n_features_in_ = self._n_features
             if type(self.estimator) is Ridge:
                 self._blank.n_iter_, self._blank.solver_ = None, "cholesky"
-        model = copy.copy(self._blank)
+        model = type(self._blank).__new__(type(self._blank))
+        vars(model).update(vars(self._blank))
         model.coef_ = line.coef if self._back is None else self._back @ line.coef
         model.intercept_ = line.intercept
         vars(model).update(line.others)

@@ -107,7 +107,7 @@ def fit_ours(name, adaptation, data, estimator=None):
         estimator or Ridge(),
         source=source,
         adaptation=adaptation,
-        cv=KFold(5),  # unshuffled, as ADAPT's
+        cv=KFold(5) if name.startswith("two_stage") else None,  # unshuffled, as ADAPT's
     )
     if name == "kmm":  # all target rows are without labels
         return model.fit(data["kmm_Xt"])

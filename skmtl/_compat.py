@@ -1,5 +1,6 @@
 """The one place with private imports of scikit-learn."""
 
+import numpy as np
 from sklearn.base import _fit_context
 from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
 from sklearn.utils import _safe_indexing
@@ -23,5 +24,7 @@ take_rows = _safe_indexing
 
 def check_columns(estimator, X, *, reset):
     """Set or check ``feature_names_in_`` and ``n_features_in_``, the task column included."""
-    _check_feature_names(estimator, X, reset=reset)
+    # An array has no names; scikit-learn would ask first which kind of frame it is.
+    if type(X) is not np.ndarray or hasattr(estimator, "feature_names_in_"):
+        _check_feature_names(estimator, X, reset=reset)
     _check_n_features(estimator, X, reset=reset)

@@ -14,7 +14,14 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from ._callbacks import CallbackSupportMixin
 from ._compat import HasMethods, StrOptions, check_columns, take_rows
-from .tasks.encode import TaskLabels, as_table, column_names, find_task_column, take_column
+from .tasks.encode import (
+    TaskLabels,
+    as_table,
+    column_names,
+    find_task_column,
+    is_plain,
+    take_column,
+)
 from .tasks.features import FeatureColumns, make_preprocessor
 from .tasks.table import pack
 
@@ -55,6 +62,8 @@ def check_table(estimator, X):
         )
     if column_names(X) is not None:
         return X
+    if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2:
+        return X  # scikit-learn would ask first which kind of frame it is
     return check_array(
         X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, estimator=estimator,
         input_name="X",
@@ -65,6 +74,8 @@ def check_features(estimator, X, remedy=_REMEDY):
     """The features as a float64 array (C-ordered) or CSR matrix; a clear error otherwise."""
     if len(getattr(X, "shape", ())) == 2 and X.shape[1] == 0 and X.shape[0] > 0:
         check_table(estimator, X)  # raises
+    if is_plain(X, 2) and X.size and X.flags.c_contiguous:
+        return X
     try:
         X = check_array(
             X, accept_sparse="csr", dtype=np.float64, order="C", estimator=estimator,

@@ -747,3 +747,28 @@ def test_error_rate_judges_where_there_are_no_probabilities():
     assert isinstance(clone(model), TransferEstimator)
     with pytest.raises(AttributeError):
         TransferEstimator(LinearRegression()).predict_proba  # noqa: B018
+
+
+def test_folds_are_dealt_where_an_adaptation_asks_for_them(monkeypatch):
+    def deal(*given):
+        raise RuntimeError("dealt")
+
+    monkeypatch.setattr("skmtl.transfer._rows._deal", deal)
+    model = TransferEstimator(Ridge(), source=SOURCE, adaptation="tradaboost_r2").fit(X, Y)
+    assert model.history_["error"].size
+    with pytest.raises(RuntimeError, match="dealt"):
+        model.set_params(adaptation="pooled").fit(X, Y)
+    with pytest.raises(ValueError, match="cv: split 0 has no training rows"):  # one's own: at once
+        model.set_params(adaptation="tradaboost_r2", cv=[([], [0, 1])]).fit(X, Y)
+
+
+def test_arrays_forget_the_names_of_an_earlier_fit():
+    source = Source(pd.DataFrame(XS, columns=list("abc")), YS)
+    model = TransferEstimator(Ridge(), source=source, adaptation="independent")
+    model.fit(pd.DataFrame(X, columns=list("abc")), Y)
+    assert model.feature_names_in_.tolist() == list("abc")
+    model.set_params(source=SOURCE).fit(X, Y)
+    assert not hasattr(model, "feature_names_in_")
+    model.set_params(source=source).fit(pd.DataFrame(X, columns=list("abc")), Y)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        model.predict(X)

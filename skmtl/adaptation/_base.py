@@ -1,6 +1,7 @@
 """What an adaptation is: it makes a model for the target's rows with help from sources."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,7 +68,7 @@ class TransferProblem(_Weighed):
     classifier : bool
     classes : ndarray of shape (n_classes,) or None
         Of sources and target together, sorted; None where y are numbers.
-    splits : list of (train, test)
+    splits : sequence of (train, test)
         Indices of target rows, for anything that is tuned. Empty where there are too few rows.
     n_jobs : int or None
         For joblib.
@@ -81,7 +82,7 @@ class TransferProblem(_Weighed):
     estimator: object
     classifier: bool
     classes: np.ndarray | None = None
-    splits: list = field(default_factory=list)
+    splits: Sequence = field(default_factory=list)
     n_jobs: int | None = None
 
     @property
@@ -134,6 +135,8 @@ class Adaptation(BaseEstimator):
         The estimator takes ``sample_weight``.
     needs_numbers : bool
         Tables are finite float64 numbers.
+    needs_random_state : bool
+        `fit` draws random numbers, or hands on what does; False: it is given None.
     only : {None, "classifier", "regressor"}
         The kind of estimator.
     """
@@ -143,6 +146,7 @@ class Adaptation(BaseEstimator):
     uses_unlabeled = False
     needs_weights = False
     needs_numbers = True
+    needs_random_state = True
     only = None
 
     def check(self):
@@ -187,7 +191,7 @@ class Adaptation(BaseEstimator):
         Parameters
         ----------
         problem : TransferProblem
-        random_state : numpy.random.RandomState
+        random_state : numpy.random.RandomState or None
         progress : callable
             Is told in words what is being done.
 

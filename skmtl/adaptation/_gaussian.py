@@ -59,22 +59,35 @@ def gaussian(A, B, sigma):
         K = np.ascontiguousarray(K)
         kernels.exponential.exponentiate(K.reshape(-1))
         return K
+    same = A is B
+    A, B = _lift(A, B, scale)
+    K = np.empty((len(A), len(B)))
+    for block in row_blocks(*K.shape):
+        if not same:
+            _multiply(A[block], B, K[block])
+            continue
+        part = _multiply(A[block], B[block.start :])
+        K[block, block.start :] = part
+        K[block.stop :, block] = part[:, len(part) :].T
+    return K
+
+
+def _lift(A, B, scale):
+    """Rows whose products are the logarithms of the kernel's values."""
     centre = A.mean(axis=0)  # distances lose fewer digits
     same = A is B
     A = (A - centre) * scale
     B = A if same else (B - centre) * scale
     squares = [-0.5 * row_norms(rows, squared=True) for rows in (A, B)]
     A = np.column_stack([A, squares[0], np.ones(len(A))])
-    B = np.column_stack([B, np.ones(len(B)), squares[1]])  # now A @ B.T is to be exponentiated
-    K = np.empty((len(A), len(B)))
-    for block in row_blocks(*K.shape):
-        first = block.start if same else 0
-        part = A[block] @ B[first:].T
-        kernels.exponential.exponentiate(part.reshape(-1))
-        K[block, first:] = part
-        if same:
-            K[block.stop :, block] = part[:, block.stop - first :].T
-    return K
+    return A, np.column_stack([B, np.ones(len(B)), squares[1]])
+
+
+def _multiply(A, B, out=None):
+    """The kernel's values for rows of `_lift`, written to `out` if there is one."""
+    out = np.matmul(A, B.T, out=out)
+    kernels.exponential.exponentiate(out.reshape(-1))
+    return out
 
 
 def row_blocks(n, n_columns):
@@ -86,7 +99,13 @@ def row_blocks(n, n_columns):
 def combine(A, B, sigma, values):
     """``gaussian(A, B) @ values``, in blocks."""
     blocks = row_blocks(A.shape[0], B.shape[0])
-    return np.concatenate([gaussian(A[block], B, sigma) @ values for block in blocks])
+    if sparse.issparse(A) or sparse.issparse(B):
+        return np.concatenate([gaussian(A[block], B, sigma) @ values for block in blocks])
+    A, B = _lift(A, B, 1.0 / sigma)
+    K = np.empty((blocks[0].stop, len(B)))
+    return np.concatenate(
+        [_multiply(A[block], B, K[: block.stop - block.start]) @ values for block in blocks]
+    )
 
 
 def kernel_means(A, B, weight, sigma):

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dposv
-from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
+from .. import kernels
 from ._base import fit_rows
 
 __all__ = ["Line", "LinearRows", "Moments", "fit_linear", "is_linear"]
@@ -27,6 +27,8 @@ _CANCELLED = 1e-6
 _NO_WEIGHT = np.finfo(np.float64).tiny
 # Numbers in a temporary array.
 _AT_ONCE = 2**20
+# Columns of a table, ones and y included, up to which our own sums are faster than BLAS.
+_NARROW = 40
 
 
 def is_linear(estimator):
@@ -149,14 +151,55 @@ class LinearRows:
         coef = np.array([line.coef for line in lines])
         return coef @ self.X.T + np.array([[line.intercept] for line in lines])
 
+    def boost(self, weight, n_source, n_rounds, rounding):
+        """Rounds of TrAdaBoost.R2 all at once, or None where they must be made one by one.
+
+        Parameters
+        ----------
+        weight : ndarray of shape (n_rows,)
+            To begin with.
+        n_source : int
+            The first so many rows are those of sources.
+        n_rounds : int
+        rounding : float
+            No deviation above it: all count as none.
+
+        Returns
+        -------
+        lines : list of Line
+            Of every round that was made; the last may have an error of a half or more.
+        weights : ndarray of shape (n_made, n_rows)
+            That they were fitted with.
+        told : ndarray of shape (n_made, 3)
+            The target's error, beta, and the target's share of the weights.
+        """
+        Z, centre = self._rest.Z, self._rest.centre
+        if type(self.estimator) is not Ridge or self.n_first or len(Z) > _NARROW:
+            return None
+        weights = np.empty((n_rounds, len(weight)))
+        weights[0] = weight
+        found, told = np.empty((n_rounds, len(Z))), np.empty((n_rounds, 3))
+        n_made = kernels.boosting.boost_ridge(
+            Z, n_source, float(self.estimator.alpha), self._intercept,
+            (_CANCELLED, _LEAST_PIVOT, rounding), weights, found, told,
+        )  # fmt: skip
+        if n_made < 0:  # a singular matrix, or digits were lost
+            return None
+        found, coefs = found[:n_made], -found[:n_made, 1:-1]
+        intercepts = centre[-1] - found[:, 0] - coefs @ centre[:-1]
+        intercepts = intercepts.tolist() if self._intercept else [0.0] * n_made
+        lines = [Line(*line, {}) for line in zip(coefs, intercepts, strict=True)]
+        return lines, weights[:n_made], told[:n_made]
+
     def model(self, line):
         """The fitted estimator."""
         if self._blank is None:
-            self._blank = clone(self.estimator)
+            self._blank = copy.copy(self.estimator)  # unfitted, with numbers and strings only
             self._blank.n_features_in_ = self._n_features
             if type(self.estimator) is Ridge:
                 self._blank.n_iter_, self._blank.solver_ = None, "cholesky"
-        model = copy.copy(self._blank)
+        model = type(self._blank).__new__(type(self._blank))
+        vars(model).update(vars(self._blank))
         model.coef_ = line.coef if self._back is None else self._back @ line.coef
         model.intercept_ = line.intercept
         vars(model).update(line.others)
@@ -204,16 +247,16 @@ class _Block:
     def __init__(self, X, y, centred):
         self._centred = centred
         # One row a column of the table, the first of ones: products with it are sums.
-        self._Z = np.empty((X.shape[1] + 2, len(y)))
-        self._Z[0], self._Z[1:-1], self._Z[-1] = 1.0, X.T, y
-        self._centre = np.zeros(X.shape[1] + 1)
+        self.Z = np.empty((X.shape[1] + 2, len(y)))
+        self.Z[0], self.Z[1:-1], self.Z[-1] = 1.0, X.T, y
+        self.centre = np.zeros(X.shape[1] + 1)
         if centred:
-            self._centre = self._Z[1:].mean(axis=1)
-            self._Z[1:] -= self._centre[:, None]
+            self.centre = self.Z[1:].mean(axis=1)
+            self.Z[1:] -= self.centre[:, None]
 
     def moments(self, weights):
         """Moments for each of the weights ``(n_fits, n_rows)``."""
-        square = _square(self._Z, weights)
+        square = _square(self.Z, weights)
         total, sums, square = square[:, 0, 0], square[:, 0, 1:], square[:, 1:, 1:]
         if not self._centred:
             return Moments(total, sums, square)
@@ -222,14 +265,17 @@ class _Block:
         lost = np.einsum("ijj->ij", scatter) < _CANCELLED * np.einsum("ijj->ij", square)
         if lost.any():  # weight has gone to rows far from the centre
             for i in np.flatnonzero(lost.any(axis=1)):
-                Z = self._Z[1:] - shift[i][:, None]
+                Z = self.Z[1:] - shift[i][:, None]
                 scatter[i] = _square(Z, weights[[i]])[0]
-        return Moments(total, self._centre + shift, scatter)
+        return Moments(total, self.centre + shift, scatter)
 
 
 def _square(Z, weights):
     """Sums of ``w z z'`` over the columns z, of shape (n_fits, n_z, n_z)."""
     out = np.empty((len(weights), len(Z), len(Z)))
+    if len(Z) <= _NARROW:
+        kernels.boosting.weighted_squares(Z, np.ascontiguousarray(weights), out)
+        return out
     at_once = max(1, _AT_ONCE // Z.size)
     for start in range(0, len(weights), at_once):
         some = slice(start, start + at_once)

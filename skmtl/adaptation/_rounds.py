@@ -12,7 +12,15 @@ from ._boosted import weighted_median
 from ._linear import LinearRows, Moments, is_linear
 from ._pool import stack_groups
 
-__all__ = ["AllRows", "boost", "boost_target", "find_steps", "judge_steps", "relative"]
+__all__ = [
+    "AllRows",
+    "boost",
+    "boost_lines",
+    "boost_target",
+    "find_steps",
+    "judge_steps",
+    "relative",
+]
 
 # An error that counts as zero would have an infinite vote.
 _LEAST_ERROR = np.finfo(np.float64).eps
@@ -52,7 +60,7 @@ class AllRows:
         rows.scale = 0.0 if problem.classifier else np.abs(rows.y).max()
         rows.is_linear = is_linear(problem.estimator)
         if rows.is_linear:  # scikit-learn would check them in every round
-            X = _numbers(problem.estimator, X)
+            X = check_features(problem.estimator, X)
             rows.is_linear = not sparse.issparse(X)
         kind = _LinearLearner if rows.is_linear else _Learner
         rows.learner = kind(problem.estimator, X, rows.y, rows.n_source if apart else 0)
@@ -64,14 +72,6 @@ class AllRows:
         target = weight[n:].sum() / self.sample_weight[n:].sum()
         sums = np.add.reduceat(weight[:n], self.offsets[:-1])
         return sums / np.add.reduceat(self.sample_weight[:n], self.offsets[:-1]) / target
-
-
-def _numbers(estimator, X):
-    """Finite float64 numbers; those that obviously are such stay as they are."""
-    if isinstance(X, np.ndarray) and X.dtype == np.float64 and X.ndim == 2:
-        if np.isfinite(X.sum()):
-            return X
-    return check_features(estimator, X)
 
 
 class _Learner:
@@ -130,6 +130,10 @@ class _LinearLearner:
             first = Moments(*(part[self._which[runs]] for part in self._first))
         lines = self._rows.fit(weights, first)
         return lines, self._rows.predict(lines)
+
+    def boost(self, *given):
+        """As `LinearRows.boost`."""
+        return self._rows.boost(*given)
 
     def model(self, line):
         return self._rows.model(line)
@@ -193,8 +197,27 @@ def boost(rows, n_rounds, judge, most, factor):
         wrong[n:] *= -np.log(beta)
         weight = weight * np.exp(wrong)
         weight *= total / weight.sum()
+    return models, votes, kept, _named(history)
+
+
+def _named(history):
     names = "error", "beta", "target_share"
-    return models, votes, kept, dict(zip(names, np.array(history).T, strict=True))
+    return dict(zip(names, np.array(history).T, strict=True))
+
+
+def boost_lines(rows, n_rounds):
+    """The same for TrAdaBoost.R2, all rounds in one kernel; None where that cannot be."""
+    if not rows.is_linear:
+        return None
+    made = rows.learner.boost(rows.sample_weight, rows.n_source, n_rounds, _ROUNDING * rows.scale)
+    if made is None:
+        return None
+    lines, weights, told = made
+    votes = -np.log(told[:, 1])
+    n_kept = len(lines)
+    if told[-1, 0] >= 0.5:  # the last learner is dropped, but for the first
+        n_kept, votes[0] = max(n_kept - 1, 1), votes[0] if n_kept > 1 else 1.0
+    return lines[:n_kept], votes[:n_kept], weights[n_kept - 1], _named(told)
 
 
 def boost_target(rows, weights, which, n_rounds):

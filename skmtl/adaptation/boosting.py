@@ -8,7 +8,7 @@ from joblib import Parallel, delayed
 from ._base import Adaptation, Adapted
 from ._boosted import BoostedClassifier, BoostedRegressor
 from ._checks import check_number
-from ._rounds import AllRows, boost, boost_target, find_steps, judge_steps, relative
+from ._rounds import AllRows, boost, boost_lines, boost_target, find_steps, judge_steps, relative
 
 __all__ = ["TrAdaBoost", "TrAdaBoostR2", "TwoStageTrAdaBoostR2"]
 
@@ -21,6 +21,7 @@ class Boosting(Adaptation):
 
     needs_weights = True
     needs_numbers = False
+    needs_random_state = False
 
     def __init__(self, n_estimators=10):
         self.n_estimators = n_estimators
@@ -34,12 +35,15 @@ class Boosting(Adaptation):
         """Fit a clone of the estimator on all rows in every round."""
         rows = AllRows.of(problem)
         progress(f"boosting {self.n_estimators} rounds on {len(rows.y)} rows")
-        judge, most, factor = self._judge(problem, rows)
-        models, votes, weight, history = boost(rows, self.n_estimators, judge, most, factor)
+        models, votes, weight, history = self._boost(problem, rows)
         first = math.ceil(len(models) / 2) - 1  # learners N/2, rounded up, to N; they count from 1
         models = [rows.learner.model(model) for model in models[first:]]
         predictor = self._predictor(models, votes[first:], problem)
         return Adapted(predictor, rows.source_weights(weight), history=history)
+
+    def _boost(self, problem, rows):
+        """Learners, votes, weights and history, as `boost` gives them."""
+        return boost(rows, self.n_estimators, *self._judge(problem, rows))
 
 
 class TrAdaBoost(Boosting):
@@ -184,6 +188,10 @@ class TrAdaBoostR2(Boosting):
 
     only = "regressor"
 
+    def _boost(self, problem, rows):
+        made = boost_lines(rows, self.n_estimators)
+        return super()._boost(problem, rows) if made is None else made
+
     def _judge(self, problem, rows):
         def deviation(predicted, weight):
             return relative((predicted - rows.y)[None], weight[None] > 0.0, rows.scale)[0]
@@ -270,6 +278,7 @@ class TwoStageTrAdaBoostR2(Adaptation):
 
     needs_weights = True
     needs_numbers = False
+    needs_random_state = False
     only = "regressor"
 
     def __init__(self, n_steps=10, n_estimators=10):

@@ -32,6 +32,7 @@ class Independent(Adaptation):
     """
 
     needs_numbers = False
+    needs_random_state = False
 
     def fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on the target's rows."""

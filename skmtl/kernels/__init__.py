@@ -6,7 +6,17 @@ each other share a file: numba's cache notices changes of a kernel's own file on
 
 import importlib
 
-__all__ = ["arrow", "exponential", "heads", "lasso", "logistic", "mlp", "moments", "quadratic"]
+__all__ = [
+    "arrow",
+    "boosting",
+    "exponential",
+    "heads",
+    "lasso",
+    "logistic",
+    "mlp",
+    "moments",
+    "quadratic",
+]
 
 
 def __getattr__(name):

@@ -16,7 +16,7 @@ _BIAS = 1023 << 52
 _WIDTH = 1024
 
 
-@njit
+@njit(fused=True)
 def exponentiate(x):
     """``x[:] = exp(min(x, 0))`` for a one-dimensional array, to some units in the last place.
 

@@ -47,7 +47,7 @@ _PIVOTS, _ADDED = 80, 0.25
 _ROUNDING = 1e-11  # slopes below this share of the largest k are zero
 # Rank up to which systems are solved in it, as a share of the coordinates, and the share of the
 # trace that is not in it. The residuals are those of K itself.
-_LOW_RANK, _LEFT = 0.25, 1e-7
+_LOW_RANK, _LEFT = 0.4, 1e-7
 _FEW = 100  # coordinates, for which rank does not matter
 _BLOCK = 1 << 22  # entries of a kernel matrix that is not kept
 # A room for the sum of this share, or less, is none: it is held at its middle.

@@ -11,6 +11,7 @@ __all__ = [
     "column_names",
     "drop_columns",
     "find_task_column",
+    "is_plain",
     "split_task_column",
     "take_column",
 ]
@@ -25,6 +26,18 @@ def as_table(X):
     array = np.asarray(X)
     # numpy makes strings of the numbers that stand beside strings.
     return np.array(X, dtype=object) if array.dtype.kind in "US" else array
+
+
+def is_plain(array, ndim):
+    """Whether it is an ndarray of finite float64 numbers: nothing is left to check or convert.
+
+    scikit-learn's checks ask first whether it is one of many kinds of frame, which takes longer
+    than fitting a few rows. False where the sum overflows: then they shall look at it.
+    """
+    if type(array) is not np.ndarray or array.dtype != np.float64 or array.ndim != ndim:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 def column_names(X):

@@ -5,6 +5,8 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from .encode import is_plain
+
 __all__ = [
     "align_classes", "check_classes", "check_numbers", "check_two_classes", "class_codes",
     "find_classes",
@@ -13,6 +15,8 @@ __all__ = [
 
 def check_numbers(y):
     """Labels of one task as finite float64 numbers."""
+    if is_plain(y, 1):
+        return y
     y = column_or_1d(y, dtype=np.float64, warn=True)
     assert_all_finite(y, input_name="y")
     return y

@@ -1,7 +1,9 @@
 """From what the user gave to a `TransferProblem`: checks, labels, preparing steps, splits."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -304,8 +306,8 @@ def make_splits(cv, X, y, live, classifier, seed):
 
     Returns
     -------
-    list of (train, test)
-        Positions among the rows used.
+    sequence of (train, test)
+        Positions among the rows used. Folds that are but a number are dealt when first asked for.
 
     Raises
     ------
@@ -313,7 +315,7 @@ def make_splits(cv, X, y, live, classifier, seed):
         For splits without training or test rows.
     """
     if cv is None or isinstance(cv, (int, np.integer)):
-        return _deal(5 if cv is None else int(cv), y[live], classifier, seed)
+        return _Folds(5 if cv is None else int(cv), y[live], classifier, seed)
     place = np.full(len(y), -1)
     place[live] = np.arange(len(live))
     splits = []
@@ -327,6 +329,23 @@ def make_splits(cv, X, y, live, classifier, seed):
             )
         splits.append((train, test))
     return splits
+
+
+class _Folds(Sequence):
+    """Shuffled folds, dealt when they are first asked for: not all adaptations do."""
+
+    def __init__(self, *given):
+        self._given = given
+
+    @cached_property
+    def _splits(self):
+        return _deal(*self._given)
+
+    def __len__(self):
+        return len(self._splits)
+
+    def __getitem__(self, k):
+        return self._splits[k]
 
 
 def _deal(n_folds, y, classifier, seed):

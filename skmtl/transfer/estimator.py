@@ -213,7 +213,9 @@ class TransferEstimator(Face):
         seed = self._seed()
         problem, front = self._pose(adaptation, steps, X, y, sample_weight, seed)
         try:
-            adapted = adaptation.fit(problem, np.random.RandomState(seed), progress)
+            # Seeding takes as long as a small fit.
+            draws = np.random.RandomState(seed) if adaptation.needs_random_state else None
+            adapted = adaptation.fit(problem, draws, progress)
         except (ValueError, TypeError) as error:
             if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
                 error.add_note(REMEDY)

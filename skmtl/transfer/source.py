@@ -7,7 +7,7 @@ from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
 from ..base import check_features, check_weights
-from ..tasks.encode import TaskLabels, as_table, column_names, find_task_column
+from ..tasks.encode import TaskLabels, as_table, column_names, find_task_column, is_plain
 from ..tasks.features import is_missing
 
 __all__ = ["REMEDY", "Handle", "Source", "Unlabeled"]
@@ -209,6 +209,8 @@ def _read_target(y):
     """Labels in one dimension, numbers as numbers and strings as strings; none is missing."""
     if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
         y = np.array(y, dtype=object)
+    if is_plain(y, 1):
+        return y
     y = column_or_1d(np.asarray(y), warn=True)  # nullable integers stay integers
     if y.dtype.kind in "iufb":
         assert_all_finite(y, input_name="Source: y")

@@ -1,0 +1,199 @@
+"""Weighted squares of a narrow table, and TrAdaBoost.R2 of ridges in one go."""
+
+import numpy as np
+
+from .._jit import njit
+
+__all__ = ["boost_ridge", "weighted_squares"]
+
+_WIDTH = 512  # rows at a time: what the fastest cache holds of a few columns
+_LEAST_ERROR = 2.220446049250313e-16  # an error that counts as zero would have an infinite vote
+
+
+@njit(helper=True, any_order=True)
+def _square(Z, weight, out):
+    """``Z diag(weight) Z'``: two columns by two, so that every number that is read serves twice."""
+    n_columns, n = Z.shape
+    first, second = np.empty(_WIDTH), np.empty(_WIDTH)
+    out[:] = 0.0
+    for start in range(0, n, _WIDTH):
+        m = min(_WIDTH, n - start)
+        w = weight[start : start + m]
+        for a in range(0, n_columns, 2):
+            a_next = min(a + 1, n_columns - 1)
+            u, v = Z[a, start : start + m], Z[a_next, start : start + m]
+            for i in range(m):
+                first[i] = w[i] * u[i]
+                second[i] = w[i] * v[i]
+            for b in range(0, a + 1, 2):
+                b_next = min(b + 1, n_columns - 1)
+                x, y = Z[b, start : start + m], Z[b_next, start : start + m]
+                s, t, p, q = 0.0, 0.0, 0.0, 0.0
+                for i in range(m):
+                    s += first[i] * x[i]
+                    t += first[i] * y[i]
+                    p += second[i] * x[i]
+                    q += second[i] * y[i]
+                out[a, b] += s
+                if b < a:
+                    out[a, b_next] += t
+                if a_next > a:
+                    out[a_next, b] += p
+                    out[a_next, b_next] += q
+    for a in range(n_columns):
+        for b in range(a):
+            out[b, a] = out[a, b]
+
+
+@njit
+def weighted_squares(Z, weights, out):
+    """Sums of ``w z z'`` over the columns z of a table, for several weights.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_columns, n_rows)
+    weights : ndarray of shape (n_weights, n_rows)
+    out : ndarray of shape (n_weights, n_columns, n_columns)
+        Is written.
+    """
+    for i in range(len(weights)):
+        _square(Z, weights[i], out[i])
+
+
+@njit(helper=True)
+def _centre(square, cancelled):
+    """Subtract the products of the means from the lower triangle; whether digits are left."""
+    total = square[0, 0]
+    for a in range(1, len(square)):
+        before = square[a, a]
+        for b in range(1, a + 1):
+            square[a, b] -= square[a, 0] * square[b, 0] / total
+        if not square[a, a] >= cancelled * before:
+            return False
+    return True
+
+
+@njit(helper=True)
+def _solve(square, alpha, least_pivot, coef):
+    """The ridge's coefficients, by a Cholesky factor in place; whether it is not singular.
+
+    The last row of the lower triangle has the products with y, from its second number on; its
+    solution by the factor comes out as a last row of the factor does.
+    """
+    n = len(coef)
+    low, high = np.inf, 0.0
+    for j in range(1, n + 1):
+        s = square[j, j] + alpha
+        for k in range(1, j):
+            s -= square[j, k] * square[j, k]
+        if not s > 0.0:
+            return False
+        low, high = min(low, s), max(high, s)
+        square[j, j] = np.sqrt(s)
+        for i in range(j + 1, n + 2):
+            s = square[i, j]
+            for k in range(1, j):
+                s -= square[i, k] * square[j, k]
+            square[i, j] = s / square[j, j]
+    for j in range(n - 1, -1, -1):
+        s = square[n + 1, j + 1]
+        for i in range(j + 1, n):
+            s -= square[i + 1, j + 1] * coef[i]
+        coef[j] = s / square[j + 1, j + 1]
+    return not low < least_pivot * high
+
+
+@njit(helper=True, any_order=True)
+def _deviate(Z, line, weight, out):
+    """Absolute values of ``line'Z`` of rows of positive weight, and the largest of them."""
+    n_columns, n = Z.shape
+    largest = 0.0
+    for start in range(0, n, _WIDTH):
+        m = min(_WIDTH, n - start)
+        part = out[start : start + m]
+        part[:] = 0.0
+        for a in range(n_columns):
+            factor, z = line[a], Z[a, start : start + m]
+            for i in range(m):
+                part[i] += factor * z[i]
+        for i in range(m):
+            part[i] = abs(part[i]) if weight[start + i] > 0.0 else 0.0
+            largest = max(largest, part[i])
+    return largest
+
+
+@njit(helper=True, any_order=True)
+def _reweigh(weight, wrong, power):
+    """``weight *= exp(power * wrong)`` in place, and the sum."""
+    total = 0.0
+    for i in range(len(weight)):
+        weight[i] *= np.exp(power * wrong[i])
+        total += weight[i]
+    return total
+
+
+@njit(any_order=True)
+def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
+    r"""Rounds of TrAdaBoost.R2 of ridges, each fitted by normal equations.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_features + 2, n_rows)
+        Ones, features and y, a row of the table a column; source rows first.
+    n_source : int
+    alpha : float
+        Strength of the ridge.
+    centred : bool
+        There is an intercept.
+    limits : tuple of float
+        The least share that centring leaves of a square, and that of the largest pivot which the
+        least has: below either the problem is given up. And the deviation that counts as none.
+    weights : ndarray of shape (n_rounds, n_rows)
+        The first row is read; those that rounds were fitted with are written.
+    lines : ndarray of shape (n_rounds, n_features + 2)
+        Is written: y less the prediction is its product with Z.
+    told : ndarray of shape (n_rounds, 3)
+        Is written: the target's error, beta, and the target's share of the weights.
+
+    Returns
+    -------
+    int
+        How many rounds there were, the last of which may have an error of a half or more; -1 where
+        the problem was given up.
+    """
+    cancelled, least_pivot, none = limits
+    n_columns, n = Z.shape
+    n_rounds = len(weights)
+    square, wrong = np.empty((n_columns, n_columns)), np.empty(n)
+    total, size = weights[0].sum(), weights[0, :n_source].sum()
+    shrink = -np.log1p(np.sqrt(2.0 * np.log(max(size, 1.0)) / n_rounds))
+    for t in range(n_rounds):
+        weight, line = weights[t], lines[t]
+        _square(Z, weight, square)
+        if centred and not _centre(square, cancelled):
+            return -1
+        if not _solve(square, alpha, least_pivot, line[1:-1]):
+            return -1
+        line[0], line[-1] = 0.0, 1.0
+        line[1:-1] *= -1.0
+        if centred:
+            for a in range(1, n_columns):
+                line[0] -= line[a] * square[a, 0] / square[0, 0]
+        largest = _deviate(Z, line, weight, wrong)
+        scale = 0.0 if largest <= none else 1.0 / largest
+        target, error = 0.0, 0.0
+        for i in range(n_source, n):
+            target += weight[i]
+            error += weight[i] * wrong[i]
+        error *= scale / target
+        clipped = min(max(error, _LEAST_ERROR), 1.0 - _LEAST_ERROR)
+        beta = clipped / (1.0 - clipped)
+        told[t, 0], told[t, 1], told[t, 2] = error, beta, target / total
+        if error >= 0.5 or t + 1 == n_rounds:
+            return t + 1
+        new = weights[t + 1]
+        new[:] = weight
+        reached = _reweigh(new[:n_source], wrong[:n_source], scale * shrink)
+        reached += _reweigh(new[n_source:], wrong[n_source:], -scale * np.log(beta))
+        new *= total / reached
+    return n_rounds

@@ -265,7 +265,7 @@ def test_a_source_of_one_class_is_no_start(adaptation):
     model = TransferEstimator(
         LogisticRegression(), source=Source(XS, np.full(len(XS), "no")), adaptation=adaptation
     )
-    with pytest.raises(ValueError, match="source are of the class 'no'.*adaptation='auto'"):
+    with pytest.raises(ValueError, match="source are of one class, 'no'.*adaptation='auto'"):
         model.fit(X, labels)
 
 

@@ -42,8 +42,8 @@ def source_models(problem, which, misses):
     labels = np.concatenate([source.y for source in problem.sources])
     if not tells_classes(problem, labels):
         raise ValueError(
-            f"all rows of the source are of one class, {labels[:1].tolist()[0]!r}, so that there is "
-            "no model to start from; give source rows of other classes too, or use "
+            f"all rows of the source are of one class, {labels[:1].tolist()[0]!r}, so that there "
+            "is no model to start from; give source rows of other classes too, or use "
             "adaptation='auto'."
         )
     everyone = np.arange(len(problem.sources))

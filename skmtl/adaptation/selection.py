@@ -114,7 +114,7 @@ class Auto(Adaptation):
     >>> for label, weight in zip(report["source"], report["weight"]):
     ...     print(f"{label} {weight:.1f}")
     bad 0.0
-    good 0.7
+    good 0.6
     """
 
     needs_numbers = False

@@ -1,5 +1,6 @@
 """Which sources help, how much they are to count, and whether their labels are to be shifted."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,8 @@ _SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _INDEPENDENT_COST = 2.0
 # Labels of sources are at another level more often than not: the nats that a shift is ahead.
 _SHIFT_GAIN = 0.5
-# Weights are averaged in this power: a little trust in a large source at weight 1 would otherwise
-# outweigh the target, and above it, in geometric means, good sources count too little.
+# Weights are averaged in this power: at 1 a little trust in all rows of a large source outweighs
+# the target; the smaller it is, the less good sources count.
 _POWER = 0.7
 # A row's log-loss counts at most this: forests give probability zero to what does happen.
 _MOST_LOSS = 5.0
@@ -79,7 +80,8 @@ class Auto(Adaptation):
     ----------
     shift : bool, default=True
         Whether constants added to the labels of sources are tried. Never for a classifier, a
-        ``TransformedTargetRegressor`` and estimators whose tags ask for positive labels.
+        ``TransformedTargetRegressor`` and estimators whose tags ask for positive labels; nor,
+        with a warning, where the estimator refuses them.
 
     Notes
     -----
@@ -92,6 +94,8 @@ class Auto(Adaptation):
     at the best weight, labels shifted or not), "error_independent" (without any, the same for
     all), "standard_error" of the difference, and "shift" (what was added to its labels). These
     errors also did the choosing and are somewhat optimistic. ``history_`` has all candidates.
+    Where rows of the target are copies of each other, give a ``cv`` that keeps copies together:
+    else the target's rows alone look better than they are.
 
     References
     ----------
@@ -165,7 +169,10 @@ class _Judge:
         self.of_sources = np.array([total_weight(source) for source in problem.sources])
         self.candidates, self.errors = [], np.empty((0, len(problem.y)))
         self.moments = RidgeMoments(problem) if RidgeMoments.fits(problem) else None
-        self.missed = None  # by the model of each source (n_sources, n_target), for its shift
+        # By the model of each source (n_sources, n_target), for its shift.
+        self.missed = self._missed() if shift else None
+        if shift and self.moments is None:
+            self.shift = self._takes_shifts()
         # Each test row's mean over the splits that test it; nan where none does.
         self.counts = np.zeros(len(problem.y))
         for _, test in problem.splits:
@@ -198,8 +205,6 @@ class _Judge:
         if not candidates:
             return
         problem = self.problem
-        if self.shift and self.missed is None:
-            self.missed = self._missed()
         if self.moments is not None:
             found = [self._linear_errors(candidates, *split) for split in problem.splits]
         else:
@@ -228,6 +233,25 @@ class _Judge:
             return np.array([_missed(self.problem, source) for source in self.problem.sources])
         coef, intercept = self.moments.alone()
         return self.problem.y - intercept[:, None] - coef @ self.problem.X.T
+
+    def _takes_shifts(self):
+        """Whether the estimator can be fitted to shifted labels, as counts cannot below zero."""
+        problem, ones = self.problem, np.ones(len(self.of_sources))
+        every = np.arange(len(problem.y))
+        pool = Pool(problem, every)
+        try:
+            pool.fit(ones, self.shifts_of(every))
+        except ValueError as error:
+            pool.fit(ones)  # raises, where the shift is not to blame
+            warnings.warn(
+                f"a constant added to the labels of sources is not tried, as it would be with "
+                f"other labels: estimator={type(problem.estimator).__name__} raised {error!r}. "
+                "Set adaptation=Auto(shift=False) to say so yourself.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return False
+        return True
 
     def _linear_errors(self, candidates, train, test):
         """As `_split_errors`."""

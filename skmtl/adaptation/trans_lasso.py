@@ -8,6 +8,7 @@ from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
 from ..solvers.lasso import Products, lasso_path
 from ._base import Adaptation, Adapted
+from ._checks import check_number
 from ._pool import steps_down, total_weight
 
 __all__ = ["TransLasso"]
@@ -104,10 +105,8 @@ class TransLasso(Adaptation):
 
     def check(self):
         """Raise a ValueError unless both parameters are above zero."""
-        if not self.tol > 0.0:
-            raise ValueError(f"tol={self.tol!r} must be a number above 0, such as 1e-6.")
-        if not self.max_iter >= 1:
-            raise ValueError(f"max_iter={self.max_iter!r} must be at least 1, such as 1000.")
+        check_number(self, "tol", above=0.0, why="a share of the objective, such as 1e-6")
+        check_number(self, "max_iter", least=1, whole=True, why="sweeps, such as 1000")
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)

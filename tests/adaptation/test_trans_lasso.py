@@ -163,7 +163,10 @@ def test_labels_that_do_not_vary():
 def test_bad_input():
     bad = [
         (dict(adaptation=TransLasso(tol=0.0)), "tol=0.0 must be a number above 0"),
-        (dict(adaptation=TransLasso(max_iter=0)), "max_iter=0 must be at least 1"),
+        (
+            dict(adaptation=TransLasso(max_iter=0)),
+            "max_iter=0 must be a whole number",
+        ),
         (dict(estimator=ElasticNet()), "lasso by itself.*got ElasticNet"),
         (dict(estimator=LogisticRegression()), "is for a regressor"),
     ]

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import threads  # isort: skip  before numpy loads
 import argparse
-import importlib.util
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,15 +19,6 @@ from sklearn.preprocessing import StandardScaler
 
 SHOTS = (5, 10, 20)
 REAL_PEERS = ("pooled_linear", "onehot_linear", "gpboost_lmm")
-
-
-def families(shared):
-    """The generators of few-shot families that stand in the shared folder."""
-    path = Path(shared) / "bench" / "few_shot_families.py"
-    spec = importlib.util.spec_from_file_location("few_shot_families", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def flat(X, y):
@@ -87,7 +76,7 @@ def synthetic(options, name, draw):
 
 def subspace(options):
     """Two classes by slopes in a subspace; asked: accuracy >= 0.73, log-loss <= 0.53."""
-    source = families(options.shared)
+    source = problems.generators("few_shot_families", options.shared)
 
     def draw(rng):
         U = source.subspace_basis(rng)
@@ -98,7 +87,7 @@ def subspace(options):
 
 def digits(options):
     """Unseen digits, 5 rows a class; asked: gap >= 0 on average, no seed below -3 s.e."""
-    source = families(options.shared)
+    source = problems.generators("few_shot_families", options.shared)
     for way in (3, 2):
 
         def draw(rng, way=way):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,6 +99,14 @@ class Problem:
         X_train, X_test = scale.fit_transform(self.train), scale.transform(self.test)
         task_train, task_test = (f[self.task_column].to_numpy() for f in (self.train, self.test))
         return X_train, task_train, self.y_train, X_test, task_test
+
+
+def generators(name, shared=SHARED):
+    """The module of problem generators ``bench/<name>.py`` of the folder `shared`."""
+    spec = importlib.util.spec_from_file_location(name, Path(shared) / "bench" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def load(name, shared=SHARED):

@@ -8,11 +8,9 @@ from __future__ import annotations
 import threads  # isort: skip  before numpy loads
 import argparse
 import ast
-import importlib.util
 import time
 import warnings
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,15 +27,6 @@ REFERENCES = (TARGET_ONLY, SOURCE_ONLY, POOLED, ONE_HOT)
 HARMFUL = (0, 1, 2, 4, 8)
 # Number of informative sources -> mean RMSE asked for.
 INFORMATIVE = {20: 1.13, 12: 1.10, 4: 1.17, 0: 1.20}
-
-
-def generators(shared):
-    """The generators of transfer problems that stand in the shared folder."""
-    path = Path(shared) / "bench" / "transfer_problems.py"
-    spec = importlib.util.spec_from_file_location("transfer_problems", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # ------------------------------------------------------------------------------------------------
@@ -185,7 +174,7 @@ def ours_of(errors):
 
 def negative(options):
     """Two good sources and some harmful ones: mean RMSE over that of the target alone."""
-    draw = generators(options.shared).negative_transfer
+    draw = problems.generators("transfer_problems", options.shared).negative_transfer
     reps = options.reps or 50
     for seed in options.seeds:
         ratios, seconds = {}, {}
@@ -208,7 +197,7 @@ def negative(options):
 
 def lasso(options):
     """Trans-Lasso's simulation: mean RMSE (floor 1.0), and CPU seconds a fit."""
-    draw = generators(options.shared).trans_lasso
+    draw = problems.generators("transfer_problems", options.shared).trans_lasso
     reps = options.reps or 20
     for seed in options.seeds:
         means, seconds = {}, {}
@@ -225,7 +214,7 @@ def lasso(options):
 
 def shift(options):
     """Diabetes (RMSE over that of the target alone) and breast cancer (error rate), shifted."""
-    source, reps = generators(options.shared), options.reps or 20
+    source, reps = problems.generators("transfer_problems", options.shared), options.reps or 20
     drawn = source.diabetes_shift(reps)
     errors, _ = measure(drawn, Ridge(), options, rmse, REFERENCES)
     mean, square = errors.mean(), (errors**2).mean()

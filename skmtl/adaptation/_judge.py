@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 
 from ..tasks.targets import align_classes
 
-__all__ = ["candidate_errors", "row_errors", "sharpened_losses"]
+__all__ = ["evidence_of_squares", "candidate_errors", "row_errors", "sharpened_losses"]
 
 
 def candidate_errors(problem, models):
@@ -89,3 +89,14 @@ def sharpened_losses(predictor, X, y, classes, factors):
 def _log_probabilities(predictor, X, classes):
     p = align_classes(predictor.predict_proba(X), predictor.classes_, classes, 0.0)
     return np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))
+
+
+def evidence_of_squares(error, n_rows, constant):
+    """Half the log-likelihood of each candidate, of its mean squared error on `n_rows` rows.
+
+    Half, as the rows are few, and the same ones for all. `constant` is the error of a constant,
+    beside which what is tiny is rounding; not of the worst candidate, which may have diverged.
+    """
+    limits = np.finfo(np.float64)
+    error = np.clip(error, max(1e-12 * constant, limits.tiny), limits.max)
+    return -0.25 * n_rows * np.log(error)

@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from .. import kernels
 from ._base import fit_rows
 
-__all__ = ["Line", "LinearRows", "Moments", "fit_linear", "is_linear"]
+__all__ = ["Line", "LinearRows", "Moments", "is_linear"]
 
 # The least ratio of the squares of a Cholesky factor's pivots, and that of eigenvalues where
 # scikit-learn solves least squares without squaring the rows; below it fits the rows itself.
@@ -32,7 +32,7 @@ _NARROW = 40
 
 
 def is_linear(estimator):
-    """Whether `fit_linear` fits it: exactly Ridge or LinearRegression, solved directly.
+    """Whether `LinearRows` fits it: exactly Ridge or LinearRegression, solved directly.
 
     A subclass may do anything, so that only the classes themselves count.
     """
@@ -45,24 +45,6 @@ def is_linear(estimator):
     alpha = estimator.alpha
     number = isinstance(alpha, numbers.Real) and not isinstance(alpha, bool)
     return number and 0.0 <= alpha < np.inf and estimator.solver in ("auto", "cholesky")
-
-
-def fit_linear(estimator, X, y, weight):
-    """A fitted clone of `estimator`, as that of `fit_rows`.
-
-    Parameters
-    ----------
-    estimator : Ridge or LinearRegression
-        For which `is_linear` holds.
-    X : ndarray of shape (n_rows, n_features)
-        Finite float64 numbers; not checked.
-    y : ndarray of shape (n_rows,)
-    weight : ndarray of shape (n_rows,) or None
-        From zero on, not all zero.
-    """
-    rows = LinearRows(estimator, X, y)
-    weight = np.ones(len(y)) if weight is None else weight
-    return rows.model(rows.fit(weight[None])[0])
 
 
 class Line(NamedTuple):
@@ -89,6 +71,7 @@ class LinearRows:
     estimator : Ridge or LinearRegression
         For which `is_linear` holds.
     X : ndarray of shape (n_rows, n_features)
+        Finite float64 numbers; not checked.
     y : ndarray of shape (n_rows,)
     n_first : int
         Rows that are summed up apart, so that their sums can be kept (`first`).

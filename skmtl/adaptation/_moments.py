@@ -3,12 +3,10 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
+from ..solvers.products import Products
 from ._linear import is_linear
 
 __all__ = ["RidgeMoments"]
-
-# Rows that are centred and multiplied at once.
-_AT_ONCE = 2**16
 
 
 class RidgeMoments:
@@ -30,9 +28,11 @@ class RidgeMoments:
 
     def __init__(self, problem):
         self.alpha = problem.estimator.alpha
-        parts = [_moments(s.X, s.y, s.weight) for s in problem.sources]
-        self.totals, self.means, self.scatters = map(np.array, zip(*parts, strict=True))
         self.problem = problem
+        sources = [Products.of(s.X, s.y, s.weight) for s in problem.sources]
+        self.totals = np.array([products.weight for products in sources])
+        self.means = np.array([products.mean for products in sources])
+        self.scatters = np.array([_scatter(products) for products in sources])
 
     @staticmethod
     def fits(problem):
@@ -70,40 +70,29 @@ class RidgeMoments:
         coef : ndarray of shape (n_lines, n_features)
         intercept : ndarray of shape (n_lines,)
         """
-        problem = self.problem
-        own = None if problem.weight is None else problem.weight[rows]
-        total, mean, scatter = _moments(problem.X[rows], problem.y[rows], own)
+        rows = self.problem.take(rows)
+        target = Products.of(rows.X, rows.y, rows.weight)
+        scatter = _scatter(target)
         coefs, levels = [], []
         for weight, shift in zip(weights, shifts, strict=True):
-            means = np.vstack([self.means, mean])
+            means = np.vstack([self.means, target.mean])
             means[:-1, -1] += shift
-            totals = np.append(weight * self.totals, total)
+            totals = np.append(weight * self.totals, target.weight)
             middle = totals @ means / totals.sum()
             gaps = np.sqrt(totals)[:, None] * (means - middle)
-            A = scatter + np.tensordot(weight, self.scatters, 1) + gaps.T @ gaps
+            A = scatter + np.tensordot(weight, self.scatters, 1) + gaps[:, :-1].T @ gaps
             coef, level = _solve(A, middle, self.alpha)
             coefs.append(coef)
             levels.append(level)
         return np.array(coefs), np.array(levels)
 
 
-def _moments(X, y, weight):
-    """Total weight, means of ``[x, y]``, and their scatter about the means."""
-    n_columns = X.shape[1] + 1
-    centre = np.append(X[:_AT_ONCE].mean(axis=0), y[:_AT_ONCE].mean())
-    total, sums, square = 0.0, np.zeros(n_columns), np.zeros((n_columns, n_columns))
-    for start in range(0, len(y), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        Z = np.column_stack([X[some], y[some]]) - centre
-        w = np.ones(len(Z)) if weight is None else weight[some]
-        total += w.sum()
-        sums += w @ Z
-        Z *= np.sqrt(w)[:, None]
-        square += Z.T @ Z
-    return total, centre + sums / total, square - np.outer(sums, sums) / total
+def _scatter(products):
+    """The rows' features by features and labels ``(n_features, n_features + 1)``."""
+    return np.column_stack([products.gram, products.moment])
 
 
 def _solve(scatter, mean, alpha):
-    A = scatter[:-1, :-1] + alpha * np.eye(len(mean) - 1)
-    coef = np.linalg.solve(A, scatter[:-1, -1])
+    A = scatter[:, :-1] + alpha * np.eye(len(mean) - 1)
+    coef = np.linalg.solve(A, scatter[:, -1])
     return coef, mean[-1] - mean[:-1] @ coef

@@ -10,8 +10,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils import get_tags
 
 from .._compat import take_rows
-from ._base import Adaptation, Adapted, fit_rows, takes_weights
-from ._judge import row_errors, sharpened_losses
+from ._base import Adaptation, Adapted, fit_rows, takes_weights, tells_classes
+from ._judge import evidence_of_squares, row_errors, sharpened_losses
 from ._moments import RidgeMoments
 from ._pool import Pool, steps_down, total_weight
 
@@ -19,8 +19,6 @@ __all__ = ["Auto"]
 
 # Weights of source rows that are tried are at most this factor apart, and at most so many.
 _STEP, _MOST_STEPS = 10.0, 5
-# Squared errors are estimates from few rows, the same ones for all candidates: they count half.
-_TRUST_NUMBERS, _TRUST_CLASSES = 0.5, 1.0
 # Log-losses are those at the best of these powers of the probabilities: an estimator that is too
 # timid gets bolder by rows of any kind, which is no help in telling the classes apart.
 _SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -170,16 +168,14 @@ class _Judge:
         self.candidates, self.errors = [], np.empty((0, len(problem.y)))
         self.moments = RidgeMoments(problem) if RidgeMoments.fits(problem) else None
         # By the model of each source (n_sources, n_target), for its shift.
-        self.missed = self._missed() if shift else None
+        self.missed = self._missed_by_each() if shift else None
         if shift and self.moments is None:
             self.shift = self._takes_shifts()
-        # Each test row's mean over the splits that test it; nan where none does.
+        # How many splits test each row; what none tests does not count.
         self.counts = np.zeros(len(problem.y))
         for _, test in problem.splits:
             np.add.at(self.counts, test, 1.0)
-        judged = self.counts > 0
-        weight = np.ones(len(problem.y)) if problem.weight is None else problem.weight
-        self.row_weight = np.where(judged, weight, 0.0)
+        self.row_weight = np.where(self.counts > 0, problem.row_weight, 0.0)
 
     # ----------------------------------------------------------------------- candidates
 
@@ -195,8 +191,8 @@ class _Judge:
         return [_Candidate(name, step * inside, flag) for step in steps for flag in flags]
 
     def _independent(self):
-        """None where the target's rows show one class: they cannot tell the other's."""
-        if self.problem.classifier and len(np.unique(self.problem.y)) < 2:
+        """Empty where the target's rows show one class: they cannot tell the other's."""
+        if not tells_classes(self.problem, self.problem.y):
             return []
         return [_Candidate("independent", np.zeros(len(self.of_sources)))]
 
@@ -228,7 +224,7 @@ class _Judge:
         weight = None if weight is None else weight[rows]
         return np.average(self.missed[:, rows], axis=1, weights=weight)
 
-    def _missed(self):
+    def _missed_by_each(self):
         if self.moments is None:
             return np.array([_missed(self.problem, source) for source in self.problem.sources])
         coef, intercept = self.moments.alone()
@@ -313,15 +309,12 @@ class _Judge:
         """How much each candidate is to be believed."""
         error, n_rows = self._mean_errors(), self.row_weight.sum()
         if self.problem.classifier:
-            evidence = -_TRUST_CLASSES * n_rows * error
+            evidence = -n_rows * error
         else:
-            # Of a constant, not of the worst candidate: that may have diverged, and hide the rest.
-            y, limits = self.problem.y, np.finfo(np.float64)
-            constant = np.average(
-                (y - np.average(y, weights=self.row_weight)) ** 2, weights=self.row_weight
-            )
-            error = np.clip(error, max(1e-12 * constant, limits.tiny), limits.max)
-            evidence = -_TRUST_NUMBERS * 0.5 * n_rows * np.log(error)
+            y = self.problem.y
+            level = np.average(y, weights=self.row_weight)
+            constant = np.average((y - level) ** 2, weights=self.row_weight)
+            evidence = evidence_of_squares(error, n_rows, constant)
         helped = np.array([c.weights.any() for c in self.candidates])
         shifted = np.array([c.shifted for c in self.candidates])
         evidence = evidence - np.where(helped, 0.0, _INDEPENDENT_COST) + _SHIFT_GAIN * shifted
@@ -398,7 +391,7 @@ def _has_probabilities(model, estimator):
 def _fit_candidate(pool, candidate, shifts):
     if pool.problem.classifier:
         used = pool.y[np.append(candidate.weights, 1.0)[pool.codes] > 0]
-        if len(np.unique(used)) < 2:  # a fold, or a source, without the other class
+        if not tells_classes(pool.problem, used):  # a fold, or a source, without the other class
             return DummyClassifier().fit(np.zeros((len(used), 1)), used)
     try:
         return pool.fit(candidate.weights, shifts if candidate.shifted else None)

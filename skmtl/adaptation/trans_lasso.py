@@ -6,9 +6,11 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
-from ..solvers.lasso import Products, lasso_path
+from ..solvers.lasso import lasso_path
+from ..solvers.products import Products
 from ._base import Adaptation, Adapted
 from ._checks import check_number
+from ._judge import evidence_of_squares
 from ._pool import steps_down, total_weight
 
 __all__ = ["TransLasso"]
@@ -23,11 +25,9 @@ _N_STRENGTHS, _LEAST = 10, 1 / 30
 _N_DIFFERENCES, _LEAST_DIFFERENCE = 8, 1 / 8
 # Strengths at which sources are ranked, as shares of the strongest.
 _RANKED_AT = (0.5, 0.2)
-# Errors of the few target rows, the same for all candidates, are half the evidence they seem.
-_TRUST = 0.5
 # Candidates of less than this share are not worth a fit.
 _LEAST_SHARE = 0.01
-_ROUGH_TOL, _TOL = 1e-3, 1e-6
+_ROUGH_TOL = 1e-3
 
 
 class TransLasso(Adaptation):
@@ -129,7 +129,7 @@ class TransLasso(Adaptation):
         choices, errors, share = search.judge()
         progress(f"fitting {np.count_nonzero(share)} candidates")
         coef, gap = np.zeros(problem.X.shape[1]), 0.0
-        target = search.target_of(np.arange(len(problem.y)))
+        target = search.target
         for i in np.flatnonzero(share):
             found, one_gap = search.fit_choice(target, choices[i], self.tol, self.max_iter)
             coef += share[i] * found
@@ -177,8 +177,8 @@ class _Search:
         self.candidates = self._list(of_sources)
 
     def target_of(self, rows):
-        weight = None if self.problem.weight is None else self.problem.weight[rows]
-        return Products.of(self.problem.X[rows], self.problem.y[rows], weight, self.centre)
+        rows = self.problem.take(rows)
+        return Products.of(rows.X, rows.y, rows.weight, self.centre)
 
     def _error_alone(self, products):
         """Mean squared error of a source's own lasso on target rows, whatever its intercept."""
@@ -209,7 +209,7 @@ class _Search:
     # ------------------------------------------------------------------------------ fits
 
     def _first(self, target, candidate, n_steps=_N_STRENGTHS, tol=_ROUGH_TOL, **options):
-        """The first step along its path: strengths, coefficients, gaps."""
+        """The first step along its path: coefficients and gaps."""
         products = target
         if candidate.products is not None:
             products = target.plus(candidate.products, candidate.weight)
@@ -218,18 +218,16 @@ class _Search:
     def _second(self, target, coef, n_steps=_N_DIFFERENCES, tol=_ROUGH_TOL, **options):
         """The difference on the target, likewise."""
         products = target.less(coef)
-        strengths, coefs, gaps = _path(
-            products, _N_DIFFERENCES, _LEAST_DIFFERENCE, n_steps, tol, **options
-        )
-        return strengths, coef + coefs, gaps
+        coefs, gaps = _path(products, _N_DIFFERENCES, _LEAST_DIFFERENCE, n_steps, tol, **options)
+        return coef + coefs, gaps
 
     def fit_choice(self, target, choice, tol, max_iter):
         """Coefficients, and the largest duality gap."""
         options = {"tol": tol, "max_iter": max_iter, "warn": True}
-        _, coefs, gaps = self._first(target, choice.candidate, choice.step + 1, **options)
+        coefs, gaps = self._first(target, choice.candidate, choice.step + 1, **options)
         if choice.difference is None:
             return coefs[-1], gaps[-1]
-        _, moved, more = self._second(target, coefs[-1], choice.difference + 1, **options)
+        moved, more = self._second(target, coefs[-1], choice.difference + 1, **options)
         return moved[-1], max(gaps[-1], more[-1])
 
     # ------------------------------------------------------------------------- judgement
@@ -239,41 +237,42 @@ class _Search:
         folds = [(self.target_of(train), test) for train, test in self.problem.splits]
         choices, errors = [], []
         for candidate in self.candidates:
-            paths = [self._first(target, candidate)[1] for target, _ in folds]
+            paths = [self._first(target, candidate)[0] for target, _ in folds]
             error = self._errors(folds, paths)
             step = int(error.argmin())
             choices.append(_Choice(candidate, step, None))
             errors.append(error[step])
             if candidate.members:
                 moved = [
-                    self._second(target, coefs[step])[1]
+                    self._second(target, coefs[step])[0]
                     for (target, _), coefs in zip(folds, paths, strict=True)
                 ]
                 error = self._errors(folds, moved)
                 choices.append(_Choice(candidate, step, int(error.argmin())))
                 errors.append(error.min())
         errors = np.array(errors)
-        return choices, errors, _shares(errors, total_weight(self.problem))
+        constant = self.target.square / self.target.weight
+        return choices, errors, _shares(errors, total_weight(self.problem), constant)
 
     def _errors(self, folds, paths):
         """Mean squared errors of the rows left out, by strength."""
-        X, y, weight = self.problem.X, self.problem.y, self.problem.weight
         sums, total = 0.0, 0.0
         for (target, test), coefs in zip(folds, paths, strict=True):
+            rows = self.problem.take(test)
             level = target.mean[-1] - coefs @ target.mean[:-1]
-            missed = y[test][:, None] - X[test] @ coefs.T - level
-            w = np.ones(len(test)) if weight is None else weight[test]
-            sums, total = sums + w @ missed**2, total + w.sum()
+            missed = rows.y[:, None] - rows.X @ coefs.T - level
+            sums = sums + rows.row_weight @ missed**2
+            total += rows.row_weight.sum()
         return sums / total
 
 
 def _path(products, n_all, least, n_steps, tol, **options):
-    """The first `n_steps` of `n_all` strengths from the strongest down: with them, coefs, gaps."""
+    """Coefficients and gaps at the first `n_steps` of `n_all` strengths, the strongest first."""
     strongest = products.strongest()
     if strongest <= 0.0:  # labels that do not vary, or nothing left to explain
-        return np.zeros(n_steps), np.zeros((n_steps, len(products.moment))), np.zeros(n_steps)
+        return np.zeros((n_steps, len(products.moment))), np.zeros(n_steps)
     strengths = strongest * np.geomspace(1.0, least, n_all)[:n_steps]
-    return strengths, *lasso_path(products, strengths, tol, **options)
+    return lasso_path(products, strengths, tol, **options)
 
 
 def _sizes(n_sources):
@@ -284,9 +283,8 @@ def _sizes(n_sources):
     return sizes
 
 
-def _shares(errors, n_rows):
-    least = max(1e-12 * errors.max(), np.finfo(np.float64).tiny)
-    evidence = -_TRUST * 0.5 * n_rows * np.log(np.maximum(errors, least))
+def _shares(errors, n_rows, constant):
+    evidence = evidence_of_squares(errors, n_rows, constant)
     share = np.exp(evidence - evidence.max())
     share = np.where(share < _LEAST_SHARE * share.sum(), 0.0, share)
     return share / share.sum()

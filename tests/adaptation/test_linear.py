@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 
 from skmtl.adaptation._base import fit_rows
-from skmtl.adaptation._linear import LinearRows, fit_linear, is_linear
+from skmtl.adaptation._linear import LinearRows, is_linear
 
 rng = np.random.default_rng(3)
 CLOSE = {"rtol": 1e-10, "atol": 1e-11}
@@ -14,6 +14,13 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-11}
 def table(n_rows, n_features, level=0.0):
     X = level + rng.normal(size=(n_rows, n_features))
     return X, X @ rng.normal(size=n_features) + rng.normal(size=n_rows)
+
+
+def fit_linear(estimator, X, y, weight):
+    """As `fit_rows`."""
+    rows = LinearRows(estimator, X, y)
+    weight = np.ones(len(y)) if weight is None else weight
+    return rows.model(rows.fit(weight[None])[0])
 
 
 def assert_same(ours, theirs):

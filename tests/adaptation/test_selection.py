@@ -369,7 +369,7 @@ def test_both_roads_of_a_ridge_agree(weighted):
 def test_moments_far_from_zero_and_in_pieces(monkeypatch):
     source = Source(PARTS["good"][0] + 1e5, PARTS["good"][1] - 1e6)
     model = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
-    monkeypatch.setattr("skmtl.adaptation._moments._AT_ONCE", 7)
+    monkeypatch.setattr("skmtl.solvers.products._AT_ONCE", 7)
     again = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
     np.testing.assert_allclose(again.history_["error"], model.history_["error"], rtol=1e-6)
     near = TransferEstimator(source=source_of("good")).fit(X, Y)

@@ -7,7 +7,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from skmtl import kernels
-from skmtl.solvers.lasso import Products, lasso_path
+from skmtl.solvers.lasso import lasso_path
+from skmtl.solvers.products import Products
 
 rng = np.random.default_rng(0)
 N, P = 30, 8

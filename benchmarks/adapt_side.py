@@ -1,8 +1,9 @@
 """The ADAPT side of transfer.py's section speed, run in ADAPT's environment.
 
-``python adapt_side.py FOLDER``: reads FOLDER/data.npz; for each name on standard input runs it
-once, writes what came of it to FOLDER/NAME.npy, and prints its CPU seconds. Imports nothing of
-the benchmarks or of skmtl.
+``python adapt_side.py FOLDER``: reads FOLDER/data.npz; for each "NAME SECONDS" on standard input
+runs it until so many CPU seconds have passed (once at least), writes what came of it to
+FOLDER/NAME.npy, and prints the CPU seconds of every run. Imports nothing of the benchmarks or of
+skmtl.
 """
 
 import json
@@ -58,10 +59,12 @@ def main(folder):
     with np.load(os.path.join(folder, "data.npz")) as archive:
         data = dict(archive)
     for line in sys.stdin:
-        name = line.strip()
-        start = time.process_time()
-        result = FUNCTIONS[name](data)
-        cpu = time.process_time() - start
+        name, turn = line.split()
+        cpu = []
+        while not cpu or sum(cpu) < float(turn):
+            start = time.process_time()
+            result = FUNCTIONS[name](data)
+            cpu.append(time.process_time() - start)
         if not isinstance(result, np.ndarray):
             result = np.ravel(result.predict(data["Xe"]))
         np.save(os.path.join(folder, f"{name}.npy"), result)

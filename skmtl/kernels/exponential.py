@@ -37,20 +37,16 @@ def exponentiate(x):
         for i in range(m):
             n = shifted[i] - _TO_INTEGER
             r = (part[i] - n * _LN2_HIGH) - n * _LN2_LOW
-            p = 1.0 / 479001600.0
-            p = p * r + 1.0 / 39916800.0
-            p = p * r + 1.0 / 3628800.0
-            p = p * r + 1.0 / 362880.0
-            p = p * r + 1.0 / 40320.0
-            p = p * r + 1.0 / 5040.0
-            p = p * r + 1.0 / 720.0
-            p = p * r + 1.0 / 120.0
-            p = p * r + 1.0 / 24.0
-            p = p * r + 1.0 / 6.0
-            p = p * r + 0.5
-            p = p * r + 1.0
-            p = p * r + 1.0
-            part[i] = p
+            # Estrin's order: half as deep as Horner's, so that the units work side by side.
+            square = r * r
+            fourth = square * square
+            low = (1.0 + r) + (0.5 + 1.0 / 6.0 * r) * square
+            middle = (1.0 / 24.0 + 1.0 / 120.0 * r) + (1.0 / 720.0 + 1.0 / 5040.0 * r) * square
+            high = (1.0 / 40320.0 + 1.0 / 362880.0 * r) + (
+                1.0 / 3628800.0 + 1.0 / 39916800.0 * r
+            ) * square
+            high = high + 1.0 / 479001600.0 * fourth
+            part[i] = (high * fourth + middle) * fourth + low
         for i in range(m):
             bits[i] = (bits[i] << 52) + _BIAS
         for i in range(m):

@@ -21,6 +21,29 @@ def descend(K, gradient, c, upper, n_sweeps):
 
 
 @njit
+def take_square(K, rows, out):
+    """``out[:] = K[rows][:, rows]``, its upper triangle only."""
+    for i in range(len(rows)):
+        row = K[rows[i]]
+        for j in range(i, len(rows)):
+            out[i, j] = row[rows[j]]
+
+
+@njit(fused=True)
+def add_rows(K, rows, values, out):
+    """``out += values @ K[rows]``, without a copy of the rows."""
+    for i in range(0, len(rows) - 1, 2):
+        v, w = values[i], values[i + 1]
+        first, second = K[rows[i]], K[rows[i + 1]]
+        for j in range(len(out)):
+            out[j] += v * first[j] + w * second[j]
+    if len(rows) % 2:
+        v, first = values[-1], K[rows[-1]]
+        for j in range(len(out)):
+            out[j] += v * first[j]
+
+
+@njit
 def low_rank(K, L, share):
     """Columns of a pivoted Cholesky factor with ``K ~ LL'``, written to the rows of `L`.
 

@@ -35,15 +35,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dpotrf, dpotrs, spotrf, spotrs
 
 from .. import kernels
 
 __all__ = ["QuadraticSolution", "duality_gap", "solve_in_parts", "solve_quadratic"]
 
-_SWEEPS = 25  # of coordinate descent, before pivoting
+_SWEEPS = 10  # of coordinate descent, before pivoting
 # All that leave their bounds at once would be too many: at most this share of those in between,
 # and after half the pivots one.
 _PIVOTS, _ADDED = 80, 0.25
+_ROUGH = 0.05  # as long as a larger share moves, single precision tells which
 _ROUNDING = 1e-11  # slopes below this share of the largest k are zero
 # Rank up to which systems are solved in it, as a share of the coordinates, and the share of the
 # trace that is not in it. The residuals are those of K itself.
@@ -170,53 +172,72 @@ def _pivot(problem):
     gradient = K @ c - k
     kernels.quadratic.descend(K, gradient, c, upper, _SWEEPS)
     place = np.where(c <= 0.0, -1, np.where(c >= upper, 1, 0))
-    least = _ROUNDING * np.abs(k).max()
+    least, rough = _ROUNDING * np.abs(k).max(), True
     for n_pivots in range(_PIVOTS):
-        found = _equalities(problem, place)
+        found = _equalities(problem, place, rough)
         if found is None:
-            return False
+            if not rough:
+                return False
+            rough = False
+            continue
         c, gradient, multiplier = found
         out = (c < 0.0) | (c > upper)
-        if not out.any() and problem.offer(c, gradient):
+        if not rough and not out.any() and problem.offer(c, gradient):
             return True
         back = np.flatnonzero(place * (gradient + multiplier) > least)
-        if not out.any() and not len(back):
+        n_out, n_back = out.sum(), len(back)
+        if not rough and not n_out and not n_back:
             return False
         place[out] = np.where(c[out] < 0.0, -1, 1)
-        n_back = 1 + int(_ADDED * (place == 0).sum()) if n_pivots < _PIVOTS // 2 else 1
-        if len(back) > n_back:
-            steepest = np.abs(gradient[back] + multiplier)
-            back = back[np.argsort(-steepest, kind="stable")[:n_back]]
+        n_free = len(k) - np.count_nonzero(place)
+        most = 1 + int(_ADDED * n_free) if n_pivots < _PIVOTS // 2 else 1
+        if n_back > most:
+            back = back[np.argpartition(-np.abs(gradient[back] + multiplier), most)[:most]]
         place[back] = 0
+        rough = rough and n_out + n_back > _ROUGH * n_free
     return False
 
 
-def _equalities(problem, place):
+def _equalities(problem, place, rough):
     """Coordinates in between solved for, the others at their bounds.
 
     Returns the point, its gradient and the multiplier of the sum: below and above zero where that
-    is held at its lower and upper bound. None where the system is singular.
+    is held at its lower and upper bound. None where the system is singular. `rough`: in single
+    precision, which takes half the time.
     """
-    k, upper = problem.k, problem.upper
+    K, k, upper = problem.K, problem.k, problem.upper
     free, full = np.flatnonzero(place == 0), np.flatnonzero(place > 0)
-    rows = problem.K[free]
-    gradient = upper[full] @ problem.K[full] - k
-    A = rows.take(free, axis=1).T  # in LAPACK's order
-    try:
-        factor = cho_factor(A, lower=True, check_finite=False, overwrite_a=True)
-    except LinAlgError:
+    gradient = -k
+    kernels.quadratic.add_rows(K, full, upper[full], gradient)
+    solve = _square_system(K, free, rough)
+    if solve is None:
         return None
-    right = np.column_stack([-gradient[free], np.ones(len(free))])
-    plain, flat = cho_solve(factor, right, check_finite=False).T
-    multiplier, total = 0.0, plain.sum() + upper[full].sum()
+    inner = solve(-gradient[free])
+    multiplier, total = 0.0, inner.sum() + upper[full].sum()
     limit = problem.high if total > problem.high else problem.low if total < problem.low else None
     if limit is not None:
         if not len(free):
             return None
+        flat = solve(np.ones(len(free)))
         multiplier = (total - limit) / flat.sum()
+        inner -= multiplier * flat
     c = np.where(place > 0, upper, 0.0)
-    c[free] = plain - multiplier * flat
-    return c, gradient + c[free] @ rows, multiplier
+    c[free] = inner
+    kernels.quadratic.add_rows(K, free, inner, gradient)
+    return c, gradient, multiplier
+
+
+def _square_system(K, rows, rough):
+    """A solver for these rows and columns of K; None where they are singular."""
+    if not len(rows):
+        return np.copy
+    A = np.empty((len(rows), len(rows)), dtype=np.float32 if rough else np.float64)
+    kernels.quadratic.take_square(K, rows, A)
+    factorise, solve = (spotrf, spotrs) if rough else (dpotrf, dpotrs)
+    factor, failed = factorise(A.T, lower=1, clean=0, overwrite_a=1)  # in LAPACK's order
+    if failed:
+        return None
+    return lambda right: solve(factor, right, lower=1)[0].astype(np.float64, copy=False)
 
 
 # ------------------------------------------------------------------------------ interior point

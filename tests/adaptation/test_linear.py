@@ -1,11 +1,13 @@
 """Ridge and least squares by weighted normal equations are those of scikit-learn."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
-from skmtl.adaptation._base import fit_rows
-from skmtl.adaptation._linear import LinearRows, is_linear
+from skmtl.adaptation._linear import LinearRows, fit_ridge, is_linear
 
 rng = np.random.default_rng(3)
 CLOSE = {"rtol": 1e-10, "atol": 1e-11}
@@ -17,10 +19,15 @@ def table(n_rows, n_features, level=0.0):
 
 
 def fit_linear(estimator, X, y, weight):
-    """As `fit_rows`."""
+    """Ours."""
     rows = LinearRows(estimator, X, y)
     weight = np.ones(len(y)) if weight is None else weight
     return rows.model(rows.fit(weight[None])[0])
+
+
+def refer(estimator, X, y, weight):
+    """scikit-learn's."""
+    return clone(estimator).fit(X, y, sample_weight=weight)
 
 
 def assert_same(ours, theirs):
@@ -51,7 +58,7 @@ def test_fits_are_those_of_scikit_learn(estimator, weighted, fit_intercept, shap
         weight[::4] = 0.0
     assert is_linear(estimator)
     before = X.copy(), y.copy()
-    assert_same(fit_linear(estimator, X, y, weight), fit_rows(estimator, X, y, weight))
+    assert_same(fit_linear(estimator, X, y, weight), refer(estimator, X, y, weight))
     np.testing.assert_array_equal(X, before[0])
     np.testing.assert_array_equal(y, before[1])
     assert not hasattr(estimator, "coef_")
@@ -61,12 +68,12 @@ def test_what_is_singular_is_left_to_scikit_learn():
     X, y = table(40, 4)
     X = np.column_stack([X, X[:, 0] + X[:, 1], np.ones(40)])
     weight = rng.uniform(0.5, 2.0, 40)
-    ours, theirs = (fit(LinearRegression(), X, y, weight) for fit in (fit_linear, fit_rows))
+    ours, theirs = (fit(LinearRegression(), X, y, weight) for fit in (fit_linear, refer))
     assert_same(ours, theirs)
     assert ours.rank_ == 4
     nearly = X + 1e-7 * rng.normal(size=X.shape)
-    assert_same(*(fit(LinearRegression(), nearly, y, weight) for fit in (fit_linear, fit_rows)))
-    assert_same(*(fit(Ridge(1e-3), X, y, weight) for fit in (fit_linear, fit_rows)))
+    assert_same(*(fit(LinearRegression(), nearly, y, weight) for fit in (fit_linear, refer)))
+    assert_same(*(fit(Ridge(1e-3), X, y, weight) for fit in (fit_linear, refer)))
 
 
 def test_rows_far_apart_lose_no_digits():
@@ -75,7 +82,7 @@ def test_rows_far_apart_lose_no_digits():
     weight = np.where(np.arange(70) < 40, 1e-12, 1.0)
     for n_first in (0, 40):
         rows = LinearRows(Ridge(), X, y, n_first)
-        ours, theirs = rows.model(rows.fit(weight[None])[0]), fit_rows(Ridge(), X, y, weight)
+        ours, theirs = rows.model(rows.fit(weight[None])[0]), refer(Ridge(), X, y, weight)
         np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-8)
 
 
@@ -94,9 +101,31 @@ def test_many_weights_at_once_and_kept_sums(estimator, n_first, n_features, monk
         predicted = rows.predict(lines)
         for line, weight, values in zip(lines, weights, predicted, strict=True):
             live = np.flatnonzero(weight)
-            wanted = fit_rows(estimator, X[live], y[live], weight[live])
+            wanted = refer(estimator, X[live], y[live], weight[live])
             np.testing.assert_allclose(rows.model(line).coef_, wanted.coef_, **CLOSE)
             np.testing.assert_allclose(values, wanted.predict(X), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(30, 4), (5, 9), (1, 2), (300, 60)])
+def test_one_ridge(shape, weighted):
+    X, y = table(*shape)
+    weight = rng.uniform(0.1, 5.0, len(y)) if weighted else None
+    ridge = Ridge(0.3)
+    assert_same(fit_ridge(ridge, X, y, weight), refer(ridge, X, y, weight))
+    assert not hasattr(ridge, "coef_")
+
+
+def test_what_is_left_to_scikit_learn():
+    X, y = table(30, 4)
+    others = [pd.DataFrame(X), X.astype(np.float32), sparse.csr_matrix(X), X[:, :0]]
+    for bad in (np.nan, np.inf):
+        others.append(X.copy())
+        others[-1][3, 1] = bad
+    assert all(fit_ridge(Ridge(), other, y, None) is None for other in others)
+    assert fit_ridge(Ridge(), X, y.astype(np.float32), None) is None
+    assert fit_ridge(LinearRegression(), X, y, None) is None
+    assert fit_ridge(OtherRidge(), X, y, None) is None
 
 
 class OtherRidge(Ridge):

@@ -25,6 +25,20 @@ def test_descend(n_sweeps, top):
     assert n_sweeps == 0 or ((c == 0.0).any() and (top > 1.0 or (c == upper).any()))
 
 
+def test_rows_and_columns():
+    K, rng = np.random.default_rng(2).normal(size=(30, 30)), np.random.default_rng(3)
+    for n in (0, 1, 6, 7):
+        rows = np.sort(rng.choice(30, n, replace=False))
+        for dtype in (np.float64, np.float32):
+            square = np.zeros((n, n), dtype=dtype)
+            kernels.take_square(K, rows, square)
+            np.testing.assert_array_equal(square, np.triu(K[rows][:, rows]).astype(dtype))
+        values, out = rng.normal(size=n), rng.normal(size=30)
+        expected = out + values @ K[rows]
+        kernels.add_rows(K, rows, values, out)
+        np.testing.assert_allclose(out, expected, rtol=1e-13, atol=1e-13)
+
+
 def test_low_rank():
     K = matrix(40, 1)
     L = np.empty((30, 40))

@@ -195,6 +195,36 @@ def negative(options):
         show(pd.DataFrame.from_dict(seconds, orient="index"), 4)
 
 
+def guard(options):
+    """Three sources, all harmful or all good, and few target rows: error over the target's alone.
+
+    Nobody asked for these; they say what the guard is worth where few rows are the judges.
+    """
+    draw = problems.generators("transfer_problems", options.shared).negative_transfer
+    reps = options.reps or 20
+    bases = {"RMSE, Ridge": (Ridge(), rmse)}
+    bases["error rate, LogisticRegression"] = LogisticRegression(max_iter=500), error_rate
+    for what, (base, error) in bases.items():
+        ratios = {}
+        for n_target in (6, 10, 15, 20, 40):
+            for kind, (n_harmful, n_good) in {"harmful": (3, 0), "good": (0, 3)}.items():
+                drawn = draw(n_harmful, reps, p=10, n_target=n_target, n_good=n_good)
+                if error is error_rate:
+                    drawn = [as_classes(problem) for problem in drawn]
+                mean = measure(drawn, base, options, error)[0].mean()
+                ratios[kind, n_target] = mean / mean[TARGET_ONLY]
+        print(f"  {what}, over that of the target alone, {reps} repetitions; rows: target rows")
+        table = pd.DataFrame.from_dict(ratios, orient="index").drop(columns=TARGET_ONLY)
+        show(table.sort_index())
+
+
+def as_classes(problem):
+    """The problem with the signs of its labels as classes; two target rows at least differ."""
+    problem = problem | {key: (problem[key] > 0).astype(np.int64) for key in ("ys", "yt", "ye")}
+    problem["yt"][:2] = 0, 1
+    return problem
+
+
 def lasso(options):
     """Trans-Lasso's simulation: mean RMSE (floor 1.0), and CPU seconds a fit."""
     draw = problems.generators("transfer_problems", options.shared).trans_lasso
@@ -330,7 +360,7 @@ def memory(options):
     transfer_cost.memory(options, list(adaptations(options)))
 
 
-SECTIONS = {f.__name__: f for f in (negative, lasso, shift, real, digits, speed, memory)}
+SECTIONS = {f.__name__: f for f in (negative, guard, lasso, shift, real, digits, speed, memory)}
 
 
 def parse_arguments():

@@ -20,15 +20,19 @@ __all__ = ["Auto"]
 # Weights of source rows that are tried are at most this factor apart, and at most so many.
 _STEP, _MOST_STEPS = 10.0, 5
 # Log-losses are those at the best of these powers of the probabilities: an estimator that is too
-# timid gets bolder by rows of any kind, which is no help in telling the classes apart.
-_SHARPNESS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+# timid gets bolder by rows of any kind, which is no help in telling the classes apart. None is
+# below 1, which would excuse what is bold and wrong.
+_SHARPNESS = (1.0, 2.0, 4.0, 8.0)
 # The target alone has to be better than a candidate with help by so many nats.
 _INDEPENDENT_COST = 2.0
 # Labels of sources are at another level more often than not: the nats that a shift is ahead.
 _SHIFT_GAIN = 0.5
-# Weights are averaged in this power: at 1 a little trust in all rows of a large source outweighs
-# the target; the smaller it is, the less good sources count.
-_POWER = 0.7
+# Weights are averaged in one of these powers: at 1 a little trust in all rows of a large source
+# outweighs the target; the smaller it is, the less good sources count. Each has to be better than
+# the one before by so many nats.
+_POWERS, _POWER_COST = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1), 0.8
+# Weights that differ by less than this share are the same.
+_SAME = 0.1
 # A row's log-loss counts at most this: forests give probability zero to what does happen.
 _MOST_LOSS = 5.0
 # What a wrong class costs where there are no probabilities.
@@ -39,11 +43,11 @@ _LEAST_SHARE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """Weights of the sources ``(n_sources,)``, and whether their labels are shifted."""
+    """Weights of the sources ``(n_sources,)``, and how much of their shift labels are given."""
 
     name: str
     weights: np.ndarray
-    shifted: bool = False
+    shifted: float = 0.0
 
 
 class Auto(Adaptation):
@@ -65,11 +69,15 @@ class Auto(Adaptation):
         \pi_c \propto \exp(-n e_c) \text{ (classes)}
 
     with `n` target rows. The error is the squared one, of which only half the evidence is taken,
-    as few rows judge many candidates; or the log-loss at the best of six powers of the
-    probabilities, so that what counts is how well classes are told apart. Beforehand, help is
-    ahead of none by 2 nats, and shifted labels of others by a half. The weights of the sources
-    are the candidates' mean by share, of the power 0.7 as large weights outweigh the target;
-    constants are their mean. With these the estimator is fitted once, to all rows.
+    as few rows judge many candidates; or the log-loss at the best of four powers of the
+    probabilities, from 1 up, so that what counts is how well classes are told apart. Beforehand,
+    help is ahead of none by 2 nats, and shifted labels of others by a half.
+
+    The weights of the sources are the candidates' mean by share,
+    :math:`(\sum_c \pi_c w_c^p)^{1/p}`. At :math:`p = 1` some trust in a large source that harms
+    outweighs the target's rows; so means of six powers from 1 down to 0.1 are judged in turn, on
+    all of the evidence, each 0.8 nats behind the one before, and the best is taken. With its
+    weights, and the mean of the constants, the estimator is fitted once, to all rows.
 
     Harmful sources end with a weight of almost or exactly zero, and where no help helps,
     the target's rows alone remain: guarded, not guaranteed, as the judges are few.
@@ -85,8 +93,8 @@ class Auto(Adaptation):
     -----
     An estimator that does not take ``sample_weight`` gets the best candidate among sets of sources
     at weight 1. A single target row cannot judge: all sources count 1. With K sources there are
-    about 5 K fits for every split, for a regressor 10 K. For `Lasso` and `LassoCV` use
-    `TransLasso`.
+    about 5 K fits for every split, for a regressor 10 K, and six for the means. For `Lasso` and
+    `LassoCV` use `TransLasso`.
 
     In ``transfer_report_`` are, for each source, "error" (cross-validated, with this source alone
     at the best weight, labels shifted or not), "error_independent" (without any, the same for
@@ -116,7 +124,7 @@ class Auto(Adaptation):
     >>> for label, weight in zip(report["source"], report["weight"]):
     ...     print(f"{label} {weight:.1f}")
     bad 0.0
-    good 0.6
+    good 0.7
     """
 
     needs_numbers = False
@@ -187,7 +195,7 @@ class _Judge:
         if self.weighs:
             of_target = total_weight(self.problem)
             steps = steps_down(self.of_sources[members].sum(), of_target, _STEP, _MOST_STEPS)
-        flags = (False, True) if self.shift else (False,)
+        flags = (0.0, 1.0) if self.shift else (0.0,)
         return [_Candidate(name, step * inside, flag) for step in steps for flag in flags]
 
     def _independent(self):
@@ -198,8 +206,12 @@ class _Judge:
 
     def _try(self, candidates):
         """Add candidates and the errors of all rows under them."""
-        if not candidates:
-            return
+        if candidates:
+            self.errors = np.vstack([self.errors, self._errors_of(candidates)])
+            self.candidates += candidates
+
+    def _errors_of(self, candidates):
+        """Cross-validated errors of all rows, of shape (n_candidates, n_target)."""
         problem = self.problem
         if self.moments is not None:
             found = [self._linear_errors(candidates, *split) for split in problem.splits]
@@ -212,9 +224,7 @@ class _Judge:
         for (_, test), errors in zip(problem.splits, found, strict=True):
             np.add.at(sums, (slice(None), slice(None), test), errors)
         best = (sums @ self.row_weight).argmin(axis=0)
-        errors = sums[best, np.arange(len(candidates))] / np.maximum(self.counts, 1.0)
-        self.candidates += candidates
-        self.errors = np.vstack([self.errors, errors])
+        return sums[best, np.arange(len(candidates))] / np.maximum(self.counts, 1.0)
 
     def shifts_of(self, rows):
         """What to add to each source's labels, by these target rows; None: not asked for."""
@@ -254,7 +264,7 @@ class _Judge:
         weights = np.array([c.weights for c in candidates])
         shifts = np.zeros(weights.shape)
         if self.shift:
-            shifts[[c.shifted for c in candidates]] = self.shifts_of(train)
+            shifts = np.outer([c.shifted for c in candidates], self.shifts_of(train))
         coef, intercept = self.moments.lines(weights, shifts, train)
         X, y = self.problem.X[test], self.problem.y[test]
         return ((y - intercept[:, None] - coef @ X.T) ** 2)[None]
@@ -270,7 +280,7 @@ class _Judge:
         progress(f"judging {n_sources} sources in {len(self.problem.splits)} splits")
         self._try(first)
         of_single = np.array([c.weights.argmax() if c.weights.any() else -1 for c in first])
-        error = self._mean_errors()
+        error = self._mean_errors(self.errors)
         best = [np.flatnonzero(of_single == k)[error[of_single == k].argmin()] for k in
                 range(n_sources)]  # fmt: skip
         order = np.argsort(error[best], kind="stable")
@@ -286,38 +296,55 @@ class _Judge:
         shifted = np.array([c.shifted for c in self.candidates])
         helped = weights.any(axis=1)
         if self.weighs:
-            found = (share @ weights**_POWER) ** (1.0 / _POWER)
-            shift_share = share[shifted].sum() / max(share[helped].sum(), 1e-300)
+            shift_share = share @ shifted / max(share[helped].sum(), 1e-300)
+            progress("judging means of their weights")
+            found = self._mean_weights(share, weights, shift_share)
         else:
-            found, shift_share = weights[share.argmax()], float(shifted[share.argmax()])
-        target = total_weight(self.problem)
-        if self._independent():
-            found = np.where(found * self.of_sources < _LEAST_SHARE * target, 0.0, found)
+            found, shift_share = weights[share.argmax()], shifted[share.argmax()]
         history = {
             "candidate": np.array([c.name for c in self.candidates]),
             "weight": weights.max(axis=1),
-            "shifted": shifted,
-            "error": self._mean_errors(),
+            "shifted": shifted > 0,
+            "error": self._mean_errors(self.errors),
             "share": share,
         }
         return found, shift_share if found.any() else 0.0, self._report(best), history
 
-    def _mean_errors(self):
-        return self.errors @ self.row_weight / self.row_weight.sum()
+    def _mean_weights(self, share, weights, shift_share):
+        """The mean of the candidates' weights, in the power that does best on the target's rows."""
+        means = self._without_traces(np.array([(share @ weights**p) ** (1.0 / p) for p in _POWERS]))
+        if (means.min(axis=0) >= (1.0 - _SAME) * means[0]).all():
+            return means[0]
+        errors = self._errors_of([_Candidate("mean", mean, shift_share) for mean in means])
+        evidence = self._evidence(errors, whole=True) - _POWER_COST * np.arange(len(means))
+        return means[evidence.argmax()]
+
+    def _without_traces(self, weights):
+        """Weights, zero where all rows of a source together would count next to nothing."""
+        if not self._independent():
+            return weights
+        least = _LEAST_SHARE * total_weight(self.problem)
+        return np.where(weights * self.of_sources < least, 0.0, weights)
+
+    def _mean_errors(self, errors):
+        return errors @ self.row_weight / self.row_weight.sum()
+
+    def _evidence(self, errors, whole=False):
+        """Log-likelihoods of candidates; half of them of squares, unless the `whole` is asked."""
+        error, n_rows = self._mean_errors(errors), self.row_weight.sum()
+        if self.problem.classifier:
+            return -n_rows * error
+        y = self.problem.y
+        level = np.average(y, weights=self.row_weight)
+        constant = np.average((y - level) ** 2, weights=self.row_weight)
+        return (2.0 if whole else 1.0) * evidence_of_squares(error, n_rows, constant)
 
     def _shares(self):
         """How much each candidate is to be believed."""
-        error, n_rows = self._mean_errors(), self.row_weight.sum()
-        if self.problem.classifier:
-            evidence = -n_rows * error
-        else:
-            y = self.problem.y
-            level = np.average(y, weights=self.row_weight)
-            constant = np.average((y - level) ** 2, weights=self.row_weight)
-            evidence = evidence_of_squares(error, n_rows, constant)
         helped = np.array([c.weights.any() for c in self.candidates])
         shifted = np.array([c.shifted for c in self.candidates])
-        evidence = evidence - np.where(helped, 0.0, _INDEPENDENT_COST) + _SHIFT_GAIN * shifted
+        ahead = _SHIFT_GAIN * shifted - np.where(helped, 0.0, _INDEPENDENT_COST)
+        evidence = self._evidence(self.errors) + ahead
         share = np.exp(evidence - evidence.max())
         return share / share.sum()
 
@@ -394,7 +421,9 @@ def _fit_candidate(pool, candidate, shifts):
         if not tells_classes(pool.problem, used):  # a fold, or a source, without the other class
             return DummyClassifier().fit(np.zeros((len(used), 1)), used)
     try:
-        return pool.fit(candidate.weights, shifts if candidate.shifted else None)
+        return pool.fit(
+            candidate.weights, candidate.shifted * shifts if candidate.shifted else None
+        )
     except ValueError as error:
         if candidate.shifted:
             error.add_note(

@@ -210,7 +210,7 @@ def guard(options):
             for kind, (n_harmful, n_good) in {"harmful": (3, 0), "good": (0, 3)}.items():
                 drawn = draw(n_harmful, reps, p=10, n_target=n_target, n_good=n_good)
                 if error is error_rate:
-                    drawn = [as_classes(problem) for problem in drawn]
+                    drawn = list(filter(None, map(as_classes, drawn)))
                 mean = measure(drawn, base, options, error)[0].mean()
                 ratios[kind, n_target] = mean / mean[TARGET_ONLY]
         print(f"  {what}, over that of the target alone, {reps} repetitions; rows: target rows")
@@ -219,10 +219,9 @@ def guard(options):
 
 
 def as_classes(problem):
-    """The problem with the signs of its labels as classes; two target rows at least differ."""
+    """The problem with the signs of its labels as classes; None where target rows show but one."""
     problem = problem | {key: (problem[key] > 0).astype(np.int64) for key in ("ys", "yt", "ye")}
-    problem["yt"][:2] = 0, 1
-    return problem
+    return problem if len(np.unique(problem["yt"])) == 2 else None
 
 
 def lasso(options):

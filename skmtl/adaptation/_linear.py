@@ -31,6 +31,8 @@ _NO_WEIGHT = np.finfo(np.float64).tiny
 _AT_ONCE = 2**20
 # Numbers in a table, up to which scikit-learn's checks take longer than the fit.
 _SMALL = 2**17
+# Rows times numbers, likewise, where there are more features than rows.
+_SMALL_TO_ROTATE = 2**21
 # Columns of a table, ones and y included, up to which our own sums are faster than BLAS.
 _NARROW = 40
 
@@ -68,10 +70,13 @@ def fit_ridge(estimator, X, y, weight):
         return None
     if not (is_plain(X, 2) and is_plain(y, 1) and 0 < X.size <= _SMALL):
         return None
+    if X.shape[0] < X.shape[1] and X.shape[0] * X.size > _SMALL_TO_ROTATE:
+        return None
+    estimator._validate_params()
     rows = LinearRows(estimator, X, y)
-    (line,) = rows.fit(np.ones((1, len(y))) if weight is None else weight[None])
-    # Squares may overflow, of which scikit-learn has something to say.
-    return rows.model(line) if np.isfinite(line.coef).all() else None
+    with np.errstate(over="ignore", invalid="ignore"):  # such are scikit-learn's to refuse
+        (line,) = rows.fit(np.ones((1, len(y))) if weight is None else weight[None])
+    return rows.model(line)
 
 
 class Line(NamedTuple):
@@ -227,8 +232,9 @@ class LinearRows:
 def _solve_ridge(A, b):
     # The transpose is the same matrix, in LAPACK's order.
     factor, coef, failed = dposv(A.T, b)
-    pivots = factor.diagonal().tolist()
-    if failed or min(pivots) ** 2 < _LEAST_PIVOT * max(pivots) ** 2:
+    pivots = factor.diagonal()
+    low, high = pivots.min() ** 2, pivots.max() ** 2
+    if failed or not _LEAST_PIVOT * high <= low < np.inf or not np.isfinite(coef).all():
         return None, {}
     return coef, {}
 

@@ -300,7 +300,10 @@ class _Judge:
             progress("judging means of their weights")
             found = self._mean_weights(share, weights, shift_share)
         else:
-            found, shift_share = weights[share.argmax()], shifted[share.argmax()]
+            found, shift_share = (
+                self._without_traces(weights[share.argmax()]),
+                shifted[share.argmax()],
+            )
         history = {
             "candidate": np.array([c.name for c in self.candidates]),
             "weight": weights.max(axis=1),

@@ -128,6 +128,16 @@ def test_what_is_left_to_scikit_learn():
     assert fit_ridge(OtherRidge(), X, y, None) is None
 
 
+def test_what_scikit_learn_refuses():
+    X, y = table(30, 4)
+    with pytest.raises(ValueError, match="infs or NaNs"):
+        fit_ridge(Ridge(), 1e155 * X, y, None)
+    with pytest.raises(ValueError, match="tol"):
+        fit_ridge(Ridge(tol=-1.0), X, y, None)
+    wide, y_wide = table(100, 1000)
+    assert fit_ridge(Ridge(), wide, y_wide, None) is None  # not refused: it is faster there
+
+
 class OtherRidge(Ridge):
     pass
 

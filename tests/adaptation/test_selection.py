@@ -150,6 +150,54 @@ def test_candidates_and_shares_by_hand():
     np.testing.assert_allclose(report["error_independent"], errors[0])
 
 
+def test_trust_in_harm_is_judged_once_more():
+    cv, n = KFold(4), 10
+    model = fit_few(n, "bad", adaptation=Auto(shift=False), cv=cv)
+    h = model.history_
+    powers = np.array([1, 0.7, 0.5, 0.35, 0.2, 0.1])
+    means = np.array([(h["share"] @ h["weight"] ** p) ** (1 / p) for p in powers])
+    means[means * 80 < 1e-3 * n] = 0.0
+    judged = []
+    for k, mean in enumerate(means):
+        missed = np.empty(n)
+        for train, test in cv.split(X[:n]):
+            missed[test] = Y[test] - by_hand([mean], 0.0, train, ["bad"]).predict(X[test])
+        judged.append(n / 2 * np.log(np.mean(missed**2)) + 0.8 * k)
+    assert np.argmin(judged) > 0 and means[np.argmin(judged)] < 0.5 * means[0]
+    np.testing.assert_allclose(model.source_weights_, means[[np.argmin(judged)]])
+
+
+def fit_few(n, *labels, **params):
+    return TransferEstimator(Ridge(), source=source_of(*labels), **params).fit(X[:n], Y[:n])
+
+
+def test_any_estimator_is_judged_as_a_ridge_is():
+    class Other(Ridge):
+        pass
+
+    for labels in (["bad", "moved", "near"], ["near"]):
+        plain, other = (fit(*labels, estimator=e, cv=KFold(4)) for e in (Ridge(), Other()))
+        h = plain.history_
+        assert 0.0 < h["share"][h["shifted"]].sum() < 1.0 - h["share"][0]
+        np.testing.assert_allclose(other.source_weights_, plain.source_weights_, rtol=1e-6)
+        np.testing.assert_allclose(other.predict(AT), plain.predict(AT), rtol=1e-6)
+
+
+def test_bold_and_wrong_is_not_excused():
+    cv, y = KFold(4), (Y > 0).astype(int)
+    model = fit("bad", estimator=LogisticRegression(), cv=cv)
+    A, b = PARTS["bad"]
+    losses = np.empty(N)
+    for train, test in cv.split(X):
+        own = LogisticRegression().fit(np.vstack([A, X[train]]), np.r_[b > 0, y[train]])
+        losses[test] = row_errors(own, X[test], y[test], np.array([0, 1]))
+    assert model.history_["weight"][1] == 1.0
+    np.testing.assert_allclose(
+        model.history_["error"][1], np.minimum(losses, 5.0).mean(), rtol=1e-4
+    )
+    assert model.history_["error"][1] > 1.0
+
+
 def test_standard_error_of_the_difference():
     cv = KFold(4)
     model = fit("good", cv=cv)

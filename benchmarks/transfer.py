@@ -202,8 +202,10 @@ def guard(options):
     """
     draw = problems.generators("transfer_problems", options.shared).negative_transfer
     reps = options.reps or 20
-    bases = {"RMSE, Ridge": (Ridge(), rmse)}
-    bases["error rate, LogisticRegression"] = LogisticRegression(max_iter=500), error_rate
+    bases = {
+        "RMSE, Ridge": (Ridge(), rmse),
+        "error rate, LogisticRegression": (LogisticRegression(max_iter=500), error_rate),
+    }
     for what, (base, error) in bases.items():
         ratios = {}
         for n_target in (6, 10, 15, 20, 40):

@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 
 from ..tasks.targets import align_classes
 
-__all__ = ["evidence_of_squares", "candidate_errors", "row_errors", "sharpened_losses"]
+__all__ = ["candidate_errors", "evidence_of_squares", "row_errors", "sharpened_losses"]
 
 
 def candidate_errors(problem, models):

@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from .. import kernels
 from ..tasks.encode import is_plain
 
-__all__ = ["Line", "LinearRows", "Moments", "fit_ridge", "is_linear"]
+__all__ = ["Line", "LinearRows", "Moments", "fit_ridge", "is_linear", "is_ridge"]
 
 # The least ratio of the squares of a Cholesky factor's pivots, and that of eigenvalues where
 # scikit-learn solves least squares without squaring the rows; below it fits the rows itself.
@@ -53,6 +53,11 @@ def is_linear(estimator):
     return number and 0.0 <= alpha < np.inf and estimator.solver in ("auto", "cholesky")
 
 
+def is_ridge(estimator):
+    """Whether it is such a `Ridge`."""
+    return type(estimator) is Ridge and is_linear(estimator)
+
+
 def fit_ridge(estimator, X, y, weight):
     """A `Ridge` of few rows fitted, or None where scikit-learn is as fast or has more to say.
 
@@ -66,9 +71,7 @@ def fit_ridge(estimator, X, y, weight):
     weight : ndarray of shape (n_rows,) or None
         Above zero.
     """
-    if type(estimator) is not Ridge or not is_linear(estimator):
-        return None
-    if not (is_plain(X, 2) and is_plain(y, 1) and 0 < X.size <= _SMALL):
+    if not (is_ridge(estimator) and is_plain(X, 2) and is_plain(y, 1) and 0 < X.size <= _SMALL):
         return None
     if X.shape[0] < X.shape[1] and X.shape[0] * X.size > _SMALL_TO_ROTATE:
         return None

@@ -1,10 +1,9 @@
 """Ridge regressions that weigh sources, from sums over each source's rows made once."""
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
 from ..solvers.products import Products
-from ._linear import is_linear
+from ._linear import is_ridge
 
 __all__ = ["RidgeMoments"]
 
@@ -38,9 +37,7 @@ class RidgeMoments:
     def fits(problem):
         """Whether the estimator is a plain `Ridge`, and rows are finite numbers, and many."""
         ridge = problem.estimator
-        if type(ridge) is not Ridge or not is_linear(ridge):
-            return False
-        if not ridge.fit_intercept or ridge.alpha == 0.0:
+        if not is_ridge(ridge) or not ridge.fit_intercept or ridge.alpha == 0.0:
             return False
         tables = [problem.X, *(source.X for source in problem.sources)]
         plain = all(

@@ -300,10 +300,9 @@ class _Judge:
             progress("judging means of their weights")
             found = self._mean_weights(share, weights, shift_share)
         else:
-            found, shift_share = (
-                self._without_traces(weights[share.argmax()]),
-                shifted[share.argmax()],
-            )
+            best_of_all = share.argmax()
+            found = self._without_traces(weights[best_of_all])
+            shift_share = shifted[best_of_all]
         history = {
             "candidate": np.array([c.name for c in self.candidates]),
             "weight": weights.max(axis=1),

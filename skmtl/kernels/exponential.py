@@ -42,9 +42,8 @@ def exponentiate(x):
             fourth = square * square
             low = (1.0 + r) + (0.5 + 1.0 / 6.0 * r) * square
             middle = (1.0 / 24.0 + 1.0 / 120.0 * r) + (1.0 / 720.0 + 1.0 / 5040.0 * r) * square
-            high = (1.0 / 40320.0 + 1.0 / 362880.0 * r) + (
-                1.0 / 3628800.0 + 1.0 / 39916800.0 * r
-            ) * square
+            top = 1.0 / 3628800.0 + 1.0 / 39916800.0 * r
+            high = (1.0 / 40320.0 + 1.0 / 362880.0 * r) + top * square
             high = high + 1.0 / 479001600.0 * fourth
             part[i] = (high * fourth + middle) * fourth + low
         for i in range(m):

@@ -13,8 +13,9 @@ K, and ends each of the two ways:
 
 *Block pivoting* (Portugal, Judice and Vicente 1994), from the support that some sweeps of
 coordinate descent leave. It solves for the coordinates between their bounds, moves to their bounds
-all that came out beyond, and releases those with the steepest slopes. A few factorisations of the
-support's size where K is well conditioned; given up where it is not, or where they are many.
+all that came out beyond, and releases those with the steepest slopes; in single precision, as long
+as many move. A few factorisations of the support's size where K is well conditioned; given up where
+it is not, or where they are many.
 
 *Interior point* (Mehrotra 1992), safe always. Where K has low rank, up to rounding, its systems
 are solved in that rank, and the solution is not unique, up to rounding: it ends at one with many

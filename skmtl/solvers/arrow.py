@@ -19,6 +19,8 @@ __all__ = ["ArrowSystem", "kappa_of", "kkt_residual"]
 _LARGEST_KAPPA = 1e10
 # From this many features on LAPACK beats the kernels' own Cholesky.
 _LARGE = 80
+# Tasks whose models under all candidates are held at a time.
+_AT_A_TIME = 64
 
 
 def kappa_of(strength, scale):
@@ -57,15 +59,15 @@ class ArrowSystem:
 
     @property
     def _factors(self):
-        return self._U, self._u, self._d, self._xu, self._xd
+        return kernels.arrow.Factors(self._U, self._u, self._d, self._xu, self._xd)
 
     def factor(self, slope_strength):
         """Eliminate the tasks' own slopes at this strength."""
         self.kappa = kappa_of(slope_strength, self._scale)
-        m = self.moments
+        train = self.moments.arrays
         parts = run_chunks(
-            kernels.arrow.factor, len(m.weight), m.weight, m.mean, m.scatter, self.kappa,
-            *self._factors, pool=self.pool,
+            kernels.arrow.factor, len(train.weight), train, self.kappa, self._factors,
+            pool=self.pool,
         )  # fmt: skip
         self._S = sum(part[0] for part in parts)
         self._r = sum(part[1] for part in parts)
@@ -87,22 +89,21 @@ class ArrowSystem:
             return self._solve_large(schur, rhs, active, intercept_strengths, ridges)
         theta = np.empty((len(ridges), 1 + m.n_features))
         kernels.arrow.solve_shared(
-            m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa, schur, rhs,
-            active, self.penalty, intercept_strengths, ridges, theta,
+            self._means(active), self.kappa, schur, rhs, self.penalty, intercept_strengths,
+            ridges, theta,
         )  # fmt: skip
         return theta
 
+    def _means(self, active):
+        m = self.moments
+        return kernels.arrow.Means(m.weight, m.mean, self._u, self._xu, self._xd, active)
+
     def _solve_large(self, schur, rhs, active, intercept_strengths, ridges):
         """`_solve` by LAPACK: one eigendecomposition an intercept strength serves all ridges."""
-        m, q = self.moments, 1 + self.moments.n_features
-        theta = np.zeros((len(ridges), q))
+        theta = np.zeros((len(ridges), 1 + self.moments.n_features))
         root = 1.0 / np.sqrt(self.penalty)
         for strength in np.unique(intercept_strengths):
-            G, g = np.empty((q, q)), np.empty(q)
-            kernels.arrow.shared_gram(
-                m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa,
-                strength, schur, rhs, active, G, g,
-            )  # fmt: skip
+            G, g = self._gram(strength, schur, rhs, active)
             w, cross = max(G[0, 0], 1e-300), G[0, 1:]
             inner = (G[1:, 1:] - np.outer(cross, cross) / w) * root * root[:, None]
             values, vectors = np.linalg.eigh(inner)
@@ -117,6 +118,18 @@ class ArrowSystem:
                 theta[c, 0] = (g[0] - cross @ theta[c, 1:]) / w
         return theta
 
+    def _gram(self, strength, schur, rhs, active):
+        """Gram matrix and right-hand side on (a, m), as `kernels.arrow.solve_shared` has them."""
+        m, kappa = self.moments, self.kappa
+        rho = np.where(active, pull(m.weight, strength), 0.0)
+        Z = np.column_stack([np.ones(len(rho)), self._u, m.mean[:, -1] - kappa * self._xd])
+        Z *= np.sqrt(rho / (1.0 + kappa * rho * self._xu))[:, None]
+        products = Z.T @ Z
+        G, g = products[:-1, :-1], products[:-1, -1]
+        G[1:, 1:] += schur
+        g[1:] += rhs
+        return G, g
+
     def solve_without(self, group, intercept_strengths, ridges):
         """`solve_shared` without the tasks of each group in turn; a list of thetas."""
         schur = self._schur_by_group(group)
@@ -129,24 +142,53 @@ class ArrowSystem:
         ]  # fmt: skip
 
     def _schur_by_group(self, group):
-        m, p = self.moments, self.moments.n_features
-        schur = np.zeros((group.max() + 1, p, p))
-        kernels.arrow.schur_by_group(m.weight, m.scatter, self.kappa, self._U, group, schur)
-        return schur
+        """The sums of (I - U)/kappa over each group's tasks, by UC, which does not cancel."""
+        return np.array([self._schur(self.moments.scatter, group == g) for g in _numbers(group)])
+
+    def _schur(self, scatter, tasks):
+        tasks = np.flatnonzero(tasks & self.active)
+        p = scatter.shape[1] - 1
+        C = np.ascontiguousarray(scatter[tasks, :p, :p])
+        if self.kappa == 0.0:
+            return C.sum(axis=0)
+        rows = len(tasks) * p
+        product = self._U[tasks].reshape(rows, p).T @ C.reshape(rows, p)
+        return 0.5 * (product + product.T)
 
     def leftover_variance(self):
         """Posterior variances of the tasks' slopes in units of the noise, summed over tasks."""
         return self.kappa * np.einsum("tjj->j", self._U)
 
+    def _shared(self, theta, intercept_strengths):
+        return kernels.arrow.Shared(
+            np.ascontiguousarray(theta[:, 0]), np.ascontiguousarray(theta[:, 1:].T),
+            np.ascontiguousarray(intercept_strengths),
+        )  # fmt: skip
+
+    def _models(self, start, stop, shared):
+        """Slopes and intercepts of some tasks, as `kernels.arrow.models` returns them."""
+        train = self.moments.arrays
+        return kernels.arrow.models(start, stop, shared, train, self.kappa, self._factors)
+
+    def _over_tasks(self, use, theta, intercept_strengths):
+        """Call ``use(start, stop, B, intercepts)`` on the models of some tasks after others."""
+        shared = self._shared(theta, intercept_strengths)
+
+        def some(start, stop):
+            for a in range(start, stop, _AT_A_TIME):
+                b = min(a + _AT_A_TIME, stop)
+                use(a, b, *self._models(a, b, shared))
+
+        run_chunks(some, len(self.active), pool=self.pool)
+
     def errors(self, theta, intercept_strengths, test):
         """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`."""
-        m = self.moments
-        sse = np.zeros((len(m.weight), len(theta)))
-        run_chunks(
-            kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, m.scatter,
-            self.kappa, intercept_strengths, *self._factors, test.weight, test.mean,
-            test.scatter, sse, pool=self.pool,
-        )  # fmt: skip
+        sse, test = np.empty((len(self.active), len(theta))), test.arrays
+
+        def use(start, stop, B, own):
+            kernels.arrow.errors(start, stop, B, own, test, sse)
+
+        self._over_tasks(use, theta, intercept_strengths)
         return sse
 
     def models(self, theta, intercept_strengths, slopes, intercepts, first=0):
@@ -154,20 +196,37 @@ class ArrowSystem:
 
         Of shapes (n_tasks, n_models, n_features) and (n_tasks, n_models).
         """
-        m = self.moments
-        run_chunks(
-            kernels.arrow.task_models, len(m.weight), theta, m.weight, m.mean, m.scatter,
-            self.kappa, intercept_strengths, *self._factors, first, slopes, intercepts,
-            pool=self.pool,
-        )  # fmt: skip
+        where = slice(first, first + len(theta))
+
+        def use(start, stop, B, own):
+            slopes[start:stop, where] = B[:, :-1].transpose(0, 2, 1)
+            intercepts[start:stop, where] = own
+
+        self._over_tasks(use, theta, intercept_strengths)
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):
         """Add to `coef` and `intercept` the tasks' models, each pair weighted by its share."""
-        m = self.moments
-        run_chunks(
-            kernels.arrow.blend, len(m.weight), theta, share, m.weight, m.mean, self.kappa,
-            intercept_strengths, *self._factors, coef, intercept, pool=self.pool,
-        )  # fmt: skip
+        used = np.flatnonzero(share.any(axis=0))
+        share = share[:, used]
+
+        def use(start, stop, B, own):
+            part = share[start:stop]
+            coef[start:stop] += np.matmul(B[:, :-1], part[:, :, None])[:, :, 0]
+            intercept[start:stop] += (part * own).sum(axis=1)
+
+        self._over_tasks(use, theta[used], intercept_strengths[used])
+
+
+def pull(n, alpha):
+    """rho = n alpha / (n + alpha): what is left of the mean's weight with a task intercept."""
+    known = n > 0.0
+    with np.errstate(invalid="ignore"):
+        rho = np.where(np.isinf(alpha), n, n * (alpha / np.where(known, n + alpha, 1.0)))
+    return np.where(known, rho, 0.0)
+
+
+def _numbers(group):
+    return range(group.max() + 1)
 
 
 def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=None, given=None):

@@ -168,10 +168,10 @@ class LogisticSystem:
     def moments(self, working):
         """Standardised moments of a working table, or its rows where those are smaller."""
         if prefers_rows(working, 1):
-            blocks = TaskRows.of(working)
+            moments = TaskRows.of(working)
         else:
-            blocks = block_moments(working, pool=self.pool)
-        return blocks.merge(pool=self.pool).rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
+            moments = block_moments(working, pool=self.pool).block(0)
+        return moments.rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
 
     def solve(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
         """Minimise from `start`.

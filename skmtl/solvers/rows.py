@@ -9,7 +9,7 @@ some columns V vary by task, :math:`LL' = I + \kappa X_V X_V'`, and Y is the sam
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-from .arrow import ArrowSystem, kappa_of
+from .arrow import ArrowSystem, kappa_of, pull
 
 __all__ = ["RowSystem"]
 
@@ -71,8 +71,7 @@ class RowSystem(ArrowSystem):
         if not self.active[t]:
             return M.copy(), a.copy()
         Y, n = self._Y[t], data.weight[t]
-        with np.errstate(invalid="ignore"):
-            rho = np.where(np.isinf(strengths), n, n * strengths / (n + strengths))
+        rho = pull(n, strengths)
         w = rho / (1.0 + self.kappa * rho * self._xu[t])
         B = M
         if self.kappa > 0:
@@ -81,8 +80,7 @@ class RowSystem(ArrowSystem):
             B = M.copy()
             B[:, own] += self.kappa * (self._d[t, own] - (M @ Y.T) @ Y[:, own])
             B[:, own] += (self.kappa * w * e)[:, None] * self._u[t, own]
-        pull = np.where(np.isinf(strengths), 0.0, n / (n + strengths))
-        return B, a + pull * (data.mean[t, p] - B @ data.mean[t, :p] - a)
+        return B, a + n / (n + strengths) * (data.mean[t, p] - B @ data.mean[t, :p] - a)
 
     def leftover_variance(self):
         out = np.zeros(self.moments.n_features)

@@ -168,10 +168,11 @@ def shared_gram(weight, mean, scatter, kappa, alpha, active):
     return G, g
 
 
-def dense_design(X, codes, n_tasks, slope, intercept, varies=None):
+def dense_design(X, codes, n_tasks, slope, intercept, varies=None, centres=None):
     """Columns ``[1, x, task dummies, task * x]``; infinite strengths have no columns.
 
-    Only the columns of X that `varies` is true for have columns of the tasks' own. Returns the
+    Only the columns of X that `varies` is true for have columns of the tasks' own, about the tasks'
+    `centres`. Returns the
     design and the penalty of each column but the shared ones'.
     """
     dummies = (codes[:, None] == np.arange(n_tasks)).astype(float)
@@ -180,7 +181,8 @@ def dense_design(X, codes, n_tasks, slope, intercept, varies=None):
         parts.append(dummies)
         penalties.append(np.full(n_tasks, float(intercept)))
     if np.isfinite(slope):
-        own = X if varies is None else X[:, varies]
+        own = X if centres is None else X - centres[codes]
+        own = own if varies is None else own[:, varies]
         parts.extend(own * dummies[:, [t]] for t in range(n_tasks))
         penalties.append(np.full(n_tasks * own.shape[1], float(slope)))
     return np.hstack(parts), np.concatenate([*penalties, np.empty(0)])
@@ -194,7 +196,9 @@ def ridge(A, y, w, penalty):
     return np.linalg.lstsq(rows, target, rcond=1e-13)[0]
 
 
-def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=None):
+def dense_ridge(
+    X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=None, centres=None, anchors=None
+):
     """Partial pooling as one dense ridge problem.
 
     Parameters
@@ -202,6 +206,7 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=No
     strengths : (slope strength, intercept strength, ridge on the shared slopes)
     penalty : multipliers of the ridge, one a feature.
     varies : which features' slopes differ by task, as a mask.
+    centres, anchors : (n_tasks, p) with ``x - centres + anchors`` for the shared slopes.
 
     Returns
     -------
@@ -210,8 +215,10 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=No
     """
     slope, intercept, shared = strengths
     p = X.shape[1]
-    live = X if np.isfinite(shared) else np.zeros_like(X)
-    A, own = dense_design(X, codes, n_tasks, slope, intercept, varies)
+    if centres is None:
+        centres = anchors = np.zeros((n_tasks, p))
+    live = X + (anchors - centres)[codes] if np.isfinite(shared) else np.zeros_like(X)
+    A, own = dense_design(X, codes, n_tasks, slope, intercept, varies, centres)
     A[:, 1 : 1 + p] = live
     common = np.zeros(p) if np.isinf(shared) else shared * np.ones(p)
     if penalty is not None:
@@ -220,13 +227,14 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=No
     theta = b[: 1 + p].copy()
     if np.isinf(shared):
         theta[1:] = 0.0
-    coef, a = np.tile(theta[1:], (n_tasks, 1)), np.full(n_tasks, theta[0])
+    coef, a = np.tile(theta[1:], (n_tasks, 1)), theta[0] + (anchors - centres) @ theta[1:]
     rest = b[1 + p :]
     if np.isfinite(intercept):
         a = a + rest[:n_tasks]
         rest = rest[n_tasks:]
     if np.isfinite(slope):
         coef[:, slice(None) if varies is None else varies] += rest.reshape(n_tasks, -1)
+        a = a - (centres * (coef - theta[1:])).sum(1)
     return theta, coef, a
 
 

@@ -13,6 +13,11 @@ with right-hand side :math:`[0; d] + w\tilde y\,[1; u]`, where
 :math:`b = Um + \kappa d + \kappa w(\tilde y - a - u'm)u`. Every formula holds at
 :math:`\kappa = 0` (no slopes of their own) and :math:`\lambda_a = \infty`.
 
+Where a task's own slopes turn about a centre :math:`c_t` and the shared line meets the anchor
+:math:`z_t` there, :math:`\bar x - c_t` takes the place of :math:`\bar x` in u and in the products
+with it; the shared system has :math:`z_t + u` instead of u, and the coefficients' formula a task's
+own :math:`a + z_t'm` instead of a, which gives the intercept at :math:`c_t`.
+
 Kernels take named tuples of arrays, and work space from the functions that call them: arrays made
 inside, slices and calls of BLAS take longer to compile than all the arithmetic.
 """
@@ -28,7 +33,8 @@ Moments = namedtuple("Moments", ["weight", "mean", "scatter"])
 Factors = namedtuple("Factors", ["U", "u", "d", "xu", "xd"])
 # What the shared system needs of the tasks, and which of them take part.
 Means = namedtuple("Means", ["weight", "mean", "u", "xu", "xd", "active"])
-# Shared solutions: intercepts, slopes in columns, and the intercept strength of each.
+# Shared solutions: intercepts at the tasks' centres, of shape (n_tasks, n_pairs), slopes in
+# columns, and the intercept strength of each.
 Shared = namedtuple("Shared", ["a", "M", "alphas"])
 
 
@@ -307,7 +313,7 @@ def _models(start, stop, shared, train, kappa, factors, work, B, intercepts):
             else:
                 _times(U[t], live, q, M, b)
             for c in range(nc):  # kappa w (y - a - u'm)
-                e[c] = mean[t, p] - kappa * xd[t] - a[c]
+                e[c] = mean[t, p] - kappa * xd[t] - a[t, c]
             for j in range(p):
                 uj = u[t, j]
                 for c in range(nc):
@@ -320,14 +326,14 @@ def _models(start, stop, shared, train, kappa, factors, work, B, intercepts):
                 for c in range(nc):
                     b[j, c] += dj + e[c] * uj
         for c in range(nc):  # a + n/(n + alpha) (y - a - x'b)
-            e[c] = mean[t, p] - a[c]
+            e[c] = mean[t, p] - a[t, c]
         for j in range(p):
             xj = mean[t, j]
             for c in range(nc):
                 e[c] -= xj * b[j, c]
         for c in range(nc):
             pulled = weight[t] / (weight[t] + alphas[c]) if weight[t] > 0.0 else 0.0
-            e[c] = a[c] + pulled * e[c]
+            e[c] = a[t, c] + pulled * e[c]
 
 
 def errors(start, stop, B, intercepts, test, sse, gram=None):

@@ -34,7 +34,8 @@ class MultiTaskBase(TaskEstimator):
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
-        `make_problem(space, partitions, pool)` states the problem on the packed table's row space.
+        `make_problem(space, partitions, pool, within)` states the problem on the packed table's
+        row space.
         `preprocessor` is what made the features, fitted, or None.
 
         Returns
@@ -48,10 +49,12 @@ class MultiTaskBase(TaskEstimator):
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
         settled = self._settled(table.without_empty_tasks())
         # A row space mixes features.
-        space = RowSpace(settled.table) if restriction else RowSpace.of(settled.table)
+        within = self.cv is not None and getattr(solver, "tuned", False)
+        full = settled.table
+        space = RowSpace(full) if restriction else RowSpace.of(full, within)
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            problem = make_problem(space, parts, pool)
+            problem = make_problem(space, parts, pool, within)
             problem.copies = settled
             if restriction:
                 problem.restrict(restriction)

@@ -185,8 +185,8 @@ def variance_prior(sse, rows):
     pooled = sse[judged].sum() / d.sum()
     if len(d) < 3 or pooled <= 0:
         return (0.0 if len(d) == 1 else 4.0), pooled
-    # Of equal labels; a zero must count as one however it is rounded.
-    mse = np.maximum(mse, 1e-5 * np.median(mse[mse > 1e-12 * pooled]))
+    # Equal labels, of a target that is rounded, say that a variance is small, not how small.
+    mse = np.maximum(mse, mse[mse > 1e-12 * pooled].min())
     log_variance = np.log(mse) - digamma(d / 2) + np.log(d / 2)
     noise = polygamma(1, d / 2)
     between = 0.0

@@ -5,7 +5,11 @@ For moments of the tasks it minimises, over the shared (a, m) and each task's (a
 .. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
           + \lambda_m m'Pm + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
 
-for a whole list of strengths at once. The formulas stand in `skmtl.kernels.arrow`.
+for a whole list of strengths at once. With centres :math:`c_t`, a task's own slopes turn about
+these, and the shared line runs through anchors :math:`z_t`: :math:`(x_i - c_t)'(m + v_t) + z_t'm`
+takes the place of :math:`x_i'(m + v_t)`. Anchors at the centres leave the shared line as it is;
+anchors at zero make it one of deviations from the centres. The formulas stand in
+`skmtl.kernels.arrow`.
 """
 
 import numpy as np
@@ -38,15 +42,24 @@ class ArrowSystem:
     moments : TaskMoments of shape (n_tasks,)
     penalty : ndarray of shape (n_features,)
         Diagonal of P.
+    centres : ndarray of shape (n_tasks, n_features), optional
+        Where the tasks' own slopes turn; zero by default.
+    anchors : ndarray of shape (n_tasks, n_features), optional
+        What of the centres the shared slopes meet; all of it by default.
     """
 
     varies = None  # features whose slopes differ by task: all
     given = None  # features whose shared slopes the last solutions were given: none
 
-    def __init__(self, moments, penalty, pool=None):
+    def __init__(self, moments, penalty, pool=None, centres=None, anchors=None):
         self.moments = moments
         self.penalty = penalty
         self.pool = pool
+        self.centres, self.anchors = centres, centres if anchors is None else anchors
+        self._about = moments.mean  # the tasks' means about their centres
+        if centres is not None:
+            self._about = moments.mean.copy()
+            self._about[:, :-1] -= centres
         self.active = moments.weight > 0
         self._scale = max(moments.weight.max(initial=0.0), 1.0)
         self._allocate()
@@ -58,13 +71,17 @@ class ArrowSystem:
         self._xu, self._xd = np.empty(n_tasks), np.empty(n_tasks)
 
     @property
+    def _train(self):
+        return self.moments.arrays._replace(mean=self._about)
+
+    @property
     def _factors(self):
         return kernels.arrow.Factors(self._U, self._u, self._d, self._xu, self._xd)
 
     def factor(self, slope_strength):
         """Eliminate the tasks' own slopes at this strength."""
         self.kappa = kappa_of(slope_strength, self._scale)
-        train = self.moments.arrays
+        train = self._train
         parts = run_chunks(
             kernels.arrow.factor, len(train.weight), train, self.kappa, self._factors,
             pool=self.pool,
@@ -96,7 +113,12 @@ class ArrowSystem:
 
     def _means(self, active):
         m = self.moments
-        return kernels.arrow.Means(m.weight, m.mean, self._u, self._xu, self._xd, active)
+        return kernels.arrow.Means(m.weight, m.mean, self._of_shared, self._xu, self._xd, active)
+
+    @property
+    def _of_shared(self):
+        """What the shared slopes meet in the tasks' means."""
+        return self._u if self.anchors is None else self._u + self.anchors
 
     def _solve_large(self, schur, rhs, active, intercept_strengths, ridges):
         """`_solve` by LAPACK: one eigendecomposition an intercept strength serves all ridges."""
@@ -122,7 +144,7 @@ class ArrowSystem:
         """Gram matrix and right-hand side on (a, m), as `kernels.arrow.solve_shared` has them."""
         m, kappa = self.moments, self.kappa
         rho = np.where(active, pull(m.weight, strength), 0.0)
-        Z = np.column_stack([np.ones(len(rho)), self._u, m.mean[:, -1] - kappa * self._xd])
+        Z = np.column_stack([np.ones(len(rho)), self._of_shared, m.mean[:, -1] - kappa * self._xd])
         Z *= np.sqrt(rho / (1.0 + kappa * rho * self._xu))[:, None]
         products = Z.T @ Z
         G, g = products[:-1, :-1], products[:-1, -1]
@@ -160,15 +182,15 @@ class ArrowSystem:
         return self.kappa * np.einsum("tjj->j", self._U)
 
     def _shared(self, theta, intercept_strengths):
-        return kernels.arrow.Shared(
-            np.ascontiguousarray(theta[:, 0]), np.ascontiguousarray(theta[:, 1:].T),
-            np.ascontiguousarray(intercept_strengths),
-        )  # fmt: skip
+        M = np.ascontiguousarray(theta[:, 1:].T)
+        a = np.tile(theta[:, 0], (len(self.active), 1))
+        if self.anchors is not None:
+            a += self.anchors @ M
+        return kernels.arrow.Shared(a, M, np.ascontiguousarray(intercept_strengths))
 
     def _models(self, start, stop, shared):
         """Slopes and intercepts of some tasks, as `kernels.arrow.models` returns them."""
-        train = self.moments.arrays
-        return kernels.arrow.models(start, stop, shared, train, self.kappa, self._factors)
+        return kernels.arrow.models(start, stop, shared, self._train, self.kappa, self._factors)
 
     def _over_tasks(self, use, theta, intercept_strengths):
         """Call ``use(start, stop, B, intercepts)`` on the models of some tasks after others."""
@@ -177,7 +199,10 @@ class ArrowSystem:
         def some(start, stop):
             for a in range(start, stop, _AT_A_TIME):
                 b = min(a + _AT_A_TIME, stop)
-                use(a, b, *self._models(a, b, shared))
+                B, own = self._models(a, b, shared)
+                if self.centres is not None:  # from the intercept there to that at zero
+                    own -= np.einsum("tj,tjc->tc", self.centres[a:b], B[:, :-1])
+                use(a, b, B, own)
 
         run_chunks(some, len(self.active), pool=self.pool)
 
@@ -229,7 +254,10 @@ def _numbers(group):
     return range(group.max() + 1)
 
 
-def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=None, given=None):
+def kkt_residual(
+    moments, penalty, strengths, theta, coef, intercept, varies=None, given=None, centres=None,
+    anchors=None,
+):  # fmt: skip
     """Largest entry of the objective's gradient, relative to the gradient at zero.
 
     Parameters
@@ -238,6 +266,8 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=Non
         Slope strength, intercept strength and ridge of the solution.
     varies, given : bool ndarray of shape (n_features,), optional
         Features whose slopes differ by task, None being all; and whose shared slopes were given.
+    centres, anchors : ndarray of shape (n_tasks, n_features), optional
+        As those of `ArrowSystem`.
     """
     slope, pull, ridge = strengths
     p = moments.n_features
@@ -251,12 +281,17 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=Non
     residuals = [abs(grad_a.sum())]  # the shared intercept is free
     if np.isfinite(ridge):
         free = slice(None) if given is None else ~given
-        gaps = grad_b.sum(0) - ridge * penalty * theta[1:]
+        at_anchors = grad_b if centres is None else grad_b - (centres - anchors) * grad_a[:, None]
+        gaps = at_anchors.sum(0) - ridge * penalty * theta[1:]
         residuals.append(np.abs(gaps[free]).max(initial=0.0))
     if np.isfinite(pull):
-        residuals.append(np.abs(grad_a - pull * (intercept - theta[0])).max(initial=0.0))
+        own = intercept - theta[0]
+        if centres is not None:
+            own = own + np.einsum("tj,tj->t", centres, coef) - anchors @ theta[1:]
+        residuals.append(np.abs(grad_a - pull * own).max(initial=0.0))
     if np.isfinite(slope):
         own = slice(None) if varies is None else varies
-        gaps = grad_b - slope * (coef - theta[1:])
+        turned = grad_b if centres is None else grad_b - centres * grad_a[:, None]
+        gaps = turned - slope * (coef - theta[1:])
         residuals.append(np.abs(gaps[:, own]).max(initial=0.0))
     return max(residuals) / scale

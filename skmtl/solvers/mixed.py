@@ -31,16 +31,16 @@ class MixedSystem(ArrowSystem):
         Features whose slopes differ by task.
     """
 
-    def __init__(self, moments, penalty, varies, pool=None):
+    def __init__(self, moments, penalty, varies, pool=None, centres=None, anchors=None):
         self.varies = varies
         self._own, self._rest = np.flatnonzero(varies), np.flatnonzero(~varies)
-        super().__init__(moments, penalty, pool)
+        super().__init__(moments, penalty, pool, centres, anchors)
 
     def _allocate(self):
         m, q = self.moments, len(self._own)
         n_tasks = len(m.weight)
         columns = np.append(self._own, m.n_features)
-        self._mean = np.ascontiguousarray(m.mean[:, columns])
+        self._mean = np.ascontiguousarray(self._about[:, columns])
         self._scatter = np.ascontiguousarray(m.scatter[:, columns[:, None], columns])
         self._cross = m.scatter[:, self._own[:, None], self._rest]
         self._U = np.empty((n_tasks, q, q))
@@ -63,10 +63,10 @@ class MixedSystem(ArrowSystem):
         self._S = self._assemble(self._schur_own, slice(None))
         self._u, self._d = np.empty((len(m.weight), p)), np.empty((len(m.weight), p))
         for full, part, plain in (
-            (self._u, self._uv, m.mean[:, :p]),
+            (self._u, self._uv, self._about[:, :p]),
             (self._d, self._dv, m.scatter[:, :p, p]),
         ):
-            full[:, own] = part
+            full[:, own] = part  # about the centres
             full[:, rest] = plain[:, rest] - kappa * np.einsum("tv,tvf->tf", part, self._cross)
         self._r = self._d.sum(0)
         return self
@@ -96,13 +96,13 @@ class MixedSystem(ArrowSystem):
 
     def _models(self, start, stop, shared):
         tasks, m, kappa = slice(start, stop), self.moments, self.kappa
-        n, mean = m.weight[tasks, None], m.mean[tasks]
-        a, M, alphas = shared
+        n, mean = m.weight[tasks, None], self._about[tasks]
+        a, M, alphas = shared.a[tasks], shared.M, shared.alphas
         u, own, rest = self._u[tasks], self._own, self._rest
         rho = pull(n, alphas)
         step = mean[:, -1:] - kappa * self._xd[tasks, None] - a - u @ M
         step *= kappa * rho / (1.0 + kappa * rho * self._xu[tasks, None])
-        B = np.empty((len(u), len(M) + 1, len(a)))
+        B = np.empty((len(u), len(M) + 1, len(alphas)))
         B[:, rest] = M[rest]
         B[:, own] = (
             self._U[tasks] @ M[own]

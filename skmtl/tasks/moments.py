@@ -160,6 +160,11 @@ class TaskMoments:
         out.scatter[..., :, -1] /= scale[..., None]
         return out
 
+    def feature_squares(self):
+        """Weighted squares of the features' deviations from the tasks' means."""
+        d = self.n_features
+        return self.scatter[:, np.arange(d), np.arange(d)]
+
     def stretched(self, factor):
         """The moments of ``[X * factor, y]``, as a copy."""
         scale = np.append(factor, 1.0)

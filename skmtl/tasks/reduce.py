@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .spreads import Spreads, task_spreads
+
 __all__ = ["RowSpace"]
 
 
@@ -33,8 +35,11 @@ class RowSpace:
         return self.directions is None
 
     @classmethod
-    def of(cls, table):
-        """Reduce where there are fewer rows than features."""
+    def of(cls, table, within=False):
+        """Reduce where there are fewer rows than features.
+
+        `within` standardises by the spread within tasks, as `Problem` does.
+        """
         X = table.X
         used = np.unique(table.rows) if table.sample_weight is not None else None
         n_rows = X.shape[0] if used is None else len(used)
@@ -48,6 +53,8 @@ class RowSpace:
         spread = np.sqrt(share @ Z**2)
         constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
+        if within:
+            scale = Spreads.of(*task_spreads(table)).scale(np.where(constant, 0.0, spread**2))
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)

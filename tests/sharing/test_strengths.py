@@ -129,6 +129,15 @@ def test_few_rows_follow_the_crowd():
     assert weights[0, 0] > 0.5
 
 
+def test_every_size_of_task_has_one_vote():
+    rng = np.random.default_rng(3)
+    rows = np.r_[0.0, rng.permutation(np.r_[np.full(30, 3.0), np.full(5, 40.0), 41.0, 700.0])]
+    got = strengths.voices(rows)
+    np.testing.assert_allclose(got, reference.one_vote_a_size(rows, strengths._SIZE_WIDTH))
+    np.testing.assert_allclose([got[rows == 3.0].sum(), got[rows == 700.0].sum()], 1 / 3)
+    np.testing.assert_array_equal(strengths.voices(np.zeros(3)), 0.0)
+
+
 # ---------------------------------------------------------------------------------- the grid
 
 

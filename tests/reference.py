@@ -831,16 +831,22 @@ def standardised(X, w=None):
     return (X - mean) / np.sqrt(np.average((X - mean) ** 2, axis=0, weights=w))
 
 
-def out_of_fold(X, y, codes, n_tasks, strengths, splits):
+def out_of_fold(X, y, codes, n_tasks, strengths, splits, units=False):
     """Errors of rows held out, by refitting `dense_ridge`; NaN for rows that never are.
 
-    Features are standardised over the table, held-out rows included.
+    Features are standardised over the table, held-out rows included. With `units` two tasks have
+    units of their own, which the training rows of a split tell; y has mean zero then.
     """
     Z, errors = standardised(X), np.full(len(y), np.nan)
     for train, test in splits:
-        _, coef, intercept = dense_ridge(Z[train], y[train], codes[train], n_tasks, strengths)
+        location, scale = np.zeros(n_tasks), np.ones(n_tasks)
+        if units:
+            location, scale, _ = units_of_two_tasks(y[train], codes[train])
+        own = (y - location[codes]) / scale[codes]
+        _, coef, intercept = dense_ridge(Z[train], own[train], codes[train], n_tasks, strengths)
         for i in test:
-            errors[i] = y[i] - Z[i] @ coef[codes[i]] - intercept[codes[i]]
+            gap = own[i] - Z[i] @ coef[codes[i]] - intercept[codes[i]]
+            errors[i] = scale[codes[i]] * gap
     return errors
 
 

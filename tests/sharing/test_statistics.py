@@ -7,6 +7,7 @@ can repeat, and defaults on tables whose truth is known.
 import numpy as np
 import pytest
 import reference
+from sklearn.linear_model import LogisticRegression
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import PartialPooling
@@ -80,6 +81,32 @@ def test_intervals_are_conformal(rows, coverage):
     np.testing.assert_allclose((high - prediction) / std, band[1], rtol=1e-7)
 
 
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_intervals_in_units_of_the_tasks(coverage):
+    """Told from the training rows of every split, and errors are compared in those of all rows."""
+    X, y, task = draw([8, 21], seed=12)
+    y = (y + 2.0) * np.array([1.0, 30.0])[task]
+    splits = deal(len(y), 4)
+    model = MultiTaskRegressor(SHARING, cv=splits, target_scale="task").fit(X, y, task=task)
+    ours = (y - y.mean()) / y.std()
+    _, scale, _ = reference.units_of_two_tasks(ours, task)
+    errors = reference.out_of_fold(X, ours, task, 2, STRENGTHS, splits, units=True) / scale[task]
+    sse = np.bincount(task, errors**2)
+    unit = y.std() * scale
+    np.testing.assert_allclose(
+        model.task_report_["error_shared"][:-1], sse / [8, 21] * unit**2, rtol=1e-8
+    )
+    prior = 4.0, sse.sum() / 29
+    prediction, std = model.predict(X, task=task, return_std=True)
+    wanted = unit * reference.task_std(sse, np.array([8, 21]), *prior)
+    np.testing.assert_allclose(std, wanted[task], rtol=1e-8)
+    values = reference.studentised(errors, task, *prior)
+    band = reference.conformal_band(values, coverage, n_points=len(y) // 2)
+    low, high = model.predict_interval(X, coverage, task=task)
+    np.testing.assert_allclose((low - prediction) / std, band[0], rtol=1e-7)
+    np.testing.assert_allclose((high - prediction) / std, band[1], rtol=1e-7)
+
+
 # -------------------------------------------------------------------------------- errors reported
 
 
@@ -116,20 +143,75 @@ def test_the_report_promises_what_fresh_rows_show():
 # ------------------------------------------------------------------------------ tasks never seen
 
 
+def errors_without_each(X, y, task, strengths):
+    """Squared errors on every task of the shared model without it, and the shared model of all."""
+    Z, sse, n_tasks = reference.standardised(X), [], task.max() + 1
+    for t in range(n_tasks):
+        rest = task != t
+        theta, *_ = reference.dense_ridge(Z[rest], y[rest], task[rest], n_tasks, strengths)
+        sse.append(((y[~rest] - theta[0] - Z[~rest] @ theta[1:]) ** 2).sum())
+    return np.array(sse), reference.dense_ridge(Z, y, task, n_tasks, strengths)[0]
+
+
 @pytest.mark.parametrize("rows", [[9, 14, 6], [12, 5, 30, 8, 17]], ids=str)
 def test_errors_on_tasks_never_seen(rows):
     """Of five tasks or fewer each is left out by itself."""
     X, y, task = draw(rows, seed=2)
     model = MultiTaskRegressor(SHARING, cv=deal(len(y), 3), target_scale="table")
     report = model.fit(X, y, task=task).task_report_
-    Z, sse = reference.standardised(X), []
-    for t in range(len(rows)):
-        rest = task != t
-        theta, *_ = reference.dense_ridge(Z[rest], y[rest], task[rest], len(rows), STRENGTHS)
-        sse.append(((y[~rest] - theta[0] - Z[~rest] @ theta[1:]) ** 2).sum())
+    sse, _ = errors_without_each(X, y, task, STRENGTHS)
     error, std_error = reference.error_of_unseen_tasks(sse, rows)
     np.testing.assert_allclose(report["error_shared"][-1], error, rtol=1e-8)
     np.testing.assert_allclose(report["std_error_shared"][-1], std_error, rtol=1e-8)
+    np.testing.assert_allclose(report["residual_std"][-1], np.sqrt(error), rtol=1e-8)
+    # Pooled is an average of ridges: its error lies between theirs, and not where ours does.
+    ridges = np.r_[0.0, np.geomspace(1e-3, 1e5, 33), np.inf]
+    each = [errors_without_each(X, y, task, (np.inf, np.inf, r))[0].sum() for r in ridges]
+    assert min(each) * (1 - 1e-3) < report["error_pooled"][-1] * len(y) < max(each) * (1 + 1e-8)
+
+
+def test_what_predicts_tasks_never_seen_is_weighed_by_tasks_left_out():
+    """Whatever served the tasks that were seen, of which the largest decides."""
+    rows = [60, 7, 8, 9, 10]
+    X, y, task = draw(rows, seed=13, spread=1.5)
+    sharing = PartialPooling(3.0, alpha_intercept=0.5)
+    model = MultiTaskRegressor(sharing, cv=deal(len(y), 4), target_scale="table")
+    model.fit(X, y, task=task)
+    history = model.history_
+    ours = (history["alpha"] == 3.0) & (history["alpha_intercept"] == 0.5)
+    ridges = history["alpha_shared"][ours]
+    assert len(ridges) > 2
+    sse, theta = zip(*(errors_without_each(X, y, task, (3.0, 0.5, r)) for r in ridges), strict=True)
+    share = reference.unseen_weights(np.array(sse).T)
+    share[share < 0.01 * share.max()] = 0.0  # not worth the arithmetic
+    wanted = share / share.sum() @ np.array(theta)
+    coef = model.shared_coef_ * X.std(axis=0)
+    np.testing.assert_allclose(coef, wanted[1:], rtol=1e-6)
+    np.testing.assert_allclose(
+        model.shared_intercept_ + X.mean(axis=0) @ model.shared_coef_, wanted[0], rtol=1e-6
+    )
+    error = share / share.sum() @ np.array(sse).sum(axis=1) / len(y)
+    np.testing.assert_allclose(model.task_report_["error_shared"][-1], error, rtol=1e-6)
+
+
+def test_tasks_of_classes_never_seen_get_slopes():
+    losses = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        task, fresh = np.repeat(np.arange(40), 25), np.repeat(np.arange(40, 80), 50)
+        coef = np.array([1.5, -1.0, 0.5]) + 0.3 * rng.normal(size=(80, 3))
+        X, A = rng.normal(size=(len(task), 3)), rng.normal(size=(len(fresh), 3))
+        y, b = (
+            ((Z * coef[t]).sum(1) > rng.logistic(size=len(t))) for Z, t in ((X, task), (A, fresh))
+        )
+        model = MultiTaskClassifier(cv=deal(len(y), 4)).fit(X, y, task=task)
+        best = LogisticRegression().fit(X, y).predict_log_proba(A)
+        with pytest.warns(UserWarning, match="never seen"):
+            p = model.predict_log_proba(A, task=fresh)
+        index = np.arange(len(b)), b.astype(int)
+        losses.append([-p[index].mean(), -best[index].mean()])
+    ours, pooled = np.mean(losses, axis=0)
+    assert ours < 1.02 * pooled
 
 
 # ---------------------------------------------------------------------------------- tasks' units
@@ -151,6 +233,19 @@ def test_units_of_the_tasks(rows, level):
     wanted = mean + std * (unseen[0] + unseen[1] * (theta[0] + Z @ theta[1:]))
     shared = X @ model.shared_coef_ + model.shared_intercept_
     np.testing.assert_allclose(shared, wanted, rtol=1e-8, atol=1e-8 * std)
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_a_task_adapted_to_its_own_rows_has_its_own_units(level):
+    """As in the fit, also where it has few rows: what the tasks have in common is known."""
+    rows = [3, 5, 8, 12, 20, 30]
+    X, y, task = draw(rows, seed=14)
+    y = (y + level) * 10.0 ** np.random.default_rng(15).uniform(-1, 1, size=len(rows))[task]
+    model = MultiTaskRegressor(SHARING, cv=None, target_scale="task").fit(X, y, task=task)
+    for t in range(len(rows)):
+        got, own = model.adapt(X[task == t], y[task == t]), model.for_task(t)
+        np.testing.assert_allclose(got.coef_, own.coef_, rtol=1e-7)
+        np.testing.assert_allclose(got.intercept_, own.intercept_, rtol=1e-7)
 
 
 # -------------------------------------------------------------------------------- leave-one-out

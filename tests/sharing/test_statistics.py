@@ -347,6 +347,25 @@ def test_tasks_of_five_rows_are_judged_for_those_and_no_others(monkeypatch):
     assert np.mean(risks) < 1.1 * np.mean(best)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_that_begin_a_task_do_not_judge_it(weighted):
+    """Of the rows' weight five is known and the rest is asked: no row, or half of one, is both."""
+    rows = np.array([8, 12, 30, 60])
+    X, y, task = draw(rows, seed=16)
+    weight = np.tile([1.0, 3.0], len(y) // 2) if weighted else np.ones(len(y))
+    table = pack(X, y, task, 4, weight)
+    whole = block_moments(table).merge()
+    problem = Problem([], whole, table=table)
+    known, rest = problem.thinned(np.arange(4), 5)
+    total = np.bincount(task, weight)
+    large = total >= 10
+    np.testing.assert_allclose(known.weight, np.where(large, 5.0, 0.0))
+    np.testing.assert_allclose(rest.weight, np.where(large, total - 5.0, 0.0))
+    mean = (known.weight[:, None] * known.mean + rest.weight[:, None] * rest.mean)[large]
+    np.testing.assert_allclose(mean, (total[:, None] * whole.mean)[large], atol=1e-8)
+    assert not np.allclose(known.mean[large], rest.mean[large])
+
+
 # ---------------------------------------------------------------------------- variances of slopes
 
 

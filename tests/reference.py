@@ -991,3 +991,30 @@ def slope_variances(X, y, codes, strengths, noise, prior, n_steps):
         if step < 0.1:
             break
     return variance
+
+
+def verdict_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
+    """Scores and log-weights of candidates by held-out losses (twin of ``JudgedLosses.verdict``).
+
+    Beside the tasks' verdicts, which are differences to each task's best, stand rows labelled as
+    the best of the `pooled` candidates expects: as many as the root of the table's.
+
+    Parameters
+    ----------
+    loss : (n_splits, n_tasks, n_candidates), as ``expected[:, k]`` of pooled candidate k
+    rows : (n_splits, n_tasks)
+    """
+    n_tasks, n_candidates = loss.shape[1:]
+    total, n = loss.sum(axis=0) / repeats, rows.sum(axis=0)
+    scores = np.array([total[t].min() - total[t] for t in range(n_tasks)])
+    best = min(range(len(pooled)), key=lambda k: loss[:, :, pooled[k]].sum())
+    votes, prior = one_vote_a_size(n / repeats, width), np.zeros(n_candidates)
+    for t in range(n_tasks):
+        if n[t] > 0:
+            prior -= votes[t] * expected[:, best, t].sum(axis=0) / n[t]
+    return scores, np.sqrt(n.sum() / repeats) * prior
+
+
+def unseen_weights_of_classes(loss, rows):
+    """Weights for a task never seen, by log-losses: one observation a left-out task."""
+    return softmax(-len(loss) * sum(loss) / sum(rows))

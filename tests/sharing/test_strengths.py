@@ -5,6 +5,7 @@ import pytest
 import reference
 
 from skmtl.sharing import _strengths as strengths
+from skmtl.sharing._logistic import JudgedLosses, LogisticTuner
 from skmtl.sharing._strengths import Grid
 
 
@@ -136,6 +137,24 @@ def test_every_size_of_task_has_one_vote():
     np.testing.assert_allclose(got, reference.one_vote_a_size(rows, strengths._SIZE_WIDTH))
     np.testing.assert_allclose([got[rows == 3.0].sum(), got[rows == 700.0].sum()], 1 / 3)
     np.testing.assert_array_equal(strengths.voices(np.zeros(3)), 0.0)
+
+
+@pytest.mark.parametrize("repeats", [1.0, 2.0])
+def test_verdicts_of_classes(repeats):
+    rng = np.random.default_rng(4)
+    rows = rng.integers(1, 9, size=(3, 12)).astype(float)
+    rows[:, 5] = 0.0
+    each = rng.uniform(0.2, 0.9, size=(3, 12, 6))
+    expected = rng.uniform(0.2, 0.9, size=(3, 2, 12, 6)) * rows[:, None, :, None]
+    given = each * rows[:, :, None], rows, expected, np.array([1, 4])
+    got = JudgedLosses(given[0], rows, None, repeats, expected=expected, pooled=given[3]).verdict()
+    wanted = reference.verdict_of_classes(*given, strengths._SIZE_WIDTH, repeats)
+    np.testing.assert_allclose(got.scores, wanted[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(got.log_prior, wanted[1], rtol=1e-10)
+    loss = given[0].sum(axis=0)[rows.sum(axis=0) > 0]
+    weights = LogisticTuner.unseen_weights(None, loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    wanted = reference.unseen_weights_of_classes(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    np.testing.assert_allclose(weights, wanted, rtol=1e-10)
 
 
 # ---------------------------------------------------------------------------------- the grid

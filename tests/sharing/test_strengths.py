@@ -7,6 +7,7 @@ import reference
 from skmtl.sharing import _strengths as strengths
 from skmtl.sharing._logistic import JudgedLosses, LogisticTuner
 from skmtl.sharing._strengths import Grid
+from skmtl.sharing._tuning import Judged
 
 
 def errors(n_tasks=12, n_candidates=7, seed=0):
@@ -225,3 +226,22 @@ def test_beyond_the_sizes_seen_the_nearest_judges():
     np.testing.assert_array_equal(start.at(1e9), start.at(np.exp(start.size[-1] / 4)))
     flat = strengths.TaskPrior.untried(np.zeros(4))
     np.testing.assert_allclose(flat.at(7.0), 0.25)
+
+
+def test_what_the_other_splits_say_and_what_choosing_by_them_costs():
+    rng = np.random.default_rng(5)
+    sse, rows = rng.uniform(1, 2, size=(4, 6, 3)), rng.integers(1, 5, size=(4, 6)).astype(float)
+    judged = Judged(sse, rows, None, 1.0)
+    others = [np.delete(np.arange(4), split) for split in range(4)]
+    for split, rest in enumerate(others):
+        errors, weight = judged.without(split).totals()
+        np.testing.assert_allclose(errors, sse[rest].sum(axis=0))
+        np.testing.assert_allclose(weight, rows[rest].sum(axis=0))
+    shares = rng.dirichlet(np.ones(3), size=6)
+    chosen = [rng.dirichlet(np.ones(3), size=6) for _ in others]
+    wanted = np.zeros(6)
+    for t in range(6):
+        for split, other in enumerate(chosen):
+            wanted[t] += (other[t] - shares[t]) @ sse[split, t] / rows[:, t].sum()
+    assert (wanted < 0).any() and (wanted > 0).any()
+    np.testing.assert_allclose(judged.optimism(shares, chosen), np.maximum(wanted, 0.0))

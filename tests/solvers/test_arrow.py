@@ -244,3 +244,19 @@ def test_threads_change_nothing(form):
         )
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_a_level_that_is_wrong_in_all_tasks_is_no_solution():
+    """Nothing draws the shared intercept, and centred features feel none of it."""
+    moments = data_of(table_of(3), "moments")
+    moments.mean[:, :3] = 0.0
+    system = make_system(moments, np.ones(3)).factor(2.0)
+    theta = system.solve_shared(np.array([np.inf]), np.array([1.0]))
+    coef, intercept = np.zeros((6, 3)), np.zeros(6)
+    system.add_blend(theta, np.array([np.inf]), np.ones((6, 1)), coef, intercept)
+    for level in (0.0, 0.5):
+        theta[:, 0] += level
+        residual = kkt_residual(
+            moments, np.ones(3), (2.0, np.inf, 1.0), theta[0], coef, intercept + level
+        )
+        assert residual > 1e-3 if level else residual < 1e-10

@@ -17,8 +17,8 @@ from .keys import row_keys, uniforms
 __all__ = ["Settled", "settle", "settle_support"]
 
 # Equal rows are due to chance where the labels of rows with the same features differ at least so
-# many times as often as those of other rows of the task, or of the table, which must agree that many
-# times as often.
+# many times as often as those of other rows of the task, or of the table, which must agree that
+# many times as often.
 _CHANCE = 0.1
 # With fewer distinct rows there is nothing to deal.
 _FEWEST = 4

@@ -4,6 +4,8 @@ Through what a user sees: fits with fixed strengths on given splits, whose every
 can repeat, and defaults on tables whose truth is known.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -353,7 +355,7 @@ def test_rows_that_begin_a_task_do_not_judge_it(weighted):
     rows = np.array([8, 12, 30, 60])
     X, y, task = draw(rows, seed=16)
     weight = np.tile([1.0, 3.0], len(y) // 2) if weighted else np.ones(len(y))
-    table = pack(X, y, task, 4, weight)
+    table = replace(pack(X, y, task, 4, weight), keys=np.random.default_rng(1).uniform(size=len(y)))
     whole = block_moments(table).merge()
     problem = Problem([], whole, table=table)
     known, rest = problem.thinned(np.arange(4), 5)
@@ -375,7 +377,7 @@ def test_variances_of_slopes_are_those_of_their_posterior():
     problem = Problem([], block_moments(pack(X, y, task, 20)).merge())
     tuner = Tuner(problem)
     strengths, noise = (4.0, 0.5, 2.0), 0.3
-    assert tuner.learn_metric(strengths, noise)
+    assert tuner.learn_metric(strengths, False, noise)
     Z = reference.standardised(X), (y - y.mean()) / y.std()
     wanted = reference.slope_variances(*Z, task, strengths, noise, prior=5.0, n_steps=6)
     np.testing.assert_allclose(tuner.metrics[-1] ** 2, wanted, rtol=1e-7)

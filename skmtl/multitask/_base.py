@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
+from .._validation import check_magnitudes
 from ..base import TaskEstimator, check_weights
 from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
@@ -34,7 +35,7 @@ class MultiTaskBase(TaskEstimator):
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
-        `make_problem(space, partitions, pool, within)` states the problem on the packed table's
+        `make_problem(space, partitions, pool, within=, copies=)` states the problem on the packed table's
         row space.
         `preprocessor` is what made the features, fitted, or None.
 
@@ -51,11 +52,10 @@ class MultiTaskBase(TaskEstimator):
         # A row space mixes features.
         within = self.cv is not None and getattr(solver, "tuned", False)
         full = settled.table
-        space = RowSpace(full) if restriction else RowSpace.of(full, within)
+        space = RowSpace(full) if restriction else RowSpace.of(full, within, settled.tails)
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            problem = make_problem(space, parts, pool, within)
-            problem.copies = settled
+            problem = make_problem(space, parts, pool, within=within, copies=settled)
             if restriction:
                 problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem)
@@ -187,6 +187,7 @@ class MultiTaskBase(TaskEstimator):
         y = self._check_support(y)
         check_consistent_length(X, y)
         weight = check_weights(sample_weight, len(y))
+        check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
         X = X.toarray() if hasattr(X, "toarray") else X
         coef, intercept, std = self._adapter.adapt(X, y, weight)

@@ -228,7 +228,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         return self
 
     @staticmethod
-    def _problem(progress, space, parts, pool, within):
+    def _problem(progress, space, parts, pool, **kwargs):
         """The table as moments, or as rows where moments would be larger."""
         table = space.table
         if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
@@ -241,7 +241,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
         return Problem(
             schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table,
-            within=within,
+            **kwargs,
         )  # fmt: skip
 
     def _store(self, X, y, rows, solver, fitted, sizes):

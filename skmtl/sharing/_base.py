@@ -67,9 +67,9 @@ class Problem:
     table: object = None
     restriction: Restriction = UNRESTRICTED
     within: bool = False
+    copies: Settled = Settled(None)
     strengths = SQUARED
     units = None
-    copies = Settled(None)
     spreads = None
 
     def __post_init__(self):
@@ -78,9 +78,11 @@ class Problem:
         if self.within:
             m = self.moments
             spreads = Spreads.of(m.weight, m.mean[:, :-1], m.feature_squares())
-            self.scale[:-1] = spreads.scale(np.where(self.scale[:-1] > 0, variance[:-1], 0.0))
         if not self.standardise:
             self.scale[:-1] = 1.0
+        elif self.within:
+            varies = np.where(self.scale[:-1] > 0, variance[:-1], 0.0)
+            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
         if self.within:
             spreads = spreads.rescaled(self.scale[:-1])
             self.spreads = spreads if self.standardise else spreads.alike()

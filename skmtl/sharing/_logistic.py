@@ -68,9 +68,9 @@ class LogisticProblem:
     max_iter: int = 100
     restriction: Restriction = UNRESTRICTED
     within: bool = False
+    copies: Settled = Settled(None)
     strengths = LOGISTIC
     units = None
-    copies = Settled(None)
     spreads = None
 
     def __post_init__(self):
@@ -79,9 +79,11 @@ class LogisticProblem:
         self.scale = scale_of(total, self.centre, variance)
         if self.within:
             spreads = Spreads.of(*task_spreads(self.table))
-            self.scale[:-1] = spreads.scale(np.where(self.scale[:-1] > 0, variance[:-1], 0.0))
         if not self.standardise:
             self.scale[:-1] = 1.0
+        elif self.within:
+            varies = np.where(self.scale[:-1] > 0, variance[:-1], 0.0)
+            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
         if self.within:
             spreads = spreads.rescaled(self.scale[:-1])
             self.spreads = spreads if self.standardise else spreads.alike()

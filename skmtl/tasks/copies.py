@@ -38,11 +38,14 @@ class Settled:
         What the caller's weights were multiplied by.
     together : bool
         Whether equal rows are copies, rather than due to chance.
+    tails : ndarray of shape (n_features,) or None
+        From `row_keys`.
     """
 
     table: object
     unit: float = 1.0
     together: bool = True
+    tails: object = None
 
 
 def settle(table, fixed_rows=False):
@@ -62,8 +65,12 @@ def settle(table, fixed_rows=False):
     -------
     Settled
     """
-    of_features, keys = row_keys(table.X, table.y, table.sample_weight, table.rows)
+    of_features, keys, tails = row_keys(table.X, table.y, table.sample_weight, table.rows)
     table = replace(table, keys=keys)
+    return replace(_settled(table, of_features, fixed_rows), tails=tails)
+
+
+def _settled(table, of_features, fixed_rows):
     weight = table.weights()
     counts = bool((weight == np.rint(weight)).all())
     groups = _Groups.of(table, of_features)

@@ -35,10 +35,10 @@ class RowSpace:
         return self.directions is None
 
     @classmethod
-    def of(cls, table, within=False):
+    def of(cls, table, within=False, tails=None):
         """Reduce where there are fewer rows than features.
 
-        `within` standardises by the spread within tasks, as `Problem` does.
+        `within` standardises by the spread within tasks and by `tails`, as `Problem` does.
         """
         X = table.X
         used = np.unique(table.rows) if table.sample_weight is not None else None
@@ -54,7 +54,9 @@ class RowSpace:
         constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
         if within:
-            scale = Spreads.of(*task_spreads(table)).scale(np.where(constant, 0.0, spread**2))
+            scale = Spreads.of(*task_spreads(table)).scale(
+                np.where(constant, 0.0, spread**2), tails, weight.sum()
+            )
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)

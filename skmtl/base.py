@@ -538,7 +538,8 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         prediction = self._scores(X)
         if not return_std:
             return prediction
-        return prediction, np.full(len(prediction), check_spread(self._spread).std)
+        spread = check_spread(self._spread)
+        return prediction, spread.of_rows(self.features(X), np.zeros(len(prediction), dtype=int))
 
     def predict_interval(self, X, coverage=0.9):
         """Intervals that hold a share `coverage` of new labels.

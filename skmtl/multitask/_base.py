@@ -35,8 +35,8 @@ class MultiTaskBase(TaskEstimator):
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
-        `make_problem(space, partitions, pool, within=, copies=)` states the problem on the packed table's
-        row space.
+        `make_problem(space, partitions, pool, within=, copies=)` states the problem on the packed
+        table's row space.
         `preprocessor` is what made the features, fitted, or None.
 
         Returns
@@ -147,7 +147,7 @@ class MultiTaskBase(TaskEstimator):
             If the task was not seen in fit.
         """
         t = self._find_task(label)
-        spread = None if self._spread is None else self._spread.take(t)
+        spread = None if self._spread is None else self._spread.take(np.array([t]))
         return self._task_model(self.coef_[t], self.intercept_[t], spread)
 
     def adapt(self, X, y, sample_weight=None):
@@ -191,7 +191,10 @@ class MultiTaskBase(TaskEstimator):
         weight = np.ones(len(y)) if weight is None else weight
         X = X.toarray() if hasattr(X, "toarray") else X
         coef, intercept, std = self._adapter.adapt(X, y, weight)
-        spread = None if std is None else replace(self._adapter.spread, std=std)
+        spread = None
+        if std is not None:
+            reach = self._spread.reach and self._spread.reach.of_new_task(X, weight)
+            spread = replace(self._adapter.spread, std=np.array([std]), reach=reach)
         return self._task_model(coef, intercept, spread)
 
     def coef_frame(self, kind="total"):

@@ -222,6 +222,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         if self.keep_moments:
             with worker_pool(self.n_jobs) as pool:
                 moments = self._dealt_moments(table, pool), table.task_sizes()
+        if fitted.spread is not None:
+            fitted.spread.reach = fitted.reach(table.X)
         self._store(X, y, rows, solver, fitted, table.task_sizes())
         self._moments = moments
         progress.end()
@@ -437,7 +439,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             prediction = rowwise(rows.X, coef, codes) + intercept[codes]
         if not return_std:
             return prediction
-        return prediction, np.broadcast_to(spread.take(codes).std, prediction.shape).copy()
+        every = self._task_source == "target"
+        return prediction, spread.of_rows(rows.X, None if every else codes)
 
     def predict_interval(self, X, coverage=0.9, *, task=None):
         """Intervals that hold a share `coverage` of new labels.

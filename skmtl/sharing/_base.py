@@ -12,7 +12,7 @@ from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ..tasks.spreads import Spreads
 from ._restriction import UNRESTRICTED, Restriction
-from ._spread import Probe
+from ._spread import Probe, Reach
 from ._strengths import SQUARED
 from ._tuning import Tuner
 from ._units import Units
@@ -166,6 +166,12 @@ class Problem:
             return moments
         return moments.in_units(self.units.location[tasks], self.units.scale[tasks])
 
+    def feature_squares(self):
+        """The features' squares about the tasks' means, in the caller's units."""
+        scale = self.scale[:-1]
+        squares = self.moments.feature_squares()
+        return np.where(scale != 0, squares / np.where(scale != 0, scale, 1.0) ** 2, 0.0)
+
     def places(self, apart, moments):
         """Centres and anchors (`ArrowSystem`) of tasks with these moments."""
         if self.spreads is None or self.restriction.positive is not None:
@@ -232,7 +238,8 @@ class SharingFit:
 
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
     have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
-    a task to come; `spread` is that of new rows about their predictions, or None.
+    a task to come; `spread` is that of new rows about their predictions, or None; `squares`, of
+    shape (n_tasks, n_features), are the features' about the tasks' means.
     """
 
     coef: np.ndarray
@@ -246,6 +253,7 @@ class SharingFit:
     n_iter: int
     adapter: object
     spread: object
+    squares: np.ndarray
 
     @property
     def target_scale(self):
@@ -268,6 +276,13 @@ class SharingFit:
         mean, spare = weight @ gap, (weight**2).sum()
         return -mean * np.sqrt((1.0 - spare) / (spare * (weight @ (gap - mean) ** 2)))
 
+    def reach(self, X):
+        """The `Reach` of a fit on these rows."""
+        scale = np.abs(self.adapter.scale[:-1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = self.strengths["alpha"] / scale**2
+        return Reach.of(X, self.squares, np.where(scale > 0, own, np.inf))
+
     def with_empty_tasks(self, seen):
         """The same with tasks that have no rows put in: they are what a task never seen is.
 
@@ -284,7 +299,11 @@ class SharingFit:
         place[:-1][seen] = np.arange(seen.sum())
         report = {name: column[place] for name, column in self.report.items()}
         spread = None if self.spread is None else self.spread.take(place[:-1])
-        return replace(self, coef=coef, intercept=intercept, report=report, spread=spread)
+        squares = np.zeros((len(seen), self.squares.shape[1]))
+        squares[seen] = self.squares
+        return replace(
+            self, coef=coef, intercept=intercept, report=report, spread=spread, squares=squares
+        )
 
 
 class Sharing(BaseEstimator):

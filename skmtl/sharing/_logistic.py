@@ -145,6 +145,10 @@ class LogisticProblem:
         picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
         return order[picks.astype(np.int64)]
 
+    def feature_squares(self):
+        """Zeros: only intervals need them."""
+        return np.zeros((self.n_tasks, self.n_features))
+
     apart = Problem.apart
     for_unseen = Problem.for_unseen
 

@@ -241,6 +241,7 @@ def _assemble(tuner, grid, own, judged, report, spread):
         n_iter=n_iter,
         adapter=adapter,
         spread=spread,
+        squares=problem.feature_squares(),
     )
 
 

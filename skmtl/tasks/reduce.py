@@ -22,12 +22,15 @@ class RowSpace:
         The table to fit; the caller's own where there is nothing to reduce.
     directions : ndarray of shape (n_features, rank) or None
         Of the coordinates, in the standardised features ``(X - centre) * scale``.
+    squares : ndarray of shape (n_tasks, n_features) or None
+        The features' about the tasks' means.
     """
 
     table: object
     directions: np.ndarray | None = None
     centre: np.ndarray | None = None
     scale: np.ndarray | None = None
+    squares: np.ndarray | None = None
 
     @property
     def standardise(self):
@@ -64,7 +67,8 @@ class RowSpace:
         basis = (Z[live].T @ vectors[:, keep]) / np.sqrt(values[keep])
         if basis.shape[1] == 0:
             basis = np.zeros((table.n_features, 1))
-        return cls(replace(table, X=np.ascontiguousarray(Z @ basis)), basis, centre, scale)
+        reduced = replace(table, X=np.ascontiguousarray(Z @ basis))
+        return cls(reduced, basis, centre, scale, task_spreads(table)[2])
 
     def expand(self, fitted):
         """A `SharingFit` in the caller's features."""
@@ -79,4 +83,5 @@ class RowSpace:
             shared_coef=shared,
             shared_intercept=fitted.shared_intercept - shared @ self.centre,
             adapter=fitted.adapter.in_features(self),
+            squares=self.squares,
         )

@@ -16,6 +16,9 @@ __all__ = ["Spreads", "task_spreads"]
 _LEAST_PART = 1e-4
 # The part of a feature's variance that must be between tasks for its slope to differ there.
 _LEAST_LEVEL = 0.1
+# Mean fourth powers beyond which a column's slope is pulled harder: those of a level that a row in
+# thirty has. Of few rows they are noise below that.
+_LONG_TAILS = 30.0
 # A column that so few rows, and so small a share of the rows, differ in gets no slope.
 _FEWEST_ROWS, _LEAST_SHARE = 5.0, 0.01
 
@@ -78,7 +81,7 @@ class Spreads:
         scale = np.where(variance > 0, 1.0 / np.sqrt(np.where(variance > 0, own, 1.0)), 0.0)
         if tails is None:
             return scale
-        scale /= np.sqrt(np.maximum(tails / 3.0, 1.0))
+        scale /= np.sqrt(np.maximum(tails / _LONG_TAILS, 1.0))
         return np.where(tails > max(rows / _FEWEST_ROWS, 1.0 / _LEAST_SHARE), 0.0, scale)
 
     def rescaled(self, scale):

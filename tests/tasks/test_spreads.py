@@ -62,7 +62,7 @@ def test_scales():
     spreads = Spreads(np.array([1.0, 0.0, 1e-30, 0.0]), np.array([99.0, 4.0, 1.0, 0.0]))
     variance = np.array([100.0, 4.0, 1.0, 0.0])
     np.testing.assert_allclose(spreads.scale(variance), [1.0, 0.5, 1.0, 0.0])
-    tails = np.array([3.0, 12.0, 3.0, 1.0])
+    tails = np.array([3.0, 120.0, 30.0, 1.0])
     np.testing.assert_allclose(spreads.scale(variance, tails, 1000.0), [1.0, 0.25, 1.0, 0.0])
     tails[0] = 1000.0 / 3.0  # three rows
     assert spreads.scale(variance, tails, 1000.0)[0] == 0.0

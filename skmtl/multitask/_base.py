@@ -181,6 +181,9 @@ class MultiTaskBase(TaskEstimator):
         task, nothing is known of how tasks differ: with partial pooling all strengths are tried
         about that task's model, and leave-one-out errors on the new rows weigh them.
         """
+        return self._adapt(X, y, sample_weight)
+
+    def _adapt(self, X, y, sample_weight, **kwargs):
         check_is_fitted(self)
         shared = self._task_model(self.shared_coef_, self.shared_intercept_, None)
         X = shared.features(X)
@@ -190,7 +193,7 @@ class MultiTaskBase(TaskEstimator):
         check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
         X = X.toarray() if hasattr(X, "toarray") else X
-        coef, intercept, std = self._adapter.adapt(X, y, weight)
+        coef, intercept, std = self._adapter.adapt(X, y, weight, **kwargs)
         spread = None
         if std is not None:
             reach = self._spread.reach and self._spread.reach.of_new_task(X, weight)

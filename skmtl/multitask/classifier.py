@@ -14,6 +14,7 @@ from .._callbacks import Progress, with_callbacks
 from .._compat import Interval, StrOptions, fit_context
 from ..base import LinearTaskClassifier, check_weights, most_probable, probabilities
 from ..sharing._logistic import LogisticProblem
+from ..tasks.prevalence import check_class_prior
 from ..tasks.targets import check_classes, check_two_classes, find_classes
 from ._base import MultiTaskBase, rowwise
 
@@ -269,6 +270,48 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
             of_class = np.where(present, mass.sum() / present.sum(), 0.0)
             of_class /= np.where(present, mass, 1.0)
         return weight * of_class[code]
+
+    def adapt(self, X, y, sample_weight=None, *, class_prior=None):
+        """A model for a new task, from some of its rows and what the tasks of `fit` share.
+
+        Nothing is refitted and this estimator stays as it is. With the shared part held, the new
+        task's own part is what `fit` would have found, for each of the strengths that tasks of
+        its size use, averaged with weights that also heed leave-one-out log-losses on its rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the new task; needs no task column (one present is ignored).
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+        class_prior : dict, default=None
+            The share of every class among the rows that the task will be asked of. Intercepts are
+            corrected for the shares among these rows (King & Zeng 2001). By default, as much as it
+            is probable that rows were sampled by class ("five of each"): the shares among them are
+            unlike those of the tasks of `fit`.
+
+        Returns
+        -------
+        LinearTaskClassifier
+            An ordinary fitted estimator, as `for_task` returns.
+
+        Raises
+        ------
+        TypeError
+            If `class_prior` is not a dict.
+        ValueError
+            For rows, labels or weights that are unfit, and for a `class_prior` that does not have
+            a share above zero for every class, together 1.
+
+        References
+        ----------
+        King, G. and Zeng, L. (2001). Logistic regression in rare events data. Political Analysis
+        9(2). :doi:`10.1093/oxfordjournals.pan.a004868`
+        """
+        check_is_fitted(self)
+        if class_prior is not None:
+            class_prior = check_class_prior(class_prior, self.classes_)
+        return self._adapt(X, y, sample_weight, class_prior=class_prior)
 
     def decision_function(self, X, *, task=None):
         """Log-odds of the second class, or every class's score.

@@ -19,6 +19,7 @@ from scipy.special import expit, logsumexp
 
 from ..solvers.arrow import kappa_of
 from ..tasks.copies import settle_support
+from ..tasks.prevalence import sampling_offset
 from ._restriction import FREE, UNRESTRICTED, Restriction
 from ._strengths import TaskPrior, log_scores
 
@@ -282,7 +283,12 @@ def _at_least(gram, moment, least, n_free):
 
 @dataclass
 class LogisticAdapter(Adapter):
-    """The same for classes; `theta` is ``(n_candidates, n_scores, 1 + n_features)``."""
+    """The same for classes; `theta` is ``(n_candidates, n_scores, 1 + n_features)``.
+
+    `prevalence` tells rows that were sampled by class, or None.
+    """
+
+    prevalence: object = None
 
     def in_features(self, space):
         theta = np.concatenate([self.theta[..., :1], self.theta[..., 1:] @ space.directions.T], -1)
@@ -292,15 +298,22 @@ class LogisticAdapter(Adapter):
             spreads=self.spreads and self.spreads.alike(len(space.scale)),
         )  # fmt: skip
 
-    def adapt(self, X, y, weight):
+    def adapt(self, X, y, weight, class_prior=None):
         """As `Adapter.adapt`, of class codes; ``(n_classes, ...)`` where there are more than two.
 
-        The standard deviation is always None.
+        The standard deviation is always None. `class_prior`, of shape (n_classes,), are the
+        classes' shares in the task, which the intercepts are corrected for.
         """
         X, y, weight = self.support(X, y, weight)
+        y = y.astype(np.int64)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
+        sampled, unlike = self._sampling(y, weight, class_prior)
         self = self._for(Z, weight)
-        own, loss = self._own(Z, y.astype(np.int64), weight)
+        if unlike is not None:
+            theta = self.theta.copy()
+            theta[..., 0] += unlike
+            self = replace(self, theta=theta)
+        own, loss = self._own(Z, y, weight, sampled)
         rows = weight.sum()
         shares = self.crowd
         if self.prior is not None:
@@ -310,13 +323,37 @@ class LogisticAdapter(Adapter):
         intercept = b[:, 0] - coef @ self.centre[:-1]
         return (coef, intercept, None) if len(b) > 1 else (coef[0], intercept[0], None)
 
-    def _own(self, Z, y, weight):
-        """Own parts ``(n_candidates, n_scores, 1 + p)`` and leave-one-out log-losses."""
+    def _sampling(self, y, weight, class_prior):
+        """What sampling by class adds to scores, and a task of other shares to shared intercepts.
+
+        Rows that hold the classes in other shares than tasks do were probably sampled by class, the
+        more surely the less these vary from task to task.
+        """
+        n_classes = self.theta.shape[1] if self.theta.shape[1] > 1 else 2
+        counts, unlike = np.bincount(y, weight, minlength=n_classes)[None], None
+        if class_prior is not None:
+            offset = sampling_offset(counts, class_prior)[0]
+            usual = class_prior if self.prevalence is None else self.prevalence.mean
+            unlike = np.log(class_prior) - np.log(usual)
+        elif self.prevalence is not None:
+            offset = sampling_offset(counts, self.prevalence.mean)[0]
+            offset = offset * self.prevalence.by_class(counts)[0]
+        else:
+            return np.zeros(self.theta.shape[1]), None
+        if self.theta.shape[1] == 1:
+            return np.diff(offset), None if unlike is None else np.diff(unlike)
+        return offset, unlike
+
+    def _own(self, Z, y, weight, sampled):
+        """Own parts ``(n_candidates, n_scores, 1 + p)`` and leave-one-out log-losses.
+
+        `sampled`, of shape (n_scores,), is what sampling by class adds to the rows' scores.
+        """
         n_scores = self.theta.shape[1]
         target = (y == 1)[None] if n_scores == 1 else y == np.arange(n_scores)[:, None]
         target = target.astype(np.float64)
         own, loss = np.zeros_like(self.theta), np.empty(len(self.theta))
-        offset = np.array([_scores(theta, Z) for theta in self.theta])
+        offset = np.array([_scores(theta, Z) for theta in self.theta]) + sampled[:, None]
         centre = self._centre_of(Z, weight)
         for chosen, which, bases, back in self._bases(Z - centre, weight):
             newton = _Newton(bases[which], offset[chosen], target, weight)

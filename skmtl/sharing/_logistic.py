@@ -11,6 +11,7 @@ from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.copies import Settled
 from ..tasks.keys import by_size, mixed
 from ..tasks.moments import block_moments, scale_of
+from ..tasks.prevalence import Prevalence
 from ..tasks.spreads import Spreads, task_spreads
 from ._adapt import LogisticAdapter
 from ._base import Problem
@@ -336,8 +337,15 @@ class LogisticTuner:
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
             problem.centre, problem.scale, restriction=problem.restriction,
             unit=problem.copies.unit, together=problem.copies.together, spreads=problem.spreads,
-            apart=self.apart,
+            apart=self.apart, prevalence=None if prior is None else self._prevalence(),
         )  # fmt: skip
+
+    def _prevalence(self):
+        """How the classes' shares vary over tasks."""
+        table, n_classes = self.problem.table, self.problem.n_classes
+        codes = table.codes * n_classes + table.y.astype(np.int64)
+        counts = np.bincount(codes, table.weights(), minlength=table.n_tasks * n_classes)
+        return Prevalence.of(counts.reshape(-1, n_classes))
 
     def left_out(self, grid, most_tasks=100):
         """As `Tuner.left_out`; a shared model is one Newton step from the solution with all."""

@@ -21,14 +21,15 @@ from skmtl import Source, TransferEstimator
 from skmtl.adaptation import BY_NAME, TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
 from skmtl.adaptation._boosted import weighted_median
 
-rng = np.random.default_rng(5)
+_rng = np.random.default_rng(5)
 COEF = np.array([1.0, -2.0, 0.5, 1.5])
-XS, X, AT = rng.normal(size=(60, 4)), 1.0 + rng.normal(size=(14, 4)), rng.normal(size=(40, 4))
+XS, X, AT = _rng.normal(size=(60, 4)), 1.0 + _rng.normal(size=(14, 4)), _rng.normal(size=(40, 4))
 TASK = np.repeat(["a", "b", "c"], 20)
 MOVED = COEF + np.repeat([0.1, 0.6, -3.0], 20)[:, None]
-YS, Y = (XS * MOVED).sum(1) + 0.3 * rng.normal(size=60), X @ COEF + 0.3 * rng.normal(size=14)
+YS, Y = (XS * MOVED).sum(1) + 0.3 * _rng.normal(size=60), X @ COEF + 0.3 * _rng.normal(size=14)
 CS, C = np.digitize(YS, [-1.0, 1.0]), np.digitize(Y, [-1.0, 1.0])
-WS, W = rng.uniform(0.2, 2.0, 60), rng.uniform(0.2, 2.0, 14)
+WS, W = _rng.uniform(0.2, 2.0, 60), _rng.uniform(0.2, 2.0, 14)
+del _rng  # a test draws from a generator of its own
 SPLITS = list(KFold(3).split(X))
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -204,7 +205,7 @@ def test_sparse_rows():
      (TrAdaBoostR2(), DecisionTreeRegressor(max_depth=3, random_state=0)),
      (TrAdaBoost(), LogisticRegression(solver="newton-cholesky", tol=1e-10))],
 )  # fmt: skip
-def test_whole_weights_are_repeated_rows(adaptation, estimator):
+def test_whole_weights_are_repeated_rows(adaptation, estimator, rng):
     classifier = isinstance(adaptation, TrAdaBoost)
     ys, y = (CS, C) if classifier else (YS, Y)
     times_s, times = rng.integers(0, 4, 60), rng.integers(0, 3, 14)
@@ -227,7 +228,7 @@ def test_whole_weights_are_repeated_rows(adaptation, estimator):
 
 
 @pytest.mark.parametrize("adaptation", [TrAdaBoostR2(), TwoStageTrAdaBoostR2(4, 4)])
-def test_order_of_source_rows_and_units_of_y_do_not_matter(adaptation):
+def test_order_of_source_rows_and_units_of_y_do_not_matter(adaptation, rng):
     order = rng.permutation(60)
     params = {"adaptation": adaptation, "cv": SPLITS}
     model = TransferEstimator(source=Source(XS, YS), **params).fit(X, Y)

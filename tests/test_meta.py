@@ -109,10 +109,7 @@ CONFIGURATIONS = {
     for face in FACES
     for name, params in {
         "default": {},
-        "small": {"learner": Towards()},
-        "two threads": {"learner": Towards(), "n_jobs": 2},
         "messy columns": {"learner": Towards(), "preprocessor": "auto"},
-        "a preprocessor": {"learner": Towards(), "preprocessor": StandardScaler()},
     }.items()
 } | {
     "ridge head, numbers": MetaLearnerRegressor(RidgeHead((8,), **QUICK)),
@@ -139,16 +136,6 @@ CONFIGURATIONS = {
         task_column=0, shared_classes=False
     ),
     "own classes": MetaLearnerClassifier(Towards(), shared_classes=False),
-    "shared classes, a task column": ClassifierWithTasks(
-        Towards(), task_column=0, shared_classes=True
-    ),
-    "own classes, a task column": ClassifierWithOwnClasses(
-        Towards(), task_column=0, shared_classes=False
-    ),
-    "a task column": RegressorWithTasks(Towards(), task_column=0),
-    "messy columns, a task column": RegressorWithTasks(
-        Towards(), task_column=0, preprocessor="auto"
-    ),
 }
 
 

@@ -56,7 +56,6 @@ from skmtl.adaptation import (
     OptimalTransport,
     Pooled,
     PredictionFeature,
-    SubspaceAlignment,
     TwoStageTrAdaBoostR2,
 )  # fmt: skip
 from skmtl.adaptation._base import Adaptation, Adapted
@@ -110,9 +109,7 @@ CONFIGURATIONS = {
     "source, logistic": WithSource(LogisticRegression(**EXACT)),
     "source, pipeline": WithSource(make_pipeline(MinMaxScaler(), LogisticRegression(**EXACT))),
     "source, pooled": WithSource(adaptation="pooled"),
-    "source, independent": WithSource(adaptation="independent"),
     "source, lasso": WithSource(adaptation="trans_lasso"),
-    "source, fixed": WithSource(adaptation=Pooled(3.0)),
     "source, tradaboost": WithSource(LogisticRegression(**EXACT), adaptation="tradaboost"),
     "source, tradaboost_r2": WithSource(adaptation="tradaboost_r2"),
     "source, two stages": WithSource(adaptation=TwoStageTrAdaBoostR2(3, 3)),
@@ -120,9 +117,6 @@ CONFIGURATIONS = {
     "coral": WithSource(adaptation="coral"),
     "coral, logistic": WithSource(LogisticRegression(**EXACT), adaptation=CORAL(0.5, True, 2.0)),
     "subspace alignment": WithSource(adaptation="subspace_alignment"),
-    "subspace alignment, logistic": WithSource(
-        LogisticRegression(**EXACT), adaptation=SubspaceAlignment(2, 2.0)
-    ),
     "tca": WithSource(adaptation="tca"),
     "tca, rbf, logistic": WithSource(
         LogisticRegression(**EXACT), adaptation=TCA(3, "rbf", target_weight=2.0)
@@ -138,9 +132,7 @@ CONFIGURATIONS = {
     "source, kmm": WithSource(adaptation="kmm"),
     "source, kmm, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kmm"),
     "source, kliep": WithSource(adaptation="kliep"),
-    "source, kliep, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kliep"),
     "source, rulsif": WithSource(adaptation="rulsif"),
-    "source, rulsif, logistic": WithSource(LogisticRegression(**EXACT), adaptation="rulsif"),
     "shrink to source": WithSource(adaptation="shrink_to_source", cv=2),
     "shrink to source, logistic": WithSource(
         LogisticRegression(**EXACT), adaptation="shrink_to_source", cv=2

@@ -264,11 +264,18 @@ def test_sources_that_say_the_opposite_help_and_others_are_guarded_against(rng):
     assert guarded.source_weights_ == [0.0]
 
 
+@pytest.fixture(scope="module")
+def opposite():
+    """Labels of sources of which every other says the opposite, and what their map predicts."""
+    labels = np.where(TASK % 2, -YS, YS)
+    model = transfer("feature_map", source=Source(XS, labels, TASK)).fit(X, Y)
+    return labels, model.predict(AT)
+
+
 @pytest.mark.parametrize("unit", [1e-100, 1e-8, 1e8, 1e100])
-def test_units_do_not_matter_to_a_map(unit):
+def test_units_do_not_matter_to_a_map(unit, opposite):
     """Neither those of labels, nor those of features."""
-    opposite = np.where(TASK % 2, -YS, YS)
-    wanted = transfer("feature_map", source=Source(XS, opposite, TASK)).fit(X, Y).predict(AT)
+    opposite, wanted = opposite
     source = Source(XS, unit * opposite, TASK)
     found = transfer("feature_map", source=source).fit(X, unit * Y).predict(AT)
     np.testing.assert_allclose(found / unit, wanted, rtol=1e-4, atol=1e-4)

@@ -153,7 +153,7 @@ def test_pipeline_with_a_column_transformer(output):
         pipeline.set_output(transform=output)
     frame = pl.DataFrame(X) if output == "polars" else X
     got = pipeline.fit(frame, Y).predict(frame)
-    np.testing.assert_allclose(got, model().fit(X, Y).predict(X), rtol=1e-9)
+    np.testing.assert_allclose(got, model().fit(X, Y).predict(X), rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(pipeline.score(frame, Y), r2_score(Y, got))
     if output != "default":
         assert list(pipeline[-1].coef_feature_names_) == ["scale__price", "scale__size"]
@@ -304,7 +304,7 @@ def test_routing_through_a_pipeline():
         got = pipeline.predict(NUMBERS, task=TASK)
         score = pipeline.score(NUMBERS, Y, task=TASK)
         weighted = pipeline.score(NUMBERS, Y, task=TASK, sample_weight=np.arange(len(Y)))
-    np.testing.assert_allclose(got, model().fit(X, Y).predict(X), rtol=1e-9)
+    np.testing.assert_allclose(got, model().fit(X, Y).predict(X), rtol=1e-7, atol=1e-8)
     assert score == pytest.approx(r2_score(Y, got))
     assert weighted == pytest.approx(r2_score(Y, got, sample_weight=np.arange(len(Y))))
 
@@ -523,7 +523,7 @@ def test_partial_fit_after_a_fit_without_moments_starts_anew():
 def test_fit_followed_by_partial_fit(cv):
     fitted = model(cv=cv, keep_moments=True).fit(X[:60], Y[:60]).partial_fit(X[60:], Y[60:])
     parts = model(cv=cv).partial_fit(X[:60], Y[:60]).partial_fit(X[60:], Y[60:])
-    np.testing.assert_allclose(fitted.coef_, parts.coef_, rtol=1e-12)
+    np.testing.assert_allclose(fitted.coef_, parts.coef_, rtol=1e-8)
     np.testing.assert_allclose(fitted.coef_, model(cv=cv).fit(X, Y).coef_, rtol=1e-8)
     assert len(pickle.dumps(fitted)) > len(pickle.dumps(model(cv=cv).fit(X, Y)))
     with pytest.raises(ValueError, match="cv=.* must be an int"):

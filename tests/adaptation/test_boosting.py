@@ -221,8 +221,12 @@ def test_whole_weights_are_repeated_rows(adaptation, estimator, rng):
         estimator, source=Source(XS[rows], ys[rows], TASK[rows]), adaptation=adaptation, cv=cv_again
     ).fit(X[again], y[again])
     method = "decision_function" if classifier else "predict"
+    at = AT
+    if isinstance(estimator, DecisionTreeRegressor):
+        # Of features that part a node's rows alike a tree takes any: elsewhere they may differ.
+        at = np.vstack([XS[times_s > 0], X[times > 0]])
     np.testing.assert_allclose(
-        getattr(weighed, method)(AT), getattr(repeated, method)(AT), atol=1e-8
+        getattr(weighed, method)(at), getattr(repeated, method)(at), atol=1e-8
     )
     np.testing.assert_allclose(weighed.source_weights_, repeated.source_weights_, rtol=1e-7)
 

@@ -1,6 +1,6 @@
 """What all tests have: a generator of their own, one thread for BLAS, kernels compiled once.
 
-Nothing here is needed by a single test; `python -m pytest -n 0 -p no:cacheprovider` runs as well.
+No test needs what is here but for `rng`: `-n 0` runs them in one process, say for a debugger.
 """
 
 import contextlib

@@ -74,8 +74,6 @@ CONFIGURATIONS = {
     "a task column": WithTaskColumn(task_column=0),
     "a task column, fixed": WithTaskColumn(FIXED, task_column=0, cv=None),
     "auto": MultiTaskClassifier(preprocessor="auto"),
-    "auto, a task column": WithTaskColumn(FIXED, task_column=0, cv=None, preprocessor="auto"),
-    "a preprocessor": MultiTaskClassifier(FIXED, cv=None, preprocessor=StandardScaler()),
 }
 
 

@@ -56,16 +56,16 @@ from skmtl.adaptation import (
     OptimalTransport,
     Pooled,
     PredictionFeature,
-    SubspaceAlignment,
     TwoStageTrAdaBoostR2,
 )  # fmt: skip
 from skmtl.adaptation._base import Adaptation, Adapted
 from skmtl.base import check_weights
 
-rng = np.random.default_rng(0)
+_rng = np.random.default_rng(0)
 COEF = np.array([1.0, -2.0, 0.5])
-XS, X = rng.normal(size=(90, 3)), rng.normal(size=(24, 3))
-YS, Y = XS @ COEF + 0.3 * rng.normal(size=90), X @ COEF + 0.3 * rng.normal(size=24)
+XS, X = _rng.normal(size=(90, 3)), _rng.normal(size=(24, 3))
+YS, Y = XS @ COEF + 0.3 * _rng.normal(size=90), X @ COEF + 0.3 * _rng.normal(size=24)
+del _rng  # a test draws from a generator of its own
 LS, L = np.where(YS > 0, "yes", "no"), np.where(Y > 0, "yes", "no")
 TASK = np.arange(90) % 3
 SOURCE = Source(XS, YS, TASK)
@@ -109,9 +109,7 @@ CONFIGURATIONS = {
     "source, logistic": WithSource(LogisticRegression(**EXACT)),
     "source, pipeline": WithSource(make_pipeline(MinMaxScaler(), LogisticRegression(**EXACT))),
     "source, pooled": WithSource(adaptation="pooled"),
-    "source, independent": WithSource(adaptation="independent"),
     "source, lasso": WithSource(adaptation="trans_lasso"),
-    "source, fixed": WithSource(adaptation=Pooled(3.0)),
     "source, tradaboost": WithSource(LogisticRegression(**EXACT), adaptation="tradaboost"),
     "source, tradaboost_r2": WithSource(adaptation="tradaboost_r2"),
     "source, two stages": WithSource(adaptation=TwoStageTrAdaBoostR2(3, 3)),
@@ -119,9 +117,6 @@ CONFIGURATIONS = {
     "coral": WithSource(adaptation="coral"),
     "coral, logistic": WithSource(LogisticRegression(**EXACT), adaptation=CORAL(0.5, True, 2.0)),
     "subspace alignment": WithSource(adaptation="subspace_alignment"),
-    "subspace alignment, logistic": WithSource(
-        LogisticRegression(**EXACT), adaptation=SubspaceAlignment(2, 2.0)
-    ),
     "tca": WithSource(adaptation="tca"),
     "tca, rbf, logistic": WithSource(
         LogisticRegression(**EXACT), adaptation=TCA(3, "rbf", target_weight=2.0)
@@ -137,9 +132,7 @@ CONFIGURATIONS = {
     "source, kmm": WithSource(adaptation="kmm"),
     "source, kmm, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kmm"),
     "source, kliep": WithSource(adaptation="kliep"),
-    "source, kliep, logistic": WithSource(LogisticRegression(**EXACT), adaptation="kliep"),
     "source, rulsif": WithSource(adaptation="rulsif"),
-    "source, rulsif, logistic": WithSource(LogisticRegression(**EXACT), adaptation="rulsif"),
     "shrink to source": WithSource(adaptation="shrink_to_source", cv=2),
     "shrink to source, logistic": WithSource(
         LogisticRegression(**EXACT), adaptation="shrink_to_source", cv=2
@@ -217,7 +210,7 @@ def test_tuning_inside_leaves_target_rows_out_and_no_source_row(seen):
     assert sorted(left_out) == list(range(24))
 
 
-def test_no_source_is_the_plain_estimator(seen):
+def test_no_source_is_the_plain_estimator(seen, rng):
     weight = rng.uniform(0.5, 2.0, 24)
     for adaptation in ("pooled", "independent", Pooled(3.0)):
         model = TransferEstimator(Ridge(), adaptation=adaptation).fit(X, Y, weight)
@@ -398,7 +391,7 @@ def test_first_steps_do_not_see_rows_of_weight_zero():
     np.testing.assert_allclose(model.predict(X), other.predict(X))
 
 
-def test_weights_go_to_the_last_step_only():
+def test_weights_go_to_the_last_step_only(rng):
     weight = rng.uniform(0.5, 2.0, 24)
     model = TransferEstimator(
         make_pipeline(StandardScaler(), Ridge()), source=SOURCE, adaptation=Pooled(2.0)
@@ -691,7 +684,7 @@ def test_weights_need_an_estimator_that_takes_them():
 # ---------------------------------------------------------------------------------------- weights
 
 
-def test_weight_two_is_the_row_twice():
+def test_weight_two_is_the_row_twice(rng):
     often = rng.integers(0, 4, 24)
     rows = np.repeat(np.arange(24), often)
     of_source = np.repeat(np.arange(90), 2)

@@ -21,16 +21,17 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import Source, TransferEstimator, Unlabeled
 from skmtl.adaptation import BY_NAME, CORAL, TCA, OptimalTransport, Pooled, SubspaceAlignment
 
-rng = np.random.default_rng(5)
+_rng = np.random.default_rng(5)
 P = 4
-MIX = np.eye(P) + 0.4 * rng.normal(size=(P, P))
+MIX = np.eye(P) + 0.4 * _rng.normal(size=(P, P))
 COEF = np.array([1.0, -2.0, 0.5, 1.5])
-XS, XT = rng.normal(size=(120, P)), rng.normal(size=(40, P))
-YS, YT = XS @ COEF + 0.1 * rng.normal(size=120), XT @ COEF + 0.1 * rng.normal(size=40)
+XS, XT = _rng.normal(size=(120, P)), _rng.normal(size=(40, P))
+YS, YT = XS @ COEF + 0.1 * _rng.normal(size=120), XT @ COEF + 0.1 * _rng.normal(size=40)
 XT = 3.0 * XT @ MIX + [5.0, 0.0, -1.0, 2.0]  # how the other device shows the same
-AT = 3.0 * rng.normal(size=(300, P)) @ MIX + [5.0, 0.0, -1.0, 2.0]
+AT = 3.0 * _rng.normal(size=(300, P)) @ MIX + [5.0, 0.0, -1.0, 2.0]
 TRUTH = np.linalg.solve((3.0 * MIX).T, (AT - [5.0, 0.0, -1.0, 2.0]).T).T @ COEF
-WEIGHTS = rng.integers(1, 4, size=120), rng.integers(1, 4, size=40)
+WEIGHTS = _rng.integers(1, 4, size=120), _rng.integers(1, 4, size=40)
+del _rng  # a test draws from a generator of its own
 
 NEEDS_POT = pytest.mark.skipif(find_spec("ot") is None, reason="no POT")
 EACH = [
@@ -212,7 +213,7 @@ def test_transport_says_when_it_has_not_converged():
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.01])
-def test_coral_finds_a_device_that_stretches(strength):
+def test_coral_finds_a_device_that_stretches(strength, rng):
     stretch = np.diag([3.0, 0.5, 1.0, 2.0])
     X = rng.normal(size=(400, P)) @ stretch + 7.0
     model = TransferEstimator(Ridge(), source=Source(XS, YS), adaptation=CORAL(strength)).fit(X)
@@ -287,7 +288,7 @@ def test_weights_are_repeated_rows(adaptation):
 
 
 @each
-def test_order_of_rows_and_units_of_features_do_not_matter(adaptation):
+def test_order_of_rows_and_units_of_features_do_not_matter(adaptation, rng):
     one = fitted(adaptation, estimator=LinearRegression())
     order, unit = rng.permutation(120), np.array([0.1, 1.0, 20.0, 5.0])
     source = Source(XS[order] * unit, YS[order])

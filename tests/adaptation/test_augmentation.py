@@ -25,16 +25,17 @@ from sklearn.svm import LinearSVC
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import BY_NAME, FeatureAugmentation, PredictionFeature
 
-rng = np.random.default_rng(3)
+_rng = np.random.default_rng(3)
 COEF = np.array([1.0, -2.0, 0.5])
-XS, X, AT = rng.normal(size=(90, 3)), rng.normal(size=(20, 3)), rng.normal(size=(200, 3))
+XS, X, AT = _rng.normal(size=(90, 3)), _rng.normal(size=(20, 3)), _rng.normal(size=(200, 3))
 TASK = np.repeat(["a", "b"], [50, 40])
-YS = np.r_[XS[:50] @ COEF, 1.0 - XS[50:] @ COEF] + 0.3 * rng.normal(size=90)
-Y = X @ (COEF + 0.3) + 0.5 + 0.3 * rng.normal(size=20)
+YS = np.r_[XS[:50] @ COEF, 1.0 - XS[50:] @ COEF] + 0.3 * _rng.normal(size=90)
+Y = X @ (COEF + 0.3) + 0.5 + 0.3 * _rng.normal(size=20)
 SOURCE = Source(XS, YS, TASK)
 LABELS, L = Source(XS, YS > 0, TASK), Y > 0
 THREE = Source(XS, np.digitize(YS, [-1, 1]), TASK)
-WEIGHTS = rng.integers(1, 4, size=90), rng.integers(1, 4, size=20)
+WEIGHTS = _rng.integers(1, 4, size=90), _rng.integers(1, 4, size=20)
+del _rng  # a test draws from a generator of its own
 EXACT = LogisticRegression(solver="newton-cholesky", tol=1e-12)
 both = pytest.mark.parametrize("kind", [FeatureAugmentation, PredictionFeature])
 
@@ -195,7 +196,7 @@ def test_a_source_of_one_class_says_nothing():
     assert nothing.source_weights_.tolist() == [0.0]
 
 
-def test_a_source_that_is_always_wrong_is_useful():
+def test_a_source_that_is_always_wrong_is_useful(rng):
     X, y = rng.normal(size=(15, 20)), None
     coef = rng.normal(size=20)
     XS, AT = rng.normal(size=(300, 20)), rng.normal(size=(500, 20))
@@ -303,7 +304,7 @@ def test_frames_and_what_is_deployed(kind):
 
 
 @both
-def test_order_of_source_rows_does_not_matter(kind):
+def test_order_of_source_rows_does_not_matter(kind, rng):
     order = rng.permutation(90)
     shuffled = fitted(kind(), source=Source(XS[order], YS[order], TASK[order]))
     np.testing.assert_allclose(shuffled.predict(AT), fitted(kind()).predict(AT))

@@ -21,16 +21,17 @@ from skmtl import Source, TransferEstimator
 from skmtl.adaptation import BY_NAME, TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
 from skmtl.adaptation._boosted import weighted_median
 
-rng = np.random.default_rng(5)
+_rng = np.random.default_rng(5)
 COEF = np.array([1.0, -2.0, 0.5, 1.5])
-XS, X, AT = rng.normal(size=(60, 4)), 1.0 + rng.normal(size=(14, 4)), rng.normal(size=(40, 4))
+XS, X, AT = _rng.normal(size=(60, 4)), 1.0 + _rng.normal(size=(14, 4)), _rng.normal(size=(40, 4))
 TASK = np.repeat(["a", "b", "c"], 20)
 MOVED = COEF + np.repeat([0.1, 0.6, -3.0], 20)[:, None]
-YS, Y = (XS * MOVED).sum(1) + 0.3 * rng.normal(size=60), X @ COEF + 0.3 * rng.normal(size=14)
+YS, Y = (XS * MOVED).sum(1) + 0.3 * _rng.normal(size=60), X @ COEF + 0.3 * _rng.normal(size=14)
 CS, C = np.digitize(YS, [-1.0, 1.0]), np.digitize(Y, [-1.0, 1.0])
-WS, W = rng.uniform(0.2, 2.0, 60), rng.uniform(0.2, 2.0, 14)
+WS, W = _rng.uniform(0.2, 2.0, 60), _rng.uniform(0.2, 2.0, 14)
+del _rng  # a test draws from a generator of its own
 SPLITS = list(KFold(3).split(X))
-CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
 class OtherRidge(Ridge):
@@ -176,7 +177,7 @@ def test_normal_equations_and_the_general_road_agree(adaptation, n_features, alp
         model.fit(tables[1], y)
         predictions.append((model.predict(tables[2]), model.source_weights_))
     for ours, theirs in zip(*predictions, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-7 * np.abs(theirs).max())
 
 
 def test_jobs_do_not_matter():
@@ -204,7 +205,7 @@ def test_sparse_rows():
      (TrAdaBoostR2(), DecisionTreeRegressor(max_depth=3, random_state=0)),
      (TrAdaBoost(), LogisticRegression(solver="newton-cholesky", tol=1e-10))],
 )  # fmt: skip
-def test_whole_weights_are_repeated_rows(adaptation, estimator):
+def test_whole_weights_are_repeated_rows(adaptation, estimator, rng):
     classifier = isinstance(adaptation, TrAdaBoost)
     ys, y = (CS, C) if classifier else (YS, Y)
     times_s, times = rng.integers(0, 4, 60), rng.integers(0, 3, 14)
@@ -220,20 +221,24 @@ def test_whole_weights_are_repeated_rows(adaptation, estimator):
         estimator, source=Source(XS[rows], ys[rows], TASK[rows]), adaptation=adaptation, cv=cv_again
     ).fit(X[again], y[again])
     method = "decision_function" if classifier else "predict"
+    at = AT
+    if isinstance(estimator, DecisionTreeRegressor):
+        # Of features that part a node's rows alike a tree takes any: elsewhere they may differ.
+        at = np.vstack([XS[times_s > 0], X[times > 0]])
     np.testing.assert_allclose(
-        getattr(weighed, method)(AT), getattr(repeated, method)(AT), atol=1e-8
+        getattr(weighed, method)(at), getattr(repeated, method)(at), atol=1e-8
     )
     np.testing.assert_allclose(weighed.source_weights_, repeated.source_weights_, rtol=1e-7)
 
 
 @pytest.mark.parametrize("adaptation", [TrAdaBoostR2(), TwoStageTrAdaBoostR2(4, 4)])
-def test_order_of_source_rows_and_units_of_y_do_not_matter(adaptation):
+def test_order_of_source_rows_and_units_of_y_do_not_matter(adaptation, rng):
     order = rng.permutation(60)
     params = {"adaptation": adaptation, "cv": SPLITS}
     model = TransferEstimator(source=Source(XS, YS), **params).fit(X, Y)
     mixed = TransferEstimator(source=Source(XS[order], YS[order]), **params).fit(X, Y)
     scaled = TransferEstimator(source=Source(XS, 1e5 * YS + 7), **params).fit(X, 1e5 * Y + 7)
-    np.testing.assert_allclose(mixed.predict(AT), model.predict(AT), rtol=1e-9)
+    np.testing.assert_allclose(mixed.predict(AT), model.predict(AT), rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(scaled.predict(AT), 1e5 * model.predict(AT) + 7, rtol=1e-7)
 
 
@@ -345,7 +350,7 @@ def test_scores_are_those_of_AdaBoostClassifier(n_classes):
     theirs.estimators_, theirs.estimator_weights_ = model.estimators_, model.estimator_weights_
     for method in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
         got, wanted = getattr(model, method)(AT), getattr(theirs, method)(AT)
-        np.testing.assert_allclose(got, wanted, atol=1e-12)
+        np.testing.assert_allclose(got, wanted, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["tradaboost_r2", "two_stage_tradaboost_r2"])
@@ -357,7 +362,7 @@ def test_the_predictor_stands_alone(name):
     assert all(type(learner) is Ridge for learner in model.estimators_)
     by_hand = np.array([learner.predict(AT) for learner in model.estimators_])
     np.testing.assert_allclose(
-        model.predict(AT), weighted_median(by_hand, model.estimator_weights_), rtol=1e-12
+        model.predict(AT), weighted_median(by_hand, model.estimator_weights_), rtol=1e-9
     )
     with pytest.raises(ValueError, match="X has 3 features, but BoostedRegressor is expecting 4"):
         model.predict(AT[:, :3])

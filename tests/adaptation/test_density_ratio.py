@@ -17,8 +17,8 @@ from skmtl import Source, TransferEstimator, Unlabeled
 from skmtl.adaptation import BY_NAME, KLIEP, KMM, RuLSIF, density_ratio
 from skmtl.adaptation._gaussian import distinct_rows, gaussian, kernel_means, median_distance
 
-rng = np.random.default_rng(0)
-XS, XT = rng.normal(size=(80, 2)), rng.normal([0.8, 0.0], 0.6, size=(50, 2))
+_rng = np.random.default_rng(0)
+XS, XT = _rng.normal(size=(80, 2)), _rng.normal([0.8, 0.0], 0.6, size=(50, 2))
 COEF = np.array([1.0, -2.0])
 
 
@@ -26,7 +26,8 @@ def curve(X):
     return np.sin(2 * X[:, 0]) + X[:, 1]
 
 
-YS, YT = curve(XS) + 0.1 * rng.normal(size=80), curve(XT)
+YS, YT = curve(XS) + 0.1 * _rng.normal(size=80), curve(XT)
+del _rng  # a test draws from a generator of its own
 SOURCE = Source(XS, YS)
 ALL = [KMM(), KLIEP(), RuLSIF()]
 each = pytest.mark.parametrize("adaptation", ALL, ids=lambda a: type(a).__name__)
@@ -202,7 +203,7 @@ def test_the_order_of_rows_does_not_matter(adaptation):
     plain = ratios(adaptation)
     order = np.random.default_rng(3).permutation(80)
     mixed = ratios(adaptation, Source(XS[order], YS[order]), X=XT[::-1])
-    np.testing.assert_allclose(mixed, plain[order], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(mixed, plain[order], rtol=1e-8, atol=1e-10)
 
 
 @each
@@ -356,7 +357,7 @@ def test_nothing_is_printed_but_what_is_asked_for(capsys):
 # ------------------------------------------------------------------------------------ the kernels
 
 
-def test_kernels_and_their_means():
+def test_kernels_and_their_means(rng):
     A, B = rng.normal(size=(7, 3)) + 1e3, rng.normal(size=(5, 3)) + 1e3
     wanted = reference.gaussian_kernel(A, B, 0.7)
     np.testing.assert_allclose(gaussian(A, B, 0.7), wanted, rtol=1e-9)
@@ -366,8 +367,8 @@ def test_kernels_and_their_means():
     np.testing.assert_allclose(gaussian(*thin, 0.7), wanted, rtol=1e-8)
     many = rng.normal(size=(500, 3))
     K = gaussian(many, many, 0.7)
-    np.testing.assert_allclose(K, gaussian(many, many.copy(), 0.7), rtol=1e-13)
-    np.testing.assert_allclose(K, K.T, rtol=1e-13)
+    np.testing.assert_allclose(K, gaussian(many, many.copy(), 0.7), rtol=1e-10)
+    np.testing.assert_allclose(K, K.T, rtol=1e-10)
     assert (K <= 1.0).all()
 
 
@@ -382,7 +383,7 @@ def test_distinct_rows(kind):
     np.testing.assert_array_equal(distinct_rows(X, None)[1], np.bincount(place))
 
 
-def test_the_median_of_many_rows_is_of_some():
+def test_the_median_of_many_rows_is_of_some(rng):
     many = [rng.normal(size=(3000, 2)), rng.normal(size=(2, 2))]
     got = [median_distance(many, np.random.RandomState(seed)) for seed in (0, 0, 1)]
     assert got[0] == got[1] != got[2] and np.allclose(got, np.sqrt(4 * np.log(2)), rtol=0.1)

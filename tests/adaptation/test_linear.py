@@ -3,23 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from rounding import assert_same_but_rounding, condition_of_normal_equations
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
 from skmtl.adaptation._linear import LinearRows, fit_ridge, is_linear
 
-rng = np.random.default_rng(0)
-CLOSE = {"rtol": 1e-10, "atol": 1e-11}
 
-
-@pytest.fixture(autouse=True)
-def same_draws():
-    """A test draws the same rows whichever ran before it, in whichever process."""
-    rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
-
-
-def table(n_rows, n_features, level=0.0):
+def table(rng, n_rows, n_features, level=0.0):
     X = level + rng.normal(size=(n_rows, n_features))
     return X, X @ rng.normal(size=n_features) + rng.normal(size=n_rows)
 
@@ -36,14 +28,21 @@ def refer(estimator, X, y, weight):
     return clone(estimator).fit(X, y, sample_weight=weight)
 
 
-def assert_same(ours, theirs):
+def condition_of(estimator, X, weight=None):
+    alpha = getattr(estimator, "alpha", 0.0)
+    return condition_of_normal_equations(X, weight, alpha, estimator.fit_intercept)
+
+
+def assert_same(ours, theirs, X, condition):
+    """Equal in all that is fitted, up to rounding at the condition number of what was solved."""
     assert type(ours) is type(theirs) and vars(ours).keys() == vars(theirs).keys()
+    level = np.abs(X).max(axis=0) @ np.abs(theirs.coef_) + np.abs(theirs.intercept_)
     for name, value in vars(theirs).items():
-        if name == "singular_" and len(value) > len(vars(ours)[name]):
-            value = value[value > 1e-9 * value[0]]  # rows of weight zero were left out
-            np.testing.assert_allclose(vars(ours)[name][: len(value)], value, **CLOSE)
-        elif isinstance(value, (float, np.ndarray)):
-            np.testing.assert_allclose(vars(ours)[name], value, **CLOSE)
+        if name == "singular_":
+            value = value[: len(ours.singular_)]  # rows of weight zero were left out
+        if isinstance(value, (float, np.ndarray)):
+            scale = level if name == "intercept_" else None
+            assert_same_but_rounding(vars(ours)[name], value, condition, scale, err_msg=name)
         else:
             assert vars(ours)[name] == value
 
@@ -52,38 +51,42 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("weighted", ["", "weights", "zeros"])
 @pytest.mark.parametrize("estimator", [Ridge(1e-2), Ridge(30), Ridge(0.0), LinearRegression()])
-def test_fits_are_those_of_scikit_learn(estimator, weighted, fit_intercept, shape):
+def test_fits_are_those_of_scikit_learn(estimator, weighted, fit_intercept, shape, rng):
     if shape[1] >= shape[0] and getattr(estimator, "alpha", 1.0) == 0.0:
         pytest.skip("a singular problem, of which each road finds its own solution")
     if shape[0] == 1 and fit_intercept and type(estimator) is LinearRegression:
         pytest.skip("a row less itself is rounding, of which scikit-learn tells the rank")
     estimator.set_params(fit_intercept=fit_intercept)
-    X, y = table(*shape, level=3.0)
+    X, y = table(rng, *shape, level=3.0)
     weight = rng.uniform(0.1, 5.0, len(y)) if weighted else None
     if weighted == "zeros" and len(y) > 6:
         weight[::4] = 0.0
     assert is_linear(estimator)
     before = X.copy(), y.copy()
-    assert_same(fit_linear(estimator, X, y, weight), refer(estimator, X, y, weight))
+    ours, theirs = (fit(estimator, X, y, weight) for fit in (fit_linear, refer))
+    assert_same(ours, theirs, X, condition_of(estimator, X, weight))
     np.testing.assert_array_equal(X, before[0])
     np.testing.assert_array_equal(y, before[1])
     assert not hasattr(estimator, "coef_")
 
 
-def test_what_is_singular_is_left_to_scikit_learn():
-    X, y = table(40, 4)
+def test_what_is_singular_is_left_to_scikit_learn(rng):
+    X, y = table(rng, 40, 4)
     X = np.column_stack([X, X[:, 0] + X[:, 1], np.ones(40)])
     weight = rng.uniform(0.5, 2.0, 40)
     ours, theirs = (fit(LinearRegression(), X, y, weight) for fit in (fit_linear, refer))
-    assert_same(ours, theirs)
+    assert_same(ours, theirs, X, condition=1.0)  # the same call, whatever the condition
     assert ours.rank_ == 4
     nearly = X + 1e-7 * rng.normal(size=X.shape)
-    assert_same(*(fit(LinearRegression(), nearly, y, weight) for fit in (fit_linear, refer)))
-    assert_same(*(fit(Ridge(1e-3), X, y, weight) for fit in (fit_linear, refer)))
+    both = (fit(LinearRegression(), nearly, y, weight) for fit in (fit_linear, refer))
+    assert_same(*both, nearly, condition=1.0)
+    ridge = Ridge(1e-3)
+    both = (fit(ridge, X, y, weight) for fit in (fit_linear, refer))
+    assert_same(*both, X, condition_of(ridge, X, weight))
 
 
-def test_rows_far_apart_lose_no_digits():
-    (X, y), (X_far, y_far) = table(40, 3), table(30, 3, level=1e5)
+def test_rows_far_apart_lose_no_digits(rng):
+    (X, y), (X_far, y_far) = table(rng, 40, 3), table(rng, 30, 3, level=1e5)
     X, y = np.vstack([X, X_far]), np.concatenate([y, y_far])
     weight = np.where(np.arange(70) < 40, 1e-12, 1.0)
     for n_first in (0, 40):
@@ -95,9 +98,9 @@ def test_rows_far_apart_lose_no_digits():
 @pytest.mark.parametrize("n_features", [5, 80])
 @pytest.mark.parametrize("n_first", [0, 25])
 @pytest.mark.parametrize("estimator", [Ridge(), Ridge(fit_intercept=False), LinearRegression()])
-def test_many_weights_at_once_and_kept_sums(estimator, n_first, n_features, monkeypatch):
+def test_many_weights_at_once_and_kept_sums(estimator, n_first, n_features, monkeypatch, rng):
     monkeypatch.setattr("skmtl.adaptation._linear._AT_ONCE", 700)
-    X, y = table(60, n_features, level=2.0)
+    X, y = table(rng, 60, n_features, level=2.0)
     weights = rng.uniform(0.0, 2.0, (7, 60))
     weights[:, :n_first] = weights[0, :n_first]
     weights[2:, :n_first] = 0.0
@@ -108,22 +111,24 @@ def test_many_weights_at_once_and_kept_sums(estimator, n_first, n_features, monk
         for line, weight, values in zip(lines, weights, predicted, strict=True):
             live = np.flatnonzero(weight)
             wanted = refer(estimator, X[live], y[live], weight[live])
-            np.testing.assert_allclose(rows.model(line).coef_, wanted.coef_, **CLOSE)
-            np.testing.assert_allclose(values, wanted.predict(X), rtol=1e-9, atol=1e-9)
+            condition = condition_of(estimator, X[live], weight[live])
+            assert_same_but_rounding(rows.model(line).coef_, wanted.coef_, condition)
+            assert_same_but_rounding(values, wanted.predict(X), condition)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", [(30, 4), (5, 9), (1, 2), (300, 60)])
-def test_one_ridge(shape, weighted):
-    X, y = table(*shape)
+def test_one_ridge(shape, weighted, rng):
+    X, y = table(rng, *shape)
     weight = rng.uniform(0.1, 5.0, len(y)) if weighted else None
     ridge = Ridge(0.3)
-    assert_same(fit_ridge(ridge, X, y, weight), refer(ridge, X, y, weight))
+    ours, theirs = fit_ridge(ridge, X, y, weight), refer(ridge, X, y, weight)
+    assert_same(ours, theirs, X, condition_of(ridge, X, weight))
     assert not hasattr(ridge, "coef_")
 
 
-def test_what_is_left_to_scikit_learn():
-    X, y = table(30, 4)
+def test_what_is_left_to_scikit_learn(rng):
+    X, y = table(rng, 30, 4)
     others = [pd.DataFrame(X), X.astype(np.float32), sparse.csr_matrix(X), X[:, :0]]
     for bad in (np.nan, np.inf):
         others.append(X.copy())
@@ -134,13 +139,13 @@ def test_what_is_left_to_scikit_learn():
     assert fit_ridge(OtherRidge(), X, y, None) is None
 
 
-def test_what_scikit_learn_refuses():
-    X, y = table(30, 4)
+def test_what_scikit_learn_refuses(rng):
+    X, y = table(rng, 30, 4)
     with pytest.raises(ValueError, match="infs or NaNs"):
         fit_ridge(Ridge(), 1e155 * X, y, None)
     with pytest.raises(ValueError, match="tol"):
         fit_ridge(Ridge(tol=-1.0), X, y, None)
-    wide, y_wide = table(100, 1000)
+    wide, y_wide = table(rng, 100, 1000)
     assert fit_ridge(Ridge(), wide, y_wide, None) is None  # not refused: it is faster there
 
 

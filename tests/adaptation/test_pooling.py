@@ -19,11 +19,12 @@ from skmtl.adaptation import (
 from skmtl.adaptation._judge import row_errors
 from skmtl.tasks.targets import align_classes
 
-rng = np.random.default_rng(1)
+_rng = np.random.default_rng(1)
 COEF = np.array([1.0, -2.0, 0.5])
-XS, X, AT = rng.normal(size=(200, 3)), rng.normal(size=(20, 3)), rng.normal(size=(500, 3))
+XS, X, AT = _rng.normal(size=(200, 3)), _rng.normal(size=(20, 3)), _rng.normal(size=(500, 3))
 NOISE = 0.3
-YS, Y = XS @ COEF + NOISE * rng.normal(size=200), X @ COEF + NOISE * rng.normal(size=20)
+YS, Y = XS @ COEF + NOISE * _rng.normal(size=200), X @ COEF + NOISE * _rng.normal(size=20)
+del _rng  # a test draws from a generator of its own
 
 
 def pooled(target_weight="auto", estimator=None, source=None, **params):

@@ -11,25 +11,20 @@ from skmtl import Source, TransferEstimator
 from skmtl.adaptation import TransLasso
 from skmtl.adaptation.trans_lasso import _sizes
 
-rng = np.random.default_rng(3)
+_rng = np.random.default_rng(3)
 P, N, NS = 60, 40, 80
 COEF = np.r_[np.full(6, 1.0), np.zeros(P - 6)]
-SLOPES = {"near": COEF + np.r_[0.5, np.zeros(P - 1)], "far": rng.normal(size=P), "same": COEF}
-X, AT = rng.normal(size=(N, P)), rng.normal(size=(500, P))
-Y, TRUTH = X @ COEF + rng.normal(size=N), AT @ COEF
-XS = rng.normal(size=(3 * NS, P))
+SLOPES = {"near": COEF + np.r_[0.5, np.zeros(P - 1)], "far": _rng.normal(size=P), "same": COEF}
+X, AT = _rng.normal(size=(N, P)), _rng.normal(size=(500, P))
+Y, TRUTH = X @ COEF + _rng.normal(size=N), AT @ COEF
+XS = _rng.normal(size=(3 * NS, P))
 G = np.repeat(sorted(SLOPES), NS)
 YS = np.concatenate([XS[G == k] @ SLOPES[k] + 3.0 * (k == "same") for k in sorted(SLOPES)])
-YS += rng.normal(size=3 * NS)
+YS += _rng.normal(size=3 * NS)
+XD = _rng.normal(size=(4, N, P))
+DRAWS = list(zip(XD, XD @ COEF + _rng.normal(size=(4, N)), strict=True))
 SOURCE = Source(XS, YS, G)
-
-
-def draw():
-    X = rng.normal(size=(N, P))
-    return X, X @ COEF + rng.normal(size=N)
-
-
-DRAWS = [draw() for _ in range(4)]
+del _rng  # a test draws from a generator of its own
 
 
 def fit(estimator=None, source=SOURCE, adaptation=None, **params):

@@ -10,11 +10,12 @@ from skmtl import kernels
 from skmtl.solvers.lasso import lasso_path
 from skmtl.solvers.products import Products
 
-rng = np.random.default_rng(0)
+_rng = np.random.default_rng(0)
 N, P = 30, 8
-X = rng.normal(size=(N, P)) * np.r_[np.ones(P - 1), 0.0] + 2.0
-Y = X @ np.r_[3.0, -2.0, np.zeros(P - 2)] + rng.normal(size=N)
-W = rng.uniform(0.5, 3.0, N)
+X = _rng.normal(size=(N, P)) * np.r_[np.ones(P - 1), 0.0] + 2.0
+Y = X @ np.r_[3.0, -2.0, np.zeros(P - 2)] + _rng.normal(size=N)
+W = _rng.uniform(0.5, 3.0, N)
+del _rng  # a test draws from a generator of its own
 PRODUCTS = Products.of(X, Y, W)
 
 
@@ -49,7 +50,7 @@ def test_it_is_the_lasso_of_scikit_learn(centre):
     assert (gaps <= 1e-10).all()
 
 
-def test_products_add_up():
+def test_products_add_up(rng):
     parts = Products.of(X[:10], Y[:10]), Products.of(X[10:], Y[10:])
     both = parts[0].plus(parts[1], 0.5)
     rows, y = X.copy(), Y.copy()

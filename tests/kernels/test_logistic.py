@@ -34,10 +34,10 @@ def test_working(scale):
     for a, b in ((0, 3), (3, 4)):
         kernels.working(a, b, OFFSETS, y, weight, score, offset, w, z, loss)
     wanted = reference.working(y, weight, score, offset, kernels._FLOOR)
-    np.testing.assert_allclose(w, wanted[0], rtol=1e-12)
+    np.testing.assert_allclose(w, wanted[0], rtol=1e-9)  # of 1 - p, where p is nearly 1
     np.testing.assert_allclose(w * (z - score), wanted[1], rtol=1e-8, atol=1e-12)
     by_task = [wanted[2][i:j].sum() for i, j in zip(OFFSETS[:-1], OFFSETS[1:], strict=True)]
-    np.testing.assert_allclose(loss, by_task, rtol=1e-12)
+    np.testing.assert_allclose(loss, by_task, rtol=1e-9)
 
 
 def test_working_is_the_derivatives_of_the_loss():

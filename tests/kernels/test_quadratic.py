@@ -21,7 +21,7 @@ def test_descend(n_sweeps, top):
     c, gradient = start.copy(), K @ start - k
     kernels.descend(K, gradient, c, upper, n_sweeps)
     np.testing.assert_allclose(c, reference.coordinate_sweeps(K, k, start, upper, n_sweeps))
-    np.testing.assert_allclose(gradient, K @ c - k, atol=1e-12)
+    np.testing.assert_allclose(gradient, K @ c - k, atol=1e-10)
     assert n_sweeps == 0 or ((c == 0.0).any() and (top > 1.0 or (c == upper).any()))
 
 
@@ -36,7 +36,7 @@ def test_rows_and_columns():
         values, out = rng.normal(size=n), rng.normal(size=30)
         expected = out + values @ K[rows]
         kernels.add_rows(K, rows, values, out)
-        np.testing.assert_allclose(out, expected, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(out, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_low_rank():

@@ -43,11 +43,11 @@ def test_scores_and_weights(seed):
     for n_steps in (0, 1, 15):
         got, start = strengths.task_weights(scores, rows, prior, n_steps)
         wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps, prior)
-        np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-14)
+        np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-12)
         # A new task with the verdict of a known one gets its weights, up to the bins of sizes.
         t = int(np.argmax(rows))
         size = np.exp(start.size[-1] / 4)
-        np.testing.assert_allclose(start.weights(scores[t], size), got[t], rtol=1e-8, atol=1e-14)
+        np.testing.assert_allclose(start.weights(scores[t], size), got[t], rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(got[0], crowd)  # nothing is known of a task without rows
     np.testing.assert_allclose(
         strengths.unseen_weights(sse[1:]), reference.unseen_weights(sse[1:]), rtol=1e-10

@@ -7,12 +7,13 @@ from sklearn.exceptions import ConvergenceWarning
 from skmtl.solvers import anchored
 from skmtl.solvers.anchored import LogisticRows, SquaredRows, gradient_path
 
-rng = np.random.default_rng(0)
-X, W = rng.normal(2.0, 1.0, size=(15, 4)), rng.uniform(0.5, 2.0, 15)
-Y, CODES = X @ [1.0, 0.0, -1.0, 2.0] + rng.normal(size=15), np.arange(15) % 3
+_rng = np.random.default_rng(0)
+X, W = _rng.normal(2.0, 1.0, size=(15, 4)), _rng.uniform(0.5, 2.0, 15)
+Y, CODES = X @ [1.0, 0.0, -1.0, 2.0] + _rng.normal(size=15), np.arange(15) % 3
+del _rng  # a test draws from a generator of its own
 
 
-def test_gradient_of_the_log_loss_by_differences():
+def test_gradient_of_the_log_loss_by_differences(rng):
     for rows, K in ((LogisticRows(X, CODES, 3, W), 3), (LogisticRows(X, CODES % 2, 2, W), 1)):
         scores, moved = rng.normal(size=(2, 15, K))
         slope = (rows.loss(scores + 1e-6 * moved) - rows.loss(scores - 1e-6 * moved)) / 2e-6
@@ -38,7 +39,7 @@ def test_descent_has_a_closed_form_for_the_square(penalty):
         np.testing.assert_allclose(intercept, W @ (Y - X @ coef[0]) / W.sum())
 
 
-def test_descent_never_goes_up():
+def test_descent_never_goes_up(rng):
     for rows, K in ((LogisticRows(X, CODES, 3, W), 3), (LogisticRows(X, CODES % 2, 2, W), 1)):
         values = [
             rows.loss(X @ coef.T + intercept) + (coef**2).sum()

@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingRegressor
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -558,6 +559,98 @@ def test_bad_classes(name):
     y, pattern = BAD_CLASSES[name]
     with pytest.raises(ValueError, match=pattern):
         MetaLearnerClassifier(Towards()).fit(X, y, task=TASK)
+
+
+# --------------------------------------------------------------------------- shares of classes
+
+
+def rare(seed, n_new=30, shots=5, rate=0.08, spread=0.3, n_tasks=120, p=6):
+    """Tasks with few rows of one class, and new ones of which some of each class are known."""
+    rng = np.random.default_rng(seed)
+    slopes = 0.8 * rng.normal(size=p) + spread * rng.normal(size=(n_tasks + n_new, p))
+    level = np.log(rate / (1 - rate)) - 0.7 * (rate < 0.5) + spread * rng.normal(size=len(slopes))
+
+    def draw(k, n):
+        X = rng.normal(size=(n, p))
+        return X, (rng.random(n) < 1 / (1 + np.exp(-X @ slopes[k] - level[k]))).astype(int)
+
+    past = [draw(k, rng.integers(30, 60)) for k in range(n_tasks)]
+    task = np.repeat(np.arange(n_tasks), [len(y) for _, y in past])
+    new = []
+    for k in range(n_tasks, n_tasks + n_new):
+        X, y = draw(k, 1500)
+        known = np.r_[np.flatnonzero(y == 0)[:shots], np.flatnonzero(y == 1)[:shots]]
+        new.append((X[known], y[known], X[-300:], y[-300:]))
+    X, y = (np.concatenate(parts) for parts in zip(*past, strict=True))
+    return X, y, task, new
+
+
+@pytest.mark.parametrize(("seed", "shots", "spread"), [(0, 5, 0.3), (1, 10, 0.3), (2, 5, 0.9)])
+def test_few_balanced_labels_in_an_unbalanced_world(seed, shots, spread):
+    X, y, task, new = rare(seed, shots=shots, spread=spread)
+    model = MetaLearnerClassifier(random_state=0).fit(X, y, task=task)
+    pooled = LogisticRegression(max_iter=1000).fit(X, y)
+    loss, auc = np.zeros((2, 2))
+    for X_known, y_known, X_new, y_new in new:
+        for k, m in enumerate((pooled, model.adapt(X_known, y_known))):
+            p = m.predict_proba(X_new)[:, 1]
+            loss[k] += log_loss(y_new, p, labels=[0, 1])
+            auc[k] += roc_auc_score(y_new, p)
+    assert loss[1] < 1.03 * loss[0]
+    assert auc[1] > auc[0] - 0.005 * len(new)
+
+
+def test_labels_drawn_at_random_tell_how_frequent_classes_are():
+    """A task of which half the rows drawn are of a class is believed where tasks differ so."""
+    rng = np.random.default_rng(4)
+    share = rng.beta(0.8, 0.8, size=150)
+    task = np.repeat(np.arange(150), 30)
+    X, y = rng.normal(size=(4500, 2)), (rng.random(4500) < share[task]).astype(int)
+    model = MetaLearnerClassifier(random_state=0).fit(X, y, task=task)
+    rows = rng.normal(size=(20, 2))
+    for positive in (2, 17):
+        adapted = model.adapt(rows, (np.arange(20) < positive).astype(int))
+        found = adapted.predict_proba(rng.normal(size=(200, 2)))[:, 1].mean()
+        assert abs(found - positive / 20) < 0.07
+
+
+@pytest.mark.parametrize(
+    "learner", ["auto", "subspace", learners.MAML((20,), max_iter=500), RidgeHead(max_iter=50)]
+)
+def test_a_class_prior_is_the_share_that_a_task_is_given(learner):
+    X, y, task, new = rare(5, n_new=12, n_tasks=60)
+    model = MetaLearnerClassifier(learner, random_state=0).fit(X, y, task=task)
+    means, given = [], (0.02, 0.08, 0.5)
+    for X_known, y_known, X_new, _ in new:
+        models = [model.adapt(X_known, y_known, class_prior={0: 1 - p, 1: p}) for p in given]
+        means.append([m.predict_proba(X_new)[:, 1].mean() for m in models])
+    found, given = np.mean(means, axis=0), np.array(given)
+    gap = np.log(found / (1 - found)) - np.log(given / (1 - given))  # 2 and more without
+    assert (np.abs(gap) < (0.7 if isinstance(learner, str) else 1.0)).all()
+
+
+def test_a_class_prior_where_classes_are_the_tasks_own():
+    X, y, task = birds()
+    model = MetaLearnerClassifier(random_state=0).fit(X, y, task=task)
+    known = task == 0
+    own = np.unique(y[known])
+    shares = dict(zip(own, (0.8, 0.15, 0.05), strict=True))
+    plain = model.adapt(X[known], y[known])
+    given = model.adapt(X[known], y[known], class_prior=shares)
+    rows = X[task == 1] * 0.3
+    odds = [np.log(m.predict_proba(rows)) for m in (plain, given)]
+    gained = np.mean(odds[1] - odds[0], axis=0)
+    assert gained[0] > gained[1] > gained[2]
+    with pytest.raises(ValueError, match="not among the classes"):
+        model.adapt(X[known], y[known], class_prior={"no bird": 0.5, own[0]: 0.5})
+
+
+def test_an_unfit_class_prior():
+    model = fitted(MetaLearnerClassifier)
+    with pytest.raises(ValueError, match=r"'maybe', which is not among the classes \['no', 'yes'"):
+        model.adapt(X[:4], YES[:4], class_prior={"yes": 0.5, "maybe": 0.5})
+    with pytest.raises(TypeError, match="must be a dict"):
+        model.adapt(X[:4], YES[:4], class_prior=0.08)
 
 
 # ------------------------------------------------------------------- what a learner is handed

@@ -37,6 +37,8 @@ class LabelledTasks:
         beyond the task's own.
     spread : ndarray of shape (n_features,) or None
         The features' standard deviations in the user's units; in X they are one.
+    class_prior : ndarray of shape (n_tasks, most_ways) or None
+        The tasks' shares of their classes, where these are known and rows say nothing of them.
     """
 
     X: np.ndarray
@@ -47,6 +49,7 @@ class LabelledTasks:
     shared_classes: bool = True
     labels: np.ndarray | None = None
     spread: np.ndarray | None = None
+    class_prior: np.ndarray | None = None
 
     @property
     def n_tasks(self):
@@ -119,7 +122,14 @@ class LabelledTasks:
             offsets=np.append(0, np.cumsum(sizes)).astype(np.int64),
             ways=None if self.ways is None else self.ways[tasks],
             labels=None if self.labels is None else self.labels[tasks],
+            class_prior=None if self.class_prior is None else self.class_prior[tasks],
         )  # fmt: skip
+
+    def class_counts(self):
+        """Weights of the rows of every task's classes ``(n_tasks, most_ways)``."""
+        key = self.codes * self.most_ways + self.y
+        counts = np.bincount(key, self.weight, minlength=self.n_tasks * self.most_ways)
+        return counts.reshape(self.n_tasks, self.most_ways)
 
 
 def rank_in_groups(keys, groups):
@@ -175,6 +185,8 @@ class Knowledge:
     """
 
     history: dict = {}
+    # Whether `adapt` itself minds `LabelledTasks.class_prior`; else rows are weighed by it before.
+    minds_class_prior = False
 
     def adapt(self, tasks):
         """Heads for the tasks from their labelled rows, an `Adapted`.

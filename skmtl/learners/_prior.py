@@ -51,8 +51,16 @@ class GaussianPrior:
     root: np.ndarray
     cost: float = 0.0
 
-    def heads(self, tasks, offset=0.0):
-        """Heads at the largest posterior density; scores get `offset (n_rows, n_scores)`, too.
+    def heads(self, tasks, offset=0.0, shift=None):
+        """Heads at the largest posterior density.
+
+        Parameters
+        ----------
+        tasks : LabelledTasks
+        offset : ndarray of shape (n_rows, n_scores) or float
+            What these rows' scores have beside the head's.
+        shift : ndarray of shape (n_tasks, n_scores), default=None
+            Added to the prior's mean intercepts.
 
         Returns
         -------
@@ -61,8 +69,13 @@ class GaussianPrior:
             Scores of the rows, each by its task without it; of one that weighs more, without one
             of the equal rows that it stands for.
         """
+        if shift is not None:
+            offset = offset + shift[tasks.codes]
         v, left_out, _ = self._solve(tasks, offset)
-        return self._mean_of(v.shape[1]) + v @ self.root.T, left_out
+        parameters = self._mean_of(v.shape[1]) + v @ self.root.T
+        if shift is not None:
+            parameters[:, :, 0] += shift
+        return parameters, left_out
 
     def posterior(self, tasks):
         """Means over tasks and scores of the parameters less the prior's mean, and how many.
@@ -123,8 +136,8 @@ class Prototypes:
     # Rows of the task's mean that stand behind each class's.
     _PRIOR_ROWS = 0.1
 
-    def heads(self, tasks):
-        """As `GaussianPrior.heads`."""
+    def heads(self, tasks, offset=0.0, shift=None):
+        """As `GaussianPrior.heads`; `shift` is added to the intercepts."""
         sums, counts = class_sums(tasks)
         total = np.maximum(counts.sum(1), 1e-300)
         centre = self._PRIOR_ROWS * sums.sum(1) / total[:, None]
@@ -137,7 +150,10 @@ class Prototypes:
         without = sums[codes, y] - w * tasks.X + centre[codes]
         mean = without / (counts[codes, y][:, None] - w + self._PRIOR_ROWS)
         left_out[np.arange(len(y)), y] = ((tasks.X - 0.5 * mean) * mean) @ self.metric
-        return out, left_out
+        if shift is not None:
+            out[:, :, 0] += shift
+            left_out += shift[codes]
+        return out, left_out + offset
 
 
 def class_sums(tasks):

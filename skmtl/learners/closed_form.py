@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..sharing._strengths import TaskPrior, log_scores, noise_level
+from ..tasks.prevalence import Prevalence, sampling_offset
 from . import _families as families
 from ._base import Adapted, Knowledge, Learner, log_probabilities
 from ._held_out import few_shot, folds
@@ -44,7 +45,10 @@ class _ClosedForm(Learner):
         evidence = self._evidence(tasks, len(candidates), random_state, progress)
         costs = np.repeat([c.cost for c in candidates], len(_sharpness(tasks)))
         prior, noise = _weigh(tasks, *evidence, -costs)
-        return Averaged(candidates, prior, noise, unit).pruned()
+        prevalence = None
+        if tasks.ways is not None and tasks.shared_classes:
+            prevalence = Prevalence.of(tasks.class_counts())
+        return Averaged(candidates, prior, noise, unit, prevalence).pruned()
 
     def _evidence(self, tasks, n_candidates, random_state, progress):
         """How well each candidate predicted other rows of tasks held out.
@@ -110,16 +114,17 @@ def _sums(tasks, values):
     return np.bincount(tasks.codes, values, minlength=tasks.n_tasks)
 
 
-def _likelihoods(scores, tasks):
+def _likelihoods(scores, tasks, offset=0.0):
     """Log-likelihoods of the tasks' labels at every sharpness ``(n_tasks, n_sharpness)``.
 
-    For numbers, squared errors below zero.
+    For numbers, squared errors below zero. Of the scores `offset` is not made sharper.
     """
     if tasks.ways is None:
         return -_sums(tasks, tasks.weight * (tasks.y - scores[:, 0]) ** 2)[:, None]
     out = []
     for factor in _sharpness(tasks):
-        log = log_probabilities(factor * scores, tasks.ways[tasks.codes])
+        sharp = factor * (scores - offset) + offset
+        log = log_probabilities(sharp, tasks.ways[tasks.codes])
         out.append(_sums(tasks, tasks.weight * log[np.arange(len(log)), tasks.y]))
     return np.column_stack(out)
 
@@ -148,12 +153,17 @@ class Averaged(Knowledge):
         The squared error a row of the table, for numbers.
     unit : float
         What labels are divided by.
+    prevalence : Prevalence or None
+        How shares of the classes vary between tasks, where these have the same classes.
     """
+
+    minds_class_prior = True
 
     candidates: list
     prior: TaskPrior
     noise: float | None
     unit: float
+    prevalence: Prevalence | None = None
 
     def pruned(self):
         """Without candidates that no task uses."""
@@ -176,17 +186,48 @@ class Averaged(Knowledge):
         return LinearHeads(self.unit * np.concatenate(some), tasks.ways)
 
     def _average(self, tasks):
-        found = [c.heads(tasks) for c in self.candidates]
-        shares = self._shares(tasks, [left_out for _, left_out in found])
+        offset, shift = self._sampling(tasks)
+        found = [c.heads(tasks, offset, shift) for c in self.candidates]
+        shares = self._shares(tasks, [left_out for _, left_out in found], offset)
         return np.einsum("tc,ctkj->tkj", shares, np.array([heads for heads, _ in found]))
 
-    def _shares(self, tasks, left_out):
+    def _sampling(self, tasks):
+        """What sampling by class does to the tasks.
+
+        Where the shares of a task's classes are given, all of what these rows' shares differ by is
+        due to sampling; otherwise as much as is probable.
+
+        Returns
+        -------
+        offset : ndarray of shape (n_rows, n_scores) or float
+            What it has added to the rows' scores.
+        shift : ndarray of shape (n_tasks, n_scores) or None
+            What the given shares add to a prior's mean intercepts.
+        """
+        prior, unlike = tasks.class_prior, None
+        if prior is not None:
+            usual = self.prevalence.mean if self.prevalence else 1.0 / tasks.ways[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):  # beyond a task's own classes
+                unlike = np.where(prior > 0.0, np.log(prior / usual), 0.0)
+                offset = sampling_offset(tasks.class_counts(), prior)
+            offset = np.where(prior > 0.0, offset, 0.0)
+        elif self.prevalence is not None:
+            counts = tasks.class_counts()
+            offset = sampling_offset(counts, self.prevalence.mean)
+            offset *= self.prevalence.by_class(counts)[:, None]
+        else:
+            return 0.0, None
+        if families.n_scores(tasks) == 1:  # log-odds
+            offset, unlike = (part if part is None else np.diff(part) for part in (offset, unlike))
+        return offset[tasks.codes], unlike
+
+    def _shares(self, tasks, left_out, offset):
         """Weights ``(n_tasks, n_candidates)``, times the sharpness.
 
         From the tasks' sizes and from scores of their rows left out.
         """
         rows = _sums(tasks, tasks.weight)
-        own = np.hstack([_likelihoods(scores, tasks) for scores in left_out])
+        own = np.hstack([_likelihoods(scores, tasks, offset) for scores in left_out])
         if tasks.ways is None:
             own = log_scores(-own, rows, self.noise or 1.0)
         own -= own.max(axis=1, keepdims=True)

@@ -191,6 +191,9 @@ class MetaLearnerBase(TaskEstimator):
         ValueError
             For rows, labels or weights that are unfit.
         """
+        return self._adapt(X_support, y_support, sample_weight)
+
+    def _adapt(self, X_support, y_support, sample_weight, class_prior=None):
         check_is_fitted(self)
         _refuse_sparse(X_support)
         X, y = as_dense(self._features_to_predict(X_support)), self._check_support(y_support)
@@ -203,7 +206,11 @@ class MetaLearnerBase(TaskEstimator):
         kept = content.rows
         rows = LabelledTasks(X[kept], codes[kept], content.weight, content.offsets)
         tasks = self._support_task(_standardised(rows, self._standards), own)
-        return self._task_model(self._knowledge.adapt(tasks), own)
+        if class_prior is None:
+            head = self._knowledge.adapt(tasks)
+        else:
+            head = self._head_at_prior(tasks, class_prior, own)
+        return self._task_model(head, own)
 
     def _check_support(self, y):
         """The labels of a new task's rows, in one dimension."""

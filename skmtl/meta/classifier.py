@@ -9,8 +9,9 @@ from sklearn.utils.validation import column_or_1d
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, fit_context
+from ..tasks.prevalence import check_class_prior, prior_weights, shift_to_prior
 from ..tasks.targets import check_classes, check_two_classes, class_codes, find_classes
-from ._adapted import AdaptedTaskClassifier
+from ._adapted import AdaptedTaskClassifier, ShiftedHead
 from ._base import MetaLearnerBase, with_classes
 
 __all__ = ["MetaLearnerClassifier"]
@@ -91,6 +92,10 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     and tasks come in an order that only their content decides. So a row of weight two is two
     rows, and neither the order of rows nor the tasks' labels matter. Features that are constant
     over the table are left out.
+
+    Where classes are shared, `adapt` asks how probable the classes' shares among a task's rows are,
+    given those of the tasks of `fit`. Shares that are next to impossible, above all equal ones, are
+    taken for sampling by class, and the intercept is corrected for it; ``class_prior`` says so.
 
     Examples
     --------
@@ -288,6 +293,60 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     def score(self, X, y, sample_weight=None, *, task=None):
         """Accuracy of `predict`."""
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
+
+    def adapt(self, X_support, y_support, sample_weight=None, *, class_prior=None):
+        """A model for a new task, from a few of its labelled rows and what `fit` has learned.
+
+        Nothing is refitted and this estimator stays as it is. For the rows of a task of `fit` it
+        is that task's model.
+
+        Parameters
+        ----------
+        X_support : {array-like, data frame} of shape (n_samples, n_features)
+            Rows of the new task; needs no task column (one present is ignored).
+        y_support : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+        class_prior : dict, default=None
+            The task's share of each class, for rows that were sampled by class ("five of each")
+            and so say nothing about how frequent classes are. Intercepts are corrected for it
+            (King & Zeng 2001). None takes the rows' shares as evidence, as far as it is probable
+            that they were drawn at random: where classes are shared, and shares as these are rare
+            among the tasks of fit, those of the tasks count instead.
+
+        Returns
+        -------
+        AdaptedTaskClassifier
+            An ordinary fitted classifier, as `for_task` returns.
+
+        Raises
+        ------
+        TypeError
+            If `class_prior` is not a dict.
+        ValueError
+            For rows, labels or weights that are unfit, and for a `class_prior` that does not have
+            a share above zero for every class, together 1.
+
+        References
+        ----------
+        King, G. and Zeng, L. (2001). Logistic regression in rare events data. Political Analysis
+        9(2). :doi:`10.1093/oxfordjournals.pan.a004868`
+        """
+        return self._adapt(X_support, y_support, sample_weight, class_prior)
+
+    def _head_at_prior(self, task, class_prior, own):
+        """The head of a task of which the shares of the classes are given.
+
+        Where the learner does not mind them, rows are weighed by them, and intercepts are such
+        that probabilities of these rows have them as their mean.
+        """
+        prior = check_class_prior(class_prior, self.classes_ if own is None else own)
+        if getattr(self._knowledge, "minds_class_prior", False):
+            return self._knowledge.adapt(replace(task, class_prior=prior[None]))
+        task = replace(task, weight=prior_weights(task.y, task.weight, prior))
+        head = self._knowledge.adapt(task)
+        log = head.predict(task.X, np.zeros(len(task.y), dtype=np.int64))[:, : len(prior)]
+        return ShiftedHead(head, shift_to_prior(log, task.weight, prior))
 
     def _check_support(self, y):
         return column_or_1d(y, warn=True) if self.shared_classes_ else check_classes(y)

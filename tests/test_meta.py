@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -651,6 +651,108 @@ def test_an_unfit_class_prior():
         model.adapt(X[:4], YES[:4], class_prior={"yes": 0.5, "maybe": 0.5})
     with pytest.raises(TypeError, match="must be a dict"):
         model.adapt(X[:4], YES[:4], class_prior=0.08)
+
+
+# ---------------------------------------------------------------- within tasks and between them
+
+
+def lines(n_tasks=8, rows=25, seed=0, spread=0.0, p=3):
+    """Slopes that differ a little by task, of features whose means differ by `spread`."""
+    rng = np.random.default_rng(seed)
+    task = np.repeat(np.arange(n_tasks), rows)
+    inside = rng.normal(size=(len(task), p))
+    X = inside + spread * rng.normal(size=(n_tasks, p))[task]
+    slopes = np.array([1.0, -2.0, 0.5])[:p] + 0.4 * rng.normal(size=(n_tasks, p))
+    y = (inside * slopes[task]).sum(axis=1) + 0.3 * rng.normal(size=len(task))
+    return X, y, task, np.tile(np.arange(rows) < 15, n_tasks)
+
+
+def by_task(estimator, X, y, task, known):
+    """Predictions of a model of each task's own."""
+    out = np.empty(len(y))
+    for t in np.unique(task):
+        own = task == t
+        if y.dtype.kind == "i" and len(set(y[own & known])) == 1:  # no model: Laplace's rule
+            out[own] = (y[own & known].sum() + 1.0) / (known[own].sum() + 2.0)
+            continue
+        model = estimator.fit(X[own & known], y[own & known])
+        proba = getattr(model, "predict_proba", None)
+        out[own] = model.predict(X[own]) if proba is None else proba(X[own])[:, 1]
+    return out
+
+
+def root_mean_square(x):
+    return np.sqrt(np.mean(x**2))
+
+
+@pytest.mark.parametrize("step", [0, 10, 1000, 100_000])
+def test_levels_that_differ_by_task_hide_no_slope(step):
+    X, y, task, known = lines()
+    y = y + step * task
+    alone = by_task(LinearRegression(), X, y, task, known)
+    model = MetaLearnerRegressor(random_state=0).fit(X[known], y[known], task=task[known])
+    found = model.predict(X, task=task)
+    limit = 1.08 * root_mean_square((alone - y)[~known])
+    assert root_mean_square((found - y)[~known]) < limit
+    X_new, y_new, *_ = lines(1, 60, 7)
+    errors = []
+    for level in (0.0, 1000.0, -1e6):
+        adapted = model.adapt(X_new[:10], y_new[:10] + level)
+        errors.append(root_mean_square(adapted.predict(X_new[10:]) - level - y_new[10:]))
+    alone = LinearRegression().fit(X_new[:10], y_new[:10]).predict(X_new[10:])
+    assert max(errors) < 1.08 * root_mean_square(alone - y_new[10:])
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0, 1000.0])
+def test_features_that_differ_between_tasks_keep_their_slopes_within(spread):
+    X, y, task, known = lines(20, 30, 1, spread)
+    rng = np.random.default_rng(2)
+    y = y + 2.0 * rng.normal(size=20)[task]
+    alone = by_task(LinearRegression(), X, y, task, known)
+    model = MetaLearnerRegressor(random_state=0).fit(X[known], y[known], task=task[known])
+    gap = (model.predict(X, task=task) - y)[~known]
+    assert root_mean_square(gap) < 1.05 * root_mean_square((alone - y)[~known])
+    c = (y + rng.logistic(size=len(y)) > 0).astype(int)
+    scaled = make_pipeline(StandardScaler(), LogisticRegression())
+    alone = by_task(scaled, X, c, task, known)
+    model = MetaLearnerClassifier(random_state=0).fit(X[known], c[known], task=task[known])
+    found = model.predict_proba(X, task=task)[:, 1]
+    assert log_loss(c[~known], found[~known]) < log_loss(c[~known], alone[~known])
+    for t in (0, 1):
+        own = task == t
+        adapted = model.adapt(X[own & known], c[own & known])
+        np.testing.assert_allclose(adapted.predict_proba(X[own])[:, 1], found[own], rtol=1e-8)
+
+
+def test_a_task_without_rows_is_where_features_between_tasks_say():
+    """Slopes from task to task are those for rows of a task never seen, not those within."""
+    rng = np.random.default_rng(3)
+    task = np.repeat(np.arange(40), 20)
+    place = 30.0 * rng.normal(size=41)
+    inside = rng.normal(size=800)
+    X = (place[task] + inside)[:, None]
+    y = 0.1 * place[task] - 2.0 * inside + 0.3 * rng.normal(size=800)
+    model = MetaLearnerRegressor(random_state=0).fit(X, y, task=task)
+    new = (place[40] + rng.normal(size=50))[:, None]
+    with pytest.warns(UnknownTaskWarning):
+        found = model.predict(new, task=np.full(50, 99))
+    np.testing.assert_allclose(found, 0.1 * new[:, 0], atol=0.5)
+
+
+def test_columns_that_are_constant_within_tasks():
+    X, y, task, known = lines(30, 25, 5)
+    place = np.random.default_rng(6).normal(size=31)
+    X = np.column_stack([X, place[task]])
+    y = y + 1.5 * place[task]
+    model = MetaLearnerRegressor(random_state=0).fit(X, y, task=task)
+    X_new, y_new, *_ = lines(1, 40, 8)
+    X_new = np.column_stack([X_new, np.full(40, place[30])])
+    errors = [
+        root_mean_square(model.adapt(X_new[:n], y_new[:n] + 1.5 * place[30]).predict(X_new[8:])
+        - 1.5 * place[30] - y_new[8:])
+        for n in (2, 8)
+    ]  # fmt: skip
+    assert errors[0] < 1.2 and errors[1] < 0.7
 
 
 # ------------------------------------------------------------------- what a learner is handed

@@ -39,6 +39,8 @@ class LabelledTasks:
         The features' standard deviations in the user's units; in X they are one.
     class_prior : ndarray of shape (n_tasks, most_ways) or None
         The tasks' shares of their classes, where these are known and rows say nothing of them.
+    pull : ndarray of shape (n_features,) or None
+        Rows that zero counts as in a task's `centres`; None: these are zero.
     """
 
     X: np.ndarray
@@ -50,6 +52,7 @@ class LabelledTasks:
     labels: np.ndarray | None = None
     spread: np.ndarray | None = None
     class_prior: np.ndarray | None = None
+    pull: np.ndarray | None = None
 
     @property
     def n_tasks(self):
@@ -124,6 +127,23 @@ class LabelledTasks:
             labels=None if self.labels is None else self.labels[tasks],
             class_prior=None if self.class_prior is None else self.class_prior[tasks],
         )  # fmt: skip
+
+    def means(self, X):
+        """Weighted means of the columns of X over every task's rows; zero where it has none."""
+        out, filled = np.zeros((self.n_tasks, X.shape[1])), self.sizes > 0
+        if filled.any():
+            starts = self.offsets[:-1][filled]
+            first = np.repeat(X[starts], self.sizes[filled], axis=0)  # deviations do not cancel
+            sums = np.add.reduceat(self.weight[:, None] * (X - first), starts, axis=0)
+            out[filled] = X[starts] + sums / np.add.reduceat(self.weight, starts)[:, None]
+        return out
+
+    def centres(self):
+        """Where every task's features are: its rows' mean, drawn to zero by `pull`."""
+        if self.pull is None or np.isinf(self.pull).all():
+            return np.zeros((self.n_tasks, self.n_features))
+        total = np.bincount(self.codes, self.weight, minlength=self.n_tasks)[:, None]
+        return self.means(self.X) * (total / np.maximum(total + self.pull, 1e-300))
 
     def class_counts(self):
         """Weights of the rows of every task's classes ``(n_tasks, most_ways)``."""

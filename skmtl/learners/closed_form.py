@@ -8,6 +8,7 @@ from ..sharing._strengths import TaskPrior, log_scores, noise_level
 from ..tasks.prevalence import Prevalence, sampling_offset
 from . import _families as families
 from ._base import Adapted, Knowledge, Learner, log_probabilities
+from ._frame import Frame
 from ._held_out import few_shot, folds
 
 __all__ = ["Auto", "Hierarchical", "Subspace"]
@@ -38,9 +39,10 @@ class _ClosedForm(Learner):
 
     def learn(self, tasks, random_state, progress):
         tasks = tasks.take(np.flatnonzero(tasks.sizes > 0))
-        unit = _noise_of(tasks) if tasks.ways is None else 1.0
+        frame = Frame.of(tasks)
         if tasks.ways is None:
-            tasks = replace(tasks, y=tasks.y / unit)
+            frame = replace(frame, unit=frame.unit * _noise_of(frame(tasks)))
+        tasks = frame(tasks)
         candidates = self.candidates(tasks, random_state)
         evidence = self._evidence(tasks, len(candidates), random_state, progress)
         costs = np.repeat([c.cost for c in candidates], len(_sharpness(tasks)))
@@ -48,7 +50,7 @@ class _ClosedForm(Learner):
         prevalence = None
         if tasks.ways is not None and tasks.shared_classes:
             prevalence = Prevalence.of(tasks.class_counts())
-        return Averaged(candidates, prior, noise, unit, prevalence).pruned()
+        return Averaged(candidates, prior, noise, frame, prevalence).pruned()
 
     def _evidence(self, tasks, n_candidates, random_state, progress):
         """How well each candidate predicted other rows of tasks held out.
@@ -80,7 +82,8 @@ class _ClosedForm(Learner):
 def _noise_of(tasks):
     """Root of the squared error a row of the best that is known at once, for numbers."""
     errors = []
-    for candidate in (*families.independent(tasks), *families.pooled(tasks)):
+    some = *families.independent(tasks), *families.pooled(tasks), *families.within(tasks)
+    for candidate in some:
         left_out = candidate.heads(tasks)[1][:, 0]
         errors.append(np.average((tasks.y - left_out) ** 2, weights=tasks.weight))
     return max(np.sqrt(min(errors)), 1e-6)
@@ -151,8 +154,8 @@ class Averaged(Knowledge):
         Over candidates, and within each over sharpness.
     noise : float or None
         The squared error a row of the table, for numbers.
-    unit : float
-        What labels are divided by.
+    frame : Frame
+        In which candidates are; of numbers, with the noise as unit.
     prevalence : Prevalence or None
         How shares of the classes vary between tasks, where these have the same classes.
     """
@@ -162,7 +165,7 @@ class Averaged(Knowledge):
     candidates: list
     prior: TaskPrior
     noise: float | None
-    unit: float
+    frame: Frame
     prevalence: Prevalence | None = None
 
     def pruned(self):
@@ -177,13 +180,12 @@ class Averaged(Knowledge):
         )
 
     def adapt(self, tasks):
-        if tasks.ways is None:
-            tasks = replace(tasks, y=tasks.y / self.unit)
+        tasks = self.frame(tasks)
         some = [
             self._average(tasks.take(np.arange(a, min(a + _AT_A_TIME, tasks.n_tasks))))
             for a in range(0, tasks.n_tasks, _AT_A_TIME)
         ]
-        return LinearHeads(self.unit * np.concatenate(some), tasks.ways)
+        return LinearHeads(self.frame.restore(np.concatenate(some)), tasks.ways)
 
     def _average(self, tasks):
         offset, shift = self._sampling(tasks)
@@ -299,7 +301,7 @@ class Subspace(_ClosedForm):
     def candidates(self, tasks, random_state):
         return [
             *families.independent(tasks), *families.pooled(tasks),
-            *families.subspace(tasks, random_state, self.rank),
+            *families.subspace(tasks, random_state, families.SharedPart.of(tasks), self.rank),
         ]  # fmt: skip
 
 
@@ -324,9 +326,11 @@ class Hierarchical(_ClosedForm):
     """
 
     def candidates(self, tasks, random_state):
+        shared = families.SharedPart.of(tasks)
         return [
-            *families.independent(tasks), *families.pooled(tasks), *families.intercepts(tasks),
-            *families.hierarchical(tasks, random_state),
+            *families.independent(tasks), *families.pooled(tasks),
+            *families.intercepts(tasks, shared),
+            *families.hierarchical(tasks, random_state, shared),
         ]  # fmt: skip
 
 
@@ -348,8 +352,10 @@ class Auto(_ClosedForm):
     """
 
     def candidates(self, tasks, random_state):
+        shared = families.SharedPart.of(tasks)
         return [
             *families.independent(tasks), *families.pooled(tasks), *families.prototypes(tasks),
-            *families.intercepts(tasks), *families.subspace(tasks, random_state),
-            *families.hierarchical(tasks, random_state),
+            *families.intercepts(tasks, shared),
+            *families.subspace(tasks, random_state, shared),
+            *families.hierarchical(tasks, random_state, shared),
         ]  # fmt: skip

@@ -104,7 +104,7 @@ def test_folds_are_honest():
 
 
 def test_a_new_task_in_units_of_its_own():
-    promised = []
+    promised, covered = [], []
     for seed in range(6):
         (X, y, task), (A, b, at) = sensors(seed, offset=2.0)
         old = task < 11
@@ -114,8 +114,10 @@ def test_a_new_task_in_units_of_its_own():
         test = A[at == 11], b[at == 11]
         promised.append(1.0 - new.score(*test))
         low, high = new.predict_interval(test[0])
-        assert ((low < test[1]) & (test[1] < high)).mean() > 0.6
+        covered.append(((low < test[1]) & (test[1] < high)).mean())
     assert np.mean(promised) < 0.35
+    # Of a few rows the spread is known within a half, so that one task alone can be far off.
+    assert np.mean(covered) > 0.75 and min(covered) > 0.5
 
 
 def test_a_2d_target_of_assays():

@@ -137,45 +137,6 @@ def hash_rows(start, stop, bits, y_bits, seed, out):
 
 
 @njit
-def _sort_by(keys, order):
-    """Shell sort of the indices `order` by their keys; numba's own sort compiles for seconds."""
-    n = order.shape[0]
-    gap = 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, n):
-            item = order[i]
-            key = keys[item]
-            j = i
-            while j >= gap and keys[order[j - gap]] > key:
-                order[j] = order[j - gap]
-                j -= gap
-            order[j] = item
-        gap //= 3
-
-
-@njit
-def deal(start, stop, hashes, offsets, n_blocks, block):
-    """Deal the rows of each task to blocks in the order of their hashes.
-
-    Large tasks are dealt by the hash itself, which is balanced enough; small ones exactly.
-    """
-    for t in range(start, stop):
-        first = offsets[t]
-        m = offsets[t + 1] - first
-        if m > 100 * n_blocks:
-            for i in range(first, first + m):
-                block[i] = hashes[i] % n_blocks
-        elif m > 0:
-            order = np.arange(first, first + m)
-            _sort_by(hashes, order)
-            turn = hashes[order[0]] % n_blocks
-            for i in range(m):
-                block[order[i]] = (turn + i) % n_blocks
-
-
-@njit
 def error_grams(start, stop, slopes, intercepts, weight, mean, scatter, gram, sse):
     """Add to ``gram[t]`` the inner products of the candidates' test errors; `sse` is what was
     added to the diagonal.

@@ -1,5 +1,6 @@
 """What the multi-task faces share."""
 
+import numbers
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
 from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
+from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names
 from ..tasks.reduce import RowSpace
 
@@ -44,11 +46,13 @@ class MultiTaskBase(TaskEstimator):
         """
         solver = self._named_object()
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
-        full = table.without_empty_tasks()
-        space = RowSpace(full) if restriction else RowSpace.of(full)  # which mixes features
+        settled = self._settled(table.without_empty_tasks())
+        # A row space mixes features.
+        space = RowSpace(settled.table) if restriction else RowSpace.of(settled.table)
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             problem = make_problem(space, parts, pool)
+            problem.copies = settled
             if restriction:
                 problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem)
@@ -57,15 +61,21 @@ class MultiTaskBase(TaskEstimator):
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
 
+    def _settled(self, table):
+        """The table to tune on: copies are told, and weights have a unit of their own."""
+        if self.cv is None:
+            return Settled(table)
+        if len(table.rows) < 4:
+            raise ValueError(
+                f"Found {len(table.rows)} sample(s) with a label and weight "
+                f"(n_samples = {len(table.rows)}), while tuning and the report need at least 4; "
+                "with fewer, fix the strengths and set cv=None."
+            )
+        return settle(table, fixed_rows=not isinstance(self.cv, numbers.Integral))
+
     def _partitions(self, table, X, y, codes):
         if self.cv is None:
             return []
-        if len(table.rows) < 4:
-            raise ValueError(
-                f"Found {X.shape[0] if hasattr(X, 'shape') else len(X)} sample(s) "
-                f"(n_samples = {len(table.rows)} with a label and weight), while tuning and the "
-                "report need at least 4; with fewer, fix the strengths and set cv=None."
-            )
         return partitions(
             table,
             self.cv,

@@ -18,6 +18,7 @@ from scipy.optimize import nnls
 from scipy.special import expit, logsumexp
 
 from ..solvers.arrow import kappa_of
+from ..tasks.copies import settle_support
 from ._restriction import FREE, UNRESTRICTED, Restriction
 from ._strengths import TaskPrior, log_scores
 
@@ -55,6 +56,10 @@ class Adapter:
         How to tell those, on the standardised scale.
     restriction : Restriction
         What the tasks' slopes are restricted to.
+    unit : float
+        What the weights were multiplied by.
+    together : bool
+        Whether equal rows are copies.
     """
 
     grid: object
@@ -68,6 +73,14 @@ class Adapter:
     spread: object = None
     units: object = None
     restriction: Restriction = UNRESTRICTED
+    unit: float = 1.0
+    together: bool = True
+
+    def support(self, X, y, weight):
+        """The new task's rows, and weights in the unit of the fit's."""
+        if self.prior is None:  # strengths were given
+            return X, y, weight * self.unit
+        return settle_support(X, y, weight, self.unit, self.together)
 
     def untried(self, grid, n_features, rows=10):
         """The same with candidates of which nothing is known, about the shared model."""
@@ -99,6 +112,7 @@ class Adapter:
         std : float or None
             Standard deviation of new rows about their predictions.
         """
+        X, y, weight = self.support(X, y, weight)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
         rows = weight.sum()
         location, unit = self.centre[-1], 1.0 / self.scale[-1]
@@ -255,6 +269,7 @@ class LogisticAdapter(Adapter):
 
         The standard deviation is always None.
         """
+        X, y, weight = self.support(X, y, weight)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
         own, loss = self._own(Z, y.astype(np.int64), weight)
         rows = weight.sum()

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..tasks.blocks import row_hashes
+from ..tasks.copies import Settled
+from ..tasks.keys import by_size, mixed
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ._restriction import UNRESTRICTED, Restriction
@@ -46,6 +47,8 @@ class Problem:
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
         Of every task's target, after that.
+    copies : Settled
+        What the unit of the weights is, and whether equal rows are copies.
     """
 
     schemes: list
@@ -57,6 +60,7 @@ class Problem:
     restriction: Restriction = UNRESTRICTED
     strengths = SQUARED
     units = None
+    copies = Settled(None)
 
     def __post_init__(self):
         total, self.centre, variance = self.moments.pooled()
@@ -111,9 +115,7 @@ class Problem:
         """Rows whose errors are looked at one by one, or None where no rows are at hand."""
         if self.table is None:
             return None
-        return Probe.of(
-            self.table, self.schemes[0][1], self.centre, self.scale, self.units, row_hashes
-        )
+        return Probe.of(self.table, self.schemes[0][1], self.centre, self.scale, self.units)
 
     def thinned(self, tasks, size, most=200):
         """Moments of `size` rows of some tasks, and of at most so many others of their rows.
@@ -123,8 +125,7 @@ class Problem:
         """
         order = np.argsort(tasks)
         table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
-        varying = replace(table, X=table.X[:, self.scale[:-1] != 0])
-        ranked = np.lexsort((row_hashes(varying), table.codes))
+        ranked = np.lexsort((mixed(table.keys), table.codes))
         weight, sizes = table.weights(), table.task_sizes()
         before = np.cumsum(np.r_[0.0, weight[ranked]])
         before = before[:-1] - np.repeat(before[table.offsets[:-1]], sizes)
@@ -151,7 +152,10 @@ class Problem:
 
         In an order that only their content decides, so that labels and their order do not matter.
         """
-        order = np.lexsort((self.moments.mean[:, -1], self.moments.weight))
+        content = self.moments.mean[:, -1]
+        if self.table is not None and self.table.keys is not None:
+            content = self.table.task_sums(mixed(self.table.keys))
+        order = by_size(self.moments.weight, content)
         order = order[self.moments.weight[order] > 0]
         picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
         return order[picks.astype(np.int64)]

@@ -8,6 +8,8 @@ from scipy.special import softmax
 
 from ..solvers import make_system
 from ..solvers.newton import LogisticSystem, Scores
+from ..tasks.copies import Settled
+from ..tasks.keys import by_size, mixed
 from ..tasks.moments import block_moments, scale_of
 from ._adapt import LogisticAdapter
 from ._base import Problem
@@ -66,6 +68,7 @@ class LogisticProblem:
     restriction: Restriction = UNRESTRICTED
     strengths = LOGISTIC
     units = None
+    copies = Settled(None)
 
     def __post_init__(self):
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
@@ -120,15 +123,14 @@ class LogisticProblem:
     def sample(self, most):
         """At most this many tasks, evenly over their sizes, in an order that only content decides.
 
-        As `Problem.sample`; tasks of as many rows of each class are told apart by their features.
+        As `Problem.sample`; tasks of as many rows of each class are told apart by their keys.
         """
         table = self.table
-        signs = np.cos(np.arange(1, self.n_features + 1)) * self.scale[:-1]
-        weight = table.weights()
-        content = table.task_sums(
-            weight * ((table.X @ signs)[table.rows] - self.centre[:-1] @ signs)
-        )
-        order = np.lexsort((content, table.task_sums(weight * table.y), self.weight))
+        if table.keys is None:
+            content = table.task_sums(table.weights() * table.y)
+        else:
+            content = table.task_sums(mixed(table.keys))
+        order = by_size(self.weight, content)
         picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
         return order[picks.astype(np.int64)]
 
@@ -312,6 +314,7 @@ class LogisticTuner:
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
             problem.centre, problem.scale, restriction=problem.restriction,
+            unit=problem.copies.unit, together=problem.copies.together,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import digamma, ndtri, polygamma
 
+from ..tasks.keys import mixed
+
 __all__ = ["Probe", "Spread", "variance_prior"]
 
 # Rows whose out-of-fold errors give the shape of the distribution.
@@ -36,21 +38,20 @@ class Probe:
     found: list
 
     @classmethod
-    def of(cls, table, partition, centre, scale, units, keys):
+    def of(cls, table, partition, centre, scale, units):
         """At most `_PROBE_ROWS` rows, those of the smallest keys.
 
         Parameters
         ----------
         table : TaskTable
+            With keys.
         partition : Partition
         centre, scale : ndarray of shape (n_features + 1,)
         units : Units or None
-        keys : callable
-            Gives a key for every packed row, which only its content decides.
         """
         packed = np.flatnonzero(partition.test.any(axis=0)[partition.block])
         if len(packed) > _PROBE_ROWS:
-            packed = packed[np.argsort(keys(table)[packed], kind="stable")[:_PROBE_ROWS]]
+            packed = packed[np.argsort(mixed(table.keys)[packed], kind="stable")[:_PROBE_ROWS]]
             packed.sort()
         X = table.X[table.rows[packed]]
         X = X.toarray() if hasattr(X, "toarray") else X

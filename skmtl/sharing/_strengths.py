@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..tasks.keys import by_size
+
 __all__ = [
     "Grid", "TaskPrior", "crowd_weights", "log_scores", "noise_level", "task_weights",
     "unseen_weights", "voices",
@@ -20,12 +22,19 @@ class Strengths:
     slopes, intercepts, ridges : ndarray
     free : float
         An intercept of the task's own, up to little: what "independent" means.
+    unit : float
+        What the caller's weights were multiplied by, and strengths that are given are to be.
     """
 
     slopes: np.ndarray
     intercepts: np.ndarray
     ridges: np.ndarray
     free: float
+    unit: float = 1.0
+
+    def given(self, strength):
+        """A given strength, or several, in the unit of the weights."""
+        return np.atleast_1d(np.asarray(strength, dtype=float)) * self.unit
 
 
 def _powers(*exponents):
@@ -155,7 +164,7 @@ def noise_level(sse, rows, most_tasks=2000):
     """
     if not (rows > 0).any():
         return 1.0
-    judged = np.lexsort((sse.sum(1), rows))  # an order that only content decides
+    judged = by_size(rows, sse.sum(1))  # an order that only content decides
     judged = judged[rows[judged] > 0]
     judged = judged[:: max(1, len(judged) // most_tasks)]
     error = sse[judged] / rows[judged, None]

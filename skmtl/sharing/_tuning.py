@@ -484,7 +484,7 @@ class Tuner:
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
             problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
             None if problem.units is None else replace(problem.units, scale=None, location=None),
-            self.restriction,
+            self.restriction, problem.copies.unit, problem.copies.together,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):

@@ -58,8 +58,10 @@ class Units:
         if np.isinf(self.prior_rows):
             return np.full(len(rows), np.sqrt(self.prior_variance))
         d = np.maximum(rows - 1.0, 0.0)
-        total = np.maximum(self.prior_rows + d, 1e-300)
-        variance = (self.prior_rows * self.prior_variance + square) / total
+        total = self.prior_rows + d
+        known = total > 0.0  # a single row tells no scale
+        variance = np.where(known, self.prior_rows * self.prior_variance + square, 0.0)
+        variance = np.where(known, variance / np.where(known, total, 1.0), self.prior_variance)
         return np.sqrt(np.maximum(variance, 1e-10 * self.prior_variance))
 
     def _location_of(self, rows, mean, scale):

@@ -42,6 +42,11 @@ def _pooled_grid(ridges):
     return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
 
 
+def _choices(strength, auto, strengths):
+    """The candidates of a strength: those of "auto", or the number that was given."""
+    return auto if isinstance(strength, str) else strengths.given(strength)
+
+
 def _limits(strengths, restriction=UNRESTRICTED):
     """Independent and pooled, as candidates: what every fit is judged against."""
     metric = 0 if restriction.varies is None else FREE  # one model a task, in all features
@@ -76,7 +81,7 @@ class _Pooling(Sharing):
     def fit_problem(self, problem):
         self.check()
         tuner = problem.tuner()
-        own = self.grid(problem.n_tasks, problem.strengths)
+        own = self.grid(problem.n_tasks, replace(problem.strengths, unit=problem.copies.unit))
         limits = _limits(problem.strengths, problem.restriction)
         if not problem.schemes:
             if len(own) > 1:
@@ -104,7 +109,7 @@ class _Pooling(Sharing):
 
     def _ready(self, fitted, problem):
         """The fit, with an adapter that can tell a new task from the only one there was."""
-        grid = self.newcomers(problem.strengths)
+        grid = self.newcomers(replace(problem.strengths, unit=problem.copies.unit))
         if problem.n_tasks > 1 or grid is None:
             return fitted
         return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying(grid)))
@@ -196,7 +201,7 @@ def _assemble(tuner, grid, own, judged, report, spread):
     """The final fit, on the caller's scale."""
     problem = tuner.problem
     coef, intercept, theta, residual, n_iter, thetas = tuner.solve(grid, own)
-    top = int(np.argmax(own.tasks.mean(0)))
+    top, unit = int(np.argmax(own.tasks.mean(0))), problem.copies.unit
     adapter = tuner.adapter(grid, own, thetas, judged, spread)
     if problem.units is not None:
         problem.units.models(coef, intercept)
@@ -216,9 +221,9 @@ def _assemble(tuner, grid, own, judged, report, spread):
         shared_coef=shared,
         shared_intercept=y_mean + theta[..., 0] / y_scale - shared @ x_mean,
         strengths={
-            "alpha": float(grid.slope[top]),
-            "alpha_intercept": float(grid.intercept[top]),
-            "alpha_shared": float(grid.ridge[top]),
+            "alpha": float(grid.slope[top] / unit),
+            "alpha_intercept": float(grid.intercept[top] / unit),
+            "alpha_shared": float(grid.ridge[top] / unit),
             **problem.restriction.as_dict(),
         },
         history=_history(tuner, grid, own, judged),
@@ -231,10 +236,11 @@ def _assemble(tuner, grid, own, judged, report, spread):
 
 
 def _history(tuner, grid, own, judged):
+    unit = tuner.problem.copies.unit
     history = {
-        "alpha": grid.slope,
-        "alpha_intercept": grid.intercept,
-        "alpha_shared": grid.ridge,
+        "alpha": grid.slope / unit,
+        "alpha_intercept": grid.intercept / unit,
+        "alpha_shared": grid.ridge / unit,
         "per_feature": np.array([np.ptp(m) > 0 for m in tuner.metrics])[grid.metric],
         "weight": own.tasks.mean(0),
     }
@@ -307,7 +313,7 @@ class Independent(_Pooling):
     def grid(self, n_tasks, strengths):
         if isinstance(self.alpha, str):
             return _independent_grid(strengths.slopes, strengths.free)
-        return _independent_grid(self.alpha, intercept=0.0)
+        return _independent_grid(strengths.given(self.alpha), intercept=0.0)
 
 
 class Pooled(_Pooling):
@@ -332,7 +338,8 @@ class Pooled(_Pooling):
         self.alpha = alpha
 
     def grid(self, n_tasks, strengths):
-        return _pooled_grid(strengths.ridges if isinstance(self.alpha, str) else self.alpha)
+        auto = isinstance(self.alpha, str)
+        return _pooled_grid(strengths.ridges if auto else strengths.given(self.alpha))
 
 
 class PartialPooling(_Pooling):
@@ -425,21 +432,17 @@ class PartialPooling(_Pooling):
         return Restriction.of(self.varying, self.positive, self.negative, names)
 
     def grid(self, n_tasks, strengths):
-        ridges = strengths.ridges if isinstance(self.alpha_shared, str) else [self.alpha_shared]
+        ridges = _choices(self.alpha_shared, strengths.ridges, strengths)
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
             return _pooled_grid(ridges)
-        slopes, intercepts = self._own_strengths(strengths)
-        return Grid.product(slopes, intercepts, np.asarray(ridges, dtype=float))
+        return Grid.product(*self._own_strengths(strengths), ridges)
 
     def newcomers(self, strengths):
         return Grid.product(*self._own_strengths(strengths), np.zeros(1))
 
     def _own_strengths(self, strengths):
-        slopes = strengths.slopes if isinstance(self.alpha, str) else [self.alpha]
+        slopes = _choices(self.alpha, strengths.slopes, strengths)
+        intercepts = strengths.intercepts if isinstance(self.alpha, str) else slopes
         if self.varying is not None and not len(self.varying):
             slopes = _NONE
-        if not isinstance(self.alpha_intercept, str):
-            intercepts = [self.alpha_intercept]
-        else:
-            intercepts = strengths.intercepts if isinstance(self.alpha, str) else [self.alpha]
-        return np.asarray(slopes, dtype=float), np.asarray(intercepts, dtype=float)
+        return slopes, _choices(self.alpha_intercept, intercepts, strengths)

@@ -8,6 +8,7 @@ from sklearn.model_selection import check_cv
 
 from .. import kernels
 from .._jit import run_chunks
+from .keys import mixed
 
 __all__ = ["Partition", "deal_blocks", "folds", "partitions"]
 
@@ -19,6 +20,9 @@ _MOST_REPEATS = 5
 _MOST_REPEATS_OF_CLASSES = 2
 # A class of few rows may fall into one block by chance; deal again then, at most so often.
 _MOST_DEALS, _NEXT_DEAL = 20, 7919
+# Tasks of more rows than so many a block are dealt by their rows' keys, others in turn, from a
+# block that so large a multiple of the least key decides.
+_LARGE_TASK, _TURNS = 100, 101.0
 # Blocks of an irregular scheme (ShuffleSplit) multiply; beyond this many, split by split.
 _MOST_BLOCKS = 32
 
@@ -41,8 +45,11 @@ class Partition:
 
 
 def row_hashes(table, seed=0):
-    """A hash of each packed row's content; equal tables in any order hash alike."""
-    X = table.X
+    """A number between 0 and 1 for every packed row, a hash of its raw content.
+
+    Unlike the rows' keys it needs no other row: it deals rows that come in pieces.
+    """
+    X = table.X + 0.0 if isinstance(table.X, np.ndarray) else table.X  # -0.0 is 0.0
     if not isinstance(X, np.ndarray):  # sparse: two fixed projections stand for the row
         angles = np.arange(1, X.shape[1] + 1)
         X = np.asarray(X @ np.c_[np.cos(angles), np.sin(angles)])
@@ -57,24 +64,39 @@ def row_hashes(table, seed=0):
     packed = np.empty(len(table.rows), dtype=np.int64)
     row_bits = hashes[table.rows].view(np.uint64)[:, None]
     run_chunks(kernels.moments.hash_rows, len(packed), row_bits, y_bits, seed, packed)
-    return packed
+    return packed / 2.0**63
 
 
 def deal_blocks(table, n_blocks, seed=0):
-    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides."""
-    block = np.empty(len(table.rows), dtype=np.int64)
-    keys = row_hashes(table, seed)
-    run_chunks(kernels.moments.deal, table.n_tasks, keys, table.offsets, n_blocks, block)
+    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides.
+
+    Rows of equal keys fall into one block. Large tasks are dealt by the keys themselves, which is
+    balanced enough; small ones in turn.
+    """
+    keys = row_hashes(table, seed) if table.keys is None else mixed(table.keys, seed)
+    block = np.minimum((keys * n_blocks).astype(np.int64), n_blocks - 1)
+    sizes = table.task_sizes()
+    small = np.flatnonzero(np.repeat(sizes <= _LARGE_TASK * n_blocks, sizes))
+    if len(small):
+        codes, keys = table.codes[small], keys[small]
+        order = np.lexsort((keys, codes))
+        codes, keys = codes[order], keys[order]
+        first = np.r_[True, codes[1:] != codes[:-1]]
+        distinct = np.cumsum(np.r_[True, first[1:] | (keys[1:] != keys[:-1])])
+        task = np.cumsum(first) - 1
+        # Every task begins with a block of its own, or small tasks would fill the first ones.
+        turn = np.floor((keys[first] * _TURNS) % 1.0 * n_blocks).astype(np.int64)
+        block[small[order]] = (turn[task] + distinct - distinct[first][task]) % n_blocks
     return block
 
 
-def deal_classes(table, n_blocks, seed=0):
-    """`deal_blocks` where the target holds class codes: no block holds all rows of a class.
+def deal_apart(table, n_blocks, seed=0, classes=False):
+    """`deal_blocks` such that no block holds all rows, or all rows of a class.
 
     Classes are not dealt evenly within a task: held-out rows would then have the class shares of
     the task's training rows, and an intercept that only repeats these would seem to be proven.
     """
-    codes = table.y.astype(np.int64)
+    codes = table.y.astype(np.int64) if classes else np.zeros(len(table.y), dtype=np.int64)
     most = np.bincount(codes)
     for attempt in range(_MOST_DEALS):
         block = deal_blocks(table, n_blocks, seed + attempt * _NEXT_DEAL)
@@ -118,9 +140,9 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=Fal
             raise ValueError(f"cv={cv} must be at least 2 folds.")
         n_rows = len(table.rows)
         most = _MOST_REPEATS_OF_CLASSES if classifier else _MOST_REPEATS
-        deal = deal_classes if classifier else deal_blocks
         repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, most))
-        return [folds(deal(table, int(cv), seed + r), int(cv)) for r in range(repeats)]
+        deals = (deal_apart(table, int(cv), seed + r, classifier) for r in range(repeats))
+        return [folds(block, int(cv)) for block in deals]
     with warnings.catch_warnings():  # tasks are offered as groups; a splitter may not want them
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")
         splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))

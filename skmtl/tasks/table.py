@@ -23,6 +23,8 @@ class TaskTable:
     rows : ndarray of shape (n_packed,)
     offsets : ndarray of shape (n_tasks + 1,)
         Task t holds the packed rows ``offsets[t]`` to ``offsets[t + 1]``.
+    keys : ndarray of shape (n_packed,) or None
+        What orders the rows, where that is wanted (`skmtl.tasks.keys`).
     """
 
     X: object
@@ -30,6 +32,7 @@ class TaskTable:
     sample_weight: np.ndarray | None
     rows: np.ndarray
     offsets: np.ndarray
+    keys: np.ndarray | None = None
 
     @property
     def n_tasks(self):
@@ -59,10 +62,12 @@ class TaskTable:
     def select(self, chosen):
         """The packed rows that the mask `chosen` is true for; all tasks stay."""
         weight = None if self.sample_weight is None else self.sample_weight[chosen]
+        keys = None if self.keys is None else self.keys[chosen]
         offsets = np.r_[0, np.cumsum(chosen)][self.offsets]
         return replace(
-            self, y=self.y[chosen], sample_weight=weight, rows=self.rows[chosen], offsets=offsets
-        )
+            self, y=self.y[chosen], sample_weight=weight, rows=self.rows[chosen],
+            offsets=offsets, keys=keys,
+        )  # fmt: skip
 
     def take(self, tasks):
         """The rows of some tasks, which must be in order."""

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_consistent_length
@@ -18,6 +18,7 @@ from .._compat import take_rows
 from ..adaptation._base import SourceRows
 from ..tasks.encode import column_names
 from ..tasks.features import make_preprocessor
+from ..tasks.splits import read_splits, refuse_empty
 from ..tasks.stack import frame_library, stack_rows
 from ..tasks.targets import check_classes, check_numbers
 
@@ -312,21 +313,17 @@ def make_splits(cv, X, y, live, classifier, seed):
     Raises
     ------
     ValueError
-        For splits without training or test rows.
+        For what `read_splits` refuses, and splits without training or test rows.
     """
     if cv is None or isinstance(cv, (int, np.integer)):
         return _Folds(5 if cv is None else int(cv), y[live], classifier, seed)
     place = np.full(len(y), -1)
     place[live] = np.arange(len(live))
     splits = []
-    for k, split in enumerate(check_cv(cv, y, classifier=classifier).split(X, y)):
+    for k, split in enumerate(read_splits(cv, X, y, n_samples=len(y))):
         train, test = (place[rows] for rows in split)
         train, test = train[train >= 0], test[test >= 0]
-        if not len(train) or not len(test):
-            raise ValueError(
-                f"cv: split {k} has no training rows or no test rows of positive weight; use "
-                "fewer folds or another splitter."
-            )
+        refuse_empty(train, test, k)
         splits.append((train, test))
     return splits
 

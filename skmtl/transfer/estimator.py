@@ -64,7 +64,9 @@ class TransferEstimator(Face):
         and strings, and scales. None takes columns as they are.
     cv : int, splitter, iterable of splits or None, default=None
         Splits of the target's rows for whatever the adaptation tunes. An int is so many shuffled
-        folds (stratified, of a classifier), at most one a row; None is 5.
+        folds (stratified, of a classifier), at most one a row; None is 5. Train and test of a
+        split share no row; one listed several times counts so often. An iterator can be read
+        only once: fit again, it is refused.
     n_jobs : int, default=None
         Processes for what is tuned; None is 1.
     random_state : int, RandomState instance or None, default=None

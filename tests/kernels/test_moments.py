@@ -154,21 +154,6 @@ def test_hash_rows(seed):
     assert (out >= 0).all() and len(set(out.tolist())) == 50
 
 
-@pytest.mark.parametrize("n_blocks", [2, 5])
-def test_deal(n_blocks):
-    rng = np.random.default_rng(0)
-    sizes = [0, 1, 2, 7, 100 * n_blocks, 100 * n_blocks + 1, 3000]
-    offsets = np.r_[0, np.cumsum(sizes)]
-    hashes = rng.integers(0, 2**62, size=offsets[-1])
-    block = np.empty(offsets[-1], dtype=np.int64)
-    kernels.deal(0, len(sizes), hashes, offsets, n_blocks, block)
-    np.testing.assert_array_equal(block, reference.deal(hashes, offsets, n_blocks))
-    for first, last in zip(offsets[:-1], offsets[1:], strict=True):
-        counts = np.bincount(block[first:last], minlength=n_blocks)
-        exact = last - first <= 100 * n_blocks
-        assert np.ptp(counts) <= (1 if exact else 0.2 * (last - first))
-
-
 @pytest.mark.parametrize("p", [1, 5, 60])
 def test_error_grams(p):
     """A blend with shares s has the squared error s' gram s."""
@@ -193,16 +178,6 @@ def test_error_grams(p):
     )  # fmt: skip
     got = np.einsum("tc,tck,tk->t", share, gram - start, share)
     np.testing.assert_allclose(got, blended, rtol=1e-7, atol=1e-7)
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 13, 40, 500])
-def test_sort_by(n):
-    rng = np.random.default_rng(n)
-    keys = rng.permutation(n + 7)
-    order = rng.permutation(n + 7)[:n]
-    wanted = sorted(order.tolist(), key=lambda i: keys[i])
-    kernels._sort_by(keys, order)
-    assert order.tolist() == wanted
 
 
 @pytest.mark.parametrize("weighted", [False, True])

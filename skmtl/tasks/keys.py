@@ -1,0 +1,233 @@
+r"""Keys of rows: numbers that only the content of a table decides.
+
+Rows are dealt to folds, and tasks and rows are sampled, in the order of their keys, so that results
+do not depend on the order of rows or columns, nor on the columns' units, shifts and signs.
+
+Columns are standardised over the table and turned so that a fixed odd statistic of each is
+positive. A row's key is the fractional part of a large multiple of
+
+.. math:: \sum_j \tau(\omega z_{ij} + \phi_j) + \tau(\omega y_i),
+
+where :math:`\tau` is the distance to the nearest integer and the phase :math:`\phi_j` is made of
+column j's statistics, so that rows whose values are swapped between columns have keys of their own.
+The sum is continuous in the data, so that rounding moves a key by about 1e-12 and, unlike a hash of
+the bits, hardly ever changes the order of two rows; the multiple is large enough that rows next to
+one another in the data are not next to one another in the order.
+"""
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["by_size", "mixed", "row_keys", "uniforms"]
+
+# Waves a standard deviation, the key's multiples of their sum, and rows worked on at a time.
+_WAVES = 3.3
+_LEAST_MULTIPLE, _MOST_MULTIPLE = 500.0, 1500.0
+_CHUNK = 8192
+# A column whose odd statistics are all below this is symmetric: its squares are taken.
+_SYMMETRIC = 1e-9
+_GOLDEN = 0.6180339887498949
+
+
+def row_keys(X, y, weight=None, rows=None):
+    """Keys of labelled rows, in an order that `mixed` draws at random.
+
+    Parameters
+    ----------
+    X : ndarray or csr matrix of shape (n_samples, n_features)
+    y : ndarray of shape (n_rows,)
+        Numbers, or codes of classes.
+    weight : ndarray of shape (n_rows,), optional
+    rows : ndarray of shape (n_rows,), optional
+        Which row of X each is; all in turn by default.
+
+    Returns
+    -------
+    of_features, keys : ndarray of shape (n_rows,)
+        Keys of the rows without their labels, and with them. Equal rows have equal keys. So do
+        rows that no property of the table tells apart but the order and the direction of its
+        columns.
+    """
+    rows = np.arange(len(y)) if rows is None else rows
+    share = np.full(len(y), 1.0 / len(y)) if weight is None else weight / weight.sum()
+    kind = _SparseColumns if sparse.issparse(X) else _DenseColumns
+    columns = kind(X, rows)
+    columns.standardise(share)
+    target = _standardised(y, share)
+    radius = columns.radii()
+    target = _turned(target, share @ (target * radius) + 0.37 * (share @ target**3))
+    phase = columns.turn(share, target, radius)
+    of_features = columns.waves(phase)
+    return of_features, of_features + _wave(_WAVES * target)
+
+
+def mixed(keys, seed=0):
+    """The keys' order drawn at random: fractional parts of a multiple that `seed` decides."""
+    step = (_GOLDEN * (seed % 10**6 + 1)) % 1.0
+    multiple = _LEAST_MULTIPLE + (_MOST_MULTIPLE - _LEAST_MULTIPLE) * step
+    return (keys * multiple) % 1.0
+
+
+def uniforms(n):
+    """``n`` numbers between 0 and 1 that look random, always the same (SplitMix64)."""
+    with np.errstate(over="ignore"):
+        z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (z ^ (z >> np.uint64(31))) / 2.0**64
+
+
+def by_size(sizes, content):
+    """The order of tasks by their sizes, and of those alike up to rounding by their content."""
+    with np.errstate(divide="ignore"):
+        return np.lexsort((content, np.rint(np.log(sizes) * 1e9)))
+
+
+def _wave(values):
+    """The distance to the nearest integer."""
+    return np.abs(values - np.rint(values))
+
+
+def _inverse(variance, mean):
+    """1 / standard deviation; 0 for what is constant up to rounding."""
+    eps = np.finfo(np.float64).eps
+    constant = variance <= (100.0 * eps * mean) ** 2
+    return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
+
+
+def _standardised(y, share):
+    mean = share @ y
+    gap = y - mean
+    return gap * _inverse(share @ gap**2, mean)
+
+
+def _sign(statistic):
+    return np.where(np.abs(statistic) < _SYMMETRIC, 0.0, np.sign(statistic))
+
+
+def _turned(z, odd):
+    """A standardised column in the direction that an odd statistic gives it."""
+    sign = float(_sign(odd))
+    return z * sign if sign else z**2
+
+
+def _statistics(share, target, radius):
+    """Weights of the first, second and third powers of a column in its statistics."""
+    first = target + 0.41 * target**2 + 0.53 * radius + 0.29 * target * radius
+    second = 1.7 * target + 0.9 * target**2 + 0.31 * radius
+    return share * first, share * second, 0.37 * share
+
+
+class _DenseColumns:
+    """Columns of some rows of an array, a chunk of rows at a time, which stays in the cache."""
+
+    def __init__(self, X, rows):
+        self.X, self.rows = X, rows
+        self.plain = len(rows) == len(X) and bool((rows == np.arange(len(X))).all())
+
+    def chunks(self):
+        for a in range(0, len(self.rows), _CHUNK):
+            part = slice(a, a + _CHUNK)
+            raw = self.X[part] if self.plain else self.X[self.rows[part]]
+            yield part, raw
+
+    def standardise(self, share):
+        self.mean = sum(share[part] @ raw for part, raw in self.chunks())
+        variance = sum(share[part] @ (raw - self.mean) ** 2 for part, raw in self.chunks())
+        self.scale = _inverse(variance, self.mean)
+
+    def _z(self, raw):
+        z = raw - self.mean
+        z *= self.scale
+        return z
+
+    def radii(self):
+        """Every row's squared distance from the mean, per column that is not constant."""
+        out = np.empty(len(self.rows))
+        for part, raw in self.chunks():
+            z = self._z(raw)
+            out[part] = np.square(z, out=z).sum(axis=1)
+        return out / max((self.scale > 0).sum(), 1)
+
+    def turn(self, share, target, radius):
+        """Find the columns' directions; returns their phases."""
+        odd, even = np.zeros((2, self.X.shape[1]))
+        for part, raw in self.chunks():
+            z, own = self._z(raw), _statistics(share[part], target[part], radius[part])
+            odd += own[0] @ z
+            square = z * z
+            even += own[1] @ square
+            z *= square
+            odd += own[2] @ z
+        self.sign = _sign(odd)
+        return np.abs(odd) + even
+
+    def _turned(self, raw):
+        z = self._z(raw)
+        symmetric = self.sign == 0.0
+        z *= np.where(symmetric, 1.0, self.sign)
+        if symmetric.any():
+            z[:, symmetric] **= 2
+        return z
+
+    def waves(self, phase):
+        out = np.empty(len(self.rows))
+        for part, raw in self.chunks():
+            z = self._turned(raw)
+            z *= _WAVES
+            z += phase
+            z -= np.rint(z)
+            out[part] = np.abs(z, out=z).sum(axis=1)
+        return out
+
+
+class _SparseColumns:
+    """The same of a sparse matrix: what its zeros give, and how the other entries differ."""
+
+    def __init__(self, X, rows):
+        part = sparse.csr_matrix(X)[rows]
+        self.index, self.data = part.indices, part.data
+        self.row = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
+        self.shape = part.shape
+        self.full = np.bincount(self.index, minlength=part.shape[1]) == part.shape[0]
+
+    def _by_column(self, values):
+        return np.bincount(self.index, values, minlength=self.shape[1])
+
+    def _by_row(self, at_zero, values):
+        """Sums over columns of ``at_zero`` and, where entries are stored, of `values` instead."""
+        more = np.bincount(self.row, values - at_zero[self.index], minlength=self.shape[0])
+        return at_zero.sum() + more
+
+    def _weighted(self, weight, at_zero, values):
+        """Weighted sums over rows, by column."""
+        own = weight[self.row]
+        zeros = np.where(self.full, 0.0, weight.sum() - self._by_column(own))
+        return zeros * at_zero + self._by_column(own * values)
+
+    def standardise(self, share):
+        self.mean = self._by_column(share[self.row] * self.data)
+        gap = self.data - self.mean[self.index]
+        self.scale = _inverse(self._weighted(share, self.mean**2, gap**2), self.mean)
+        self.z0 = -self.mean * self.scale
+        self.z = gap * self.scale[self.index]
+
+    def radii(self):
+        return self._by_row(self.z0**2, self.z**2) / max((self.scale > 0).sum(), 1)
+
+    def turn(self, share, target, radius):
+        own = _statistics(share, target, radius)
+        odd, even, cube = (
+            self._weighted(weight, self.z0**power, self.z**power)
+            for weight, power in zip(own, (1, 2, 3), strict=True)
+        )
+        odd += cube
+        sign = _sign(odd)
+        self.z0 = np.where(sign == 0.0, self.z0**2, self.z0 * sign)
+        of_entry = sign[self.index]
+        self.z = np.where(of_entry == 0.0, self.z**2, self.z * of_entry)
+        return np.abs(odd) + even
+
+    def waves(self, phase):
+        at_zero = _wave(_WAVES * self.z0 + phase)
+        return self._by_row(at_zero, _wave(_WAVES * self.z + phase[self.index]))

@@ -475,19 +475,14 @@ def fit_head(loss, Z, base, y, w):
 
 
 def head_left_out(loss, Z, base, y, w, v):
-    """Scores of rows without them: one Newton step in each score from the head `v`.
-
-    Of a row that weighs more than one, without one of the equal rows it stands for.
-    """
+    """Scores of rows without them: one Newton step in each score from the head `v`."""
     scores = base + Z @ v.T
     first, second = head_gradient(loss, scores, y, w)
     out = np.empty_like(scores)
     for k in range(scores.shape[1]):
         inverse = np.linalg.inv(np.eye(Z.shape[1]) + (Z.T * second[:, k]) @ Z)
         reach = np.einsum("ir,rs,is->i", Z, inverse, Z)
-        once = np.minimum(w, 1.0) / w
-        step = first[:, k] * reach / (1.0 - once * second[:, k] * reach)
-        out[:, k] = scores[:, k] + once * step
+        out[:, k] = scores[:, k] + first[:, k] * reach / (1.0 - second[:, k] * reach)
     return out
 
 

@@ -11,10 +11,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Of a row that weighs more.
-_MOST_COPIES = 100
-
-
 @dataclass(frozen=True)
 class LabelledTasks:
     """Labelled rows of some tasks, side by side.
@@ -26,7 +22,7 @@ class LabelledTasks:
     y : ndarray of shape (n_rows,)
         Numbers (float64), or positions among the task's own classes (int64).
     weight : ndarray of shape (n_rows,)
-        How often each row counts, above zero.
+        How much each row counts beside others, above zero; each is one observation.
     offsets : ndarray of shape (n_tasks + 1,)
     ways : ndarray of shape (n_tasks,) or None
         How many classes each task has; None where y are numbers.
@@ -41,6 +37,8 @@ class LabelledTasks:
         The tasks' shares of their classes, where these are known and rows say nothing of them.
     pull : ndarray of shape (n_features,) or None
         Rows that zero counts as in a task's `centres`; None: these are zero.
+    pool : executor or None
+        Threads that heads are fitted in.
     """
 
     X: np.ndarray
@@ -53,6 +51,7 @@ class LabelledTasks:
     spread: np.ndarray | None = None
     class_prior: np.ndarray | None = None
     pull: np.ndarray | None = None
+    pool: object = None
 
     @property
     def n_tasks(self):
@@ -81,26 +80,6 @@ class LabelledTasks:
     def codes(self):
         """Every row's task."""
         return np.repeat(np.arange(self.n_tasks), self.sizes)
-
-    def copies(self):
-        """Equal rows stand together as one that weighs more; here each is by itself again.
-
-        Where something is to be told from rows that were not seen, equal ones must be able to fall
-        on both sides.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_copies,)
-            The row that each copy is of, sorted.
-        offsets : ndarray of shape (n_tasks + 1,)
-            Copies of task t are ``offsets[t]:offsets[t + 1]``.
-        tasks : LabelledTasks
-            The same, with weights of one copy.
-        """
-        count = np.clip(np.floor(self.weight + 1e-9), 1, _MOST_COPIES).astype(np.int64)
-        offsets = np.append(0, np.cumsum(count))[self.offsets]
-        tasks = replace(self, weight=self.weight / count)
-        return np.repeat(np.arange(len(count)), count), offsets, tasks
 
     def rows(self, chosen):
         """The same tasks with some of their rows, of which `chosen` is a mask."""

@@ -80,8 +80,7 @@ class GaussianPrior:
         -------
         parameters : ndarray of shape (n_tasks, n_scores, 1 + n_features)
         left_out : ndarray of shape (n_rows, n_scores)
-            Scores of the rows, each by its task without it; of one that weighs more, without one
-            of the equal rows that it stands for.
+            Scores of the rows, each by its task without it.
         """
         if shift is not None:
             offset = offset + shift[tasks.codes]
@@ -165,7 +164,7 @@ class GaussianPrior:
             ways,
         )  # fmt: skip
         v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
-        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out)
+        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out, pool=tasks.pool)
         return _Solution(v, left_out, levels, centres, given)
 
     def _levels(self, tasks, base):
@@ -234,10 +233,10 @@ class Prototypes:
         out = np.empty((*means.shape[:2], 1 + tasks.n_features))
         out[:, :, 1:] = means * self.metric
         out[:, :, 0] = -0.5 * (means**2 @ self.metric)
-        codes, y, w = tasks.codes, tasks.y, np.minimum(tasks.weight, 1.0)[:, None]
+        codes, y, w = tasks.codes, tasks.y, tasks.weight[:, None]
         left_out = np.einsum("ij,ikj->ik", tasks.X, out[codes, :, 1:]) + out[codes, :, 0]
         without = sums[codes, y] - w * tasks.X + centre[codes]
-        mean = without / (counts[codes, y][:, None] - w + self._PRIOR_ROWS)
+        mean = without / (np.maximum(counts[codes, y][:, None] - w, 0.0) + self._PRIOR_ROWS)
         left_out[np.arange(len(y)), y] = ((tasks.X - 0.5 * mean) * mean) @ self.metric
         if shift is not None:
             out[:, :, 0] += shift

@@ -16,6 +16,8 @@ from ._base import MetaLearnerBase, with_classes
 
 __all__ = ["MetaLearnerClassifier"]
 
+# Parts of a task's rows that are left out in turn, to correct intercepts for a class prior.
+_MOST_PARTS = 20
 # Classes are shared where so large a share of the tasks has so large a share of all classes.
 _SHARE_OF_TASKS, _SHARE_OF_CLASSES = 1 / 4, 4 / 5
 
@@ -54,7 +56,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         warning; or raises, as it does where classes are not shared. With some labelled rows of
         the task, use `adapt`.
     n_jobs : int, default=None
-        Threads that rows are prepared in; None is 1. Results do not depend on it.
+        Threads that linear heads are fitted in; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seeds the learner; None always starts alike.
     verbose : int, default=0
@@ -338,15 +340,28 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         """The head of a task of which the shares of the classes are given.
 
         Where the learner does not mind them, rows are weighed by them, and intercepts are such
-        that probabilities of these rows have them as their mean.
+        that probabilities of these rows, each left out in turn, have them as their mean.
         """
         prior = check_class_prior(class_prior, self.classes_ if own is None else own)
         if getattr(self._knowledge, "minds_class_prior", False):
             return self._knowledge.adapt(replace(task, class_prior=prior[None]))
-        task = replace(task, weight=prior_weights(task.y, task.weight, prior))
-        head = self._knowledge.adapt(task)
-        log = head.predict(task.X, np.zeros(len(task.y), dtype=np.int64))[:, : len(prior)]
-        return ShiftedHead(head, shift_to_prior(log, task.weight, prior))
+        weight = prior_weights(task.y, task.weight, prior)
+        head = self._knowledge.adapt(replace(task, weight=weight))
+        log = self._left_out(task, prior)
+        return ShiftedHead(head, shift_to_prior(log, weight, prior))
+
+    def _left_out(self, task, prior):
+        """Log-probabilities of a task's rows by heads that were adapted without them."""
+        n, place = len(task.y), np.empty(len(task.y), dtype=np.int64)
+        n_parts = min(n, _MOST_PARTS)
+        place[np.argsort(task.y, kind="stable")] = np.arange(n)
+        part = place % n_parts if n > 1 else np.full(n, -1)  # a single row is not left out
+        kept = [np.flatnonzero(part != k) for k in range(n_parts)]
+        rows = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
+        parts = task.pick(np.zeros(n_parts, dtype=np.int64), rows, [len(k) for k in kept])
+        weight = [prior_weights(task.y[k], task.weight[k], prior) for k in kept]
+        heads = self._knowledge.adapt(replace(parts, weight=np.concatenate([*weight, []])))
+        return heads.predict(task.X, np.maximum(part, 0))[:, : len(prior)]
 
     def _check_support(self, y):
         return column_or_1d(y, warn=True) if self.shared_classes_ else check_classes(y)

@@ -300,29 +300,6 @@ def test_intercepts_that_vary_beside_shared_slopes():
         assert shared.variance < 0.3
 
 
-def test_equal_rows_are_told_apart_when_candidates_are_judged():
-    """Features of few values: a row whose equals are known is no news of the other label."""
-    rng = np.random.default_rng(0)
-
-    def rates(n_tasks, n):
-        rate = rng.beta(0.5, 0.5, n_tasks)
-        one = rng.binomial(n, rate)
-        weight = np.column_stack([n - one, one]).ravel().astype(float)
-        kept = weight > 0
-        offsets = np.append(0, np.cumsum(kept.reshape(-1, 2).sum(axis=1)))
-        y = np.tile([0, 1], n_tasks)[kept]
-        ways = np.full(n_tasks, 2)
-        return LabelledTasks(np.zeros((len(y), 1)), y, weight[kept], offsets, ways), rate
-
-    tasks, _ = rates(200, 20)
-    new, rate = rates(200, 20)
-    p = np.exp(learned(Auto(), tasks).adapt(new).predict(np.zeros((200, 1)), np.arange(200)))[:, 1]
-    share = np.bincount(new.codes, new.weight * new.y, minlength=200) / 20
-    by_hand = (20 * share + 0.5) / 21
-    loss, best = (-np.mean(rate * np.log(q) + (1 - rate) * np.log(1 - q)) for q in (p, by_hand))
-    assert loss < best + 0.02
-
-
 # ---------------------------------------------------------------------- within and between tasks
 
 

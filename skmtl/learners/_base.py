@@ -31,8 +31,8 @@ class LabelledTasks:
     labels : ndarray of shape (n_tasks, most_ways) or None
         Where classes are not shared, the class at each position, as a code of all classes; -1
         beyond the task's own.
-    spread : ndarray of shape (n_features,) or None
-        The features' standard deviations in the user's units; in X they are one.
+    evenness : ndarray of shape (n_features,) or None
+        How evenly features vary, where they differ in that; their mean is one.
     class_prior : ndarray of shape (n_tasks, most_ways) or None
         The tasks' shares of their classes, where these are known and rows say nothing of them.
     pull : ndarray of shape (n_features,) or None
@@ -48,7 +48,7 @@ class LabelledTasks:
     ways: np.ndarray | None = None
     shared_classes: bool = True
     labels: np.ndarray | None = None
-    spread: np.ndarray | None = None
+    evenness: np.ndarray | None = None
     class_prior: np.ndarray | None = None
     pull: np.ndarray | None = None
     pool: object = None

@@ -75,17 +75,19 @@ def _with_free_level(covariance, variance):
 
 
 def metrics(tasks):
-    """Weights of the features: alike on the standardised ones, and in the user's units."""
+    """Weights of the features: alike on the standardised ones, and by how evenly they vary.
+
+    A column that is nearly always the same has large values, in deviations, where it is not, and a
+    slope that is only learned from these would be as large as any other's (`Frame.evenness`).
+    """
     shapes = [np.ones(tasks.n_features)]
-    if tasks.spread is not None and tasks.spread.any():
-        raw = tasks.spread**2 / (tasks.spread**2).mean()
-        if raw.max() > 2.0 * raw.min():
-            shapes.append(raw)
+    if tasks.evenness is not None:
+        shapes.append(tasks.evenness)
     return shapes
 
 
 def independent(tasks):
-    """Each task from scratch, in both metrics."""
+    """Each task from scratch, in all metrics."""
     if tasks.ways is None:
         variances, decade = _NUMBER_VARIANCES, 0.0
     elif tasks.shared_classes:

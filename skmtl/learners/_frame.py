@@ -18,10 +18,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Frame"]
+__all__ = ["Frame", "evenness"]
 
 # Variances within tasks below this, as a share of all rows', are rounding.
 _ROUNDING = 1e-24
+# Ratio from which on features do not vary evenly.
+_UNEVEN = 2.0
 # Variance between tasks below this share of that within them is none.
 _LEAST_BETWEEN = 1e-6
 
@@ -38,11 +40,15 @@ class Frame:
         The same of the labels, where these are numbers; 1 otherwise.
     pull : ndarray of shape (n_features,)
         Rows that the table's mean counts as in a task's: variance within tasks by that between.
+    evenness : ndarray of shape (n_features,) or None
+        Of deviations from the tasks' means, one by the kurtosis, so that their mean is one; None
+        where it is about the same in all features.
     """
 
     scale: np.ndarray
     unit: float
     pull: np.ndarray
+    evenness: np.ndarray | None
 
     @classmethod
     def of(cls, tasks):
@@ -51,7 +57,7 @@ class Frame:
         unit = 1.0
         if tasks.ways is None:
             unit = float(_within_and_between(tasks, tasks.y[:, None])[0][0])
-        return cls(scale, unit, pull)
+        return cls(scale, unit, pull, evenness(tasks))
 
     def __call__(self, tasks):
         """The same tasks in this frame."""
@@ -59,7 +65,7 @@ class Frame:
             tasks,
             X=tasks.X / self.scale,
             y=tasks.y if tasks.ways is not None else tasks.y / self.unit,
-            spread=None if tasks.spread is None else tasks.spread * self.scale,
+            evenness=self.evenness,
             pull=self.pull,
         )
 
@@ -68,6 +74,18 @@ class Frame:
         heads = self.unit * heads
         heads[:, :, 1:] /= self.scale
         return heads
+
+
+def evenness(tasks):
+    """How evenly the features of `LabelledTasks` vary, as in `Frame`."""
+    gaps = tasks.X - tasks.means(tasks.X)[tasks.codes]
+    square, fourth = (np.average(gaps**k, axis=0, weights=tasks.weight) for k in (2, 4))
+    varies = square > _ROUNDING * np.average(tasks.X**2, axis=0, weights=tasks.weight)
+    out = np.ones(len(square))
+    np.divide(square**2, fourth, out=out, where=varies & (fourth > 0.0))
+    if varies.any():
+        out[~varies] = out[varies].mean()
+    return out / out.mean() if out.max() > _UNEVEN * out.min() else None
 
 
 def _within_and_between(tasks, X):

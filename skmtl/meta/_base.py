@@ -248,7 +248,7 @@ def _refuse_sparse(X):
 
 def _standardised(rows, standards):
     X, y = standards.features(rows.X), standards.target(rows.y)
-    return replace(rows, X=X, y=y, spread=standards.spread)
+    return replace(rows, X=X, y=y)
 
 
 def with_classes(rows, n_classes, shared):

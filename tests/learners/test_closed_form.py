@@ -26,7 +26,7 @@ def tasks_of(X, y, ways=None, shared=True, labels=None, weight=None):
     return LabelledTasks(
         X.reshape(-1, p), y.ravel(), np.ones(n_tasks * n) if weight is None else weight,
         np.arange(n_tasks + 1) * n, None if ways is None else np.full(n_tasks, ways), shared,
-        labels, np.ones(p),
+        labels,
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def test_weights_count_rows():
     weighted = replace(train.take([0]), weight=once)
     twice = LabelledTasks(
         np.vstack([X[0][:1], X[0]]), np.r_[y[0][0], y[0]], np.ones(7), np.array([0, 7]),
-        np.array([2]), True, None, np.ones(15),
+        np.array([2]),
     )  # fmt: skip
     # Leaving out a row of weight two leaves out both copies, so the averages differ a little.
     one = knowledge.candidates[0].heads(weighted)[0]
@@ -344,6 +344,15 @@ def test_the_frame_is_that_of_an_analysis_of_variance():
     drawn = found.pull[1] / (tasks.weight[0] + found.pull[1])
     np.testing.assert_allclose(inner.centres()[0, 1], (1 - drawn) * inner.X[0, 1], rtol=1e-10)
     np.testing.assert_array_equal(inner.centres()[6], 0.0)
+    kurtosis = np.array([
+        np.average(g**4, weights=tasks.weight) / np.average(g**2, weights=tasks.weight) ** 2
+        for g in (tasks.X - tasks.means(tasks.X)[tasks.codes])[:, :3].T
+    ])  # fmt: skip
+    assert found.evenness is None and np.ptp(np.log(kurtosis)) < np.log(2)
+    rare = replace(tasks, X=np.column_stack([tasks.X[:, :2], np.arange(67) == 25]))
+    evenness = Frame.of(rare).evenness
+    np.testing.assert_allclose(evenness[1] / evenness[0], kurtosis[0] / kurtosis[1], rtol=1e-10)
+    assert evenness[2] < 0.2 * evenness[:2].min() and abs(evenness.mean() - 1.0) < 1e-12
     heads = np.random.default_rng(1).normal(size=(7, 1, 6))
     there = heads[inner.codes, 0, 0] + (inner.X * heads[inner.codes, 0, 1:]).sum(axis=1)
     back = found.restore(heads)

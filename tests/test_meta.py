@@ -784,6 +784,74 @@ def test_equal_rows_are_told_apart_where_features_have_few_values(weighted):
     assert loss < best + 0.02
 
 
+def invariant(face, kind):
+    """Predictions of the default, a function of the table; and a table."""
+    X, y, task, _ = lines(9, 20, 11, 1.0, 3)
+    X = np.rint(2 * X) if kind == "whole numbers" else X
+    y = y if face is MetaLearnerRegressor else (y > np.quantile(y, 0.6)).astype(int)
+
+    def predicted(X, y, weight=None, rows=None, at=X):
+        rows = np.arange(len(y)) if rows is None else rows
+        weight = weight if weight is None else weight[rows]
+        model = face(random_state=0).fit(X[rows], y[rows], weight, task=task[rows])
+        return outputs(model, at, task=task)
+
+    return predicted, X, y
+
+
+@pytest.mark.parametrize("kind", ["numbers", "whole numbers"])
+@pytest.mark.parametrize("face", FACES)
+def test_columns_may_have_any_order_unit_shift_and_sign(face, kind):
+    predicted, X, y = invariant(face, kind)
+    wanted, rng = predicted(X, y), np.random.default_rng(0)
+    deviation = X.std(axis=0)
+    for Z in (
+        X[:, [2, 0, 1]], X * [1e-6, 1.0, 1e6], X * [1e6, 1e-6, 1e3], -X, X * [1.0, -1.0, 1.0],
+        X + 1e4 * deviation, X - [1e4, 0.0, 100.0] * deviation,
+    ):  # fmt: skip
+        np.testing.assert_allclose(predicted(Z, y, at=Z), wanted, atol=1e-6 * np.ptp(wanted))
+    shuffled = predicted(X, y, rows=rng.permutation(len(y)))
+    np.testing.assert_allclose(shuffled, wanted, atol=1e-9 * np.ptp(wanted))
+    if face is MetaLearnerRegressor:
+        for a, b in ((-2.5, 3.0), (1e9, 0.0), (1e-9, 0.0), (1.0, 1e5)):
+            found = (predicted(X, a * y + b) - b) / a
+            np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "whole numbers"])
+@pytest.mark.parametrize("face", FACES)
+def test_whole_weights_are_copies_and_others_are_relative(face, kind):
+    predicted, X, y = invariant(face, kind)
+    rng = np.random.default_rng(1)
+    some, counts = rng.uniform(0.5, 2.0, len(y)), rng.integers(1, 4, len(y))
+    wanted = predicted(X, y, some)
+    for factor in (1e-6, 1e-3, 7.3, 1e6):
+        found = predicted(X, y, factor * some)
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    wanted = predicted(X, y, counts)
+    repeated = rng.permutation(np.repeat(np.arange(len(y)), counts))
+    found = predicted(X, y, rows=repeated)
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    assert np.ptp(wanted - predicted(X, y)) > 1e-3 * np.ptp(wanted)
+    if kind == "numbers":
+        found = predicted(X, y, 1000 * counts)
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_common_factor_on_the_weights_of_a_support_changes_nothing(face):
+    _, X, y = invariant(face, "numbers")
+    task, weight = np.repeat(np.arange(9), 20), np.random.default_rng(2).uniform(0.5, 2.0, 180)
+    model = face(random_state=0).fit(X[20:], y[20:], weight[20:], task=task[20:])
+    wanted = outputs(model.adapt(X[:12], y[:12], weight[:12]), X[:20])
+    for factor in (1e-6, 1e6):
+        found = outputs(model.adapt(X[:12], y[:12], factor * weight[:12]), X[:20])
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    once = outputs(model.adapt(X[:12], y[:12]), X[:20])
+    many = outputs(model.adapt(X[:12], y[:12], np.full(12, 1000)), X[:20])
+    np.testing.assert_allclose(many, once, atol=1e-6 * np.ptp(once))
+
+
 # ------------------------------------------------------------------- what a learner is handed
 
 

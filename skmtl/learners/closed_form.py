@@ -8,6 +8,7 @@ from ..sharing._strengths import TaskPrior, log_scores, noise_level
 from ..tasks.prevalence import Prevalence, sampling_offset
 from . import _families as families
 from ._base import Adapted, Knowledge, Learner, log_probabilities
+from ._episodic import is_count
 from ._frame import Frame
 from ._held_out import few_shot, folds
 
@@ -294,8 +295,8 @@ class Subspace(_ClosedForm):
 
     def check(self):
         """Raise a ValueError for a rank that is neither "auto" nor a positive int."""
-        whole = isinstance(self.rank, (int, np.integer)) and not isinstance(self.rank, bool)
-        if self.rank != "auto" and not (whole and self.rank > 0):
+        auto = isinstance(self.rank, str) and self.rank == "auto"
+        if not auto and not is_count(self.rank):
             raise ValueError(f"rank={self.rank!r} must be 'auto' or a whole number above 0.")
 
     def candidates(self, tasks, random_state):

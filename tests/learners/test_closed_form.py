@@ -269,7 +269,7 @@ def test_episodes_split_the_rows_of_tasks():
 
 
 def test_bad_rank():
-    for rank in (0, 1.5, True, "many"):
+    for rank in (0, 1.5, True, "many", np.ones(2), np.array("auto"), None, [3], np.bool_(True)):
         with pytest.raises(ValueError, match="rank="):
             Subspace(rank=rank).check()
 

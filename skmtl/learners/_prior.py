@@ -18,6 +18,8 @@ _SQUARED, _BINARY, _SOFTMAX = 0, 1, 2  # as `kernels.heads` numbers them
 _AT_A_TIME = 64
 # Standard deviations of a level that a prior tells: farther ones are unlike the tasks of fit.
 _USUAL = 3.0
+# The largest variance of a level about where it is looked for, in squares of the noise.
+_WIDEST = 1e4
 
 
 def n_scores(tasks):
@@ -154,10 +156,11 @@ class GaussianPrior:
             X = X - centres[tasks.codes]
             base = base + (centres @ self._mean_of(self.between, scores).T)[tasks.codes]
         base = np.ascontiguousarray(X @ mean[:, 1:].T + base)
-        Z = np.ascontiguousarray(X @ self.root[1:] + self.root[0])
-        levels = self._levels(tasks, base) if tasks.ways is None else None
-        if levels is not None:
+        levels, stretch = None, np.ones((tasks.n_tasks, 1))
+        if tasks.ways is None and self.root[0].any():
+            levels, stretch = self._levels(tasks, base)
             base += levels[tasks.codes]
+        Z = np.ascontiguousarray(X @ self.root[1:] + stretch[tasks.codes] * self.root[0])
         ways = np.ones(tasks.n_tasks, np.int64) if tasks.ways is None else tasks.ways
         given = (
             _loss_code(tasks), Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets,
@@ -165,23 +168,32 @@ class GaussianPrior:
         )  # fmt: skip
         v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
         run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out, pool=tasks.pool)
+        if levels is not None:
+            levels = levels + (stretch - 1.0) * (v @ self.root[0])
         return _Solution(v, left_out, levels, centres, given)
 
     def _levels(self, tasks, base):
-        """How far numbers of every task are from the rest, as far as the prior does not tell.
+        """Levels of numbers that are unlike those of the tasks of fit.
 
-        Where the level is free, all the way. Else the prior's tails are heavy: nothing up to
-        `_USUAL` standard deviations, and nearly all the way far beyond.
+        Where the level is free, all are. Else the prior's tails are heavy: beyond `_USUAL` standard
+        deviations its variance is as much larger as the square of the gap is.
+
+        Returns
+        -------
+        levels : ndarray of shape (n_tasks, 1)
+            Where the level is looked for: near zero, or about where rows are on average.
+        stretch : ndarray of shape (n_tasks, 1)
+            What the level's standard deviation there is multiplied by.
         """
-        variance = self.root[0] @ self.root[0]
-        if variance == 0.0:
-            return None
         gaps = tasks.means(tasks.y[:, None] - base)
         if self.free:
-            return gaps
-        total = np.bincount(tasks.codes, tasks.weight, minlength=tasks.n_tasks)
+            return gaps, np.ones(gaps.shape)
+        variance = self.root[0] @ self.root[0]
+        total = np.bincount(tasks.codes, tasks.weight, minlength=tasks.n_tasks)[:, None]
         usual = _USUAL**2 * (variance + 1.0 / np.maximum(total, 1e-300))
-        return gaps * (1.0 - usual / np.maximum(gaps[:, 0] ** 2, usual))[:, None]
+        wide = np.maximum(gaps**2 / usual, 1.0)
+        most = np.maximum(_WIDEST / variance, 1.0)
+        return gaps * (1.0 - 1.0 / wide), np.sqrt(np.minimum(wide, most))
 
 
 @dataclass

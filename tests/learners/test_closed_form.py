@@ -411,5 +411,14 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
     ]
     assert errors[1] < 1.05 * errors[0]
     np.testing.assert_array_equal(np.delete(moved, 2, axis=0), np.delete(plain, 2, axis=0))
+    # However little levels vary, this one's is found beside its slopes, and left out with a row.
+    stiff = GaussianPrior("x", zero, np.diag([0.01, 2.0, 2.0, 2.0]), between=zero[:, 1:])
+    flat = replace(far, pull=np.full(3, np.inf))
+    loose = GaussianPrior(
+        "x", zero, np.diag([100.0, 2.0, 2.0, 2.0]), between=zero[:, 1:], free=True
+    )
+    for a, b in zip(stiff.heads(flat), loose.heads(flat), strict=True):
+        chosen = np.array([2]) if len(a) == 7 else rows
+        np.testing.assert_allclose(a[chosen], b[chosen], rtol=1e-2, atol=0.02)
     # The variance of levels is learned from what they are.
     assert prior.posterior(far)[1][0, 0] > 1e9

@@ -484,19 +484,14 @@ def fit_head(loss, Z, base, y, w):
 
 
 def head_left_out(loss, Z, base, y, w, v):
-    """Scores of rows without them: one Newton step in each score from the head `v`.
-
-    Of a row that weighs more than one, without one of the equal rows it stands for.
-    """
+    """Scores of rows without them: one Newton step in each score from the head `v`."""
     scores = base + Z @ v.T
     first, second = head_gradient(loss, scores, y, w)
     out = np.empty_like(scores)
     for k in range(scores.shape[1]):
         inverse = np.linalg.inv(np.eye(Z.shape[1]) + (Z.T * second[:, k]) @ Z)
         reach = np.einsum("ir,rs,is->i", Z, inverse, Z)
-        once = np.minimum(w, 1.0) / w
-        step = first[:, k] * reach / (1.0 - once * second[:, k] * reach)
-        out[:, k] = scores[:, k] + once * step
+        out[:, k] = scores[:, k] + first[:, k] * reach / (1.0 - second[:, k] * reach)
     return out
 
 
@@ -830,6 +825,36 @@ def relative_ratio(S, T, centers, sigma, strength, alpha):
 
 
 # ---------------------------------------------------------------------------------------------
+# tasks/prevalence.py
+
+
+def dirichlet_multinomial(counts, alpha):
+    """Probability of a sample's classes, drawn one row after the other (Pólya's urn)."""
+    log, urn = 0.0, np.array(alpha, dtype=float)
+    for c in np.repeat(np.arange(len(counts)), counts):
+        log += np.log(urn[c] / urn.sum())
+        urn[c] += 1.0
+    orders = [np.log(np.arange(1, n + 1)).sum() for n in counts]
+    return np.exp(log + np.log(np.arange(1, sum(counts) + 1)).sum() - sum(orders))
+
+
+def sampled_by_class(counts, tables, concentrations, by_class, balanced, unlike):
+    """Bayes' theorem for "rows were sampled by class", prevalence as in the tasks `tables`."""
+    n_classes, weights, at_random = len(counts), [], []
+    for c in concentrations:
+        mean = np.full(n_classes, 1.0 / n_classes)
+        for row in tables:
+            mean += row * (1.0 + c) / (row.sum() + c)
+        mean /= mean.sum()
+        weights.append(np.prod([dirichlet_multinomial(row, c * mean) for row in tables]))
+        at_random.append(dirichlet_multinomial(counts, c * mean))
+    anything = dirichlet_multinomial(counts, np.ones(n_classes))
+    usual = (1.0 - unlike) * np.dot(weights, at_random) / np.sum(weights) + unlike * anything
+    equal = float(len(set(counts)) == 1)
+    designed = balanced * equal + (1.0 - balanced) * anything
+    return by_class * designed / (by_class * designed + (1.0 - by_class) * usual)
+
+
 # sharing/: what the report, the intervals and `adapt` promise
 
 

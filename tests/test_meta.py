@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingRegressor
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -547,6 +548,297 @@ def test_bad_classes(name):
         MetaLearnerClassifier(Towards()).fit(X, y, task=TASK)
 
 
+# --------------------------------------------------------------------------- shares of classes
+
+
+def rare(seed, n_new=30, shots=5, rate=0.08, spread=0.3, n_tasks=120, p=6):
+    """Tasks with few rows of one class, and new ones of which some of each class are known."""
+    rng = np.random.default_rng(seed)
+    slopes = 0.8 * rng.normal(size=p) + spread * rng.normal(size=(n_tasks + n_new, p))
+    level = np.log(rate / (1 - rate)) - 0.7 * (rate < 0.5) + spread * rng.normal(size=len(slopes))
+
+    def draw(k, n):
+        X = rng.normal(size=(n, p))
+        return X, (rng.random(n) < 1 / (1 + np.exp(-X @ slopes[k] - level[k]))).astype(int)
+
+    past = [draw(k, rng.integers(30, 60)) for k in range(n_tasks)]
+    task = np.repeat(np.arange(n_tasks), [len(y) for _, y in past])
+    new = []
+    for k in range(n_tasks, n_tasks + n_new):
+        X, y = draw(k, 1500)
+        known = np.r_[np.flatnonzero(y == 0)[:shots], np.flatnonzero(y == 1)[:shots]]
+        new.append((X[known], y[known], X[-300:], y[-300:]))
+    X, y = (np.concatenate(parts) for parts in zip(*past, strict=True))
+    return X, y, task, new
+
+
+@pytest.mark.parametrize(("seed", "shots", "spread"), [(0, 5, 0.3), (1, 10, 0.3), (2, 5, 0.9)])
+def test_few_balanced_labels_in_an_unbalanced_world(seed, shots, spread):
+    X, y, task, new = rare(seed, shots=shots, spread=spread)
+    model = MetaLearnerClassifier(random_state=0).fit(X, y, task=task)
+    pooled = LogisticRegression(max_iter=1000).fit(X, y)
+    loss, auc = np.zeros((2, 2))
+    for X_known, y_known, X_new, y_new in new:
+        for k, m in enumerate((pooled, model.adapt(X_known, y_known))):
+            p = m.predict_proba(X_new)[:, 1]
+            loss[k] += log_loss(y_new, p, labels=[0, 1])
+            auc[k] += roc_auc_score(y_new, p)
+    assert loss[1] < 1.03 * loss[0]
+    assert auc[1] > auc[0] - 0.005 * len(new)
+
+
+def test_labels_drawn_at_random_tell_how_frequent_classes_are():
+    """A task of which half the rows drawn are of a class is believed where tasks differ so."""
+    rng = np.random.default_rng(4)
+    share = rng.beta(0.8, 0.8, size=150)
+    task = np.repeat(np.arange(150), 30)
+    X, y = rng.normal(size=(4500, 2)), (rng.random(4500) < share[task]).astype(int)
+    model = MetaLearnerClassifier(random_state=0).fit(X, y, task=task)
+    rows = rng.normal(size=(20, 2))
+    for positive in (2, 17):
+        adapted = model.adapt(rows, (np.arange(20) < positive).astype(int))
+        found = adapted.predict_proba(rng.normal(size=(200, 2)))[:, 1].mean()
+        assert abs(found - positive / 20) < 0.07
+
+
+@pytest.mark.parametrize(
+    "learner", ["auto", "subspace", learners.MAML((20,), max_iter=500), RidgeHead(max_iter=50)]
+)
+def test_a_class_prior_is_the_share_that_a_task_is_given(learner):
+    X, y, task, new = rare(5, n_new=12, n_tasks=60)
+    model = MetaLearnerClassifier(learner, random_state=0).fit(X, y, task=task)
+    means, given = [], (0.02, 0.08, 0.5)
+    for X_known, y_known, X_new, _ in new:
+        models = [model.adapt(X_known, y_known, class_prior={0: 1 - p, 1: p}) for p in given]
+        means.append([m.predict_proba(X_new)[:, 1].mean() for m in models])
+    found, given = np.mean(means, axis=0), np.array(given)
+    gap = np.log(found / (1 - found)) - np.log(given / (1 - given))  # 2 and more without
+    assert (np.abs(gap) < (0.7 if isinstance(learner, str) else 1.0)).all()
+
+
+def test_a_class_prior_where_classes_are_the_tasks_own():
+    X, y, task = birds()
+    model = MetaLearnerClassifier(random_state=0).fit(X, y, task=task)
+    known = task == 0
+    own = np.unique(y[known])
+    shares = dict(zip(own, (0.8, 0.15, 0.05), strict=True))
+    plain = model.adapt(X[known], y[known])
+    given = model.adapt(X[known], y[known], class_prior=shares)
+    rows = X[task == 1] * 0.3
+    odds = [np.log(m.predict_proba(rows)) for m in (plain, given)]
+    gained = np.mean(odds[1] - odds[0], axis=0)
+    assert gained[0] > gained[1] > gained[2]
+    with pytest.raises(ValueError, match="not among the classes"):
+        model.adapt(X[known], y[known], class_prior={"no bird": 0.5, own[0]: 0.5})
+
+
+def test_an_unfit_class_prior():
+    model = fitted(MetaLearnerClassifier)
+    with pytest.raises(ValueError, match=r"'maybe', which is not among the classes \['no', 'yes'"):
+        model.adapt(X[:4], YES[:4], class_prior={"yes": 0.5, "maybe": 0.5})
+    with pytest.raises(TypeError, match="must be a dict"):
+        model.adapt(X[:4], YES[:4], class_prior=0.08)
+
+
+# ---------------------------------------------------------------- within tasks and between them
+
+
+def lines(n_tasks=8, rows=25, seed=0, spread=0.0, p=3):
+    """Slopes that differ a little by task, of features whose means differ by `spread`."""
+    rng = np.random.default_rng(seed)
+    task = np.repeat(np.arange(n_tasks), rows)
+    inside = rng.normal(size=(len(task), p))
+    X = inside + spread * rng.normal(size=(n_tasks, p))[task]
+    slopes = np.array([1.0, -2.0, 0.5])[:p] + 0.4 * rng.normal(size=(n_tasks, p))
+    y = (inside * slopes[task]).sum(axis=1) + 0.3 * rng.normal(size=len(task))
+    return X, y, task, np.tile(np.arange(rows) < 15, n_tasks)
+
+
+def by_task(estimator, X, y, task, known):
+    """Predictions of a model of each task's own."""
+    out = np.empty(len(y))
+    for t in np.unique(task):
+        own = task == t
+        if y.dtype.kind == "i" and len(set(y[own & known])) == 1:  # no model: Laplace's rule
+            out[own] = (y[own & known].sum() + 1.0) / (known[own].sum() + 2.0)
+            continue
+        model = estimator.fit(X[own & known], y[own & known])
+        proba = getattr(model, "predict_proba", None)
+        out[own] = model.predict(X[own]) if proba is None else proba(X[own])[:, 1]
+    return out
+
+
+def root_mean_square(x):
+    return np.sqrt(np.mean(x**2))
+
+
+@pytest.mark.parametrize("step", [0, 10, 1000, 100_000])
+def test_levels_that_differ_by_task_hide_no_slope(step):
+    X, y, task, known = lines()
+    y = y + step * task
+    alone = by_task(LinearRegression(), X, y, task, known)
+    model = MetaLearnerRegressor(random_state=0).fit(X[known], y[known], task=task[known])
+    found = model.predict(X, task=task)
+    limit = 1.08 * root_mean_square((alone - y)[~known])
+    assert root_mean_square((found - y)[~known]) < limit
+    X_new, y_new, *_ = lines(1, 60, 7)
+    errors = []
+    for level in (0.0, 1000.0, -1e6):
+        adapted = model.adapt(X_new[:10], y_new[:10] + level)
+        errors.append(root_mean_square(adapted.predict(X_new[10:]) - level - y_new[10:]))
+    alone = LinearRegression().fit(X_new[:10], y_new[:10]).predict(X_new[10:])
+    assert max(errors) < 1.08 * root_mean_square(alone - y_new[10:])
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0, 1000.0])
+def test_features_that_differ_between_tasks_keep_their_slopes_within(spread):
+    X, y, task, known = lines(20, 30, 1, spread)
+    rng = np.random.default_rng(2)
+    y = y + 2.0 * rng.normal(size=20)[task]
+    alone = by_task(LinearRegression(), X, y, task, known)
+    model = MetaLearnerRegressor(random_state=0).fit(X[known], y[known], task=task[known])
+    gap = (model.predict(X, task=task) - y)[~known]
+    assert root_mean_square(gap) < 1.05 * root_mean_square((alone - y)[~known])
+    c = (y + rng.logistic(size=len(y)) > 0).astype(int)
+    scaled = make_pipeline(StandardScaler(), LogisticRegression())
+    alone = by_task(scaled, X, c, task, known)
+    model = MetaLearnerClassifier(random_state=0).fit(X[known], c[known], task=task[known])
+    found = model.predict_proba(X, task=task)[:, 1]
+    assert log_loss(c[~known], found[~known]) < log_loss(c[~known], alone[~known])
+    for t in (0, 1):
+        own = task == t
+        adapted = model.adapt(X[own & known], c[own & known])
+        np.testing.assert_allclose(adapted.predict_proba(X[own])[:, 1], found[own], rtol=1e-8)
+
+
+def test_a_task_without_rows_is_where_features_between_tasks_say():
+    """Slopes from task to task are those for rows of a task never seen, not those within."""
+    rng = np.random.default_rng(3)
+    task = np.repeat(np.arange(40), 20)
+    place = 30.0 * rng.normal(size=41)
+    inside = rng.normal(size=800)
+    X = (place[task] + inside)[:, None]
+    y = 0.1 * place[task] - 2.0 * inside + 0.3 * rng.normal(size=800)
+    model = MetaLearnerRegressor(random_state=0).fit(X, y, task=task)
+    new = (place[40] + rng.normal(size=50))[:, None]
+    with pytest.warns(UnknownTaskWarning):
+        found = model.predict(new, task=np.full(50, 99))
+    np.testing.assert_allclose(found, 0.1 * new[:, 0], atol=0.5)
+
+
+def test_columns_that_are_constant_within_tasks():
+    X, y, task, known = lines(30, 25, 5)
+    place = np.random.default_rng(6).normal(size=31)
+    X = np.column_stack([X, place[task]])
+    y = y + 1.5 * place[task]
+    model = MetaLearnerRegressor(random_state=0).fit(X, y, task=task)
+    X_new, y_new, *_ = lines(1, 40, 8)
+    X_new = np.column_stack([X_new, np.full(40, place[30])])
+    errors = [
+        root_mean_square(model.adapt(X_new[:n], y_new[:n] + 1.5 * place[30]).predict(X_new[8:])
+        - 1.5 * place[30] - y_new[8:])
+        for n in (2, 8)
+    ]  # fmt: skip
+    assert errors[0] < 1.2 and errors[1] < 0.7
+
+
+# ---------------------------------------------------------------------------- rows and weights
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equal_rows_are_told_apart_where_features_have_few_values(weighted):
+    """A row whose equals are known is no news of the other label."""
+    rng = np.random.default_rng(0)
+
+    def rates(n_tasks, n):
+        rate = rng.beta(0.5, 0.5, n_tasks)
+        one = rng.binomial(n, rate)
+        return rate, one, np.column_stack([n - one, one]).ravel()
+
+    rate, one, counts = rates(200, 20)
+    y, task = np.tile([0, 1], 200), np.repeat(np.arange(200), 2)
+    if weighted:
+        rows = np.zeros((400, 1)), y, counts
+    else:
+        y, task = np.repeat(y, counts), np.repeat(task, counts)
+        rows = np.zeros((4000, 1)), y, None
+    model = MetaLearnerClassifier(shared_classes=True).fit(*rows, task=task)
+    rate, one, counts = rates(200, 20)
+    models = [model.adapt(np.zeros((20, 1)), (np.arange(20) < k).astype(int)) for k in one]
+    p = np.array([m.predict_proba(np.zeros((1, 1)))[0, 1] for m in models])
+    by_hand = (one + 0.5) / 21
+    loss, best = (-np.mean(rate * np.log(q) + (1 - rate) * np.log(1 - q)) for q in (p, by_hand))
+    assert loss < best + 0.02
+
+
+def invariant(face, kind):
+    """Predictions of the default, a function of the table; and a table."""
+    X, y, task, _ = lines(9, 20, 11, 1.0, 3)
+    X = np.rint(2 * X) if kind == "whole numbers" else X
+    y = y if face is MetaLearnerRegressor else (y > np.quantile(y, 0.6)).astype(int)
+
+    def predicted(X, y, weight=None, rows=None, at=X):
+        rows = np.arange(len(y)) if rows is None else rows
+        weight = weight if weight is None else weight[rows]
+        model = face(random_state=0).fit(X[rows], y[rows], weight, task=task[rows])
+        return outputs(model, at, task=task)
+
+    return predicted, X, y
+
+
+@pytest.mark.parametrize("kind", ["numbers", "whole numbers"])
+@pytest.mark.parametrize("face", FACES)
+def test_columns_may_have_any_order_unit_shift_and_sign(face, kind):
+    predicted, X, y = invariant(face, kind)
+    wanted, rng = predicted(X, y), np.random.default_rng(0)
+    deviation = X.std(axis=0)
+    for Z in (
+        X[:, [2, 0, 1]], X * [1e-6, 1.0, 1e6], X * [1e6, 1e-6, 1e3], -X, X * [1.0, -1.0, 1.0],
+        X + 1e4 * deviation, X - [1e4, 0.0, 100.0] * deviation,
+    ):  # fmt: skip
+        np.testing.assert_allclose(predicted(Z, y, at=Z), wanted, atol=1e-6 * np.ptp(wanted))
+    shuffled = predicted(X, y, rows=rng.permutation(len(y)))
+    np.testing.assert_allclose(shuffled, wanted, atol=1e-9 * np.ptp(wanted))
+    if face is MetaLearnerRegressor:
+        for a, b in ((-2.5, 3.0), (1e9, 0.0), (1e-9, 0.0), (1.0, 1e5)):
+            found = (predicted(X, a * y + b) - b) / a
+            np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "whole numbers"])
+@pytest.mark.parametrize("face", FACES)
+def test_whole_weights_are_copies_and_others_are_relative(face, kind):
+    predicted, X, y = invariant(face, kind)
+    rng = np.random.default_rng(1)
+    some, counts = rng.uniform(0.5, 2.0, len(y)), rng.integers(1, 4, len(y))
+    wanted = predicted(X, y, some)
+    for factor in (1e-6, 1e-3, 7.3, 1e6):
+        found = predicted(X, y, factor * some)
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    wanted = predicted(X, y, counts)
+    repeated = rng.permutation(np.repeat(np.arange(len(y)), counts))
+    found = predicted(X, y, rows=repeated)
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    assert np.ptp(wanted - predicted(X, y)) > 1e-3 * np.ptp(wanted)
+    if kind == "numbers":
+        found = predicted(X, y, 1000 * counts)
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_common_factor_on_the_weights_of_a_support_changes_nothing(face):
+    _, X, y = invariant(face, "numbers")
+    task, weight = np.repeat(np.arange(9), 20), np.random.default_rng(2).uniform(0.5, 2.0, 180)
+    model = face(random_state=0).fit(X[20:], y[20:], weight[20:], task=task[20:])
+    wanted = outputs(model.adapt(X[:12], y[:12], weight[:12]), X[:20])
+    for factor in (1e-6, 1e6):
+        found = outputs(model.adapt(X[:12], y[:12], factor * weight[:12]), X[:20])
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    once = outputs(model.adapt(X[:12], y[:12]), X[:20])
+    many = outputs(model.adapt(X[:12], y[:12], np.full(12, 1000)), X[:20])
+    np.testing.assert_allclose(many, once, atol=1e-6 * np.ptp(once))
+
+
 # ------------------------------------------------------------------- what a learner is handed
 
 
@@ -598,7 +890,10 @@ def test_a_row_of_weight_two_is_two_rows(face):
     repeated = np.random.default_rng(1).permutation(np.repeat(np.arange(len(Y)), weight))
     one, other = handed(y, weight=weight, face=face), handed(y, rows=repeated, face=face)
     assert_alike(one, other)
-    assert len(one.X) == (weight > 0).sum() and one.weight.sum() == weight.sum()
+    # Copies are one row, and weights are relative to the mean of all.
+    assert len(one.X) == (weight > 0).sum()
+    scale = weight.sum() / len(one.X)
+    np.testing.assert_allclose(np.sort(one.weight) * scale, np.sort(weight[weight > 0]))
     part = handed(y, weight=weight, rows=np.flatnonzero(weight), face=face)
     assert_alike(one, part)
 
@@ -611,8 +906,6 @@ def test_rows_are_standardised_over_the_table():
         square = np.average(values**2, axis=0, weights=got.weight)
         np.testing.assert_allclose(square, 1.0)
     assert got.X.shape == ((weight > 0).sum(), 3) and got.ways is None and got.labels is None
-    deviations = np.sqrt(np.average((X - np.average(X, 0, weight)) ** 2, axis=0, weights=weight))
-    np.testing.assert_allclose(got.spread, deviations)
     assert got.X.flags.c_contiguous and got.X.dtype == got.y.dtype == np.float64
     constant = MetaLearnerRegressor(Towards()).fit(X, np.full(len(Y), 7.0), task=TASK)
     np.testing.assert_allclose(constant.predict(X, task=TASK), 7.0)

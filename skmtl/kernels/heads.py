@@ -223,10 +223,7 @@ def _newton(loss, R, base, y, weight, first, u, trial, eta, H, g):
 
 @njit
 def _left_out(loss, R, y, weight, first, eta, H, x, left):
-    """Scores of every row without it: a Newton step from the solution, score by score.
-
-    Of a row that weighs more than one, one of the equal rows that it stands for is left out.
-    """
+    """Scores of every row without it: a Newton step from the solution, score by score."""
     n, m = R.shape
     for k in range(eta.shape[1]):
         for a in range(m):
@@ -248,7 +245,7 @@ def _left_out(loss, R, y, weight, first, eta, H, x, left):
             for j in range(m):
                 reach += x[j] * x[j]
             d1, d2 = _slopes(loss, eta, i, y[first + i], k)
-            w = min(weight[first + i], 1.0)
+            w = weight[first + i]
             share = max(1.0 - w * d2 * reach, 1e-10)
             left[first + i, k] = eta[i, k] + w * d1 * reach / share
 

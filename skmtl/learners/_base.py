@@ -11,10 +11,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Of a row that weighs more.
-_MOST_COPIES = 100
-
-
 @dataclass(frozen=True)
 class LabelledTasks:
     """Labelled rows of some tasks, side by side.
@@ -26,7 +22,7 @@ class LabelledTasks:
     y : ndarray of shape (n_rows,)
         Numbers (float64), or positions among the task's own classes (int64).
     weight : ndarray of shape (n_rows,)
-        How often each row counts, above zero.
+        How much each row counts beside others, above zero; each is one observation.
     offsets : ndarray of shape (n_tasks + 1,)
     ways : ndarray of shape (n_tasks,) or None
         How many classes each task has; None where y are numbers.
@@ -35,8 +31,14 @@ class LabelledTasks:
     labels : ndarray of shape (n_tasks, most_ways) or None
         Where classes are not shared, the class at each position, as a code of all classes; -1
         beyond the task's own.
-    spread : ndarray of shape (n_features,) or None
-        The features' standard deviations in the user's units; in X they are one.
+    evenness : ndarray of shape (n_features,) or None
+        How evenly features vary, where they differ in that; their mean is one.
+    class_prior : ndarray of shape (n_tasks, most_ways) or None
+        The tasks' shares of their classes, where these are known and rows say nothing of them.
+    pull : ndarray of shape (n_features,) or None
+        Rows that zero counts as in a task's `centres`; None: these are zero.
+    pool : executor or None
+        Threads that heads are fitted in.
     """
 
     X: np.ndarray
@@ -46,7 +48,10 @@ class LabelledTasks:
     ways: np.ndarray | None = None
     shared_classes: bool = True
     labels: np.ndarray | None = None
-    spread: np.ndarray | None = None
+    evenness: np.ndarray | None = None
+    class_prior: np.ndarray | None = None
+    pull: np.ndarray | None = None
+    pool: object = None
 
     @property
     def n_tasks(self):
@@ -76,26 +81,6 @@ class LabelledTasks:
         """Every row's task."""
         return np.repeat(np.arange(self.n_tasks), self.sizes)
 
-    def copies(self):
-        """Equal rows stand together as one that weighs more; here each is by itself again.
-
-        Where something is to be told from rows that were not seen, equal ones must be able to fall
-        on both sides.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_copies,)
-            The row that each copy is of, sorted.
-        offsets : ndarray of shape (n_tasks + 1,)
-            Copies of task t are ``offsets[t]:offsets[t + 1]``.
-        tasks : LabelledTasks
-            The same, with weights of one copy.
-        """
-        count = np.clip(np.floor(self.weight + 1e-9), 1, _MOST_COPIES).astype(np.int64)
-        offsets = np.append(0, np.cumsum(count))[self.offsets]
-        tasks = replace(self, weight=self.weight / count)
-        return np.repeat(np.arange(len(count)), count), offsets, tasks
-
     def rows(self, chosen):
         """The same tasks with some of their rows, of which `chosen` is a mask."""
         sizes = np.bincount(self.codes[chosen], minlength=self.n_tasks)
@@ -119,7 +104,31 @@ class LabelledTasks:
             offsets=np.append(0, np.cumsum(sizes)).astype(np.int64),
             ways=None if self.ways is None else self.ways[tasks],
             labels=None if self.labels is None else self.labels[tasks],
+            class_prior=None if self.class_prior is None else self.class_prior[tasks],
         )  # fmt: skip
+
+    def means(self, X):
+        """Weighted means of the columns of X over every task's rows; zero where it has none."""
+        out, filled = np.zeros((self.n_tasks, X.shape[1])), self.sizes > 0
+        if filled.any():
+            starts = self.offsets[:-1][filled]
+            first = np.repeat(X[starts], self.sizes[filled], axis=0)  # deviations do not cancel
+            sums = np.add.reduceat(self.weight[:, None] * (X - first), starts, axis=0)
+            out[filled] = X[starts] + sums / np.add.reduceat(self.weight, starts)[:, None]
+        return out
+
+    def centres(self):
+        """Where every task's features are: its rows' mean, drawn to zero by `pull`."""
+        if self.pull is None or np.isinf(self.pull).all():
+            return np.zeros((self.n_tasks, self.n_features))
+        total = np.bincount(self.codes, self.weight, minlength=self.n_tasks)[:, None]
+        return self.means(self.X) * (total / np.maximum(total + self.pull, 1e-300))
+
+    def class_counts(self):
+        """Weights of the rows of every task's classes ``(n_tasks, most_ways)``."""
+        key = self.codes * self.most_ways + self.y
+        counts = np.bincount(key, self.weight, minlength=self.n_tasks * self.most_ways)
+        return counts.reshape(self.n_tasks, self.most_ways)
 
 
 def rank_in_groups(keys, groups):
@@ -175,6 +184,8 @@ class Knowledge:
     """
 
     history: dict = {}
+    # Whether `adapt` itself minds `LabelledTasks.class_prior`; else rows are weighed by it before.
+    minds_class_prior = False
 
     def adapt(self, tasks):
         """Heads for the tasks from their labelled rows, an `Adapted`.

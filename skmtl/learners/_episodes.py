@@ -17,11 +17,10 @@ _MOST_SEEN = 400
 
 def can_be_split(tasks, n_shots=None):
     """Mask of the tasks of which both support and query rows can be taken."""
-    rows, offsets, _ = tasks.copies()
     if tasks.ways is None or (tasks.shared_classes and n_shots is None):
-        return np.diff(offsets) >= 2
+        return tasks.sizes >= 2
     twice = np.zeros(tasks.n_tasks, dtype=bool)
-    codes, y = tasks.codes[rows], tasks.y[rows]
+    codes, y = tasks.codes, tasks.y
     for c in range(int(tasks.ways.max(initial=0))):
         twice |= np.bincount(codes[y == c], minlength=tasks.n_tasks) >= 2
     return twice if tasks.shared_classes else twice & (tasks.ways >= 2)
@@ -43,7 +42,7 @@ def split(tasks, n_shots, random_state, chosen=None):
     rows would. Where classes are not shared, their positions are permuted.
     """
     chosen = np.arange(tasks.n_tasks) if chosen is None else chosen
-    rows, codes, tasks = _rows_of(tasks, chosen, random_state)
+    rows, codes = _rows_of(tasks, chosen, random_state)
     y, labels = tasks.y[rows], tasks.labels
     if tasks.own_classes:
         y = _permuted(y, codes, tasks.ways[chosen], random_state)
@@ -70,12 +69,8 @@ def split(tasks, n_shots, random_state, chosen=None):
 
 
 def _rows_of(tasks, chosen, random_state):
-    """Rows of the tasks `chosen`, of large ones some, and which of `chosen` each is of.
-
-    Rows that weigh more come as often as they weigh; the tasks returned have the weight of one.
-    """
-    rows, offsets, tasks = tasks.copies()
-    sizes = np.diff(offsets)[chosen]
+    """Rows of the tasks `chosen`, of large ones some, and which of `chosen` each is of."""
+    sizes = tasks.sizes[chosen]
     most = _MOST_SEEN * (tasks.ways[chosen] if tasks.own_classes else 1)
     counts = np.minimum(sizes, most)
     codes = np.repeat(np.arange(len(chosen)), counts)
@@ -84,7 +79,7 @@ def _rows_of(tasks, chosen, random_state):
         anywhere = (random_state.uniform(size=len(codes)) * sizes[codes]).astype(np.int64)
         place = np.where((sizes > most)[codes], anywhere, place)
         codes, place = np.unique(np.column_stack([codes, place]), axis=0).T
-    return rows[offsets[chosen][codes] + place], codes, tasks
+    return tasks.offsets[chosen][codes] + place, codes
 
 
 def _permuted(y, codes, ways, random_state):

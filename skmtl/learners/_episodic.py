@@ -1,6 +1,5 @@
 """What learners trained on episodes have in common: parameters, and tasks held out."""
 
-from collections.abc import Iterable
 from numbers import Integral, Real
 
 import numpy as np
@@ -8,7 +7,9 @@ import numpy as np
 from . import _episodes
 from ._base import Learner
 
-__all__ = ["ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths", "is_count"]
+__all__ = [
+    "ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths", "is_count", "is_number",
+]  # fmt: skip
 
 ACTIVATIONS = {"relu": 0, "tanh": 1}  # codes of kernels.mlp, which is not loaded before the fit
 # Of fewer tasks none are held out; of many, so many are enough to stop by.
@@ -22,8 +23,16 @@ def hidden_widths(sizes):
     return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
 
 
+def is_flag(value):
+    return isinstance(value, (bool, np.bool_))
+
+
 def is_count(value):
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not is_flag(value) and value >= 1
+
+
+def is_number(value):
+    return isinstance(value, Real) and not is_flag(value)
 
 
 class EpisodicLearner(Learner):
@@ -31,21 +40,26 @@ class EpisodicLearner(Learner):
 
     _choices = {"activation": tuple(ACTIVATIONS)}
     _counts = "meta_batch_size", "max_iter", "check_every", "patience"
+    _flags = ()
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         sizes = self.hidden_layer_sizes
-        widths = hidden_widths(sizes) if isinstance(sizes, (Integral, Iterable)) else [None]
-        if not all(is_count(w) for w in widths):
+        listed = isinstance(sizes, (list, tuple)) or getattr(sizes, "ndim", None) == 1
+        if not (is_count(sizes) or (listed and all(is_count(w) for w in sizes))):
             raise ValueError(
-                f"hidden_layer_sizes={sizes!r}: give the width of every hidden layer, each at "
-                "least 1."
+                f"hidden_layer_sizes={sizes!r}: give the width of every hidden layer in a tuple, "
+                "each a whole number of at least 1; () is a linear model."
             )
         for name, values in self._choices.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name}={getattr(self, name)!r}: it is one of {values}.")
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value in values):
+                raise ValueError(f"{name}={value!r}: it is one of {values}.")
+        for name in self._flags:
+            if not is_flag(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: it must be True or False.")
         rate = self.learning_rate
-        if not (isinstance(rate, Real) and 0 < rate < np.inf):
+        if not (is_number(rate) and 0 < rate < np.inf):
             raise ValueError(f"learning_rate={rate!r}: it must be a number above zero.")
         for name in self._counts:
             value = getattr(self, name)
@@ -54,7 +68,7 @@ class EpisodicLearner(Learner):
         shots = self.n_shots
         if shots is not None and not is_count(shots):
             raise ValueError(f"n_shots={shots!r}: it must be an integer of at least 1, or None.")
-        if not (isinstance(self.validation_fraction, Real) and 0 <= self.validation_fraction < 1):
+        if not (is_number(self.validation_fraction) and 0 <= self.validation_fraction < 1):
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r}: it must be at least 0 and "
                 "below 1."

@@ -11,16 +11,25 @@ from scipy.special import expit
 
 from ._base import log_probabilities, rank_in_groups
 from ._prior import GaussianPrior, Prototypes, class_sums, n_scores
+from ._shared import (
+    FREE,
+    FREE_LEVEL,
+    FREE_OWN,
+    SharedPart,
+    diagonal_root,
+    pooled_mean,
+    zero_mean,
+)
 
-__all__ = ["hierarchical", "independent", "intercepts", "pooled", "prototypes", "subspace"]
+__all__ = [
+    "SharedPart", "hierarchical", "independent", "intercepts", "pooled", "prototypes", "subspace",
+    "within",
+]  # fmt: skip
 
 # Variances of the slopes on standardised features, in squares of the noise where there is one.
 _CLASS_VARIANCES = (0.01, 0.1, 1.0, 10.0)
 _OWN_CLASS_VARIANCES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _NUMBER_VARIANCES = (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
-# Of intercepts of which nothing is known; and where tasks have classes of their own, whose scores
-# are equal anywhere, not only near the mean of all rows: there, as good as not penalised.
-_FREE, _FREE_OWN = 10.0, 1e4
 # Of slopes within the subspace, and beside it as a share of that.
 _WITHIN, _BESIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
 # Steps of EM, the tasks that they look at, and about the operations a step may take.
@@ -36,52 +45,60 @@ _INFLATION = (1.0, 4.0)
 # What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
 # a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
 _DECADE, _LEARNED = 6.0, 30.0
-# Times that intercepts and shared slopes are found in turn, and scales of the variance found.
-_TURNS, _SCALES = 6, (0.3, 1.0, 3.0)
+# Scales of the variance of levels that is found.
+_SCALES = 0.3, 1.0, 3.0
 # Draws of signs that say how large eigenvalues are where tasks have nothing in common.
 _DRAWS = 5
 
 
 def _free(tasks):
-    return _FREE_OWN if tasks.own_classes else _FREE
-
-
-def _zero_mean(tasks):
-    return np.zeros((n_scores(tasks), 1 + tasks.n_features))
-
-
-def _diagonal_root(slopes, intercept):
-    return np.diag(np.sqrt(np.append(intercept, slopes)))
+    if tasks.ways is None:
+        return FREE_LEVEL
+    return FREE_OWN if tasks.own_classes else FREE
 
 
 def _root(covariance):
-    values, vectors = np.linalg.eigh(covariance)
+    """A root of the covariance, without directions that hardly vary in units of the deviations."""
+    scale = np.sqrt(np.diag(covariance))
+    over = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    values, vectors = np.linalg.eigh(covariance * np.multiply.outer(over, over))
     keep = values > 1e-8 * values[-1]
-    return vectors[:, keep] * np.sqrt(values[keep])
+    return scale[:, None] * vectors[:, keep] * np.sqrt(values[keep])
+
+
+def _with_free_level(covariance, variance):
+    """The covariance where levels are free, whatever the slopes."""
+    covariance = covariance.copy()
+    covariance[0], covariance[:, 0] = 0.0, 0.0
+    covariance[0, 0] = variance
+    return covariance
 
 
 def metrics(tasks):
-    """Weights of the features: alike on the standardised ones, and in the user's units."""
+    """Weights of the features: alike on the standardised ones, and by how evenly they vary.
+
+    A column that is nearly always the same has large values, in deviations, where it is not, and a
+    slope that is only learned from these would be as large as any other's (`Frame.evenness`).
+    """
     shapes = [np.ones(tasks.n_features)]
-    if tasks.spread is not None and tasks.spread.any():
-        raw = tasks.spread**2 / (tasks.spread**2).mean()
-        if raw.max() > 2.0 * raw.min():
-            shapes.append(raw)
+    if tasks.evenness is not None:
+        shapes.append(tasks.evenness)
     return shapes
 
 
 def independent(tasks):
-    """Each task from scratch, in both metrics."""
+    """Each task from scratch, in all metrics."""
     if tasks.ways is None:
         variances, decade = _NUMBER_VARIANCES, 0.0
     elif tasks.shared_classes:
         variances, decade = _CLASS_VARIANCES, 0.0
     else:
         variances, decade = _OWN_CLASS_VARIANCES, _DECADE
+    zero = zero_mean(tasks)
     return [
         GaussianPrior(
-            "independent", _zero_mean(tasks), _diagonal_root(v * shape, _free(tasks)),
-            decade * np.log10(v / variances[0]),
+            "independent", zero, diagonal_root(v * shape, _free(tasks)),
+            decade * np.log10(v / variances[0]), zero[:, 1:], tasks.ways is None,
         )
         for shape in metrics(tasks)
         for v in variances
@@ -92,20 +109,6 @@ def _cost(tasks):
     return _LEARNED if tasks.own_classes else 0.0
 
 
-def pooled_mean(tasks, variance=1.0, offset=0.0):
-    """Parameters of one model for all tasks' rows; zero where tasks have classes of their own.
-
-    Scores get `offset (n_rows, n_scores)`, too.
-    """
-    zero = _zero_mean(tasks)
-    if tasks.own_classes:
-        return zero
-    ways = None if tasks.ways is None else tasks.ways[:1]
-    whole = replace(tasks, offsets=tasks.offsets[[0, -1]], ways=ways)
-    root = _diagonal_root(np.full(tasks.n_features, variance), _FREE)
-    return GaussianPrior("pooled", zero, root).heads(whole, offset)[0][0]
-
-
 def pooled(tasks):
     """One model for all tasks, where a class means the same in all."""
     if tasks.own_classes:
@@ -114,29 +117,25 @@ def pooled(tasks):
     return [GaussianPrior("pooled", pooled_mean(tasks, v), nothing) for v in (0.01, 1.0)]
 
 
-def intercepts(tasks):
-    """The same slopes in every task, and intercepts that vary (Gelman and Hill, 2007, ch. 12).
-
-    The shared slopes are those beside the tasks' own intercepts: both are found in turn.
-    """
+def within(tasks):
+    """The same slopes in every task, found from rows less their tasks' means; levels are free."""
     if tasks.own_classes:
         return []
-    mean, variance = pooled_mean(tasks), 1.0
-    for _ in range(_TURNS):
-        prior = GaussianPrior("intercepts", mean, _of_intercepts(tasks, variance))
-        own = prior.heads(tasks)[0][:, :, 0] - mean[:, 0]
-        variance = max(prior.posterior(tasks)[1][0, 0], 1e-4)
-        mean = pooled_mean(tasks, offset=own[tasks.codes])
+    centres = tasks.means(tasks.X)
+    inner = replace(tasks, X=tasks.X - centres[tasks.codes], pull=np.zeros(tasks.n_features))
+    mean = pooled_mean(inner, offset=tasks.means(tasks.y[:, None])[tasks.codes])
+    root = SharedPart.of_levels(FREE_LEVEL, tasks.n_features)
+    return [GaussianPrior("intercepts", mean, root, between=mean[:, 1:], free=True)]
+
+
+def intercepts(tasks, shared):
+    """The same slopes in every task, and levels that vary."""
+    if tasks.own_classes:
+        return []
     return [
-        GaussianPrior("intercepts", mean, _of_intercepts(tasks, scale * variance))
+        shared.prior("intercepts", shared.of_levels(scale * shared.variance, tasks.n_features))
         for scale in _SCALES
     ]
-
-
-def _of_intercepts(tasks, variance):
-    root = np.zeros((1 + tasks.n_features, 1))
-    root[0] = np.sqrt(variance)
-    return root
 
 
 def prototypes(tasks):
@@ -159,17 +158,20 @@ def _within(tasks, shape):
     return max(squares / max(freedom, 1.0), 1e-6)
 
 
-def hierarchical(tasks, random_state):
+def hierarchical(tasks, random_state, shared):
     """A Gaussian learned by empirical Bayes, with covariances of three structures in turn."""
-    tasks = _thinned(tasks.take(_sample(tasks, _affordable(tasks), random_state)), random_state)
-    mean, covariance, out = pooled_mean(tasks), 0.3 * np.eye(1 + tasks.n_features), []
+    chosen = _sample(tasks, _affordable(tasks), random_state)
+    residuals = _residuals(tasks, shared)
+    some = _thinned(tasks.take(chosen), random_state)
+    mean, covariance, out = shared.mean, 0.3 * np.eye(1 + tasks.n_features), []
+    covariance[0, 0] = shared.variance
     structures = "scalar", "diagonal", "full"
     for structure in structures if tasks.n_features <= _MANY else structures[:1]:
         if structure == "full":
-            covariance = _oriented(tasks, mean, covariance)
-        mean, covariance = expectation_maximisation(tasks, mean, covariance, structure)
+            covariance = _oriented(tasks, residuals, covariance)
+        mean, covariance = expectation_maximisation(some, shared, mean, covariance, structure)
         out += [
-            GaussianPrior("hierarchical", mean, _root(v * covariance), _cost(tasks))
+            shared.prior("hierarchical", _root(v * covariance), _cost(tasks), mean)
             for v in _INFLATION
         ]
     return out
@@ -198,18 +200,17 @@ def _sample(tasks, most, random_state):
     return np.sort(random_state.choice(tasks.n_tasks, most, replace=False))
 
 
-def expectation_maximisation(tasks, mean, covariance, structure, n_steps=_STEPS):
+def expectation_maximisation(tasks, shared, mean, covariance, structure, n_steps=_STEPS):
     """EM for the mean and the covariance of the tasks' parameters, with Laplace's posteriors."""
     for _ in range(n_steps):
-        prior = GaussianPrior("hierarchical", mean, _root(covariance))
+        prior = shared.prior("hierarchical", _root(covariance), mean=mean)
         step, moment, n_heads = prior.posterior(tasks)
         if not tasks.own_classes:  # there, no class's mean differs from another's
             mean = mean + step
             moment = moment - step.T @ step / len(step)
         covariance = _structured(moment, structure, n_heads)
-        if tasks.own_classes:
-            covariance[0], covariance[:, 0] = 0.0, 0.0
-            covariance[0, 0] = _FREE_OWN
+        if tasks.own_classes or shared.free:
+            covariance = _with_free_level(covariance, shared.variance)
     return mean, covariance
 
 
@@ -227,9 +228,9 @@ def _structured(moment, structure, n_heads):
     return (n_heads * moment + weight * common) / (n_heads + weight)
 
 
-def _oriented(tasks, mean, covariance):
+def _oriented(tasks, residuals, covariance):
     """The covariance with nine tenths of the slopes' variance where their moments point to."""
-    values, vectors = slope_moments(tasks, _residuals(tasks, mean))
+    values, vectors = slope_moments(tasks, residuals)
     if values[0] <= 0.0:
         return covariance
     share = np.maximum(values, 0.0) / np.maximum(values, 0.0).sum()
@@ -248,17 +249,18 @@ def slope_moments(tasks, residuals):
     residuals say what comes where tasks have nothing in common.
     """
     total = np.zeros((tasks.n_features, tasks.n_features))
+    X = tasks.X - tasks.centres()[tasks.codes]
     for k in range(residuals.shape[1]):
-        rows = (residuals[:, k] * tasks.weight)[:, None] * tasks.X
+        rows = (residuals[:, k] * tasks.weight)[:, None] * X
         sums = np.add.reduceat(rows, tasks.offsets[:-1], axis=0)
         total += sums.T @ sums - rows.T @ rows
     values, vectors = np.linalg.eigh(total / len(tasks.X))
     return values[::-1], vectors[:, ::-1]
 
 
-def _residuals(tasks, mean):
-    """What the model of the mean leaves of the labels: ``(n_rows, n_scores)``."""
-    eta = tasks.X @ mean[:, 1:].T + mean[:, 0]
+def _residuals(tasks, shared):
+    """What the shared part and levels leave of the labels: ``(n_rows, n_scores)``."""
+    eta = shared.scores(tasks)
     if tasks.ways is None:
         return tasks.y[:, None] - eta
     if eta.shape[1] == 1:
@@ -267,10 +269,9 @@ def _residuals(tasks, mean):
     return (tasks.y[:, None] == np.arange(eta.shape[1])) - expected
 
 
-def subspace(tasks, random_state, rank="auto"):
+def subspace(tasks, random_state, shared, rank="auto"):
     """Slopes in few dimensions, found from the tasks' moments."""
-    mean = pooled_mean(tasks)
-    residuals = _residuals(tasks, mean)
+    residuals = _residuals(tasks, shared)
     values, vectors = slope_moments(tasks, residuals)
     if rank == "auto":
         draws = [random_state.choice([-1.0, 1.0], len(tasks.y)) for _ in range(_DRAWS)]
@@ -281,8 +282,10 @@ def subspace(tasks, random_state, rank="auto"):
     share /= share.mean()
     some = tasks.take(_sample(tasks, min(_affordable(tasks), 200), random_state))
     some = _thinned(some, random_state)
-    simple = 0.3 * np.diag(np.append(1.0, np.full(tasks.n_features, 1.0 / tasks.n_features)))
-    level = expectation_maximisation(some, mean, simple, "scalar", 6)[1][0, 0]
+    slopes = np.full(tasks.n_features, 0.3 / tasks.n_features)
+    simple = np.diag(np.append(shared.variance, slopes))
+    mean, simple = expectation_maximisation(some, shared, shared.mean, simple, "scalar", 6)
+    level = simple[0, 0]
     out = []
     for within in _WITHIN:
         for beside in _BESIDE:
@@ -290,5 +293,5 @@ def subspace(tasks, random_state, rank="auto"):
             covariance[0, 0] = max(level, 1e-4)
             covariance[1:, 1:] = within * (vectors[:, :rank] * share) @ vectors[:, :rank].T
             covariance[1:, 1:] += within * beside * np.eye(tasks.n_features)
-            out.append(GaussianPrior("subspace", mean, _root(covariance), _cost(tasks)))
+            out.append(shared.prior("subspace", _root(covariance), _cost(tasks)))
     return out

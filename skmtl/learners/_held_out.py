@@ -57,18 +57,18 @@ def few_shot(tasks, most, random_state):
     -------
     known, asked : LabelledTasks
     """
-    copies, offsets, tasks = tasks.copies()
-    sizes = [_known_sizes(n) for n in np.diff(offsets)]
+    offsets = tasks.offsets
+    sizes = [_known_sizes(n) for n in tasks.sizes]
     repeats = int(np.clip(most // max(sum(map(len, sizes)), 1), 1, _MOST_REPEATS))
     pairs = [(t, s) for _ in range(repeats) for t, some in enumerate(sizes) for s in some]
     pairs = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     if len(pairs) > most:
         pairs = pairs[np.sort(random_state.choice(len(pairs), most, replace=False))]
     known, asked = [], []
-    turns, last = copies[_turns(tasks, copies, random_state)], -1
+    turns, last = _turns(tasks, random_state), -1
     for t, s in pairs:
         if t < last:  # the next draw
-            turns = copies[_turns(tasks, copies, random_state)]
+            turns = _turns(tasks, random_state)
         rows, last = turns[offsets[t] : offsets[t + 1]], t
         known.append(rows[:s])
         asked.append(rows[s : s + _MOST_QUERIES])
@@ -87,10 +87,10 @@ def _known_sizes(n_rows):
     return sizes
 
 
-def _turns(tasks, rows, random_state):
-    """An order of some rows: by task, and at random in each, where its own classes take turns."""
-    keys, codes = random_state.random_sample(len(rows)), tasks.codes[rows]
-    turn = np.zeros(len(rows), dtype=np.int64)
+def _turns(tasks, random_state):
+    """An order of the rows: by task, and at random in each, where its own classes take turns."""
+    keys, codes = random_state.random_sample(len(tasks.y)), tasks.codes
+    turn = np.zeros(len(keys), dtype=np.int64)
     if tasks.own_classes:
-        turn = rank_in_groups(keys, codes * tasks.ways.max() + tasks.y[rows])
+        turn = rank_in_groups(keys, codes * tasks.ways.max() + tasks.y)
     return np.lexsort((keys, turn, codes))

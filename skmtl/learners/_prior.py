@@ -16,6 +16,10 @@ __all__ = ["GaussianPrior", "Prototypes", "class_sums", "n_scores"]
 _SQUARED, _BINARY, _SOFTMAX = 0, 1, 2  # as `kernels.heads` numbers them
 # Tasks whose posterior moments are added up at a time.
 _AT_A_TIME = 64
+# Standard deviations of a level that a prior tells: farther ones are unlike the tasks of fit.
+_USUAL = 3.0
+# The largest variance of a level about where it is looked for, in squares of the noise.
+_WIDEST = 1e4
 
 
 def n_scores(tasks):
@@ -33,39 +37,78 @@ def _loss_code(tasks):
 
 @dataclass
 class GaussianPrior:
-    r"""Parameters :math:`w = \mu + Lv` with :math:`v \sim N(0, I)`, for every score.
+    r"""A task's own parameters as a Gaussian about those that tasks share.
+
+    With the task's centre c (`LabelledTasks.centres`), scores are
+
+    .. math:: \mu_0 + \mu_b'c + \mu'(x - c) + w_0 + w'(x - c), \quad (w_0, w) = Lv,
+              \quad v \sim N(0, I).
 
     Attributes
     ----------
     name : str
         The family: "independent", "pooled", "hierarchical", "subspace".
     mean : ndarray of shape (n_scores, 1 + n_features)
+        :math:`\mu_0, \mu`.
     root : ndarray of shape (1 + n_features, rank)
         L; for numbers in units of the noise.
     cost : float
         How much better, in nats, its verdict must be than that of candidates without.
+    between : ndarray of shape (n_scores, n_features) or None
+        :math:`\mu_b`, the slopes from task to task. None: those within tasks, and c is zero.
+    free : bool
+        Of numbers: whether :math:`w_0` may be anything.
     """
 
     name: str
     mean: np.ndarray
     root: np.ndarray
     cost: float = 0.0
+    between: np.ndarray | None = None
+    free: bool = False
 
-    def heads(self, tasks, offset=0.0):
-        """Heads at the largest posterior density; scores get `offset (n_rows, n_scores)`, too.
+    def heads(self, tasks, offset=0.0, shift=None):
+        """Heads at the largest posterior density.
+
+        Parameters
+        ----------
+        tasks : LabelledTasks
+        offset : ndarray of shape (n_rows, n_scores) or float
+            What these rows' scores have beside the head's.
+        shift : ndarray of shape (n_tasks, n_scores), default=None
+            Added to the prior's mean intercepts.
 
         Returns
         -------
         parameters : ndarray of shape (n_tasks, n_scores, 1 + n_features)
         left_out : ndarray of shape (n_rows, n_scores)
-            Scores of the rows, each by its task without it; of one that weighs more, without one
-            of the equal rows that it stands for.
+            Scores of the rows, each by its task without it.
         """
-        v, left_out, _ = self._solve(tasks, offset)
-        return self._mean_of(v.shape[1]) + v @ self.root.T, left_out
+        if shift is not None:
+            offset = offset + shift[tasks.codes]
+        found = self._solve(tasks, offset)
+        parameters = self._mean_of(self.mean, n_scores(tasks)) + self._own(found)
+        if shift is not None:
+            parameters[:, :, 0] += shift
+        if self.between is not None:
+            self._leave_centres(tasks, found.centres, parameters)
+        return parameters, found.left_out
+
+    def _leave_centres(self, tasks, centres, parameters):
+        """Turn intercepts at the tasks' centres into those at zero, in place.
+
+        Where a task without rows is, its rows will tell, as far as features differ by task.
+        """
+        between = self._mean_of(self.between, parameters.shape[1])
+        parameters[:, :, 0] += np.einsum("tj,tkj->tk", centres, between - parameters[:, :, 1:])
+        empty = tasks.sizes == 0
+        if empty.any() and tasks.pull is not None:
+            share = 1.0 / (1.0 + tasks.pull)
+            slopes = parameters[empty, :, 1:]
+            parameters[empty, :, 1:] = slopes + share * (between - slopes)
 
     def posterior(self, tasks):
-        """Means over tasks and scores of the parameters less the prior's mean, and how many.
+        """Means over tasks and scores of the tasks' own parameters, and how many.
 
         Returns
         -------
@@ -75,34 +118,104 @@ class GaussianPrior:
             Means of squares, Laplace's posterior variance included.
         n_heads : int
         """
-        v, _, given = self._solve(tasks)
+        found = self._solve(tasks, 0.0)
+        v = found.v
         moment, n_heads = np.zeros((v.shape[2], v.shape[2])), 0
         for start in range(0, tasks.n_tasks, _AT_A_TIME):
             stop = min(start + _AT_A_TIME, tasks.n_tasks)
-            n_heads += kernels.heads.posterior_moments(start, stop, *given, v, moment)
-        moment /= max(n_heads, 1)
-        return v.mean(0) @ self.root.T, self.root @ moment @ self.root.T, n_heads
+            n_heads += kernels.heads.posterior_moments(start, stop, *found.given, v, moment)
+        moment = self.root @ (moment / max(n_heads, 1)) @ self.root.T
+        own = self._own(found)
+        if found.levels is not None:  # what v has no part in
+            cross = (found.levels[:, :, None] * own).mean(axis=(0, 1))
+            square = (found.levels**2).mean()
+            cross[0] -= square
+            moment[0] += cross
+            moment[:, 0] += cross
+            moment[0, 0] += square
+        return own.mean(axis=0), moment, n_heads
 
-    def _mean_of(self, scores):
+    def _own(self, found):
+        own = found.v @ self.root.T
+        if found.levels is not None:
+            own[:, :, 0] += found.levels
+        return own
+
+    @staticmethod
+    def _mean_of(mean, scores):
         """The mean; zero where the classes are other ones, or more."""
-        if len(self.mean) == scores:
-            return self.mean
-        return np.zeros((scores, self.mean.shape[1]))
+        return mean if len(mean) == scores else np.zeros((scores, mean.shape[1]))
 
-    def _solve(self, tasks, offset=0.0):
-        """Coordinates v, the scores left out, and the arguments the kernels were given."""
+    def _solve(self, tasks, offset):
         scores = n_scores(tasks)
-        mean = self._mean_of(scores)
-        Z = np.ascontiguousarray(tasks.X @ self.root[1:] + self.root[0])
-        base = np.ascontiguousarray(tasks.X @ mean[:, 1:].T + mean[:, 0] + offset)
+        mean, X = self._mean_of(self.mean, scores), tasks.X
+        centres = np.zeros((tasks.n_tasks, tasks.n_features))
+        base = mean[:, 0] + offset
+        if self.between is not None:
+            centres = tasks.centres()
+            X = X - centres[tasks.codes]
+            base = base + (centres @ self._mean_of(self.between, scores).T)[tasks.codes]
+        base = np.ascontiguousarray(X @ mean[:, 1:].T + base)
+        levels, stretch = None, np.ones((tasks.n_tasks, 1))
+        if tasks.ways is None and self.root[0].any():
+            levels, stretch = self._levels(tasks, base)
+            base += levels[tasks.codes]
+        Z = np.ascontiguousarray(X @ self.root[1:] + stretch[tasks.codes] * self.root[0])
         ways = np.ones(tasks.n_tasks, np.int64) if tasks.ways is None else tasks.ways
         given = (
             _loss_code(tasks), Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets,
             ways,
         )  # fmt: skip
         v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
-        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out)
-        return v, left_out, given
+        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out, pool=tasks.pool)
+        if levels is not None:
+            levels = levels + (stretch - 1.0) * (v @ self.root[0])
+        return _Solution(v, left_out, levels, centres, given)
+
+    def _levels(self, tasks, base):
+        """Levels of numbers that are unlike those of the tasks of fit.
+
+        Where the level is free, all are. Else the prior's tails are heavy: beyond `_USUAL` standard
+        deviations its variance is as much larger as the square of the gap is.
+
+        Returns
+        -------
+        levels : ndarray of shape (n_tasks, 1)
+            Where the level is looked for: near zero, or about where rows are on average.
+        stretch : ndarray of shape (n_tasks, 1)
+            What the level's standard deviation there is multiplied by.
+        """
+        gaps = tasks.means(tasks.y[:, None] - base)
+        if self.free:
+            return gaps, np.ones(gaps.shape)
+        variance = self.root[0] @ self.root[0]
+        total = np.bincount(tasks.codes, tasks.weight, minlength=tasks.n_tasks)[:, None]
+        usual = _USUAL**2 * (variance + 1.0 / np.maximum(total, 1e-300))
+        wide = np.maximum(gaps**2 / usual, 1.0)
+        most = np.maximum(_WIDEST / variance, 1.0)
+        return gaps * (1.0 - 1.0 / wide), np.sqrt(np.minimum(wide, most))
+
+
+@dataclass
+class _Solution:
+    """Coordinates of heads, and how they were found.
+
+    Attributes
+    ----------
+    v : ndarray of shape (n_tasks, n_scores, rank)
+    left_out : ndarray of shape (n_rows, n_scores)
+    levels : ndarray of shape (n_tasks, 1) or None
+        Beside what v has in the intercept.
+    centres : ndarray of shape (n_tasks, n_features)
+    given : tuple
+        Arguments of the kernels.
+    """
+
+    v: np.ndarray
+    left_out: np.ndarray
+    levels: np.ndarray | None
+    centres: np.ndarray
+    given: tuple
 
 
 @dataclass
@@ -123,8 +236,8 @@ class Prototypes:
     # Rows of the task's mean that stand behind each class's.
     _PRIOR_ROWS = 0.1
 
-    def heads(self, tasks):
-        """As `GaussianPrior.heads`."""
+    def heads(self, tasks, offset=0.0, shift=None):
+        """As `GaussianPrior.heads`; `shift` is added to the intercepts."""
         sums, counts = class_sums(tasks)
         total = np.maximum(counts.sum(1), 1e-300)
         centre = self._PRIOR_ROWS * sums.sum(1) / total[:, None]
@@ -132,12 +245,15 @@ class Prototypes:
         out = np.empty((*means.shape[:2], 1 + tasks.n_features))
         out[:, :, 1:] = means * self.metric
         out[:, :, 0] = -0.5 * (means**2 @ self.metric)
-        codes, y, w = tasks.codes, tasks.y, np.minimum(tasks.weight, 1.0)[:, None]
+        codes, y, w = tasks.codes, tasks.y, tasks.weight[:, None]
         left_out = np.einsum("ij,ikj->ik", tasks.X, out[codes, :, 1:]) + out[codes, :, 0]
         without = sums[codes, y] - w * tasks.X + centre[codes]
-        mean = without / (counts[codes, y][:, None] - w + self._PRIOR_ROWS)
+        mean = without / (np.maximum(counts[codes, y][:, None] - w, 0.0) + self._PRIOR_ROWS)
         left_out[np.arange(len(y)), y] = ((tasks.X - 0.5 * mean) * mean) @ self.metric
-        return out, left_out
+        if shift is not None:
+            out[:, :, 0] += shift
+            left_out += shift[codes]
+        return out, left_out + offset
 
 
 def class_sums(tasks):

@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..sharing._strengths import TaskPrior, log_scores, noise_level
+from ..tasks.prevalence import Prevalence, sampling_offset
 from . import _families as families
 from ._base import Adapted, Knowledge, Learner, log_probabilities
+from ._episodic import is_count
+from ._frame import Frame
 from ._held_out import few_shot, folds
 
 __all__ = ["Auto", "Hierarchical", "Subspace"]
@@ -37,14 +40,18 @@ class _ClosedForm(Learner):
 
     def learn(self, tasks, random_state, progress):
         tasks = tasks.take(np.flatnonzero(tasks.sizes > 0))
-        unit = _noise_of(tasks) if tasks.ways is None else 1.0
+        frame = Frame.of(tasks)
         if tasks.ways is None:
-            tasks = replace(tasks, y=tasks.y / unit)
+            frame = replace(frame, unit=frame.unit * _noise_of(frame(tasks)))
+        tasks = frame(tasks)
         candidates = self.candidates(tasks, random_state)
         evidence = self._evidence(tasks, len(candidates), random_state, progress)
         costs = np.repeat([c.cost for c in candidates], len(_sharpness(tasks)))
         prior, noise = _weigh(tasks, *evidence, -costs)
-        return Averaged(candidates, prior, noise, unit).pruned()
+        prevalence = None
+        if tasks.ways is not None and tasks.shared_classes:
+            prevalence = Prevalence.of(tasks.class_counts())
+        return Averaged(candidates, prior, noise, frame, prevalence).pruned()
 
     def _evidence(self, tasks, n_candidates, random_state, progress):
         """How well each candidate predicted other rows of tasks held out.
@@ -76,7 +83,8 @@ class _ClosedForm(Learner):
 def _noise_of(tasks):
     """Root of the squared error a row of the best that is known at once, for numbers."""
     errors = []
-    for candidate in (*families.independent(tasks), *families.pooled(tasks)):
+    some = *families.independent(tasks), *families.pooled(tasks), *families.within(tasks)
+    for candidate in some:
         left_out = candidate.heads(tasks)[1][:, 0]
         errors.append(np.average((tasks.y - left_out) ** 2, weights=tasks.weight))
     return max(np.sqrt(min(errors)), 1e-6)
@@ -110,16 +118,17 @@ def _sums(tasks, values):
     return np.bincount(tasks.codes, values, minlength=tasks.n_tasks)
 
 
-def _likelihoods(scores, tasks):
+def _likelihoods(scores, tasks, offset=0.0):
     """Log-likelihoods of the tasks' labels at every sharpness ``(n_tasks, n_sharpness)``.
 
-    For numbers, squared errors below zero.
+    For numbers, squared errors below zero. Of the scores `offset` is not made sharper.
     """
     if tasks.ways is None:
         return -_sums(tasks, tasks.weight * (tasks.y - scores[:, 0]) ** 2)[:, None]
     out = []
     for factor in _sharpness(tasks):
-        log = log_probabilities(factor * scores, tasks.ways[tasks.codes])
+        sharp = factor * (scores - offset) + offset
+        log = log_probabilities(sharp, tasks.ways[tasks.codes])
         out.append(_sums(tasks, tasks.weight * log[np.arange(len(log)), tasks.y]))
     return np.column_stack(out)
 
@@ -146,14 +155,19 @@ class Averaged(Knowledge):
         Over candidates, and within each over sharpness.
     noise : float or None
         The squared error a row of the table, for numbers.
-    unit : float
-        What labels are divided by.
+    frame : Frame
+        In which candidates are; of numbers, with the noise as unit.
+    prevalence : Prevalence or None
+        How shares of the classes vary between tasks, where these have the same classes.
     """
+
+    minds_class_prior = True
 
     candidates: list
     prior: TaskPrior
     noise: float | None
-    unit: float
+    frame: Frame
+    prevalence: Prevalence | None = None
 
     def pruned(self):
         """Without candidates that no task uses."""
@@ -167,26 +181,56 @@ class Averaged(Knowledge):
         )
 
     def adapt(self, tasks):
-        if tasks.ways is None:
-            tasks = replace(tasks, y=tasks.y / self.unit)
+        tasks = self.frame(tasks)
         some = [
             self._average(tasks.take(np.arange(a, min(a + _AT_A_TIME, tasks.n_tasks))))
             for a in range(0, tasks.n_tasks, _AT_A_TIME)
         ]
-        return LinearHeads(self.unit * np.concatenate(some), tasks.ways)
+        return LinearHeads(self.frame.restore(np.concatenate(some)), tasks.ways)
 
     def _average(self, tasks):
-        found = [c.heads(tasks) for c in self.candidates]
-        shares = self._shares(tasks, [left_out for _, left_out in found])
+        offset, shift = self._sampling(tasks)
+        found = [c.heads(tasks, offset, shift) for c in self.candidates]
+        shares = self._shares(tasks, [left_out for _, left_out in found], offset)
         return np.einsum("tc,ctkj->tkj", shares, np.array([heads for heads, _ in found]))
 
-    def _shares(self, tasks, left_out):
+    def _sampling(self, tasks):
+        """What sampling by class does to the tasks.
+
+        Where the shares of a task's classes are given, all of what these rows' shares differ by is
+        due to sampling; otherwise as much as is probable.
+
+        Returns
+        -------
+        offset : ndarray of shape (n_rows, n_scores) or float
+            What it has added to the rows' scores.
+        shift : ndarray of shape (n_tasks, n_scores) or None
+            What the given shares add to a prior's mean intercepts.
+        """
+        prior, unlike = tasks.class_prior, None
+        if prior is not None:
+            usual = self.prevalence.mean if self.prevalence else 1.0 / tasks.ways[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):  # beyond a task's own classes
+                unlike = np.where(prior > 0.0, np.log(prior / usual), 0.0)
+                offset = sampling_offset(tasks.class_counts(), prior)
+            offset = np.where(prior > 0.0, offset, 0.0)
+        elif self.prevalence is not None:
+            counts = tasks.class_counts()
+            offset = sampling_offset(counts, self.prevalence.mean)
+            offset *= self.prevalence.by_class(counts)[:, None]
+        else:
+            return 0.0, None
+        if families.n_scores(tasks) == 1:  # log-odds
+            offset, unlike = (part if part is None else np.diff(part) for part in (offset, unlike))
+        return offset[tasks.codes], unlike
+
+    def _shares(self, tasks, left_out, offset):
         """Weights ``(n_tasks, n_candidates)``, times the sharpness.
 
         From the tasks' sizes and from scores of their rows left out.
         """
         rows = _sums(tasks, tasks.weight)
-        own = np.hstack([_likelihoods(scores, tasks) for scores in left_out])
+        own = np.hstack([_likelihoods(scores, tasks, offset) for scores in left_out])
         if tasks.ways is None:
             own = log_scores(-own, rows, self.noise or 1.0)
         own -= own.max(axis=1, keepdims=True)
@@ -251,14 +295,14 @@ class Subspace(_ClosedForm):
 
     def check(self):
         """Raise a ValueError for a rank that is neither "auto" nor a positive int."""
-        whole = isinstance(self.rank, (int, np.integer)) and not isinstance(self.rank, bool)
-        if self.rank != "auto" and not (whole and self.rank > 0):
+        auto = isinstance(self.rank, str) and self.rank == "auto"
+        if not auto and not is_count(self.rank):
             raise ValueError(f"rank={self.rank!r} must be 'auto' or a whole number above 0.")
 
     def candidates(self, tasks, random_state):
         return [
             *families.independent(tasks), *families.pooled(tasks),
-            *families.subspace(tasks, random_state, self.rank),
+            *families.subspace(tasks, random_state, families.SharedPart.of(tasks), self.rank),
         ]  # fmt: skip
 
 
@@ -283,9 +327,11 @@ class Hierarchical(_ClosedForm):
     """
 
     def candidates(self, tasks, random_state):
+        shared = families.SharedPart.of(tasks)
         return [
-            *families.independent(tasks), *families.pooled(tasks), *families.intercepts(tasks),
-            *families.hierarchical(tasks, random_state),
+            *families.independent(tasks), *families.pooled(tasks),
+            *families.intercepts(tasks, shared),
+            *families.hierarchical(tasks, random_state, shared),
         ]  # fmt: skip
 
 
@@ -307,8 +353,10 @@ class Auto(_ClosedForm):
     """
 
     def candidates(self, tasks, random_state):
+        shared = families.SharedPart.of(tasks)
         return [
             *families.independent(tasks), *families.pooled(tasks), *families.prototypes(tasks),
-            *families.intercepts(tasks), *families.subspace(tasks, random_state),
-            *families.hierarchical(tasks, random_state),
+            *families.intercepts(tasks, shared),
+            *families.subspace(tasks, random_state, shared),
+            *families.hierarchical(tasks, random_state, shared),
         ]  # fmt: skip

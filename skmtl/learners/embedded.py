@@ -29,6 +29,7 @@ from ._base import Adapted, Knowledge
 from ._embedding import Embedding, Padded, padded_chunks
 from ._episodic import MOST_HELD_OUT, EpisodicLearner, hidden_widths, is_count
 from ._families import metrics
+from ._frame import evenness
 from ._heads import PrototypeHead, RidgeSolve, losses_of_heads
 from ._held_out import folds
 from .closed_form import LinearHeads
@@ -225,7 +226,7 @@ class _EmbeddedLearner(EpisodicLearner):
         support, query = (Padded.of(rows) for rows in drawn)
         head = self._head(plain.width, support.target.shape[2], not tasks.own_classes)
         starts = []
-        for metric in metrics(tasks):
+        for metric in metrics(replace(tasks, evenness=evenness(tasks))):
             model = Model(plain.stretched(metric), head, None)
             Z = model.embedded(support)
             starts += [replace(model, parameters=x) for x in head.starts(Z, support)]

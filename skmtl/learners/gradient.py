@@ -26,7 +26,6 @@ understanding the effectiveness of MAML. ICLR. :arxiv:`1909.09157`
 """
 
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -35,7 +34,7 @@ from .. import kernels
 from ..solvers.adam import CONSTANTS, adam
 from . import _episodes
 from ._base import Knowledge
-from ._episodic import ACTIVATIONS, MOST_HELD_OUT, EpisodicLearner, hidden_widths
+from ._episodic import ACTIVATIONS, MOST_HELD_OUT, EpisodicLearner, hidden_widths, is_number
 from ._network import AdaptedNetwork, Network, pack
 
 __all__ = ["MAML", "Reptile"]
@@ -137,7 +136,7 @@ class _GradientLearner(EpisodicLearner):
         super().check()
         rate = self.inner_rate
         auto = isinstance(rate, str) and rate == "auto"
-        if not auto and not (isinstance(rate, Real) and 0 < rate < np.inf):
+        if not auto and not (is_number(rate) and 0 < rate < np.inf):
             raise ValueError(f'inner_rate={rate!r}: it must be a number above zero, or "auto".')
 
     def learn(self, tasks, random_state, progress):
@@ -292,6 +291,8 @@ class MAML(_GradientLearner):
     positions are permuted in every episode. What is judged on held-out tasks and kept is a running
     mean of the parameters, over 500 steps at most. Ctrl-C ends training and keeps the best so far.
     """
+
+    _flags = "first_order", "learn_inner_rates"
 
     def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,
                  inner_rate="auto", learning_rate=1e-3, meta_batch_size=25, max_iter=5000,

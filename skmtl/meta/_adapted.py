@@ -1,16 +1,39 @@
 """The model of one task, as ``for_task`` and ``adapt`` of a meta-learner return it."""
 
+from dataclasses import dataclass
+
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from ..base import OneTask
 
-__all__ = ["AdaptedTaskClassifier", "AdaptedTaskModel", "as_dense"]
+__all__ = ["AdaptedTaskClassifier", "AdaptedTaskModel", "ShiftedHead", "as_dense"]
 
 
 def as_dense(X):
     """The array that a sparse matrix (of a preprocessor) stands for; an array as it is."""
     return X.toarray() if hasattr(X, "toarray") else X
+
+
+@dataclass
+class ShiftedHead:
+    """The head of a task with other intercepts.
+
+    Attributes
+    ----------
+    head : Adapted
+        Of a single task.
+    shift : ndarray of shape (n_classes,)
+    """
+
+    head: object
+    shift: np.ndarray
+
+    def predict(self, X, codes):
+        """As `Adapted.predict`."""
+        log = self.head.predict(X, codes)[:, : len(self.shift)]
+        return log_softmax(log + self.shift, axis=1)
 
 
 class AdaptedTask(OneTask):

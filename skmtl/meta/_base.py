@@ -12,8 +12,9 @@ from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from ..base import TaskEstimator, check_weights
 from ..learners._base import LabelledTasks
-from ..tasks.content import Standards, arrange
+from ..tasks.content import Standards
 from ._adapted import as_dense
+from ._rows import Unit, arranged
 
 __all__ = ["MetaLearnerBase", "with_classes"]
 
@@ -29,6 +30,7 @@ class Learned:
     place : ndarray of shape (n_tasks + 1,)
         Which of the heads serves each task, and one never seen; -1: none does.
     standards : Standards
+    unit : Unit
     ways, labels : ndarray or None
         Of the heads' tasks, as in `LabelledTasks`.
     """
@@ -38,6 +40,7 @@ class Learned:
     heads: object
     place: np.ndarray
     standards: Standards
+    unit: Unit
     ways: np.ndarray | None
     labels: np.ndarray | None
 
@@ -95,31 +98,29 @@ class MetaLearnerBase(TaskEstimator):
         Learned
         """
         learner = self._named_object()
-        X, weight = as_dense(table.X[table.rows]), table.weights()
-        standards = Standards.of(X, y, weight)
-        with worker_pool(self.n_jobs) as pool:
-            content = arrange(X, y, weight, table.offsets, standards, pool)
-        kept = content.rows
-        rows = LabelledTasks(X[kept], y[kept], content.weight, content.offsets)
-        rows = rows.take(content.tasks)
-        # Once more, now that the order is settled: sums then agree to the last bit.
+        rows, order, unit = arranged(replace(table, y=y))
         standards = Standards.of(rows.X, rows.y, rows.weight)
         tasks = with_classes(_standardised(rows, standards), n_classes, shared)
-        progress(f"learning from {tasks.n_tasks} tasks")
-        knowledge = learner.learn(tasks, np.random.RandomState(self._seed()), progress)
-        progress(f"adapting to {tasks.n_tasks} tasks")
         place = np.full(table.n_tasks + 1, tasks.n_tasks if shared else -1)
-        place[content.tasks] = np.arange(tasks.n_tasks)
-        served = _with_empty_task(tasks) if shared else tasks
-        heads = knowledge.adapt(served)
-        return Learned(learner, knowledge, heads, place, standards, served.ways, served.labels)
+        place[order] = np.arange(tasks.n_tasks)
+        served = replace(tasks, weight=unit.of_tasks(tasks))
+        served = _with_empty_task(served) if shared else served
+        with worker_pool(self.n_jobs) as pool:
+            tasks, served = (replace(some, pool=pool) for some in (tasks, served))
+            progress(f"learning from {tasks.n_tasks} tasks")
+            knowledge = learner.learn(tasks, np.random.RandomState(self._seed()), progress)
+            progress(f"adapting to {tasks.n_tasks} tasks")
+            heads = knowledge.adapt(served)
+        return Learned(
+            learner, knowledge, heads, place, standards, unit, served.ways, served.labels
+        )
 
     def _store(self, X, y, rows, learned):
         """Set the fitted attributes, all at once at the very end."""
         self._store_tasks(X, y, rows)
         self.learner_, self._knowledge = learned.learner, learned.knowledge
         self._heads, self._place = learned.heads, learned.place
-        self._standards = learned.standards
+        self._standards, self._unit = learned.standards, learned.unit
         self.history_ = learned.knowledge.history
         vars(self).pop("n_iter_", None)  # of an earlier fit
         if hasattr(learned.knowledge, "n_iter"):
@@ -191,6 +192,9 @@ class MetaLearnerBase(TaskEstimator):
         ValueError
             For rows, labels or weights that are unfit.
         """
+        return self._adapt(X_support, y_support, sample_weight)
+
+    def _adapt(self, X_support, y_support, sample_weight, class_prior=None):
         check_is_fitted(self)
         _refuse_sparse(X_support)
         X, y = as_dense(self._features_to_predict(X_support)), self._check_support(y_support)
@@ -199,11 +203,14 @@ class MetaLearnerBase(TaskEstimator):
         weight = np.ones(len(y)) if weight is None else weight
         X, y, weight = (part[weight > 0] for part in (X, y, weight))
         codes, own = self._code_support(y)
-        content = arrange(X, codes, weight, np.array([0, len(y)]), self._standards)
-        kept = content.rows
-        rows = LabelledTasks(X[kept], codes[kept], content.weight, content.offsets)
+        kept, weight = self._unit.support(X, codes, weight)
+        rows = LabelledTasks(X[kept], codes[kept], weight, np.array([0, len(kept)]))
         tasks = self._support_task(_standardised(rows, self._standards), own)
-        return self._task_model(self._knowledge.adapt(tasks), own)
+        if class_prior is None:
+            head = self._knowledge.adapt(tasks)
+        else:
+            head = self._head_at_prior(tasks, class_prior, own)
+        return self._task_model(head, own)
 
     def _check_support(self, y):
         """The labels of a new task's rows, in one dimension."""
@@ -241,7 +248,7 @@ def _refuse_sparse(X):
 
 def _standardised(rows, standards):
     X, y = standards.features(rows.X), standards.target(rows.y)
-    return replace(rows, X=X, y=y, spread=standards.spread)
+    return replace(rows, X=X, y=y)
 
 
 def with_classes(rows, n_classes, shared):

@@ -9,12 +9,15 @@ from sklearn.utils.validation import column_or_1d
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, fit_context
+from ..tasks.prevalence import check_class_prior, prior_weights, shift_to_prior
 from ..tasks.targets import check_classes, check_two_classes, class_codes, find_classes
-from ._adapted import AdaptedTaskClassifier
+from ._adapted import AdaptedTaskClassifier, ShiftedHead
 from ._base import MetaLearnerBase, with_classes
 
 __all__ = ["MetaLearnerClassifier"]
 
+# Parts of a task's rows that are left out in turn, to correct intercepts for a class prior.
+_MOST_PARTS = 20
 # Classes are shared where so large a share of the tasks has so large a share of all classes.
 _SHARE_OF_TASKS, _SHARE_OF_CLASSES = 1 / 4, 4 / 5
 
@@ -53,7 +56,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         warning; or raises, as it does where classes are not shared. With some labelled rows of
         the task, use `adapt`.
     n_jobs : int, default=None
-        Threads that rows are prepared in; None is 1. Results do not depend on it.
+        Threads that linear heads are fitted in; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seeds the learner; None always starts alike.
     verbose : int, default=0
@@ -91,6 +94,10 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     and tasks come in an order that only their content decides. So a row of weight two is two
     rows, and neither the order of rows nor the tasks' labels matter. Features that are constant
     over the table are left out.
+
+    Where classes are shared, `adapt` asks how probable the classes' shares among a task's rows are,
+    given those of the tasks of `fit`. Shares that are next to impossible, above all equal ones, are
+    taken for sampling by class, and the intercept is corrected for it; ``class_prior`` says so.
 
     Examples
     --------
@@ -288,6 +295,73 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     def score(self, X, y, sample_weight=None, *, task=None):
         """Accuracy of `predict`."""
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
+
+    def adapt(self, X_support, y_support, sample_weight=None, *, class_prior=None):
+        """A model for a new task, from a few of its labelled rows and what `fit` has learned.
+
+        Nothing is refitted and this estimator stays as it is. For the rows of a task of `fit` it
+        is that task's model.
+
+        Parameters
+        ----------
+        X_support : {array-like, data frame} of shape (n_samples, n_features)
+            Rows of the new task; needs no task column (one present is ignored).
+        y_support : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+        class_prior : dict, default=None
+            The task's share of each class, for rows that were sampled by class ("five of each")
+            and so say nothing about how frequent classes are. Intercepts are corrected for it
+            (King & Zeng 2001). None takes the rows' shares as evidence, as far as it is probable
+            that they were drawn at random: where classes are shared, and shares as these are rare
+            among the tasks of fit, those of the tasks count instead.
+
+        Returns
+        -------
+        AdaptedTaskClassifier
+            An ordinary fitted classifier, as `for_task` returns.
+
+        Raises
+        ------
+        TypeError
+            If `class_prior` is not a dict.
+        ValueError
+            For rows, labels or weights that are unfit, and for a `class_prior` that does not have
+            a share above zero for every class, together 1.
+
+        References
+        ----------
+        King, G. and Zeng, L. (2001). Logistic regression in rare events data. Political Analysis
+        9(2). :doi:`10.1093/oxfordjournals.pan.a004868`
+        """
+        return self._adapt(X_support, y_support, sample_weight, class_prior)
+
+    def _head_at_prior(self, task, class_prior, own):
+        """The head of a task of which the shares of the classes are given.
+
+        Where the learner does not mind them, rows are weighed by them, and intercepts are such
+        that probabilities of these rows, each left out in turn, have them as their mean.
+        """
+        prior = check_class_prior(class_prior, self.classes_ if own is None else own)
+        if getattr(self._knowledge, "minds_class_prior", False):
+            return self._knowledge.adapt(replace(task, class_prior=prior[None]))
+        weight = prior_weights(task.y, task.weight, prior)
+        head = self._knowledge.adapt(replace(task, weight=weight))
+        log = self._left_out(task, prior)
+        return ShiftedHead(head, shift_to_prior(log, weight, prior))
+
+    def _left_out(self, task, prior):
+        """Log-probabilities of a task's rows by heads that were adapted without them."""
+        n, place = len(task.y), np.empty(len(task.y), dtype=np.int64)
+        n_parts = min(n, _MOST_PARTS)
+        place[np.argsort(task.y, kind="stable")] = np.arange(n)
+        part = place % n_parts if n > 1 else np.full(n, -1)  # a single row is not left out
+        kept = [np.flatnonzero(part != k) for k in range(n_parts)]
+        rows = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
+        parts = task.pick(np.zeros(n_parts, dtype=np.int64), rows, [len(k) for k in kept])
+        weight = [prior_weights(task.y[k], task.weight[k], prior) for k in kept]
+        heads = self._knowledge.adapt(replace(parts, weight=np.concatenate([*weight, []])))
+        return heads.predict(task.X, np.maximum(part, 0))[:, : len(prior)]
 
     def _check_support(self, y):
         return column_or_1d(y, warn=True) if self.shared_classes_ else check_classes(y)

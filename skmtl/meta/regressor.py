@@ -36,7 +36,7 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         A row of a task never seen in fit is predicted with what all tasks share, with a
         warning; or raises. With some labelled rows of the task, use `adapt`.
     n_jobs : int, default=None
-        Threads that rows are prepared in; None is 1. Results do not depend on it.
+        Threads that linear heads are fitted in; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seeds the learner; None always starts alike.
     verbose : int, default=0

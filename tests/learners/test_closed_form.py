@@ -11,9 +11,15 @@ from skmtl import MetaLearnerClassifier
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
 from skmtl.learners._base import LabelledTasks
+from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
 from skmtl.learners._prior import GaussianPrior, Prototypes
+<<<<<<< HEAD
+from skmtl.learners._shared import SharedPart, pooled_mean
+from skmtl.learners.closed_form import LinearHeads
+=======
 from skmtl.learners.closed_form import LinearHeads, _noise_of
+>>>>>>> main
 
 
 def quiet(text):
@@ -26,7 +32,7 @@ def tasks_of(X, y, ways=None, shared=True, labels=None, weight=None):
     return LabelledTasks(
         X.reshape(-1, p), y.ravel(), np.ones(n_tasks * n) if weight is None else weight,
         np.arange(n_tasks + 1) * n, None if ways is None else np.full(n_tasks, ways), shared,
-        labels, np.ones(p),
+        labels,
     )  # fmt: skip
 
 
@@ -91,11 +97,12 @@ def test_few_directions_are_found(learner, classes_tables):
 
 
 def test_the_rank_is_counted(classes_tables):
-    train = classes_tables[0]
-    priors = families.subspace(train, np.random.RandomState(0))
+    train, draw = classes_tables[0], np.random.RandomState
+    shared = SharedPart.of(train)
+    priors = families.subspace(train, draw(0), shared)
     ranks = {p.root.shape[1] for p in priors}
     assert min(ranks) == 1 + 2  # the intercept's, and the subspace's
-    assert families.subspace(train, np.random.RandomState(0), rank=4)[0].root.shape[1] == 1 + 4
+    assert families.subspace(train, draw(0), shared, rank=4)[0].root.shape[1] == 1 + 4
 
 
 @pytest.mark.parametrize("learner", [Subspace(), Hierarchical(), Auto()], ids=str)
@@ -200,7 +207,7 @@ def test_weights_count_rows():
     weighted = replace(train.take([0]), weight=once)
     twice = LabelledTasks(
         np.vstack([X[0][:1], X[0]]), np.r_[y[0][0], y[0]], np.ones(7), np.array([0, 7]),
-        np.array([2]), True, None, np.ones(15),
+        np.array([2]),
     )  # fmt: skip
     # Leaving out a row of weight two leaves out both copies, so the averages differ a little.
     one = knowledge.candidates[0].heads(weighted)[0]
@@ -221,10 +228,11 @@ def test_em_raises_the_evidence_of_numbers():
         return total
 
     mean, covariance = np.zeros((1, 6)), np.eye(6)
+    shared = SharedPart(mean, mean[:, 1:], 1.0, False, None)
     reached = [evidence(mean, covariance)]
     for _ in range(5):
         mean, covariance = families.expectation_maximisation(
-            tasks, mean, covariance, "diagonal", n_steps=1
+            tasks, shared, mean, covariance, "diagonal", n_steps=1
         )
         reached.append(evidence(mean, covariance))
     assert (np.diff(reached) > -1e-2).all() and reached[-1] > reached[0] + 1.0
@@ -267,7 +275,7 @@ def test_episodes_split_the_rows_of_tasks():
 
 
 def test_bad_rank():
-    for rank in (0, 1.5, True, "many"):
+    for rank in (0, 1.5, True, "many", np.ones(2), np.array("auto"), None, [3], np.bool_(True)):
         with pytest.raises(ValueError, match="rank="):
             Subspace(rank=rank).check()
 
@@ -282,29 +290,146 @@ def test_intercepts_that_vary_beside_shared_slopes():
     y = (score + rng.logistic(size=2400) > 0).astype(int)
     offsets = np.arange(81) * 30
     tasks = LabelledTasks(X, y, np.ones(2400), offsets, np.full(80, 2))
-    pooled = families.pooled_mean(tasks)
-    found = families.intercepts(tasks)[1]
+    pooled = pooled_mean(tasks)
+    found = families.intercepts(tasks, SharedPart.of(tasks))[1]
     np.testing.assert_allclose(found.mean[0, 1:], [-1.0, 1.0, 0.0], atol=0.25)
     assert abs(pooled[0, 1] + 1.0) > 0.4
     assert 1.0 < found.root[0, 0] ** 2 < 4.0 and not found.root[1:].any()
     numbers = replace(tasks, y=score + rng.normal(size=2400), ways=None)
-    np.testing.assert_allclose(families.intercepts(numbers)[1].mean[0, 1:], [-1, 1, 0], atol=0.1)
+    shared = SharedPart.of(numbers)
+    np.testing.assert_allclose(shared.mean[0, 1:], [-1, 1, 0], atol=0.1)
+    # Where tasks' centres are looked at, they tell the levels: 1.5 - 1 along the first feature.
+    for some, error in ((tasks, 0.3), (numbers, 0.15)):
+        shared = SharedPart.of(replace(some, pull=Frame.of(some).pull))
+        np.testing.assert_allclose(shared.mean[0, 1:], [-1, 1, 0], atol=error)
+        np.testing.assert_allclose(shared.between[0, 0], 0.5, atol=error)
+        assert shared.variance < 0.3
 
 
-def test_equal_rows_are_told_apart_when_candidates_are_judged():
-    """Features of few values: a row whose equals are known is no news of the other label."""
-    rng = np.random.default_rng(0)
+# ---------------------------------------------------------------------- within and between tasks
 
-    def rates(n_tasks, n):
-        rate = rng.beta(0.5, 0.5, n_tasks)
-        one = rng.binomial(n, rate)
-        weight = np.column_stack([n - one, one]).ravel().astype(float)
-        kept = weight > 0
-        offsets = np.append(0, np.cumsum(kept.reshape(-1, 2).sum(axis=1)))
-        y = np.tile([0, 1], n_tasks)[kept]
-        ways = np.full(n_tasks, 2)
-        return LabelledTasks(np.zeros((len(y), 1)), y, weight[kept], offsets, ways), rate
 
+<<<<<<< HEAD
+def uneven(seed=0, p=3, spread=(0.0, 1.0, 20.0)):
+    """Tasks of several sizes, whose features' means differ more or less; the last is empty."""
+    rng = np.random.default_rng(seed)
+    sizes = np.array([1, 4, 9, 30, 17, 6, 0])
+    codes = np.repeat(np.arange(7), sizes)
+    X = rng.normal(size=(len(codes), p)) + np.array(spread) * rng.normal(size=(7, p))[codes]
+    y = X @ [1.0, -2.0, 0.5] + 3.0 * rng.normal(size=7)[codes] + 0.5 * rng.normal(size=len(codes))
+    weight = rng.integers(1, 4, len(codes)).astype(float)
+    return LabelledTasks(X, y, weight, np.append(0, np.cumsum(sizes)))
+
+
+def test_the_frame_is_that_of_an_analysis_of_variance():
+    tasks = uneven()
+    tasks = replace(tasks, X=np.column_stack([tasks.X, 1.0 * tasks.codes, np.full(67, 2.0)]))
+    found = Frame.of(tasks)
+    groups = [np.flatnonzero(tasks.codes == t) for t in range(6)]
+    n = np.array([tasks.weight[g].sum() for g in groups])
+    for j in range(3):
+        x = tasks.X[:, j]
+        mean = np.array([np.average(x[g], weights=tasks.weight[g]) for g in groups])
+        inside = sum(
+            (tasks.weight[g] * (x[g] - m) ** 2).sum() for g, m in zip(groups, mean, strict=True)
+        )
+        inside /= n.sum() - 6
+        outside = (n * (mean - np.average(x, weights=tasks.weight)) ** 2).sum() - 5 * inside
+        outside /= n.sum() - (n**2).sum() / n.sum()
+        np.testing.assert_allclose(found.scale[j], np.sqrt(inside), rtol=1e-10)
+        wanted = inside / outside if outside > 1e-6 * inside else np.inf
+        np.testing.assert_allclose(found.pull[j], wanted, rtol=1e-10)
+    assert found.pull[2] < 0.05
+    # Constant within tasks: on the scale of the table, and without slopes of the tasks' own.
+    deviation = np.sqrt(np.cov(tasks.codes, aweights=tasks.weight, ddof=0))
+    np.testing.assert_allclose(found.scale[3:], [deviation, 1.0], rtol=1e-10)
+    np.testing.assert_array_equal(found.pull[3:], 0.0)
+    inner = found(tasks)
+    gaps = inner.X - inner.centres()[inner.codes]
+    np.testing.assert_allclose(gaps[:, 3:], 0.0, atol=1e-12)
+    # Rows of tasks with few of them are drawn to the table's mean.
+    drawn = found.pull[1] / (tasks.weight[0] + found.pull[1])
+    np.testing.assert_allclose(inner.centres()[0, 1], (1 - drawn) * inner.X[0, 1], rtol=1e-10)
+    np.testing.assert_array_equal(inner.centres()[6], 0.0)
+    kurtosis = np.array([
+        np.average(g**4, weights=tasks.weight) / np.average(g**2, weights=tasks.weight) ** 2
+        for g in (tasks.X - tasks.means(tasks.X)[tasks.codes])[:, :3].T
+    ])  # fmt: skip
+    assert found.evenness is None and np.ptp(np.log(kurtosis)) < np.log(2)
+    rare = replace(tasks, X=np.column_stack([tasks.X[:, :2], np.arange(67) == 25]))
+    evenness = Frame.of(rare).evenness
+    np.testing.assert_allclose(evenness[1] / evenness[0], kurtosis[0] / kurtosis[1], rtol=1e-10)
+    assert evenness[2] < 0.2 * evenness[:2].min() and abs(evenness.mean() - 1.0) < 1e-12
+    heads = np.random.default_rng(1).normal(size=(7, 1, 6))
+    there = heads[inner.codes, 0, 0] + (inner.X * heads[inner.codes, 0, 1:]).sum(axis=1)
+    back = found.restore(heads)
+    here = back[tasks.codes, 0, 0] + (tasks.X * back[tasks.codes, 0, 1:]).sum(axis=1)
+    np.testing.assert_allclose(here, there * found.unit, rtol=1e-10)
+
+
+def test_heads_about_a_centre_are_ridge_fits_of_deviations():
+    tasks = replace(uneven(), pull=np.array([np.inf, 1.0, 0.01]))
+    rng = np.random.default_rng(1)
+    mean, between = rng.normal(size=(1, 4)), rng.normal(size=(1, 3))
+    root = rng.normal(size=(4, 4))
+    root[0] *= 30.0  # levels as they are
+    found, left_out = GaussianPrior("x", mean, root, between=between).heads(tasks)
+    centres = tasks.centres()
+
+    def fit(t, rows):
+        C = tasks.X[rows] - centres[t]
+        A = np.column_stack([np.ones(len(C)), C])
+        base = mean[0, 0] + centres[t] @ between[0] + C @ mean[0, 1:]
+        precision = np.linalg.inv(root @ root.T)
+        w = np.linalg.solve(
+            A.T @ (tasks.weight[rows, None] * A) + precision,
+            A.T @ (tasks.weight[rows] * (tasks.y[rows] - base)),
+        )
+        slopes = mean[0, 1:] + w[1:]
+        return mean[0, 0] + w[0] + centres[t] @ (between[0] - slopes), slopes
+
+    for t in range(6):
+        rows = np.flatnonzero(tasks.codes == t)
+        intercept, slopes = fit(t, rows)
+        np.testing.assert_allclose(found[t, 0], [intercept, *slopes], rtol=1e-6, atol=1e-6)
+        once = rows[tasks.weight[rows] == 1.0]
+        for i in once[: 0 if len(rows) == 1 else 3]:
+            intercept, slopes = fit(t, rows[rows != i])
+            np.testing.assert_allclose(
+                left_out[i, 0], intercept + tasks.X[i] @ slopes, rtol=1e-5, atol=1e-5
+            )
+    # A task without rows is where its rows will be: slopes as far as features differ by task.
+    share = 1.0 / (1.0 + tasks.pull)
+    wanted = mean[0, 1:] + share * (between[0] - mean[0, 1:])
+    np.testing.assert_allclose(found[6, 0], [mean[0, 0], *wanted], rtol=1e-10)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
+    tasks = replace(uneven(), pull=np.zeros(3))
+    zero, root = np.zeros((1, 4)), np.diag([1.0, 2.0, 2.0, 2.0])
+    prior = GaussianPrior("x", zero, root, between=zero[:, 1:], free=free)
+    far = replace(tasks, y=tasks.y + 1e5 * (tasks.codes == 2))
+    plain, moved = (prior.heads(some)[0] for some in (tasks, far))
+    rows = tasks.codes == 2
+    errors = [
+        ((some.y - some.X @ heads[2, 0, 1:] - heads[2, 0, 0])[rows] ** 2).mean()
+        for some, heads in ((tasks, plain), (far, moved))
+    ]
+    assert errors[1] < 1.05 * errors[0]
+    np.testing.assert_array_equal(np.delete(moved, 2, axis=0), np.delete(plain, 2, axis=0))
+    # However little levels vary, this one's is found beside its slopes, and left out with a row.
+    stiff = GaussianPrior("x", zero, np.diag([0.01, 2.0, 2.0, 2.0]), between=zero[:, 1:])
+    flat = replace(far, pull=np.full(3, np.inf))
+    loose = GaussianPrior(
+        "x", zero, np.diag([100.0, 2.0, 2.0, 2.0]), between=zero[:, 1:], free=True
+    )
+    for a, b in zip(stiff.heads(flat), loose.heads(flat), strict=True):
+        chosen = np.array([2]) if len(a) == 7 else rows
+        np.testing.assert_allclose(a[chosen], b[chosen], rtol=1e-2, atol=0.02)
+    # The variance of levels is learned from what they are.
+    assert prior.posterior(far)[1][0, 0] > 1e9
+=======
     tasks, _ = rates(200, 20)
     new, rate = rates(200, 20)
     p = np.exp(learned(Auto(), tasks).adapt(new).predict(np.zeros((200, 1)), np.arange(200)))[:, 1]
@@ -401,3 +526,4 @@ def test_labels_that_nothing_tells_are_not_told():
     noise = tasks_of(rng.normal(size=(60, 12, 15)), rng.integers(0, 2, size=(60, 12)), 2)
     A, b = rng.normal(size=(60, 50, 15)), rng.integers(0, 2, size=(60, 50))
     assert log_loss(knowledge.adapt(noise), A, b) < 1.0
+>>>>>>> main

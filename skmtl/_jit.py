@@ -44,7 +44,10 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
         )
     import numba  # here, so that `import skmtl` stays light
 
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if helper else {}
+    # Only Python and other kernels call kernels, and divisions are guarded where they need it.
+    options = {"no_cfunc_wrapper": True, "error_model": "numpy"}
+    if helper:
+        options["no_cpython_wrapper"] = True
     if inlined:
         options["inline"] = "always"
     if fused or any_order:

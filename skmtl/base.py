@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from ._callbacks import CallbackSupportMixin
 from ._compat import HasMethods, StrOptions, check_columns, take_rows
+from ._validation import check_magnitudes
 from .tasks.encode import (
     TaskLabels,
     as_table,
@@ -315,6 +316,7 @@ class TaskEstimator(Face):
         else:
             preprocessor = self.preprocessor_
             features = read_features(self, features, preprocessor)
+        check_magnitudes(features, y if y.dtype.kind == "f" else None, weight)
         if labels is None:
             return Rows(features, None, None, weight, preprocessor), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
@@ -536,7 +538,8 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         prediction = self._scores(X)
         if not return_std:
             return prediction
-        return prediction, np.full(len(prediction), check_spread(self._spread).std)
+        spread = check_spread(self._spread)
+        return prediction, spread.of_rows(self.features(X), np.zeros(len(prediction), dtype=int))
 
     def predict_interval(self, X, coverage=0.9):
         """Intervals that hold a share `coverage` of new labels.

@@ -7,6 +7,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
+from scipy.stats import norm
 from sklearn.base import clone
 
 MASK = 2**64 - 1
@@ -168,10 +169,11 @@ def shared_gram(weight, mean, scatter, kappa, alpha, active):
     return G, g
 
 
-def dense_design(X, codes, n_tasks, slope, intercept, varies=None):
+def dense_design(X, codes, n_tasks, slope, intercept, varies=None, centres=None):
     """Columns ``[1, x, task dummies, task * x]``; infinite strengths have no columns.
 
-    Only the columns of X that `varies` is true for have columns of the tasks' own. Returns the
+    Only the columns of X that `varies` is true for have columns of the tasks' own, about the tasks'
+    `centres`. Returns the
     design and the penalty of each column but the shared ones'.
     """
     dummies = (codes[:, None] == np.arange(n_tasks)).astype(float)
@@ -180,7 +182,8 @@ def dense_design(X, codes, n_tasks, slope, intercept, varies=None):
         parts.append(dummies)
         penalties.append(np.full(n_tasks, float(intercept)))
     if np.isfinite(slope):
-        own = X if varies is None else X[:, varies]
+        own = X if centres is None else X - centres[codes]
+        own = own if varies is None else own[:, varies]
         parts.extend(own * dummies[:, [t]] for t in range(n_tasks))
         penalties.append(np.full(n_tasks * own.shape[1], float(slope)))
     return np.hstack(parts), np.concatenate([*penalties, np.empty(0)])
@@ -194,7 +197,9 @@ def ridge(A, y, w, penalty):
     return np.linalg.lstsq(rows, target, rcond=1e-13)[0]
 
 
-def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=None):
+def dense_ridge(
+    X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=None, centres=None, anchors=None
+):
     """Partial pooling as one dense ridge problem.
 
     Parameters
@@ -202,6 +207,7 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=No
     strengths : (slope strength, intercept strength, ridge on the shared slopes)
     penalty : multipliers of the ridge, one a feature.
     varies : which features' slopes differ by task, as a mask.
+    centres, anchors : (n_tasks, p) with ``x - centres + anchors`` for the shared slopes.
 
     Returns
     -------
@@ -210,8 +216,10 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=No
     """
     slope, intercept, shared = strengths
     p = X.shape[1]
-    live = X if np.isfinite(shared) else np.zeros_like(X)
-    A, own = dense_design(X, codes, n_tasks, slope, intercept, varies)
+    if centres is None:
+        centres = anchors = np.zeros((n_tasks, p))
+    live = X + (anchors - centres)[codes] if np.isfinite(shared) else np.zeros_like(X)
+    A, own = dense_design(X, codes, n_tasks, slope, intercept, varies, centres)
     A[:, 1 : 1 + p] = live
     common = np.zeros(p) if np.isinf(shared) else shared * np.ones(p)
     if penalty is not None:
@@ -220,13 +228,14 @@ def dense_ridge(X, y, codes, n_tasks, strengths, w=None, penalty=None, varies=No
     theta = b[: 1 + p].copy()
     if np.isinf(shared):
         theta[1:] = 0.0
-    coef, a = np.tile(theta[1:], (n_tasks, 1)), np.full(n_tasks, theta[0])
+    coef, a = np.tile(theta[1:], (n_tasks, 1)), theta[0] + (anchors - centres) @ theta[1:]
     rest = b[1 + p :]
     if np.isfinite(intercept):
         a = a + rest[:n_tasks]
         rest = rest[n_tasks:]
     if np.isfinite(slope):
         coef[:, slice(None) if varies is None else varies] += rest.reshape(n_tasks, -1)
+        a = a - (centres * (coef - theta[1:])).sum(1)
     return theta, coef, a
 
 
@@ -844,3 +853,201 @@ def sampled_by_class(counts, tables, concentrations, by_class, balanced, unlike)
     equal = float(len(set(counts)) == 1)
     designed = balanced * equal + (1.0 - balanced) * anything
     return by_class * designed / (by_class * designed + (1.0 - by_class) * usual)
+
+
+# sharing/: what the report, the intervals and `adapt` promise
+
+
+def standardised(X, w=None):
+    """Columns of mean zero and variance one."""
+    mean = np.average(X, axis=0, weights=w)
+    return (X - mean) / np.sqrt(np.average((X - mean) ** 2, axis=0, weights=w))
+
+
+def out_of_fold(X, y, codes, n_tasks, strengths, splits, units=False):
+    """Errors of rows held out, by refitting `dense_ridge`; NaN for rows that never are.
+
+    Features are standardised over the table, held-out rows included. With `units` two tasks have
+    units of their own, which the training rows of a split tell; y has mean zero then.
+    """
+    Z, errors = standardised(X), np.full(len(y), np.nan)
+    for train, test in splits:
+        location, scale = np.zeros(n_tasks), np.ones(n_tasks)
+        if units:
+            location, scale, _ = units_of_two_tasks(y[train], codes[train])
+        own = (y - location[codes]) / scale[codes]
+        _, coef, intercept = dense_ridge(Z[train], own[train], codes[train], n_tasks, strengths)
+        for i in test:
+            gap = own[i] - Z[i] @ coef[codes[i]] - intercept[codes[i]]
+            errors[i] = scale[codes[i]] * gap
+    return errors
+
+
+def task_std(sse, rows, prior_rows, prior_variance):
+    """A task's standard deviation, drawn to what the tasks have in common (Smyth 2004)."""
+    return np.sqrt((prior_rows * prior_variance + sse) / (prior_rows + rows))
+
+
+def studentised(errors, codes, prior_rows, prior_variance):
+    """Every error over the standard deviation that its task has without it."""
+    out = []
+    for i, error in enumerate(errors):
+        others = [errors[j] for j in range(len(errors)) if codes[j] == codes[i] and j != i]
+        sse, rows = sum(e**2 for e in others), len(others)
+        out.append(error / task_std(sse, rows, prior_rows, prior_variance))
+    return np.array(out)
+
+
+def quantile(values, level):
+    """Of n values the k-th smallest stands at (k - 1/2) / n, and lines join them."""
+    return np.interp(level, (np.arange(len(values)) + 0.5) / len(values), np.sort(values))
+
+
+def conformal_band(values, coverage, n_points):
+    """How far new values reach, by these: the one to come is the last of n + 1.
+
+    Of n + 1 values the share p lies below the number p (n + 1), out of n. The quantiles are kept
+    at `n_points` levels only. Where the number is beyond n, at least the normal quantile is taken.
+    """
+    n, upper = len(values), 0.5 + coverage / 2
+    reach = upper * (n + 1) / n
+    levels = np.linspace(0.0, 1.0, n_points)
+    kept = [quantile(values, level) for level in levels]
+    low, high = (np.interp(level, levels, kept) for level in (1.0 - reach, reach))
+    if reach > 1.0:
+        low, high = min(low, -norm.ppf(upper)), max(high, norm.ppf(upper))
+    return low, high
+
+
+def error_of_unseen_tasks(sse, rows):
+    """Mean error a row over tasks left out, and the standard error of that mean.
+
+    The tasks are a sample of those to come: their variance has one degree of freedom less.
+    """
+    share = [n / sum(rows) for n in rows]
+    error = sum(sse) / sum(rows)
+    gaps = [(e / n - error) ** 2 for e, n in zip(sse, rows, strict=True)]
+    variance = sum(s * gap for s, gap in zip(share, gaps, strict=True))
+    return error, np.sqrt(variance / (len(rows) - 1))
+
+
+def units_of_two_tasks(y, codes):
+    """Location and scale of the targets of two tasks (twin of ``Units.learn``).
+
+    Two variances cannot tell how far variances differ: both are drawn to their mean as by four
+    rows. Locations, in units of the scale, are drawn to their mean as far as the noise of the
+    means, one over the rows in these units, explains their spread.
+    """
+    groups = [y[codes == t] for t in range(2)]
+    square = np.array([((g - g.mean()) ** 2).sum() for g in groups])
+    n = np.array([len(g) for g in groups])
+    common = square.sum() / (n - 1).sum()
+    scale = np.sqrt((4.0 * common + square) / (4.0 + n - 1))
+    ratio = np.array([g.mean() for g in groups]) / scale
+    between = max(np.var(ratio) - np.mean(1.0 / n), 1e-6)
+    weight = 1.0 / (1.0 / n + between)
+    centre = (weight * ratio).sum() / weight.sum()
+    location = scale * (n * ratio + centre / between) / (n + 1.0 / between)
+    return location, scale, (centre * np.sqrt(common), np.sqrt(common))
+
+
+def own_part(gap, Z, strengths, w=None, positive=None, shared=None):
+    """Intercept and slopes of a task's own, given the errors `gap` of the shared model.
+
+    `strengths` are those on slopes and on the intercept. Slopes of `positive` features, the
+    `shared` ones included, are at least zero.
+    """
+    slope, intercept = strengths
+    design = np.column_stack([np.ones(len(Z)), Z])
+    penalty = np.r_[intercept, np.full(Z.shape[1], slope)]
+    if positive is None:
+        return ridge(design, gap, w, penalty)
+    root = np.sqrt(np.ones(len(Z)) if w is None else w)
+    rows = np.vstack([design * root[:, None], np.diag(np.sqrt(penalty))])
+    least = np.r_[-np.inf, np.where(positive, -shared, -np.inf)]
+    target = np.r_[gap * root, np.zeros(len(penalty))]
+    return lsq_linear(rows, target, (least, np.inf), tol=1e-14, lsmr_tol=1e-14).x
+
+
+def left_out_errors(gap, Z, strengths, w=None, **signs):
+    """Errors of rows by `own_part` refitted without them."""
+    w, out = np.ones(len(gap)) if w is None else w, []
+    for i in range(len(gap)):
+        rest = np.arange(len(gap)) != i
+        own = own_part(gap[rest], Z[rest], strengths, w[rest], **signs)
+        out.append(gap[i] - own[0] - Z[i] @ own[1:])
+    return np.array(out)
+
+
+def error_of_splits(errors, held_out):
+    """Mean squared error of a task's rows, and its standard error from its spread over splits.
+
+    `held_out` are the task's rows in each split.
+    """
+    held_out = [rows for rows in held_out if len(rows)]
+    n = np.array([len(rows) for rows in held_out])
+    each = np.array([np.mean(errors[rows] ** 2) for rows in held_out])
+    error = (n * each).sum() / n.sum()
+    variance = (n * (each - error) ** 2).sum() / n.sum()
+    return error, np.sqrt(variance / (len(n) - 1))
+
+
+def one_vote_a_size(rows, width):
+    """Shares of the tasks in a vote in which every size has an equal part (twin of ``voices``)."""
+    sizes = [None if n == 0 else round(4 * width * np.log(n)) for n in rows]
+    n_sizes = len({size for size in sizes if size is not None})
+    return np.array([0.0 if s is None else 1.0 / n_sizes / sizes.count(s) for s in sizes])
+
+
+def slope_variances(X, y, codes, strengths, noise, prior, n_steps):
+    """Variances of the features' slopes over tasks (twin of ``Tuner.learn_metric``).
+
+    MacKay's fixed point: the squares of the tasks' slopes, over how many tasks' worth of slopes
+    the rows determine. `X` is standardised; the first variances are 1 over the slopes' strength.
+    """
+    slope, intercept, ridge_ = strengths
+    variance, n_tasks = np.ones(X.shape[1]), codes.max() + 1
+    for _ in range(n_steps):
+        root = np.sqrt(variance)  # stretched features have slopes that vary alike
+        theta, coef, _ = dense_ridge(
+            X * root, y, codes, n_tasks, (slope, intercept, ridge_), penalty=variance
+        )
+        unknown = np.zeros(len(root))
+        for t in range(n_tasks):
+            Z = X[codes == t] * root
+            Z = Z - Z.mean(axis=0)
+            inverse = np.linalg.inv(Z.T @ Z + slope * np.eye(len(root)))
+            unknown += slope * np.diag(inverse)
+        square = slope * ((coef - theta[1:]) ** 2).sum(axis=0) / noise
+        new = variance * (square + prior) / (n_tasks - unknown + prior)
+        step, variance = np.abs(np.log(new / variance)).max(), new
+        if step < 0.1:
+            break
+    return variance
+
+
+def verdict_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
+    """Scores and log-weights of candidates by held-out losses (twin of ``JudgedLosses.verdict``).
+
+    Beside the tasks' verdicts, which are differences to each task's best, stand rows labelled as
+    the best of the `pooled` candidates expects: as many as the root of the table's.
+
+    Parameters
+    ----------
+    loss : (n_splits, n_tasks, n_candidates), as ``expected[:, k]`` of pooled candidate k
+    rows : (n_splits, n_tasks)
+    """
+    n_tasks, n_candidates = loss.shape[1:]
+    total, n = loss.sum(axis=0) / repeats, rows.sum(axis=0)
+    scores = np.array([total[t].min() - total[t] for t in range(n_tasks)])
+    best = min(range(len(pooled)), key=lambda k: loss[:, :, pooled[k]].sum())
+    votes, prior = one_vote_a_size(n / repeats, width), np.zeros(n_candidates)
+    for t in range(n_tasks):
+        if n[t] > 0:
+            prior -= votes[t] * expected[:, best, t].sum(axis=0) / n[t]
+    return scores, np.sqrt(n.sum() / repeats) * prior
+
+
+def unseen_weights_of_classes(loss, rows):
+    """Weights for a task never seen, by log-losses: one observation a left-out task."""
+    return softmax(-len(loss) * sum(loss) / sum(rows))

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
+from .._validation import check_magnitudes
 from ..base import TaskEstimator, check_weights
 from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
@@ -34,7 +35,8 @@ class MultiTaskBase(TaskEstimator):
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
-        `make_problem(space, partitions, pool)` states the problem on the packed table's row space.
+        `make_problem(space, partitions, pool, within=, copies=)` states the problem on the packed
+        table's row space.
         `preprocessor` is what made the features, fitted, or None.
 
         Returns
@@ -48,11 +50,12 @@ class MultiTaskBase(TaskEstimator):
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
         settled = self._settled(table.without_empty_tasks())
         # A row space mixes features.
-        space = RowSpace(settled.table) if restriction else RowSpace.of(settled.table)
+        within = self.cv is not None and getattr(solver, "tuned", False)
+        full = settled.table
+        space = RowSpace(full) if restriction else RowSpace.of(full, within, settled.tails)
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
-            problem = make_problem(space, parts, pool)
-            problem.copies = settled
+            problem = make_problem(space, parts, pool, within=within, copies=settled)
             if restriction:
                 problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem)
@@ -144,7 +147,7 @@ class MultiTaskBase(TaskEstimator):
             If the task was not seen in fit.
         """
         t = self._find_task(label)
-        spread = None if self._spread is None else self._spread.take(t)
+        spread = None if self._spread is None else self._spread.take(np.array([t]))
         return self._task_model(self.coef_[t], self.intercept_[t], spread)
 
     def adapt(self, X, y, sample_weight=None):
@@ -184,10 +187,14 @@ class MultiTaskBase(TaskEstimator):
         y = self._check_support(y)
         check_consistent_length(X, y)
         weight = check_weights(sample_weight, len(y))
+        check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
         X = X.toarray() if hasattr(X, "toarray") else X
         coef, intercept, std = self._adapter.adapt(X, y, weight)
-        spread = None if std is None else replace(self._adapter.spread, std=std)
+        spread = None
+        if std is not None:
+            reach = self._spread.reach and self._spread.reach.of_new_task(X, weight)
+            spread = replace(self._adapter.spread, std=np.array([std]), reach=reach)
         return self._task_model(coef, intercept, spread)
 
     def coef_frame(self, kind="total"):

@@ -221,10 +221,10 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         check_two_classes(classes[present.astype(np.int64)])
         table = replace(table, y=np.searchsorted(present, table.y).astype(np.float64))
 
-        def make_problem(space, parts, pool):
+        def make_problem(space, parts, pool, **kwargs):
             return LogisticProblem(
                 space.table, len(present), parts, pool, progress, space.standardise, self.tol,
-                self.max_iter,
+                self.max_iter, **kwargs,
             )  # fmt: skip
 
         solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)

@@ -222,13 +222,15 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         if self.keep_moments:
             with worker_pool(self.n_jobs) as pool:
                 moments = self._dealt_moments(table, pool), table.task_sizes()
+        if fitted.spread is not None:
+            fitted.spread.reach = fitted.reach(table.X)
         self._store(X, y, rows, solver, fitted, table.task_sizes())
         self._moments = moments
         progress.end()
         return self
 
     @staticmethod
-    def _problem(progress, space, parts, pool):
+    def _problem(progress, space, parts, pool, **kwargs):
         """The table as moments, or as rows where moments would be larger."""
         table = space.table
         if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
@@ -239,7 +241,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 (block_moments(table, part.block, part.n_blocks, pool), part) for part in parts
             ]
             blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
-        return Problem(schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table)
+        return Problem(
+            schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table,
+            **kwargs,
+        )  # fmt: skip
 
     def _store(self, X, y, rows, solver, fitted, sizes):
         super()._store(X, y, rows, solver, fitted, sizes)
@@ -266,7 +271,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         problem.progress("the tasks' scales differ: the same with each in units of its own")
         other = solver.fit_problem(problem.in_units(units))
         least = -1.0 if units.differ_evidently() else 1.0
-        return other if other.advantage_over(fitted) > least else fitted
+        advantage = other.advantage_over(fitted, problem.moments.weight)
+        return other if advantage > least else fitted
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
@@ -322,7 +328,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, int(self.cv)))]
-            problem = Problem(schemes, seen.merge(pool=pool), pool, progress)
+            within = self.cv is not None and getattr(solver, "tuned", False)
+            problem = Problem(schemes, seen.merge(pool=pool), pool, progress, within=within)
             problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)
@@ -432,7 +439,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             prediction = rowwise(rows.X, coef, codes) + intercept[codes]
         if not return_std:
             return prediction
-        return prediction, np.broadcast_to(spread.take(codes).std, prediction.shape).copy()
+        every = self._task_source == "target"
+        return prediction, spread.of_rows(rows.X, None if every else codes)
 
     def predict_interval(self, X, coverage=0.9, *, task=None):
         """Intervals that hold a share `coverage` of new labels.

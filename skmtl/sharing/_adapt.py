@@ -60,6 +60,10 @@ class Adapter:
         What the weights were multiplied by.
     together : bool
         Whether equal rows are copies.
+    spreads : Spreads or None
+        Of the features, on the standardised scale: where a task's own slopes turn.
+    apart : sequence of bool
+        Whether a metric's shared slopes are those within tasks only.
     """
 
     grid: object
@@ -75,6 +79,25 @@ class Adapter:
     restriction: Restriction = UNRESTRICTED
     unit: float = 1.0
     together: bool = True
+    spreads: object = None
+    apart: tuple = (False,)
+
+    def _centre_of(self, Z, weight):
+        """Where the new task's own slopes turn."""
+        if self.spreads is None:
+            return np.zeros(Z.shape[1])
+        rows = weight.sum()
+        return self.spreads.centres(np.array([rows]), (weight @ Z / rows)[None])[0]
+
+    def _for(self, Z, weight):
+        """The same for one task, about whose centre shared slopes within tasks turn."""
+        apart = np.array(self.apart)[self.grid.metric]
+        if not apart.any():
+            return self
+        theta, centre = self.theta.copy(), self._centre_of(Z, weight)
+        beside = np.where(self.spreads.within > 0, centre, 0.0)
+        theta[apart, ..., 0] -= theta[apart, ..., 1:] @ beside
+        return replace(self, theta=theta)
 
     def support(self, X, y, weight):
         """The new task's rows, and weights in the unit of the fit's."""
@@ -95,6 +118,7 @@ class Adapter:
         return replace(
             self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
             centre=np.r_[space.centre, self.centre[-1]], scale=np.r_[space.scale, self.scale[-1]],
+            spreads=self.spreads and self.spreads.alike(len(space.scale)),
         )  # fmt: skip
 
     def adapt(self, X, y, weight):
@@ -121,6 +145,7 @@ class Adapter:
             mean = weight @ z / rows
             own = self.units.of(np.array([rows]), mean, weight @ (z - mean) ** 2)
             location, unit = location + unit * own.location[0], unit * own.scale[0]
+        self = self._for(Z, weight)
         own, errors = self._own(Z, (y - location) / unit, weight)
         shares = self._shares((weight @ errors**2)[None], rows)
         b = shares @ (self.theta + own)
@@ -152,15 +177,17 @@ class Adapter:
         """Own parts ``(n_candidates, 1 + p)`` and leave-one-out errors ``(n, n_candidates)``."""
         if self.restriction.positive is not None:
             return self._own_signed(Z, y, weight)
+        centre = self._centre_of(Z, weight)
         own, errors = np.zeros_like(self.theta), np.empty((len(y), len(self.theta)))
         gap = (y - self.theta[:, :1] - self.theta[:, 1:] @ Z.T)[:, :, None]
-        for chosen, which, basis, back in self._bases(Z, weight):
+        for chosen, which, basis, back in self._bases(Z - centre, weight):
             heavy = np.swapaxes(basis * weight[:, None], 1, 2)
             inverse = np.linalg.inv(np.eye(basis.shape[2]) + heavy @ basis)
             found = inverse[which] @ (heavy[which] @ gap[chosen])
             left = np.maximum(1.0 - np.einsum("cij,cji->ci", basis @ inverse, heavy), 1e-12)
             errors[:, chosen] = ((gap[chosen] - basis[which] @ found)[:, :, 0] / left[which]).T
             own[chosen] = (back[which] @ found)[:, :, 0]
+        own[:, 0] -= own[:, 1:] @ centre
         return own, errors
 
     def _own_signed(self, Z, y, weight):
@@ -262,6 +289,7 @@ class LogisticAdapter(Adapter):
         return replace(
             self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
             centre=np.r_[space.centre, 0.0], scale=np.r_[space.scale, 1.0],
+            spreads=self.spreads and self.spreads.alike(len(space.scale)),
         )  # fmt: skip
 
     def adapt(self, X, y, weight):
@@ -271,6 +299,7 @@ class LogisticAdapter(Adapter):
         """
         X, y, weight = self.support(X, y, weight)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
+        self = self._for(Z, weight)
         own, loss = self._own(Z, y.astype(np.int64), weight)
         rows = weight.sum()
         shares = self.crowd
@@ -288,11 +317,13 @@ class LogisticAdapter(Adapter):
         target = target.astype(np.float64)
         own, loss = np.zeros_like(self.theta), np.empty(len(self.theta))
         offset = np.array([_scores(theta, Z) for theta in self.theta])
-        for chosen, which, bases, back in self._bases(Z, weight):
+        centre = self._centre_of(Z, weight)
+        for chosen, which, bases, back in self._bases(Z - centre, weight):
             newton = _Newton(bases[which], offset[chosen], target, weight)
             own[chosen] = newton.solve() @ np.swapaxes(back[which], 1, 2)
             log = np.array([_log_probabilities(scores) for scores in newton.left_out()])
             loss[chosen] = -log[:, y, np.arange(len(y))] @ weight
+        own[..., 0] -= own[..., 1:] @ centre
         return own, loss
 
 

@@ -10,8 +10,9 @@ from ..tasks.copies import Settled
 from ..tasks.keys import by_size, mixed
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
+from ..tasks.spreads import Spreads
 from ._restriction import UNRESTRICTED, Restriction
-from ._spread import Probe
+from ._spread import Probe, Reach
 from ._strengths import SQUARED
 from ._tuning import Tuner
 from ._units import Units
@@ -20,6 +21,8 @@ __all__ = ["Problem", "Sharing", "SharingFit"]
 
 # Sparse rows looked at more closely are made dense up to so many numbers.
 _DENSE_SIZE = 10**7
+# Rows at which a task's error counts half in a comparison of fits.
+_UNTOLD_ROWS = 10.0
 
 
 @dataclass
@@ -39,6 +42,9 @@ class Problem:
         Called with a line of text at each step.
     standardise : bool
         False where the features are already on a common scale.
+    within : bool
+        Whether slopes are learned on the scale on which features vary within tasks, and a task's
+        own about its own means; else on that of the table, and about the table's means.
     table : TaskTable or None
         The rows, where they are at hand.
     restriction : Restriction
@@ -47,6 +53,8 @@ class Problem:
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
         Of every task's target, after that.
+    spreads : Spreads or None
+        Of the features within and between tasks, after that; where `within` is asked for.
     copies : Settled
         What the unit of the weights is, and whether equal rows are copies.
     """
@@ -58,15 +66,26 @@ class Problem:
     standardise: bool = True
     table: object = None
     restriction: Restriction = UNRESTRICTED
+    within: bool = False
+    copies: Settled = Settled(None)
     strengths = SQUARED
     units = None
-    copies = Settled(None)
+    spreads = None
 
     def __post_init__(self):
         total, self.centre, variance = self.moments.pooled()
         self.scale = scale_of(total, self.centre, variance)
+        if self.within:
+            m = self.moments
+            spreads = Spreads.of(m.weight, m.mean[:, :-1], m.feature_squares())
         if not self.standardise:
             self.scale[:-1] = 1.0
+        elif self.within:
+            varies = np.where(self.scale[:-1] > 0, variance[:-1], 0.0)
+            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
+        if self.within:
+            spreads = spreads.rescaled(self.scale[:-1])
+            self.spreads = spreads if self.standardise else spreads.alike()
         if self.scale[-1] == 0.0:  # a constant target: keep it on its own scale
             self.scale[-1] = 1.0
         for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
@@ -147,6 +166,32 @@ class Problem:
             return moments
         return moments.in_units(self.units.location[tasks], self.units.scale[tasks])
 
+    def feature_squares(self):
+        """The features' squares about the tasks' means, in the caller's units."""
+        scale = self.scale[:-1]
+        squares = self.moments.feature_squares()
+        return np.where(scale != 0, squares / np.where(scale != 0, scale, 1.0) ** 2, 0.0)
+
+    def places(self, apart, moments):
+        """Centres and anchors (`ArrowSystem`) of tasks with these moments."""
+        if self.spreads is None or self.restriction.positive is not None:
+            return None, None
+        return self.spreads.places(apart, moments.weight, moments.mean[:, :-1])
+
+    def for_unseen(self, theta, apart):
+        """Shared models as a task never seen has them, of which no centre is known.
+
+        What is expected of a row's deviation from it is a part of that from the table's means.
+        """
+        if not apart:
+            return theta
+        return theta * np.append(1.0, 1.0 - self.spreads.level_part)
+
+    @property
+    def apart(self):
+        """Whether slopes between tasks may be told apart from those within."""
+        return self.spreads is not None and not self.restriction and self.spreads.levels_differ()
+
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
 
@@ -193,7 +238,8 @@ class SharingFit:
 
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
     have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
-    a task to come; `spread` is that of new rows about their predictions, or None.
+    a task to come; `spread` is that of new rows about their predictions, or None; `squares`, of
+    shape (n_tasks, n_features), are the features' about the tasks' means.
     """
 
     coef: np.ndarray
@@ -207,23 +253,35 @@ class SharingFit:
     n_iter: int
     adapter: object
     spread: object
+    squares: np.ndarray
 
     @property
     def target_scale(self):
         """The scale that the tasks share on."""
         return "table" if self.adapter.units is None else "task"
 
-    def advantage_over(self, other):
+    def advantage_over(self, other, rows):
         """How much smaller the tasks' cross-validated errors are, in standard errors.
 
-        On average over tasks, each in its own units.
+        On average over tasks, each in its own units; those of few `rows`, of which errors say
+        little, count less.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             gap = np.log(self.report["error_shared"] / other.report["error_shared"])[:-1]
-        gap = gap[np.isfinite(gap)]
+        known = np.isfinite(gap)
+        gap, weight = gap[known], rows[known] / (rows[known] + _UNTOLD_ROWS)
         if len(gap) < 2 or not gap.any():
             return 0.0
-        return -gap.mean() * np.sqrt(len(gap)) / gap.std(ddof=1)
+        weight = weight / weight.sum()
+        mean, spare = weight @ gap, (weight**2).sum()
+        return -mean * np.sqrt((1.0 - spare) / (spare * (weight @ (gap - mean) ** 2)))
+
+    def reach(self, X):
+        """The `Reach` of a fit on these rows."""
+        scale = np.abs(self.adapter.scale[:-1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = self.strengths["alpha"] / scale**2
+        return Reach.of(X, self.squares, np.where(scale > 0, own, np.inf))
 
     def with_empty_tasks(self, seen):
         """The same with tasks that have no rows put in: they are what a task never seen is.
@@ -241,7 +299,11 @@ class SharingFit:
         place[:-1][seen] = np.arange(seen.sum())
         report = {name: column[place] for name, column in self.report.items()}
         spread = None if self.spread is None else self.spread.take(place[:-1])
-        return replace(self, coef=coef, intercept=intercept, report=report, spread=spread)
+        squares = np.zeros((len(seen), self.squares.shape[1]))
+        squares[seen] = self.squares
+        return replace(
+            self, coef=coef, intercept=intercept, report=report, spread=spread, squares=squares
+        )
 
 
 class Sharing(BaseEstimator):

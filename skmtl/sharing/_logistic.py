@@ -1,16 +1,17 @@
 """Tuning with the log-loss: screened on one quadratic model of it, judged by Newton's method."""
 
+import functools
 import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import softmax
 
-from ..solvers import make_system
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.copies import Settled
 from ..tasks.keys import by_size, mixed
 from ..tasks.moments import block_moments, scale_of
+from ..tasks.spreads import Spreads, task_spreads
 from ._adapt import LogisticAdapter
 from ._base import Problem
 from ._restriction import UNRESTRICTED, Restriction
@@ -66,16 +67,26 @@ class LogisticProblem:
     tol: float = 1e-4
     max_iter: int = 100
     restriction: Restriction = UNRESTRICTED
+    within: bool = False
+    copies: Settled = Settled(None)
     strengths = LOGISTIC
     units = None
-    copies = Settled(None)
+    spreads = None
 
     def __post_init__(self):
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
         total, self.centre, variance = whole.merge().pooled()
         self.scale = scale_of(total, self.centre, variance)
+        if self.within:
+            spreads = Spreads.of(*task_spreads(self.table))
         if not self.standardise:
             self.scale[:-1] = 1.0
+        elif self.within:
+            varies = np.where(self.scale[:-1] > 0, variance[:-1], 0.0)
+            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
+        if self.within:
+            spreads = spreads.rescaled(self.scale[:-1])
+            self.spreads = spreads if self.standardise else spreads.alike()
         self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores have units of their own
         self.weight = self.table.task_sums(self.table.weights())
 
@@ -134,14 +145,22 @@ class LogisticProblem:
         picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
         return order[picks.astype(np.int64)]
 
-    def system(self, table, metric, number=0):
+    def feature_squares(self):
+        """Zeros: only intervals need them."""
+        return np.zeros((self.n_tasks, self.n_features))
+
+    apart = Problem.apart
+    for_unseen = Problem.for_unseen
+
+    def system(self, table, metric, number=0, apart=False):
         """Newton's method on some of the rows, with slopes' variances `metric` squared.
 
-        `number` is that of the metric.
+        `number` is that of the metric, `apart` whether its shared slopes are those within tasks.
         """
+        places = self.spreads and functools.partial(self.spreads.places, apart)
         return LogisticSystem(
             table, self.n_classes, self.centre[:-1], self.scale[:-1] * metric, metric**2,
-            self.pool, self.restriction.varies_in(number),
+            self.pool, self.restriction.varies_in(number), places,
         )  # fmt: skip
 
     def splits(self):
@@ -206,12 +225,13 @@ class LogisticTuner:
     def __init__(self, problem):
         self.problem = problem
         self.metrics = problem.restriction.metrics(problem.n_features)
+        self.apart = [False] * len(self.metrics)
         self._solutions = {}
 
     def screen(self, own, families):
         tuner = _Screening(_Quadratic.of(self.problem, *_best_reference(self.problem)))
         grids = tuner.screen(own, families)
-        self.metrics = tuner.metrics
+        self.metrics, self.apart = tuner.metrics, tuner.apart
         return grids
 
     def judge(self, grid, blends=True):
@@ -249,7 +269,7 @@ class LogisticTuner:
 
     def system(self, table, metric):
         """Newton's method on some of the rows in metric number `metric`."""
-        return self.problem.system(table, self.metrics[metric], metric)
+        return self.problem.system(table, self.metrics[metric], metric, self.apart[metric])
 
     def blend_errors(self, judged, grid, shares):
         """As `Tuner.blend_errors`."""
@@ -297,7 +317,8 @@ class LogisticTuner:
                 blend = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
             blend.coef += shares.tasks[:, c, None] * found.coef
             blend.intercept += shares.tasks[:, c] * found.intercept
-            blend.theta += shares.crowd[c] * found.theta
+            apart = self.apart[grid.metric[c]]
+            blend.theta += shares.crowd[c] * problem.for_unseen(found.theta, apart)
         coef, intercept, theta = blend.coef, blend.intercept, blend.theta
         if len(theta) == 1:
             return coef[0], intercept[0], theta[0], *certificate, thetas
@@ -314,7 +335,8 @@ class LogisticTuner:
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
             problem.centre, problem.scale, restriction=problem.restriction,
-            unit=problem.copies.unit, together=problem.copies.together,
+            unit=problem.copies.unit, together=problem.copies.together, spreads=problem.spreads,
+            apart=self.apart,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):
@@ -337,13 +359,14 @@ class LogisticTuner:
             theta[:, c] = self._without(system, scores, grid, c, group) * np.r_[1.0, metric]
         return LeftOut(tasks, group, theta)
 
-    def unseen_errors(self, left):
+    def unseen_errors(self, grid, left):
         """Losses of the shared models on the tasks left out; as `Tuner.unseen_errors`."""
         table = self.problem.table.take(left.tasks)
         system = self.problem.system(table, self.metrics[0])
         loss = np.zeros((len(left.tasks), left.theta.shape[1]))
         for c in range(left.theta.shape[1]):
             theta = left.theta[left.group, c]
+            theta = self.problem.for_unseen(theta, self.apart[grid.metric[c]])
             scores = Scores(
                 np.ascontiguousarray(theta[..., 1:].transpose(1, 0, 2)),
                 np.ascontiguousarray(theta[..., 0].T), None,
@@ -362,7 +385,7 @@ class LogisticTuner:
         out = []
         for k in range(system.n_scores):
             table, _ = system.quadratic(eta, k)
-            arrow = make_system(system.moments(table), system.penalty, system.pool, system.varies)
+            arrow = system.arrow(table)
             arrow.factor(float(grid.slope[c]))
             out.append(
                 arrow.solve_without(group, grid.intercept[[c]].copy(), grid.ridge[[c]].copy())
@@ -390,10 +413,11 @@ class _Quadratic(Problem):
     @classmethod
     def of(cls, problem, reference, known):
         ones = np.ones(problem.n_features)
-        system = problem.system(problem.table, ones)
+        strengths, apart = reference
+        system = problem.system(problem.table, ones, apart=apart)
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
-        table, _ = system.quadratic(system.eta(_solved(system, reference)), k)
+        table, _ = system.quadratic(system.eta(_solved(system, strengths)), k)
         moments = system.moments(table)
         return cls(
             [], moments, problem.pool, problem.progress, restriction=problem.restriction,
@@ -402,6 +426,7 @@ class _Quadratic(Problem):
 
     def __post_init__(self):
         self.centre, self.scale = self.whole.centre, self.whole.scale
+        self.spreads = self.whole.spreads
         self._splits = []
 
     @property
@@ -414,9 +439,11 @@ class _Quadratic(Problem):
             if most is not None and i >= most:
                 return
             if i == len(self._splits):
-                fit, held_out = self.whole.system(train, ones), self.whole.system(test, ones)
+                strengths, apart = self.reference
+                fit = self.whole.system(train, ones, apart=apart)
+                held_out = self.whole.system(test, ones)
                 start = self.known[min(i, len(self.known) - 1)]
-                model = start if i < len(self.known) else _solved(fit, self.reference, start)
+                model = start if i < len(self.known) else _solved(fit, strengths, start)
                 learn, _ = fit.quadratic(fit.eta(model), self.k)
                 judge, _ = held_out.quadratic(held_out.eta(model), self.k)
                 self._splits.append((fit.moments(learn), held_out.moments(judge)))
@@ -427,14 +454,17 @@ class _Quadratic(Problem):
 def _best_reference(problem):
     """The stiffest reference that is about as good as any, and its models on the first splits.
 
-    By log-loss on as few of these as hold out `_REFERENCE_ROWS` rows.
+    By log-loss on as few of these as hold out `_REFERENCE_ROWS` rows. A reference is the strengths
+    and whether shared slopes are those within tasks only.
     """
-    ones, loss, rows, models = np.ones(problem.n_features), np.zeros(len(_REFERENCES)), 0, []
+    kinds = [False, True] if problem.apart else [False]
+    references = [(strengths, apart) for apart in kinds for strengths in _REFERENCES]
+    ones, loss, rows, models = np.ones(problem.n_features), np.zeros(len(references)), 0, []
     for train, test in itertools.islice(problem.splits(), _REFERENCE_SPLITS):
-        fit, held_out = problem.system(train, ones), problem.system(test, ones)
+        held_out = problem.system(test, ones)
         model, found = models[-1][0] if models else None, []
-        for i, strengths in enumerate(_REFERENCES):
-            model = _solved(fit, strengths, model)
+        for i, (strengths, apart) in enumerate(references):
+            model = _solved(problem.system(train, ones, apart=apart), strengths, model)
             found.append(model)
             loss[i] += held_out.losses(held_out.log_probabilities(model)).sum()
         models.append(found)
@@ -442,7 +472,7 @@ def _best_reference(problem):
         if rows >= _REFERENCE_ROWS:
             break
     best = int(np.argmax(loss <= loss.min() + _REFERENCE_MARGIN))
-    return _REFERENCES[best], [found[best] for found in models]
+    return references[best], [found[best] for found in models]
 
 
 def _solved(system, strengths, start=None):

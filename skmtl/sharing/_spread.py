@@ -7,7 +7,7 @@ from scipy.special import digamma, ndtri, polygamma
 
 from ..tasks.keys import mixed
 
-__all__ = ["Probe", "Spread", "variance_prior"]
+__all__ = ["Probe", "Reach", "Spread", "variance_prior"]
 
 # Rows whose out-of-fold errors give the shape of the distribution.
 _PROBE_ROWS = 1000
@@ -85,6 +85,82 @@ class Probe:
 
 
 @dataclass
+class Reach:
+    r"""How much less is known of rows outside the range of the training rows.
+
+    Where a feature stands :math:`d_j` beyond the range that it had in training, the error of its
+    slope adds :math:`d_j^2 \sigma_t^2 / V_{tj}` to the variance of a new row: the shared slope is
+    known from all rows' squares about their tasks' means, a task's own from its own and from the
+    strength :math:`\lambda_v` that draws it to the shared one,
+
+    .. math:: 1 / V_{tj} = 1 / \sum_t S_{tj} + 1 / (S_{tj} + \lambda_{vj}).
+
+    Attributes
+    ----------
+    low, high : ndarray of shape (n_features,)
+        The training rows' range.
+    shared : ndarray of shape (n_features,)
+        Variances of the shared slopes, in units of the noise's.
+    own : ndarray of shape (n_tasks + 1, n_features)
+        Those of the tasks' own; last that of a task never seen.
+    strength : ndarray of shape (n_features,)
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    shared: np.ndarray
+    own: np.ndarray
+    strength: np.ndarray
+
+    @classmethod
+    def of(cls, X, squares, strength):
+        """From training rows, and the tasks' squares and strengths on their own slopes.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+        squares : ndarray of shape (n_tasks, n_features)
+        strength : ndarray of shape (n_features,)
+        """
+        low, high = X.min(axis=0), X.max(axis=0)
+        if hasattr(low, "toarray"):
+            low, high = low.toarray().ravel(), high.toarray().ravel()
+        own = _inverse(np.vstack([squares, np.zeros(squares.shape[1])]) + strength)
+        return cls(low, high, _inverse(squares.sum(axis=0)), own, strength)
+
+    def excess(self, X, codes):
+        """What is added to the variance of rows, in units of the noise's.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+        codes : ndarray of shape (n_samples,), or None for all tasks' variances of every row
+        """
+        X = X.toarray() if hasattr(X, "toarray") else X
+        beyond = np.maximum(np.maximum(self.low - X, X - self.high), 0.0) ** 2
+        if codes is None:
+            return beyond @ (self.shared + self.own[:-1]).T
+        out, far = np.zeros(len(X)), np.flatnonzero(beyond.any(axis=1))
+        out[far] = (beyond[far] * (self.shared + self.own[codes[far]])).sum(axis=1)
+        return out
+
+    def of_new_task(self, X, weight):
+        """Of a task with these rows beside those of training."""
+        squares = weight @ (X - weight @ X / weight.sum()) ** 2
+        own = _inverse(np.vstack([squares, np.zeros(len(squares))]) + self.strength)
+        low, high = np.minimum(self.low, X.min(axis=0)), np.maximum(self.high, X.max(axis=0))
+        return replace(self, low=low, high=high, own=own)
+
+    def take(self, tasks):
+        """Of some tasks."""
+        return replace(self, own=self.own[np.append(tasks, -1)])
+
+
+def _inverse(values):
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+
+
+@dataclass
 class Spread:
     r"""Standard deviations of new rows about their predictions, and the shape of the distribution.
 
@@ -106,6 +182,8 @@ class Spread:
         deviations; empty where no rows were at hand, which stands for the normal distribution.
     n_points : float
         Rows behind them.
+    reach : Reach or None
+        What is added outside the range of the training rows.
 
     References
     ----------
@@ -120,6 +198,23 @@ class Spread:
     unseen_std: float
     points: np.ndarray
     n_points: float
+    reach: Reach | None = None
+
+    def of_rows(self, X, codes):
+        """Standard deviations of rows about their predictions.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+        codes : ndarray of shape (n_samples,) or None
+            Tasks, -1 for one never seen; None for those of all tasks, one a column.
+        """
+        shape = X.shape[0] if codes is not None else (X.shape[0], len(self.std))
+        of_task = np.append(self.std, self.unseen_std)
+        std = np.broadcast_to(self.std if codes is None else of_task[codes], shape)
+        if self.reach is None:
+            return std.copy()
+        return std * np.sqrt(1.0 + self.reach.excess(X, codes))
 
     @classmethod
     def learn(cls, sse, rows, unseen_variance, probe=None, shares=None):
@@ -172,8 +267,9 @@ class Spread:
         )  # fmt: skip
 
     def take(self, tasks):
-        """Of some tasks, or of one; -1 is a task never seen."""
-        return replace(self, std=np.r_[self.std, self.unseen_std][tasks])
+        """Of some tasks; -1 is a task never seen."""
+        reach = self.reach and self.reach.take(tasks)
+        return replace(self, std=np.r_[self.std, self.unseen_std][tasks], reach=reach)
 
 
 def variance_prior(sse, rows):
@@ -185,8 +281,8 @@ def variance_prior(sse, rows):
     pooled = sse[judged].sum() / d.sum()
     if len(d) < 3 or pooled <= 0:
         return (0.0 if len(d) == 1 else 4.0), pooled
-    # Of equal labels; a zero must count as one however it is rounded.
-    mse = np.maximum(mse, 1e-5 * np.median(mse[mse > 1e-12 * pooled]))
+    # Equal labels, of a target that is rounded, say that a variance is small, not how small.
+    mse = np.maximum(mse, mse[mse > 1e-12 * pooled].min())
     log_variance = np.log(mse) - digamma(d / 2) + np.log(d / 2)
     noise = polygamma(1, d / 2)
     between = 0.0

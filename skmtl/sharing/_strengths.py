@@ -8,9 +8,13 @@ import numpy as np
 from ..tasks.keys import by_size
 
 __all__ = [
-    "Grid", "TaskPrior", "crowd_weights", "log_scores", "noise_level", "task_weights",
-    "unseen_weights", "voices",
+    "APART", "Grid", "TaskPrior", "crowd_weights", "log_scores", "noise_level", "task_weights",
+    "unseen_weights", "voices", "within_grid",
 ]  # fmt: skip
+
+
+# The metric of candidates whose shared slopes are those within tasks only.
+APART = 1
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,11 @@ class Strengths:
     ----------
     slopes, intercepts, ridges : ndarray
     free : float
-        An intercept of the task's own, up to little: what "independent" means.
+        On an intercept of the task's own: what "independent" means.
     unit : float
         What the caller's weights were multiplied by, and strengths that are given are to be.
+    apart : bool
+        Whether shared slopes that are told from those between tasks are to be tried.
     """
 
     slopes: np.ndarray
@@ -31,6 +37,7 @@ class Strengths:
     ridges: np.ndarray
     free: float
     unit: float = 1.0
+    apart: bool = False
 
     def given(self, strength):
         """A given strength, or several, in the unit of the weights."""
@@ -44,9 +51,9 @@ def _powers(*exponents):
 # In rows: 10 pulls as hard as ten rows do.
 SQUARED = Strengths(
     slopes=_powers(-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
-    intercepts=_powers(-2.0, -1.0, 0.0, 1.0, 2.0),
+    intercepts=np.r_[0.0, _powers(-1.0, 0.0, 1.0, 2.0)],
     ridges=_powers(-2.0, 0.0, 1.0, 2.0, 3.0),
-    free=1e-2,
+    free=0.0,
 )
 # 1 / variance on the scale of log-odds: weaker ones would let few rows of one class prove
 # anything. A row counts for p(1 - p) <= 1/4.
@@ -87,7 +94,9 @@ class Grid:
     slope, intercept, ridge : ndarray of shape (n_candidates,)
         Strengths on the tasks' own slopes, their own intercepts and the shared slopes.
     metric : ndarray of shape (n_candidates,)
-        0 where all features' slopes vary alike, 1 where each has a learned variance.
+        The number of a candidate's metric among those of the tuner: 0 where all features' slopes
+        vary alike; `APART` the same with shared slopes that are told from those between tasks; then
+        those with a learned variance for each feature.
     """
 
     slope: np.ndarray
@@ -150,6 +159,15 @@ class Grid:
             (int(self.metric[a]), float(self.slope[a]), slice(int(a), int(b)))
             for a, b in zip(edges[:-1], edges[1:], strict=True)
         ]
+
+
+def within_grid(slopes, intercepts, ridges):
+    """Candidates whose shared slopes are those within tasks only.
+
+    Free intercepts say nothing of what is between tasks, and say the same of both.
+    """
+    some = np.isfinite(intercepts) & (intercepts > 0)
+    return Grid.product(slopes, intercepts[some], ridges, APART)
 
 
 def _softmax(x):

@@ -197,15 +197,21 @@ class Tuner:
         self.problem = problem
         self.restriction = problem.restriction
         self.metrics = self.restriction.metrics(problem.n_features)
+        self.apart = [False] * len(self.metrics)
+        if problem.apart:
+            self.metrics.append(np.ones(problem.n_features))
+            self.apart.append(True)
 
     def system(self, moments, metric):
         """An arrow system on moments in metric number `metric`."""
         moments = self.in_metric(moments, metric)
         varies = self.restriction.varies_in(metric)
-        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool, varies)
+        places = self.problem.places(self.apart[metric], moments)
+        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool, varies, *places)
 
     def in_metric(self, moments, metric):
-        return moments if metric == 0 else moments.stretched(self.metrics[metric])
+        stretch = self.metrics[metric]
+        return moments if (stretch == 1.0).all() else moments.stretched(stretch)
 
     def solutions(self, train, metric, grid):
         """Yield ``(system, slice of the grid, theta, part of the grid)`` for one metric."""
@@ -356,10 +362,11 @@ class Tuner:
             return None
         best = int(np.argmax(np.where(finite, scores.sum(0), -np.inf)))
         strengths = grid.slope[best], grid.intercept[best], grid.ridge[best]
-        if not self.learn_metric(strengths, sse[:, best].sum() / max(rows.sum(), 1e-300)):
+        apart = self.apart[grid.metric[best]]
+        if not self.learn_metric(strengths, apart, sse[:, best].sum() / max(rows.sum(), 1e-300)):
             return None
         listed = self.short_list(grid, scores, rows, _SHORT_LIST[0])
-        listed = listed.take(np.isfinite(listed.slope))
+        listed = listed.take(np.isfinite(listed.slope) & (listed.metric == grid.metric[best]))
         if not len(listed):
             return None
         pairs = np.unique(np.column_stack([listed.intercept, listed.ridge]), axis=0)
@@ -369,7 +376,7 @@ class Tuner:
         s = np.repeat(slopes, len(pairs))
         return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.metrics) - 1))
 
-    def learn_metric(self, strengths, noise, prior=5.0, n_steps=6, most_tasks=64):
+    def learn_metric(self, strengths, apart, noise, prior=5.0, n_steps=6, most_tasks=64):
         """Learn how much each feature's slope varies over tasks; returns True if unalike.
 
         Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes from the given
@@ -390,7 +397,8 @@ class Tuner:
         moments = problem.moments.take(tasks)
         for _ in range(n_steps):
             stretched = moments.stretched(np.sqrt(variance))
-            system = make_system(stretched, variance, varies=varies).factor(slope)
+            places = problem.places(apart, stretched)
+            system = make_system(stretched, variance, None, varies, *places).factor(slope)
             theta = system.solve_shared(np.array([intercept]), np.array([ridge]))
             coef, a = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
             system.add_blend(theta, np.array([intercept]), ones, coef, a)
@@ -404,6 +412,7 @@ class Tuner:
         if variance[live].max() < 4.0 * variance[live].min():
             return False
         self.metrics.append(np.sqrt(variance))
+        self.apart.append(apart)
         return True
 
     def solve(self, grid, shares):
@@ -448,7 +457,8 @@ class Tuner:
                 share = np.ascontiguousarray(shares.tasks[:, keep[where]])
                 system.add_blend(solved, part.intercept, share, own, intercept)
                 thetas[keep[where]] = solved * np.r_[1.0, self.metrics[metric]]
-                theta += shares.crowd[keep[where]] @ thetas[keep[where]]
+                unseen = self.problem.for_unseen(thetas[keep[where]], self.apart[metric])
+                theta += shares.crowd[keep[where]] @ unseen
                 if top in keep[where]:
                     pick = int(np.flatnonzero(keep[where] == top)[0])
                     residual = _certificate(system, solved[pick], part.take(slice(pick, pick + 1)))
@@ -485,6 +495,7 @@ class Tuner:
             problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
             None if problem.units is None else replace(problem.units, scale=None, location=None),
             self.restriction, problem.copies.unit, problem.copies.together,
+            problem.spreads if self.restriction.positive is None else None, self.apart,
         )  # fmt: skip
 
     def left_out(self, grid, most_tasks=100):
@@ -507,7 +518,7 @@ class Tuner:
             theta[:, grid.metric == metric, 1:] *= self.metrics[metric]
         return LeftOut(tasks, group, theta)
 
-    def unseen_errors(self, left):
+    def unseen_errors(self, grid, left):
         """Errors of the shared models on the tasks left out.
 
         Returns
@@ -516,15 +527,18 @@ class Tuner:
         rows : ndarray of shape (n_left_out,)
         """
         sse = np.zeros((len(left.tasks), left.theta.shape[1]))
+        thetas = left.theta.copy()
+        for metric in np.unique(grid.metric):
+            mine = grid.metric == metric
+            thetas[:, mine] = self.problem.for_unseen(thetas[:, mine], self.apart[metric])
         test = self.problem.moments.take(left.tasks)
         units = self.problem.units
         if units is not None:
-            slopes = left.theta[left.group, :, 1:]
-            intercepts = left.theta[left.group, :, 0]
+            slopes, intercepts = thetas[left.group, :, 1:], thetas[left.group, :, 0]
             units.take(left.tasks).foreign().models(slopes, intercepts)
             gram = np.zeros((len(slopes), *2 * sse.shape[1:]))
             return test.add_error_grams(slopes, intercepts, gram), test.weight
-        for g, theta in enumerate(left.theta):
+        for g, theta in enumerate(thetas):
             sse[left.group == g] = test.take(left.group == g).errors(theta[:, 1:], theta[:, 0])
         return sse, test.weight
 
@@ -590,5 +604,5 @@ def _certificate(system, theta, pick):
     strengths = float(pick.slope[0]), float(pick.intercept[0]), float(pick.ridge[0])
     return kkt_residual(
         system.moments, system.penalty, strengths, theta, coef, intercept, system.varies,
-        system.given,
+        system.given, system.centres, system.anchors,
     )  # fmt: skip

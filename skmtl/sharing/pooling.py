@@ -22,6 +22,7 @@ from ._strengths import (
     Grid,
     crowd_weights,
     task_weights,
+    within_grid,
 )
 from ._tuning import Shares
 
@@ -73,6 +74,11 @@ class _Pooling(Sharing):
     def _strength_names(self):
         return [name for name in self.get_params(deep=False) if name.startswith("alpha")]
 
+    @property
+    def tuned(self):
+        """Whether all strengths are "auto": no number refers to a scale of the features."""
+        return all(isinstance(getattr(self, name), str) for name in self._strength_names())
+
     def check(self):
         """Raise a ValueError for a strength that is neither 'auto' nor a number >= 0."""
         for name in self._strength_names():
@@ -81,7 +87,10 @@ class _Pooling(Sharing):
     def fit_problem(self, problem):
         self.check()
         tuner = problem.tuner()
-        own = self.grid(problem.n_tasks, replace(problem.strengths, unit=problem.copies.unit))
+        strengths = replace(
+            problem.strengths, unit=problem.copies.unit, apart=problem.apart and self.tuned
+        )
+        own = self.grid(problem.n_tasks, strengths)
         limits = _limits(problem.strengths, problem.restriction)
         if not problem.schemes:
             if len(own) > 1:
@@ -98,7 +107,7 @@ class _Pooling(Sharing):
         judged = tuner.judge(grid, blends=True)
         left = tuner.left_out(grid)
         evidence = _Evidence(
-            judged, tuner.unseen_errors(left), tuner.early_verdict(grid, left, judged)
+            judged, tuner.unseen_errors(grid, left), tuner.early_verdict(grid, left, judged)
         )
         members = [grid.members(g) for g in grids]
         families = _shares(tuner, grid, members, evidence)
@@ -232,6 +241,7 @@ def _assemble(tuner, grid, own, judged, report, spread):
         n_iter=n_iter,
         adapter=adapter,
         spread=spread,
+        squares=problem.feature_squares(),
     )
 
 
@@ -242,6 +252,7 @@ def _history(tuner, grid, own, judged):
         "alpha_intercept": grid.intercept / unit,
         "alpha_shared": grid.ridge / unit,
         "per_feature": np.array([np.ptp(m) > 0 for m in tuner.metrics])[grid.metric],
+        "within_tasks": np.array(tuner.apart)[grid.metric],
         "weight": own.tasks.mean(0),
     }
     if judged is not None:
@@ -435,7 +446,11 @@ class PartialPooling(_Pooling):
         ridges = _choices(self.alpha_shared, strengths.ridges, strengths)
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
             return _pooled_grid(ridges)
-        return Grid.product(*self._own_strengths(strengths), ridges)
+        slopes, intercepts = self._own_strengths(strengths)
+        grid = Grid.product(slopes, intercepts, ridges)
+        if not strengths.apart:
+            return grid
+        return Grid.concatenate([grid, within_grid(slopes, intercepts, ridges)])
 
     def newcomers(self, strengths):
         return Grid.product(*self._own_strengths(strengths), np.zeros(1))

@@ -5,7 +5,11 @@ For moments of the tasks it minimises, over the shared (a, m) and each task's (a
 .. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
           + \lambda_m m'Pm + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
 
-for a whole list of strengths at once. The formulas stand in `skmtl.kernels.arrow`.
+for a whole list of strengths at once. With centres :math:`c_t`, a task's own slopes turn about
+these, and the shared line runs through anchors :math:`z_t`: :math:`(x_i - c_t)'(m + v_t) + z_t'm`
+takes the place of :math:`x_i'(m + v_t)`. Anchors at the centres leave the shared line as it is;
+anchors at zero make it one of deviations from the centres. The formulas stand in
+`skmtl.kernels.arrow`.
 """
 
 import numpy as np
@@ -19,6 +23,8 @@ __all__ = ["ArrowSystem", "kappa_of", "kkt_residual"]
 _LARGEST_KAPPA = 1e10
 # From this many features on LAPACK beats the kernels' own Cholesky.
 _LARGE = 80
+# Tasks whose models under all candidates are held at a time.
+_AT_A_TIME = 64
 
 
 def kappa_of(strength, scale):
@@ -36,15 +42,24 @@ class ArrowSystem:
     moments : TaskMoments of shape (n_tasks,)
     penalty : ndarray of shape (n_features,)
         Diagonal of P.
+    centres : ndarray of shape (n_tasks, n_features), optional
+        Where the tasks' own slopes turn; zero by default.
+    anchors : ndarray of shape (n_tasks, n_features), optional
+        What of the centres the shared slopes meet; all of it by default.
     """
 
     varies = None  # features whose slopes differ by task: all
     given = None  # features whose shared slopes the last solutions were given: none
 
-    def __init__(self, moments, penalty, pool=None):
+    def __init__(self, moments, penalty, pool=None, centres=None, anchors=None):
         self.moments = moments
         self.penalty = penalty
         self.pool = pool
+        self.centres, self.anchors = centres, centres if anchors is None else anchors
+        self._about = moments.mean  # the tasks' means about their centres
+        if centres is not None:
+            self._about = moments.mean.copy()
+            self._about[:, :-1] -= centres
         self.active = moments.weight > 0
         self._scale = max(moments.weight.max(initial=0.0), 1.0)
         self._allocate()
@@ -56,16 +71,20 @@ class ArrowSystem:
         self._xu, self._xd = np.empty(n_tasks), np.empty(n_tasks)
 
     @property
+    def _train(self):
+        return self.moments.arrays._replace(mean=self._about)
+
+    @property
     def _factors(self):
-        return self._U, self._u, self._d, self._xu, self._xd
+        return kernels.arrow.Factors(self._U, self._u, self._d, self._xu, self._xd)
 
     def factor(self, slope_strength):
         """Eliminate the tasks' own slopes at this strength."""
         self.kappa = kappa_of(slope_strength, self._scale)
-        m = self.moments
+        train = self._train
         parts = run_chunks(
-            kernels.arrow.factor, len(m.weight), m.weight, m.mean, m.scatter, self.kappa,
-            *self._factors, pool=self.pool,
+            kernels.arrow.factor, len(train.weight), train, self.kappa, self._factors,
+            pool=self.pool,
         )  # fmt: skip
         self._S = sum(part[0] for part in parts)
         self._r = sum(part[1] for part in parts)
@@ -87,22 +106,26 @@ class ArrowSystem:
             return self._solve_large(schur, rhs, active, intercept_strengths, ridges)
         theta = np.empty((len(ridges), 1 + m.n_features))
         kernels.arrow.solve_shared(
-            m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa, schur, rhs,
-            active, self.penalty, intercept_strengths, ridges, theta,
+            self._means(active), self.kappa, schur, rhs, self.penalty, intercept_strengths,
+            ridges, theta,
         )  # fmt: skip
         return theta
 
+    def _means(self, active):
+        m = self.moments
+        return kernels.arrow.Means(m.weight, m.mean, self._of_shared, self._xu, self._xd, active)
+
+    @property
+    def _of_shared(self):
+        """What the shared slopes meet in the tasks' means."""
+        return self._u if self.anchors is None else self._u + self.anchors
+
     def _solve_large(self, schur, rhs, active, intercept_strengths, ridges):
         """`_solve` by LAPACK: one eigendecomposition an intercept strength serves all ridges."""
-        m, q = self.moments, 1 + self.moments.n_features
-        theta = np.zeros((len(ridges), q))
+        theta = np.zeros((len(ridges), 1 + self.moments.n_features))
         root = 1.0 / np.sqrt(self.penalty)
         for strength in np.unique(intercept_strengths):
-            G, g = np.empty((q, q)), np.empty(q)
-            kernels.arrow.shared_gram(
-                m.weight, m.mean[:, -1].copy(), self._u, self._xu, self._xd, self.kappa,
-                strength, schur, rhs, active, G, g,
-            )  # fmt: skip
+            G, g = self._gram(strength, schur, rhs, active)
             w, cross = max(G[0, 0], 1e-300), G[0, 1:]
             inner = (G[1:, 1:] - np.outer(cross, cross) / w) * root * root[:, None]
             values, vectors = np.linalg.eigh(inner)
@@ -117,6 +140,18 @@ class ArrowSystem:
                 theta[c, 0] = (g[0] - cross @ theta[c, 1:]) / w
         return theta
 
+    def _gram(self, strength, schur, rhs, active):
+        """Gram matrix and right-hand side on (a, m), as `kernels.arrow.solve_shared` has them."""
+        m, kappa = self.moments, self.kappa
+        rho = np.where(active, pull(m.weight, strength), 0.0)
+        Z = np.column_stack([np.ones(len(rho)), self._of_shared, m.mean[:, -1] - kappa * self._xd])
+        Z *= np.sqrt(rho / (1.0 + kappa * rho * self._xu))[:, None]
+        products = Z.T @ Z
+        G, g = products[:-1, :-1], products[:-1, -1]
+        G[1:, 1:] += schur
+        g[1:] += rhs
+        return G, g
+
     def solve_without(self, group, intercept_strengths, ridges):
         """`solve_shared` without the tasks of each group in turn; a list of thetas."""
         schur = self._schur_by_group(group)
@@ -129,24 +164,56 @@ class ArrowSystem:
         ]  # fmt: skip
 
     def _schur_by_group(self, group):
-        m, p = self.moments, self.moments.n_features
-        schur = np.zeros((group.max() + 1, p, p))
-        kernels.arrow.schur_by_group(m.weight, m.scatter, self.kappa, self._U, group, schur)
-        return schur
+        """The sums of (I - U)/kappa over each group's tasks, by UC, which does not cancel."""
+        return np.array([self._schur(self.moments.scatter, group == g) for g in _numbers(group)])
+
+    def _schur(self, scatter, tasks):
+        tasks = np.flatnonzero(tasks & self.active)
+        p = scatter.shape[1] - 1
+        C = np.ascontiguousarray(scatter[tasks, :p, :p])
+        if self.kappa == 0.0:
+            return C.sum(axis=0)
+        rows = len(tasks) * p
+        product = self._U[tasks].reshape(rows, p).T @ C.reshape(rows, p)
+        return 0.5 * (product + product.T)
 
     def leftover_variance(self):
         """Posterior variances of the tasks' slopes in units of the noise, summed over tasks."""
         return self.kappa * np.einsum("tjj->j", self._U)
 
+    def _shared(self, theta, intercept_strengths):
+        M = np.ascontiguousarray(theta[:, 1:].T)
+        a = np.tile(theta[:, 0], (len(self.active), 1))
+        if self.anchors is not None:
+            a += self.anchors @ M
+        return kernels.arrow.Shared(a, M, np.ascontiguousarray(intercept_strengths))
+
+    def _models(self, start, stop, shared):
+        """Slopes and intercepts of some tasks, as `kernels.arrow.models` returns them."""
+        return kernels.arrow.models(start, stop, shared, self._train, self.kappa, self._factors)
+
+    def _over_tasks(self, use, theta, intercept_strengths):
+        """Call ``use(start, stop, B, intercepts)`` on the models of some tasks after others."""
+        shared = self._shared(theta, intercept_strengths)
+
+        def some(start, stop):
+            for a in range(start, stop, _AT_A_TIME):
+                b = min(a + _AT_A_TIME, stop)
+                B, own = self._models(a, b, shared)
+                if self.centres is not None:  # from the intercept there to that at zero
+                    own -= np.einsum("tj,tjc->tc", self.centres[a:b], B[:, :-1])
+                use(a, b, B, own)
+
+        run_chunks(some, len(self.active), pool=self.pool)
+
     def errors(self, theta, intercept_strengths, test):
         """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`."""
-        m = self.moments
-        sse = np.zeros((len(m.weight), len(theta)))
-        run_chunks(
-            kernels.arrow.task_errors, len(m.weight), theta, m.weight, m.mean, m.scatter,
-            self.kappa, intercept_strengths, *self._factors, test.weight, test.mean,
-            test.scatter, sse, pool=self.pool,
-        )  # fmt: skip
+        sse, test = np.empty((len(self.active), len(theta))), test.arrays
+
+        def use(start, stop, B, own):
+            kernels.arrow.errors(start, stop, B, own, test, sse)
+
+        self._over_tasks(use, theta, intercept_strengths)
         return sse
 
     def models(self, theta, intercept_strengths, slopes, intercepts, first=0):
@@ -154,23 +221,43 @@ class ArrowSystem:
 
         Of shapes (n_tasks, n_models, n_features) and (n_tasks, n_models).
         """
-        m = self.moments
-        run_chunks(
-            kernels.arrow.task_models, len(m.weight), theta, m.weight, m.mean, m.scatter,
-            self.kappa, intercept_strengths, *self._factors, first, slopes, intercepts,
-            pool=self.pool,
-        )  # fmt: skip
+        where = slice(first, first + len(theta))
+
+        def use(start, stop, B, own):
+            slopes[start:stop, where] = B[:, :-1].transpose(0, 2, 1)
+            intercepts[start:stop, where] = own
+
+        self._over_tasks(use, theta, intercept_strengths)
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):
         """Add to `coef` and `intercept` the tasks' models, each pair weighted by its share."""
-        m = self.moments
-        run_chunks(
-            kernels.arrow.blend, len(m.weight), theta, share, m.weight, m.mean, self.kappa,
-            intercept_strengths, *self._factors, coef, intercept, pool=self.pool,
-        )  # fmt: skip
+        used = np.flatnonzero(share.any(axis=0))
+        share = share[:, used]
+
+        def use(start, stop, B, own):
+            part = share[start:stop]
+            coef[start:stop] += np.matmul(B[:, :-1], part[:, :, None])[:, :, 0]
+            intercept[start:stop] += (part * own).sum(axis=1)
+
+        self._over_tasks(use, theta[used], intercept_strengths[used])
 
 
-def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=None, given=None):
+def pull(n, alpha):
+    """rho = n alpha / (n + alpha): what is left of the mean's weight with a task intercept."""
+    known = n > 0.0
+    with np.errstate(invalid="ignore"):
+        rho = np.where(np.isinf(alpha), n, n * (alpha / np.where(known, n + alpha, 1.0)))
+    return np.where(known, rho, 0.0)
+
+
+def _numbers(group):
+    return range(group.max() + 1)
+
+
+def kkt_residual(
+    moments, penalty, strengths, theta, coef, intercept, varies=None, given=None, centres=None,
+    anchors=None,
+):  # fmt: skip
     """Largest entry of the objective's gradient, relative to the gradient at zero.
 
     Parameters
@@ -179,6 +266,8 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=Non
         Slope strength, intercept strength and ridge of the solution.
     varies, given : bool ndarray of shape (n_features,), optional
         Features whose slopes differ by task, None being all; and whose shared slopes were given.
+    centres, anchors : ndarray of shape (n_tasks, n_features), optional
+        As those of `ArrowSystem`.
     """
     slope, pull, ridge = strengths
     p = moments.n_features
@@ -192,12 +281,17 @@ def kkt_residual(moments, penalty, strengths, theta, coef, intercept, varies=Non
     residuals = [abs(grad_a.sum())]  # the shared intercept is free
     if np.isfinite(ridge):
         free = slice(None) if given is None else ~given
-        gaps = grad_b.sum(0) - ridge * penalty * theta[1:]
+        at_anchors = grad_b if centres is None else grad_b - (centres - anchors) * grad_a[:, None]
+        gaps = at_anchors.sum(0) - ridge * penalty * theta[1:]
         residuals.append(np.abs(gaps[free]).max(initial=0.0))
     if np.isfinite(pull):
-        residuals.append(np.abs(grad_a - pull * (intercept - theta[0])).max(initial=0.0))
+        own = intercept - theta[0]
+        if centres is not None:
+            own = own + np.einsum("tj,tj->t", centres, coef) - anchors @ theta[1:]
+        residuals.append(np.abs(grad_a - pull * own).max(initial=0.0))
     if np.isfinite(slope):
         own = slice(None) if varies is None else varies
-        gaps = grad_b - slope * (coef - theta[1:])
+        turned = grad_b if centres is None else grad_b - centres * grad_a[:, None]
+        gaps = turned - slope * (coef - theta[1:])
         residuals.append(np.abs(gaps[:, own]).max(initial=0.0))
     return max(residuals) / scale

@@ -17,12 +17,9 @@ import numpy as np
 
 from .. import kernels
 from .._jit import run_chunks
-from .arrow import ArrowSystem, kappa_of
+from .arrow import ArrowSystem, kappa_of, pull
 
 __all__ = ["MixedSystem", "solve_given"]
-
-# Tasks whose models under all candidates are held at a time.
-_AT_A_TIME = 256
 
 
 class MixedSystem(ArrowSystem):
@@ -34,16 +31,16 @@ class MixedSystem(ArrowSystem):
         Features whose slopes differ by task.
     """
 
-    def __init__(self, moments, penalty, varies, pool=None):
+    def __init__(self, moments, penalty, varies, pool=None, centres=None, anchors=None):
         self.varies = varies
         self._own, self._rest = np.flatnonzero(varies), np.flatnonzero(~varies)
-        super().__init__(moments, penalty, pool)
+        super().__init__(moments, penalty, pool, centres, anchors)
 
     def _allocate(self):
         m, q = self.moments, len(self._own)
         n_tasks = len(m.weight)
         columns = np.append(self._own, m.n_features)
-        self._mean = np.ascontiguousarray(m.mean[:, columns])
+        self._mean = np.ascontiguousarray(self._about[:, columns])
         self._scatter = np.ascontiguousarray(m.scatter[:, columns[:, None], columns])
         self._cross = m.scatter[:, self._own[:, None], self._rest]
         self._U = np.empty((n_tasks, q, q))
@@ -56,19 +53,20 @@ class MixedSystem(ArrowSystem):
         self.kappa = kappa
         if kappa == 0.0:
             self._U[:] = np.eye(len(own))
+        train = kernels.arrow.Moments(m.weight, self._mean, self._scatter)
+        factors = kernels.arrow.Factors(self._U, self._uv, self._dv, self._xu, self._xd)
         parts = run_chunks(
-            kernels.arrow.factor, len(m.weight), m.weight, self._mean, self._scatter, kappa,
-            self._U, self._uv, self._dv, self._xu, self._xd, pool=self.pool,
-        )  # fmt: skip
+            kernels.arrow.factor, len(m.weight), train, kappa, factors, pool=self.pool
+        )
         self._W = self._U @ self._cross
         self._schur_own = sum(part[0] for part in parts)
         self._S = self._assemble(self._schur_own, slice(None))
         self._u, self._d = np.empty((len(m.weight), p)), np.empty((len(m.weight), p))
         for full, part, plain in (
-            (self._u, self._uv, m.mean[:, :p]),
+            (self._u, self._uv, self._about[:, :p]),
             (self._d, self._dv, m.scatter[:, :p, p]),
         ):
-            full[:, own] = part
+            full[:, own] = part  # about the centres
             full[:, rest] = plain[:, rest] - kappa * np.einsum("tv,tvf->tf", part, self._cross)
         self._r = self._d.sum(0)
         return self
@@ -88,31 +86,23 @@ class MixedSystem(ArrowSystem):
         return out
 
     def _schur_by_group(self, group):
-        q = len(self._own)
-        schur = np.zeros((group.max() + 1, q, q))
-        kernels.arrow.schur_by_group(
-            self.moments.weight, self._scatter, self.kappa, self._U, group, schur
-        )
-        return np.array([self._assemble(schur[g], group == g) for g in range(len(schur))])
+        each = [group == g for g in range(group.max() + 1)]
+        return np.array([self._assemble(self._schur(self._scatter, mine), mine) for mine in each])
 
     def leftover_variance(self):
         out = np.full(self.moments.n_features, self.kappa * len(self.active))
         out[self._own] = self.kappa * np.einsum("tjj->j", self._U)
         return out
 
-    def _models(self, start, stop, theta, intercept_strengths):
-        """Slopes ``(n, n_features, n_pairs)`` and intercepts ``(n, n_pairs)`` of some tasks."""
+    def _models(self, start, stop, shared):
         tasks, m, kappa = slice(start, stop), self.moments, self.kappa
-        n, mean = m.weight[tasks, None], m.mean[tasks]
-        a, M = theta[:, 0], np.ascontiguousarray(theta[:, 1:].T)
+        n, mean = m.weight[tasks, None], self._about[tasks]
+        a, M, alphas = shared.a[tasks], shared.M, shared.alphas
         u, own, rest = self._u[tasks], self._own, self._rest
-        with np.errstate(invalid="ignore"):
-            free = n / (n + intercept_strengths)  # 0 at infinity
-            rho = np.where(np.isinf(intercept_strengths), n, free * intercept_strengths)
-        free, rho = np.where(n > 0, free, 0.0), np.where(n > 0, rho, 0.0)
+        rho = pull(n, alphas)
         step = mean[:, -1:] - kappa * self._xd[tasks, None] - a - u @ M
         step *= kappa * rho / (1.0 + kappa * rho * self._xu[tasks, None])
-        B = np.empty((len(u), *M.shape))
+        B = np.empty((len(u), len(M) + 1, len(alphas)))
         B[:, rest] = M[rest]
         B[:, own] = (
             self._U[tasks] @ M[own]
@@ -120,46 +110,10 @@ class MixedSystem(ArrowSystem):
             + kappa * self._dv[tasks, :, None]
             + self._uv[tasks, :, None] * step[:, None]
         )
-        miss = mean[:, -1:] - a - np.einsum("tj,tjc->tc", mean[:, :-1], B)
-        return B, a + free * miss
-
-    def _spans(self, start, stop):
-        edges = [*range(start, stop, _AT_A_TIME), stop]
-        return zip(edges[:-1], edges[1:], strict=True)
-
-    def errors(self, theta, intercept_strengths, test):
-        sse = np.zeros((len(self.active), len(theta)))
-
-        def some(start, stop):
-            for a, b in self._spans(start, stop):
-                B, intercepts = self._models(a, b, theta, intercept_strengths)
-                C, mean = test.scatter[a:b], test.mean[a:b]
-                quad = C[:, -1:, -1] - 2.0 * np.einsum("tj,tjc->tc", C[:, -1, :-1], B)
-                quad += np.einsum("tjc,tjc->tc", B, C[:, :-1, :-1] @ B)
-                miss = mean[:, -1:] - intercepts - np.einsum("tj,tjc->tc", mean[:, :-1], B)
-                sse[a:b] = np.maximum(quad, 0.0) + test.weight[a:b, None] * miss**2
-
-        run_chunks(some, len(sse), pool=self.pool)
-        return sse
-
-    def models(self, theta, intercept_strengths, slopes, intercepts, first=0):
-        where = slice(first, first + len(theta))
-
-        def some(start, stop):
-            for a, b in self._spans(start, stop):
-                B, intercepts[a:b, where] = self._models(a, b, theta, intercept_strengths)
-                slopes[a:b, where] = B.transpose(0, 2, 1)
-
-        run_chunks(some, len(slopes), pool=self.pool)
-
-    def add_blend(self, theta, intercept_strengths, share, coef, intercept):
-        def some(start, stop):
-            for a, b in self._spans(start, stop):
-                B, own = self._models(a, b, theta, intercept_strengths)
-                coef[a:b] += np.einsum("tc,tjc->tj", share[a:b], B)
-                intercept[a:b] += (share[a:b] * own).sum(1)
-
-        run_chunks(some, len(coef), pool=self.pool)
+        B[:, -1] = -1.0
+        miss = -a - np.einsum("tj,tjc->tc", mean, B)
+        pulled = np.where(n > 0, n / np.where(n > 0, n + alphas, 1.0), 0.0)
+        return B, a + pulled * miss
 
 
 def solve_given(system, given, values, intercept_strengths, ridges, penalty=None):
@@ -174,17 +128,11 @@ def solve_given(system, given, values, intercept_strengths, ridges, penalty=None
         Instead of the system's own.
     """
     system.given = given
-    m, rest = system.moments, ~given
     penalty = system.penalty if penalty is None else penalty
-    theta = np.empty((len(ridges), 1 + m.n_features))
-    some = np.empty((len(ridges), 1 + rest.sum()))
-    kernels.arrow.solve_shared(
-        m.weight, m.mean[:, -1] - system._u[:, given] @ values,
-        np.ascontiguousarray(system._u[:, rest]), system._xu, system._xd, system.kappa,
-        np.ascontiguousarray(system._S[np.ix_(rest, rest)]),
-        system._r[rest] - system._S[np.ix_(rest, given)] @ values,
-        system.active, penalty[rest], intercept_strengths, ridges, some,
-    )  # fmt: skip
-    theta[:, np.append(True, rest)] = some
+    theta = np.empty((len(ridges), 1 + system.moments.n_features))
     theta[:, 1:][:, given] = values
+    kernels.arrow.solve_shared(
+        system._means(system.active), system.kappa, system._S, system._r, penalty,
+        intercept_strengths, ridges, theta, ~given,
+    )  # fmt: skip
     return theta

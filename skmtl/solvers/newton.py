@@ -28,6 +28,7 @@ from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
+from ..tasks.spreads import task_spreads
 from . import make_system, solve_given
 from .arrow import kkt_residual
 
@@ -91,9 +92,13 @@ class LogisticSystem:
         Diagonal of P.
     varies : bool ndarray of shape (n_features,), optional
         Features whose slopes differ by task; None is all.
+    places : callable, optional
+        Gives centres and anchors (`ArrowSystem`) for the tasks' weights and feature means.
     """
 
-    def __init__(self, table, n_classes, centre, scale, penalty, pool=None, varies=None):
+    def __init__(
+        self, table, n_classes, centre, scale, penalty, pool=None, varies=None, places=None
+    ):
         self.table, self.n_classes = table, n_classes
         self.centre, self.scale, self.penalty, self.pool = centre, scale, penalty, pool
         self.varies = varies
@@ -102,6 +107,11 @@ class LogisticSystem:
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
         # Sparse rows are gathered once, not at every step.
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
+        self.centres = self.anchors = None
+        if places is not None:
+            weight, mean, _ = task_spreads(table)
+            mean = (mean - centre) * scale * (weight > 0)[:, None]
+            self.centres, self.anchors = places(weight, mean)
 
     def scores_of(self, coef, intercept):
         """Scores ``(n_packed,)`` of all rows under one set of the tasks' models."""
@@ -168,10 +178,17 @@ class LogisticSystem:
     def moments(self, working):
         """Standardised moments of a working table, or its rows where those are smaller."""
         if prefers_rows(working, 1):
-            blocks = TaskRows.of(working)
+            moments = TaskRows.of(working)
         else:
-            blocks = block_moments(working, pool=self.pool)
-        return blocks.merge(pool=self.pool).rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
+            moments = block_moments(working, pool=self.pool).block(0)
+        return moments.rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
+
+    def arrow(self, working):
+        """The arrow system of a working table."""
+        return make_system(
+            self.moments(working), self.penalty, self.pool, self.varies, self.centres,
+            self.anchors,
+        )  # fmt: skip
 
     def solve(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
         """Minimise from `start`.
@@ -197,7 +214,7 @@ class LogisticSystem:
             The KKT residual reached; NaN where it was not computed.
         n_iter : int
         """
-        scores = _feasible(start, strengths, self.varies, given)
+        scores = self._feasible(start, strengths, given)
         eta = self.eta(scores)
         quadratic = None
         ahead = _Extrapolation() if self.n_scores > 1 and tol > 0.0 else None
@@ -206,13 +223,14 @@ class LogisticSystem:
             start = scores.flat() if ahead else None
             for k in range(self.n_scores):
                 working, loss = quadratic or self.quadratic(eta, k)
-                system = make_system(self.moments(working), self.penalty, self.pool, self.varies)
+                system = self.arrow(working)
                 if tol > 0.0:
                     here = scores.theta[k], scores.coef[k], scores.intercept[k]
                     known = None if given is None else ~self.varies
                     away = kkt_residual(
-                        system.moments, self.penalty, strengths, *here, self.varies, known
-                    )
+                        system.moments, self.penalty, strengths, *here, self.varies, known,
+                        self.centres, self.anchors,
+                    )  # fmt: skip
                     residual = max(residual, away)
                 if n_iter < max_iter and (tol == 0.0 or away > tol):
                     fallen, quadratic = self._step(
@@ -231,7 +249,7 @@ class LogisticSystem:
         """Scores and their `eta` after a round, extrapolated where that lowers the objective."""
         proposed = scores.like(ahead(start, scores.flat()))
         if self.varies is not None:  # up to rounding they are; what does not vary is to be exact
-            proposed = _feasible(proposed, strengths, self.varies, given)
+            proposed = self._feasible(proposed, strengths, given)
         there = self.eta(proposed)
         if self._objective(strengths, proposed, there) < self._objective(strengths, scores, eta):
             return proposed, there
@@ -281,10 +299,34 @@ class LogisticSystem:
         if np.isfinite(slope):
             total += slope * ((coef - theta[1:]) ** 2).sum()
         if np.isfinite(pull):
-            total += pull * ((intercept - theta[0]) ** 2).sum()
+            total += pull * ((self._at_centres(intercept, coef, theta) - theta[0]) ** 2).sum()
         if np.isfinite(ridge):
             total += ridge * self.penalty @ theta[1:] ** 2
         return 0.5 * total
+
+    def _at_centres(self, intercept, coef, theta):
+        """The tasks' intercepts at their centres, without what the shared slopes give there."""
+        if self.centres is None:
+            return intercept
+        return intercept + (self.centres * coef).sum(axis=1) - self.anchors @ theta[1:]
+
+    def _feasible(self, start, strengths, given=None):
+        """A copy of the scores that keeps what infinite strengths, and what is known, demand."""
+        slope, pull, ridge = strengths
+        coef, intercept, theta = start.coef.copy(), start.intercept.copy(), start.theta.copy()
+        if np.isinf(ridge):
+            theta[:, 1:] = 0.0
+        if given is not None:
+            theta[:, 1:][:, ~self.varies] = given[:, ~self.varies]
+        if self.varies is not None:
+            coef[..., ~self.varies] = theta[:, None, 1:][..., ~self.varies]
+        if np.isinf(slope):
+            coef[:] = theta[:, None, 1:]
+        if np.isinf(pull):
+            for k in range(self.n_scores):
+                turned = self._at_centres(0.0, coef[k], theta[k])
+                intercept[k] = theta[k, 0] - turned
+        return Scores(coef, intercept, theta)
 
 
 class _Extrapolation:
@@ -308,20 +350,3 @@ def _log_sum_exp(eta):
     """Over the first axis; scipy's does much else, and most of it takes longer on few rows."""
     top = eta.max(axis=0)
     return top + np.log(np.exp(eta - top).sum(axis=0))
-
-
-def _feasible(start, strengths, varies=None, given=None):
-    """A copy of the scores that keeps what infinite strengths, and what is known, demand."""
-    slope, pull, ridge = strengths
-    coef, intercept, theta = start.coef.copy(), start.intercept.copy(), start.theta.copy()
-    if np.isinf(ridge):
-        theta[:, 1:] = 0.0
-    if given is not None:
-        theta[:, 1:][:, ~varies] = given[:, ~varies]
-    if varies is not None:
-        coef[..., ~varies] = theta[:, None, 1:][..., ~varies]
-    if np.isinf(slope):
-        coef[:] = theta[:, None, 1:]
-    if np.isinf(pull):
-        intercept[:] = theta[:, :1]
-    return Scores(coef, intercept, theta)

@@ -9,7 +9,7 @@ some columns V vary by task, :math:`LL' = I + \kappa X_V X_V'`, and Y is the sam
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-from .arrow import ArrowSystem, kappa_of
+from .arrow import ArrowSystem, kappa_of, pull
 
 __all__ = ["RowSystem"]
 
@@ -23,8 +23,8 @@ class RowSystem(ArrowSystem):
         Features whose slopes differ by task; None is all.
     """
 
-    def __init__(self, moments, penalty, pool=None, varies=None):
-        super().__init__(moments, penalty, pool)
+    def __init__(self, moments, penalty, pool=None, varies=None, centres=None, anchors=None):
+        super().__init__(moments, penalty, pool, centres, anchors)
         self.varies = varies
         self._own = slice(None) if varies is None else varies
 
@@ -40,7 +40,7 @@ class RowSystem(ArrowSystem):
         self._S = np.zeros((p, p))
         for t in np.flatnonzero(self.active):
             root = data.root(t)
-            X, y, mean = root[:, :p], root[:, p], data.mean[t, :p]
+            X, y, mean = root[:, :p], root[:, p], self._about[t, :p]
             if self.kappa > 0:
                 own = X[:, self._own]
                 L = cholesky(np.eye(len(X)) + self.kappa * (own @ own.T), lower=True)
@@ -68,21 +68,25 @@ class RowSystem(ArrowSystem):
         """Slopes ``(n_pairs, n_features)`` and intercepts of task t under each solution."""
         data, p = self.moments, self.moments.n_features
         a, M = theta[:, 0], theta[:, 1:]
+        centre = anchor = np.zeros(p)
+        if self.centres is not None:
+            centre, anchor = self.centres[t], self.anchors[t]
         if not self.active[t]:
-            return M.copy(), a.copy()
-        Y, n = self._Y[t], data.weight[t]
-        with np.errstate(invalid="ignore"):
-            rho = np.where(np.isinf(strengths), n, n * strengths / (n + strengths))
+            return M.copy(), a + M @ (anchor - centre)
+        Y, n, mean = self._Y[t], data.weight[t], self._about[t]
+        at_centre = a + M @ anchor
+        rho = pull(n, strengths)
         w = rho / (1.0 + self.kappa * rho * self._xu[t])
         B = M
         if self.kappa > 0:
-            e = data.mean[t, p] - self.kappa * self._xd[t] - a - M @ self._u[t]
+            e = mean[p] - self.kappa * self._xd[t] - at_centre - M @ self._u[t]
             own = self._own
             B = M.copy()
             B[:, own] += self.kappa * (self._d[t, own] - (M @ Y.T) @ Y[:, own])
             B[:, own] += (self.kappa * w * e)[:, None] * self._u[t, own]
-        pull = np.where(np.isinf(strengths), 0.0, n / (n + strengths))
-        return B, a + pull * (data.mean[t, p] - B @ data.mean[t, :p] - a)
+        pulled = n / (n + strengths)
+        own = at_centre + pulled * (mean[p] - B @ mean[:p] - at_centre)
+        return B, own - B @ centre
 
     def leftover_variance(self):
         out = np.zeros(self.moments.n_features)

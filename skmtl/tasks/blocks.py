@@ -1,14 +1,14 @@
 """Cross-validation schemes as sets of blocks: rows that a scheme always treats alike."""
 
-import warnings
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import check_cv
 
 from .. import kernels
 from .._jit import run_chunks
 from .keys import mixed
+from .splits import check_n_folds, read_splits, refuse_empty
 
 __all__ = ["Partition", "deal_blocks", "folds", "partitions"]
 
@@ -18,6 +18,8 @@ _REPEAT_UNTIL = 3000
 _MOST_REPEATS = 5
 # A classifier is judged by solving every candidate in every split, so it repeats less.
 _MOST_REPEATS_OF_CLASSES = 2
+# So many folds are legal of any table, as they are the default.
+_FEWEST_FOLDS = 5
 # A class of few rows may fall into one block by chance; deal again then, at most so often.
 _MOST_DEALS, _NEXT_DEAL = 20, 7919
 # Tasks of more rows than so many a block are dealt by their rows' keys, others in turn, from a
@@ -135,19 +137,15 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=Fal
     ValueError
         If `cv` leaves no training or no test rows.
     """
-    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
-        if cv < 2:
-            raise ValueError(f"cv={cv} must be at least 2 folds.")
+    if isinstance(cv, numbers.Integral) and not isinstance(cv, bool):
+        n_folds = check_n_folds(cv, max(table.X.shape[0], _FEWEST_FOLDS))
         n_rows = len(table.rows)
         most = _MOST_REPEATS_OF_CLASSES if classifier else _MOST_REPEATS
         repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, most))
-        deals = (deal_apart(table, int(cv), seed + r, classifier) for r in range(repeats))
-        return [folds(block, int(cv)) for block in deals]
-    with warnings.catch_warnings():  # tasks are offered as groups; a splitter may not want them
-        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
-        splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
-    if not splits:
-        raise ValueError(f"cv={cv!r} yields no splits.")
+        deals = (deal_apart(table, n_folds, seed + r, classifier) for r in range(repeats))
+        return [folds(block, n_folds) for block in deals]
+    n_samples = table.X.shape[0]
+    splits = read_splits(cv, X, y, groups, n_samples=n_samples, copies=False)
     return _from_splits(table, splits)
 
 
@@ -159,11 +157,8 @@ def _from_splits(table, splits):
         role[test, s] = 2
     role = role[table.rows]
     for s in range(len(splits)):
-        if not (role[:, s] == 1).any() or not (role[:, s] == 2).any():
-            raise ValueError(
-                f"cv: split {s} has no training rows or no test rows among the labelled rows "
-                "of positive weight; use fewer folds or another splitter."
-            )
+        sides = (np.flatnonzero(role[:, s] == side) for side in (1, 2))
+        refuse_empty(*sides, s, "among the labelled rows of positive weight")
     kinds, block = _distinct(role)
     if len(kinds) <= _MOST_BLOCKS:
         return [Partition(block, len(kinds), kinds.T == 1, kinds.T == 2)]

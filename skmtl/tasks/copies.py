@@ -17,7 +17,8 @@ from .keys import row_keys, uniforms
 __all__ = ["Settled", "settle", "settle_support"]
 
 # Equal rows are due to chance where the labels of rows with the same features differ at least so
-# many times as often as those of the task at large, which must agree that many times as often.
+# many times as often as those of other rows of the task, or of the table, which must agree that
+# many times as often.
 _CHANCE = 0.1
 # With fewer distinct rows there is nothing to deal.
 _FEWEST = 4
@@ -37,11 +38,14 @@ class Settled:
         What the caller's weights were multiplied by.
     together : bool
         Whether equal rows are copies, rather than due to chance.
+    tails : ndarray of shape (n_features,) or None
+        From `row_keys`.
     """
 
     table: object
     unit: float = 1.0
     together: bool = True
+    tails: object = None
 
 
 def settle(table, fixed_rows=False):
@@ -61,8 +65,12 @@ def settle(table, fixed_rows=False):
     -------
     Settled
     """
-    of_features, keys = row_keys(table.X, table.y, table.sample_weight, table.rows)
+    of_features, keys, tails = row_keys(table.X, table.y, table.sample_weight, table.rows)
     table = replace(table, keys=keys)
+    return replace(_settled(table, of_features, fixed_rows), tails=tails)
+
+
+def _settled(table, of_features, fixed_rows):
     weight = table.weights()
     counts = bool((weight == np.rint(weight)).all())
     groups = _Groups.of(table, of_features)
@@ -167,15 +175,23 @@ class _Groups:
         group, cell = self._sums(counts, self.start), self._sums(counts, self.cell_start)
         pairs = (cell**2 - cell).sum()
         agree = (group**2 - group).sum() / max(pairs, 1.0)
-        codes = table.codes
-        label = np.unique(table.y, return_inverse=True)[1]
-        _, of_task = np.unique(codes * (label.max() + 1) + label, return_inverse=True)
-        task = np.bincount(codes, counts)
-        elsewhere = (task**2).sum() - (cell**2).sum()
-        chance = agree
-        if elsewhere > 1e-9 * (task**2).sum():
-            chance = ((np.bincount(of_task, counts) ** 2).sum() - (group**2).sum()) / elsewhere
+        chance = max(
+            self._agreement(table.y, counts, codes, group, cell)
+            for codes in (table.codes, np.zeros_like(table.codes))
+        )
+        if len(cell) == 1:  # there is nothing but equal features
+            chance = agree
         return 1.0 - agree >= _CHANCE * (1.0 - chance) and chance >= _CHANCE * agree > 0.0
+
+    @staticmethod
+    def _agreement(y, counts, codes, group, cell):
+        """How often labels agree of two rows of the same code, but of different cells."""
+        label = np.unique(y, return_inverse=True)[1]
+        _, of_code = np.unique(codes * (label.max() + 1) + label, return_inverse=True)
+        pairs = (np.bincount(codes, counts) ** 2).sum() - (cell**2).sum()
+        if pairs <= 1e-9 * (cell**2).sum():
+            return 0.0
+        return ((np.bincount(of_code, counts) ** 2).sum() - (group**2).sum()) / pairs
 
     def divisor(self, counts):
         """The greatest common divisor of the groups' counts."""

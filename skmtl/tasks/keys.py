@@ -47,6 +47,9 @@ def row_keys(X, y, weight=None, rows=None):
         Keys of the rows without their labels, and with them. Equal rows have equal keys. So do
         rows that no property of the table tells apart but the order and the direction of its
         columns.
+    tails : ndarray of shape (n_features,)
+        Mean fourth powers of the standardised columns: 3 for the normal distribution, and as many
+        times a row's share as few rows make up a column's variance.
     """
     rows = np.arange(len(y)) if rows is None else rows
     share = np.full(len(y), 1.0 / len(y)) if weight is None else weight / weight.sum()
@@ -58,7 +61,7 @@ def row_keys(X, y, weight=None, rows=None):
     target = _turned(target, share @ (target * radius) + 0.37 * (share @ target**3))
     phase = columns.turn(share, target, radius)
     of_features = columns.waves(phase)
-    return of_features, of_features + _wave(_WAVES * target)
+    return of_features, of_features + _wave(_WAVES * target), columns.tails
 
 
 def mixed(keys, seed=0):
@@ -151,7 +154,7 @@ class _DenseColumns:
 
     def turn(self, share, target, radius):
         """Find the columns' directions; returns their phases."""
-        odd, even = np.zeros((2, self.X.shape[1]))
+        odd, even, self.tails = np.zeros((3, self.X.shape[1]))
         for part, raw in self.chunks():
             z, own = self._z(raw), _statistics(share[part], target[part], radius[part])
             odd += own[0] @ z
@@ -159,6 +162,8 @@ class _DenseColumns:
             even += own[1] @ square
             z *= square
             odd += own[2] @ z
+            square *= square
+            self.tails += share[part] @ square
         self.sign = _sign(odd)
         return np.abs(odd) + even
 
@@ -222,6 +227,7 @@ class _SparseColumns:
             for weight, power in zip(own, (1, 2, 3), strict=True)
         )
         odd += cube
+        self.tails = self._weighted(share, self.z0**4, self.z**4)
         sign = _sign(odd)
         self.z0 = np.where(sign == 0.0, self.z0**2, self.z0 * sign)
         of_entry = sign[self.index]

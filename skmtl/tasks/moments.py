@@ -7,7 +7,12 @@ import numpy as np
 from .. import kernels
 from .._jit import run_chunks
 
-__all__ = ["TaskMoments", "block_moments", "moment_bytes", "scale_of"]
+__all__ = ["TaskMoments", "block_moments", "moment_bytes", "readonly", "scale_of"]
+
+# Tasks whose models under all candidates are held at a time.
+_AT_A_TIME = 64
+# Sparse rows are made dense up to so many numbers at a time, or one block.
+_DENSE_SIZE = 2**20
 
 
 @dataclass
@@ -32,6 +37,11 @@ class TaskMoments:
     def n_features(self):
         return self.mean.shape[-1] - 1
 
+    @property
+    def arrays(self):
+        """The three for kernels."""
+        return kernels.arrow.Moments(self.weight, self.mean, self.scatter)
+
     @classmethod
     def empty(cls, shape, n_features):
         d = n_features + 1
@@ -46,6 +56,10 @@ class TaskMoments:
     def copy(self):
         return TaskMoments(self.weight.copy(), self.mean.copy(), self.scatter.copy())
 
+    def block(self, number):
+        """The moments of one block of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
+        return TaskMoments(*(np.ascontiguousarray(part[:, number]) for part in self.arrays))
+
     def merge(self, chosen=None, tasks=None, pool=None):
         """Put the chosen blocks of each task together: shape (n_tasks, n_blocks) to (n_tasks,)."""
         n_tasks, n_blocks = self.weight.shape
@@ -53,20 +67,20 @@ class TaskMoments:
         tasks = np.arange(n_tasks) if tasks is None else tasks
         out = TaskMoments.empty((len(tasks),), self.n_features)
         run_chunks(
-            kernels.moments.merge_blocks, len(tasks), self.weight, self.mean, self.scatter,
-            chosen, tasks, out.weight, out.mean, out.scatter, pool=pool,
+            kernels.moments.merge_blocks, len(tasks), self.arrays, chosen, tasks, out.arrays,
+            pool=pool,
         )  # fmt: skip
         return out
 
     def add(self, other, into):
         """Add the blocks of `other`, whose task i is this object's task ``into[i]``."""
-        merge_into = kernels.moments.merge_into
-        for i, t in enumerate(into):
-            for b in range(self.weight.shape[1]):
-                self.weight[t, b] = merge_into(
-                    self.weight[t, b], self.mean[t, b], self.scatter[t, b],
-                    other.weight[i, b], other.mean[i, b], other.scatter[i, b],
-                )  # fmt: skip
+        shape = len(into), self.weight.shape[1]
+        both = TaskMoments.empty((shape[0] * shape[1], 2), self.n_features)
+        for part, mine, theirs in zip(both.arrays, self.arrays, other.arrays, strict=True):
+            part[:, 0] = mine[into].reshape(-1, *part.shape[2:])
+            part[:, 1] = theirs.reshape(-1, *part.shape[2:])
+        for mine, sums in zip(self.arrays, both.merge().arrays, strict=True):
+            mine[into] = sums.reshape(*shape, *sums.shape[1:])
 
     def faded(self, decay):
         """The moments of the same rows with weights multiplied by `decay`."""
@@ -109,11 +123,18 @@ class TaskMoments:
         `slopes (n_tasks, n_models, n_features)` and `intercepts (n_tasks, n_models)`, which is
         overwritten. Returns the squared errors ``(n_tasks, n_models)``.
         """
-        sse = np.zeros(intercepts.shape)
-        run_chunks(
-            kernels.moments.error_grams, len(gram), slopes, intercepts, self.weight, self.mean,
-            self.scatter, gram, sse, pool=pool,
-        )  # fmt: skip
+        sse, test = np.empty(intercepts.shape), self.arrays
+
+        def some(start, stop):
+            for a in range(start, stop, _AT_A_TIME):
+                b = min(a + _AT_A_TIME, stop)
+                n_models = slopes.shape[1]
+                B = np.empty((b - a, self.n_features + 1, n_models))
+                B[:, :-1] = slopes[a:b].transpose(0, 2, 1)
+                B[:, -1] = -1.0
+                kernels.arrow.errors(a, b, B, intercepts[a:b], test, sse, gram)
+
+        run_chunks(some, len(gram), pool=pool)
         return sse
 
     def rescale(self, centre, scale):
@@ -138,6 +159,11 @@ class TaskMoments:
         out.scatter[..., -1, :] /= scale[..., None]
         out.scatter[..., :, -1] /= scale[..., None]
         return out
+
+    def feature_squares(self):
+        """Weighted squares of the features' deviations from the tasks' means."""
+        d = self.n_features
+        return self.scatter[:, np.arange(d), np.arange(d)]
 
     def stretched(self, factor):
         """The moments of ``[X * factor, y]``, as a copy."""
@@ -176,22 +202,43 @@ def block_moments(table, block=None, n_blocks=1, pool=None):
         edges = np.r_[0, np.cumsum(np.bincount(key, minlength=table.n_tasks * n_blocks))]
         rows, y = rows[order], y[order]
         weight = None if weight is None else weight[order]
-    has_weight = weight is not None
-    args = (y, weight if has_weight else y[:0], has_weight, rows, edges)
-    args += (out.weight, out.mean, out.scatter)
+    longest = int(np.diff(edges).max(initial=1))
+    given = y, y[:0] if weight is None else weight, rows, edges, longest
     if isinstance(table.X, np.ndarray):
-        run_chunks(kernels.moments.block_moments, len(out.weight), table.X, *args, pool=pool)
-    else:
-        X = table.X
         run_chunks(
-            kernels.moments.block_moments_csr, len(out.weight), X.data, X.indices, X.indptr,
-            *args, pool=pool,
+            kernels.moments.block_moments, len(out.weight), readonly(table.X), *given, out.arrays,
+            pool=pool,
         )  # fmt: skip
+    else:
+        run_chunks(_sparse_moments, len(out.weight), table.X, *given, out.arrays, pool=pool)
     shape = (table.n_tasks, n_blocks)
     d = table.n_features + 1
     return TaskMoments(
         out.weight.reshape(shape), out.mean.reshape(*shape, d), out.scatter.reshape(*shape, d, d)
     )
+
+
+def _sparse_moments(start, stop, X, y, weight, rows, edges, longest, out):
+    """`kernels.moments.block_moments` of sparse rows, some of which are made dense at a time."""
+    most = _DENSE_SIZE // max(X.shape[1], 1)
+    while start < stop:
+        last = int(np.searchsorted(edges, edges[start] + most, side="right")) - 1
+        last = min(max(last, start + 1), stop)
+        packed = slice(edges[start], edges[last])
+        dense = X[rows[packed]].toarray()
+        part = kernels.arrow.Moments(*(array[start:last] for array in out))
+        kernels.moments.block_moments(
+            0, last - start, readonly(dense), y[packed], weight[packed], np.arange(len(dense)),
+            edges[start : last + 1] - edges[start], longest, part,
+        )  # fmt: skip
+        start = last
+
+
+def readonly(X):
+    """A view that cannot be written: kernels are compiled once for this and memory maps alike."""
+    X = X.view()
+    X.flags.writeable = False
+    return X
 
 
 def scale_of(total, mean, variance):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .spreads import Spreads, task_spreads
+
 __all__ = ["RowSpace"]
 
 
@@ -20,12 +22,15 @@ class RowSpace:
         The table to fit; the caller's own where there is nothing to reduce.
     directions : ndarray of shape (n_features, rank) or None
         Of the coordinates, in the standardised features ``(X - centre) * scale``.
+    squares : ndarray of shape (n_tasks, n_features) or None
+        The features' about the tasks' means.
     """
 
     table: object
     directions: np.ndarray | None = None
     centre: np.ndarray | None = None
     scale: np.ndarray | None = None
+    squares: np.ndarray | None = None
 
     @property
     def standardise(self):
@@ -33,8 +38,11 @@ class RowSpace:
         return self.directions is None
 
     @classmethod
-    def of(cls, table):
-        """Reduce where there are fewer rows than features."""
+    def of(cls, table, within=False, tails=None):
+        """Reduce where there are fewer rows than features.
+
+        `within` standardises by the spread within tasks and by `tails`, as `Problem` does.
+        """
         X = table.X
         used = np.unique(table.rows) if table.sample_weight is not None else None
         n_rows = X.shape[0] if used is None else len(used)
@@ -48,6 +56,10 @@ class RowSpace:
         spread = np.sqrt(share @ Z**2)
         constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
+        if within:
+            scale = Spreads.of(*task_spreads(table)).scale(
+                np.where(constant, 0.0, spread**2), tails, weight.sum()
+            )
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)
@@ -55,7 +67,8 @@ class RowSpace:
         basis = (Z[live].T @ vectors[:, keep]) / np.sqrt(values[keep])
         if basis.shape[1] == 0:
             basis = np.zeros((table.n_features, 1))
-        return cls(replace(table, X=np.ascontiguousarray(Z @ basis)), basis, centre, scale)
+        reduced = replace(table, X=np.ascontiguousarray(Z @ basis))
+        return cls(reduced, basis, centre, scale, task_spreads(table)[2])
 
     def expand(self, fitted):
         """A `SharingFit` in the caller's features."""
@@ -70,4 +83,5 @@ class RowSpace:
             shared_coef=shared,
             shared_intercept=fitted.shared_intercept - shared @ self.centre,
             adapter=fitted.adapter.in_features(self),
+            squares=self.squares,
         )

@@ -104,6 +104,13 @@ class TaskRows:
         ones[-1], none[-1] = 1.0, 0.0
         return replace(self, Z=Z, scale=ones, shift=none)
 
+    def feature_squares(self):
+        """Weighted squares of the features' deviations from the tasks' means."""
+        out = np.zeros((len(self.weight), self.n_features))
+        for t in np.flatnonzero(self.weight > 0):
+            out[t] = (self.root(t)[:, :-1] ** 2).sum(axis=0)
+        return out
+
     def stretched(self, factor):
         """The rows of ``[X * factor, y]``, as a copy."""
         return self.copy().rescale(0.0, np.append(factor, 1.0))

@@ -36,7 +36,8 @@ def factors(moments, kappa):
     n_tasks, p = len(moments[0]), moments[1].shape[1] - 1
     shapes = ((n_tasks, p, p), (n_tasks, p), (n_tasks, p), (n_tasks,), (n_tasks,))
     out = tuple(np.full(shape, np.nan) for shape in shapes)
-    parts = [kernels.factor(a, b, *moments, kappa, *out) for a, b in ((0, 2), (2, n_tasks))]
+    given = kernels.Moments(*moments), kappa, kernels.Factors(*out)
+    parts = [kernels.factor(a, b, *given) for a, b in ((0, 2), (2, n_tasks))]
     return out, parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
 
 
@@ -47,24 +48,20 @@ def shared_solutions(moments, kappa, alphas, ridges, penalty=None, active=None):
     active = weight > 0 if active is None else active
     (U, u, d, xu, xd), S, r = factors(moments, kappa)
     theta = np.full((len(ridges), 1 + p), np.nan)
-    kernels.solve_shared(
-        weight, mean[:, p].copy(), u, xu, xd, kappa, S, r, active, penalty, alphas, ridges, theta
-    )
+    means = kernels.Means(weight, mean, u, xu, xd, active)
+    kernels.solve_shared(means, kappa, S, r, penalty, alphas, ridges, theta)
     return theta, (U, u, d, xu, xd)
 
 
 def task_models(moments, kappa, alphas, theta, parts):
-    """Each task's slopes and intercept under each shared solution, (n_tasks, n_pairs, ...)."""
-    weight, mean, _ = moments
-    n_tasks, p, n_pairs = len(weight), mean.shape[1] - 1, len(theta)
-    coef, intercept = np.zeros((n_pairs, n_tasks, p)), np.zeros((n_pairs, n_tasks))
-    for c in range(n_pairs):
-        share = np.zeros((n_tasks, n_pairs))
-        share[:, c] = 1.0
-        kernels.blend(
-            0, n_tasks, theta, share, weight, mean, kappa, alphas, *parts, coef[c], intercept[c]
-        )
-    return coef, intercept
+    """Each task's slopes and intercept under each shared solution, (n_pairs, n_tasks, ...)."""
+    shared = kernels.Shared(theta[:, 0].copy(), theta[:, 1:].T.copy(), alphas)
+    given = shared, kernels.Moments(*moments), kappa, kernels.Factors(*parts)
+    n_tasks = len(moments[0])
+    halves = [kernels.models(a, b, *given) for a, b in ((0, 2), (2, n_tasks))]
+    B, intercepts = (np.concatenate(half) for half in zip(*halves, strict=True))
+    assert (B[:, -1] == -1.0).all()
+    return B[:, :-1].transpose(2, 0, 1), intercepts.T
 
 
 def solve(X, y, codes, n_tasks, strengths, w=None, penalty=None):
@@ -93,79 +90,53 @@ def test_factor(p, kappa):
     np.testing.assert_allclose(r, r_wanted, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("p", [*range(1, 10), 60, 90])
-def test_spd_inverse(p):
-    rng = np.random.default_rng(p)
-    root = rng.normal(size=(p, p + 5))
-    A = root @ root.T + np.eye(p)
-    out = np.full((p, p), np.nan)
-    kernels._spd_inverse(A.copy(), np.empty((p, p)), out)
-    np.testing.assert_allclose(out @ A, np.eye(p), atol=1e-9)
+@pytest.mark.parametrize("p", [*range(1, 10), 20, 61])
+@pytest.mark.parametrize("kappa", [1e-12, 1e-6, 1e-4, 1e-2, 1.0])
+def test_the_schur_part_of_the_shared_slopes_does_not_cancel(p, kappa):
+    moments = moments_of(*problem(p, sizes=[p + 8, 3])[:3], 2)
+    _, S, _ = factors(moments, kappa)
+    C = moments[2][:, :p, :p]
+    wanted = sum(np.linalg.solve(np.eye(p) + kappa * c, c) for c in C)
+    np.testing.assert_allclose(S, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("kappa", [0.0, 1e-12, 1e-6, 1e-4, 1e-2, 1.0])
-def test_the_schur_part_of_the_shared_slopes_does_not_cancel(kappa):
-    X, y, codes, _ = problem(6)
-    _, _, scatter = moments_of(X, y, codes, len(SIZES))
-    C = scatter[0]
-    U = np.linalg.inv(np.eye(6) + kappa * C[:6, :6])
-    S = np.zeros((6, 6))
-    kernels._add_schur(C, U, kappa, np.trace(C[:6, :6]), S)
-    np.testing.assert_allclose(S, U @ C[:6, :6], rtol=1e-9, atol=1e-9)
+def test_vanished_directions_of_the_shared_system_get_zero():
+    """Nothing is known of a feature that no task varies in, and no ridge asks for anything."""
+    S, r = np.diag([0.0, 4.0]), np.array([0.0, 2.0])
+    means = (np.ones(3), np.zeros((3, 3)), np.zeros((3, 2)), np.zeros(3), np.zeros(3))
+    theta = np.full((1, 3), np.nan)
+    none, alphas = np.zeros(1), np.array([np.inf])
+    kernels.solve_shared(
+        kernels.Means(*means, np.ones(3, dtype=bool)), 0.5, S, r, np.ones(2), alphas, none, theta
+    )
+    np.testing.assert_allclose(theta, [[0.0, 0.0, 0.5]])
 
 
-def test_schur_by_group():
-    X, y, codes, _ = problem(4, sizes=[5, 4, 0, 8, 3])
-    moments = moments_of(X, y, codes, 5)
-    group, kappa = np.array([1, 0, 1, 0, 2]), 0.2
-    (U, *_), whole, _ = factors(moments, kappa)
-    out = np.zeros((3, 4, 4))
-    kernels.schur_by_group(moments[0], moments[2], kappa, U, group, out)
-    for g in range(3):
-        mine = tuple(part[group == g] for part in moments)
-        np.testing.assert_allclose(out[g], reference.factor(*mine, kappa)[1], rtol=1e-9)
-    np.testing.assert_allclose(out.sum(0), whole, rtol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("n", "alpha", "wanted"),
-    [(0.0, 1.0, 0.0), (0.0, np.inf, 0.0), (4.0, np.inf, 4.0), (4.0, 0.0, 0.0), (4.0, 4.0, 2.0)],
-)
-def test_pull(n, alpha, wanted):
-    assert kernels.pull(n, alpha) == wanted
-    assert reference.pull(n, alpha) == wanted
-
-
-@pytest.mark.parametrize("q", [1, 4, 61])
-def test_solve_spd(q):
-    rng = np.random.default_rng(q)
-    root = rng.normal(size=(q, q + 5))
-    A, b, x = root @ root.T, rng.normal(size=q), np.empty(q)
-    kernels._solve_spd(A.copy(), b, x)
-    np.testing.assert_allclose(A @ x, b, rtol=1e-6, atol=1e-8)
-
-
-def test_solve_spd_gives_zero_to_vanished_directions():
-    A = np.diag([2.0, 0.0, 4.0])
-    x = np.empty(3)
-    kernels._solve_spd(A, np.array([2.0, 0.0, 2.0]), x)
-    np.testing.assert_allclose(x, [1.0, 0.0, 0.5])
-
-
-@pytest.mark.parametrize("p", [1, 5, 60])
-@pytest.mark.parametrize("kappa", [0.0, 0.2, 5.0])
-@pytest.mark.parametrize("alpha", [0.0, 0.7, np.inf])
-def test_shared_gram(p, kappa, alpha):
-    X, y, codes, _ = problem(p)
-    moments = moments_of(X, y, codes, len(SIZES))
-    weight, mean, _ = moments
+@pytest.mark.parametrize("p", [3, 6, 61])
+@pytest.mark.parametrize("kappa", [0.0, 0.2])
+def test_shared_slopes_that_are_given(p, kappa):
+    """The others solve their rows of the shared system, of which the twin is written out."""
+    X, y, codes, _ = problem(p, sizes=[9, 0, 4, 30])
+    moments = moments_of(X, y, codes, 4)
+    alphas, ridges = pairs()
     (_, u, _, xu, xd), S, r = factors(moments, kappa)
-    G, g = np.full((1 + p, 1 + p), np.nan), np.full(1 + p, np.nan)
-    active = weight > 0
-    kernels.shared_gram(weight, mean[:, p].copy(), u, xu, xd, kappa, alpha, S, r, active, G, g)
-    G_wanted, g_wanted = reference.shared_gram(*moments, kappa, alpha, active)
-    np.testing.assert_allclose(np.triu(G), np.triu(G_wanted), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(g, g_wanted, rtol=1e-6, atol=1e-6)
+    means = kernels.Means(*moments[:2], u, xu, xd, moments[0] > 0)
+    rng = np.random.default_rng(3)
+    free, known = np.arange(p) % 3 > 0, rng.normal(size=p)
+    theta = np.full((len(ridges), 1 + p), np.nan)
+    theta[:, 1:][:, ~free] = known[~free]
+    penalty = rng.uniform(0.5, 2.0, size=p)
+    kernels.solve_shared(means, kappa, S, r, penalty, alphas, ridges, theta, free)
+    rest = np.append(True, free)
+    for c in range(len(ridges)):
+        G, g = reference.shared_gram(*moments, kappa, alphas[c], moments[0] > 0)
+        np.testing.assert_array_equal(theta[c, ~rest], known[~free])
+        if np.isinf(ridges[c]):
+            assert not theta[c, 1:][free].any()
+            miss = g[0] - G[0] @ theta[c]
+        else:
+            miss = (g - G @ theta[c] - ridges[c] * np.append(0.0, penalty) * theta[c])[rest]
+        np.testing.assert_allclose(miss, 0.0, atol=1e-7 * np.abs(g).max())
 
 
 @pytest.mark.parametrize("p", [1, 3, 12])
@@ -230,9 +201,8 @@ def test_inactive_tasks_do_not_vote():
     (_, u, d, xu, xd), _, _ = factors(moments, kappa)
     _, S, r = factors(tuple(part[active] for part in moments), kappa)
     theta = np.empty((1, 4))
-    kernels.solve_shared(
-        weight, mean[:, 3].copy(), u, xu, xd, kappa, S, r, active, np.ones(3), alphas, ridges, theta
-    )
+    means = kernels.Means(weight, mean, u, xu, xd, active)
+    kernels.solve_shared(means, kappa, S, r, np.ones(3), alphas, ridges, theta)
     kept = active[codes]
     wanted = reference.dense_ridge(X[kept], y[kept], codes[kept], 3, (2.0, 1.0, 1.0))[0]
     np.testing.assert_allclose(theta[0], wanted, rtol=1e-7)
@@ -249,7 +219,7 @@ def pairs():
 @pytest.mark.parametrize("slope", [0.5, 50.0, np.inf])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_errors_are_those_of_predicted_rows(p, slope, weighted):
-    """task_errors and task_models at many strengths, and blends of one, row by row."""
+    """Models and errors at many strengths, row by row."""
     n_tasks = len(SIZES)
     X, y, codes, w = problem(p, weighted=weighted)
     X_test, y_test, codes_test, w_test = problem(p, [4, 3, 0, 2, 12], seed=9, weighted=weighted)
@@ -259,34 +229,41 @@ def test_errors_are_those_of_predicted_rows(p, slope, weighted):
     alphas, ridges = pairs()
     theta, parts = shared_solutions(train, kappa, alphas, ridges)
     coef, intercept = task_models(train, kappa, alphas, theta, parts)
-    sse = np.zeros((n_tasks, len(alphas)))
-    given = (theta, *train, kappa, alphas, *parts)
-    kernels.task_errors(0, n_tasks, *given, *test, sse)
+    sse = errors(coef, intercept, test)
     for c in range(len(alphas)):
         wanted = reference.squared_errors(X_test, y_test, codes_test, coef[c], intercept[c], w_test)
         np.testing.assert_allclose(sse[:, c], wanted, rtol=1e-7, atol=1e-7)
-    first, shape = 2, (n_tasks, len(alphas) + 3)
-    slopes, intercepts = np.full((*shape, p), np.nan), np.full(shape, np.nan)
-    kernels.task_models(0, n_tasks, *given, first, slopes, intercepts)
-    assert np.isnan(intercepts[:, [0, 1, -1]]).all() and np.isnan(slopes[:, [0, 1, -1]]).all()
-    np.testing.assert_allclose(slopes[:, 2:-1], coef.transpose(1, 0, 2), rtol=1e-8)
-    np.testing.assert_allclose(intercepts[:, 2:-1], intercept.T, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("kappa", [0.0, 0.3])
-def test_a_blend_is_the_mean_of_the_models(kappa):
-    X, y, codes, _ = problem(4)
-    moments = moments_of(X, y, codes, len(SIZES))
-    alphas, ridges = pairs()
-    theta, parts = shared_solutions(moments, kappa, alphas, ridges)
-    models, intercepts = task_models(moments, kappa, alphas, theta, parts)
+def errors(coef, intercept, test, gram=None):
+    """The kernel's squared errors ``(n_tasks, n_models)``, in two calls as threads would."""
+    n_models, n_tasks, p = coef.shape
+    B, own = np.full((n_tasks, p + 1, n_models), -1.0), intercept.T.copy()
+    B[:, :-1] = coef.transpose(1, 2, 0)
+    sse = np.full((n_tasks, n_models), np.nan)
+    for a, b in ((0, 3), (3, n_tasks)):
+        kernels.errors(a, b, B[a:b], own[a:b], kernels.Moments(*test), sse, gram)
+    return sse
+
+
+@pytest.mark.parametrize("p", [1, 2, 5, 60])
+@pytest.mark.parametrize("n_models", [1, 6])
+def test_a_blend_has_the_error_that_the_products_of_errors_say(p, n_models):
+    """Of shares s it is s' gram s; and products are added to what is there."""
     rng = np.random.default_rng(0)
-    share = rng.uniform(size=(len(SIZES), len(alphas)))
-    share[:, 2] = 0.0
-    share[0] = 0.0  # a task that takes nothing from this level
-    coef, intercept = np.ones((len(SIZES), 4)), np.ones(len(SIZES))
-    kernels.blend(
-        0, len(SIZES), theta, share, moments[0], moments[1], kappa, alphas, *parts, coef, intercept
+    X, y, codes, w = problem(p, sizes=[5, 0, 1, 30], weighted=True, mean=3.0)
+    X[:, 1::2] = 0.1  # constant features
+    moments = moments_of(X, y, codes, 4, w)
+    slopes, intercepts = rng.normal(size=(n_models, 4, p)), rng.normal(size=(n_models, 4))
+    start = rng.normal(size=(4, n_models, n_models))
+    gram = start.copy()
+    sse = errors(slopes, intercepts, moments, gram)
+    wanted = reference.error_grams(X, y, codes, slopes.transpose(1, 0, 2), intercepts.T, w)
+    np.testing.assert_allclose(gram - start, wanted, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(sse, np.einsum("tcc->tc", wanted), rtol=1e-7, atol=1e-7)
+    share = rng.dirichlet(np.ones(n_models), size=4)
+    blended = reference.squared_errors(
+        X, y, codes, np.einsum("tc,ctj->tj", share, slopes), (share * intercepts.T).sum(1), w
     )
-    np.testing.assert_allclose(coef, 1.0 + np.einsum("tc,ctj->tj", share, models), rtol=1e-8)
-    np.testing.assert_allclose(intercept, 1.0 + np.einsum("tc,ct->t", share, intercepts), rtol=1e-8)
+    got = np.einsum("tc,tck,tk->t", share, gram - start, share)
+    np.testing.assert_allclose(got, blended, rtol=1e-7, atol=1e-7)

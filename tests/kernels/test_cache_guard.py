@@ -17,7 +17,7 @@ import skmtl
 PACKAGE = Path(skmtl.__file__).parent
 ROOM = PACKAGE / "kernels"
 KERNEL_FILES = sorted(path for path in ROOM.glob("*.py") if path.name != "__init__.py")
-ALLOWED_IMPORTS = {"numpy", "math", ".._jit"}
+ALLOWED_IMPORTS = {"numpy", "math", "collections", ".._jit"}
 # What kernels may use beside numpy and their own file.
 ALLOWED_BUILTINS = {"range", "len", "min", "max", "abs", "float", "int", "bool", "zip"}
 ALLOWED_BUILTINS |= {"enumerate", "round", "sum", "tuple"}

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import reference
-from scipy import sparse
 
 from skmtl.kernels import moments as kernels
+from skmtl.kernels.arrow import Moments
+from skmtl.tasks.moments import TaskMoments, readonly
 
 
 def rows_of(p, sizes, seed=0, offset=0.0, weighted=False):
@@ -28,14 +29,9 @@ def run(X, y, w, rows, edges):
     """All groups at once, or in two calls, as threads would."""
     n_groups, p = len(edges) - 1, X.shape[1]
     out = empty(n_groups, p)
-    half = n_groups // 2
+    half, longest = n_groups // 2, int(np.diff(edges).max())
     for a, b in ((0, half), (half, n_groups)):
-        if isinstance(X, np.ndarray):
-            kernels.block_moments(a, b, X, y, w, len(w) > 0, rows, edges, *out)
-        else:
-            kernels.block_moments_csr(
-                a, b, X.data, X.indices, X.indptr, y, w, len(w) > 0, rows, edges, *out
-            )
+        kernels.block_moments(a, b, readonly(X), y, w, rows, edges, longest, Moments(*out))
     return out
 
 
@@ -46,20 +42,11 @@ def assert_moments(got, wanted, rtol=1e-10, atol=1e-10):
 
 @pytest.mark.parametrize("p", [1, 2, 7, 20, 60])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
-def test_block_moments(p, weighted, form):
+def test_block_moments(p, weighted):
     X, y, w, rows, edges = rows_of(p, [5, 0, 1, 30, 7, 8, 0], weighted=weighted)
-    got = run(form(X), y, w, rows, edges)
+    got = run(X, y, w, rows, edges)
     assert_moments(got, reference.block_moments(X, y, w, weighted, rows, edges))
     assert got[0][1] == 0 and not got[1][1].any() and not got[2][1].any()
-
-
-def test_rows_of_a_sparse_matrix_with_repeated_entries_add_up():
-    X = sparse.csr_matrix(
-        (np.array([1.0, 2.0, 5.0]), np.array([0, 0, 2]), np.array([0, 2, 3])), shape=(2, 3)
-    )
-    got = run(X, np.array([1.0, 2.0]), np.empty(0), np.array([0, 1]), np.array([0, 1, 2]))
-    np.testing.assert_allclose(got[1], [[3, 0, 0, 1], [0, 0, 5, 2]])
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -100,30 +87,31 @@ def test_merge_blocks(p, chosen):
     chosen, tasks = np.array(chosen, dtype=bool), np.array([4, 0, 5])
     out = empty(3, p)
     out[1][:], out[2][:] = 7.0, 7.0  # is overwritten
-    kernels.merge_blocks(0, 3, *parts, chosen, tasks, *out)
+    kernels.merge_blocks(0, 3, Moments(*parts), chosen, tasks, Moments(*out))
     assert_moments(out, reference.merge_blocks(*parts, chosen, tasks))
 
 
 def test_merged_blocks_are_the_moments_of_all_rows():
     parts, (X, y, w, rows, edges) = stacked(4, 5, 3, offset=50.0)
     out = empty(5, 4)
-    kernels.merge_blocks(0, 5, *parts, np.ones(3, dtype=bool), np.arange(5), *out)
+    kernels.merge_blocks(0, 5, Moments(*parts), np.ones(3, dtype=bool), np.arange(5), Moments(*out))
     whole = run(X, y, w, rows, edges[::3])
     assert_moments(out, whole)
+
+
+def added(a, b):
+    """Moments of two groups together, as `TaskMoments.add` puts them."""
+    one, other = (TaskMoments(*(part[None, None].copy() for part in group)) for group in (a, b))
+    one.add(other, np.array([0]))
+    return tuple(part[0, 0] for part in one.arrays)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
 def test_merging_is_associative(offset):
     X, y, w, rows, edges = rows_of(3, [4, 9, 2], offset=offset, weighted=True)
     parts = run(X, y, w, rows, edges)
-
-    def add(a, b):
-        mean, scatter = a[1].copy(), a[2].copy()
-        weight = kernels.merge_into(a[0], mean, scatter, *b)
-        return weight, mean, scatter
-
-    a, b, c = ([part[i] for part in parts] for i in range(3))
-    left, right, turned = add(add(a, b), c), add(a, add(b, c)), add(add(c, a), b)
+    a, b, c = ([np.asarray(part[i]) for part in parts] for i in range(3))
+    left, right, turned = added(added(a, b), c), added(a, added(b, c)), added(added(c, a), b)
     tolerance = {"rtol": 1e-9, "atol": 1e-9} if offset == 0 else {"rtol": 1e-5, "atol": 1e-5}
     assert_moments(left, right, **tolerance)
     assert_moments(left, turned, **tolerance)
@@ -133,14 +121,10 @@ def test_merging_is_associative(offset):
 
 def test_merging_nothing_changes_nothing():
     X, y, w, rows, edges = rows_of(3, [4, 0], weighted=True)
-    weight, mean, scatter = run(X, y, w, rows, edges)
-    before = mean[0].copy(), scatter[0].copy()
-    new = kernels.merge_into(weight[0], mean[0], scatter[0], weight[1], mean[1], scatter[1])
-    assert new == weight[0]
-    np.testing.assert_array_equal(mean[0], before[0])
-    np.testing.assert_array_equal(scatter[0], before[1])
-    new = kernels.merge_into(0.0, mean[1], scatter[1], weight[0], mean[0], scatter[0])
-    assert_moments((new, mean[1], scatter[1]), (weight[0], *before))
+    some, none = ([np.asarray(part[i]) for part in run(X, y, w, rows, edges)] for i in range(2))
+    for got in (added(some, none), added(none, some)):
+        for g, wanted in zip(got, some, strict=True):
+            np.testing.assert_array_equal(g, wanted)
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -152,32 +136,6 @@ def test_hash_rows(seed):
     kernels.hash_rows(0, 50, bits, y_bits, seed, out)
     np.testing.assert_array_equal(out, reference.hash_rows(bits, y_bits, seed))
     assert (out >= 0).all() and len(set(out.tolist())) == 50
-
-
-@pytest.mark.parametrize("p", [1, 5, 60])
-def test_error_grams(p):
-    """A blend with shares s has the squared error s' gram s."""
-    rng = np.random.default_rng(0)
-    X, y, w, rows, edges = rows_of(p, [5, 0, 1, 30], weighted=True, offset=3.0)
-    X[:, 1::2] = 0.1  # constant features
-    moments = run(X, y, w, rows, edges)
-    slopes, intercepts = rng.normal(size=(4, 6, p)), rng.normal(size=(4, 6))
-    start = rng.normal(size=(4, 6, 6))
-    gram, sse = start.copy(), np.zeros((4, 6))
-    half = (slopes, intercepts.copy(), *moments, gram, sse)
-    kernels.error_grams(0, 3, *half)
-    kernels.error_grams(3, 4, *half)
-    codes = np.repeat(np.arange(4), np.diff(edges))
-    wanted = reference.error_grams(X[rows], y, codes, slopes, intercepts, w)
-    np.testing.assert_allclose(gram - start, wanted, rtol=1e-7, atol=1e-7)
-    np.testing.assert_allclose(sse, np.einsum("tcc->tc", wanted), rtol=1e-7, atol=1e-7)
-    share = rng.dirichlet(np.ones(6), size=4)
-    blended = reference.squared_errors(
-        X[rows], y, codes,
-        np.einsum("tc,tcj->tj", share, slopes), (share * intercepts).sum(1), w,
-    )  # fmt: skip
-    got = np.einsum("tc,tck,tk->t", share, gram - start, share)
-    np.testing.assert_allclose(got, blended, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from skmtl import MetaLearnerClassifier
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
 from skmtl.learners._base import LabelledTasks
@@ -13,7 +15,7 @@ from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
 from skmtl.learners._prior import GaussianPrior, Prototypes
 from skmtl.learners._shared import SharedPart, pooled_mean
-from skmtl.learners.closed_form import LinearHeads
+from skmtl.learners.closed_form import LinearHeads, _noise_of
 
 
 def quiet(text):
@@ -422,3 +424,92 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
         np.testing.assert_allclose(a[chosen], b[chosen], rtol=1e-2, atol=0.02)
     # The variance of levels is learned from what they are.
     assert prior.posterior(far)[1][0, 0] > 1e9
+
+
+# ------------------------------------------------------------------- what judges, and what weighs
+
+
+def test_the_unit_of_numbers_is_the_noise():
+    """Not what one model for all leaves, of tasks that differ by far more than their noise."""
+    X, y = few_directions(60, 40, 0, p=5, classes=False)
+    tasks = tasks_of(X, y)
+    best = 0.0
+    for rows, labels in zip(X, y, strict=True):
+        A = np.column_stack([np.ones(40), rows])
+        hat = np.diag(A @ np.linalg.pinv(A))
+        miss = labels - A @ np.linalg.lstsq(A, labels, rcond=None)[0]
+        best += ((miss / (1 - hat)) ** 2).mean() / 60
+    assert 1.0 < best < 1.3 and y.var() > 10.0
+    np.testing.assert_allclose(_noise_of(tasks), np.sqrt(best), rtol=0.03)
+
+
+def test_candidates_are_judged_for_as_many_rows_as_were_known():
+    X, y = few_directions(30, 60, 1, p=4, classes=False)
+    prior = learned(Hierarchical(), tasks_of(X, y)).prior
+    known = np.array([2, 5, 10, 20, 48])  # of which 58, 55, 50, 40 and 12 were then predicted
+    np.testing.assert_array_equal(prior.size, np.round(4 * np.log(known)))
+    mean = prior.rows / prior.n_tasks
+    np.testing.assert_allclose(mean, 60 - known)
+
+
+def test_own_classes_weigh_by_what_is_learned_and_count_so_many_rows():
+    tasks = own_classes(300, 24, range(4), 0)
+    knowledge = learned(Auto(), tasks)
+    costs = [candidate.cost for candidate in knowledge.candidates]
+    n_sharp = len(knowledge.prior.log_prior) // len(costs)
+    np.testing.assert_array_equal(knowledge.prior.log_prior, -np.repeat(costs, n_sharp))
+    assert max(costs) > 0.0
+    assert knowledge.prior.rows.sum() <= 300 * 4 * (1 + 1e-9)  # 300 rows a class
+
+
+def test_the_spread_within_classes_of_two_rows_each():
+    tasks = own_classes(100, 4, range(6), 0)
+    (candidate,) = families.prototypes(tasks)
+    np.testing.assert_allclose(candidate.metric, 1.0, rtol=0.15)
+
+
+def test_slopes_that_do_not_differ_have_no_moments():
+    X = np.random.default_rng(2).normal(size=(200, 6, 4))
+    tasks = tasks_of(X, np.zeros((200, 6)))
+    noise = np.random.default_rng(3).normal(size=(1200, 1))
+    values, _ = families.slope_moments(tasks, noise)
+    assert abs(values.sum()) < 0.5  # the rows' own squares come to 4
+    slopes = 2.0 * np.random.default_rng(4).normal(size=200)[tasks.codes]
+    values, vectors = families.slope_moments(tasks, (tasks.X[:, 1] * slopes)[:, None])
+    assert values[0] > 5.0 * np.abs(values[1:]).max() and abs(vectors[1, 0]) > 0.95
+
+
+def few_classes(rng, means, classes, n):
+    y = np.repeat(classes, n)
+    return means[y] + rng.normal(size=(len(y), means.shape[1])), y
+
+
+def test_what_a_few_classes_teach_is_judged_on_others():
+    """Beside the best of several models from scratch, of which these classes were not told."""
+    losses = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        means = 0.4 * rng.normal(size=(34, 20))
+        parts = [few_classes(rng, means, rng.permutation(4)[:2], 10) for _ in range(20)]
+        X, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+        model = MetaLearnerClassifier(random_state=0, shared_classes=False)
+        model.fit(X, y, task=np.repeat(np.arange(20), 20))
+        for _ in range(40):
+            classes = 4 + rng.permutation(30)[:2]
+            support = few_classes(rng, means, classes, 5)
+            A, b = few_classes(rng, means, classes, 20)
+            plain = [LogisticRegression(C=c).fit(*support) for c in (0.01, 0.1, 1.0)]
+            p = [m.predict_proba(A) for m in (model.adapt(*support), *plain)]
+            losses.append([-np.log(q[np.arange(40), (b == max(classes)) * 1]).mean() for q in p])
+    ours, *scratch = np.mean(losses, axis=0)
+    assert ours < 1.15 * min(scratch)
+
+
+def test_labels_that_nothing_tells_are_not_told():
+    """Weights of a task's own go by rows left out: its labels as fitted would prove anything."""
+    rng = np.random.default_rng(6)
+    X, y = few_directions(60, 30, 7, p=15)
+    knowledge = learned(Auto(), tasks_of(X, y, 2))
+    noise = tasks_of(rng.normal(size=(60, 12, 15)), rng.integers(0, 2, size=(60, 12)), 2)
+    A, b = rng.normal(size=(60, 50, 15)), rng.integers(0, 2, size=(60, 50))
+    assert log_loss(knowledge.adapt(noise), A, b) < 1.0

@@ -5,7 +5,9 @@ import pytest
 import reference
 
 from skmtl.sharing import _strengths as strengths
+from skmtl.sharing._logistic import JudgedLosses, LogisticTuner
 from skmtl.sharing._strengths import Grid
+from skmtl.sharing._tuning import Judged
 
 
 def errors(n_tasks=12, n_candidates=7, seed=0):
@@ -129,6 +131,33 @@ def test_few_rows_follow_the_crowd():
     assert weights[0, 0] > 0.5
 
 
+def test_every_size_of_task_has_one_vote():
+    rng = np.random.default_rng(3)
+    rows = np.r_[0.0, rng.permutation(np.r_[np.full(30, 3.0), np.full(5, 40.0), 41.0, 700.0])]
+    got = strengths.voices(rows)
+    np.testing.assert_allclose(got, reference.one_vote_a_size(rows, strengths._SIZE_WIDTH))
+    np.testing.assert_allclose([got[rows == 3.0].sum(), got[rows == 700.0].sum()], 1 / 3)
+    np.testing.assert_array_equal(strengths.voices(np.zeros(3)), 0.0)
+
+
+@pytest.mark.parametrize("repeats", [1.0, 2.0])
+def test_verdicts_of_classes(repeats):
+    rng = np.random.default_rng(4)
+    rows = rng.integers(1, 9, size=(3, 12)).astype(float)
+    rows[:, 5] = 0.0
+    each = rng.uniform(0.2, 0.9, size=(3, 12, 6))
+    expected = rng.uniform(0.2, 0.9, size=(3, 2, 12, 6)) * rows[:, None, :, None]
+    given = each * rows[:, :, None], rows, expected, np.array([1, 4])
+    got = JudgedLosses(given[0], rows, None, repeats, expected=expected, pooled=given[3]).verdict()
+    wanted = reference.verdict_of_classes(*given, strengths._SIZE_WIDTH, repeats)
+    np.testing.assert_allclose(got.scores, wanted[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(got.log_prior, wanted[1], rtol=1e-10)
+    loss = given[0].sum(axis=0)[rows.sum(axis=0) > 0]
+    weights = LogisticTuner.unseen_weights(None, loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    wanted = reference.unseen_weights_of_classes(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    np.testing.assert_allclose(weights, wanted, rtol=1e-10)
+
+
 # ---------------------------------------------------------------------------------- the grid
 
 
@@ -197,3 +226,22 @@ def test_beyond_the_sizes_seen_the_nearest_judges():
     np.testing.assert_array_equal(start.at(1e9), start.at(np.exp(start.size[-1] / 4)))
     flat = strengths.TaskPrior.untried(np.zeros(4))
     np.testing.assert_allclose(flat.at(7.0), 0.25)
+
+
+def test_what_the_other_splits_say_and_what_choosing_by_them_costs():
+    rng = np.random.default_rng(5)
+    sse, rows = rng.uniform(1, 2, size=(4, 6, 3)), rng.integers(1, 5, size=(4, 6)).astype(float)
+    judged = Judged(sse, rows, None, 1.0)
+    others = [np.delete(np.arange(4), split) for split in range(4)]
+    for split, rest in enumerate(others):
+        errors, weight = judged.without(split).totals()
+        np.testing.assert_allclose(errors, sse[rest].sum(axis=0))
+        np.testing.assert_allclose(weight, rows[rest].sum(axis=0))
+    shares = rng.dirichlet(np.ones(3), size=6)
+    chosen = [rng.dirichlet(np.ones(3), size=6) for _ in others]
+    wanted = np.zeros(6)
+    for t in range(6):
+        for split, other in enumerate(chosen):
+            wanted[t] += (other[t] - shares[t]) @ sse[split, t] / rows[:, t].sum()
+    assert (wanted < 0).any() and (wanted > 0).any()
+    np.testing.assert_allclose(judged.optimism(shares, chosen), np.maximum(wanted, 0.0))

@@ -113,6 +113,47 @@ def test_shared_solutions_are_those_of_the_dense_problem(form, p, slope):
 
 
 @pytest.mark.parametrize("form", ["moments", "rows"])
+@pytest.mark.parametrize("varies", [None, [True, False, True]])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("slope", SLOPES[1:])
+def test_own_slopes_about_centres_are_those_of_the_dense_problem(form, varies, apart, slope):
+    table = table_of(3, n=60, n_tasks=5)
+    rng = np.random.default_rng(7)
+    centres = rng.normal(size=(5, 3))
+    anchors = np.where(rng.uniform(size=3) < 0.7, 0.0, centres) if apart else centres
+    varies = None if varies is None else np.array(varies)
+    places = centres, anchors if apart else None
+    data = data_of(table, form)
+    system = make_system(data, np.linspace(0.5, 2.0, 3), None, varies, *places).factor(slope)
+    pulls, ridges = np.array([0.5, 0.5, 1e-9, np.inf]), np.array([3.0, np.inf, 0.7, 0.7])
+    theta = system.solve_shared(pulls, ridges)
+    X, w = table.X[table.rows], table.sample_weight
+    models = np.zeros((5, 4, 3)), np.zeros((5, 4))
+    system.models(theta, pulls, *models)
+    sse = system.errors(theta, pulls, data)
+    for c in range(4):
+        strengths = slope, pulls[c], ridges[c]
+        wanted = reference.dense_ridge(
+            X, table.y, table.codes, 5, strengths, w, np.linspace(0.5, 2.0, 3), varies, centres,
+            anchors,
+        )  # fmt: skip
+        coef, intercept = np.zeros((5, 3)), np.zeros(5)
+        system.add_blend(theta, pulls, np.eye(4)[np.full(5, c)], coef, intercept)
+        bound = 1e-5 if c == 2 else 1e-7  # the shared intercept is told by 1e-9 rows a task
+        for got, answer in zip((theta[c], coef, intercept), wanted, strict=True):
+            np.testing.assert_allclose(got, answer, rtol=bound, atol=bound)
+        np.testing.assert_allclose(models[0][:, c], coef, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(models[1][:, c], intercept, rtol=1e-9, atol=1e-9)
+        errors = reference.squared_errors(X, table.y, table.codes, coef, intercept, w)
+        np.testing.assert_allclose(sse[:, c], errors, rtol=1e-7, atol=1e-9)
+        residual = kkt_residual(
+            data, system.penalty, strengths, theta[c], coef, intercept, varies, None, centres,
+            anchors,
+        )  # fmt: skip
+        assert residual < 1e-8
+
+
+@pytest.mark.parametrize("form", ["moments", "rows"])
 @pytest.mark.parametrize("slope", SLOPES[1:])
 def test_without_a_group_is_a_fit_without_its_rows(form, slope):
     table = table_of(3)
@@ -203,3 +244,19 @@ def test_threads_change_nothing(form):
         )
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_a_level_that_is_wrong_in_all_tasks_is_no_solution():
+    """Nothing draws the shared intercept, and centred features feel none of it."""
+    moments = data_of(table_of(3), "moments")
+    moments.mean[:, :3] = 0.0
+    system = make_system(moments, np.ones(3)).factor(2.0)
+    theta = system.solve_shared(np.array([np.inf]), np.array([1.0]))
+    coef, intercept = np.zeros((6, 3)), np.zeros(6)
+    system.add_blend(theta, np.array([np.inf]), np.ones((6, 1)), coef, intercept)
+    for level in (0.0, 0.5):
+        theta[:, 0] += level
+        residual = kkt_residual(
+            moments, np.ones(3), (2.0, np.inf, 1.0), theta[0], coef, intercept + level
+        )
+        assert residual > 1e-3 if level else residual < 1e-10

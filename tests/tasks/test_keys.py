@@ -58,7 +58,7 @@ def test_mirrored_and_swapped_rows_have_other_keys():
     X[1], y[1] = 2.0 * X.mean(axis=0) - X[0], 2.0 * y.mean() - y[0]
     X[2], y[2] = X[3][[1, 0, 2, 3, 4]], y[3]
     for labels in (y, np.zeros(180)):
-        of_features, _ = row_keys(X, labels)
+        of_features, _, _ = row_keys(X, labels)
         assert len(np.unique(np.round(of_features, 9))) == 180
 
 

@@ -6,7 +6,7 @@ import reference
 from scipy import sparse
 
 from skmtl._jit import worker_pool
-from skmtl.tasks.moments import TaskMoments, block_moments, moment_bytes
+from skmtl.tasks.moments import TaskMoments, block_moments, moment_bytes, scale_of
 from skmtl.tasks.table import pack
 
 
@@ -121,3 +121,14 @@ def test_bytes():
     moments = block_moments(table_of(p=5, n_tasks=7))
     held = moments.weight.nbytes + moments.mean.nbytes + moments.scatter.nbytes
     assert moment_bytes(7, 5) == held
+
+
+def test_columns_constant_up_to_rounding_have_no_scale():
+    n = 1000
+    wide = 1e6 + 1e-3 * np.random.default_rng(0).normal(size=n)
+    X = np.column_stack([np.full(n, 0.1), np.full(n, 1e8 / 3.0), np.zeros(n), wide])
+    total, mean, variance = block_moments(pack(X, X[:, 0], np.zeros(n, int), 1)).merge().pooled()
+    variance[0] = (0.1 * 1e-16) ** 2  # as another order of the sums leaves it
+    scale = scale_of(total, mean, variance)
+    np.testing.assert_array_equal(scale[:3], 0.0)
+    np.testing.assert_allclose(scale[3], 1.0 / wide.std(), rtol=1e-3)

@@ -1,0 +1,161 @@
+r"""How features vary within tasks and between them.
+
+A feature's slope in one task is learned from its variation within the task. Where tasks stand at
+different levels of a feature (price levels of products, weeks in which shops opened) the table's
+standard deviation is mostly between tasks, and says nothing of that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["Spreads", "task_spreads"]
+
+# Within-task standard deviations are taken for at least this part of the table's.
+_LEAST_PART = 1e-4
+# The part of a feature's variance that must be between tasks for its slope to differ there.
+_LEAST_LEVEL = 0.1
+# Mean fourth powers beyond which a column's slope is pulled harder: those of a level that a row in
+# thirty has. Of few rows they are noise below that.
+_LONG_TAILS = 30.0
+# A column that so few rows, and so small a share of the rows, differ in gets no slope.
+_FEWEST_ROWS, _LEAST_SHARE = 5.0, 0.01
+
+
+@dataclass(frozen=True)
+class Spreads:
+    r"""Variances of features within tasks and between the tasks' own means.
+
+    The place about which a task's own slopes turn is its mean :math:`\bar x_t`, drawn towards the
+    table's where it is known from few rows n,
+
+    .. math:: c_t = \bar x + \frac{n b}{n b + w} (\bar x_t - \bar x),
+
+    with the variances w within and b between tasks: the best linear guess of the task's true mean.
+
+    Attributes
+    ----------
+    within, between : ndarray of shape (n_features,)
+    """
+
+    within: np.ndarray
+    between: np.ndarray
+
+    @classmethod
+    def of(cls, weight, mean, squares):
+        """From every task's rows, means, and sums of squares about these.
+
+        Parameters
+        ----------
+        weight : ndarray of shape (n_tasks,)
+        mean, squares : ndarray of shape (n_tasks, n_features)
+        """
+        seen = weight > 0
+        weight, mean = weight[seen], mean[seen]
+        spare = np.maximum(weight - 1.0, 0.0).sum()
+        within = squares[seen].sum(axis=0) / spare if spare > 0 else np.zeros(mean.shape[1])
+        if len(weight) < 2:
+            return cls(within, np.zeros_like(within))
+        between = mean.var(axis=0, ddof=1) - within * (1.0 / weight).mean()
+        return cls(within, np.maximum(between, 0.0))
+
+    def scale(self, variance, tails=None, rows=None):
+        r"""1 / standard deviation within tasks; over the table where that is nothing.
+
+        A column whose variance few rows make up is scaled down, so that its slope is pulled as one
+        of so few rows; and to nothing where they are next to none, since its slope would be noise
+        that a row with an ordinary value there multiplies.
+
+        Parameters
+        ----------
+        variance : ndarray of shape (n_features,)
+            Over the table; zero for what is constant.
+        tails : ndarray of shape (n_features,), optional
+            From `row_keys`.
+        rows : float, optional
+            Rows in the table.
+        """
+        varies = self.within > 1e-20 * variance
+        own = np.where(varies, np.maximum(self.within, _LEAST_PART**2 * variance), variance)
+        scale = np.where(variance > 0, 1.0 / np.sqrt(np.where(variance > 0, own, 1.0)), 0.0)
+        if tails is None:
+            return scale
+        scale /= np.sqrt(np.maximum(tails / _LONG_TAILS, 1.0))
+        return np.where(tails > max(rows / _FEWEST_ROWS, 1.0 / _LEAST_SHARE), 0.0, scale)
+
+    def rescaled(self, scale):
+        """Of features multiplied by `scale`."""
+        return Spreads(self.within * scale**2, self.between * scale**2)
+
+    def alike(self, n_features=None):
+        """The same for all features together: what a rotation of them does not change."""
+        n_features = len(self.within) if n_features is None else n_features
+        within, between = self.within.mean(), self.between.mean()
+        return Spreads(np.full(n_features, within), np.full(n_features, between))
+
+    @property
+    def level_part(self):
+        """The part of the features' variances that is between tasks; 0 where nothing is within."""
+        whole = self.within + self.between
+        return np.where(self.within > 0, self.between / np.where(whole > 0, whole, 1.0), 0.0)
+
+    def centres(self, weight, mean):
+        """Where the tasks' own slopes turn, for features centred over the table.
+
+        Parameters
+        ----------
+        weight : ndarray of shape (n_tasks,)
+        mean : ndarray of shape (n_tasks, n_features)
+            May be multiplied by any factor a feature.
+        """
+        told = weight[:, None] * self.between
+        whole = told + self.within
+        return mean * np.where(whole > 0, told / np.where(whole > 0, whole, 1.0), 0.0)
+
+    def places(self, apart, weight, mean):
+        """Centres, and what of them the shared slopes meet: nothing where they are told apart.
+
+        That is of features that vary within tasks; the others' slopes are all between.
+        """
+        centres = self.centres(weight, mean)
+        return centres, np.where(self.within > 0, 0.0, centres) if apart else centres
+
+    def levels_differ(self):
+        """Whether some feature varies between tasks beside what it does within."""
+        return bool((self.level_part > _LEAST_LEVEL).any())
+
+
+def task_spreads(table):
+    """Every task's weight, feature means, and sums of squares about these.
+
+    Parameters
+    ----------
+    table : TaskTable
+
+    Returns
+    -------
+    weight : ndarray of shape (n_tasks,)
+    mean, squares : ndarray of shape (n_tasks, n_features)
+    """
+    weight, codes = table.weights(), table.codes
+    total = table.task_sums(weight)
+    share = weight / np.where(total > 0, total, 1.0)[codes]
+    shape = table.n_tasks, len(table.rows)
+    by_task = sparse.csr_matrix((share, np.arange(shape[1]), table.offsets), shape=shape)
+    if sparse.issparse(table.X):
+        X = sparse.csr_matrix(table.X)[table.rows]
+        mean = (by_task @ X).toarray()
+        # About the tasks' means: squares of the entries there are, and of the means for the others.
+        gap = X.data - mean[np.repeat(codes, np.diff(X.indptr)), X.indices]
+        entries = sparse.csr_matrix((gap**2, X.indices, X.indptr), shape=X.shape)
+        there = sparse.csr_matrix((np.ones(len(gap)), X.indices, X.indptr), shape=X.shape)
+        missing = np.maximum(1.0 - (by_task @ there).toarray(), 0.0)
+        squares = (by_task @ entries).toarray() + missing * mean**2
+        return total, mean, squares * total[:, None]
+    mean, squares = np.zeros((2, table.n_tasks, table.n_features))
+    for j in range(table.n_features):  # a column at a time, which needs no copy of the table
+        column = table.X[table.rows, j]
+        mean[:, j] = by_task @ column
+        squares[:, j] = by_task @ (column - mean[codes, j]) ** 2
+    return total, mean, squares * total[:, None]

@@ -1,0 +1,77 @@
+"""Variances of features within tasks and between them."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skmtl.tasks.moments import block_moments
+from skmtl.tasks.rows import TaskRows
+from skmtl.tasks.spreads import Spreads, task_spreads
+from skmtl.tasks.table import pack
+
+
+def table_of(seed=0, n=400, n_tasks=40, levels=(0.0, 3.0, 1.0), kind=np.asarray):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(n_tasks, size=n)
+    X = rng.normal(size=(n, 3)) * [1.0, 0.5, 0.0] + (rng.normal(size=(n_tasks, 3)) * levels)[codes]
+    X[rng.uniform(size=(n, 3)) < 0.3] = 0.0
+    return pack(kind(X), rng.normal(size=n), codes, n_tasks, rng.uniform(0.5, 2.0, size=n))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_squares_of_tasks_are_those_of_their_rows(kind):
+    table = table_of(kind=kind)
+    X = table.X.toarray() if sparse.issparse(table.X) else table.X
+    weight, mean, squares = task_spreads(table)
+    for t in range(table.n_tasks):
+        rows = slice(table.offsets[t], table.offsets[t + 1])
+        w, Z = table.sample_weight[rows], X[table.rows[rows]]
+        np.testing.assert_allclose(weight[t], w.sum(), rtol=1e-9)
+        centre = np.average(Z, axis=0, weights=w)
+        np.testing.assert_allclose(mean[t], centre, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(squares[t], w @ (Z - centre) ** 2, rtol=1e-9, atol=1e-9)
+    for form in (block_moments(table).merge(), TaskRows.of(table).merge()):
+        np.testing.assert_allclose(form.feature_squares(), squares, rtol=1e-7, atol=1e-7)
+
+
+def test_variances_are_those_of_a_random_effects_model():
+    """Unbiased: on average over draws what the data were drawn from."""
+    within, between = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        codes = np.repeat(np.arange(30), rng.integers(2, 12, size=30))
+        X = rng.normal(size=(len(codes), 1)) + 2.0 * rng.normal(size=30)[codes, None]
+        spreads = Spreads.of(*task_spreads(pack(X, X[:, 0], codes, 30, None)))
+        within.append(spreads.within[0])
+        between.append(spreads.between[0])
+    for values, wanted in ((within, 1.0), (between, 4.0)):
+        assert abs(np.mean(values) - wanted) < 3.5 * np.std(values) / np.sqrt(60)
+
+
+def test_a_centre_is_the_best_guess_of_a_tasks_true_mean():
+    rng = np.random.default_rng(0)
+    truth, n = 2.0 * rng.normal(size=4000), rng.integers(1, 9, size=4000)
+    mean = truth + rng.normal(size=4000) / np.sqrt(n)
+    guess = Spreads(np.ones(1), np.full(1, 4.0)).centres(n.astype(float), mean[:, None])[:, 0]
+    assert ((guess - truth) ** 2).mean() < 0.95 * ((mean - truth) ** 2).mean()
+    slope = (guess @ truth) / (guess @ guess)  # a guess that is too bold, or too timid, has another
+    assert abs(slope - 1.0) < 0.03
+
+
+def test_scales():
+    spreads = Spreads(np.array([1.0, 0.0, 1e-30, 0.0]), np.array([99.0, 4.0, 1.0, 0.0]))
+    variance = np.array([100.0, 4.0, 1.0, 0.0])
+    np.testing.assert_allclose(spreads.scale(variance), [1.0, 0.5, 1.0, 0.0])
+    tails = np.array([3.0, 120.0, 30.0, 1.0])
+    np.testing.assert_allclose(spreads.scale(variance, tails, 1000.0), [1.0, 0.25, 1.0, 0.0])
+    tails[0] = 1000.0 / 3.0  # three rows
+    assert spreads.scale(variance, tails, 1000.0)[0] == 0.0
+    assert spreads.scale(variance, tails / 10.0, 100.0)[0] > 0.0  # three of a hundred are many
+
+
+def test_what_is_constant_within_tasks_turns_about_its_own_value():
+    mean = np.array([[1.0], [-2.0]])
+    spreads = Spreads(np.zeros(1), np.ones(1))
+    np.testing.assert_array_equal(spreads.centres(np.array([1.0, 5.0]), mean), mean)
+    centres, anchors = spreads.places(True, np.array([1.0, 5.0]), mean)
+    np.testing.assert_array_equal(anchors, centres)  # its slope is one between tasks

@@ -364,6 +364,82 @@ def check_more_features_than_rows(estimator):
     assert np.isfinite(predictions(model, X, task=table.task)[0]).all()
 
 
+def starts_at_random(estimator):
+    """Whether a network is trained, which depends on more than the rows."""
+    learner = getattr(estimator, "learner", "auto")
+    return not isinstance(learner, str) or learner in (
+        "maml",
+        "reptile",
+        "ridge_head",
+        "prototypes",
+    )
+
+
+def is_tuned(estimator):
+    """Whether no strength is given, so that no number has a unit."""
+    sharing = getattr(estimator, "sharing", "partial_pooling")
+    return estimator.get_params().get("cv", 5) is not None and getattr(sharing, "tuned", True)
+
+
+def check_columns_in_other_units_and_orders(estimator):
+    """Order, units, shifts and signs of the columns change no prediction."""
+    if starts_at_random(estimator):
+        return
+    table, rng = Table(estimator), np.random.default_rng(5)
+    wanted = predictions(table.fitted(estimator), table.X, task=table.task)
+    signs = 1.0 if _has_signs(estimator) else rng.choice([-1.0, 1.0], size=3)
+    turned = table.X * 10.0 ** rng.uniform(-6, 6, size=3) * signs
+    shifted = table.X + 1e4 * table.X.std(axis=0)
+    others = [turned, shifted]
+    if not _names_features(estimator):
+        others.append(table.X[:, [2, 0, 1]])
+    for X in others:
+        model = clone(estimator).fit(X, table.y, task=table.task)
+        assert_close(predictions(model, X, task=table.task), wanted, rtol=1e-6, atol=1e-6)
+
+
+def _names_features(estimator):
+    """Whether parameters name features, whose places then matter."""
+    sharing = getattr(estimator, "sharing", None)
+    names = ("varying", "positive", "negative")
+    return any(getattr(sharing, name, None) is not None for name in names)
+
+
+def _has_signs(estimator):
+    sharing = getattr(estimator, "sharing", None)
+    return any(getattr(sharing, name, None) is not None for name in ("positive", "negative"))
+
+
+def check_weights_are_relative(estimator):
+    """Where strengths are tuned a common factor on the weights changes nothing."""
+    if starts_at_random(estimator) or not is_tuned(estimator):
+        return
+    table, rng = Table(estimator), np.random.default_rng(6)
+    weight = rng.uniform(0.5, 2.0, size=len(table.y))
+    wanted = predictions(table.fitted(estimator, sample_weight=weight), table.X, task=table.task)
+    for factor in (1e-6, 7.3, 1e6):
+        model = table.fitted(estimator, sample_weight=factor * weight)
+        assert_close(predictions(model, table.X, task=table.task), wanted, rtol=1e-6, atol=1e-6)
+
+
+def check_counts_are_copies(estimator):
+    """A row of weight k is k rows, and a thousand copies of every row are no more than one."""
+    if starts_at_random(estimator):
+        return
+    table, rng = Table(estimator), np.random.default_rng(7)
+    k = rng.integers(1, 4, size=len(table.y))
+    wanted = predictions(
+        table.fitted(estimator, sample_weight=k.astype(float)), table.X, task=table.task
+    )
+    copied = clone(estimator).fit(
+        np.repeat(table.X, k, axis=0), np.repeat(table.y, k), task=np.repeat(table.task, k)
+    )
+    assert_close(predictions(copied, table.X, task=table.task), wanted, rtol=1e-6, atol=1e-6)
+    if is_tuned(estimator):
+        many = table.fitted(estimator, sample_weight=1000.0 * k)
+        assert_close(predictions(many, table.X, task=table.task), wanted, rtol=1e-6, atol=1e-6)
+
+
 def check_weights_of_zero_are_rows_removed(estimator):
     """With folds dealt inside, and with splits given explicitly."""
     table = Table(estimator)
@@ -625,6 +701,9 @@ TASK_CHECKS = [
     check_nearly_as_many_tasks_as_rows_warns,
     check_constant_columns,
     check_more_features_than_rows,
+    check_columns_in_other_units_and_orders,
+    check_weights_are_relative,
+    check_counts_are_copies,
     check_weights_of_zero_are_rows_removed,
     check_threads_change_nothing,
     check_seeds,
@@ -1001,6 +1080,23 @@ def sparse_X_for_a_learner(e, t):
 @bad("Sparse data was passed for X, but learners need dense data", needs="learner")
 def sparse_X_for_a_learner_at_predict(e, t):
     t.fitted(e).predict(sparse.csr_matrix(t.X), task=t.task)
+
+
+@bad(r"X: column 1 .* holds 1e\+160; .* larger unit")
+def features_whose_squares_overflow(e, t):
+    X = t.X.copy()
+    X[3, 1] = 1e160
+    clone(e).fit(X, t.y, task=t.task)
+
+
+@bad(r"X: column 0 .* differs by .*e-1\d\d at most; .* smaller unit")
+def features_whose_squares_vanish(e, t):
+    clone(e).fit(t.X * [1e-150, 1.0, 1.0], t.y, task=t.task)
+
+
+@bad(r"sample_weight holds 1e\+300; .* common factor")
+def weights_that_overflow(e, t):
+    t.fitted(e, sample_weight=np.full(len(t.y), 1e300))
 
 
 @bad("'shared_classes' parameter .* must be", needs="shared_classes")

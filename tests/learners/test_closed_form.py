@@ -14,12 +14,8 @@ from skmtl.learners._base import LabelledTasks
 from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
 from skmtl.learners._prior import GaussianPrior, Prototypes
-<<<<<<< HEAD
 from skmtl.learners._shared import SharedPart, pooled_mean
-from skmtl.learners.closed_form import LinearHeads
-=======
 from skmtl.learners.closed_form import LinearHeads, _noise_of
->>>>>>> main
 
 
 def quiet(text):
@@ -309,7 +305,6 @@ def test_intercepts_that_vary_beside_shared_slopes():
 # ---------------------------------------------------------------------- within and between tasks
 
 
-<<<<<<< HEAD
 def uneven(seed=0, p=3, spread=(0.0, 1.0, 20.0)):
     """Tasks of several sizes, whose features' means differ more or less; the last is empty."""
     rng = np.random.default_rng(seed)
@@ -429,14 +424,6 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
         np.testing.assert_allclose(a[chosen], b[chosen], rtol=1e-2, atol=0.02)
     # The variance of levels is learned from what they are.
     assert prior.posterior(far)[1][0, 0] > 1e9
-=======
-    tasks, _ = rates(200, 20)
-    new, rate = rates(200, 20)
-    p = np.exp(learned(Auto(), tasks).adapt(new).predict(np.zeros((200, 1)), np.arange(200)))[:, 1]
-    share = np.bincount(new.codes, new.weight * new.y, minlength=200) / 20
-    by_hand = (20 * share + 0.5) / 21
-    loss, best = (-np.mean(rate * np.log(q) + (1 - rate) * np.log(1 - q)) for q in (p, by_hand))
-    assert loss < best + 0.02
 
 
 # ------------------------------------------------------------------- what judges, and what weighs
@@ -526,4 +513,3 @@ def test_labels_that_nothing_tells_are_not_told():
     noise = tasks_of(rng.normal(size=(60, 12, 15)), rng.integers(0, 2, size=(60, 12)), 2)
     A, b = rng.normal(size=(60, 50, 15)), rng.integers(0, 2, size=(60, 50))
     assert log_loss(knowledge.adapt(noise), A, b) < 1.0
->>>>>>> main

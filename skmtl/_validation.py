@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from scipy import sparse
 
-__all__ = ["check_magnitudes"]
+__all__ = ["check_magnitudes", "check_target_magnitude"]
 
 # Beyond these, squares of numbers times rows leave the range of float64 (1e-308 to 1e308).
 _SMALLEST, _LARGEST = 1e-100, 1e100
@@ -30,12 +30,8 @@ def check_magnitudes(X, y=None, weight=None):
     """
     if X.shape[0] and X.shape[1]:
         _check_columns(*_limits(X), "X: column {} (counted from 0, without the task column)")
-    if y is not None and len(y):
-        with warnings.catch_warnings():  # a task without labels
-            warnings.simplefilter("ignore", RuntimeWarning)
-            low, high = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
-        where = "y" if y.ndim == 1 else "y: task {}"
-        _check_columns(np.atleast_1d(low), np.atleast_1d(high), where)
+    if y is not None:
+        check_target_magnitude(y)
     if weight is not None:
         positive = weight[weight > 0]
         for value in (positive.min(initial=1.0), positive.max(initial=1.0)):
@@ -44,6 +40,17 @@ def check_magnitudes(X, y=None, weight=None):
                     f"sample_weight holds {value:.3g}; weights must lie between {_SMALLEST:g} and "
                     f"{_LARGEST:g}: divide them by a common factor, such as their mean."
                 )
+
+
+def check_target_magnitude(y, name="y"):
+    """The same for a target of numbers."""
+    if not len(y):
+        return
+    with warnings.catch_warnings():  # a task without labels
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
+    where = name if y.ndim == 1 else f"{name}: task {{}}"
+    _check_columns(np.atleast_1d(low), np.atleast_1d(high), where)
 
 
 def _limits(X):

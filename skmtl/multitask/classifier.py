@@ -61,7 +61,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         warning; or raises.
     cv : int, splitter or iterable of (train, test), default=5
         How strengths and the report are cross-validated inside `fit`. An int deals the rows of
-        every task to that many folds by a hash of their content, repeatedly on small tables.
+        every task to that many folds in an order that only what they hold decides, not the order
+        of rows or columns nor the columns' units, shifts and signs; repeatedly on small tables.
         Folds that give every class its share in every task would favour intercepts of the tasks'
         own. None skips validation and needs fixed strengths.
     max_iter : int, default=100
@@ -200,7 +201,9 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         y : array-like of shape (n_samples,)
             Class labels, which mean the same in every task.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            How much each row counts. With strengths "auto" weights are relative: a common factor
+            changes nothing, and a row of weight k is k copies of it. A strength that is given is
+            in the unit of the weights.
         task : array-like of shape (n_samples,), default=None
             Task labels, where X has no task column.
 

@@ -66,8 +66,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         warning; or raises.
     cv : int, splitter or iterable of (train, test), default=5
         How strengths and the report are cross-validated inside `fit`. An int deals the rows of
-        every task to that many folds by a hash of their content (so row order does not matter),
-        repeatedly on small tables. None skips validation and needs fixed strengths. Rows in the
+        every task to that many folds in an order that only what they hold decides, not the order
+        of rows or columns nor the columns' units, shifts and signs; equal rows that are copies
+        fall into one fold. It does so repeatedly on small tables. None skips validation and needs fixed strengths. Rows in the
         order of time want a `skmtl.model_selection.TaskTimeSeriesSplit`.
     n_jobs : int, default=None
         Threads; None is 1. Results do not depend on it.
@@ -198,7 +199,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             A 2-D y has one task a column; NaN means not labelled for this task.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            How much each row counts. With strengths "auto" weights are relative: a common factor
+            changes nothing, and a row of weight k is k copies of it. A strength that is given is
+            in the unit of the weights.
         task : array-like of shape (n_samples,), default=None
             Task labels, where X has no task column.
 

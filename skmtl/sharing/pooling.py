@@ -303,7 +303,7 @@ class Independent(_Pooling):
 
     Each task minimises
     :math:`\sum_i w_i (y_i - a_t - x_i'v_t)^2 + \alpha \|v_t\|^2` on features standardised over
-    the table.
+    the table; with "auto" by their spread within tasks. The intercept is free.
 
     Parameters
     ----------
@@ -361,8 +361,10 @@ class PartialPooling(_Pooling):
     .. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
               + \lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
 
-    on features standardised over the table. With "auto", candidates for the three strengths are
-    cross-validated exactly on block-wise moments and *averaged*, with weights of each task's
+    on features standardised over the table. Where all strengths are "auto", features are on the
+    scale of their spread within tasks instead, a task's own slopes turn about its own mean, and
+    shared slopes within tasks may be told from those between them (Mundlak 1978). Candidates for the
+    three strengths are then cross-validated exactly on block-wise moments and *averaged*, with weights of each task's
     own: the verdict of tasks of about its size, and its own. As independent and pooled are among
     the candidates, a task that sharing would hurt falls back to them: it is guarded. Where the
     tasks' slopes vary much more in some features than in others, candidates with a learned
@@ -403,6 +405,9 @@ class PartialPooling(_Pooling):
 
     References
     ----------
+    Mundlak, Y. (1978). On the pooling of time series and cross section data. Econometrica 46(1).
+    :doi:`10.2307/1913646`
+
     Evgeniou, T. and Pontil, M. (2004). Regularized multi-task learning. KDD.
     :doi:`10.1145/1014052.1014067`
 

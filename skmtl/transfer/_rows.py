@@ -15,6 +15,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import take_rows
+from .._validation import check_target_magnitude
 from ..adaptation._base import SourceRows
 from ..tasks.encode import column_names
 from ..tasks.features import make_preprocessor
@@ -96,7 +97,11 @@ def _kind(y):
 
 def read_labels(y, classifier):
     """The target's labels in one dimension: numbers, or class labels."""
-    return check_classes(y) if classifier else check_numbers(y)
+    if classifier:
+        return check_classes(y)
+    y = check_numbers(y)
+    check_target_magnitude(y)
+    return y
 
 
 def labels_of_source(source, y, classifier):
@@ -129,7 +134,9 @@ def labels_of_source(source, y, classifier):
             f"source has labels such as {source.y[:1].tolist()[0]!r}, but the estimator is a "
             "regressor and needs numbers."
         )
-    return source.y.astype(np.float64, copy=False), None
+    labels = source.y.astype(np.float64, copy=False)
+    check_target_magnitude(labels, "source: y")
+    return labels, None
 
 
 def _common_type(theirs, ours):

@@ -13,7 +13,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-__all__ = ["njit", "run_chunks", "worker_pool"]
+__all__ = ["njit", "run_chunks", "run_spans", "worker_pool"]
 
 # Partial sums are taken over this many chunks, threads or no threads, so that results do not
 # depend on n_jobs.
@@ -89,3 +89,19 @@ def run_chunks(kernel, n_items, *args, pool=None):
     if pool is None or len(chunks) == 1:
         return [kernel(a, b, *args) for a, b in chunks]
     return list(pool.map(lambda chunk: kernel(*chunk, *args), chunks))
+
+
+def run_spans(function, n_items, most, pool=None):
+    """Call ``function(start, stop)`` over spans of at most `most` items, and return nothing.
+
+    For work that is done item by item, whatever the spans are; sums need `run_chunks`.
+    """
+
+    def some(start, stop):
+        for a in range(start, stop, most):
+            function(a, min(a + most, stop))
+
+    if pool is None:
+        some(0, n_items)
+    else:
+        run_chunks(some, n_items, pool=pool)

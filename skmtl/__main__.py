@@ -19,6 +19,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from skmtl._jit import tell_of_compiling
 from skmtl._report import Glyphs, TaskData, format_report, measure
 from skmtl.datasets import load_grunfeld
 
@@ -359,7 +360,11 @@ def _run(args):
         _check_plot(args.plot)
     data = _embedded_table(args) if args.file is None else _own_table(args)
     _check_tasks(data)
-    report, errors = measure(data, args.folds)
+    tell_of_compiling(lambda text: print(f"skmtl: {text}", file=sys.stderr, flush=True))
+    try:
+        report, errors = measure(data, args.folds)
+    finally:
+        tell_of_compiling(None)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     lines = format_report(
         data,

@@ -12,6 +12,8 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
+from ._jit import tell_of_compiling
+
 __all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
 
 
@@ -25,20 +27,27 @@ class Progress:
     def __init__(self, estimator, X, y):
         self.estimator, self.X, self.y = estimator, X, y
         self.context = None
+        if estimator.verbose:
+            tell_of_compiling(self._print)
         if hasattr(estimator, "_init_callback_context"):
             self.context = estimator._init_callback_context(max_subtasks=None)
             self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
 
     def __call__(self, text):
         if self.estimator.verbose:
-            print(f"[{type(self.estimator).__name__}] {text}")
+            self._print(text)
         if self.context is not None:
             step = self.context.subcontext(task_name=text)
             step.call_on_fit_task_begin(estimator=self.estimator)
             step.call_on_fit_task_end(estimator=self.estimator)
 
+    def _print(self, text):
+        print(f"[{type(self.estimator).__name__}] {text}")
+
     def end(self):
         """The estimator is fitted."""
+        if self.estimator.verbose:
+            tell_of_compiling(None)
         if self.context is not None:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes={}

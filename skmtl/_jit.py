@@ -1,4 +1,4 @@
-"""The one place that says ``numba.njit``: compilation flags, the cache and threads.
+"""Compilation flags, threads, and what is said of compiling; `_kernel` does the compiling.
 
 No ``fastmath=True``: guards against NaN must survive compilation. Kernels are serial and release
 the GIL; work is spread over threads in coarse chunks (`run_chunks`), which needs no threading layer
@@ -7,13 +7,23 @@ of numba's own and gives the same sums whatever the number of threads.
 
 import contextlib
 import functools
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-__all__ = ["njit", "run_chunks", "worker_pool"]
+__all__ = [
+    "interrupts_held",
+    "njit",
+    "run_chunks",
+    "run_spans",
+    "say_compiling",
+    "tell_of_compiling",
+    "worker_pool",
+]
 
 # Partial sums are taken over this many chunks, threads or no threads, so that results do not
 # depend on n_jobs.
@@ -42,20 +52,56 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
         return functools.partial(
             njit, helper=helper, inlined=inlined, fused=fused, any_order=any_order
         )
-    import numba  # here, so that `import skmtl` stays light
+    with interrupts_held():  # here, so that `import skmtl` does not import numba
+        from ._kernel import make_kernel
 
     # Only Python and other kernels call kernels, and divisions are guarded where they need it.
-    options = {"no_cfunc_wrapper": True, "error_model": "numpy"}
+    options = {"nogil": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
     if helper:
         options["no_cpython_wrapper"] = True
     if inlined:
         options["inline"] = "always"
     if fused or any_order:
         options["fastmath"] = {"contract", "reassoc"} if any_order else {"contract"}
+    return make_kernel(function, options)
+
+
+@contextlib.contextmanager
+def interrupts_held():
+    """Put off Ctrl-C until the end of the block.
+
+    For what must not stop halfway: an import of numba, and compiling, where LLVM calls back what
+    swallows exceptions. One kernel takes a second at most.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    held = []
+    signal.signal(signal.SIGINT, lambda *args: held.append(args))
     try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
-    except RuntimeError:  # a read-only install without a writable home has nowhere to cache
-        return numba.njit(nogil=True, **options)(function)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
+
+
+_tell, _told = None, False
+
+
+def tell_of_compiling(tell):
+    """Have ``tell(text)`` called when kernels are compiled, once a process; None for silence."""
+    global _tell
+    _tell = tell
+
+
+def say_compiling():
+    """A kernel is not in the cache, and is compiled now."""
+    global _told
+    if _tell is not None and not _told:
+        _told = True
+        _tell("compiling kernels, which takes some seconds once after an installation")
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,3 +135,19 @@ def run_chunks(kernel, n_items, *args, pool=None):
     if pool is None or len(chunks) == 1:
         return [kernel(a, b, *args) for a, b in chunks]
     return list(pool.map(lambda chunk: kernel(*chunk, *args), chunks))
+
+
+def run_spans(function, n_items, most, pool=None):
+    """Call ``function(start, stop)`` over spans of at most `most` items, and return nothing.
+
+    For work that is done item by item, whatever the spans are; sums need `run_chunks`.
+    """
+
+    def some(start, stop):
+        for a in range(start, stop, most):
+            function(a, min(a + most, stop))
+
+    if pool is None:
+        some(0, n_items)
+    else:
+        run_chunks(some, n_items, pool=pool)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import skmtl
-from skmtl._jit import N_CHUNKS, run_chunks, worker_pool
+from skmtl._jit import N_CHUNKS, run_chunks, run_spans, worker_pool
 
 
 def spans(start, stop, out):
@@ -29,12 +29,280 @@ def test_chunks_cover_every_item_once_in_order(n_items, n_jobs):
     assert parts[-1][1] == n_items and len(parts) <= N_CHUNKS
 
 
+@pytest.mark.parametrize("n_items", [0, 1, 31, 64, 1000])
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("most", [1, 7, 5000])
+def test_spans_cover_every_item_once(n_items, n_jobs, most):
+    out, sizes = np.zeros(n_items), []
+
+    def count(start, stop):
+        out[start:stop] += 1
+        sizes.append(stop - start)
+
+    with worker_pool(n_jobs) as pool:
+        run_spans(count, n_items, most, pool)
+    np.testing.assert_array_equal(out, 1.0)
+    assert max(sizes, default=0) <= most
+
+
 def test_errors_of_threads_arrive():
     def fail(start, stop):
         raise ZeroDivisionError
 
     with worker_pool(2) as pool, pytest.raises(ZeroDivisionError):
         run_chunks(fail, 1000, pool=pool)
+
+
+_KERNELS = """
+from skmtl._jit import njit
+
+@njit(helper=True)
+def _square(x):
+    return x * x
+
+@njit(inlined=True)
+def _half(x):
+    return 0.5 * x
+
+@njit
+def total(x):
+    s = 0.0
+    for i in range(x.shape[0]):
+        s += _square(x[i]) + _half(x[i])
+    return s
+
+@njit
+def idle(x, n):
+    for k in range(n):
+        for i in range(x.shape[0]):
+            x[i] = 0.5 * (x[i] + 1.0 / x[i])
+    return x, x.sum()
+"""
+
+
+def run_with_kernels(folder, code, **env):
+    """Run `code` in a new process where ``kernels_here`` can be imported; returns its lines."""
+    (folder / "kernels_here.py").write_text(_KERNELS)
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG", "IPY"))}
+    path = [str(folder), str(Path(skmtl.__file__).parents[1]), *filter(None, sys.path)]
+    env = {**keep, "PYTHONPATH": os.pathsep.join(path), **env}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+_DAMAGE = """
+import pathlib, numpy as np, kernels_here
+from skmtl._jit import njit
+
+x, cache = np.arange(5.0), pathlib.Path("cache")
+
+def hits():
+    "A kernel made anew, as in a new process: is the result right, and was it in the cache?"
+    kernel = njit(kernels_here.total.py_func)
+    assert kernel(x) == 35.0
+    return sum(kernel.stats.cache_hits.values())
+
+assert hits() == 0 and hits() == 1
+def shorter(raw): return raw[: len(raw) // 2]
+def flipped(raw):
+    k = len(raw) * 2 // 3
+    return raw[:k] + bytes([raw[k] ^ 255]) + raw[k + 1 :]
+
+damages = {
+    "empty": lambda raw: b"", "half": shorter, "a byte short": lambda raw: raw[:-1],
+    "a byte left": lambda raw: raw[:1], "zeros": lambda raw: bytes(len(raw)),
+    "flipped": flipped, "text": lambda raw: b"no pickle\\n", "None": lambda raw: b"N.",
+    "longer": lambda raw: raw + raw, "noise": lambda raw: np.random.default_rng(0).bytes(999),
+}
+for kind in ("nbi", "nbc"):
+    for name, damage in damages.items():
+        (file,) = cache.glob(f"**/kernels_here.total-*.{kind}")
+        file.write_bytes(damage(file.read_bytes()))
+        first, second = hits(), hits()
+        harmless = name == "longer"
+        print(kind, name, (first, second) in ([(0, 1), (1, 1)] if harmless else [(0, 1)]))
+"""
+
+
+@pytest.mark.jit
+def test_damaged_cache_files_are_discarded_and_compiled_again(tmp_path):
+    """After kill -9, a full disk or worse; and the next process finds them in order."""
+    lines = run_with_kernels(tmp_path, _DAMAGE, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert len(lines) == 20 and all(line.endswith("True") for line in lines), lines
+
+
+_READ_ONLY = """
+import errno, pathlib, numpy as np, kernels_here
+from numba.core import caching
+from skmtl._jit import njit
+
+x = np.arange(5.0)
+njit(kernels_here.total.py_func)(x)
+
+def refuse(self, path):
+    raise OSError(errno.{reason}, "nothing can be written")
+
+caching.IndexDataCacheFile._open_for_write = refuse
+for damage in (False, True):
+    if damage:
+        for file in pathlib.Path("cache").glob("**/*.nb?"):
+            file.write_bytes(b"")
+    kernel = njit(kernels_here.total.py_func)
+    print(kernel(x), sum(kernel.stats.cache_hits.values()))
+print(njit(kernels_here.total.py_func)(x.astype(np.float32)))
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("reason", ["ENOSPC", "EROFS", "EACCES"])
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, reason):
+    code = _READ_ONLY.format(reason=reason)
+    lines = run_with_kernels(tmp_path, code, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert lines == ["35.0 1", "35.0 0", "35.0"]
+
+
+_INTERRUPTED = """
+import os, signal, threading, time
+import numpy as np
+from kernels_here import idle, total
+
+def interrupted(work, after):
+    timer = threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        work()
+        timer.join()
+        time.sleep(0.01)
+    except BaseException as error:
+        timer.join()
+        return type(error).__name__
+    return "nothing"
+
+def compile_and_run():
+    idle(np.ones(3, dtype=np.float32), 1)
+
+print({interrupted(compile_and_run, after) for after in (0.01,)})
+compile_and_run()
+x = np.full(1000, 2.0)
+idle(x, 1)
+start = time.perf_counter()
+idle(x, 1000)
+n = int(400 / (time.perf_counter() - start))  # 0.4 s
+print({interrupted(lambda: idle(x, n), after) for after in (0.05, 0.1, 0.2, 0.3)})
+print({interrupted(lambda: [total(x) for _ in range(10**6)], 0.01 * k) for k in range(1, 20)})
+signal.signal(signal.SIGINT, lambda *args: (_ for _ in ()).throw(TimeoutError))
+print({interrupted(lambda: idle(x, n), after) for after in (0.05, 0.1, 0.2)})
+"""
+
+
+@pytest.mark.jit
+def test_ctrl_c_is_a_keyboard_interrupt_in_kernels_and_compilation(tmp_path):
+    """And what another handler of signals raises is that."""
+    lines = run_with_kernels(tmp_path, _INTERRUPTED, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert lines == ["{'KeyboardInterrupt'}"] * 3 + ["{'TimeoutError'}"]
+
+
+_INTERRUPTED_FITS = """
+import os, signal, threading, time
+import numpy as np
+from sklearn.model_selection import cross_val_score
+import skmtl
+
+rng = np.random.default_rng(0)
+n = 6000
+X, task = rng.normal(size=(n, 8)), np.arange(n) % 300
+y = X[:, 0] + rng.normal(size=300)[task] + rng.normal(size=n)
+model = skmtl.{face}
+y = (y > 0).astype(int) if "Classifier" in "{face}" else y
+def judge():
+    scores = cross_val_score(model, X, y, params={{"task": task}}, cv=3, error_score=np.nan)
+    assert np.isfinite(scores).all(), "swallowed"
+
+model.fit(X, y, task=task)
+start = time.perf_counter()
+judge()
+seconds, wanted = time.perf_counter() - start, model.predict(X, task=task)
+for share in np.linspace(0.05, 0.95, 12):
+    timer = threading.Timer(share * seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        while True:
+            model.fit(X, y, task=task) if share > 0.8 else judge()
+    except BaseException as error:
+        print(type(error).__name__, (model.predict(X, task=task) == wanted).all())
+    timer.join()
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "face", ["MultiTaskRegressor()", "MultiTaskClassifier()", "MetaLearnerClassifier()"]
+)
+def test_cross_validation_does_not_swallow_ctrl_c(tmp_path, face):
+    """It takes any Exception for a failed fit. The estimator stays what it was."""
+    code = "import sklearn; sklearn.set_config(enable_metadata_routing=True)\n"
+    cache = {k: v for k, v in os.environ.items() if k == "NUMBA_CACHE_DIR"}
+    lines = run_with_kernels(tmp_path, code + _INTERRUPTED_FITS.format(face=face), **cache)
+    assert lines == ["KeyboardInterrupt True"] * 12
+
+
+_TOLD = """
+import numpy as np
+from skmtl._jit import tell_of_compiling
+from kernels_here import idle, total
+
+if {verbose}:
+    tell_of_compiling(print)
+total(np.arange(3.0)), idle(np.ones(3), 1), total(np.arange(3.0)), print("done")
+"""
+
+
+@pytest.mark.jit
+def test_compiling_is_told_once_and_only_when_it_happens(tmp_path):
+    quiet, told = (_TOLD.format(verbose=v) for v in (False, True))
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert run_with_kernels(tmp_path, quiet, NUMBA_CACHE_DIR=str(tmp_path / "other")) == ["done"]
+    first = run_with_kernels(tmp_path, told, **cache)
+    assert len(first) == 2 and first[0].startswith("compiling kernels") and first[1] == "done"
+    assert run_with_kernels(tmp_path, told, **cache) == ["done"]
+
+
+_VERBOSE = """
+import sys
+import numpy as np
+from skmtl import {face}
+from skmtl.__main__ import main
+from skmtl.sharing import PartialPooling
+
+rng = np.random.default_rng(0)
+X, task = rng.normal(size=(40, 2)), np.arange(40) % 4
+for _ in range(2):
+    {fit}
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("face", "fit"),
+    [
+        (
+            "MultiTaskRegressor",
+            "MultiTaskRegressor('pooled', verbose=1).fit(X, X[:, 0], task=task)",
+        ),
+        ("MultiTaskRegressor", "main(['--folds', '2'])"),
+    ],
+    ids=["verbose", "command line"],
+)
+def test_a_first_fit_says_that_kernels_are_compiled(tmp_path, face, fit):
+    code = "import sys; sys.stderr = sys.stdout\n" + _VERBOSE.format(face=face, fit=fit)
+    for cached in (False, True):
+        lines = run_with_kernels(tmp_path, code, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        assert sum("compiling kernels" in line for line in lines) == (0 if cached else 1)
 
 
 _SUM = """

@@ -28,6 +28,11 @@ import numpy as np
 
 from .._jit import njit
 
+# From this many features on BLAS multiplies faster than plain loops.
+_WIDE = 6
+# Numbers of the tasks' models under all candidates that are held at a time, and tasks at least.
+_NUMBERS, _TASKS = 2**15, 16
+
 # Arrays of all tasks: training or test moments, and what `factor` makes of them.
 Moments = namedtuple("Moments", ["weight", "mean", "scatter"])
 Factors = namedtuple("Factors", ["U", "u", "d", "xu", "xd"])
@@ -59,10 +64,9 @@ def _pull(n, alpha):
 
 
 @njit(inlined=True)
-def _reduce(W, q, m):
-    """[A, B] to [R, R'^-1 B] in place, where A = R'R is of order q and B has m columns.
+def _reduce(W, q):
+    """[A, b] to [R, R'^-1 b] in place, where A = R'R is of order q.
 
-    `W` holds both side by side, and B is lower triangular: one column, or an identity matrix.
     Rows whose pivot has vanished beside the largest are set to zero. Four rows at a time are
     taken from row i; what is beyond row i - 1 counts zero times.
     """
@@ -76,38 +80,56 @@ def _reduce(W, q, m):
             f1 = W[k1, i] if k + 1 < i else 0.0
             f2 = W[k2, i] if k + 2 < i else 0.0
             f3 = W[k3, i] if k + 3 < i else 0.0
-            for j in range(i, q + min(k + 4, m)):
+            for j in range(i, q + 1):
                 W[i, j] -= f0 * W[k, j] + f1 * W[k1, j] + f2 * W[k2, j] + f3 * W[k3, j]
         scale = 1.0 / np.sqrt(W[i, i]) if W[i, i] > 1e-14 * top else 0.0
-        for j in range(i, q + min(i + 1, m)):
+        for j in range(i, q + 1):
             W[i, j] *= scale
 
 
 @njit(inlined=True)
-def _times(A, live, q, B, out):
-    """``out[live] = A[live, live] @ B[live]``, two rows and four columns of `A` at a time.
+def _sweep(V, q, row):
+    """Minus the inverse of the positive definite lower triangle `V` of order q, in place.
 
-    The last row of `out` takes what an odd number of rows leaves over.
+    By Goodnight's sweep operator (The American Statistician 33, 1979): what it leaves is
+    symmetric after every pivot, so that half the matrix is enough, and that is contiguous.
     """
-    nc = B.shape[1]
-    for i in range(0, q, 2):
-        r0, r1 = live[i], live[min(i + 1, q - 1)]
-        o1 = r1 if i + 1 < q else out.shape[0] - 1
+    for k in range(q):
+        g = 1.0 / V[k, k]
+        for j in range(q):
+            row[j] = V[k, j] if j < k else V[j, k]
+        row[k] = 0.0
+        for i in range(q):
+            f = g * row[i]
+            for j in range(i + 1):
+                V[i, j] -= f * row[j]
+            if i < k:
+                V[k, i] = f
+            else:
+                V[i, k] = f
+        V[k, k] = -g
+
+
+@njit(inlined=True)
+def _times(A, live, q, B, out):
+    """``out[live] = A[live, live] @ B[live]``, by BLAS where none of many is left out."""
+    p, nc = A.shape[0], B.shape[1]
+    if q == p and p >= _WIDE:
+        np.dot(A, B, out)
+        return
+    for i in range(q):
+        r = live[i]
         for c in range(nc):
-            out[r0, c] = 0.0
-            out[o1, c] = 0.0
-        for k in range(0, q, 4):
-            l0, l1 = live[k], live[min(k + 1, q - 1)]
-            l2, l3 = live[min(k + 2, q - 1)], live[min(k + 3, q - 1)]
-            s1 = 1.0 if k + 1 < q else 0.0
-            s2 = 1.0 if k + 2 < q else 0.0
-            s3 = 1.0 if k + 3 < q else 0.0
-            a0, a1, a2, a3 = A[r0, l0], s1 * A[r0, l1], s2 * A[r0, l2], s3 * A[r0, l3]
-            b0, b1, b2, b3 = A[r1, l0], s1 * A[r1, l1], s2 * A[r1, l2], s3 * A[r1, l3]
+            out[r, c] = 0.0
+        for k in range(q):
+            f = A[r, live[k]]
             for c in range(nc):
-                x0, x1, x2, x3 = B[l0, c], B[l1, c], B[l2, c], B[l3, c]
-                out[r0, c] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
-                out[o1, c] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                out[r, c] += f * B[live[k], c]
+
+
+def at_a_time(n_numbers):
+    """For how many tasks to hold models of so many numbers each."""
+    return max(_TASKS, _NUMBERS // n_numbers)
 
 
 def factor(start, stop, train, kappa, factors):
@@ -119,8 +141,8 @@ def factor(start, stop, train, kappa, factors):
     if kappa == 0.0:
         return _factor_at_zero(slice(start, stop), train, factors)
     S, r = np.zeros((p, p)), np.zeros(p)
-    W, V = np.empty((p, 2 * p)), np.empty((p, p))
-    _factor(start, stop, train, kappa, factors, W, V, np.empty(p, dtype=np.int64), S, r)
+    work = np.empty((p, p)), np.empty(p), np.empty(p, dtype=np.int64)
+    _factor(start, stop, train, kappa, factors, work, S, r)
     return S, r
 
 
@@ -137,13 +159,14 @@ def _factor_at_zero(tasks, train, factors):
 
 
 @njit
-def _factor(start, stop, train, kappa, factors, W, V, live, S, r):
+def _factor(start, stop, train, kappa, factors, work, S, r):
     """U, u, d, x'u and x'd of each task, and what it adds to `S` and `r`.
 
     Where a feature is constant within the task, U is the identity, u the mean and d zero.
     """
     weight, mean, scatter = train
     U, u, d, xu, xd = factors
+    V, row, live = work
     p = u.shape[1]
     for t in range(start, stop):
         known = weight[t] > 0.0
@@ -155,28 +178,16 @@ def _factor(start, stop, train, kappa, factors, W, V, live, S, r):
             U[t, i, i] = 1.0
         q = _live_columns(scatter[t], p, live) if known else 0
         trace = 0.0
-        for i in range(q):  # W = [I + kappa C, I]
-            for j in range(q):
-                W[i, j] = kappa * scatter[t, live[i], live[j]]
-                W[i, q + j] = 0.0
-                V[i, j] = 0.0
-            trace += W[i, i]
-            W[i, i] += 1.0
-            W[i, q + i] = 1.0
+        for i in range(q):
+            for j in range(i + 1):
+                V[i, j] = kappa * scatter[t, live[i], live[j]]
+            trace += V[i, i]
+            V[i, i] += 1.0
             u[t, live[i]] = 0.0
-        _reduce(W, q, q)
-        for i in range(q):  # V = R^-1 R'^-1 = U where it is not the identity
-            for k in range(i, q, 4):
-                k1, k2, k3 = min(k + 1, q - 1), min(k + 2, q - 1), min(k + 3, q - 1)
-                f0 = W[k, q + i]
-                f1 = W[k1, q + i] if k + 1 < q else 0.0
-                f2 = W[k2, q + i] if k + 2 < q else 0.0
-                f3 = W[k3, q + i] if k + 3 < q else 0.0
-                for j in range(i + 1):
-                    V[i, j] += (
-                        f0 * W[k, q + j] + f1 * W[k1, q + j] + f2 * W[k2, q + j] + f3 * W[k3, q + j]
-                    )
-            for j in range(i):
+        _sweep(V, q, row)
+        for i in range(q):  # V = U where it is not the identity
+            for j in range(i + 1):
+                V[i, j] = -V[i, j]
                 V[j, i] = V[i, j]
         cancels = trace <= 1e-3 * q
         for i in range(q):
@@ -204,63 +215,48 @@ def _factor(start, stop, train, kappa, factors, W, V, live, S, r):
             xd[t] += mean[t, i] * d[t, i]
 
 
-def solve_shared(means, kappa, S, r, penalty, alphas, ridges, theta, free=None):
-    """Shared (a, m) for each pair (alphas[c], ridges[c]); equal alphas stand side by side.
-
-    With `free`, the other features' slopes are given, and stand in `theta`.
-    """
-    q = theta.shape[1]
-    if free is None:
-        free = np.arange(q)
-        theta[:] = 0.0
-    else:
-        free = np.append(0, 1 + np.flatnonzero(free))
-        theta[:, free] = 0.0
-    alphas, ridges = np.ascontiguousarray(alphas), np.ascontiguousarray(ridges)
-    work = np.empty((2 * q, q + 1))
-    _solve_shared(means, kappa, S, r, penalty, alphas, ridges, free, work, theta)
+def shared_work(n_tasks, q):
+    """Work space of `solve_shared`."""
+    return np.empty((n_tasks, q + 1)), np.empty((q + 1, q + 1)), np.empty((q, q + 1))
 
 
 @njit
-def _solve_shared(means, kappa, S, r, penalty, alphas, ridges, free, work, theta):
-    """`theta` holds zeros where it is to be found."""
+def solve_shared(means, kappa, S, r, penalty, strengths, free, work, theta):
+    """Shared (a, m) for each pair of strengths; equal intercept strengths stand side by side.
+
+    Of the entries `free`, the intercept being the first of them; `theta` holds zeros there, and
+    what is given of the others.
+    """
+    alphas, ridges = strengths
     weight, mean, u, xu, xd, active = means
     n_tasks, p = u.shape
-    G, W = work[: p + 1], work[p + 1 :]  # G with its right-hand side
+    Z, G, W = work  # Z: root-weighted rows [1, u, y] of the tasks; G: their products
     for c in range(alphas.shape[0]):
         if c == 0 or alphas[c] != alphas[c - 1]:
-            for i in range(p + 1):
-                for j in range(p + 1):
-                    G[i, j] = S[i - 1, j - 1] if i > 0 and j > 0 else 0.0
-                G[i, p + 1] = r[i - 1] if i > 0 else 0.0
             for t in range(n_tasks):
-                if not active[t] or weight[t] <= 0.0:
-                    continue
-                rho = _pull(weight[t], alphas[c])
-                w = rho / (1.0 + kappa * rho * xu[t])
-                y = mean[t, p] - kappa * xd[t]
-                G[0, 0] += w
-                G[0, p + 1] += w * y
+                known = active[t] and weight[t] > 0.0
+                rho = _pull(weight[t], alphas[c]) if known else 0.0
+                root = np.sqrt(rho / (1.0 + kappa * rho * xu[t]))
+                Z[t, 0] = root
                 for i in range(p):
-                    f = w * u[t, i]
-                    G[i + 1, 0] += f
-                    G[i + 1, p + 1] += f * y
-                    for j in range(i + 1):
-                        G[i + 1, j + 1] += f * u[t, j]
-            for i in range(p + 1):
-                for j in range(i):
-                    G[j, i] = G[i, j]
+                    Z[t, i + 1] = root * u[t, i]
+                Z[t, p + 1] = root * (mean[t, p] - kappa * xd[t])
+            np.dot(Z.T, Z, G)
+            for i in range(p):
+                G[i + 1, p + 1] += r[i]
+                for j in range(p):
+                    G[i + 1, j + 1] += S[i, j]
         q = 1 if np.isinf(ridges[c]) else free.shape[0]
         for i in range(q):
             fi = free[i]
             W[i, q] = G[fi, p + 1]
             for j in range(p + 1):
                 W[i, q] -= G[fi, j] * theta[c, j]
-            for j in range(q):
+            for j in range(i, q):
                 W[i, j] = G[fi, free[j]]
             if i > 0:
                 W[i, i] += ridges[c] * penalty[fi - 1]
-        _reduce(W, q, 1)
+        _reduce(W, q)
         for i in range(q - 1, -1, -1):
             s = W[i, q]
             for j in range(i + 1, q):
@@ -273,45 +269,33 @@ def models(start, stop, shared, train, kappa, factors):
 
     Returns
     -------
-    B : ndarray of shape (n, n_features + 1, n_pairs)
-        Slopes, and a last row of -1: [X, y] @ B and the intercepts are the errors.
-    intercepts : ndarray of shape (n, n_pairs)
+    B : ndarray of shape (n, n_features + 2, n_pairs)
+        Slopes, a row of -1, and intercepts: [X, y, 1] @ B are the errors.
     """
     p, n_pairs = shared.M.shape
-    B, intercepts = np.empty((stop - start, p + 1, n_pairs)), np.empty((stop - start, n_pairs))
-    work = np.empty(p, dtype=np.int64), np.empty(p)
-    _models(start, stop, shared, train, kappa, factors, work, B, intercepts)
-    B[:, p] = -1.0
-    return B, intercepts
+    B = np.empty((stop - start, p + 2, n_pairs))
+    _models(start, stop, shared, train, kappa, factors, np.empty(p, dtype=np.int64), B)
+    return B
 
 
 @njit
-def _models(start, stop, shared, train, kappa, factors, work, B, intercepts):
-    """The pairs run innermost, where `B` is contiguous; of one, the features do."""
-    live, one = work
+def _models(start, stop, shared, train, kappa, factors, live, B):
+    """The pairs run innermost, where `B` is contiguous."""
     a, M, alphas = shared
     weight, mean, scatter = train
     U, u, d, xu, xd = factors
     p, nc = M.shape
     for t in range(start, stop):
-        e = intercepts[t - start]
         b = B[t - start]
+        e = b[p + 1]
+        for c in range(nc):
+            b[p, c] = -1.0
         for j in range(p):
             for c in range(nc):
                 b[j, c] = M[j, c]
         if kappa > 0.0 and weight[t] > 0.0:
             q = _live_columns(scatter[t], p, live)
-            if nc == 1:
-                for j in range(p):
-                    one[j] = 0.0
-                for i in range(q):
-                    f = M[live[i], 0]
-                    for j in range(p):  # of the symmetric U
-                        one[j] += f * U[t, live[i], j]
-                for i in range(q):
-                    b[live[i], 0] = one[live[i]]
-            else:
-                _times(U[t], live, q, M, b)
+            _times(U[t], live, q, M, b[:p])
             for c in range(nc):  # kappa w (y - a - u'm)
                 e[c] = mean[t, p] - kappa * xd[t] - a[t, c]
             for j in range(p):
@@ -336,53 +320,45 @@ def _models(start, stop, shared, train, kappa, factors, work, B, intercepts):
             e[c] = a[t, c] + pulled * e[c]
 
 
-def errors(start, stop, B, intercepts, test, sse, gram=None):
-    """Squared errors ``sse[t, c]`` on test moments of tasks ``start..stop``.
+def errors(start, stop, B, test, gram=None):
+    """Squared errors ``(n, n_models)`` on test moments of tasks ``start..stop``.
 
-    Of models as `models` returns them. With `gram`, the inner products of the models' errors are
-    added to ``gram[t]``: a blend of them with shares s has the squared error ``s'(gram)s``.
+    Of models as `models` returns them, whose intercepts are overwritten. With `gram`, the inner
+    products of the models' errors are added to ``gram[t]``: a blend of them with shares s has
+    the squared error ``s'(gram)s``.
     """
-    d, n_pairs = B.shape[1:]
-    gram = np.empty((0, n_pairs, n_pairs)) if gram is None else gram
-    live, E = np.empty(d, dtype=np.int64), np.empty((d + 1, n_pairs))
-    _errors(start, stop, B, intercepts, test, live, E, sse, gram)
+    d, n_models = B.shape[1] - 1, B.shape[2]
+    sse = np.empty((stop - start, n_models))
+    gram = np.empty((0, n_models, n_models)) if gram is None else gram
+    work = np.empty((d + 1, n_models)), np.empty((n_models, n_models)), np.empty(d, dtype=np.int64)
+    _errors(start, stop, B, test, work, sse, gram)
+    return sse
 
 
 @njit
-def _errors(start, stop, B, intercepts, test, live, E, sse, gram):
+def _errors(start, stop, B, test, work, sse, gram):
     weight, mean, scatter = test
-    d, nc = B.shape[1:]
-    crossed = gram.shape[0] > 0
+    E, products, live = work
+    d, nc = mean.shape[1], B.shape[2]
     for t in range(start, stop):
-        b = B[t - start]
-        miss = E[d]
-        for c in range(nc):
-            sse[t, c] = 0.0
-        if weight[t] <= 0.0:
-            continue
+        b, miss = B[t - start], B[t - start, d]
         q = _live_columns(scatter[t], d, live)
-        _times(scatter[t], live, q, b, E)
-        for i in range(q):
-            li = live[i]
-            for c in range(nc):
-                sse[t, c] += b[li, c] * E[li, c]
-        for c in range(nc):
-            sse[t, c] = max(sse[t, c], 0.0)
-            miss[c] = intercepts[t - start, c]
         for j in range(d):
             xj = mean[t, j]
             for c in range(nc):
+                E[j, c] = 0.0
                 miss[c] += xj * b[j, c]
+        _times(scatter[t], live, q, b[:d], E[:d])
         for c in range(nc):
-            sse[t, c] += weight[t] * miss[c] * miss[c]
-        if crossed:
+            sse[t - start, c] = 0.0
+            E[d, c] = weight[t] * miss[c]
+        for j in range(d + 1):
             for c in range(nc):
-                f = weight[t] * miss[c]
+                sse[t - start, c] += b[j, c] * E[j, c]
+        for c in range(nc):
+            sse[t - start, c] = max(sse[t - start, c], 0.0)
+        if gram.shape[0] > 0:
+            np.dot(b.T, E, products)
+            for c in range(nc):
                 for k in range(nc):
-                    gram[t, c, k] += f * miss[k]
-            for i in range(q):
-                li = live[i]
-                for c in range(nc):
-                    f = b[li, c]
-                    for k in range(nc):
-                        gram[t, c, k] += f * E[li, k]
+                    gram[t, c, k] += products[c, k]

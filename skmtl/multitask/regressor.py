@@ -68,8 +68,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         How strengths and the report are cross-validated inside `fit`. An int deals the rows of
         every task to that many folds in an order that only what they hold decides, not the order
         of rows or columns nor the columns' units, shifts and signs; equal rows that are copies
-        fall into one fold. It does so repeatedly on small tables. None skips validation and needs fixed strengths. Rows in the
-        order of time want a `skmtl.model_selection.TaskTimeSeriesSplit`.
+        fall into one fold. It does so repeatedly on small tables. None skips validation and needs
+        fixed strengths. Rows in the order of time want a
+        `skmtl.model_selection.TaskTimeSeriesSplit`.
     n_jobs : int, default=None
         Threads; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None

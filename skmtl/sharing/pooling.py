@@ -363,8 +363,8 @@ class PartialPooling(_Pooling):
 
     on features standardised over the table. Where all strengths are "auto", features are on the
     scale of their spread within tasks instead, a task's own slopes turn about its own mean, and
-    shared slopes within tasks may be told from those between them (Mundlak 1978). Candidates for the
-    three strengths are then cross-validated exactly on block-wise moments and *averaged*, with weights of each task's
+    shared slopes within tasks may be told from those between them (Mundlak 1978). Candidates are
+    then cross-validated exactly on block-wise moments and *averaged*, with weights of each task's
     own: the verdict of tasks of about its size, and its own. As independent and pooled are among
     the candidates, a task that sharing would hurt falls back to them: it is guarded. Where the
     tasks' slopes vary much more in some features than in others, candidates with a learned

@@ -15,7 +15,7 @@ anchors at zero make it one of deviations from the centres. The formulas stand i
 import numpy as np
 
 from .. import kernels
-from .._jit import run_chunks
+from .._jit import run_chunks, run_spans
 
 __all__ = ["ArrowSystem", "kappa_of", "kkt_residual"]
 
@@ -23,8 +23,6 @@ __all__ = ["ArrowSystem", "kappa_of", "kkt_residual"]
 _LARGEST_KAPPA = 1e10
 # From this many features on LAPACK beats the kernels' own Cholesky.
 _LARGE = 80
-# Tasks whose models under all candidates are held at a time.
-_AT_A_TIME = 64
 
 
 def kappa_of(strength, scale):
@@ -49,6 +47,7 @@ class ArrowSystem:
     """
 
     varies = None  # features whose slopes differ by task: all
+    _work = None
     given = None  # features whose shared slopes the last solutions were given: none
 
     def __init__(self, moments, penalty, pool=None, centres=None, anchors=None):
@@ -69,21 +68,14 @@ class ArrowSystem:
         self._U = np.empty((n_tasks, p, p))
         self._u, self._d = np.empty((n_tasks, p)), np.empty((n_tasks, p))
         self._xu, self._xd = np.empty(n_tasks), np.empty(n_tasks)
-
-    @property
-    def _train(self):
-        return self.moments.arrays._replace(mean=self._about)
-
-    @property
-    def _factors(self):
-        return kernels.arrow.Factors(self._U, self._u, self._d, self._xu, self._xd)
+        self._train = self.moments.arrays._replace(mean=self._about)
+        self._factors = kernels.arrow.Factors(self._U, self._u, self._d, self._xu, self._xd)
 
     def factor(self, slope_strength):
         """Eliminate the tasks' own slopes at this strength."""
         self.kappa = kappa_of(slope_strength, self._scale)
-        train = self._train
         parts = run_chunks(
-            kernels.arrow.factor, len(train.weight), train, self.kappa, self._factors,
+            kernels.arrow.factor, len(self.active), self._train, self.kappa, self._factors,
             pool=self.pool,
         )  # fmt: skip
         self._S = sum(part[0] for part in parts)
@@ -104,21 +96,27 @@ class ArrowSystem:
         m = self.moments
         if m.n_features >= _LARGE:
             return self._solve_large(schur, rhs, active, intercept_strengths, ridges)
-        theta = np.empty((len(ridges), 1 + m.n_features))
-        kernels.arrow.solve_shared(
-            self._means(active), self.kappa, schur, rhs, self.penalty, intercept_strengths,
-            ridges, theta,
-        )  # fmt: skip
+        theta = np.zeros((len(ridges), 1 + m.n_features))
+        self._solve_free(schur, rhs, active, self.penalty, intercept_strengths, ridges, theta)
         return theta
-
-    def _means(self, active):
-        m = self.moments
-        return kernels.arrow.Means(m.weight, m.mean, self._of_shared, self._xu, self._xd, active)
 
     @property
     def _of_shared(self):
         """What the shared slopes meet in the tasks' means."""
         return self._u if self.anchors is None else self._u + self.anchors
+
+    def _solve_free(self, schur, rhs, active, penalty, alphas, ridges, theta, free=None):
+        """Fill in the zeros of `theta`, all of them or those of the features `free`."""
+        m, q = self.moments, theta.shape[1]
+        if self._work is None:
+            self._work = np.arange(q), kernels.arrow.shared_work(len(m.weight), q)
+        every, work = self._work
+        means = kernels.arrow.Means(m.weight, m.mean, self._of_shared, self._xu, self._xd, active)
+        strengths = np.ascontiguousarray(alphas), np.ascontiguousarray(ridges)
+        free = every if free is None else every[np.append(True, free)]
+        kernels.arrow.solve_shared(
+            means, self.kappa, schur, rhs, penalty, strengths, free, work, theta
+        )
 
     def _solve_large(self, schur, rhs, active, intercept_strengths, ridges):
         """`_solve` by LAPACK: one eigendecomposition an intercept strength serves all ridges."""
@@ -193,25 +191,24 @@ class ArrowSystem:
         return kernels.arrow.models(start, stop, shared, self._train, self.kappa, self._factors)
 
     def _over_tasks(self, use, theta, intercept_strengths):
-        """Call ``use(start, stop, B, intercepts)`` on the models of some tasks after others."""
+        """Call ``use(start, stop, B)`` on the models of some tasks after others."""
         shared = self._shared(theta, intercept_strengths)
+        most = kernels.arrow.at_a_time(theta.size)
 
         def some(start, stop):
-            for a in range(start, stop, _AT_A_TIME):
-                b = min(a + _AT_A_TIME, stop)
-                B, own = self._models(a, b, shared)
-                if self.centres is not None:  # from the intercept there to that at zero
-                    own -= np.einsum("tj,tjc->tc", self.centres[a:b], B[:, :-1])
-                use(a, b, B, own)
+            B = self._models(start, stop, shared)
+            if self.centres is not None:  # from the intercepts there to those at zero
+                B[:, -1] -= np.matmul(self.centres[start:stop, None], B[:, :-2])[:, 0]
+            use(start, stop, B)
 
-        run_chunks(some, len(self.active), pool=self.pool)
+        run_spans(some, len(self.active), most, self.pool)
 
     def errors(self, theta, intercept_strengths, test):
         """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`."""
         sse, test = np.empty((len(self.active), len(theta))), test.arrays
 
-        def use(start, stop, B, own):
-            kernels.arrow.errors(start, stop, B, own, test, sse)
+        def use(start, stop, B):
+            sse[start:stop] = kernels.arrow.errors(start, stop, B, test)
 
         self._over_tasks(use, theta, intercept_strengths)
         return sse
@@ -223,23 +220,31 @@ class ArrowSystem:
         """
         where = slice(first, first + len(theta))
 
-        def use(start, stop, B, own):
-            slopes[start:stop, where] = B[:, :-1].transpose(0, 2, 1)
-            intercepts[start:stop, where] = own
+        def use(start, stop, B):
+            slopes[start:stop, where] = B[:, :-2].transpose(0, 2, 1)
+            intercepts[start:stop, where] = B[:, -1]
 
         self._over_tasks(use, theta, intercept_strengths)
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):
         """Add to `coef` and `intercept` the tasks' models, each pair weighted by its share."""
-        used = np.flatnonzero(share.any(axis=0))
-        share = share[:, used]
+        used = share.any(axis=0)
+        if not used.all():
+            share, theta, intercept_strengths = (
+                share[:, used],
+                theta[used],
+                intercept_strengths[used],
+            )
+        if share.shape[1] == 0:
+            return
+        share = share[:, :, None]
 
-        def use(start, stop, B, own):
-            part = share[start:stop]
-            coef[start:stop] += np.matmul(B[:, :-1], part[:, :, None])[:, :, 0]
-            intercept[start:stop] += (part * own).sum(axis=1)
+        def use(start, stop, B):
+            blend = np.matmul(B, share[start:stop])[:, :, 0]
+            coef[start:stop] += blend[:, :-2]
+            intercept[start:stop] += blend[:, -1]
 
-        self._over_tasks(use, theta[used], intercept_strengths[used])
+        self._over_tasks(use, theta, intercept_strengths)
 
 
 def pull(n, alpha):

@@ -100,9 +100,9 @@ class MixedSystem(ArrowSystem):
         a, M, alphas = shared.a[tasks], shared.M, shared.alphas
         u, own, rest = self._u[tasks], self._own, self._rest
         rho = pull(n, alphas)
-        step = mean[:, -1:] - kappa * self._xd[tasks, None] - a - u @ M
+        step = mean[:, -1:] - kappa * self._xd[tasks, None] - a - np.matmul(u[:, None], M)[:, 0]
         step *= kappa * rho / (1.0 + kappa * rho * self._xu[tasks, None])
-        B = np.empty((len(u), len(M) + 1, len(alphas)))
+        B = np.empty((len(u), len(M) + 2, len(alphas)))
         B[:, rest] = M[rest]
         B[:, own] = (
             self._U[tasks] @ M[own]
@@ -110,10 +110,11 @@ class MixedSystem(ArrowSystem):
             + kappa * self._dv[tasks, :, None]
             + self._uv[tasks, :, None] * step[:, None]
         )
-        B[:, -1] = -1.0
-        miss = -a - np.einsum("tj,tjc->tc", mean, B)
+        B[:, -2] = -1.0
+        miss = -a - np.einsum("tj,tjc->tc", mean, B[:, :-1])
         pulled = np.where(n > 0, n / np.where(n > 0, n + alphas, 1.0), 0.0)
-        return B, a + pulled * miss
+        B[:, -1] = a + pulled * miss
+        return B
 
 
 def solve_given(system, given, values, intercept_strengths, ridges, penalty=None):
@@ -129,10 +130,9 @@ def solve_given(system, given, values, intercept_strengths, ridges, penalty=None
     """
     system.given = given
     penalty = system.penalty if penalty is None else penalty
-    theta = np.empty((len(ridges), 1 + system.moments.n_features))
+    theta = np.zeros((len(ridges), 1 + system.moments.n_features))
     theta[:, 1:][:, given] = values
-    kernels.arrow.solve_shared(
-        system._means(system.active), system.kappa, system._S, system._r, penalty,
-        intercept_strengths, ridges, theta, ~given,
-    )  # fmt: skip
+    system._solve_free(
+        system._S, system._r, system.active, penalty, intercept_strengths, ridges, theta, ~given
+    )
     return theta

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import kernels
-from .._jit import run_chunks
+from .._jit import run_chunks, run_spans
 
 __all__ = ["TaskMoments", "block_moments", "moment_bytes", "readonly", "scale_of"]
 
-# Tasks whose models under all candidates are held at a time.
-_AT_A_TIME = 64
 # Sparse rows are made dense up to so many numbers at a time, or one block.
 _DENSE_SIZE = 2**20
 
@@ -126,15 +124,13 @@ class TaskMoments:
         sse, test = np.empty(intercepts.shape), self.arrays
 
         def some(start, stop):
-            for a in range(start, stop, _AT_A_TIME):
-                b = min(a + _AT_A_TIME, stop)
-                n_models = slopes.shape[1]
-                B = np.empty((b - a, self.n_features + 1, n_models))
-                B[:, :-1] = slopes[a:b].transpose(0, 2, 1)
-                B[:, -1] = -1.0
-                kernels.arrow.errors(a, b, B, intercepts[a:b], test, sse, gram)
+            B = np.empty((stop - start, self.n_features + 2, slopes.shape[1]))
+            B[:, :-2] = slopes[start:stop].transpose(0, 2, 1)
+            B[:, -2], B[:, -1] = -1.0, intercepts[start:stop]
+            sse[start:stop] = kernels.arrow.errors(start, stop, B, test, gram)
 
-        run_chunks(some, len(gram), pool=pool)
+        n_numbers = slopes.shape[1] * self.mean.shape[1]
+        run_spans(some, len(gram), kernels.arrow.at_a_time(n_numbers), pool)
         return sse
 
     def rescale(self, centre, scale):

@@ -41,27 +41,37 @@ def factors(moments, kappa):
     return out, parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
 
 
+def shared(means, kappa, S, r, penalty, alphas, ridges, known=None, free=None):
+    q = 1 + len(r)
+    theta = np.zeros((len(ridges), q))
+    free = np.ones(q - 1, dtype=bool) if free is None else free
+    theta[:, 1:][:, ~free] = 0.0 if known is None else known[~free]
+    free = np.append(0, 1 + np.flatnonzero(free))
+    work = kernels.shared_work(len(means.weight), q)
+    kernels.solve_shared(means, kappa, S, r, penalty, (alphas, ridges), free, work, theta)
+    return theta
+
+
 def shared_solutions(moments, kappa, alphas, ridges, penalty=None, active=None):
     weight, mean, _ = moments
     p = mean.shape[1] - 1
     penalty = np.ones(p) if penalty is None else penalty
     active = weight > 0 if active is None else active
     (U, u, d, xu, xd), S, r = factors(moments, kappa)
-    theta = np.full((len(ridges), 1 + p), np.nan)
     means = kernels.Means(weight, mean, u, xu, xd, active)
-    kernels.solve_shared(means, kappa, S, r, penalty, alphas, ridges, theta)
+    theta = shared(means, kappa, S, r, penalty, alphas, ridges)
     return theta, (U, u, d, xu, xd)
 
 
 def task_models(moments, kappa, alphas, theta, parts):
     """Each task's slopes and intercept under each shared solution, (n_pairs, n_tasks, ...)."""
-    shared = kernels.Shared(theta[:, 0].copy(), theta[:, 1:].T.copy(), alphas)
-    given = shared, kernels.Moments(*moments), kappa, kernels.Factors(*parts)
     n_tasks = len(moments[0])
-    halves = [kernels.models(a, b, *given) for a, b in ((0, 2), (2, n_tasks))]
-    B, intercepts = (np.concatenate(half) for half in zip(*halves, strict=True))
-    assert (B[:, -1] == -1.0).all()
-    return B[:, :-1].transpose(2, 0, 1), intercepts.T
+    intercepts = np.tile(theta[:, 0], (n_tasks, 1))  # at the tasks' centres, which are zero here
+    shared = kernels.Shared(intercepts, theta[:, 1:].T.copy(), alphas)
+    given = shared, kernels.Moments(*moments), kappa, kernels.Factors(*parts)
+    B = np.concatenate([kernels.models(a, b, *given) for a, b in ((0, 2), (2, n_tasks))])
+    assert (B[:, -2] == -1.0).all()
+    return B[:, :-2].transpose(2, 0, 1), B[:, -1].T
 
 
 def solve(X, y, codes, n_tasks, strengths, w=None, penalty=None):
@@ -104,11 +114,8 @@ def test_vanished_directions_of_the_shared_system_get_zero():
     """Nothing is known of a feature that no task varies in, and no ridge asks for anything."""
     S, r = np.diag([0.0, 4.0]), np.array([0.0, 2.0])
     means = (np.ones(3), np.zeros((3, 3)), np.zeros((3, 2)), np.zeros(3), np.zeros(3))
-    theta = np.full((1, 3), np.nan)
-    none, alphas = np.zeros(1), np.array([np.inf])
-    kernels.solve_shared(
-        kernels.Means(*means, np.ones(3, dtype=bool)), 0.5, S, r, np.ones(2), alphas, none, theta
-    )
+    means = kernels.Means(*means, np.ones(3, dtype=bool))
+    theta = shared(means, 0.5, S, r, np.ones(2), np.array([np.inf]), np.zeros(1))
     np.testing.assert_allclose(theta, [[0.0, 0.0, 0.5]])
 
 
@@ -123,10 +130,8 @@ def test_shared_slopes_that_are_given(p, kappa):
     means = kernels.Means(*moments[:2], u, xu, xd, moments[0] > 0)
     rng = np.random.default_rng(3)
     free, known = np.arange(p) % 3 > 0, rng.normal(size=p)
-    theta = np.full((len(ridges), 1 + p), np.nan)
-    theta[:, 1:][:, ~free] = known[~free]
     penalty = rng.uniform(0.5, 2.0, size=p)
-    kernels.solve_shared(means, kappa, S, r, penalty, alphas, ridges, theta, free)
+    theta = shared(means, kappa, S, r, penalty, alphas, ridges, known, free)
     rest = np.append(True, free)
     for c in range(len(ridges)):
         G, g = reference.shared_gram(*moments, kappa, alphas[c], moments[0] > 0)
@@ -200,9 +205,8 @@ def test_inactive_tasks_do_not_vote():
     active = np.array([True, False, True])
     (_, u, d, xu, xd), _, _ = factors(moments, kappa)
     _, S, r = factors(tuple(part[active] for part in moments), kappa)
-    theta = np.empty((1, 4))
     means = kernels.Means(weight, mean, u, xu, xd, active)
-    kernels.solve_shared(means, kappa, S, r, np.ones(3), alphas, ridges, theta)
+    theta = shared(means, kappa, S, r, np.ones(3), alphas, ridges)
     kept = active[codes]
     wanted = reference.dense_ridge(X[kept], y[kept], codes[kept], 3, (2.0, 1.0, 1.0))[0]
     np.testing.assert_allclose(theta[0], wanted, rtol=1e-7)
@@ -238,12 +242,12 @@ def test_errors_are_those_of_predicted_rows(p, slope, weighted):
 def errors(coef, intercept, test, gram=None):
     """The kernel's squared errors ``(n_tasks, n_models)``, in two calls as threads would."""
     n_models, n_tasks, p = coef.shape
-    B, own = np.full((n_tasks, p + 1, n_models), -1.0), intercept.T.copy()
-    B[:, :-1] = coef.transpose(1, 2, 0)
-    sse = np.full((n_tasks, n_models), np.nan)
-    for a, b in ((0, 3), (3, n_tasks)):
-        kernels.errors(a, b, B[a:b], own[a:b], kernels.Moments(*test), sse, gram)
-    return sse
+    B = np.full((n_tasks, p + 2, n_models), -1.0)
+    B[:, :-2], B[:, -1] = coef.transpose(1, 2, 0), intercept.T
+    halves = ((0, 3), (3, n_tasks))
+    return np.concatenate(
+        [kernels.errors(a, b, B[a:b], kernels.Moments(*test), gram) for a, b in halves]
+    )
 
 
 @pytest.mark.parametrize("p", [1, 2, 5, 60])

@@ -1,0 +1,98 @@
+"""What a kernel is: numba's dispatcher, made proof against damaged caches and Ctrl-C.
+
+Imports numba, so `_jit` imports it with the first kernel only.
+"""
+
+import contextlib
+import hashlib
+import pickle
+
+import numba
+from numba.core import caching, serialize
+from numba.core.registry import CPUDispatcher
+
+from ._jit import interrupts_held, say_compiling
+
+__all__ = ["make_kernel"]
+
+
+def make_kernel(function, options):
+    """Compile `function` at its first call and keep the machine code on disk where possible."""
+    kernel = numba.njit(**options)(function)
+    if not isinstance(kernel, CPUDispatcher):  # NUMBA_DISABLE_JIT
+        return kernel
+    kernel.__class__ = _Kernel
+    try:
+        kernel._cache = _DiskCache(function)
+    except RuntimeError:  # a read-only install without a writable home has nowhere to cache
+        kernel._cache = _NoCache()
+    return kernel
+
+
+class _Kernel(CPUDispatcher):
+    """A dispatcher whose callers see Ctrl-C as what it is, and never in the middle of compiling."""
+
+    def __call__(self, *args):
+        try:
+            return _call(self, *args)
+        except SystemError as error:
+            # An exception came up while machine code ran, which cannot end before it is through.
+            # `except Exception`, as in cross-validation, would take the SystemError.
+            if error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
+
+    def _compile_for_args(self, *args, **kwargs):
+        with interrupts_held():
+            return super()._compile_for_args(*args, **kwargs)
+
+
+_call = CPUDispatcher.__call__
+
+
+class _CheckedCode(caching.CompileResultCacheImpl):
+    """Machine code with a checksum: LLVM ends the process where it is given half of it."""
+
+    def reduce(self, cres):
+        code = serialize.dumps(super().reduce(cres))
+        return hashlib.sha256(code).digest(), code
+
+    def rebuild(self, target_context, payload):
+        digest, code = payload
+        if hashlib.sha256(code).digest() != digest:
+            raise ValueError("the machine code is damaged")
+        return super().rebuild(target_context, pickle.loads(code))
+
+
+class _DiskCache(caching.FunctionCache):
+    """A cache whose damaged entries are discarded, and which may be full or read-only."""
+
+    _impl_class = _CheckedCode
+
+    def load_overload(self, sig, target_context):
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # a file cut short or overwritten can be unpickled to anything
+            found = None
+            self._discard()
+        if found is None:
+            say_compiling()
+        return found
+
+    def save_overload(self, sig, data):
+        # What cannot be kept is compiled anew in the next process, too.
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+
+    def _discard(self):
+        try:
+            self.flush()
+        except OSError:  # then neither can anything be saved
+            self.disable()
+
+
+class _NoCache(caching.NullCache):
+    """Nothing is kept."""
+
+    def load_overload(self, sig, target_context):
+        say_compiling()

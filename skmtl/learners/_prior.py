@@ -61,7 +61,7 @@ class GaussianPrior:
             Scores of the rows, each by its task without it; of one that weighs more, without one
             of the equal rows that it stands for.
         """
-        v, left_out, _ = self._solve(tasks, offset)
+        v, left_out, *_ = self._solve(tasks, offset)
         return self._mean_of(v.shape[1]) + v @ self.root.T, left_out
 
     def posterior(self, tasks):
@@ -75,11 +75,11 @@ class GaussianPrior:
             Means of squares, Laplace's posterior variance included.
         n_heads : int
         """
-        v, _, given = self._solve(tasks)
+        v, _, loss, rows = self._solve(tasks)
         moment, n_heads = np.zeros((v.shape[2], v.shape[2])), 0
         for start in range(0, tasks.n_tasks, _AT_A_TIME):
             stop = min(start + _AT_A_TIME, tasks.n_tasks)
-            n_heads += kernels.heads.posterior_moments(start, stop, *given, v, moment)
+            n_heads += kernels.heads.posterior_moments(start, stop, loss, rows, v, moment)
         moment /= max(n_heads, 1)
         return v.mean(0) @ self.root.T, self.root @ moment @ self.root.T, n_heads
 
@@ -90,19 +90,20 @@ class GaussianPrior:
         return np.zeros((scores, self.mean.shape[1]))
 
     def _solve(self, tasks, offset=0.0):
-        """Coordinates v, the scores left out, and the arguments the kernels were given."""
+        """Coordinates v, the scores left out, and what the kernels were given."""
         scores = n_scores(tasks)
         mean = self._mean_of(scores)
         Z = np.ascontiguousarray(tasks.X @ self.root[1:] + self.root[0])
         base = np.ascontiguousarray(tasks.X @ mean[:, 1:].T + mean[:, 0] + offset)
         ways = np.ones(tasks.n_tasks, np.int64) if tasks.ways is None else tasks.ways
-        given = (
-            _loss_code(tasks), Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets,
-            ways,
+        rows = kernels.heads.Rows(
+            Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets, ways,
+            *kernels.heads.gram_matrices(Z, tasks.offsets),
         )  # fmt: skip
         v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
-        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out)
-        return v, left_out, given
+        loss = _loss_code(tasks)
+        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, loss, rows, v, left_out)
+        return v, left_out, loss, rows
 
 
 @dataclass

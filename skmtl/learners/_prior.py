@@ -162,10 +162,11 @@ class GaussianPrior:
             base += levels[tasks.codes]
         Z = np.ascontiguousarray(X @ self.root[1:] + stretch[tasks.codes] * self.root[0])
         ways = np.ones(tasks.n_tasks, np.int64) if tasks.ways is None else tasks.ways
-        given = (
-            _loss_code(tasks), Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets,
-            ways,
+        rows = kernels.heads.Rows(
+            Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets, ways,
+            *kernels.heads.gram_matrices(Z, tasks.offsets),
         )  # fmt: skip
+        given = _loss_code(tasks), rows
         v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
         run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out, pool=tasks.pool)
         if levels is not None:

@@ -27,13 +27,17 @@ def problem(loss, r, seed=0, ways=(3, 3, 2, 3, 2)):
     return Z, base, y, rng.uniform(0.3, 2.0, size=n), offsets, ways
 
 
+def rows_of(given):
+    return kernels.Rows(*given, *kernels.gram_matrices(given[0], given[4]))
+
+
 def solved(loss, given):
     """In two calls, as threads would."""
     Z, base, *_ = given
     v = np.full((len(SIZES), base.shape[1], Z.shape[1]), np.nan)
     left_out = np.zeros(base.shape)
     for a, b in ((0, 2), (2, len(SIZES))):
-        kernels.fit_heads(a, b, loss, *given, v, left_out)
+        kernels.fit_heads(a, b, loss, rows_of(given), v, left_out)
     return v, left_out
 
 
@@ -63,7 +67,7 @@ def test_posterior_moments(loss, r):
     given = problem(loss, r)
     v, _ = solved(loss, given)
     moment = np.zeros((r, r))
-    count = kernels.posterior_moments(0, len(SIZES), loss, *given, v, moment)
+    count = kernels.posterior_moments(0, len(SIZES), loss, rows_of(given), v, moment)
     wanted, heads = np.zeros((r, r)), 0
     for t, _, k, task in each_task(loss, given):
         wanted += reference.head_moment(loss, *task, v[t, :k])
@@ -107,5 +111,5 @@ def test_large_heads_are_solved_alike():
         np.array([0, n]), np.array([k]),
     )  # fmt: skip
     v, left_out = np.empty((1, k, r)), np.zeros((n, k))
-    kernels.fit_heads(0, 1, 2, *given, v, left_out)
+    kernels.fit_heads(0, 1, 2, rows_of(given), v, left_out)
     np.testing.assert_allclose(v[0], reference.fit_head(2, *given[:4]), rtol=1e-4, atol=1e-6)

@@ -851,7 +851,7 @@ def sampled_by_class(counts, tables, concentrations, by_class, balanced, unlike)
     anything = dirichlet_multinomial(counts, np.ones(n_classes))
     usual = (1.0 - unlike) * np.dot(weights, at_random) / np.sum(weights) + unlike * anything
     equal = float(len(set(counts)) == 1)
-    designed = balanced * equal + (1.0 - balanced) * anything
+    designed = (balanced * equal + (1.0 - balanced) * anything) * (min(counts) > 0)
     return by_class * designed / (by_class * designed + (1.0 - by_class) * usual)
 
 

@@ -839,6 +839,29 @@ def test_a_common_factor_on_the_weights_of_a_support_changes_nothing(face):
     np.testing.assert_allclose(many, once, atol=1e-6 * np.ptp(once))
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_numbers_whose_squares_are_none_are_refused_by_name(face):
+    predicted, X, y = invariant(face, "numbers")
+    wanted, deviation = predicted(X, y), np.array([1.0, 1.0, 1e90])
+    found = predicted(X * deviation, y, at=X * deviation)
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * np.ptp(wanted))
+    model = face(random_state=0).fit(X, y, task=np.repeat(np.arange(9), 20))
+    for factor in (1e200, 1e-200):
+        with pytest.raises(ValueError, match="X: column 1"):
+            predicted(X * [1.0, factor, 1.0], y)
+        with pytest.raises(ValueError, match="sample_weight holds"):
+            predicted(X, y, np.full(len(y), factor))
+        with pytest.raises(ValueError, match="X: column 0"):
+            model.adapt(X[:9] * factor, y[:9])
+        with pytest.raises(ValueError, match="sample_weight holds"):
+            model.adapt(X[:9], y[:9], np.full(9, factor))
+        if face is MetaLearnerRegressor:
+            with pytest.raises(ValueError, match="^y "):
+                predicted(X, y * factor)
+            with pytest.raises(ValueError, match="^y "):
+                model.adapt(X[:9], y[:9] * factor)
+
+
 # ------------------------------------------------------------------- what a learner is handed
 
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .. import learners as learner_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
+from .._validation import check_magnitudes
 from ..base import TaskEstimator, check_weights
 from ..learners._base import LabelledTasks
 from ..tasks.content import Standards
@@ -201,6 +203,7 @@ class MetaLearnerBase(TaskEstimator):
         check_consistent_length(X, y)
         weight = check_weights(sample_weight, len(y))
         weight = np.ones(len(y)) if weight is None else weight
+        check_magnitudes(X, None if is_classifier(self) else y, weight)
         X, y, weight = (part[weight > 0] for part in (X, y, weight))
         codes, own = self._code_support(y)
         kept, weight = self._unit.support(X, codes, weight)

@@ -30,7 +30,7 @@ _LEAST_ROWS = 0.5
 _CONCENTRATIONS = 10.0 ** np.arange(-1.0, 4.25, 0.25)
 # Prior probabilities: that labelled rows were sampled by class, that if so equally many of each
 # class were, and that a task is unlike all others.
-_BY_CLASS, _BALANCED, _UNLIKE = 0.1, 0.5, 0.01
+_BY_CLASS, _BALANCED, _UNLIKE = 0.03, 0.9, 0.01
 # Steps that find a shift.
 _MOST_STEPS, _LEAST_STEP = 1000, 1e-10
 # Tasks that the shares' distribution is learned from.
@@ -220,7 +220,7 @@ class Prevalence:
         """Return how probable it is that rows were sampled by class.
 
         What speaks for it is that their classes' shares are unlike those of tasks, and above all
-        that these are equal.
+        that these are equal. Rows that lack a class were not sampled by class.
 
         Parameters
         ----------
@@ -235,6 +235,7 @@ class Prevalence:
         at_random = (1.0 - _UNLIKE) * at_random + _UNLIKE * any_shares
         balanced = np.ptp(counts, axis=1) <= 1e-6 * counts.max(axis=1)
         designed = _BALANCED * balanced + (1.0 - _BALANCED) * any_shares
+        designed = np.where((counts > 0.0).all(axis=1), designed, 0.0)
         odds = _BY_CLASS * designed / ((1.0 - _BY_CLASS) * at_random)
         return np.where(counts.sum(axis=1) > 0, odds / (1.0 + odds), 0.0)
 

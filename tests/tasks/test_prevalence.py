@@ -28,7 +28,8 @@ def counts_of(n_tasks, rows, mean, concentration, seed=0):
 @pytest.mark.parametrize("concentration", [2.0, 300.0])
 def test_by_class_is_that_of_the_twin(mean, concentration):
     tables = counts_of(12, 15, mean, concentration)
-    asked = [np.full(len(mean), 5), np.full(len(mean), 1), counts_of(1, 20, mean, 5.0, 1)[0]]
+    asked = [np.full(len(mean), n) for n in (1, 5)]
+    asked += [counts_of(1, 20, mean, 5.0, 1)[0], np.append(9, np.zeros(len(mean) - 1, int))]
     found = Prevalence.of(tables.astype(float)).by_class(np.array(asked, dtype=float))
     wanted = [
         reference.sampled_by_class(
@@ -47,9 +48,9 @@ def test_equal_shares_tell_of_sampling_only_where_the_tasks_do_not_have_them():
         np.testing.assert_allclose(tasks.mean, (1 - rate, rate), atol=0.025)
         samples = np.array([[5.0, 5.0], [10.0, 10.0], [10.0, 0.0], [9.0, 1.0], [0.0, 0.0]])
         found[rate] = tasks.by_class(samples)
-    np.testing.assert_array_less([0.95, 0.95], found[0.08][:2])
-    np.testing.assert_array_less(found[0.08][2:], 0.05)
-    np.testing.assert_array_less(found[0.5][[0, 1, 3]], 0.5)
+    np.testing.assert_array_less([0.9, 0.9], found[0.08][:2])
+    np.testing.assert_array_less(found[0.08][2:], 0.01)
+    np.testing.assert_array_less(found[0.5], 0.2)
     assert found[0.5][4] == 0.0
     # Where prevalence varies a lot, a sample's shares are evidence about its own task.
     varied = Prevalence.of(counts_of(200, 40, (0.5, 0.5), 1.5).astype(float))

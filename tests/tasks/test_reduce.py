@@ -71,6 +71,7 @@ def test_predictions_are_the_same_in_both_coordinates():
         1,
         adapter(rng.normal(size=(1, 1 + rank))),
         None,
+        np.zeros((2, rank)),
     )
     full = space.expand(fitted)
     theta = full.adapter.theta[0]

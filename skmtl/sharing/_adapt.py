@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from scipy.special import expit, logsumexp
 
 from ..solvers.arrow import kappa_of
-from ..tasks.copies import settle_support
+from ..tasks.copies import Settled, settle_support
 from ..tasks.prevalence import sampling_offset
 from ._restriction import FREE, UNRESTRICTED, Restriction
 from ._strengths import TaskPrior, log_scores
@@ -57,10 +57,8 @@ class Adapter:
         How to tell those, on the standardised scale.
     restriction : Restriction
         What the tasks' slopes are restricted to.
-    unit : float
-        What the weights were multiplied by.
-    together : bool
-        Whether equal rows are copies.
+    copies : Settled
+        What the unit of the weights is, and whether equal rows are copies; without the table.
     spreads : Spreads or None
         Of the features, on the standardised scale: where a task's own slopes turn.
     apart : sequence of bool
@@ -78,8 +76,7 @@ class Adapter:
     spread: object = None
     units: object = None
     restriction: Restriction = UNRESTRICTED
-    unit: float = 1.0
-    together: bool = True
+    copies: Settled = Settled(None)
     spreads: object = None
     apart: tuple = (False,)
 
@@ -103,8 +100,8 @@ class Adapter:
     def support(self, X, y, weight):
         """The new task's rows, and weights in the unit of the fit's."""
         if self.prior is None:  # strengths were given
-            return X, y, weight * self.unit
-        return settle_support(X, y, weight, self.unit, self.together)
+            return X, y, weight * self.copies.unit
+        return settle_support(X, y, weight, self.copies)
 
     def untried(self, grid, n_features, rows=10):
         """The same with candidates of which nothing is known, about the shared model."""

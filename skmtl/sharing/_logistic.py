@@ -336,7 +336,7 @@ class LogisticTuner:
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
             problem.centre, problem.scale, restriction=problem.restriction,
-            unit=problem.copies.unit, together=problem.copies.together, spreads=problem.spreads,
+            copies=replace(problem.copies, table=None), spreads=problem.spreads,
             apart=self.apart, prevalence=None if prior is None else self._prevalence(),
         )  # fmt: skip
 

@@ -494,7 +494,7 @@ class Tuner:
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
             problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
             None if problem.units is None else replace(problem.units, scale=None, location=None),
-            self.restriction, problem.copies.unit, problem.copies.together,
+            self.restriction, replace(problem.copies, table=None),
             problem.spreads if self.restriction.positive is None else None, self.apart,
         )  # fmt: skip
 

@@ -38,6 +38,8 @@ class Settled:
         What the caller's weights were multiplied by.
     together : bool
         Whether equal rows are copies, rather than due to chance.
+    counts : bool
+        Whether weights are counts: equal rows are due to chance, and all weights whole numbers.
     tails : ndarray of shape (n_features,) or None
         From `row_keys`.
     """
@@ -45,6 +47,7 @@ class Settled:
     table: object
     unit: float = 1.0
     together: bool = True
+    counts: bool = False
     tails: object = None
 
 
@@ -76,40 +79,41 @@ def _settled(table, of_features, fixed_rows):
     groups = _Groups.of(table, of_features)
     if groups is not None and groups.n_groups < _FEWEST:
         return _in_unit(groups.apart(table), weight.mean(), False)
-    together = groups is None or not groups.due_to_chance(table, weight if counts else None)
+    divisor = groups.divisor(weight) if counts and groups is not None else weight.mean()
+    together = groups is None or not groups.due_to_chance(
+        table, weight / divisor if counts else None
+    )
     if together:
         if groups is not None and not fixed_rows:
             table = groups.merged(table)
         n_distinct = len(weight) if groups is None else groups.n_groups
         return _in_unit(table, weight.sum() / n_distinct, True)
-    divisor = groups.divisor(weight) if counts else weight.mean()
     if not fixed_rows:
         table = groups.parted(table, divisor) if counts else groups.apart(table)
-    return _in_unit(table, divisor, False)
+    return replace(_in_unit(table, divisor, False), counts=counts)
 
 
-def settle_support(X, y, weight, unit, together):
+def settle_support(X, y, weight, settled):
     """The rows of a new task as `settle` has them, given what it told of the table.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     y, weight : ndarray of shape (n_samples,)
-    unit : float
-    together : bool
+    settled : Settled
 
     Returns
     -------
     X, y, weight
         Rows of weight zero are left out.
     """
-    if together:
+    if settled.together:
         rows = np.column_stack([X, y])[weight > 0]
         rows, group = np.unique(rows, axis=0, return_inverse=True)
         total = np.bincount(group.ravel(), weight[weight > 0])
         return rows[:, :-1], rows[:, -1], total / total.mean()
-    if (weight == np.rint(weight)).all():
-        return X, y, weight * unit
+    if settled.counts and (weight == np.rint(weight)).all():
+        return X, y, weight * settled.unit
     return X, y, weight / weight.mean()
 
 

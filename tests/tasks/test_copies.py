@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skmtl.tasks.blocks import partitions
-from skmtl.tasks.copies import settle, settle_support
+from skmtl.tasks.copies import Settled, settle, settle_support
 from skmtl.tasks.table import pack
 
 
@@ -72,6 +72,13 @@ def test_counts_of_a_binary_table_are_rows():
     np.testing.assert_allclose(np.sort(one.table.keys), np.sort(other.table.keys), atol=1e-12)
 
 
+def test_a_constant_weight_of_a_binary_table_is_nothing():
+    X, y, codes = binary()
+    one, other = (settle(pack(X, y, codes, 2, w)) for w in (None, np.full(400, 1000.0)))
+    assert not other.together and other.unit == 1e-3
+    np.testing.assert_array_equal(content(one.table), content(other.table))
+
+
 def test_large_counts_are_dealt_in_parts():
     X, y, codes = binary(n=40)
     w = np.full(40, 10.0**6)
@@ -99,7 +106,8 @@ def test_what_there_is_too_little_of_to_deal_stays():
 @pytest.mark.parametrize(("together", "wanted"), [(True, [1.5, 0.5]), (False, [2, 1, 1])])
 def test_rows_of_a_new_task(together, wanted):
     X, y, w = np.array([[1.0], [0.0], [1.0]]), np.array([2.0, 1.0, 2.0]), np.array([2.0, 1.0, 1.0])
-    _, _, weight = settle_support(X, y, w, 1.0, together)
+    settled = Settled(None, together=together, counts=not together)
+    _, _, weight = settle_support(X, y, w, settled)
     assert sorted(weight.tolist(), reverse=True) == wanted
-    _, _, relative = settle_support(X, y, 0.3 * w, 1.0, together)
+    _, _, relative = settle_support(X, y, 0.3 * w, settled)
     np.testing.assert_allclose(relative, weight / weight.mean())

@@ -62,6 +62,15 @@ def test_mirrored_and_swapped_rows_have_other_keys():
         assert len(np.unique(np.round(of_features, 9))) == 180
 
 
+def test_rows_of_binary_columns_have_keys_of_their_own():
+    rng = np.random.default_rng(4)
+    X = np.array([[a, b, c, d] for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)])
+    X = X[rng.integers(16, size=300)].astype(float)
+    for y in (X @ [1.0, 2.0, -1.0, 0.5] + rng.normal(size=300), (X[:, 0] > X[:, 1]) * 1.0):
+        of_features, _, _ = row_keys(X, y)
+        assert len(np.unique(np.round(of_features, 9))) == len(np.unique(X, axis=0))
+
+
 def test_symmetric_columns():
     """Nothing tells the direction of a balanced factor that y does not depend on."""
     X = np.array([[a, b] for a in (-1.0, 1.0) for b in (-1.0, 1.0)] * 3)

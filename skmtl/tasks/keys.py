@@ -8,12 +8,12 @@ positive. A row's key is the fractional part of a large multiple of
 
 .. math:: \sum_j \tau(\omega z_{ij} + \phi_j) + \tau(\omega y_i),
 
-where :math:`\tau` is the squared distance to the nearest integer (the straight pieces of the distance
-itself would give equal sums to rows of other values) and the phase :math:`\phi_j` is made of column
-j's statistics, so that rows whose values are swapped between columns have keys of their own. The
-sum is continuous in the data, so that rounding moves a key by about 1e-12 and, unlike a hash of the
-bits, hardly ever changes the order of two rows; the multiple is large enough that rows next to one
-another in the data are not next to one another in the order.
+where :math:`\tau` is the squared distance to the nearest integer (the straight pieces of the
+distance itself would give equal sums to rows of other values) and the phase :math:`\phi_j` is made
+of column j's statistics, so that rows whose values are swapped between columns have keys of their
+own. The sum is continuous in the data, so that rounding moves a key by about 1e-12 and, unlike a
+hash of the bits, hardly ever changes the order of two rows; the multiple is large enough that rows
+next to one another in the data are not next to one another in the order.
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ from scipy import sparse
 __all__ = ["check_magnitudes", "check_target_magnitude"]
 
 # Beyond these, squares of numbers times rows leave the range of float64 (1e-308 to 1e308).
-_SMALLEST, _LARGEST = 1e-100, 1e100
+_SMALLEST, _LARGEST = 1e-150, 1e150
 
 
 def check_magnitudes(X, y=None, weight=None):
@@ -25,7 +25,7 @@ def check_magnitudes(X, y=None, weight=None):
     Raises
     ------
     ValueError
-        For a magnitude above 1e100, for a column whose values differ by less than 1e-100, and for
+        For a magnitude above 1e150, for a column whose values differ by less than 1e-150, and for
         positive weights outside of these.
     """
     if X.shape[0] and X.shape[1]:

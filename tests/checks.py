@@ -1091,7 +1091,7 @@ def features_whose_squares_overflow(e, t):
 
 @bad(r"X: column 0 .* differs by .*e-1\d\d at most; .* smaller unit")
 def features_whose_squares_vanish(e, t):
-    clone(e).fit(t.X * [1e-150, 1.0, 1.0], t.y, task=t.task)
+    clone(e).fit(t.X * [1e-170, 1.0, 1.0], t.y, task=t.task)
 
 
 @bad(r"sample_weight holds 1e\+300; .* common factor")

@@ -293,7 +293,7 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     adapter = model._adapter
     Z = (A - X.mean(axis=0)) / X.std(axis=0)
     loss = 1 if n_classes == 2 else 2
-    _, left_out = adapter._own(Z, b, weight)
+    _, left_out = adapter._own(Z, b, weight, np.zeros(adapter.theta.shape[1]))
     slack = []
     for c, (theta, found) in enumerate(zip(adapter.theta, left_out, strict=True)):
         with np.errstate(divide="ignore"):

@@ -15,7 +15,7 @@ __all__ = ["Spreads", "task_spreads"]
 # Within-task standard deviations are taken for at least this part of the table's.
 _LEAST_PART = 1e-4
 # The part of a feature's variance that must be between tasks for its slope to differ there.
-_LEAST_LEVEL = 0.1
+_LEAST_LEVEL = 0.25
 # Mean fourth powers beyond which a column's slope is pulled harder: those of a level that a row in
 # thirty has. Of few rows they are noise below that.
 _LONG_TAILS = 30.0

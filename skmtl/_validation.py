@@ -3,7 +3,8 @@
 import warnings
 
 import numpy as np
-from scipy import sparse
+
+from .tasks.spreads import column_limits
 
 __all__ = ["check_magnitudes", "check_target_magnitude"]
 
@@ -29,7 +30,7 @@ def check_magnitudes(X, y=None, weight=None):
         positive weights outside of these.
     """
     if X.shape[0] and X.shape[1]:
-        _check_columns(*_limits(X), "X: column {} (counted from 0, without the task column)")
+        _check_columns(*column_limits(X), "X: column {} (counted from 0, without the task column)")
     if y is not None:
         check_target_magnitude(y)
     if weight is not None:
@@ -51,12 +52,6 @@ def check_target_magnitude(y, name="y"):
         low, high = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
     where = name if y.ndim == 1 else f"{name}: task {{}}"
     _check_columns(np.atleast_1d(low), np.atleast_1d(high), where)
-
-
-def _limits(X):
-    if not sparse.issparse(X):
-        return X.min(axis=0), X.max(axis=0)
-    return tuple(part.toarray().ravel() for part in (X.min(axis=0), X.max(axis=0)))
 
 
 def _check_columns(low, high, where):

@@ -493,7 +493,10 @@ class LinearTask(OneTask):
         return model
 
     def _scores(self, X):
-        return self.features(X) @ self.coef_.T + self.intercept_
+        return self._scores_of(self.features(X))
+
+    def _scores_of(self, features):
+        return features @ self.coef_.T + self.intercept_
 
 
 class LinearTaskModel(RegressorMixin, LinearTask):
@@ -535,11 +538,12 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         std : ndarray of shape (n_samples,)
             Only with `return_std`.
         """
-        prediction = self._scores(X)
+        spread = check_spread(self._spread) if return_std else None
+        features = self.features(X)
+        prediction = self._scores_of(features)
         if not return_std:
             return prediction
-        spread = check_spread(self._spread)
-        return prediction, spread.of_rows(self.features(X), np.zeros(len(prediction), dtype=int))
+        return prediction, spread.of_rows(features, np.zeros(len(prediction), dtype=int))
 
     def predict_interval(self, X, coverage=0.9):
         """Intervals that hold a share `coverage` of new labels.

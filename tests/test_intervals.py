@@ -177,3 +177,27 @@ def test_weights_count_rows():
     repeated = np.repeat(values, count)
     levels = np.linspace(0, 1, len(got))[20:-20]
     np.testing.assert_allclose(got[20:-20], np.quantile(repeated, levels), atol=0.05)
+
+
+@pytest.mark.jit
+def test_intervals_widen_outside_the_training_rows_whatever_the_unit_of_weights(rng):
+    task = np.repeat(np.arange(8), 15)
+    X, weight = rng.normal(size=(120, 2)), rng.uniform(0.5, 2.0, size=120)
+    y = (X * (1.0 + 0.5 * rng.normal(size=(8, 2)))[task]).sum(1) + rng.normal(size=120)
+    far = np.array([[0.0, 0.0], [X[:, 0].max(), 0.0], [20.0, 0.0], [40.0, 0.0]])
+    found = []
+    for factor in (1.0, 1e-4):
+        model = MultiTaskRegressor().fit(X, y, sample_weight=factor * weight, task=task)
+        new = model.adapt(X[:10], y[:10], factor * weight[:10])
+        found.append(
+            [m.predict(far, return_std=True)[1] for m in (model.for_task(0), new)]
+            + [model.predict(far, task=np.zeros(4, dtype=int), return_std=True)[1]]
+        )
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    for std in found[0]:
+        assert std[0] == std[1] < std[2] < std[3]
+        # What is added grows with the square of the distance from the range.
+        gaps = (far[2:, 0] - X[:, 0].max()) ** 2
+        excess = (std[2:] / std[0]) ** 2 - 1.0
+        np.testing.assert_allclose(excess[1] / excess[0], gaps[1] / gaps[0], rtol=1e-9)
+    np.testing.assert_array_equal(found[0][0], found[0][2])

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..learners._base import LabelledTasks
-from ..tasks.copies import settle
+from ..tasks.copies import MOST_PARTS, distinct_rows, relative_rows, settle
 from ..tasks.keys import by_size, mixed
 from ._adapted import as_dense
 
 __all__ = ["Unit", "arranged"]
-
-# A row that stands for more of them is as many rows as this, each of which weighs more.
-_MOST_PARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -50,17 +47,11 @@ class Unit:
         """
         if not len(y):
             return np.zeros(0, dtype=np.int64), weight
-        counts = self.counts and bool((weight == np.rint(weight)).all())
-        if not counts and not self.together:
-            return np.arange(len(y)), weight / weight.mean()
-        _, first, group = np.unique(
-            np.column_stack([X, y]) + 0.0, axis=0, return_index=True, return_inverse=True
-        )
-        total = np.bincount(group.ravel(), weight)
-        if not counts:
-            return first, total / total.mean()
+        if not (self.counts and (weight == np.rint(weight)).all()):
+            return relative_rows(X, y, weight, self.together)
+        first, total = distinct_rows(X, y, weight)
         total *= self.factor
-        n_parts = np.clip(np.floor(total + 1e-9), 1, _MOST_PARTS).astype(np.int64)
+        n_parts = np.clip(np.floor(total + 1e-9), 1, MOST_PARTS).astype(np.int64)
         return np.repeat(first, n_parts), np.repeat(total / n_parts, n_parts)
 
 

@@ -48,11 +48,12 @@ class MultiTaskBase(TaskEstimator):
         """
         solver = self._named_object()
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
-        settled = self._settled(table.without_empty_tasks())
-        # A row space mixes features.
-        within = self.cv is not None and getattr(solver, "tuned", False)
+        settled, within = self._settled(table.without_empty_tasks()), self._within(solver)
         full = settled.table
-        space = RowSpace(full) if restriction else RowSpace.of(full, within, settled.tails)
+        if restriction:  # of features, which a row space mixes
+            space = RowSpace(full)
+        else:
+            space = RowSpace.of(full, within, settled.tails)
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             problem = make_problem(space, parts, pool, within=within, copies=settled)
@@ -63,6 +64,10 @@ class MultiTaskBase(TaskEstimator):
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
+
+    def _within(self, solver):
+        """Whether slopes are learned on the features' scale within tasks."""
+        return self.cv is not None and getattr(solver, "tuned", False)
 
     def _settled(self, table):
         """The table to tune on: copies are told, and weights have a unit of their own."""
@@ -196,6 +201,7 @@ class MultiTaskBase(TaskEstimator):
         coef, intercept, std = self._adapter.adapt(X, y, weight, **kwargs)
         spread = None
         if std is not None:
+            X, _, weight = self._adapter.support(X, y, weight)
             reach = self._spread.reach and self._spread.reach.of_new_task(X, weight)
             spread = replace(self._adapter.spread, std=np.array([std]), reach=reach)
         return self._task_model(coef, intercept, spread)

@@ -332,8 +332,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
             seen = new.take(np.flatnonzero(sizes > 0))
             schemes = [] if self.cv is None else [(seen, folds(None, int(self.cv)))]
-            within = self.cv is not None and getattr(solver, "tuned", False)
-            problem = Problem(schemes, seen.merge(pool=pool), pool, progress, within=within)
+            problem = Problem(
+                schemes, seen.merge(pool=pool), pool, progress, within=self._within(solver)
+            )
             problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(sizes > 0)
         self._store(X, y, rows, solver, fitted, sizes)

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..tasks.copies import Settled
-from ..tasks.keys import by_size, mixed
+from ..tasks.keys import evenly_by_size, mixed
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ..tasks.spreads import Spreads
@@ -75,21 +75,29 @@ class Problem:
     def __post_init__(self):
         total, self.centre, variance = self.moments.pooled()
         self.scale = scale_of(total, self.centre, variance)
-        if self.within:
-            m = self.moments
-            spreads = Spreads.of(m.weight, m.mean[:, :-1], m.feature_squares())
-        if not self.standardise:
-            self.scale[:-1] = 1.0
-        elif self.within:
-            varies = np.where(self.scale[:-1] > 0, variance[:-1], 0.0)
-            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
-        if self.within:
-            spreads = spreads.rescaled(self.scale[:-1])
-            self.spreads = spreads if self.standardise else spreads.alike()
+        m = self.moments
+        self._scale_features(
+            total, variance[:-1], lambda: (m.weight, m.mean[:, :-1], m.feature_squares())
+        )
         if self.scale[-1] == 0.0:  # a constant target: keep it on its own scale
             self.scale[-1] = 1.0
         for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
             moments.rescale(self.centre, self.scale)
+
+    def _scale_features(self, total, variance, told):
+        """Set the features' scale, and their spreads where `within` is asked for.
+
+        `scale` is that of the table so far; `told` gives what `Spreads.of` takes.
+        """
+        spreads = Spreads.of(*told()) if self.within else None
+        if not self.standardise:
+            self.scale[:-1] = 1.0
+        elif self.within:
+            varies = np.where(self.scale[:-1] > 0, variance, 0.0)
+            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
+        if self.within:
+            spreads = spreads.rescaled(self.scale[:-1])
+            self.spreads = spreads if self.standardise else spreads.alike()
 
     def restrict(self, restriction):
         """Fit within a restriction. Features whose slopes are to be negative are turned round."""
@@ -200,10 +208,7 @@ class Problem:
         content = self.moments.mean[:, -1]
         if self.table is not None and self.table.keys is not None:
             content = self.table.task_sums(mixed(self.table.keys))
-        order = by_size(self.moments.weight, content)
-        order = order[self.moments.weight[order] > 0]
-        picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
-        return order[picks.astype(np.int64)]
+        return evenly_by_size(self.moments.weight, content, most)
 
     @property
     def n_tasks(self):
@@ -279,8 +284,8 @@ class SharingFit:
     def reach(self, X):
         """The `Reach` of a fit on these rows."""
         scale = np.abs(self.adapter.scale[:-1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            own = self.strengths["alpha"] / scale**2
+        with np.errstate(divide="ignore", invalid="ignore"):  # in the unit of the squares' weights
+            own = self.strengths["alpha"] * self.adapter.copies.unit / scale**2
         return Reach.of(X, self.squares, np.where(scale > 0, own, np.inf))
 
     def with_empty_tasks(self, seen):

@@ -9,10 +9,10 @@ from scipy.special import softmax
 
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.copies import Settled
-from ..tasks.keys import by_size, mixed
+from ..tasks.keys import evenly_by_size, mixed
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.prevalence import Prevalence
-from ..tasks.spreads import Spreads, task_spreads
+from ..tasks.spreads import task_spreads
 from ._adapt import LogisticAdapter
 from ._base import Problem
 from ._restriction import UNRESTRICTED, Restriction
@@ -78,16 +78,7 @@ class LogisticProblem:
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
         total, self.centre, variance = whole.merge().pooled()
         self.scale = scale_of(total, self.centre, variance)
-        if self.within:
-            spreads = Spreads.of(*task_spreads(self.table))
-        if not self.standardise:
-            self.scale[:-1] = 1.0
-        elif self.within:
-            varies = np.where(self.scale[:-1] > 0, variance[:-1], 0.0)
-            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
-        if self.within:
-            spreads = spreads.rescaled(self.scale[:-1])
-            self.spreads = spreads if self.standardise else spreads.alike()
+        self._scale_features(total, variance[:-1], lambda: task_spreads(self.table))
         self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores have units of their own
         self.weight = self.table.task_sums(self.table.weights())
 
@@ -142,9 +133,7 @@ class LogisticProblem:
             content = table.task_sums(table.weights() * table.y)
         else:
             content = table.task_sums(mixed(table.keys))
-        order = by_size(self.weight, content)
-        picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
-        return order[picks.astype(np.int64)]
+        return evenly_by_size(self.weight, content, most)
 
     def feature_squares(self):
         """Zeros: only intervals need them."""
@@ -152,6 +141,7 @@ class LogisticProblem:
 
     apart = Problem.apart
     for_unseen = Problem.for_unseen
+    _scale_features = Problem._scale_features
 
     def system(self, table, metric, number=0, apart=False):
         """Newton's method on some of the rows, with slopes' variances `metric` squared.
@@ -470,9 +460,10 @@ def _best_reference(problem):
     ones, loss, rows, models = np.ones(problem.n_features), np.zeros(len(references)), 0, []
     for train, test in itertools.islice(problem.splits(), _REFERENCE_SPLITS):
         held_out = problem.system(test, ones)
+        fits = [problem.system(train, ones, apart=apart) for apart in kinds]
         model, found = models[-1][0] if models else None, []
         for i, (strengths, apart) in enumerate(references):
-            model = _solved(problem.system(train, ones, apart=apart), strengths, model)
+            model = _solved(fits[apart], strengths, model)
             found.append(model)
             loss[i] += held_out.losses(held_out.log_probabilities(model)).sum()
         models.append(found)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import digamma, ndtri, polygamma
 
 from ..tasks.keys import mixed
+from ..tasks.spreads import column_limits
 
 __all__ = ["Probe", "Reach", "Spread", "variance_prior"]
 
@@ -122,11 +123,8 @@ class Reach:
         squares : ndarray of shape (n_tasks, n_features)
         strength : ndarray of shape (n_features,)
         """
-        low, high = X.min(axis=0), X.max(axis=0)
-        if hasattr(low, "toarray"):
-            low, high = low.toarray().ravel(), high.toarray().ravel()
         own = _inverse(np.vstack([squares, np.zeros(squares.shape[1])]) + strength)
-        return cls(low, high, _inverse(squares.sum(axis=0)), own, strength)
+        return cls(*column_limits(X), _inverse(squares.sum(axis=0)), own, strength)
 
     def excess(self, X, codes):
         """What is added to the variance of rows, in units of the noise's.

@@ -28,7 +28,7 @@ from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
-from ..tasks.spreads import task_spreads
+from ..tasks.spreads import task_means
 from . import make_system, solve_given
 from .arrow import kkt_residual
 
@@ -109,7 +109,7 @@ class LogisticSystem:
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         self.centres = self.anchors = None
         if places is not None:
-            weight, mean, _ = task_spreads(table)
+            weight, mean = task_means(table)
             mean = (mean - centre) * scale * (weight > 0)[:, None]
             self.centres, self.anchors = places(weight, mean)
 

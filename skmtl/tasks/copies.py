@@ -14,7 +14,9 @@ import numpy as np
 
 from .keys import row_keys, uniforms
 
-__all__ = ["Settled", "settle", "settle_support"]
+__all__ = [
+    "MOST_PARTS", "Settled", "distinct_rows", "relative_rows", "settle", "settle_support",
+]  # fmt: skip
 
 # Equal rows are due to chance where the labels of rows with the same features differ at least so
 # many times as often as those of other rows of the task, or of the table, which must agree that
@@ -23,7 +25,7 @@ _CHANCE = 0.1
 # With fewer distinct rows there is nothing to deal.
 _FEWEST = 4
 # A weight is dealt to folds in at most so many parts.
-_MOST_PARTS = 1000
+MOST_PARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,33 @@ def settle_support(X, y, weight, settled):
     X, y, weight
         Rows of weight zero are left out.
     """
-    if settled.together:
-        rows = np.column_stack([X, y])[weight > 0]
-        rows, group = np.unique(rows, axis=0, return_inverse=True)
-        total = np.bincount(group.ravel(), weight[weight > 0])
-        return rows[:, :-1], rows[:, -1], total / total.mean()
     if settled.counts and (weight == np.rint(weight)).all():
         return X, y, weight * settled.unit
-    return X, y, weight / weight.mean()
+    live = np.flatnonzero(weight > 0)
+    X, y, weight = X[live], y[live], weight[live]
+    rows, weight = relative_rows(X, y, weight, settled.together)
+    return X[rows], y[rows], weight
+
+
+def relative_rows(X, y, weight, together):
+    """Which rows of a task are distinct, if equal ones are copies, and weights of mean one.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_kept,)
+    weight : ndarray of shape (n_kept,)
+    """
+    rows = np.arange(len(y))
+    if together:
+        rows, weight = distinct_rows(X, y, weight)
+    return rows, weight / weight.mean()
+
+
+def distinct_rows(X, y, weight):
+    """One of each group of equal rows, and the group's weight."""
+    values = np.column_stack([X, y]) + 0.0  # -0.0 is 0.0
+    _, first, group = np.unique(values, axis=0, return_index=True, return_inverse=True)
+    return first, np.bincount(group.ravel(), weight)
 
 
 def _in_unit(table, divisor, together):
@@ -219,7 +240,7 @@ class _Groups:
     def parted(self, table, divisor):
         """The table with so many rows for each group as it counts, in multiples of `divisor`."""
         total = self._sums(table.weights(), self.start) / divisor
-        n_parts = np.minimum(total, _MOST_PARTS).astype(np.int64)
+        n_parts = np.minimum(total, MOST_PARTS).astype(np.int64)
         first = np.repeat(self.order[self.start], n_parts)
         place = np.arange(len(first)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
         total, n_parts = np.repeat(total, n_parts), np.repeat(n_parts, n_parts)

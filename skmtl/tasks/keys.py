@@ -19,7 +19,7 @@ next to one another in the data are not next to one another in the order.
 import numpy as np
 from scipy import sparse
 
-__all__ = ["by_size", "mixed", "row_keys", "uniforms"]
+__all__ = ["by_size", "evenly_by_size", "mixed", "row_keys", "uniforms"]
 
 # Waves a standard deviation, the key's multiples of their sum, and rows worked on at a time.
 _WAVES = 3.3
@@ -85,6 +85,14 @@ def by_size(sizes, content):
     """The order of tasks by their sizes, and of those alike up to rounding by their content."""
     with np.errstate(divide="ignore"):
         return np.lexsort((content, np.rint(np.log(sizes) * 1e9)))
+
+
+def evenly_by_size(sizes, content, most):
+    """At most so many of the tasks that have rows, evenly over their sizes, in that order."""
+    order = by_size(sizes, content)
+    order = order[sizes[order] > 0]
+    picks = np.round(np.linspace(0, len(order) - 1, min(most, len(order))))
+    return order[picks.astype(np.int64)]
 
 
 def _wave(values):

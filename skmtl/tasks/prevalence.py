@@ -19,8 +19,7 @@ import numpy as np
 from scipy.special import gammaln, softmax
 
 __all__ = [
-    "Prevalence", "check_class_prior", "corrected_intercept", "prior_weights", "sampling_offset",
-    "shift_to_prior",
+    "Prevalence", "check_class_prior", "prior_weights", "sampling_offset", "shift_to_prior",
 ]  # fmt: skip
 
 # A class without rows counts as so many: that none was sampled does not prove that none is.
@@ -108,33 +107,6 @@ def sampling_offset(counts, prior):
     """
     counts = np.maximum(counts, _LEAST_ROWS)
     return np.log(counts / counts.sum(axis=-1, keepdims=True)) - np.log(prior)
-
-
-def corrected_intercept(intercept, counts, prior):
-    r"""Correct the intercepts of a classifier fitted on rows sampled by class (King & Zeng 2001).
-
-    Slopes need no correction.
-
-    Parameters
-    ----------
-    intercept : ndarray of shape (..., n_classes) or (...)
-        Of each class's score; or of the log-odds of the second of two classes.
-    counts : ndarray of shape (..., n_classes)
-        Rows of every class in the sample.
-    prior : ndarray of shape (..., n_classes)
-        Shares of the classes in the task.
-
-    Returns
-    -------
-    ndarray, shaped as `intercept`
-        :math:`b_c - (\log s_c - \log \pi_c)`; for log-odds
-        :math:`b - \log(s_2 / s_1) + \log(\pi_2 / \pi_1)`.
-    """
-    offset = sampling_offset(np.asarray(counts, dtype=np.float64), prior)
-    intercept = np.asarray(intercept, dtype=np.float64)
-    if intercept.ndim < offset.ndim:
-        offset = offset[..., 1] - offset[..., 0]
-    return intercept - offset
 
 
 def prior_weights(y, weight, prior):

@@ -56,10 +56,10 @@ class RowSpace:
         spread = np.sqrt(share @ Z**2)
         constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
+        of_tasks = task_spreads(table)
         if within:
-            scale = Spreads.of(*task_spreads(table)).scale(
-                np.where(constant, 0.0, spread**2), tails, weight.sum()
-            )
+            varies = np.where(constant, 0.0, spread**2)
+            scale = Spreads.of(*of_tasks).scale(varies, tails, weight.sum())
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)
@@ -68,7 +68,7 @@ class RowSpace:
         if basis.shape[1] == 0:
             basis = np.zeros((table.n_features, 1))
         reduced = replace(table, X=np.ascontiguousarray(Z @ basis))
-        return cls(reduced, basis, centre, scale, task_spreads(table)[2])
+        return cls(reduced, basis, centre, scale, squares=of_tasks[2])
 
     def expand(self, fitted):
         """A `SharingFit` in the caller's features."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Spreads", "task_spreads"]
+__all__ = ["Spreads", "column_limits", "task_means", "task_spreads"]
 
 # Within-task standard deviations are taken for at least this part of the table's.
 _LEAST_PART = 1e-4
@@ -126,6 +126,34 @@ class Spreads:
         return bool((self.level_part > _LEAST_LEVEL).any())
 
 
+def column_limits(X):
+    """The least and the largest value of every column of an array or sparse matrix."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    if sparse.issparse(X):
+        return low.toarray().ravel(), high.toarray().ravel()
+    return low, high
+
+
+def task_means(table):
+    """Every task's weight ``(n_tasks,)`` and feature means ``(n_tasks, n_features)``."""
+    total, by_task = _averaging(table)
+    if sparse.issparse(table.X):
+        return total, (by_task @ sparse.csr_matrix(table.X)[table.rows]).toarray()
+    mean = np.empty((table.n_tasks, table.n_features))
+    for j in range(table.n_features):  # a column at a time, which needs no copy of the table
+        mean[:, j] = by_task @ table.X[table.rows, j]
+    return total, mean
+
+
+def _averaging(table):
+    """The tasks' weights, and the matrix that averages packed rows over each task."""
+    weight = table.weights()
+    total = table.task_sums(weight)
+    share = weight / np.where(total > 0, total, 1.0)[table.codes]
+    shape = table.n_tasks, len(table.rows)
+    return total, sparse.csr_matrix((share, np.arange(shape[1]), table.offsets), shape=shape)
+
+
 def task_spreads(table):
     """Every task's weight, feature means, and sums of squares about these.
 
@@ -138,14 +166,10 @@ def task_spreads(table):
     weight : ndarray of shape (n_tasks,)
     mean, squares : ndarray of shape (n_tasks, n_features)
     """
-    weight, codes = table.weights(), table.codes
-    total = table.task_sums(weight)
-    share = weight / np.where(total > 0, total, 1.0)[codes]
-    shape = table.n_tasks, len(table.rows)
-    by_task = sparse.csr_matrix((share, np.arange(shape[1]), table.offsets), shape=shape)
+    total, mean = task_means(table)
+    by_task, codes = _averaging(table)[1], table.codes
     if sparse.issparse(table.X):
         X = sparse.csr_matrix(table.X)[table.rows]
-        mean = (by_task @ X).toarray()
         # About the tasks' means: squares of the entries there are, and of the means for the others.
         gap = X.data - mean[np.repeat(codes, np.diff(X.indptr)), X.indices]
         entries = sparse.csr_matrix((gap**2, X.indices, X.indptr), shape=X.shape)
@@ -153,9 +177,7 @@ def task_spreads(table):
         missing = np.maximum(1.0 - (by_task @ there).toarray(), 0.0)
         squares = (by_task @ entries).toarray() + missing * mean**2
         return total, mean, squares * total[:, None]
-    mean, squares = np.zeros((2, table.n_tasks, table.n_features))
-    for j in range(table.n_features):  # a column at a time, which needs no copy of the table
-        column = table.X[table.rows, j]
-        mean[:, j] = by_task @ column
-        squares[:, j] = by_task @ (column - mean[codes, j]) ** 2
+    squares = np.empty_like(mean)
+    for j in range(table.n_features):
+        squares[:, j] = by_task @ (table.X[table.rows, j] - mean[codes, j]) ** 2
     return total, mean, squares * total[:, None]

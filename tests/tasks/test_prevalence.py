@@ -10,7 +10,6 @@ from skmtl.tasks import prevalence
 from skmtl.tasks.prevalence import (
     Prevalence,
     check_class_prior,
-    corrected_intercept,
     prior_weights,
     sampling_offset,
     shift_to_prior,
@@ -64,14 +63,14 @@ def test_the_correction_of_a_sample_by_class_is_the_fit_of_the_whole():
     chosen = np.concatenate([np.flatnonzero(y)[:4000], np.flatnonzero(~y)[:4000]])
     sample = LogisticRegression(C=1e6).fit(X[chosen], y[chosen])
     prior = [1 - y.mean(), y.mean()]
-    found = corrected_intercept(sample.intercept_[0], [4000, 4000], prior)
+    found = sample.intercept_[0] - np.diff(sampling_offset(np.array([4000, 4000]), prior))[0]
     assert abs(found + 4.0) < 0.1
     assert abs(sample.intercept_[0] + 4.0) > 2.0
     np.testing.assert_allclose(
         found, sample.intercept_[0] + np.log(prior[1] / prior[0]), rtol=1e-12
     )
     # Of three classes: the scores' intercepts, each by its own shares.
-    both = corrected_intercept(np.zeros((1, 3)), [[2, 4, 4]], [0.5, 0.25, 0.25])
+    both = -sampling_offset(np.array([[2, 4, 4]]), [0.5, 0.25, 0.25])
     np.testing.assert_allclose(both, np.log([[2.5, 0.625, 0.625]]), rtol=1e-12)
     assert np.isfinite(sampling_offset(np.array([3.0, 0.0]), np.array([0.9, 0.1]))).all()
 

@@ -7,6 +7,7 @@ of numba's own and gives the same sums whatever the number of threads.
 
 import contextlib
 import functools
+import gc
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,12 @@ from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
 __all__ = [
-    "interrupts_held",
     "njit",
     "run_chunks",
     "run_spans",
     "say_compiling",
     "tell_of_compiling",
+    "undisturbed",
     "worker_pool",
 ]
 
@@ -52,7 +53,7 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
         return functools.partial(
             njit, helper=helper, inlined=inlined, fused=fused, any_order=any_order
         )
-    with interrupts_held():  # here, so that `import skmtl` does not import numba
+    with undisturbed():  # here, so that `import skmtl` does not import numba
         from ._kernel import make_kernel
 
     # Only Python and other kernels call kernels, and divisions are guarded where they need it.
@@ -67,12 +68,25 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
 
 
 @contextlib.contextmanager
-def interrupts_held():
-    """Put off Ctrl-C until the end of the block.
+def undisturbed():
+    """Put off Ctrl-C, and the collection of garbage, until the end of the block.
 
-    For what must not stop halfway: an import of numba, and compiling, where LLVM calls back what
-    swallows exceptions. One kernel takes a second at most.
+    For imports of numba, and compiling: what stops halfway there is broken for the process, and
+    LLVM calls back what swallows exceptions. The collector would take a fifth of the time, as
+    numba makes millions of objects. One kernel takes a second or two.
     """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with _interrupts_held():
+            yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _interrupts_held():
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield

@@ -11,7 +11,7 @@ import numba
 from numba.core import caching, serialize
 from numba.core.registry import CPUDispatcher
 
-from ._jit import interrupts_held, say_compiling
+from ._jit import say_compiling, undisturbed
 
 __all__ = ["make_kernel"]
 
@@ -43,7 +43,7 @@ class _Kernel(CPUDispatcher):
             raise
 
     def _compile_for_args(self, *args, **kwargs):
-        with interrupts_held():
+        with undisturbed():
             return super()._compile_for_args(*args, **kwargs)
 
 

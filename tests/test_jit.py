@@ -165,7 +165,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, reason):
 
 
 _INTERRUPTED = """
-import os, signal, threading, time
+import gc, os, signal, threading, time
 import numpy as np
 from kernels_here import idle, total
 
@@ -185,6 +185,7 @@ def compile_and_run():
     idle(np.ones(3, dtype=np.float32), 1)
 
 print({interrupted(compile_and_run, after) for after in (0.01,)})
+assert gc.isenabled()
 compile_and_run()
 x = np.full(1000, 2.0)
 idle(x, 1)

@@ -15,7 +15,9 @@ def _square(Z, weight, out):
     """``Z diag(weight) Z'``: two columns by two, so that every number that is read serves twice."""
     n_columns, n = Z.shape
     first, second = np.empty(_WIDTH), np.empty(_WIDTH)
-    out[:] = 0.0
+    for a in range(n_columns):
+        for b in range(n_columns):
+            out[a, b] = 0.0
     for start in range(0, n, _WIDTH):
         m = min(_WIDTH, n - start)
         w = weight[start : start + m]
@@ -111,7 +113,8 @@ def _deviate(Z, line, weight, out):
     for start in range(0, n, _WIDTH):
         m = min(_WIDTH, n - start)
         part = out[start : start + m]
-        part[:] = 0.0
+        for i in range(m):
+            part[i] = 0.0
         for a in range(n_columns):
             factor, z = line[a], Z[a, start : start + m]
             for i in range(m):
@@ -165,7 +168,10 @@ def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
     n_columns, n = Z.shape
     n_rounds = len(weights)
     square, wrong = np.empty((n_columns, n_columns)), np.empty(n)
-    total, size = weights[0].sum(), weights[0, :n_source].sum()
+    total, size = 0.0, 0.0
+    for i in range(n):
+        total += weights[0, i]
+        size += weights[0, i] if i < n_source else 0.0
     shrink = -np.log1p(np.sqrt(2.0 * np.log(max(size, 1.0)) / n_rounds))
     for t in range(n_rounds):
         weight, line = weights[t], lines[t]
@@ -175,7 +181,8 @@ def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
         if not _solve(square, alpha, least_pivot, line[1:-1]):
             return -1
         line[0], line[-1] = 0.0, 1.0
-        line[1:-1] *= -1.0
+        for a in range(1, n_columns - 1):
+            line[a] = -line[a]
         if centred:
             for a in range(1, n_columns):
                 line[0] -= line[a] * square[a, 0] / square[0, 0]
@@ -192,8 +199,10 @@ def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
         if error >= 0.5 or t + 1 == n_rounds:
             return t + 1
         new = weights[t + 1]
-        new[:] = weight
+        for i in range(n):
+            new[i] = weight[i]
         reached = _reweigh(new[:n_source], wrong[:n_source], scale * shrink)
         reached += _reweigh(new[n_source:], wrong[n_source:], -scale * np.log(beta))
-        new *= total / reached
+        for i in range(n):
+            new[i] *= total / reached
     return n_rounds

@@ -23,7 +23,8 @@ def _sweep(gram, diagonal, moment, strength, coef, product, active_only):
             new = (z + strength) / diagonal[j]
         if new != old:
             coef[j] = new
-            product += (new - old) * gram[j]
+            for k in range(len(product)):
+                product[k] += (new - old) * gram[j, k]
             largest = max(largest, abs(new - old) * np.sqrt(diagonal[j]))
     return largest
 
@@ -43,7 +44,6 @@ def _duality_gap(moment, square, strength, coef, product):
     return 0.5 * rest + strength * size - dual
 
 
-@njit
 def lasso_path(gram, moment, square, strengths, tol, max_sweeps, coefs, gaps):
     r"""Minimise :math:`b'Gb/2 - c'b + s |b|_1` for falling strengths s, each from the last.
 
@@ -68,25 +68,31 @@ def lasso_path(gram, moment, square, strengths, tol, max_sweeps, coefs, gaps):
     int
         How many sweeps were made.
     """
-    diagonal = np.diag(gram).copy()
-    coef, product = np.zeros(len(moment)), np.zeros(len(moment))
+    work = np.diag(gram).copy(), np.zeros(len(moment)), np.zeros(len(moment))
+    return _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, gaps)
+
+
+@njit
+def _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, gaps):
+    """After a sweep over all features, the active ones are swept until they hardly change."""
+    diagonal, coef, product = work
     total, wanted = 0, 0.5 * tol * square
     for k in range(len(strengths)):
         small = np.sqrt(max(wanted, 0.0))
         sweeps, gaps[k] = 0, np.inf
+        active = False
         while sweeps < max_sweeps:
-            change = _sweep(gram, diagonal, moment, strengths[k], coef, product, False)
+            change = _sweep(gram, diagonal, moment, strengths[k], coef, product, active)
             sweeps += 1
-            if change <= small:
+            if not active and change <= small:
                 gaps[k] = _duality_gap(moment, square, strengths[k], coef, product)
                 if gaps[k] <= wanted:
                     break
                 small *= 0.5
-            while change > small and sweeps < max_sweeps:
-                change = _sweep(gram, diagonal, moment, strengths[k], coef, product, True)
-                sweeps += 1
+            active = change > small
         if sweeps >= max_sweeps:
             gaps[k] = _duality_gap(moment, square, strengths[k], coef, product)
-        coefs[k] = coef
+        for j in range(len(coef)):
+            coefs[k, j] = coef[j]
         total += sweeps
     return total

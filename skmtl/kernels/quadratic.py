@@ -43,18 +43,26 @@ def add_rows(K, rows, values, out):
             out[j] += v * first[j]
 
 
-@njit
 def low_rank(K, L, share):
     """Columns of a pivoted Cholesky factor with ``K ~ LL'``, written to the rows of `L`.
 
     Ends when the trace of what is left is below `share` of K's, and returns the rank; -1 as soon
     as the rows of `L` would not be enough at twice the pace so far.
     """
+    return _low_rank(K, L, share, np.diag(K).copy())
+
+
+@njit
+def _low_rank(K, L, share, left):
     n = len(K)
-    left = np.diag(K).copy()
-    trace = left.sum()
+    trace = 0.0
+    for i in range(n):
+        trace += left[i]
     for r in range(len(L)):
-        pivot = np.argmax(left)
+        pivot = 0
+        for i in range(1, n):
+            if left[i] > left[pivot]:
+                pivot = i
         root = np.sqrt(left[pivot])
         for i in range(n):
             L[r, i] = K[pivot, i]

@@ -11,10 +11,9 @@ _LEAST_ERROR = 2.220446049250313e-16  # an error that counts as zero would have 
 
 
 @njit(helper=True, any_order=True)
-def _square(Z, weight, out):
+def _square(Z, weight, first, second, out):
     """``Z diag(weight) Z'``: two columns by two, so that every number that is read serves twice."""
     n_columns, n = Z.shape
-    first, second = np.empty(_WIDTH), np.empty(_WIDTH)
     for a in range(n_columns):
         for b in range(n_columns):
             out[a, b] = 0.0
@@ -47,7 +46,6 @@ def _square(Z, weight, out):
             out[b, a] = out[a, b]
 
 
-@njit
 def weighted_squares(Z, weights, out):
     """Sums of ``w z z'`` over the columns z of a table, for several weights.
 
@@ -58,8 +56,13 @@ def weighted_squares(Z, weights, out):
     out : ndarray of shape (n_weights, n_columns, n_columns)
         Is written.
     """
+    _weighted_squares(Z, weights, np.empty(_WIDTH), np.empty(_WIDTH), out)
+
+
+@njit
+def _weighted_squares(Z, weights, first, second, out):
     for i in range(len(weights)):
-        _square(Z, weights[i], out[i])
+        _square(Z, weights[i], first, second, out[i])
 
 
 @njit(helper=True)
@@ -135,7 +138,6 @@ def _reweigh(weight, wrong, power):
     return total
 
 
-@njit(any_order=True)
 def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
     r"""Rounds of TrAdaBoost.R2 of ridges, each fitted by normal equations.
 
@@ -164,10 +166,17 @@ def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
         How many rounds there were, the last of which may have an error of a half or more; -1 where
         the problem was given up.
     """
+    n_columns, n = Z.shape
+    work = np.empty((n_columns, n_columns)), np.empty(n), np.empty(_WIDTH), np.empty(_WIDTH)
+    return _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, told)
+
+
+@njit(any_order=True)
+def _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, told):
     cancelled, least_pivot, none = limits
+    square, wrong, first, second = work
     n_columns, n = Z.shape
     n_rounds = len(weights)
-    square, wrong = np.empty((n_columns, n_columns)), np.empty(n)
     total, size = 0.0, 0.0
     for i in range(n):
         total += weights[0, i]
@@ -175,7 +184,7 @@ def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
     shrink = -np.log1p(np.sqrt(2.0 * np.log(max(size, 1.0)) / n_rounds))
     for t in range(n_rounds):
         weight, line = weights[t], lines[t]
-        _square(Z, weight, square)
+        _square(Z, weight, first, second, square)
         if centred and not _centre(square, cancelled):
             return -1
         if not _solve(square, alpha, least_pivot, line[1:-1]):

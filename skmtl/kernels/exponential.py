@@ -16,7 +16,6 @@ _BIAS = 1023 << 52
 _WIDTH = 1024
 
 
-@njit(fused=True)
 def exponentiate(x):
     """``x[:] = exp(min(x, 0))`` for a one-dimensional array, to some units in the last place.
 
@@ -24,7 +23,12 @@ def exponentiate(x):
     the bits of n make the power of two. numpy's takes twice as long.
     """
     shifted = np.empty(_WIDTH)
-    bits = shifted.view(np.int64)
+    _exponentiate(x, shifted, shifted.view(np.int64))
+
+
+@njit(fused=True)
+def _exponentiate(x, shifted, bits):
+    """`bits` are those of `shifted`."""
     for start in range(0, len(x), _WIDTH):
         m = min(_WIDTH, len(x) - start)
         part = x[start : start + m]

@@ -337,3 +337,55 @@ def test_a_read_only_install_without_a_home_still_works(tmp_path):
     done = subprocess.run([sys.executable, "-c", _RUN], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["numba alone has nowhere to cache", "6"]
+
+
+_LAYOUTS = """
+import warnings
+import numpy as np
+from scipy import sparse
+from sklearn.linear_model import Ridge
+import skmtl, skmtl.kernels as kernels
+
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X, task = rng.normal(size=(120, 4)), np.arange(120) % 6
+X[:, 3] = task  # constant within tasks
+y = X[:, 0] + 0.3 * rng.normal(size=120)
+wide = np.repeat(X, 2, axis=1)
+locked = X.copy()
+locked.flags.writeable = False
+np.save("table.npy", X)
+tables = [
+    X, np.asfortranarray(X), wide[:, ::2], locked, np.load("table.npy", mmap_mode="r"),
+    X.astype(np.float32), sparse.csr_matrix(X), sparse.csr_array(X),
+]
+weight = rng.uniform(0.5, 2.0, size=120)
+for Z in tables:
+    for w in (None, weight):
+        for n_jobs in (None, 2):
+            skmtl.MultiTaskRegressor(n_jobs=n_jobs).fit(Z, y, w, task=task)
+        skmtl.MultiTaskClassifier().fit(Z, (y > 0).astype(int), w, task=task)
+    skmtl.MultiTaskClassifier().fit(Z, np.arange(120) % 3, task=task)
+    if isinstance(Z, np.ndarray):
+        skmtl.MetaLearnerRegressor().fit(Z, y, task=task)
+        skmtl.MetaLearnerClassifier().fit(Z, np.arange(120) % 3, task=task)
+skmtl.MultiTaskRegressor().fit(X, np.c_[y, -y])
+skmtl.MultiTaskRegressor().partial_fit(X, y, task=task).partial_fit(X, y, task=task)
+model = skmtl.MultiTaskRegressor().fit(X, y, task=task)
+model.adapt(X[:5], y[:5])
+n_kernels = 0
+for name in ("arrow", "moments", "logistic", "heads"):
+    for key, kernel in vars(getattr(kernels, name)).items():
+        if hasattr(kernel, "signatures") and key != "hash_rows":
+            n_kernels += 1
+            if len(kernel.signatures) > 1:
+                print(name, key, kernel.signatures)
+print(n_kernels > 10)
+"""
+
+
+@pytest.mark.jit
+def test_every_kernel_is_compiled_for_one_set_of_types(tmp_path):
+    """Whatever the layout, type and flags of what users give."""
+    cache = {k: v for k, v in os.environ.items() if k == "NUMBA_CACHE_DIR"}
+    assert run_with_kernels(tmp_path, _LAYOUTS, **cache) == ["True"]

@@ -26,7 +26,7 @@ import numpy as np
 
 from .. import kernels
 from .._jit import run_chunks
-from ..tasks.moments import block_moments
+from ..tasks.moments import block_moments, readonly
 from ..tasks.rows import TaskRows, prefers_rows
 from ..tasks.spreads import task_means
 from . import make_system, solve_given
@@ -120,7 +120,7 @@ class LogisticSystem:
         if self._sparse is None:
             out = np.empty(len(table.rows))
             run_chunks(
-                kernels.logistic.linear_scores, self.n_tasks, table.X, table.rows,
+                kernels.logistic.linear_scores, self.n_tasks, readonly(table.X), table.rows,
                 table.offsets, raw, constant, out, pool=self.pool,
             )  # fmt: skip
             return out

@@ -8,7 +8,8 @@ For a task with rows :math:`z_i` (features times a root of the prior's covarianc
 
 where the loss :math:`\ell` is by its code: 0, half the square; 1, the log-loss of one score; 2,
 that of K scores. A task of fewer rows than coordinates is solved in the space of its rows: with
-the Gram matrix :math:`ZZ' = R'R`, columns of R are the features and :math:`v = Z'R^{-1}u`.
+the Gram matrix :math:`ZZ' = R'R`, columns of R are the features and :math:`v = Qu`, where the
+columns of :math:`Q = Z'R^{-1}` are orthonormal.
 """
 
 from collections import namedtuple
@@ -34,9 +35,11 @@ def gram_matrices(Z, offsets):
     sizes = np.diff(offsets)
     where = np.append(0, np.cumsum(np.where(sizes < Z.shape[1], sizes**2, 0)))
     gram = np.empty(where[-1])
-    for t in np.flatnonzero(np.diff(where)):
-        rows = Z[offsets[t] : offsets[t + 1]]
-        np.dot(rows, rows.T, out=gram[where[t] : where[t + 1]].reshape(sizes[t], sizes[t]))
+    for n in np.unique(sizes[sizes < Z.shape[1]]):
+        tasks = np.flatnonzero(sizes == n)
+        rows = Z[offsets[tasks, None] + np.arange(n)]
+        products = np.matmul(rows, rows.transpose(0, 2, 1))
+        gram[where[tasks, None] + np.arange(n * n)] = products.reshape(len(tasks), n * n)
     return gram, where
 
 
@@ -61,7 +64,7 @@ def _reduce(W, q, width):
             W[i, j] *= scale
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _solve_upper(R, q, x):
     """Solve R x = x in place; directions with a vanished pivot get zero."""
     for k in range(q - 1, -1, -1):
@@ -71,7 +74,7 @@ def _solve_upper(R, q, x):
         x[k] = s / R[k, k] if R[k, k] > 0.0 else 0.0
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _means(loss, eta, y, weight, first, n, n_scores, mu):
     """Put what the scores `eta` predict into `mu`: numbers, or probabilities; returns the loss.
 
@@ -155,7 +158,7 @@ def _objective(loss, rows, first, shape, x, work):
     return total + _means(loss, eta, rows.y, rows.weight, first, n, n_scores, work.mu)
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _newton(loss, rows, first, shape, work):
     """Minimise over ``work.u`` by Newton's method, a step halved until the objective falls.
 
@@ -193,26 +196,51 @@ def _newton(loss, rows, first, shape, work):
             trial[a] = u[a] - share * step[a]
 
 
-@njit(inlined=True)
-def _left_out(loss, rows, first, shape, work, left):
-    """Scores of every row without it: a Newton step from the solution, score by score."""
-    R, W, x, eta, mu, y, weight = (
-        work.R, work.W, work.step, work.eta, work.mu, rows.y, rows.weight,
-    )  # fmt: skip
+@njit(helper=True)
+def _add_covariance(W, G, m, by_rows, moment):
+    """Add X'X to the lower triangle of `moment`, or, in the space of the rows, I + X'X - QQ'.
+
+    X = R'^-1 B stands in `W` beside R, and Q' in `G`.
+    """
+    r = moment.shape[0]
+    for i in range(r if by_rows else 0):
+        moment[i, i] += 1.0
+    for k in range(m):
+        for i in range(r):
+            f, g = W[k, m + i], G[k, m + i]
+            if by_rows:
+                for j in range(i + 1):
+                    moment[i, j] += f * W[k, m + j] - g * G[k, m + j]
+            else:
+                for j in range(i + 1):
+                    moment[i, j] += f * W[k, m + j]
+
+
+@njit(helper=True)
+def _at_solution(loss, rows, first, shape, work, left, moment):
+    """Scores of every row without it: a Newton step from the solution, score by score.
+
+    And every score's posterior covariance, Q'H^-1 Q in the space of the rows, is added to `moment`.
+    """
+    R, G, W, x, eta = work.R, work.G, work.W, work.step, work.eta
+    mu, y, weight = work.mu, rows.y, rows.weight
     n, m, n_scores = shape
+    r, by_rows = moment.shape[0], n < rows.Z.shape[1]
     for k in range(n_scores):
         for a in range(m):
             for b in range(a, m):
                 W[a, b] = 0.0
             W[a, a] = 1.0
+            for b in range(r):
+                W[a, m + b] = G[a, m + b] if by_rows else (1.0 if a == b else 0.0)
         for i in range(n):
-            mean = mu[i, k]
-            curve = 1.0 if loss == 0 else mean * (1.0 - mean)
+            curve = 1.0 if loss == 0 else mu[i, k] * (1.0 - mu[i, k])
             for a in range(m):
                 f = weight[first + i] * curve * R[i, a]
                 for b in range(a, m):
                     W[a, b] += f * R[i, b]
-        _reduce(W, m, m)
+        _reduce(W, m, m + r)
+        _add_covariance(W, G, m, by_rows, moment)
         for i in range(n):
             reach = 0.0
             for a in range(m):
@@ -222,133 +250,60 @@ def _left_out(loss, rows, first, shape, work, left):
                 reach += f * f
                 for b in range(a + 1, m):
                     x[b] -= W[a, b] * f
-            mean = mu[i, k]
-            curve = 1.0 if loss == 0 else mean * (1.0 - mean)
+            curve = 1.0 if loss == 0 else mu[i, k] * (1.0 - mu[i, k])
             w = weight[first + i]
             share = max(1.0 - w * curve * reach, 1e-10)
-            slope = _slope(loss, mean, y[first + i], k)
+            slope = _slope(loss, mu[i, k], y[first + i], k)
             left[first + i, k] = eta[i, k] + w * slope * reach / share
 
 
-def fit_heads(start, stop, loss, rows, V, left):
+def fit_heads(start, stop, loss, rows, V, left, posterior):
     """Coordinates ``V[t, k]`` of the heads of tasks ``start..stop``, and ``left[i, k]``: the scores
     of their rows, each predicted without itself.
+
+    With `posterior`, returns the sum of the heads' posterior covariances (Laplace's).
     """
     n = max(1, int(np.diff(rows.offsets[start : stop + 1]).max(initial=0)))
-    k, m = rows.base.shape[1], min(n, rows.Z.shape[1])
-    sizes = [(n, m), (m, m), (k * m, k * m + 1), k * m, k * m, k * m]
-    sizes += [(n, k), (n, k)]
-    _fit_heads(start, stop, loss, rows, _Work(*(np.empty(size) for size in sizes)), V, left)
+    k, r = rows.base.shape[1], rows.Z.shape[1]
+    m = min(n, r)
+    sizes = [(n, m), (m, m + r), (k * m, max(k * m, m + r) + 1), k * m, k * m, k * m]
+    work = _Work(*(np.empty(size) for size in [*sizes, (n, k), (n, k)]))
+    moment = np.zeros((r, r) if posterior else (0, 0))
+    _fit_heads(start, stop, loss, rows, work, V, left, moment)
+    return moment + np.tril(moment, -1).T
 
 
 _Work = namedtuple("_Work", ["R", "G", "W", "u", "trial", "step", "eta", "mu"])
 
 
 @njit
-def _fit_heads(start, stop, loss, rows, work, V, left):
-    R, G, x, u = work.R, work.G, work.step, work.u
+def _fit_heads(start, stop, loss, rows, work, V, left, moment):
+    R, G, u = work.R, work.G, work.u
     Z, _, _, _, offsets, ways, gram, where = rows
     r = Z.shape[1]
     for t in range(start, stop):
         first = offsets[t]
         n = offsets[t + 1] - first
         n_scores = 1 if loss < 2 else ways[t]
-        for k in range(V.shape[1]):
-            for j in range(r):
-                V[t, k, j] = 0.0
-        if n == 0:
-            continue
         m = min(n, r)
-        if n < r:  # in coordinates of the rows: ZZ' = G'G, R = G'
+        if n < r:  # in coordinates of the rows: G becomes [R, Q']
             for i in range(n):
                 for j in range(n):
                     G[i, j] = gram[where[t] + i * n + j]
-            _reduce(G, n, n)
+                for j in range(r):
+                    G[i, n + j] = Z[first + i, j]
+            _reduce(G, n, n + r)
         for i in range(n):
             for j in range(m):
                 R[i, j] = Z[first + i, j] if n >= r else (G[j, i] if j <= i else 0.0)
         shape = (n, m, n_scores)
         _newton(loss, rows, first, shape, work)
-        _left_out(loss, rows, first, shape, work, left)
-        for k in range(n_scores):
-            for j in range(m):
-                x[j] = u[k * m + j]
-            if n < r:
-                _solve_upper(G, n, x)
+        _at_solution(loss, rows, first, shape, work, left, moment)
+        for k in range(V.shape[1]):
+            for j in range(r):
+                V[t, k, j] = u[k * m + j] if n >= r and k < n_scores else 0.0
+            if n < r and k < n_scores:
                 for i in range(n):
+                    f = u[k * m + i]
                     for j in range(r):
-                        V[t, k, j] += x[i] * Z[first + i, j]
-            else:
-                for j in range(r):
-                    V[t, k, j] = x[j]
-
-
-def posterior_moments(start, stop, loss, rows, V, moment):
-    """Add ``v v'`` and the posterior covariance (Laplace's) of every head's coordinates to
-    `moment`; returns how many heads there were.
-    """
-    n = max(1, int(np.diff(rows.offsets[start : stop + 1]).max(initial=0)))
-    k, r = V.shape[1:]
-    m = min(n, r)
-    work = np.empty((m, m + r)), np.empty((n, k)), np.empty((n, k)), np.empty(n)
-    return _posterior_moments(start, stop, loss, rows, V, work, moment)
-
-
-@njit
-def _posterior_moments(start, stop, loss, rows, V, work, moment):
-    """With A = I + B'B in the features, or I + BB' in the rows where these are fewer, A = R'R and
-    X = R'^-1 (the identity, or B), the covariance is X'X, or I - X'X.
-    """
-    W, eta, mu, d2 = work
-    Z, base, y, weight, offsets, ways, gram, where = rows
-    r = Z.shape[1]
-    count = 0
-    for t in range(start, stop):
-        first = offsets[t]
-        n = offsets[t + 1] - first
-        n_scores = 1 if loss < 2 else ways[t]
-        for i in range(n):
-            for k in range(n_scores):
-                s = base[first + i, k]
-                for j in range(r):
-                    s += Z[first + i, j] * V[t, k, j]
-                eta[i, k] = s
-        _means(loss, eta, y, weight, first, n, n_scores, mu)
-        m = min(n, r)
-        for k in range(n_scores):
-            count += 1
-            for i in range(r):
-                for j in range(r):
-                    moment[i, j] += V[t, k, i] * V[t, k, j]
-                if n < r:
-                    moment[i, i] += 1.0
-            for i in range(m):
-                for j in range(m + r):
-                    W[i, j] = 0.0
-                W[i, i] = 1.0
-                if n >= r:
-                    W[i, m + i] = 1.0
-            for i in range(n):
-                d2[i] = weight[first + i] * (1.0 if loss == 0 else mu[i, k] * (1.0 - mu[i, k]))
-            for i in range(n):
-                root = np.sqrt(d2[i])
-                if n < r:
-                    for j in range(n):
-                        at = where[t] + i * n + j
-                        W[i, j] += root * gram[at] * np.sqrt(d2[j])
-                    for j in range(r):
-                        W[i, m + j] = root * Z[first + i, j]
-                else:
-                    for a in range(r):
-                        f = d2[i] * Z[first + i, a]
-                        for b in range(a, r):
-                            W[a, b] += f * Z[first + i, b]
-            _reduce(W, m, m + r)
-            sign = -1.0 if n < r else 1.0
-            for q in range(m):
-                for i in range(r):
-                    f = sign * W[q, m + i]
-                    if f != 0.0:
-                        for j in range(r):
-                            moment[i, j] += f * W[q, m + j]
-    return count
+                        V[t, k, j] += f * G[i, n + j]

@@ -14,8 +14,6 @@ from .._jit import run_chunks
 __all__ = ["GaussianPrior", "Prototypes", "class_sums", "n_scores"]
 
 _SQUARED, _BINARY, _SOFTMAX = 0, 1, 2  # as `kernels.heads` numbers them
-# Tasks whose posterior moments are added up at a time.
-_AT_A_TIME = 64
 # Standard deviations of a level that a prior tells: farther ones are unlike the tasks of fit.
 _USUAL = 3.0
 # The largest variance of a level about where it is looked for, in squares of the noise.
@@ -118,13 +116,10 @@ class GaussianPrior:
             Means of squares, Laplace's posterior variance included.
         n_heads : int
         """
-        found = self._solve(tasks, 0.0)
-        v = found.v
-        moment, n_heads = np.zeros((v.shape[2], v.shape[2])), 0
-        for start in range(0, tasks.n_tasks, _AT_A_TIME):
-            stop = min(start + _AT_A_TIME, tasks.n_tasks)
-            n_heads += kernels.heads.posterior_moments(start, stop, *found.given, v, moment)
-        moment = self.root @ (moment / max(n_heads, 1)) @ self.root.T
+        found = self._solve(tasks, 0.0, posterior=True)
+        n_heads = int(tasks.ways.sum()) if _loss_code(tasks) == _SOFTMAX else tasks.n_tasks
+        flat = found.v.reshape(-1, found.v.shape[2])
+        moment = self.root @ ((found.covariance + flat.T @ flat) / max(n_heads, 1)) @ self.root.T
         own = self._own(found)
         if found.levels is not None:  # what v has no part in
             cross = (found.levels[:, :, None] * own).mean(axis=(0, 1))
@@ -146,7 +141,7 @@ class GaussianPrior:
         """The mean; zero where the classes are other ones, or more."""
         return mean if len(mean) == scores else np.zeros((scores, mean.shape[1]))
 
-    def _solve(self, tasks, offset):
+    def _solve(self, tasks, offset, posterior=False):
         scores = n_scores(tasks)
         mean, X = self._mean_of(self.mean, scores), tasks.X
         centres = np.zeros((tasks.n_tasks, tasks.n_features))
@@ -166,12 +161,14 @@ class GaussianPrior:
             Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets, ways,
             *kernels.heads.gram_matrices(Z, tasks.offsets),
         )  # fmt: skip
-        given = _loss_code(tasks), rows
         v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
-        run_chunks(kernels.heads.fit_heads, tasks.n_tasks, *given, v, left_out, pool=tasks.pool)
+        covariances = run_chunks(
+            kernels.heads.fit_heads, tasks.n_tasks, _loss_code(tasks), rows, v, left_out, posterior,
+            pool=tasks.pool,
+        )  # fmt: skip
         if levels is not None:
             levels = levels + (stretch - 1.0) * (v @ self.root[0])
-        return _Solution(v, left_out, levels, centres, given)
+        return _Solution(v, left_out, levels, centres, sum(covariances))
 
     def _levels(self, tasks, base):
         """Levels of numbers that are unlike those of the tasks of fit.
@@ -208,15 +205,15 @@ class _Solution:
     levels : ndarray of shape (n_tasks, 1) or None
         Beside what v has in the intercept.
     centres : ndarray of shape (n_tasks, n_features)
-    given : tuple
-        Arguments of the kernels.
+    covariance : ndarray of shape (rank, rank)
+        Sum of the heads' posterior covariances, where asked for.
     """
 
     v: np.ndarray
     left_out: np.ndarray
     levels: np.ndarray | None
     centres: np.ndarray
-    given: tuple
+    covariance: np.ndarray
 
 
 @dataclass

@@ -43,7 +43,7 @@ Means = namedtuple("Means", ["weight", "mean", "u", "xu", "xd", "active"])
 Shared = namedtuple("Shared", ["a", "M", "alphas"])
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _live_columns(C, p, live):
     """Put those of the first `p` columns that vary into `live`; returns how many there are.
 
@@ -60,34 +60,34 @@ def _live_columns(C, p, live):
 @njit(inlined=True)
 def _pull(n, alpha):
     """rho = n alpha / (n + alpha): what is left of the mean's weight with a task intercept."""
-    return n if np.isinf(alpha) else n * alpha / (n + alpha)
+    return n if alpha == np.inf else n * alpha / (n + alpha)
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _reduce(W, q):
     """[A, b] to [R, R'^-1 b] in place, where A = R'R is of order q.
 
     Rows whose pivot has vanished beside the largest are set to zero. Four rows at a time are
-    taken from row i; what is beyond row i - 1 counts zero times.
+    taken from row i, then what is left of them one by one.
     """
     top = 0.0
     for i in range(q):
-        top = max(top, W[i, i])
+        top = W[i, i] if W[i, i] > top else top
     for i in range(q):
-        for k in range(0, i, 4):
-            k1, k2, k3 = min(k + 1, i - 1), min(k + 2, i - 1), min(k + 3, i - 1)
-            f0 = W[k, i]
-            f1 = W[k1, i] if k + 1 < i else 0.0
-            f2 = W[k2, i] if k + 2 < i else 0.0
-            f3 = W[k3, i] if k + 3 < i else 0.0
+        for k in range(0, i - 3, 4):
+            f0, f1, f2, f3 = W[k, i], W[k + 1, i], W[k + 2, i], W[k + 3, i]
             for j in range(i, q + 1):
-                W[i, j] -= f0 * W[k, j] + f1 * W[k1, j] + f2 * W[k2, j] + f3 * W[k3, j]
+                W[i, j] -= f0 * W[k, j] + f1 * W[k + 1, j] + f2 * W[k + 2, j] + f3 * W[k + 3, j]
+        for k in range(i - i % 4, i):
+            f0 = W[k, i]
+            for j in range(i, q + 1):
+                W[i, j] -= f0 * W[k, j]
         scale = 1.0 / np.sqrt(W[i, i]) if W[i, i] > 1e-14 * top else 0.0
         for j in range(i, q + 1):
             W[i, j] *= scale
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _sweep(V, q, row):
     """Minus the inverse of the positive definite lower triangle `V` of order q, in place.
 
@@ -108,23 +108,6 @@ def _sweep(V, q, row):
             else:
                 V[i, k] = f
         V[k, k] = -g
-
-
-@njit(inlined=True)
-def _times(A, live, q, B, out):
-    """``out[live] = A[live, live] @ B[live]``, by BLAS where none of many is left out."""
-    p, nc = A.shape[0], B.shape[1]
-    if q == p and p >= _WIDE:
-        np.dot(A, B, out)
-        return
-    for i in range(q):
-        r = live[i]
-        for c in range(nc):
-            out[r, c] = 0.0
-        for k in range(q):
-            f = A[r, live[k]]
-            for c in range(nc):
-                out[r, c] += f * B[live[k], c]
 
 
 def at_a_time(n_numbers):
@@ -246,7 +229,7 @@ def solve_shared(means, kappa, S, r, penalty, strengths, free, work, theta):
                 G[i + 1, p + 1] += r[i]
                 for j in range(p):
                     G[i + 1, j + 1] += S[i, j]
-        q = 1 if np.isinf(ridges[c]) else free.shape[0]
+        q = 1 if ridges[c] == np.inf else free.shape[0]
         for i in range(q):
             fi = free[i]
             W[i, q] = G[fi, p + 1]
@@ -274,91 +257,76 @@ def models(start, stop, shared, train, kappa, factors):
     """
     p, n_pairs = shared.M.shape
     B = np.empty((stop - start, p + 2, n_pairs))
-    _models(start, stop, shared, train, kappa, factors, np.empty(p, dtype=np.int64), B)
+    B[:, :p] = shared.M
+    B[:, p] = -1.0
+    np.matmul(factors.u[start:stop], shared.M, out=B[:, p + 1])
+    if kappa > 0.0:
+        some = slice(start, stop)
+        _live_products(
+            train.scatter[some], factors.U[some], shared.M[None], np.empty(p, dtype=np.int64), B
+        )
+    _add_own(start, shared, train, kappa, factors, np.empty(n_pairs), B)
     return B
 
 
 @njit
-def _models(start, stop, shared, train, kappa, factors, live, B):
-    """The pairs run innermost, where `B` is contiguous."""
-    a, M, alphas = shared
-    weight, mean, scatter = train
-    U, u, d, xu, xd = factors
-    p, nc = M.shape
-    for t in range(start, stop):
-        b = B[t - start]
-        e = b[p + 1]
-        for c in range(nc):
-            b[p, c] = -1.0
-        for j in range(p):
-            for c in range(nc):
-                b[j, c] = M[j, c]
-        if kappa > 0.0 and weight[t] > 0.0:
-            q = _live_columns(scatter[t], p, live)
-            _times(U[t], live, q, M, b[:p])
-            for c in range(nc):  # kappa w (y - a - u'm)
-                e[c] = mean[t, p] - kappa * xd[t] - a[t, c]
+def _add_own(start, shared, train, kappa, factors, own, B):
+    """Add to Um, or m, what is the task's own, and turn u'm into the intercept."""
+    a, _, alphas = shared
+    weight, mean, _ = train
+    _, u, d, xu, xd = factors
+    p = u.shape[1]
+    for i in range(B.shape[0]):
+        t = start + i
+        for c in range(alphas.shape[0]):  # kappa w (y - a - u'm)
+            rho = _pull(weight[t], alphas[c]) if weight[t] > 0.0 else 0.0
+            gap = mean[t, p] - kappa * xd[t] - a[t, c] - B[i, p + 1, c]
+            own[c] = gap * kappa * rho / (1.0 + kappa * rho * xu[t])
+            drawn = weight[t] / (weight[t] + alphas[c]) if weight[t] > 0.0 else 0.0
+            B[i, p + 1, c] = a[t, c] + drawn * (gap - own[c] * xu[t])
+        if kappa > 0.0:
             for j in range(p):
-                uj = u[t, j]
-                for c in range(nc):
-                    e[c] -= uj * M[j, c]
-            for c in range(nc):
-                rho = _pull(weight[t], alphas[c])
-                e[c] *= kappa * rho / (1.0 + kappa * rho * xu[t])
-            for j in range(p):
-                uj, dj = u[t, j], kappa * d[t, j]
-                for c in range(nc):
-                    b[j, c] += dj + e[c] * uj
-        for c in range(nc):  # a + n/(n + alpha) (y - a - x'b)
-            e[c] = mean[t, p] - a[t, c]
-        for j in range(p):
-            xj = mean[t, j]
-            for c in range(nc):
-                e[c] -= xj * b[j, c]
-        for c in range(nc):
-            pulled = weight[t] / (weight[t] + alphas[c]) if weight[t] > 0.0 else 0.0
-            e[c] = a[t, c] + pulled * e[c]
+                for c in range(alphas.shape[0]):
+                    B[i, j, c] += kappa * d[t, j] + own[c] * u[t, j]
 
 
 def errors(start, stop, B, test, gram=None):
-    """Squared errors ``(n, n_models)`` on test moments of tasks ``start..stop``.
+    """Squared errors ``(n_tasks, n_models)`` on test moments of tasks ``start..stop``.
 
     Of models as `models` returns them, whose intercepts are overwritten. With `gram`, the inner
     products of the models' errors are added to ``gram[t]``: a blend of them with shares s has
     the squared error ``s'(gram)s``.
     """
-    d, n_models = B.shape[1] - 1, B.shape[2]
-    sse = np.empty((stop - start, n_models))
-    gram = np.empty((0, n_models, n_models)) if gram is None else gram
-    work = np.empty((d + 1, n_models)), np.empty((n_models, n_models)), np.empty(d, dtype=np.int64)
-    _errors(start, stop, B, test, work, sse, gram)
-    return sse
+    weight, mean, scatter = (part[start:stop] for part in test)
+    d = mean.shape[1]
+    E = np.zeros(B.shape)
+    _live_products(scatter, scatter, B, np.empty(d, dtype=np.int64), E)
+    B[:, d] += np.einsum("tj,tjc->tc", mean, B[:, :d])
+    np.multiply(weight[:, None], B[:, d], out=E[:, d])
+    if gram is not None:
+        gram[start:stop] += np.matmul(B.transpose(0, 2, 1), E)
+    return np.maximum(np.einsum("tjc,tjc->tc", B, E), 0.0)
 
 
 @njit
-def _errors(start, stop, B, test, work, sse, gram):
-    weight, mean, scatter = test
-    E, products, live = work
-    d, nc = mean.shape[1], B.shape[2]
-    for t in range(start, stop):
-        b, miss = B[t - start], B[t - start, d]
-        q = _live_columns(scatter[t], d, live)
-        for j in range(d):
-            xj = mean[t, j]
+def _live_products(scatter, A, B, live, out):
+    """``out[t, live] = A[t][live, live] @ B[t, live]``, by BLAS where none of many is left out.
+
+    `live` are the task's features that vary by `scatter`. One B may serve all tasks; B and `out`
+    may have further rows.
+    """
+    p, nc = A.shape[1], B.shape[2]
+    for t in range(A.shape[0]):
+        s = t if B.shape[0] > 1 else 0
+        q = _live_columns(scatter[t], p, live)
+        if q == p and p >= _WIDE:
+            np.dot(A[t], B[s, :p], out[t, :p])
+            continue
+        for i in range(q):
+            r = live[i]
             for c in range(nc):
-                E[j, c] = 0.0
-                miss[c] += xj * b[j, c]
-        _times(scatter[t], live, q, b[:d], E[:d])
-        for c in range(nc):
-            sse[t - start, c] = 0.0
-            E[d, c] = weight[t] * miss[c]
-        for j in range(d + 1):
-            for c in range(nc):
-                sse[t - start, c] += b[j, c] * E[j, c]
-        for c in range(nc):
-            sse[t - start, c] = max(sse[t - start, c], 0.0)
-        if gram.shape[0] > 0:
-            np.dot(b.T, E, products)
-            for c in range(nc):
-                for k in range(nc):
-                    gram[t, c, k] += products[c, k]
+                out[t, r, c] = 0.0
+            for k in range(q):
+                f = A[t, r, live[k]]
+                for c in range(nc):
+                    out[t, r, c] += f * B[s, live[k], c]

@@ -181,7 +181,7 @@ class ArrowSystem:
 
     def _shared(self, theta, intercept_strengths):
         M = np.ascontiguousarray(theta[:, 1:].T)
-        a = np.tile(theta[:, 0], (len(self.active), 1))
+        a = np.repeat(theta[None, :, 0], len(self.active), axis=0)
         if self.anchors is not None:
             a += self.anchors @ M
         return kernels.arrow.Shared(a, M, np.ascontiguousarray(intercept_strengths))

@@ -75,7 +75,9 @@ class Scores:
 
     def stretched(self, factor):
         """The same scores on features multiplied by `factor`."""
-        return Scores(self.coef / factor, self.intercept.copy(), self.theta / np.r_[1.0, factor])
+        theta = self.theta.copy()
+        theta[:, 1:] /= factor
+        return Scores(self.coef / factor, self.intercept.copy(), theta)
 
 
 class LogisticSystem:
@@ -101,6 +103,7 @@ class LogisticSystem:
     ):
         self.table, self.n_classes = table, n_classes
         self.centre, self.scale, self.penalty, self.pool = centre, scale, penalty, pool
+        self._units = np.append(centre, 0.0), np.append(scale, 1.0)
         self.varies = varies
         self.n_scores = 1 if n_classes == 2 else n_classes
         self.weight = table.weights()
@@ -181,7 +184,7 @@ class LogisticSystem:
             moments = TaskRows.of(working)
         else:
             moments = block_moments(working, pool=self.pool).block(0)
-        return moments.rescale(np.r_[self.centre, 0.0], np.r_[self.scale, 1.0])
+        return moments.rescale(*self._units)
 
     def arrow(self, working):
         """The arrow system of a working table."""

@@ -63,6 +63,8 @@ class TaskMoments:
         n_tasks, n_blocks = self.weight.shape
         chosen = np.ones(n_blocks, dtype=bool) if chosen is None else chosen
         tasks = np.arange(n_tasks) if tasks is None else tasks
+        if chosen.sum() == 1:
+            return TaskMoments(*(part[tasks, chosen.argmax()] for part in self.arrays))
         out = TaskMoments.empty((len(tasks),), self.n_features)
         run_chunks(
             kernels.moments.merge_blocks, len(tasks), self.arrays, chosen, tasks, out.arrays,
@@ -195,10 +197,10 @@ def block_moments(table, block=None, n_blocks=1, pool=None):
         key = table.codes * n_blocks + block
         small = key.astype(np.uint16) if table.n_tasks * n_blocks <= 2**16 else key
         order = np.argsort(small, kind="stable")
-        edges = np.r_[0, np.cumsum(np.bincount(key, minlength=table.n_tasks * n_blocks))]
+        edges = np.append(0, np.cumsum(np.bincount(key, minlength=table.n_tasks * n_blocks)))
         rows, y = rows[order], y[order]
         weight = None if weight is None else weight[order]
-    longest = int(np.diff(edges).max(initial=1))
+    longest = int((edges[1:] - edges[:-1]).max(initial=1))
     given = y, y[:0] if weight is None else weight, rows, edges, longest
     if isinstance(table.X, np.ndarray):
         run_chunks(

@@ -45,11 +45,11 @@ class TaskTable:
     @property
     def codes(self):
         """The task of every packed row."""
-        return np.repeat(np.arange(self.n_tasks), np.diff(self.offsets))
+        return np.repeat(np.arange(self.n_tasks), self.task_sizes())
 
     def task_sizes(self):
         """Rows of every task that have a label and a weight."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     def weights(self):
         """The weight of every packed row."""
@@ -57,13 +57,14 @@ class TaskTable:
 
     def task_sums(self, values):
         """Sums of the packed rows' values over each task."""
-        return np.diff(np.r_[0.0, np.cumsum(values)][self.offsets])
+        sums = np.append(0.0, np.cumsum(values))[self.offsets]
+        return sums[1:] - sums[:-1]
 
     def select(self, chosen):
         """The packed rows that the mask `chosen` is true for; all tasks stay."""
         weight = None if self.sample_weight is None else self.sample_weight[chosen]
         keys = None if self.keys is None else self.keys[chosen]
-        offsets = np.r_[0, np.cumsum(chosen)][self.offsets]
+        offsets = np.append(0, np.cumsum(chosen))[self.offsets]
         return replace(
             self, y=self.y[chosen], sample_weight=weight, rows=self.rows[chosen],
             offsets=offsets, keys=keys,

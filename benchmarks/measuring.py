@@ -63,9 +63,14 @@ def peak():
     return _memory("VmHWM:")
 
 
-def fresh(measurement, environment, **arguments):
-    """Run a function of fresh.py in a new process; return its result, or None and print why."""
-    command = [sys.executable, str(FRESH), measurement, json.dumps(arguments)]
+def fresh(measurement, environment, python=sys.executable, **arguments):
+    """Run a function of fresh.py in a new process; return its result, or None and print why.
+
+    Another interpreter brings its own installation of skmtl.
+    """
+    if python != sys.executable:
+        environment = {k: v for k, v in environment.items() if k != "PYTHONPATH"}
+    command = [python, str(FRESH), measurement, json.dumps(arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:

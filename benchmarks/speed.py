@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threads  # isort: skip  before numpy loads
 import argparse
+import sys
 import tempfile
 from functools import partial
 
@@ -146,15 +147,14 @@ def medians_of_fresh(measurement, environment, repeats, calls):
 
 
 def startup(options):
-    """Import time, and the first fit of a process with a warm and with a cold numba cache."""
+    """Import time, and the first fit of a process with a cold and with a warm numba cache."""
     with tempfile.TemporaryDirectory() as folder:
         # Byte code goes to the folder, for all libraries alike: as after a first import, even where
         # the environment forbids to write it beside the sources.
         environment = threads.environment() | {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         import_times(environment)
-        environment["NUMBA_CACHE_DIR"] = f"{folder}/numba"
-        first_fits(environment)
+        first_fits(environment, folder, options.other)
 
 
 def import_times(environment):
@@ -169,14 +169,30 @@ def import_times(environment):
         report("  difference", ours[key] - reference[key], "s", "wanted <= 0.2")
 
 
-def first_fits(environment):
-    """Print the seconds of a process's first fit: without, then with kernels on disk."""
-    (cold,) = medians_of_fresh("first_fit", environment, 1, [{}])
-    if cold:
-        (warm,) = medians_of_fresh("first_fit", environment, 5, [{}])
-        report("first fit, cold numba cache", cold["first"])
-        report("first fit, warm numba cache", warm["first"], "s", "wanted <= 1.5")
-        report("second fit", warm["second"])
+FACES = ["MultiTaskRegressor", "MultiTaskClassifier", "MetaLearnerRegressor"]
+FACES += ["MetaLearnerClassifier", "MetaLearnerClassifier:maml", "MetaLearnerClassifier:reptile"]
+FACES += ["TransferEstimator"]
+FACES += [f"TransferEstimator:{name}" for name in ("trans_lasso", "kmm", "kliep", "tradaboost_r2")]
+
+
+def first_fits(environment, folder, other):
+    """Print the CPU seconds of each face's first fit: without, then with kernels on disk."""
+    for face in FACES:
+        cold, warm, before = [None] * 3
+        for python in [sys.executable, *[other] * bool(other)]:
+            environment["NUMBA_CACHE_DIR"] = f"{folder}/numba/{face}/{python == sys.executable}"
+            result = fresh("first_fit", environment, python, face=face)
+            if python != sys.executable:
+                before = result
+            elif result:
+                cold, (warm,) = result, medians_of_fresh("first_fit", environment, 3, [{"face": face}])
+        if cold:
+            report(f"{face}: first fit, cold", cold["first"])
+            if before:
+                share = ratio(cold["first"], before["first"])
+                report("  / the other version's", share, "", "wanted <= 1/3")
+            report("  first fit, kernels on disk", warm["first"])
+            report("  second fit", warm["second"])
 
 
 def one_row(options):
@@ -206,6 +222,7 @@ def parse_arguments():
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     parser.add_argument("--shared", default=problems.SHARED, help="folder that holds data/")
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
+    parser.add_argument("--other", metavar="PYTHON", help="startup: an older version's interpreter")
     parser.add_argument("--rows", type=int, default=1_000_000, help="most rows (1,000,000)")
     parser.add_argument("--tasks", type=int, default=100_000, help="most tasks (100,000)")
     parser.add_argument(

@@ -52,7 +52,7 @@ def _reduce(W, q, width):
     """
     top = 0.0
     for i in range(q):
-        top = max(top, W[i, i])
+        top = W[i, i] if W[i, i] > top else top
     for i in range(q):
         for k in range(i):
             f = W[k, i]
@@ -90,11 +90,11 @@ def _means(loss, eta, y, weight, first, n, n_scores, mu):
         elif loss == 1:
             e = np.exp(-abs(f))
             mu[i, 0] = (1.0 if f > 0.0 else e) / (1.0 + e)
-            each = np.log1p(e) + max(-f if yi > 0.5 else f, 0.0)
+            each = np.log1p(e) + (0.0 if (f > 0.0) == (yi > 0.5) else abs(f))
         else:
             top = f
             for k in range(1, n_scores):
-                top = max(top, eta[i, k])
+                top = eta[i, k] if eta[i, k] > top else top
             total = 0.0
             for k in range(n_scores):
                 mu[i, k] = np.exp(eta[i, k] - top)
@@ -158,7 +158,7 @@ def _objective(loss, rows, first, shape, x, work):
     return total + _means(loss, eta, rows.y, rows.weight, first, n, n_scores, work.mu)
 
 
-@njit(helper=True)
+@njit(inlined=True)
 def _newton(loss, rows, first, shape, work):
     """Minimise over ``work.u`` by Newton's method, a step halved until the objective falls.
 
@@ -216,7 +216,7 @@ def _add_covariance(W, G, m, by_rows, moment):
                     moment[i, j] += f * W[k, m + j]
 
 
-@njit(helper=True)
+@njit(inlined=True)
 def _at_solution(loss, rows, first, shape, work, left, moment):
     """Scores of every row without it: a Newton step from the solution, score by score.
 
@@ -252,7 +252,8 @@ def _at_solution(loss, rows, first, shape, work, left, moment):
                     x[b] -= W[a, b] * f
             curve = 1.0 if loss == 0 else mu[i, k] * (1.0 - mu[i, k])
             w = weight[first + i]
-            share = max(1.0 - w * curve * reach, 1e-10)
+            share = 1.0 - w * curve * reach
+            share = share if share > 1e-10 else 1e-10
             slope = _slope(loss, mu[i, k], y[first + i], k)
             left[first + i, k] = eta[i, k] + w * slope * reach / share
 
@@ -285,7 +286,7 @@ def _fit_heads(start, stop, loss, rows, work, V, left, moment):
         first = offsets[t]
         n = offsets[t + 1] - first
         n_scores = 1 if loss < 2 else ways[t]
-        m = min(n, r)
+        m = n if n < r else r
         if n < r:  # in coordinates of the rows: G becomes [R, Q']
             for i in range(n):
                 for j in range(n):

@@ -106,7 +106,7 @@ def _means(loss, eta, y, weight, first, n, n_scores, mu):
     return loss_sum
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _slope(loss, mean, y, k):
     """First derivative of a row's loss by score k."""
     if loss == 0:
@@ -114,7 +114,7 @@ def _slope(loss, mean, y, k):
     return mean - (1.0 if (y > 0.5 if loss == 1 else int(y) == k) else 0.0)
 
 
-@njit(inlined=True)
+@njit(helper=True)
 def _quadratic(loss, rows, first, shape, u, work):
     """[H, g] into ``work.W``: the upper triangle of the Hessian at `u`, and the gradient."""
     R, W, mu, y, weight = work.R, work.W, work.mu, rows.y, rows.weight

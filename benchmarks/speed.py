@@ -185,7 +185,8 @@ def first_fits(environment, folder, other):
             if python != sys.executable:
                 before = result
             elif result:
-                cold, (warm,) = result, medians_of_fresh("first_fit", environment, 3, [{"face": face}])
+                cold = result
+                (warm,) = medians_of_fresh("first_fit", environment, 3, [{"face": face}])
         if cold:
             report(f"{face}: first fit, cold", cold["first"])
             if before:

@@ -10,9 +10,6 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.base import clone
 
-MASK = 2**64 - 1
-
-
 # ---------------------------------------------------------------------------------------------
 # kernels/moments.py
 
@@ -74,33 +71,6 @@ def merge_blocks(weight, mean, scatter, chosen, tasks):
             total = merge(total, (weight[t, b], mean[t, b], scatter[t, b]))
         out.append(total)
     return stack_moments(out)
-
-
-def hash_rows(bits, y_bits, seed):
-    """Hash of each row in arbitrary-precision integers (twin of ``hash_rows``)."""
-    out = []
-    for row, y in zip(bits.tolist(), y_bits.tolist(), strict=True):
-        h = seed & MASK
-        for value in row:
-            h = ((h ^ value) * 0x9E3779B97F4A7C15) & MASK
-            h ^= h >> 29
-        h = ((h ^ y) * 0xBF58476D1CE4E5B9) & MASK
-        h ^= h >> 32
-        out.append(((h * 0x94D049BB133111EB) & MASK) >> 1)
-    return np.array(out, dtype=np.int64)
-
-
-def deal(hashes, offsets, n_blocks):
-    """Blocks of the rows, task by task (twin of ``deal``)."""
-    block = np.empty(len(hashes), dtype=np.int64)
-    for first, last in zip(offsets[:-1], offsets[1:], strict=True):
-        mine = hashes[first:last]
-        if len(mine) > 100 * n_blocks:
-            block[first:last] = mine % n_blocks
-        else:
-            for turn, i in enumerate(sorted(range(len(mine)), key=lambda i, m=mine: m[i])):
-                block[first + i] = (mine.min() + turn) % n_blocks
-    return block
 
 
 def error_grams(X, y, codes, slopes, intercepts, w):

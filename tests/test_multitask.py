@@ -488,6 +488,27 @@ def test_partial_fit_when_tuned():
     assert parts.score(X, Y) > 0.98 * whole.score(X, Y)
 
 
+@pytest.mark.jit
+def test_partial_fit_when_tuned_does_not_depend_on_units():
+    """Of columns, labels and weights, nor on columns' order and direction."""
+    rng = np.random.default_rng(7)
+    Z, task = rng.normal(size=(180, 4)), np.arange(180) % 9
+    y = Z.sum(axis=1) + rng.normal(size=9)[task] + rng.normal(size=180)
+    weight = rng.uniform(0.5, 2.0, size=180)
+
+    def predictions(Z, y, weight):
+        model = MultiTaskRegressor()
+        for rows in np.split(np.arange(180), [50, 51, 120]):
+            model.partial_fit(Z[rows], y[rows], weight[rows], task=task[rows])
+        return model.predict(Z, task=task)
+
+    wanted = predictions(Z, y, weight)
+    turned = (Z * [1e3, -1e-4, 1.0, 1e5])[:, ::-1]
+    for Z_got, factor in ((Z, 1e-6), (Z, 1e6), (turned, 1.0)):
+        np.testing.assert_allclose(predictions(Z_got, y, factor * weight), wanted, atol=1e-6)
+    np.testing.assert_allclose(predictions(Z, 1e3 * y, weight), 1e3 * wanted, atol=1e-3)
+
+
 def test_partial_fit_with_columns_of_a_target():
     y = np.column_stack([Y, -Y])
     y[::3, 1] = np.nan

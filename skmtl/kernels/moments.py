@@ -98,16 +98,3 @@ def merge_blocks(start, stop, blocks, chosen, tasks, out):
                         out_scatter[i, j, k] += scatter[t, b, j, k] + gap * (
                             mean[t, b, k] - out_mean[i, k]
                         )
-
-
-@njit
-def hash_rows(start, stop, bits, y_bits, seed, out):
-    """A 64-bit hash of each row's content, so that dealing rows does not depend on their order."""
-    for i in range(start, stop):
-        h = np.uint64(seed)
-        for j in range(bits.shape[1]):
-            h = (h ^ bits[i, j]) * np.uint64(0x9E3779B97F4A7C15)
-            h ^= h >> np.uint64(29)
-        h = (h ^ y_bits[i]) * np.uint64(0xBF58476D1CE4E5B9)
-        h ^= h >> np.uint64(32)
-        out[i] = (h * np.uint64(0x94D049BB133111EB)) >> np.uint64(1)

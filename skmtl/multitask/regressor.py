@@ -3,6 +3,7 @@
 import functools
 import numbers
 import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -14,12 +15,40 @@ from .._jit import worker_pool
 from ..base import LinearTaskModel, check_spread, interval, r2_over_tasks
 from ..sharing._base import Problem
 from ..tasks.blocks import deal_blocks, folds
-from ..tasks.moments import block_moments
+from ..tasks.copies import Settled
+from ..tasks.keys import RowKeys
+from ..tasks.moments import TaskMoments, block_moments
 from ..tasks.rows import TaskRows, prefers_rows
 from ..tasks.targets import check_numbers
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskRegressor"]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What `partial_fit` keeps of rows, and adds to.
+
+    Attributes
+    ----------
+    moments : TaskMoments of shape (n_tasks, n_folds)
+    weight : float
+        Of all rows together, none of them faded.
+    sizes : ndarray of shape (n_tasks,)
+        How many rows they are.
+    keys : RowKeys or None
+        By which rows are dealt to folds.
+    """
+
+    moments: TaskMoments
+    weight: float
+    sizes: np.ndarray
+    keys: RowKeys | None = None
+
+    @property
+    def unit(self):
+        """What brings the weights to a mean of one."""
+        return self.sizes.sum() / self.weight
 
 
 class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
@@ -222,14 +251,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
         make_problem = functools.partial(self._problem, progress)
         solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
-        moments = None
+        seen = None
         if self.keep_moments:
             with worker_pool(self.n_jobs) as pool:
-                moments = self._dealt_moments(table, pool), table.task_sizes()
+                seen = self._seen(table, pool)
         if fitted.spread is not None:
             fitted.spread.reach = fitted.reach(table.X)
         self._store(X, y, rows, solver, fitted, table.task_sizes())
-        self._moments = moments
+        self._kept = seen
         progress.end()
         return self
 
@@ -313,8 +342,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         30 features. `fit` keeps them with ``keep_moments=True`` only; after one that
         kept none, partial_fit starts anew, with a warning.
 
-        One deal of the rows to folds is tuned on, where `fit` repeats it on small tables, and
-        `predict_interval` takes the normal distribution, as no rows are at hand.
+        With strengths "auto" weights are relative to their mean over all rows so far. Equal rows
+        are not looked for. One deal of the rows to folds is tuned on, by their place among the
+        rows of the first call, where `fit` repeats it on small tables, and `predict_interval`
+        takes the normal distribution, as no rows are at hand.
         """
         earlier = self._earlier_moments(decay)
         if earlier is not None:
@@ -325,32 +356,33 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         )
         solver = self._named_object()
         restriction = self._restriction(solver, X, rows.preprocessor, table.n_features)
-        sizes = table.task_sizes()
         with worker_pool(self.n_jobs) as pool:
-            new = self._dealt_moments(table, pool)
+            seen = self._seen(table, pool, earlier and earlier.keys)
             if earlier is not None:
-                rows.labels, new, sizes = self._add_to(earlier, rows, new, sizes)
-            seen = new.take(np.flatnonzero(sizes > 0))
-            schemes = [] if self.cv is None else [(seen, folds(None, int(self.cv)))]
+                rows.labels, seen = self._add_to(earlier, rows, seen)
+            there, unit = seen.sizes > 0, 1.0 if self.cv is None else seen.unit
+            blocks = seen.moments.take(np.flatnonzero(there)).faded(unit)
+            schemes = [] if self.cv is None else [(blocks, folds(None, int(self.cv)))]
             problem = Problem(
-                schemes, seen.merge(pool=pool), pool, progress, within=self._within(solver)
-            )
+                schemes, blocks.merge(pool=pool), pool, progress, within=self._within(solver),
+                copies=Settled(None, unit),
+            )  # fmt: skip
             problem.restrict(restriction)
-            fitted = self._fit_problem(solver, problem).with_empty_tasks(sizes > 0)
-        self._store(X, y, rows, solver, fitted, sizes)
-        self._moments = new, sizes
+            fitted = self._fit_problem(solver, problem).with_empty_tasks(there)
+        self._store(X, y, rows, solver, fitted, seen.sizes)
+        self._kept = seen
         progress.end()
         return self
 
     def _earlier_moments(self, decay):
-        """The moments to add to, faded, and the rows behind them; None at the first call."""
+        """What there is to add to, faded; None at the first call."""
         self._check_deals()
         number = isinstance(decay, numbers.Real) and not isinstance(decay, bool)
         if not number or not 0.0 < decay <= 1.0:
             raise ValueError(f"decay={decay!r} must be a number above 0 and at most 1.")
         if not hasattr(self, "coef_"):
             return None
-        if self._moments is None:
+        if self._kept is None:
             warnings.warn(
                 "fit kept no moments that partial_fit could add to, which starts anew with these "
                 "rows: set keep_moments=True before fit, or call partial_fit from the first rows "
@@ -359,8 +391,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 stacklevel=3,
             )
             return None
-        moments, sizes = self._moments
-        return moments.faded(decay), sizes
+        return replace(self._kept, moments=self._kept.moments.faded(decay))
 
     def _check_deals(self):
         if self.cv is not None and not isinstance(self.cv, numbers.Integral):
@@ -368,16 +399,20 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 f"partial_fit deals rows to folds itself: cv={self.cv!r} must be an int."
             )
 
-    def _dealt_moments(self, table, pool=None):
+    def _seen(self, table, pool, keys=None):
         """The moments of every task and fold."""
+        given = float(table.weights().sum()), table.task_sizes()
         if self.cv is None:
-            return block_moments(table, pool=pool)
+            return _Seen(block_moments(table, pool=pool), *given)
         n_folds = int(self.cv)
-        return block_moments(table, deal_blocks(table, n_folds, self._seed()), n_folds, pool)
+        keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
+        table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
+        block = deal_blocks(table, n_folds, self._seed())
+        return _Seen(block_moments(table, block, n_folds, pool), *given, keys)
 
-    def _add_to(self, earlier, rows, new, sizes):
+    def _add_to(self, earlier, rows, seen):
         """Earlier moments and the new ones together, over the union of their tasks."""
-        moments, earlier_sizes = earlier
+        moments, new, sizes = earlier.moments, seen.moments, seen.sizes
         if new.weight.shape[1] != moments.weight.shape[1]:
             raise ValueError(
                 f"cv={self.cv} changed between calls of partial_fit, from "
@@ -386,9 +421,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         if (rows.labels is None) != (self._labels is None):
             raise ValueError("give tasks in every call of partial_fit, or in none.")
         if rows.labels is None:
-            if len(sizes) != len(earlier_sizes):
+            if len(sizes) != len(earlier.sizes):
                 raise ValueError(
-                    f"y has {len(sizes)} tasks, but had {len(earlier_sizes)} in earlier calls."
+                    f"y has {len(sizes)} tasks, but had {len(earlier.sizes)} in earlier calls."
                 )
             labels, here, there = None, np.arange(len(sizes)), np.arange(len(sizes))
         else:
@@ -397,9 +432,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         total = moments.expanded(n_tasks, here)
         total.add(new, there)
         out = np.zeros(n_tasks, dtype=np.int64)
-        out[here] += earlier_sizes
+        out[here] += earlier.sizes
         out[there] += sizes
-        return labels, total, out
+        weight = earlier.weight + seen.weight
+        return labels, replace(earlier, moments=total, weight=weight, sizes=out)
 
     def predict(self, X, *, task=None, return_std=False):
         """Predict every row with its task's model.

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import kernels
-from .._jit import run_chunks
 from .keys import mixed
 from .splits import check_n_folds, read_splits, refuse_empty
 
@@ -46,36 +44,13 @@ class Partition:
     test: np.ndarray
 
 
-def row_hashes(table, seed=0):
-    """A number between 0 and 1 for every packed row, a hash of its raw content.
-
-    Unlike the rows' keys it needs no other row: it deals rows that come in pieces.
-    """
-    X = table.X + 0.0 if isinstance(table.X, np.ndarray) else table.X  # -0.0 is 0.0
-    if not isinstance(X, np.ndarray):  # sparse: two fixed projections stand for the row
-        angles = np.arange(1, X.shape[1] + 1)
-        X = np.asarray(X @ np.c_[np.cos(angles), np.sin(angles)])
-    # On the scale of y's spread, so that the folds do not depend on its units.
-    gap = table.y - np.average(table.y, weights=table.sample_weight)
-    scale = np.sqrt(np.average(gap**2, weights=table.sample_weight)) or 1.0
-    y_bits = np.rint(gap / scale * 1e6).astype(np.int64).view(np.uint64)
-    bits = np.ascontiguousarray(X).view(np.uint64)
-    hashes = np.empty(len(X), dtype=np.int64)
-    zero = np.zeros(len(X), dtype=np.uint64)
-    run_chunks(kernels.moments.hash_rows, len(X), bits, zero, seed, hashes)
-    packed = np.empty(len(table.rows), dtype=np.int64)
-    row_bits = hashes[table.rows].view(np.uint64)[:, None]
-    run_chunks(kernels.moments.hash_rows, len(packed), row_bits, y_bits, seed, packed)
-    return packed / 2.0**63
-
-
 def deal_blocks(table, n_blocks, seed=0):
     """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides.
 
     Rows of equal keys fall into one block. Large tasks are dealt by the keys themselves, which is
     balanced enough; small ones in turn.
     """
-    keys = row_hashes(table, seed) if table.keys is None else mixed(table.keys, seed)
+    keys = mixed(table.keys, seed)
     block = np.minimum((keys * n_blocks).astype(np.int64), n_blocks - 1)
     sizes = table.task_sizes()
     small = np.flatnonzero(np.repeat(sizes <= _LARGE_TASK * n_blocks, sizes))

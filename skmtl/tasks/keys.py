@@ -16,10 +16,12 @@ hash of the bits, hardly ever changes the order of two rows; the multiple is lar
 next to one another in the data are not next to one another in the order.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 
-__all__ = ["by_size", "evenly_by_size", "mixed", "row_keys", "uniforms"]
+__all__ = ["RowKeys", "by_size", "evenly_by_size", "mixed", "row_keys", "uniforms"]
 
 # Waves a standard deviation, the key's multiples of their sum, and rows worked on at a time.
 _WAVES = 3.3
@@ -52,17 +54,69 @@ def row_keys(X, y, weight=None, rows=None):
         Mean fourth powers of the standardised columns: 3 for the normal distribution, and as many
         times a row's share as few rows make up a column's variance.
     """
+    columns, target, _ = _learned(X, y, weight, rows)
+    of_features = columns.waves()
+    return of_features, of_features + _wave(_WAVES * target), columns.tails
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """Keys of rows that come in pieces, by the statistics of the first of them.
+
+    Attributes
+    ----------
+    mean, scale, sign, phase : ndarray of shape (n_features,)
+        Of the columns.
+    target : tuple of float
+        Mean, scale and sign of the target.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    sign: np.ndarray
+    phase: np.ndarray
+    target: tuple
+
+    @classmethod
+    def learn(cls, X, y, weight=None, rows=None):
+        """The statistics of some rows, which may be one only, or all be equal."""
+        columns, _, (mean, scale, sign) = _learned(X, y, weight, rows)
+        target = mean, float(_some_scale(scale, mean)), sign
+        scale = _some_scale(columns.scale, columns.mean)
+        return cls(columns.mean, scale, columns.sign, columns.phase, target)
+
+    def keys(self, X, y, rows):
+        """Keys of labelled rows; see `row_keys`."""
+        columns = _columns(X, rows)
+        columns.mean, columns.scale = self.mean, self.scale
+        columns.sign, columns.phase = self.sign, self.phase
+        mean, scale, sign = self.target
+        return columns.waves() + _wave(_WAVES * _turned((y - mean) * scale, sign))
+
+
+def _learned(X, y, weight, rows):
+    """The columns, which know their statistics; the target in its standard form, and its own."""
     rows = np.arange(len(y)) if rows is None else rows
     share = np.full(len(y), 1.0 / len(y)) if weight is None else weight / weight.sum()
-    kind = _SparseColumns if sparse.issparse(X) else _DenseColumns
-    columns = kind(X, rows)
+    columns = _columns(X, rows)
     columns.standardise(share)
-    target = _standardised(y, share)
-    radius = columns.radii()
-    target = _turned(target, share @ (target * radius) + 0.37 * (share @ target**3))
-    phase = columns.turn(share, target, radius)
-    of_features = columns.waves(phase)
-    return of_features, of_features + _wave(_WAVES * target), columns.tails
+    mean = share @ y
+    gap = y - mean
+    scale = float(_inverse(share @ gap**2, mean))
+    target, radius = gap * scale, columns.radii()
+    sign = float(_sign(share @ (target * radius) + 0.37 * (share @ target**3)))
+    target = _turned(target, sign)
+    columns.turn(share, target, radius)
+    return columns, target, (mean, scale, sign)
+
+
+def _some_scale(scale, mean):
+    """A scale for later rows of what was constant in the first ones, too."""
+    return np.where(scale > 0.0, scale, 1.0 / np.where(mean == 0.0, 1.0, np.abs(mean)))
+
+
+def _columns(X, rows):
+    return (_SparseColumns if sparse.issparse(X) else _DenseColumns)(X, rows)
 
 
 def mixed(keys, seed=0):
@@ -107,19 +161,12 @@ def _inverse(variance, mean):
     return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))
 
 
-def _standardised(y, share):
-    mean = share @ y
-    gap = y - mean
-    return gap * _inverse(share @ gap**2, mean)
-
-
 def _sign(statistic):
     return np.where(np.abs(statistic) < _SYMMETRIC, 0.0, np.sign(statistic))
 
 
-def _turned(z, odd):
-    """A standardised column in the direction that an odd statistic gives it."""
-    sign = float(_sign(odd))
+def _turned(z, sign):
+    """Standardised numbers in the direction that an odd statistic gives them."""
     return z * sign if sign else z**2
 
 
@@ -162,7 +209,7 @@ class _DenseColumns:
         return out / max((self.scale > 0).sum(), 1)
 
     def turn(self, share, target, radius):
-        """Find the columns' directions; returns their phases."""
+        """Find the columns' directions and phases."""
         odd, even, self.tails = np.zeros((3, self.X.shape[1]))
         for part, raw in self.chunks():
             z, own = self._z(raw), _statistics(share[part], target[part], radius[part])
@@ -174,7 +221,7 @@ class _DenseColumns:
             square *= square
             self.tails += share[part] @ square
         self.sign = _sign(odd)
-        return np.abs(odd) + even
+        self.phase = np.abs(odd) + even
 
     def _turned(self, raw):
         z = self._z(raw)
@@ -184,12 +231,12 @@ class _DenseColumns:
             z[:, symmetric] **= 2
         return z
 
-    def waves(self, phase):
+    def waves(self):
         out = np.empty(len(self.rows))
         for part, raw in self.chunks():
             z = self._turned(raw)
             z *= _WAVES
-            z += phase
+            z += self.phase
             z -= np.rint(z)
             out[part] = np.square(z, out=z).sum(axis=1)
         return out
@@ -223,26 +270,31 @@ class _SparseColumns:
         self.mean = self._by_column(share[self.row] * self.data)
         gap = self.data - self.mean[self.index]
         self.scale = _inverse(self._weighted(share, self.mean**2, gap**2), self.mean)
-        self.z0 = -self.mean * self.scale
-        self.z = gap * self.scale[self.index]
+
+    def _z(self):
+        """Standardised zeros of the columns, and the entries."""
+        gap = self.data - self.mean[self.index]
+        return -self.mean * self.scale, gap * self.scale[self.index]
 
     def radii(self):
-        return self._by_row(self.z0**2, self.z**2) / max((self.scale > 0).sum(), 1)
+        z0, z = self._z()
+        return self._by_row(z0**2, z**2) / max((self.scale > 0).sum(), 1)
 
     def turn(self, share, target, radius):
-        own = _statistics(share, target, radius)
+        own, (z0, z) = _statistics(share, target, radius), self._z()
         odd, even, cube = (
-            self._weighted(weight, self.z0**power, self.z**power)
+            self._weighted(weight, z0**power, z**power)
             for weight, power in zip(own, (1, 2, 3), strict=True)
         )
         odd += cube
-        self.tails = self._weighted(share, self.z0**4, self.z**4)
-        sign = _sign(odd)
-        self.z0 = np.where(sign == 0.0, self.z0**2, self.z0 * sign)
-        of_entry = sign[self.index]
-        self.z = np.where(of_entry == 0.0, self.z**2, self.z * of_entry)
-        return np.abs(odd) + even
+        self.tails = self._weighted(share, z0**4, z**4)
+        self.sign = _sign(odd)
+        self.phase = np.abs(odd) + even
 
-    def waves(self, phase):
-        at_zero = _wave(_WAVES * self.z0 + phase)
-        return self._by_row(at_zero, _wave(_WAVES * self.z + phase[self.index]))
+    def waves(self):
+        z0, z = self._z()
+        z0 = np.where(self.sign == 0.0, z0**2, z0 * self.sign)
+        of_entry = self.sign[self.index]
+        z = np.where(of_entry == 0.0, z**2, z * of_entry)
+        at_zero = _wave(_WAVES * z0 + self.phase)
+        return self._by_row(at_zero, _wave(_WAVES * z + self.phase[self.index]))

@@ -125,23 +125,3 @@ def test_merging_nothing_changes_nothing():
     for got in (added(some, none), added(none, some)):
         for g, wanted in zip(got, some, strict=True):
             np.testing.assert_array_equal(g, wanted)
-
-
-@pytest.mark.parametrize("seed", [0, 3])
-def test_hash_rows(seed):
-    rng = np.random.default_rng(seed)
-    bits = rng.normal(size=(50, 3)).view(np.uint64)
-    y_bits = rng.integers(-1000, 1000, size=50).view(np.uint64)
-    out = np.empty(50, dtype=np.int64)
-    kernels.hash_rows(0, 50, bits, y_bits, seed, out)
-    np.testing.assert_array_equal(out, reference.hash_rows(bits, y_bits, seed))
-    assert (out >= 0).all() and len(set(out.tolist())) == 50
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_scatter_of_a_constant_is_exactly_zero(weighted):
-    """The arrow kernels leave out features whose scatter is zero."""
-    X, y, w, rows, edges = rows_of(3, [7, 1, 40], weighted=weighted, offset=3.0)
-    X[:, 1] = 0.1
-    _, mean, scatter = run(X, y, w, rows, edges)
-    assert (mean[:, 1] == 0.1).all() and not scatter[:, 1].any() and not scatter[:, :, 1].any()

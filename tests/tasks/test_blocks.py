@@ -1,12 +1,20 @@
 """Cross-validation schemes as blocks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
 
 from skmtl.tasks.blocks import _distinct, deal_blocks, partitions
-from skmtl.tasks.table import pack
+from skmtl.tasks.keys import row_keys
+from skmtl.tasks.table import pack as packed
+
+
+def pack(X, y, codes, n_tasks):
+    table = packed(X, y, codes, n_tasks)
+    return replace(table, keys=row_keys(X, table.y, None, table.rows)[1])
 
 
 def table_of(n=90, n_tasks=4, seed=0, order=None, scale=1.0, shift=0.0):

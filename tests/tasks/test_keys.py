@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skmtl.tasks.keys import by_size, mixed, row_keys, uniforms
+from skmtl.tasks.keys import RowKeys, by_size, mixed, row_keys, uniforms
 
 
 def table(seed, n=180, p=5):
@@ -44,6 +44,26 @@ def test_sparse_and_dense_agree_where_most_entries_are_zero():
     rows = rng.integers(180, size=300)
     wanted = order_of(X, y[rows], rows=rows)
     assert_near(order_of(sparse.csr_matrix(X), y[rows], rows=rows), wanted)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix])
+def test_rows_that_come_in_pieces_have_the_keys_that_the_first_ones_tell(layout):
+    X, y, rng = table(3)
+    made, every = RowKeys.learn(layout(X), y), np.arange(180)
+    assert_near(mixed(made.keys(layout(X), y, every)), order_of(X, y))
+    later, labels = rng.normal(size=(50, 5)), rng.normal(size=50)
+    units, wanted = np.array([1e3, -1e-3, 1.0, -2.0, 1e6]), made.keys(later, labels, np.arange(50))
+    other = RowKeys.learn(layout(X * units), 5.0 * y)
+    got = other.keys(layout(later * units), 5.0 * labels, np.arange(50))
+    assert_near(mixed(got), mixed(wanted))
+
+
+@pytest.mark.parametrize("n_first", [1, 2])
+def test_rows_are_told_apart_though_the_first_ones_were_few_or_equal(n_first):
+    X, y, _ = table(4)
+    made = RowKeys.learn(np.tile(X[:1], (n_first, 1)), np.tile(y[:1], n_first))
+    keys = mixed(made.keys(X, y, np.arange(180)))
+    assert np.histogram(keys, bins=4, range=(0.0, 1.0))[0].min() > 25
 
 
 def test_weights_are_copies():

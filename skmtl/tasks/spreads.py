@@ -57,7 +57,11 @@ class Spreads:
         within = squares[seen].sum(axis=0) / spare if spare > 0 else np.zeros(mean.shape[1])
         if len(weight) < 2:
             return cls(within, np.zeros_like(within))
-        between = mean.var(axis=0, ddof=1) - within * (1.0 / weight).mean()
+        between = mean.var(axis=0, ddof=1)
+        # What is constant within tasks has means that are so up to rounding only.
+        rounding = 10.0 * np.finfo(np.float64).eps * np.abs(mean).max(axis=0)
+        within = np.where(within > 1e-20 * between + rounding**2, within, 0.0)
+        between -= within * (1.0 / weight).mean()
         return cls(within, np.maximum(between, 0.0))
 
     def scale(self, variance, tails=None, rows=None):
@@ -76,8 +80,7 @@ class Spreads:
         rows : float, optional
             Rows in the table.
         """
-        varies = self.within > 1e-20 * variance
-        own = np.where(varies, np.maximum(self.within, _LEAST_PART**2 * variance), variance)
+        own = np.where(self.within > 0, np.maximum(self.within, _LEAST_PART**2 * variance), variance)
         scale = np.where(variance > 0, 1.0 / np.sqrt(np.where(variance > 0, own, 1.0)), 0.0)
         if tails is None:
             return scale
@@ -175,6 +178,7 @@ def task_spreads(table):
         entries = sparse.csr_matrix((gap**2, X.indices, X.indptr), shape=X.shape)
         there = sparse.csr_matrix((np.ones(len(gap)), X.indices, X.indptr), shape=X.shape)
         missing = np.maximum(1.0 - (by_task @ there).toarray(), 0.0)
+        missing[missing < 1e-12] = 0.0  # shares add up to one up to rounding
         squares = (by_task @ entries).toarray() + missing * mean**2
         return total, mean, squares * total[:, None]
     squares = np.empty_like(mean)

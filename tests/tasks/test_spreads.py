@@ -59,7 +59,7 @@ def test_a_centre_is_the_best_guess_of_a_tasks_true_mean():
 
 
 def test_scales():
-    spreads = Spreads(np.array([1.0, 0.0, 1e-30, 0.0]), np.array([99.0, 4.0, 1.0, 0.0]))
+    spreads = Spreads(np.array([1.0, 0.0, 0.0, 0.0]), np.array([99.0, 4.0, 1.0, 0.0]))
     variance = np.array([100.0, 4.0, 1.0, 0.0])
     np.testing.assert_allclose(spreads.scale(variance), [1.0, 0.5, 1.0, 0.0])
     tails = np.array([3.0, 120.0, 30.0, 1.0])
@@ -67,6 +67,19 @@ def test_scales():
     tails[0] = 1000.0 / 3.0  # three rows
     assert spreads.scale(variance, tails, 1000.0)[0] == 0.0
     assert spreads.scale(variance, tails / 10.0, 100.0)[0] > 0.0  # three of a hundred are many
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_what_is_constant_within_tasks_up_to_rounding_varies_not_at_all_there(kind, shift):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(20, size=300)
+    level = 0.1 * rng.integers(1, 7, size=20) + shift
+    X = np.column_stack([level[codes], rng.normal(size=300)])
+    table = pack(kind(X), rng.normal(size=300), codes, 20, rng.uniform(0.1, 3.0, size=300))
+    spreads = Spreads.of(*task_spreads(table))
+    assert spreads.within[0] == 0.0 < spreads.within[1]
+    assert spreads.between[0] == pytest.approx(level.var(ddof=1), rel=1e-6)
 
 
 def test_what_is_constant_within_tasks_turns_about_its_own_value():

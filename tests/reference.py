@@ -229,7 +229,7 @@ def noise_level(sse, rows):
         seen = 0.0
         for error, n in sorted((sse[t, c] / n, n) for t, n in enumerate(rows) if n > 0):
             seen += n
-            if seen >= 0.5 * sum(rows):
+            if seen >= (0.5 - 1e-9) * sum(rows):
                 levels.append(error)
                 break
     return min(levels)

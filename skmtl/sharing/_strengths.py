@@ -187,7 +187,8 @@ def noise_level(sse, rows, most_tasks=2000):
     judged = judged[:: max(1, len(judged) // most_tasks)]
     error = sse[judged] / rows[judged, None]
     order = np.argsort(error, axis=0)
-    reached = np.cumsum(rows[judged][order], axis=0) >= 0.5 * rows[judged].sum()
+    # Half of equal tasks have half of the rows up to rounding.
+    reached = np.cumsum(rows[judged][order], axis=0) >= (0.5 - 1e-9) * rows[judged].sum()
     middle = np.take_along_axis(error, order, axis=0)[
         np.argmax(reached, axis=0), np.arange(sse.shape[1])
     ]

@@ -107,6 +107,17 @@ def test_a_task_in_other_units_does_not_set_the_noise_level():
     assert strengths.noise_level(sse, rows) == 1.0
 
 
+def test_the_noise_level_of_equal_tasks_does_not_depend_on_rounding():
+    """Half of the tasks have half of the rows, whatever the unit of the weights."""
+    rng = np.random.default_rng(0)
+    for n_tasks in range(2, 40, 2):
+        errors = np.sort(rng.uniform(0.5, 2.0, size=(n_tasks, 1)), axis=0)
+        for unit in rng.uniform(0.1, 3.0, size=20):
+            rows = np.full(n_tasks, unit)
+            level = strengths.noise_level(errors * unit, rows)
+            assert level == pytest.approx(errors[n_tasks // 2 - 1, 0], rel=1e-9)
+
+
 def test_better_candidates_weigh_more():
     sse, rows = np.tile([3.0, 1.0, 2.0], (6, 1)) * 50, np.full(6, 50.0)
     for weights in all_weights(sse, rows):

@@ -156,7 +156,7 @@ class Problem:
         weight, sizes = table.weights(), table.task_sizes()
         before = np.cumsum(np.r_[0.0, weight[ranked]])
         before = before[:-1] - np.repeat(before[table.offsets[:-1]], sizes)
-        large = np.repeat(table.task_sums(weight) >= 2 * size, sizes)
+        large = np.repeat(table.task_sums(weight) >= (2.0 - 1e-9) * size, sizes)
         known, rest = np.zeros((2, len(weight)))
         known[ranked] = np.clip(size - before, 0.0, weight[ranked]) * large
         rest[ranked] = np.clip(size + most - before, 0.0, weight[ranked]) * large

@@ -368,6 +368,21 @@ def check_constant_columns(estimator):
     assert np.isfinite(predictions(model, X, task=table.task)[0]).all()
 
 
+def check_nearly_empty_column(estimator):
+    """A column that one row makes up, without evidence, changes nothing, whatever comes there."""
+    if not is_tuned(estimator):
+        return
+    table = Table(estimator, n=120)
+    tiny = np.zeros(len(table.y))
+    tiny[5] = 1e-6
+    few = np.column_stack([table.X, tiny])
+    model = clone(estimator).fit(few, table.y, task=table.task)
+    ordinary = np.column_stack([table.X, np.linspace(-2.0, 2.0, len(table.y))])
+    assert_equal(
+        predictions(model, ordinary, task=table.task), predictions(model, few, task=table.task)
+    )
+
+
 def check_more_features_than_rows(estimator):
     rng = np.random.default_rng(0)
     table = Table(estimator)
@@ -715,6 +730,7 @@ TASK_CHECKS = [
     check_tasks_of_one_row,
     check_nearly_as_many_tasks_as_rows_warns,
     check_constant_columns,
+    check_nearly_empty_column,
     check_more_features_than_rows,
     check_columns_in_other_units_and_orders,
     check_weights_are_relative,

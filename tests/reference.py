@@ -7,7 +7,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 from sklearn.base import clone
 
 # ---------------------------------------------------------------------------------------------
@@ -792,6 +792,50 @@ def relative_ratio(S, T, centers, sigma, strength, alpha):
     H = H + sum((1.0 - alpha) / len(S) * np.outer(row, row) for row in at_source)
     theta = np.linalg.solve(H + strength * np.eye(len(centers)), at_target.mean(axis=0))
     return np.maximum(at_source @ theta, 0.0)
+
+
+# ---------------------------------------------------------------------------------------------
+# tasks/evidence.py
+
+
+def trust(table, classes, fewest_rows, least_share, one_row, long_tails, evidence):
+    """Factors for columns that few rows make up, for whose slope no label speaks."""
+    X, y, w = table.X[table.rows], table.y, table.weights()
+    total, out = w.sum(), []
+    labels = [(y == c).astype(float) for c in np.unique(y)] if classes else [y]
+    for z in X.T:
+        gap = z - np.average(z, weights=w)
+        tail = np.average(gap**4, weights=w) / np.average(gap**2, weights=w) ** 2
+        none = (tail > total / fewest_rows and tail > 1 / least_share) or tail > total / one_row
+        proven = False
+        for label in labels:
+            forms = [rankdata(z)] if classes else [z, rankdata(z)]
+            told = max(_told(form, label, table.codes, w) for form in forms)
+            if classes:
+                off = w[z != np.median(z)].sum()
+                told = min(told, -off * np.log(np.average(label, weights=w)))
+            proven |= told > evidence
+        pulled = 0.0 if none else min(1.0, np.sqrt(long_tails / tail))
+        out.append(1.0 if proven else pulled)
+    return np.array(out)
+
+
+def _told(z, y, codes, w):
+    """Gain in log-likelihood of a regression with an intercept a task, or one on their means."""
+    tasks = np.unique(codes)
+    means = [[np.average(v[codes == t], weights=w[codes == t]) for t in tasks] for v in (z, y)]
+    weights = np.array([w[codes == t].sum() for t in tasks])
+    place = np.searchsorted(tasks, codes)
+    within = [v - np.array(m)[place] for v, m in zip((z, y), means, strict=True)]
+    between = [np.array(m) - np.average(m, weights=weights) for m in means]
+    gains = []
+    for (a, b), v, freedom in (
+        (within, w, w.sum() - len(tasks) - 1),
+        (between, weights, len(tasks) - 2),
+    ):
+        rest = b - a * (v @ (a * b)) / max(v @ a**2, 1e-300)
+        gains.append(0.5 * max(freedom, 0) * np.log((v @ b**2) / max(v @ rest**2, 1e-300)))
+    return max(gains)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -100,8 +100,8 @@ class MetaLearnerBase(TaskEstimator):
         Learned
         """
         learner = self._named_object()
-        rows, order, unit = arranged(replace(table, y=y))
-        standards = Standards.of(rows.X, rows.y, rows.weight)
+        rows, order, unit, trust = arranged(replace(table, y=y))
+        standards = Standards.of(rows.X, rows.y, rows.weight, trust)
         tasks = with_classes(_standardised(rows, standards), n_classes, shared)
         place = np.full(table.n_tasks + 1, tasks.n_tasks if shared else -1)
         place[order] = np.arange(tasks.n_tasks)

@@ -65,10 +65,12 @@ def arranged(table):
     tasks : ndarray
         Which tasks of the table these are.
     unit : Unit
+    trust : ndarray of shape (n_features,)
+        Zero for columns that get no slope.
     """
     weight = table.weights()
     whole = bool((weight == np.rint(weight)).all())
-    settled = settle(table)
+    settled = settle(table, classes=table.y.dtype.kind != "f")
     table = settled.table
     keys, sizes = mixed(table.keys), table.task_sizes()
     order = np.lexsort((keys, table.codes))
@@ -80,4 +82,4 @@ def arranged(table):
     total, content = table.task_sums(table.weights()), table.task_sums(keys)
     tasks = filled[by_size(total[filled], content[filled])]
     unit = Unit(settled.together, whole and not settled.together, settled.unit)
-    return rows.take(tasks), tasks, unit
+    return rows.take(tasks), tasks, unit, settled.trust

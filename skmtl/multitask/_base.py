@@ -53,7 +53,7 @@ class MultiTaskBase(TaskEstimator):
         if restriction:  # of features, which a row space mixes
             space = RowSpace(full)
         else:
-            space = RowSpace.of(full, within, settled.tails)
+            space = RowSpace.of(full, within, settled.trust)
         parts = self._partitions(space.table, X, y, codes)
         with worker_pool(self.n_jobs) as pool:
             problem = make_problem(space, parts, pool, within=within, copies=settled)
@@ -79,7 +79,8 @@ class MultiTaskBase(TaskEstimator):
                 f"(n_samples = {len(table.rows)}), while tuning and the report need at least 4; "
                 "with fewer, fix the strengths and set cv=None."
             )
-        return settle(table, fixed_rows=not isinstance(self.cv, numbers.Integral))
+        fixed_rows = not isinstance(self.cv, numbers.Integral)
+        return settle(table, fixed_rows, is_classifier(self))
 
     def _partitions(self, table, X, y, codes):
         if self.cv is None:

@@ -94,7 +94,7 @@ class Problem:
             self.scale[:-1] = 1.0
         elif self.within:
             varies = np.where(self.scale[:-1] > 0, variance, 0.0)
-            self.scale[:-1] = spreads.scale(varies, self.copies.tails, total)
+            self.scale[:-1] = spreads.scale(varies, self.copies.trust)
         if self.within:
             spreads = spreads.rescaled(self.scale[:-1])
             self.spreads = spreads if self.standardise else spreads.alike()

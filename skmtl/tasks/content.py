@@ -16,7 +16,8 @@ class Standards:
     Attributes
     ----------
     columns : ndarray of shape (n_varying,)
-        The features that are not constant; the others are left out. Where all are, the first.
+        The features that are not constant, and trusted; the others are left out. Where all are,
+        the first.
     centre, scale : ndarray of shape (n_varying,)
         Features are ``(X[:, columns] - centre) * scale``.
     target_centre, target_scale : float
@@ -30,9 +31,10 @@ class Standards:
     target_scale: float = 1.0
 
     @classmethod
-    def of(cls, X, y, weight):
+    def of(cls, X, y, weight, trust=1.0):
         """Means and deviations over weighted rows; of y too where it holds numbers (floats)."""
         centre, scale = _centre_and_scale(X, weight)
+        scale = np.where(np.asarray(trust) > 0.0, scale, 0.0)
         columns = np.flatnonzero(scale)
         columns = columns if len(columns) else np.zeros(1, dtype=np.int64)
         features = columns, centre[columns], scale[columns]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .evidence import trust
 from .keys import row_keys, uniforms
 
 __all__ = [
@@ -42,18 +43,18 @@ class Settled:
         Whether equal rows are copies, rather than due to chance.
     counts : bool
         Whether weights are counts: equal rows are due to chance, and all weights whole numbers.
-    tails : ndarray of shape (n_features,) or None
-        From `row_keys`.
+    trust : ndarray of shape (n_features,)
+        What the columns' scale is multiplied by, from the function of this name.
     """
 
     table: object
     unit: float = 1.0
     together: bool = True
     counts: bool = False
-    tails: object = None
+    trust: object = 1.0
 
 
-def settle(table, fixed_rows=False):
+def settle(table, fixed_rows=False, classes=False):
     """Give rows their keys, tell copies from chance, and bring weights to a unit of their own.
 
     Copies become one row that weighs as much as they do. Where equal rows are due to chance,
@@ -65,6 +66,8 @@ def settle(table, fixed_rows=False):
     table : TaskTable
     fixed_rows : bool
         Only tell the unit, and leave the rows, which are assigned to folds already.
+    classes : bool
+        The target holds codes of classes.
 
     Returns
     -------
@@ -72,7 +75,8 @@ def settle(table, fixed_rows=False):
     """
     of_features, keys, tails = row_keys(table.X, table.y, table.sample_weight, table.rows)
     table = replace(table, keys=keys)
-    return replace(_settled(table, of_features, fixed_rows), tails=tails)
+    settled = _settled(table, of_features, fixed_rows)
+    return replace(settled, trust=trust(settled.table, tails, classes))
 
 
 def _settled(table, of_features, fixed_rows):

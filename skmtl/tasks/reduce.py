@@ -38,10 +38,10 @@ class RowSpace:
         return self.directions is None
 
     @classmethod
-    def of(cls, table, within=False, tails=None):
+    def of(cls, table, within=False, trust=1.0):
         """Reduce where there are fewer rows than features.
 
-        `within` standardises by the spread within tasks and by `tails`, as `Problem` does.
+        `within` standardises by the spread within tasks and by `trust`, as `Problem` does.
         """
         X = table.X
         used = np.unique(table.rows) if table.sample_weight is not None else None
@@ -59,7 +59,7 @@ class RowSpace:
         of_tasks = task_spreads(table)
         if within:
             varies = np.where(constant, 0.0, spread**2)
-            scale = Spreads.of(*of_tasks).scale(varies, tails, weight.sum())
+            scale = Spreads.of(*of_tasks).scale(varies, trust)
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)

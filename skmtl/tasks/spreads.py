@@ -16,11 +16,6 @@ __all__ = ["Spreads", "column_limits", "task_means", "task_spreads"]
 _LEAST_PART = 1e-4
 # The part of a feature's variance that must be between tasks for its slope to differ there.
 _LEAST_LEVEL = 0.25
-# Mean fourth powers beyond which a column's slope is pulled harder: those of a level that a row in
-# thirty has. Of few rows they are noise below that.
-_LONG_TAILS = 30.0
-# A column that so few rows, and so small a share of the rows, differ in gets no slope.
-_FEWEST_ROWS, _LEAST_SHARE = 5.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -64,28 +59,20 @@ class Spreads:
         between -= within * (1.0 / weight).mean()
         return cls(within, np.maximum(between, 0.0))
 
-    def scale(self, variance, tails=None, rows=None):
+    def scale(self, variance, trust=1.0):
         r"""1 / standard deviation within tasks; over the table where that is nothing.
-
-        A column whose variance few rows make up is scaled down, so that its slope is pulled as one
-        of so few rows; and to nothing where they are next to none, since its slope would be noise
-        that a row with an ordinary value there multiplies.
 
         Parameters
         ----------
         variance : ndarray of shape (n_features,)
             Over the table; zero for what is constant.
-        tails : ndarray of shape (n_features,), optional
-            From `row_keys`.
-        rows : float, optional
-            Rows in the table.
+        trust : ndarray of shape (n_features,), optional
+            What it is multiplied by.
         """
-        own = np.where(self.within > 0, np.maximum(self.within, _LEAST_PART**2 * variance), variance)
-        scale = np.where(variance > 0, 1.0 / np.sqrt(np.where(variance > 0, own, 1.0)), 0.0)
-        if tails is None:
-            return scale
-        scale /= np.sqrt(np.maximum(tails / _LONG_TAILS, 1.0))
-        return np.where(tails > max(rows / _FEWEST_ROWS, 1.0 / _LEAST_SHARE), 0.0, scale)
+        own = np.where(
+            self.within > 0, np.maximum(self.within, _LEAST_PART**2 * variance), variance
+        )
+        return trust * np.where(variance > 0, 1.0 / np.sqrt(np.where(variance > 0, own, 1.0)), 0.0)
 
     def rescaled(self, scale):
         """Of features multiplied by `scale`."""

@@ -62,11 +62,8 @@ def test_scales():
     spreads = Spreads(np.array([1.0, 0.0, 0.0, 0.0]), np.array([99.0, 4.0, 1.0, 0.0]))
     variance = np.array([100.0, 4.0, 1.0, 0.0])
     np.testing.assert_allclose(spreads.scale(variance), [1.0, 0.5, 1.0, 0.0])
-    tails = np.array([3.0, 120.0, 30.0, 1.0])
-    np.testing.assert_allclose(spreads.scale(variance, tails, 1000.0), [1.0, 0.25, 1.0, 0.0])
-    tails[0] = 1000.0 / 3.0  # three rows
-    assert spreads.scale(variance, tails, 1000.0)[0] == 0.0
-    assert spreads.scale(variance, tails / 10.0, 100.0)[0] > 0.0  # three of a hundred are many
+    trust = np.array([0.5, 0.0, 1.0, 1.0])
+    np.testing.assert_allclose(spreads.scale(variance, trust), [0.5, 0.0, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e4])

@@ -509,6 +509,23 @@ def test_partial_fit_when_tuned_does_not_depend_on_units():
     np.testing.assert_allclose(predictions(Z, 1e3 * y, weight), 1e3 * wanted, atol=1e-3)
 
 
+@pytest.mark.jit
+@pytest.mark.parametrize("decay", [1.0, 0.8])
+def test_partial_fit_trusts_a_slope_by_the_evidence_for_it(decay):
+    rng = np.random.default_rng(8)
+    Z, task = rng.normal(size=(600, 2)), np.arange(600) % 6
+    Z[:, 1] = 0.0
+    Z[[5, 250, 590], 1] = 1e-4
+    y = Z[:, 0] + rng.uniform(-1.0, 1.0, size=600)
+    outliers = np.exp(3.0 * rng.normal(size=600))
+    for column, target, wanted in ((Z[:, 1], y, 0.0), (outliers, y + outliers, 1.0)):
+        model = MultiTaskRegressor()
+        for rows in np.split(np.arange(600), [200, 201, 500]):
+            X = np.column_stack([Z[rows, 0], column[rows]])
+            model.partial_fit(X, target[rows], task=task[rows], decay=decay)
+        np.testing.assert_allclose(model.coef_[:, 1], wanted, atol=1e-2)
+
+
 def test_partial_fit_with_columns_of_a_target():
     y = np.column_stack([Y, -Y])
     y[::3, 1] = np.nan

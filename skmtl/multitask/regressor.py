@@ -16,6 +16,7 @@ from ..base import LinearTaskModel, check_spread, interval, r2_over_tasks
 from ..sharing._base import Problem
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.copies import Settled
+from ..tasks.evidence import trust_of_moments
 from ..tasks.keys import RowKeys
 from ..tasks.moments import TaskMoments, block_moments
 from ..tasks.rows import TaskRows, prefers_rows
@@ -38,17 +39,33 @@ class _Seen:
         How many rows they are.
     keys : RowKeys or None
         By which rows are dealt to folds.
+    fourth : ndarray of shape (n_features,) or None
+        Sums of the columns' fourth powers in the units of `keys`.
     """
 
     moments: TaskMoments
     weight: float
     sizes: np.ndarray
     keys: RowKeys | None = None
+    fourth: np.ndarray | None = None
 
     @property
     def unit(self):
         """What brings the weights to a mean of one."""
         return self.sizes.sum() / self.weight
+
+    def faded(self, decay):
+        """What there is where rows weigh less by so much."""
+        fourth = None if self.fourth is None else self.fourth * decay
+        return replace(self, moments=self.moments.faded(decay), fourth=fourth)
+
+    def settled(self, whole):
+        """As `settle` tells of rows; `whole` are the tasks' moments in the unit."""
+        total, mean, variance = whole.pooled()
+        square = (variance + (mean - np.append(self.keys.mean, 0.0)) ** 2)[:-1] * self.keys.scale**2
+        tails = self.unit * self.fourth / total
+        tails = np.divide(tails, square**2, out=np.zeros_like(tails), where=square > 0.0)
+        return Settled(None, self.unit, trust=trust_of_moments(whole, tails))
 
 
 class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
@@ -360,13 +377,15 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             seen = self._seen(table, pool, earlier and earlier.keys)
             if earlier is not None:
                 rows.labels, seen = self._add_to(earlier, rows, seen)
-            there, unit = seen.sizes > 0, 1.0 if self.cv is None else seen.unit
-            blocks = seen.moments.take(np.flatnonzero(there)).faded(unit)
-            schemes = [] if self.cv is None else [(blocks, folds(None, int(self.cv)))]
+            there = seen.sizes > 0
+            blocks = seen.moments.take(np.flatnonzero(there))
+            settled, schemes, whole = Settled(None), [], blocks.merge(pool=pool)
+            if self.cv is not None:
+                blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
+                settled, schemes = seen.settled(whole), [(blocks, folds(None, int(self.cv)))]
             problem = Problem(
-                schemes, blocks.merge(pool=pool), pool, progress, within=self._within(solver),
-                copies=Settled(None, unit),
-            )  # fmt: skip
+                schemes, whole, pool, progress, within=self._within(solver), copies=settled
+            )
             problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(there)
         self._store(X, y, rows, solver, fitted, seen.sizes)
@@ -391,7 +410,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 stacklevel=3,
             )
             return None
-        return replace(self._kept, moments=self._kept.moments.faded(decay))
+        return self._kept.faded(decay)
 
     def _check_deals(self):
         if self.cv is not None and not isinstance(self.cv, numbers.Integral):
@@ -408,7 +427,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
         table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
         block = deal_blocks(table, n_folds, self._seed())
-        return _Seen(block_moments(table, block, n_folds, pool), *given, keys)
+        fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
+        return _Seen(block_moments(table, block, n_folds, pool), *given, keys, fourth)
 
     def _add_to(self, earlier, rows, seen):
         """Earlier moments and the new ones together, over the union of their tasks."""
@@ -435,7 +455,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         out[here] += earlier.sizes
         out[there] += sizes
         weight = earlier.weight + seen.weight
-        return labels, replace(earlier, moments=total, weight=weight, sizes=out)
+        fourth = None if earlier.fourth is None else earlier.fourth + seen.fourth
+        return labels, _Seen(total, weight, out, earlier.keys, fourth)
 
     def predict(self, X, *, task=None, return_std=False):
         """Predict every row with its task's model.

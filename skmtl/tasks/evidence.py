@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import rankdata
 
-__all__ = ["trust"]
+__all__ = ["trust", "trust_of_moments"]
 
 # Next to no rows are so few that are so small a share of the rows, or hardly more than one.
 _FEWEST_ROWS, _LEAST_SHARE, _ONE_ROW = 5.0, 0.01, 1.25
@@ -46,19 +46,18 @@ def trust(table, tails, classes=False):
     """
     weight = table.weights()
     total, codes = weight.sum(), table.codes
-    none = tails > max(total / _FEWEST_ROWS, 1.0 / _LEAST_SHARE)
-    none |= tails > total / _ONE_ROW
-    few, out = none | (tails > _LONG_TAILS), np.ones(len(tails))
+    few, pulled = _made_by_few(tails, total)
     if not few.any():
-        return out
+        return pulled
     labels = (table.y[:, None] == np.unique(table.y)).astype(float) if classes else table.y[:, None]
     surprise = np.full(labels.shape[1], np.inf)
     if classes:
         surprise = -np.log(np.maximum(weight @ labels / total, 1e-300))
     parts = _Parts(codes, weight, table.n_tasks)
     targets = [parts.of(label) for label in labels.T]
+    X = table.X.tocsc() if sparse.issparse(table.X) else table.X
     for j in np.flatnonzero(few):
-        column = table.X[:, [j]].toarray()[:, 0] if sparse.issparse(table.X) else table.X[:, j]
+        column = X[:, [j]].toarray()[:, 0] if sparse.issparse(X) else X[:, j]
         column = column[table.rows]
         most = surprise * weight[column != np.median(column)].sum()
         forms = [] if classes else [column]
@@ -68,9 +67,44 @@ def trust(table, tails, classes=False):
         for form in forms:
             own = parts.of(form)
             told = np.maximum(told, [parts.evidence(own, target) for target in targets])
-        if (np.minimum(told, most) <= _EVIDENCE).all():
-            out[j] = 0.0 if none[j] else np.sqrt(_LONG_TAILS / tails[j])
-    return out
+        if (np.minimum(told, most) > _EVIDENCE).any():
+            pulled[j] = 1.0
+    return pulled
+
+
+def trust_of_moments(moments, tails):
+    """`trust` by the moments of the tasks' rows, of shape (n_tasks,), and their numbers as labels.
+
+    Without ranks, for which rows would be needed.
+    """
+    few, pulled = _made_by_few(tails, moments.weight.sum())
+    weight, freedom = moments.weight, _freedom(moments.weight)
+    products = moments.scatter.sum(axis=0)
+    gaps = moments.mean - weight @ moments.mean / weight.sum()
+    between = (weight[:, None] * gaps).T @ gaps
+    for j in np.flatnonzero(few):
+        told = [
+            _gain(p[j, j], p[-1, -1], p[j, -1], own)
+            for p, own in zip((products, between), freedom, strict=True)
+        ]
+        if max(told) > _EVIDENCE:
+            pulled[j] = 1.0
+    return pulled
+
+
+def _made_by_few(tails, total):
+    """Which columns few of so many rows make up, and what these are trusted without evidence."""
+    none = tails > max(total / _FEWEST_ROWS, 1.0 / _LEAST_SHARE)
+    none |= tails > total / _ONE_ROW
+    few = none | (tails > _LONG_TAILS)
+    pulled = np.sqrt(_LONG_TAILS / np.maximum(tails, _LONG_TAILS))
+    return few, np.where(none, 0.0, pulled)
+
+
+def _freedom(weight):
+    """Degrees of freedom of a slope within tasks of these weights, and between their means."""
+    n_filled = (weight > 0).sum()
+    return max(weight.sum() - n_filled - 1.0, 0.0), max(n_filled - 2.0, 0.0)
 
 
 class _Parts:
@@ -79,8 +113,7 @@ class _Parts:
     def __init__(self, codes, weight, n_tasks):
         self.codes, self.weight, self.n_tasks = codes, weight, n_tasks
         self.total = np.bincount(codes, weight, minlength=n_tasks)
-        n_filled = (self.total > 0).sum()
-        self.freedom = max(weight.sum() - n_filled - 1.0, 0.0), max(n_filled - 2.0, 0.0)
+        self.freedom = _freedom(self.total)
 
     def of(self, values):
         """Deviations from the tasks' means, and of these from the table's."""
@@ -90,13 +123,12 @@ class _Parts:
 
     def evidence(self, one, other):
         """What a slope of one on the other raises the log-likelihood by, at most of the two."""
-        pairs = zip((self.weight, self.total), one, other, self.freedom, strict=True)
-        return max(_gain(*pair) for pair in pairs)
+        parts = zip((self.weight, self.total), one, other, self.freedom, strict=True)
+        return max(_gain(w @ z**2, w @ y**2, w @ (z * y), own) for w, z, y, own in parts)
 
 
-def _gain(weight, z, y, freedom):
-    square = (weight @ z**2) * (weight @ y**2)
-    if not square > 0.0:
+def _gain(zz, yy, zy, freedom):
+    """Half the degrees of freedom times what the squares fall by, in logarithms."""
+    if not zz * yy > 0.0:
         return 0.0
-    left = max(1.0 - (weight @ (z * y)) ** 2 / square, 1e-15)
-    return -0.5 * freedom * np.log(left)
+    return -0.5 * freedom * np.log(max(1.0 - zy**2 / (zz * yy), 1e-15))

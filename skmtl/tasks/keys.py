@@ -87,11 +87,19 @@ class RowKeys:
 
     def keys(self, X, y, rows):
         """Keys of labelled rows; see `row_keys`."""
+        mean, scale, sign = self.target
+        target = _turned((y - mean) * scale, sign)
+        return self._known(X, rows).waves() + _wave(_WAVES * target)
+
+    def fourth_powers(self, X, weight, rows):
+        """Sums of the standardised columns' fourth powers, ``(n_features,)``."""
+        return self._known(X, rows).fourth_powers(weight)
+
+    def _known(self, X, rows):
         columns = _columns(X, rows)
         columns.mean, columns.scale = self.mean, self.scale
         columns.sign, columns.phase = self.sign, self.phase
-        mean, scale, sign = self.target
-        return columns.waves() + _wave(_WAVES * _turned((y - mean) * scale, sign))
+        return columns
 
 
 def _learned(X, y, weight, rows):
@@ -223,6 +231,9 @@ class _DenseColumns:
         self.sign = _sign(odd)
         self.phase = np.abs(odd) + even
 
+    def fourth_powers(self, weight):
+        return sum(weight[part] @ self._z(raw) ** 4 for part, raw in self.chunks())
+
     def _turned(self, raw):
         z = self._z(raw)
         symmetric = self.sign == 0.0
@@ -287,9 +298,13 @@ class _SparseColumns:
             for weight, power in zip(own, (1, 2, 3), strict=True)
         )
         odd += cube
-        self.tails = self._weighted(share, z0**4, z**4)
+        self.tails = self.fourth_powers(share)
         self.sign = _sign(odd)
         self.phase = np.abs(odd) + even
+
+    def fourth_powers(self, weight):
+        z0, z = self._z()
+        return self._weighted(weight, z0**4, z**4)
 
     def waves(self):
         z0, z = self._z()

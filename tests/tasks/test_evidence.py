@@ -8,6 +8,7 @@ from scipy import sparse
 from skmtl.tasks import evidence
 from skmtl.tasks.copies import settle
 from skmtl.tasks.keys import row_keys
+from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 
 
@@ -70,6 +71,19 @@ def test_the_level_of_one_task_is_no_evidence(rng):
     level = np.where(np.arange(n_tasks) == 7, 1e-4, 0.0)[codes]
     y = 3.0 * rng.uniform(-1.5, 1.5, size=n_tasks)[codes] + rng.normal(size=n)
     assert settle(table_of([x, level], y, codes)).trust.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_moments_tell_the_same(seed):
+    rng = np.random.default_rng(seed)
+    n, codes = 600, rng.integers(6, size=600)
+    columns = [rare(rng, n, k) for k in (1, 2, 4, 10)]
+    y = sum(rng.choice([0.0, 30.0]) * c / c.max() for c in columns) + rng.uniform(-1, 1, size=n)
+    table = settle(table_of(columns, y, codes, weight=rng.uniform(0.5, 2.0, size=n))).table
+    tails = row_keys(table.X, table.y, table.sample_weight, table.rows)[2]
+    by_rows = evidence.trust(table, tails)
+    moments = block_moments(table).merge()
+    np.testing.assert_allclose(evidence.trust_of_moments(moments, tails), by_rows, rtol=1e-9)
 
 
 @pytest.mark.parametrize("classes", [False, True])

@@ -58,6 +58,15 @@ def test_rows_that_come_in_pieces_have_the_keys_that_the_first_ones_tell(layout)
     assert_near(mixed(got), mixed(wanted))
 
 
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix])
+def test_fourth_powers_of_later_rows(layout):
+    X, y, rng = table(5)
+    X[rng.uniform(size=X.shape) < 0.5] = 0.0
+    made, rows, weight = RowKeys.learn(X[:90], y[:90]), np.arange(90, 180), rng.uniform(size=90)
+    wanted = weight @ ((X[90:] - X[:90].mean(axis=0)) / X[:90].std(axis=0)) ** 4
+    np.testing.assert_allclose(made.fourth_powers(layout(X), weight, rows), wanted, rtol=1e-9)
+
+
 @pytest.mark.parametrize("n_first", [1, 2])
 def test_rows_are_told_apart_though_the_first_ones_were_few_or_equal(n_first):
     X, y, _ = table(4)

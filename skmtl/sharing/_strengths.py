@@ -164,10 +164,11 @@ class Grid:
 def within_grid(slopes, intercepts, ridges):
     """Candidates whose shared slopes are those within tasks only.
 
-    Free intercepts say nothing of what is between tasks, and say the same of both.
+    Free intercepts say nothing of what is between tasks, and say the same of both. Every second
+    slope strength is enough, as each costs what it does in the other grid.
     """
     some = np.isfinite(intercepts) & (intercepts > 0)
-    return Grid.product(slopes, intercepts[some], ridges, APART)
+    return Grid.product(slopes[::-2][::-1], intercepts[some], ridges, APART)
 
 
 def _softmax(x):

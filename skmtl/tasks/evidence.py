@@ -54,21 +54,18 @@ def trust(table, tails, classes=False):
     if classes:
         surprise = -np.log(np.maximum(weight @ labels / total, 1e-300))
     parts = _Parts(codes, weight, table.n_tasks)
-    targets = [parts.of(label) for label in labels.T]
+    targets = [parts.target(label) for label in labels.T]
     X = table.X.tocsc() if sparse.issparse(table.X) else table.X
     for j in np.flatnonzero(few):
         column = X[:, [j]].toarray()[:, 0] if sparse.issparse(X) else X[:, j]
         column = column[table.rows]
-        most = surprise * weight[column != np.median(column)].sum()
-        forms = [] if classes else [column]
-        if (most > _EVIDENCE).any():
-            forms.append(rankdata(column))
-        told = np.zeros(len(targets))
-        for form in forms:
-            own = parts.of(form)
-            told = np.maximum(told, [parts.evidence(own, target) for target in targets])
-        if (np.minimum(told, most) > _EVIDENCE).any():
+        if not classes and parts.evidence(column, targets).max() > _EVIDENCE:
             pulled[j] = 1.0
+            continue
+        most = surprise * weight[column != np.median(column)].sum()
+        if (most > _EVIDENCE).any():
+            told = np.minimum(parts.evidence(rankdata(column), targets), most)
+            pulled[j] = 1.0 if (told > _EVIDENCE).any() else pulled[j]
     return pulled
 
 
@@ -111,20 +108,30 @@ class _Parts:
     """Variation within tasks, and between their means."""
 
     def __init__(self, codes, weight, n_tasks):
-        self.codes, self.weight, self.n_tasks = codes, weight, n_tasks
-        self.total = np.bincount(codes, weight, minlength=n_tasks)
-        self.freedom = _freedom(self.total)
+        self.codes, self.n_tasks = codes, n_tasks
+        self.weights = weight, np.bincount(codes, weight, minlength=n_tasks)
+        self.freedom = _freedom(self.weights[1])
 
     def of(self, values):
         """Deviations from the tasks' means, and of these from the table's."""
-        sums = np.bincount(self.codes, self.weight * values, minlength=self.n_tasks)
-        means = sums / np.where(self.total > 0, self.total, 1.0)
-        return values - means[self.codes], means - self.total @ means / self.total.sum()
+        weight, total = self.weights
+        sums = np.bincount(self.codes, weight * values, minlength=self.n_tasks)
+        means = sums / np.where(total > 0, total, 1.0)
+        return values - means[self.codes], means - total @ means / total.sum()
 
-    def evidence(self, one, other):
-        """What a slope of one on the other raises the log-likelihood by, at most of the two."""
-        parts = zip((self.weight, self.total), one, other, self.freedom, strict=True)
-        return max(_gain(w @ z**2, w @ y**2, w @ (z * y), own) for w, z, y, own in parts)
+    def target(self, values):
+        """The same deviations, each with the sum of its squares."""
+        parts = zip(self.of(values), self.weights, strict=True)
+        return [(gap, weight @ gap**2) for gap, weight in parts]
+
+    def evidence(self, values, targets):
+        """What a slope raises each target's log-likelihood by, at most of the two parts."""
+        out = np.zeros(len(targets))
+        for part, (z, weight) in enumerate(zip(self.of(values), self.weights, strict=True)):
+            z, own = weight * z, weight @ z**2
+            gains = [_gain(own, t[part][1], z @ t[part][0], self.freedom[part]) for t in targets]
+            out = np.maximum(out, gains)
+        return out
 
 
 def _gain(zz, yy, zy, freedom):

@@ -54,6 +54,12 @@ def row_keys(X, y, weight=None, rows=None):
         Mean fourth powers of the standardised columns: 3 for the normal distribution, and as many
         times a row's share as few rows make up a column's variance.
     """
+    if rows is not None and _is_permutation(rows, X.shape[0]):
+        place = np.empty_like(rows)  # in X's own order, which takes a third of the time
+        place[rows] = np.arange(len(rows))
+        weight = None if weight is None else weight[place]
+        of_features, keys, tails = row_keys(X, y[place], weight)
+        return of_features[rows], keys[rows], tails
     columns, target, _ = _learned(X, y, weight, rows)
     of_features = columns.waves()
     return of_features, of_features + _wave(_WAVES * target), columns.tails
@@ -100,6 +106,10 @@ class RowKeys:
         columns.mean, columns.scale = self.mean, self.scale
         columns.sign, columns.phase = self.sign, self.phase
         return columns
+
+
+def _is_permutation(rows, n):
+    return len(rows) == n and bool((np.bincount(rows, minlength=n) == 1).all())
 
 
 def _learned(X, y, weight, rows):

@@ -30,6 +30,8 @@ class Strengths:
         What the caller's weights were multiplied by, and strengths that are given are to be.
     apart : bool
         Whether shared slopes that are told from those between tasks are to be tried.
+    every : int
+        With every how many of the slope strengths they are, from the largest down.
     """
 
     slopes: np.ndarray
@@ -38,6 +40,7 @@ class Strengths:
     free: float
     unit: float = 1.0
     apart: bool = False
+    every: int = 1
 
     def given(self, strength):
         """A given strength, or several, in the unit of the weights."""
@@ -54,6 +57,7 @@ SQUARED = Strengths(
     intercepts=np.r_[0.0, _powers(-1.0, 0.0, 1.0, 2.0)],
     ridges=_powers(-2.0, 0.0, 1.0, 2.0, 3.0),
     free=0.0,
+    every=2,
 )
 # 1 / variance on the scale of log-odds: weaker ones would let few rows of one class prove
 # anything. A row counts for p(1 - p) <= 1/4.
@@ -164,11 +168,10 @@ class Grid:
 def within_grid(slopes, intercepts, ridges):
     """Candidates whose shared slopes are those within tasks only.
 
-    Free intercepts say nothing of what is between tasks, and say the same of both. Every second
-    slope strength is enough, as each costs what it does in the other grid.
+    Free intercepts say nothing of what is between tasks, and say the same of both.
     """
     some = np.isfinite(intercepts) & (intercepts > 0)
-    return Grid.product(slopes[::-2][::-1], intercepts[some], ridges, APART)
+    return Grid.product(slopes, intercepts[some], ridges, APART)
 
 
 def _softmax(x):

@@ -455,7 +455,8 @@ class PartialPooling(_Pooling):
         grid = Grid.product(slopes, intercepts, ridges)
         if not strengths.apart:
             return grid
-        return Grid.concatenate([grid, within_grid(slopes, intercepts, ridges)])
+        some = slopes[:: -strengths.every][::-1]
+        return Grid.concatenate([grid, within_grid(some, intercepts, ridges)])
 
     def newcomers(self, strengths):
         return Grid.product(*self._own_strengths(strengths), np.zeros(1))

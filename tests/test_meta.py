@@ -726,6 +726,25 @@ def test_a_task_without_rows_is_where_features_between_tasks_say():
     np.testing.assert_allclose(found, 0.1 * new[:, 0], atol=0.5)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("face", FACES)
+def test_what_is_constant_within_tasks_is_so_up_to_rounding(face, seed):
+    rng = np.random.default_rng(seed)
+    task = np.arange(54) % 9
+    Z = rng.normal(size=(54, 4))
+    Z[:, 1] = rng.normal(size=9)[task]
+    y = Z.sum(axis=1) + rng.normal(size=9)[task] + rng.normal(size=54)
+    y = np.where(y > 0, "up", "down") if face is MetaLearnerClassifier else y
+
+    def predictions(Z):
+        return checks.predictions(face().fit(Z, y, task=task), Z, task=task)
+
+    wanted = predictions(Z)
+    for _ in range(3):
+        shaken = Z * (1.0 + 1e-15 * rng.normal(size=4))
+        checks.assert_close(predictions(shaken), wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_columns_that_are_constant_within_tasks():
     X, y, task, known = lines(30, 25, 5)
     place = np.random.default_rng(6).normal(size=31)

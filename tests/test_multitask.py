@@ -638,6 +638,8 @@ def test_parameters_that_may_not_change_between_calls(params, message):
         parts.set_params(**params).partial_fit(X[60:], Y[60:])
     with pytest.raises(ValueError, match="cv=.* must be an int"):
         model(cv=KFold(3)).partial_fit(X, Y)
+    with pytest.raises(ValueError, match="cv=1 must be at least 2 folds"):
+        model(cv=None).partial_fit(X[:60], Y[:60]).set_params(cv=1).partial_fit(X[60:], Y[60:])
 
 
 def test_a_copy_goes_on_with_partial_fit():

@@ -255,6 +255,7 @@ def slope_moments(tasks, residuals):
         sums = np.add.reduceat(rows, tasks.offsets[:-1], axis=0)
         total += sums.T @ sums - rows.T @ rows
     values, vectors = np.linalg.eigh(total / len(tasks.X))
+    values[np.abs(values) <= 1e-12 * np.abs(values).max()] = 0.0  # constant within tasks
     return values[::-1], vectors[:, ::-1]
 
 

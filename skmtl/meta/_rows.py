@@ -73,7 +73,7 @@ def arranged(table):
     settled = settle(table, classes=table.y.dtype.kind != "f")
     table = settled.table
     keys, sizes = mixed(table.keys), table.task_sizes()
-    order = np.lexsort((keys, table.codes))
+    order = np.lexsort((table.weights(), table.y, keys, table.codes))
     rows = LabelledTasks(
         as_dense(table.X[table.rows[order]]), table.y[order], table.weights()[order],
         table.offsets,

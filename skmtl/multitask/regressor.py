@@ -417,6 +417,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             raise ValueError(
                 f"partial_fit deals rows to folds itself: cv={self.cv!r} must be an int."
             )
+        if self.cv is not None and self.cv < 2:
+            raise ValueError(f"cv={self.cv} must be at least 2 folds.")
 
     def _seen(self, table, pool, keys=None):
         """The moments of every task and fold."""

@@ -152,8 +152,8 @@ class Problem:
         """
         order = np.argsort(tasks)
         table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
-        ranked = np.lexsort((mixed(table.keys), table.codes))
         weight, sizes = table.weights(), table.task_sizes()
+        ranked = np.lexsort((weight, table.y, mixed(table.keys), table.codes))
         before = np.cumsum(np.r_[0.0, weight[ranked]])
         before = before[:-1] - np.repeat(before[table.offsets[:-1]], sizes)
         large = np.repeat(table.task_sums(weight) >= (2.0 - 1e-9) * size, sizes)

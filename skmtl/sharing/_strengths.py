@@ -74,6 +74,8 @@ LOGISTIC = Strengths(
 _OWN = 0.5
 _CROWD = 0.3
 _CROWD_ROWS = 1000.0
+# Tasks of less than this share of the median task's rows are not heard.
+_SILENT = 1e-3
 # Tasks within about this ratio of sizes (in log) judge for each other.
 _SIZE_WIDTH = 0.7
 # Prior probability that a task uses any candidate at all, and prior tasks behind the mixing
@@ -218,11 +220,16 @@ def crowd_weights(scores, rows, log_prior=0.0):
     return _softmax(temper * scores.sum(0) + log_prior)
 
 
+def _least_rows(rows):
+    """Rows of a task below which it says nothing, such as where its weights have faded away."""
+    return _SILENT * np.median(rows[rows > 0]) if (rows > 0).any() else 1.0
+
+
 def voices(rows):
     """Shares of the tasks in a vote in which every size of task has an equal one."""
     bins = np.round(4 * _SIZE_WIDTH * np.log(np.maximum(rows, 1e-300))).astype(np.int64)
     _, where, count = np.unique(bins, return_inverse=True, return_counts=True)
-    voice = (rows > 0) / count[where]
+    voice = np.minimum(rows / _least_rows(rows), 1.0) / count[where]
     return voice / max(voice.sum(), 1e-300)
 
 
@@ -364,7 +371,8 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, early=None):
     if not len(judged):
         return out, None
     scores, rows = scores[judged], rows[judged]
-    sizes, n_judged = rows, len(rows)
+    # Tasks that say nothing stand with the smallest that say something.
+    sizes, n_judged = np.maximum(rows, rows[rows >= _least_rows(rows)].min()), len(rows)
     if early is not None:
         scores = np.vstack([scores, early[0]])
         rows, sizes = np.r_[rows, early[1]], np.r_[sizes, early[2]]

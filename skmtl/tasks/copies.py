@@ -180,7 +180,8 @@ class _Groups:
         if not (ordered[1:] == ordered[:-1]).any():
             return None
         codes = table.codes
-        order = np.lexsort((table.keys, of_features, codes))
+        # Labels whose direction nothing tells may have equal keys.
+        order = np.lexsort((table.weights(), table.y, table.keys, of_features, codes))
         codes, of_features, keys = codes[order], of_features[order], table.keys[order]
         cell = np.r_[True, (codes[1:] != codes[:-1]) | (of_features[1:] != of_features[:-1])]
         if cell.all():

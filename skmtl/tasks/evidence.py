@@ -46,9 +46,11 @@ def trust(table, tails, classes=False):
     """
     weight = table.weights()
     total, codes = weight.sum(), table.codes
-    few, pulled = _made_by_few(tails, total)
+    times = _times_told(table)
+    few, pulled = _made_by_few(tails, total / times)
     if not few.any():
         return pulled
+    needed = _EVIDENCE * times
     labels = (table.y[:, None] == np.unique(table.y)).astype(float) if classes else table.y[:, None]
     surprise = np.full(labels.shape[1], np.inf)
     if classes:
@@ -59,14 +61,25 @@ def trust(table, tails, classes=False):
     for j in np.flatnonzero(few):
         column = X[:, [j]].toarray()[:, 0] if sparse.issparse(X) else X[:, j]
         column = column[table.rows]
-        if not classes and parts.evidence(column, targets).max() > _EVIDENCE:
+        off = column != np.median(column)
+        most = surprise * weight[off].sum()
+        forms = [] if classes else [column]
+        if (most > needed).any():
+            two = np.ptp(column[off]) == 0.0  # of which the ranks say the same
+            forms = [column] if two else [*forms, rankdata(column)]
+        told = (np.minimum(parts.evidence(form, targets), most) for form in forms)
+        if any((gains > needed).any() for gains in told):
             pulled[j] = 1.0
-            continue
-        most = surprise * weight[column != np.median(column)].sum()
-        if (most > _EVIDENCE).any():
-            told = np.minimum(parts.evidence(rankdata(column), targets), most)
-            pulled[j] = 1.0 if (told > _EVIDENCE).any() else pulled[j]
     return pulled
+
+
+def _times_told(table):
+    """In how many tasks a row of X stands: those of a 2-D y share its rows."""
+    n_rows, rows = table.X.shape[0], table.rows
+    if len(rows) <= n_rows:
+        return 1.0
+    pairs = np.unique(table.codes * n_rows + rows)
+    return len(pairs) / len(np.unique(pairs % n_rows))
 
 
 def trust_of_moments(moments, tails):

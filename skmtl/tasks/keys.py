@@ -27,6 +27,7 @@ __all__ = ["RowKeys", "by_size", "evenly_by_size", "mixed", "row_keys", "uniform
 _WAVES = 3.3
 _LEAST_MULTIPLE, _MOST_MULTIPLE = 500.0, 1500.0
 _CHUNK = 8192
+_GRID = 2.0**33  # steps of a key
 # A column whose odd statistics are all below this is symmetric: its squares are taken.
 _SYMMETRIC = 1e-9
 _GOLDEN = 0.6180339887498949
@@ -62,7 +63,8 @@ def row_keys(X, y, weight=None, rows=None):
         return of_features[rows], keys[rows], tails
     columns, target, _ = _learned(X, y, weight, rows)
     of_features = columns.waves()
-    return of_features, of_features + _wave(_WAVES * target), columns.tails
+    keys = of_features + _wave(_WAVES * target)
+    return _rounded(of_features), _rounded(keys), columns.tails
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class RowKeys:
         """Keys of labelled rows; see `row_keys`."""
         mean, scale, sign = self.target
         target = _turned((y - mean) * scale, sign)
-        return self._known(X, rows).waves() + _wave(_WAVES * target)
+        return _rounded(self._known(X, rows).waves() + _wave(_WAVES * target))
 
     def fourth_powers(self, X, weight, rows):
         """Sums of the standardised columns' fourth powers, ``(n_features,)``."""
@@ -106,6 +108,11 @@ class RowKeys:
         columns.mean, columns.scale = self.mean, self.scale
         columns.sign, columns.phase = self.sign, self.phase
         return columns
+
+
+def _rounded(keys):
+    """Keys that are the same but for rounding, as those of mirrored rows, are equal."""
+    return np.rint(keys * _GRID) / _GRID
 
 
 def _is_permutation(rows, n):
@@ -130,7 +137,8 @@ def _learned(X, y, weight, rows):
 
 def _some_scale(scale, mean):
     """A scale for later rows of what was constant in the first ones, too."""
-    return np.where(scale > 0.0, scale, 1.0 / np.where(mean == 0.0, 1.0, np.abs(mean)))
+    size = np.where(mean == 0.0, 1.0, np.maximum(np.abs(mean), 1e-150))
+    return np.where(scale > 0.0, scale, 1.0 / size)
 
 
 def _columns(X, rows):

@@ -118,6 +118,20 @@ def test_the_noise_level_of_equal_tasks_does_not_depend_on_rounding():
             assert level == pytest.approx(errors[n_tasks // 2 - 1, 0], rel=1e-9)
 
 
+def test_tasks_of_next_to_no_weight_are_not_heard_and_follow_the_others():
+    sse, rows = errors(seed=3)
+    sse, rows = sse[1:], rows[1:]
+    scores = strengths.log_scores(sse, rows)
+    wanted, _ = strengths.task_weights(scores, rows)
+    with_tiny = np.append(rows, 1e-8)
+    tiny = np.vstack([scores, np.zeros(scores.shape[1])])
+    weights, _ = strengths.task_weights(tiny, with_tiny)
+    np.testing.assert_allclose(weights[:-1], wanted, atol=0.05)
+    smallest = wanted[np.argmin(rows)]
+    assert np.abs(weights[-1] - smallest).sum() < 0.5 * np.abs(1 / len(smallest) - smallest).sum()
+    np.testing.assert_allclose(strengths.voices(with_tiny)[:-1], strengths.voices(rows), rtol=1e-6)
+
+
 def test_better_candidates_weigh_more():
     sse, rows = np.tile([3.0, 1.0, 2.0], (6, 1)) * 50, np.full(6, 50.0)
     for weights in all_weights(sse, rows):

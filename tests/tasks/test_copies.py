@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skmtl.tasks.blocks import partitions
+from skmtl.tasks.blocks import deal_blocks, partitions
 from skmtl.tasks.copies import Settled, settle, settle_support
 from skmtl.tasks.table import pack
 
@@ -22,6 +22,24 @@ def binary(seed=0, n=400, n_tasks=2):
 def content(table):
     rows = np.column_stack([table.codes, table.X[table.rows], table.y, table.weights()])
     return rows[np.lexsort(rows.T)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_order_of_equal_rows_changes_nothing(seed, weighted):
+    """Nor where they weigh unalike, or labels are as far from their mean on either side."""
+    rng = np.random.default_rng(seed)
+    codes, order = rng.integers(4, size=120), rng.permutation(120)
+    X, y = np.zeros((120, 1)), np.arange(120) % 2 * 1.0
+    X[:8] = 1.0
+    weight = rng.uniform(0.2, 3.0, size=120) if weighted else np.ones(120)
+    found = []
+    for rows in (np.arange(120), order):
+        table = settle(pack(X[rows], y[rows], codes[rows], 4, weight[rows])).table
+        given = table.codes, table.X[table.rows], table.y, deal_blocks(table, 5), table.weights()
+        dealt = np.column_stack(given)
+        found.append(dealt[np.lexsort(dealt.T)])
+    np.testing.assert_allclose(*found, rtol=1e-9)
 
 
 def test_copies_become_one_row():

@@ -73,6 +73,16 @@ def test_the_level_of_one_task_is_no_evidence(rng):
     assert settle(table_of([x, level], y, codes)).trust.tolist() == [1.0, 0.0]
 
 
+def test_a_row_of_many_targets_is_one_row(rng):
+    n, n_tasks = 100, 8
+    x, few = rng.normal(size=n), np.zeros(n)
+    few[3] = 1.0
+    off = np.where(np.arange(n) == 3, 4.0, 0.0)  # in all targets
+    y = (x + off)[:, None] + rng.uniform(-1.5, 1.5, size=(n, n_tasks))
+    table = pack(np.column_stack([x, few]), y, None, n_tasks)
+    assert settle(table).trust.tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_moments_tell_the_same(seed):
     rng = np.random.default_rng(seed)

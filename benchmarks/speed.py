@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threads  # isort: skip  before numpy loads
 import argparse
-import sys
 import tempfile
 from functools import partial
 
@@ -178,22 +177,19 @@ FACES += [f"TransferEstimator:{name}" for name in ("trans_lasso", "kmm", "kliep"
 def first_fits(environment, folder, other):
     """Print the CPU seconds of each face's first fit: without, then with kernels on disk."""
     for face in FACES:
-        cold, warm, before = [None] * 3
-        for python in [sys.executable, *[other] * bool(other)]:
-            environment["NUMBA_CACHE_DIR"] = f"{folder}/numba/{face}/{python == sys.executable}"
-            result = fresh("first_fit", environment, python, face=face)
-            if python != sys.executable:
-                before = result
-            elif result:
-                cold = result
-                (warm,) = medians_of_fresh("first_fit", environment, 3, [{"face": face}])
-        if cold:
-            report(f"{face}: first fit, cold", cold["first"])
-            if before:
-                share = ratio(cold["first"], before["first"])
-                report("  / the other version's", share, "", "wanted <= 1/3")
-            report("  first fit, kernels on disk", warm["first"])
-            report("  second fit", warm["second"])
+        ours = environment | {"NUMBA_CACHE_DIR": f"{folder}/numba/{face}"}
+        cold = fresh("first_fit", ours, face=face)
+        if cold is None:
+            continue
+        (warm,) = medians_of_fresh("first_fit", ours, 3, [{"face": face}])
+        report(f"{face}: first fit, cold", cold["first"])
+        if other:
+            theirs = environment | {"NUMBA_CACHE_DIR": f"{folder}/numba/other/{face}"}
+            before = fresh("first_fit", theirs, other, face=face)
+            share = ratio(cold["first"], before and before["first"])
+            report("  / the other version's", share, "", "wanted <= 1/3")
+        report("  first fit, kernels on disk", warm["first"])
+        report("  second fit", warm["second"])
 
 
 def one_row(options):

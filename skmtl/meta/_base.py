@@ -14,7 +14,7 @@ from .._jit import worker_pool
 from .._validation import check_magnitudes
 from ..base import TaskEstimator, check_weights
 from ..learners._base import LabelledTasks
-from ..tasks.content import Standards
+from ..tasks.standards import Standards
 from ._adapted import as_dense
 from ._rows import Unit, arranged
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..learners._base import LabelledTasks
 from ..tasks.copies import MOST_PARTS, distinct_rows, relative_rows, settle
-from ..tasks.keys import by_size, mixed
+from ..tasks.keys import by_size, mixed, row_order
 from ._adapted import as_dense
 
 __all__ = ["Unit", "arranged"]
@@ -72,14 +72,13 @@ def arranged(table):
     whole = bool((weight == np.rint(weight)).all())
     settled = settle(table, classes=table.y.dtype.kind != "f")
     table = settled.table
-    keys, sizes = mixed(table.keys), table.task_sizes()
-    order = np.lexsort((table.weights(), table.y, keys, table.codes))
+    order, sizes = row_order(table), table.task_sizes()
     rows = LabelledTasks(
         as_dense(table.X[table.rows[order]]), table.y[order], table.weights()[order],
         table.offsets,
     )  # fmt: skip
     filled = np.flatnonzero(sizes)
-    total, content = table.task_sums(table.weights()), table.task_sums(keys)
+    total, content = table.task_sums(table.weights()), table.task_sums(mixed(table.keys))
     tasks = filled[by_size(total[filled], content[filled])]
     unit = Unit(settled.together, whole and not settled.together, settled.unit)
     return rows.take(tasks), tasks, unit, settled.trust

@@ -20,6 +20,7 @@ from ..tasks.evidence import trust_of_moments
 from ..tasks.keys import RowKeys
 from ..tasks.moments import TaskMoments, block_moments
 from ..tasks.rows import TaskRows, prefers_rows
+from ..tasks.splits import check_n_folds
 from ..tasks.targets import check_numbers
 from ._base import MultiTaskBase, rowwise
 
@@ -413,12 +414,13 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         return self._kept.faded(decay)
 
     def _check_deals(self):
-        if self.cv is not None and not isinstance(self.cv, numbers.Integral):
+        if self.cv is None:
+            return
+        if not isinstance(self.cv, numbers.Integral):
             raise ValueError(
                 f"partial_fit deals rows to folds itself: cv={self.cv!r} must be an int."
             )
-        if self.cv is not None and self.cv < 2:
-            raise ValueError(f"cv={self.cv} must be at least 2 folds.")
+        check_n_folds(self.cv)
 
     def _seen(self, table, pool, keys=None):
         """The moments of every task and fold."""

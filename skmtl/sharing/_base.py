@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..tasks.copies import Settled
-from ..tasks.keys import evenly_by_size, mixed
+from ..tasks.keys import evenly_by_size, mixed, row_order
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ..tasks.spreads import Spreads
@@ -153,7 +153,7 @@ class Problem:
         order = np.argsort(tasks)
         table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
         weight, sizes = table.weights(), table.task_sizes()
-        ranked = np.lexsort((weight, table.y, mixed(table.keys), table.codes))
+        ranked = row_order(table)
         before = np.cumsum(np.r_[0.0, weight[ranked]])
         before = before[:-1] - np.repeat(before[table.offsets[:-1]], sizes)
         large = np.repeat(table.task_sums(weight) >= (2.0 - 1e-9) * size, sizes)

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["RowKeys", "by_size", "evenly_by_size", "mixed", "row_keys", "uniforms"]
+__all__ = [
+    "RowKeys", "by_size", "evenly_by_size", "mixed", "row_keys", "row_order", "uniforms",
+]  # fmt: skip
 
 # Waves a standard deviation, the key's multiples of their sum, and rows worked on at a time.
 _WAVES = 3.3
@@ -150,6 +152,12 @@ def mixed(keys, seed=0):
     step = (_GOLDEN * (seed % 10**6 + 1)) % 1.0
     multiple = _LEAST_MULTIPLE + (_MOST_MULTIPLE - _LEAST_MULTIPLE) * step
     return (keys * multiple) % 1.0
+
+
+def row_order(table):
+    """The packed rows of a table with keys, task by task, in an order that only content decides."""
+    # Labels whose direction nothing tells, and rows that weigh unalike, may have equal keys.
+    return np.lexsort((table.weights(), table.y, mixed(table.keys), table.codes))
 
 
 def uniforms(n):

@@ -11,14 +11,14 @@ __all__ = ["check_n_folds", "read_splits", "refuse_empty"]
 _PAIRS = "cv must be an int, a splitter such as KFold(5), or a list of pairs (train, test) of rows"
 
 
-def check_n_folds(cv, n_samples):
+def check_n_folds(cv, n_samples=None):
     """A number of folds as an int.
 
     Parameters
     ----------
     cv : int
-    n_samples : int
-        Rows that are dealt to them.
+    n_samples : int, optional
+        Rows that are dealt to them; None where more are to come.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def check_n_folds(cv, n_samples):
     """
     if cv < 2:
         raise ValueError(f"cv={cv} must be at least 2 folds.")
-    if cv > n_samples:
+    if n_samples is not None and cv > n_samples:
         raise ValueError(
             f"cv={_shown(cv)} folds are more than the {n_samples} rows there are; give at most "
             f"{n_samples}."

@@ -127,12 +127,21 @@ def column_limits(X):
 def task_means(table):
     """Every task's weight ``(n_tasks,)`` and feature means ``(n_tasks, n_features)``."""
     total, by_task = _averaging(table)
-    if sparse.issparse(table.X):
-        return total, (by_task @ sparse.csr_matrix(table.X)[table.rows]).toarray()
+    return total, _means(table, by_task, _sparse_rows(table))
+
+
+def _sparse_rows(table):
+    """The packed rows of a sparse table; None of a dense one, of which no copy is made."""
+    return sparse.csr_matrix(table.X)[table.rows] if sparse.issparse(table.X) else None
+
+
+def _means(table, by_task, sparse_rows):
+    if sparse_rows is not None:
+        return (by_task @ sparse_rows).toarray()
     mean = np.empty((table.n_tasks, table.n_features))
     for j in range(table.n_features):  # a column at a time, which needs no copy of the table
         mean[:, j] = by_task @ table.X[table.rows, j]
-    return total, mean
+    return mean
 
 
 def _averaging(table):
@@ -156,10 +165,9 @@ def task_spreads(table):
     weight : ndarray of shape (n_tasks,)
     mean, squares : ndarray of shape (n_tasks, n_features)
     """
-    total, mean = task_means(table)
-    by_task, codes = _averaging(table)[1], table.codes
-    if sparse.issparse(table.X):
-        X = sparse.csr_matrix(table.X)[table.rows]
+    (total, by_task), codes, X = _averaging(table), table.codes, _sparse_rows(table)
+    mean = _means(table, by_task, X)
+    if X is not None:
         # About the tasks' means: squares of the entries there are, and of the means for the others.
         gap = X.data - mean[np.repeat(codes, np.diff(X.indptr)), X.indices]
         entries = sparse.csr_matrix((gap**2, X.indices, X.indptr), shape=X.shape)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skmtl.tasks.content import Standards
+from skmtl.tasks.standards import Standards
 
 
 def table(n=60, n_tasks=6, seed=0):

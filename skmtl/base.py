@@ -1,4 +1,4 @@
-"""What the faces share: whose row is it, are the rows sound, and which model predicts it."""
+"""What the faces share: whose row is it, and which columns are features."""
 
 import numbers
 import warnings
@@ -6,33 +6,31 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import r2_score
-from sklearn.utils import check_array, check_consistent_length, check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._callbacks import CallbackSupportMixin
 from ._compat import HasMethods, StrOptions, check_columns, take_rows
-from ._validation import check_magnitudes
-from .tasks.encode import (
-    TaskLabels,
-    as_table,
-    column_names,
-    find_task_column,
-    is_plain,
-    take_column,
+from ._validation import (
+    as_numbers,
+    check_features,
+    check_length,
+    check_magnitudes,
+    check_output,
+    check_table,
+    check_weights,
+    read_features,
 )
+from ._warnings import once_per_search
+from .tasks.auto import warn_of_forgotten_task
+from .tasks.columns import as_table, check_names, column_names, unwrap
+from .tasks.encode import TaskLabels, is_single_label, label_of_row, read_labels
 from .tasks.features import FeatureColumns, make_preprocessor
 from .tasks.table import pack
 
-__all__ = ["Face", "LinearTaskClassifier", "LinearTaskModel", "TaskEstimator", "UnknownTaskWarning"]
-
-_REMEDY = (
-    'X must be finite numbers beside the task column: preprocessor="auto" fills gaps and encodes '
-    "categories, and exclude_columns= leaves out columns that are not features."
-)
-_REMEDY_OF_OUTPUT = "preprocessor= must turn X into finite numbers; this is what it returned."
+__all__ = ["Face", "TaskEstimator", "UnknownTaskWarning"]
 
 
 class UnknownTaskWarning(UserWarning):
@@ -43,7 +41,8 @@ class UnknownTaskWarning(UserWarning):
 class Rows:
     """Validated rows: features, and the code of each row's task (None: no task given).
 
-    In fit also the sample weights, and the preprocessor that made the features, if any.
+    In fit also the sample weights, the preprocessor that made the features, if any, and the names
+    of the columns of a 2-D target, if it has names.
     """
 
     X: object
@@ -51,85 +50,12 @@ class Rows:
     labels: TaskLabels | None
     weight: np.ndarray | None = None
     preprocessor: object = None
-
-
-def check_table(estimator, X):
-    """Columns of any kind, with rows and columns enough: a frame as it is, or an array."""
-    if len(getattr(X, "shape", ())) == 2 and 0 in X.shape:
-        what = "feature" if X.shape[0] else "sample"
-        raise ValueError(
-            f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required"
-            + (": X has no column beside the task's and excluded ones." if X.shape[0] else ".")
-        )
-    if column_names(X) is not None:
-        return X
-    if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2:
-        return X  # scikit-learn would ask first which kind of frame it is
-    return check_array(
-        X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, estimator=estimator,
-        input_name="X",
-    )  # fmt: skip
-
-
-def check_features(estimator, X, remedy=_REMEDY):
-    """The features as a float64 array (C-ordered) or CSR matrix; a clear error otherwise."""
-    if len(getattr(X, "shape", ())) == 2 and X.shape[1] == 0 and X.shape[0] > 0:
-        check_table(estimator, X)  # raises
-    if is_plain(X, 2) and X.size and X.flags.c_contiguous:
-        return X
-    try:
-        X = check_array(
-            X, accept_sparse="csr", dtype=np.float64, order="C", estimator=estimator,
-            input_name="X",
-        )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        text = str(error)
-        if any(s in text for s in ("NaN", "infinity", "could not convert", "must be a string")):
-            raise type(error)(f"{text}\n{remedy}") from None
-        raise
-    if sparse.issparse(X):
-        X = sparse.csr_matrix(X)
-
-    return X
-
-
-def read_features(estimator, X, preprocessor):
-    """The columns that are features as finite numbers, by the fitted `preprocessor` (or None)."""
-    if preprocessor is None:
-        return check_features(estimator, X)
-    Z = check_features(estimator, preprocessor.transform(X), _REMEDY_OF_OUTPUT)
-    check_consistent_length(X, Z)
-    return Z
-
-
-def check_weights(sample_weight, n_samples):
-    """Sample weights as float64, or None; negative or all-zero ones raise."""
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(n_samples, float(sample_weight))
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weight.ndim != 1:
-        raise ValueError(f"sample_weight must be 1-D, got an array of shape {weight.shape}.")
-    if len(weight) != n_samples:
-        raise ValueError(
-            f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}: one weight a row."
-        )
-    if (weight < 0).any():
-        raise ValueError(
-            f"sample_weight has negative entries, the first in row {int(np.argmax(weight < 0))}; "
-            "weights say how often a row counts: make them zero or more."
-        )
-    if not (weight > 0).any():
-        raise ValueError("sample_weight is zero for every row; give some row a positive weight.")
-    return weight
+    targets: np.ndarray | None = None
 
 
 def r2_over_tasks(y, prediction, sample_weight=None):
     """R²; with a 2-D y the mean over tasks, NaN labels left out."""
-    y = np.asarray(y, dtype=np.float64)
+    y = as_numbers(y, "y")
     if y.ndim == 1 or not np.isnan(y).any():
         return r2_score(y, prediction, sample_weight=sample_weight)
     from .metrics import task_score
@@ -169,6 +95,10 @@ class Face(CallbackSupportMixin, BaseEstimator):
         value = getattr(self, name)
         if isinstance(value, str):
             return by_name[value]()
+        if isinstance(value, type):
+            raise TypeError(
+                f"{name}={value.__name__} is a class; give an object of it, {value.__name__}()."
+            )
         value = clone(value) if isinstance(value, BaseEstimator) else value
         if hasattr(value, "check"):
             value.check()
@@ -204,9 +134,10 @@ class TaskEstimator(Face):
     """
 
     _parameter_constraints: dict = {
-        "task_column": [str, numbers.Integral, None],
+        "task_column": [str, numbers.Integral, list, tuple, None],
         "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
         "exclude_columns": [str, numbers.Integral, "array-like", None],
+        "categorical_columns": [str, numbers.Integral, "array-like", None],
         "handle_unknown": [StrOptions({"shared", "error"})],
         "n_jobs": [None, numbers.Integral],
         "random_state": ["random_state"],
@@ -229,17 +160,15 @@ class TaskEstimator(Face):
         return y
 
     def _split_rows(self, X, task):
-        """The columns that are features, and raw labels (None where no task is given)."""
+        """The columns, those that are features, and raw labels (None where no task is given)."""
         X = as_table(X)
-        names = column_names(X)
-        if names is not None and len(set(map(str, names))) < len(names):
-            find_task_column(X, 0)  # raises: duplicate column names
-        columns = FeatureColumns.find(X, self.task_column, self.exclude_columns)
+        check_names(X)
+        columns = self._find_columns(X)
         if self.task_column is not None:
-            task = take_column(X, find_task_column(X, self.task_column))
-        return columns.select(X), task
+            task = read_labels(X, self.task_column)
+        return columns, columns.select(X), task
 
-    def _features_to_fit(self, X, y, weight=None):
+    def _features_to_fit(self, X, y, weight=None, categorical=None):
         """The columns that are features as finite numbers, and the preprocessor fitted on them.
 
         It is fitted on the rows of positive weight, each of them once; the other rows are zeros.
@@ -257,13 +186,12 @@ class TaskEstimator(Face):
         live = np.arange(n_samples) if weight is None else np.flatnonzero(weight > 0)
         if len(live) < n_samples:
             X, y = take_rows(X, live), y[live]
-        preprocessor = make_preprocessor(self.preprocessor, X)
+        preprocessor = make_preprocessor(self.preprocessor, X, categorical, hints=True)
         if hasattr(preprocessor, "fit_transform"):
             Z = preprocessor.fit_transform(X, y)
         else:
             Z = preprocessor.fit(X, y).transform(X)
-        Z = check_features(self, Z, _REMEDY_OF_OUTPUT)
-        check_consistent_length(X, Z)
+        Z = check_output(self, X, Z)
         if len(live) < n_samples:
             place = sparse.csr_matrix(
                 (np.ones(len(live)), (live, np.arange(len(live)))), shape=(n_samples, len(live))
@@ -305,22 +233,34 @@ class TaskEstimator(Face):
         y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         """
         self._require_target(y)
+        names = None if isinstance(y, np.ndarray) else column_names(unwrap(y, "y"))
         y = self._check_task_source(task, self._check_target(y, empty_tasks))
-        features, labels = self._split_rows(X, task)
+        if isinstance(task, str):
+            raise ValueError(
+                f"task={task!r} is a single label, but fit needs one a row; where it is a column "
+                f"of X, set task_column={task!r}."
+            )
+        columns, features, labels = self._split_rows(X, task)
+        self._check_categorical()
         features = check_table(self, features)
         check_consistent_length(features, y)
         weight = check_weights(sample_weight, len(y))
         if anew:
             target = y if target is None else target
-            features, preprocessor = self._features_to_fit(features, target, weight)
+            if labels is None and y.ndim == 1 and isinstance(self.preprocessor, str):
+                warn_of_forgotten_task(features, columns.categorical)
+            features, preprocessor = self._features_to_fit(
+                features, target, weight, columns.categorical
+            )
         else:
             preprocessor = self.preprocessor_
             features = read_features(self, features, preprocessor)
         check_magnitudes(features, y if y.dtype.kind == "f" else None, weight)
         if labels is None:
-            return Rows(features, None, None, weight, preprocessor), y
+            targets = _target_labels(names) if y.ndim == 2 and names else None
+            return Rows(features, None, None, weight, preprocessor, targets), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
-        check_consistent_length(features, codes)
+        check_length(codes, len(y), self._label_source())
         n_tasks, n_samples = len(encoded), len(codes)
         if n_tasks > 20 and n_tasks > 0.9 * n_samples:
             warnings.warn(
@@ -342,10 +282,37 @@ class TaskEstimator(Face):
         return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
 
     def _find_columns(self, X):
-        return FeatureColumns.find(as_table(X), self.task_column, self.exclude_columns)
+        given = self.task_column, self.exclude_columns, self.categorical_columns
+        return FeatureColumns.find(as_table(X), *given)
+
+    def _check_categorical(self):
+        if self.categorical_columns is not None and not isinstance(self.preprocessor, str):
+            raise ValueError(
+                f"categorical_columns={self.categorical_columns!r} says what preprocessor='auto' "
+                f"is to encode, but preprocessor={self.preprocessor!r}; set it to 'auto', or leave "
+                "categorical_columns out."
+            )
+
+    def _check_target_names(self, names):
+        """Raise where a 2-D target has other column names than that of fit."""
+        known = self.tasks_.tolist()
+        if names is None or self._task_source != "target" or not isinstance(known[0], str):
+            return
+        if list(names) != known:
+            raise ValueError(
+                f"y has the columns {list(names)[:10]}, but in fit it had {known[:10]}: every "
+                "column is a task; give them in the same order."
+            )
+
+    def _check_scored(self, y):
+        """Raise where the columns of `y` are not the tasks that `predict` has in columns."""
+        names = None if isinstance(y, np.ndarray) else column_names(unwrap(y, "y"))
+        if names is not None and len(names) > 1:
+            self._check_target_names(_target_labels(names))
 
     def _store_tasks(self, X, y, rows):
         """Set the fitted attributes that tell columns and tasks."""
+        X = as_table(X)
         check_columns(self, X, reset=True)
         self._columns = self._find_columns(X)
         self.preprocessor_ = rows.preprocessor
@@ -353,7 +320,7 @@ class TaskEstimator(Face):
         # How the tasks were given: "column", "array", "target" (2-D y) or "none".
         if y.ndim == 2:
             self._task_source = "target"
-            self.tasks_ = np.arange(y.shape[1])
+            self.tasks_ = np.arange(y.shape[1]) if rows.targets is None else rows.targets
         elif rows.labels is None:
             self._task_source = "none"
             self.tasks_ = np.zeros(1, dtype=np.int64)
@@ -364,11 +331,10 @@ class TaskEstimator(Face):
     def _find_task(self, label):
         """The position of a task among ``tasks_``."""
         check_is_fitted(self)
-        found = np.flatnonzero(self.tasks_ == label)
-        if len(found) != 1:
-            shown = ", ".join(map(repr, self.tasks_[:5].tolist()))
-            raise ValueError(f"label={label!r} is not a task seen in fit, which are: {shown}, ...")
-        return int(found[0])
+        if self._labels is not None:
+            return self._labels.find(label)
+        labels, codes = TaskLabels.from_rows(self.tasks_)  # of a 2-D y, in the order of its columns
+        return int(np.flatnonzero(codes == labels.find(label))[0])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -376,20 +342,27 @@ class TaskEstimator(Face):
         return self._follow_preprocessor(tags)
 
     def _check_target(self, y, empty_tasks=False):
-        y = check_array(
-            y, ensure_2d=False, dtype=np.float64, input_name="y",
-            ensure_all_finite="allow-nan", allow_nd=True, estimator=self,
-        )  # fmt: skip
+        y = as_numbers(y, "y")
         if y.ndim > 2:
             raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
         if y.ndim == 1:
-            return check_array(y, ensure_2d=False, input_name="y", estimator=self)
+            assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
+            return y
+        if y.shape[1] == 0:
+            raise ValueError(f"y has no columns (shape {y.shape}); give one a task.")
         if np.isinf(y).any():
             raise ValueError("Input y contains infinity; drop or correct these rows.")
         empty = np.flatnonzero(np.isnan(y).all(axis=0))
-        if len(empty) == y.shape[1] or (len(empty) and not empty_tasks):
+        if len(empty) == y.shape[1]:
             raise ValueError(
-                f"y has tasks without any label: columns {empty.tolist()[:10]}; drop them."
+                f"y has no label, only NaN: all {len(empty)} columns are tasks without any label."
+            )
+        if len(empty) and not empty_tasks:
+            warnings.warn(
+                f"y has tasks without any label, {len(empty)} of {y.shape[1]}: columns "
+                f"{empty.tolist()[:10]}. They are predicted with what all tasks share.",
+                UserWarning,
+                stacklevel=5,
             )
         return y
 
@@ -400,9 +373,9 @@ class TaskEstimator(Face):
             raise ValueError(
                 f"both task_column={self.task_column!r} and task= were given; give one of them."
             )
-        features, labels = self._split_rows(X, task)
+        _, features, labels = self._split_rows(X, task)
         features = check_table(self, features)
-        check_columns(self, X, reset=False)
+        check_columns(self, as_table(X), reset=False)
         features = read_features(self, features, self.preprocessor_)
         if self._task_source in ("target", "none"):
             if labels is not None:
@@ -415,8 +388,12 @@ class TaskEstimator(Face):
                 f"the model was fitted on {len(self.tasks_)} tasks, but no task was given: "
                 "pass task=, one label a row."
             )
-        codes = self._labels.encode(labels, self._label_source())
-        check_consistent_length(features, codes)
+        if is_single_label(labels, self._labels):  # of all rows
+            code = self._labels.encode([labels], self._label_source())[0]
+            codes = np.full(features.shape[0], code)
+        else:
+            codes = self._labels.encode(labels, self._label_source())
+            check_length(codes, features.shape[0], self._label_source())
         self._handle_unknown_tasks(codes, labels)
         return Rows(features, codes, self._labels)
 
@@ -430,8 +407,8 @@ class TaskEstimator(Face):
         unknown = codes < 0
         if not unknown.any():
             return
-        first = np.asarray(labels).ravel()[[int(np.argmax(unknown))]].tolist()[0]
         share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
+        first = label_of_row(labels, int(np.argmax(unknown)))
         found = f"{share} belong to tasks never seen in fit, such as {first!r}"
         remedy = self._remedy_for_unknown_tasks()
         if remedy is not None:
@@ -441,6 +418,11 @@ class TaskEstimator(Face):
             if self.task_column is None
             else f"skmtl.model_selection.TaskKFold(task_column={self.task_column!r})"
         )
+        told = once_per_search(UnknownTaskWarning)
+        if told is False:
+            return
+        if told:  # the same words for every fold and candidate
+            found = "in this cross-validation rows belong to tasks never seen in fit"
         warnings.warn(
             f"{found}; they are predicted "
             f"with what all tasks share. In cross-validation, use {splitter} to keep every task "
@@ -450,181 +432,12 @@ class TaskEstimator(Face):
         )
 
 
-class OneTask(BaseEstimator):
-    """The model of one task; columns that are no features are ignored."""
-
-    _accept_sparse = "csr"
-
-    @classmethod
-    def _of_columns(cls, columns, preprocessor):
-        model = cls()
-        model.n_features_in_ = columns.n_features
-        if columns.names and all(isinstance(name, str) for name in columns.names):
-            model.feature_names_in_ = np.asarray(columns.names, dtype=object)
-        model.preprocessor_ = preprocessor
-        model._columns = columns
-        return model
-
-    def fit(self, X, y):
-        """Raises: the model comes fitted from ``for_task`` or ``adapt``."""
-        name = type(self).__name__
-        raise TypeError(f"{name} comes fitted from for_task or adapt; fit the estimator it is of.")
-
-    def features(self, X):
-        """The features of the rows of `X`, without the task column."""
-        check_is_fitted(self)
-        X = self._columns.select(as_table(X))
-        if self.preprocessor_ is None:
-            return validate_data(
-                self, X, accept_sparse=self._accept_sparse, dtype=np.float64, reset=False
-            )
-        X = check_table(self, X)
-        check_columns(self, X, reset=False)
-        return read_features(self, X, self.preprocessor_)
-
-
-class LinearTask(OneTask):
-    """The linear scores of one task."""
-
-    @classmethod
-    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None):
-        model = cls._of_columns(columns, preprocessor)
-        model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
-        return model
-
-    def _scores(self, X):
-        return self._scores_of(self.features(X))
-
-    def _scores_of(self, features):
-        return features @ self.coef_.T + self.intercept_
-
-
-class LinearTaskModel(RegressorMixin, LinearTask):
-    """The linear model of one task, an ordinary fitted regressor.
-
-    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task estimator; small, and fast on
-    one row.
-
-    Attributes
-    ----------
-    coef_ : ndarray of shape (n_features,)
-    intercept_ : float
-    preprocessor_ : transformer or None
-        What makes the features that `coef_` is of from the columns of X.
-    n_features_in_ : int
-        Columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where the multi-task estimator was fitted on a data frame.
-    """
-
-    @classmethod
-    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None, spread=None):
-        model = super()._from_coefficients(coef, intercept, columns, preprocessor)
-        model._spread = spread
-        return model
-
-    def predict(self, X, return_std=False):
-        """Predict; the task column and excluded ones are ignored, where X has them.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
-        return_std : bool, default=False
-            Also return the standard deviation of new labels about the predictions.
-
-        Returns
-        -------
-        prediction : ndarray of shape (n_samples,)
-        std : ndarray of shape (n_samples,)
-            Only with `return_std`.
-        """
-        spread = check_spread(self._spread) if return_std else None
-        features = self.features(X)
-        prediction = self._scores_of(features)
-        if not return_std:
-            return prediction
-        return prediction, spread.of_rows(features, np.zeros(len(prediction), dtype=int))
-
-    def predict_interval(self, X, coverage=0.9):
-        """Intervals that hold a share `coverage` of new labels.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        coverage : float, default=0.9
-
-        Returns
-        -------
-        low, high : ndarray of shape (n_samples,)
-        """
-        return interval(*self.predict(X, return_std=True), check_spread(self._spread), coverage)
-
-
-def check_spread(spread):
-    """The spread of new rows about their predictions; an error where none was learned."""
-    if spread is None:
-        raise ValueError(
-            "return_std=True and predict_interval need out-of-fold errors, but the model was "
-            "fitted with cv=None; set cv=5."
-        )
-    return spread
-
-
-def interval(prediction, std, spread, coverage):
-    """``(low, high)`` about the predictions."""
-    number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
-    if not number or not 0.0 < coverage < 1.0:
-        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
-    low, high = spread.band(float(coverage))
-    return prediction + low * std, prediction + high * std
-
-
-class LinearTaskClassifier(ClassifierMixin, LinearTask):
-    """The linear classifier of one task, an ordinary fitted classifier.
-
-    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task classifier; small, and fast on
-    one row.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
-        Of the log-odds of ``classes_[1]``, or of each class's score.
-    intercept_ : float or ndarray of shape (n_classes,)
-    preprocessor_ : transformer or None
-        What makes the features that `coef_` is of from the columns of X.
-    n_features_in_ : int
-        Columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where the multi-task estimator was fitted on a data frame.
-    """
-
-    @classmethod
-    def _from_coefficients(cls, coef, intercept, columns, preprocessor, classes):
-        model = super()._from_coefficients(coef, intercept, columns, preprocessor)
-        model.classes_ = classes.copy()
-        return model
-
-    def decision_function(self, X):
-        """Log-odds of the second class ``(n_samples,)``, or scores ``(n_samples, n_classes)``."""
-        return self._scores(X)
-
-    def predict_proba(self, X):
-        """Probabilities of the classes, of shape (n_samples, n_classes)."""
-        return probabilities(self._scores(X))
-
-    def predict(self, X):
-        """The most probable class of every row; a task column is ignored."""
-        return most_probable(self._scores(X), self.classes_)
-
-
-def probabilities(scores):
-    """Probabilities of the classes from log-odds ``(n,)`` or scores ``(n, n_classes)``."""
-    if scores.ndim == 1:
-        return np.column_stack([expit(-scores), expit(scores)])
-    return softmax(scores, axis=1)
-
-
-def most_probable(scores, classes):
-    """The class of largest score, or the second one where the log-odds are above zero."""
-    return classes[(scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)]
+def _target_labels(names):
+    """The names of a 2-D target's columns as task labels; None where they are of several kinds."""
+    try:
+        labels, codes = TaskLabels.from_rows(names, "the column names of y")
+    except ValueError:
+        return None
+    if len(labels) < len(names):
+        raise ValueError(f"y has duplicate column names {sorted(map(str, names))}; rename them.")
+    return labels.classes[codes]

@@ -889,9 +889,9 @@ def infinity_in_a_2d_y(e, t):
     _fit(e, t.X, np.where(np.eye(80, 2) > 0, np.inf, 1.0))
 
 
-@bad(r"y has tasks without any label: columns \[1\]|y must be 1-D")
-def column_of_y_without_labels(e, t):
-    _fit(e, t.X, np.column_stack([t.numbers, np.full(80, np.nan)]))
+@bad(r"y has no label, only NaN|y must be 1-D")
+def columns_of_y_without_labels(e, t):
+    _fit(e, t.X, np.full((80, 2), np.nan))
 
 
 @bad("y to be passed, but the target y is None")

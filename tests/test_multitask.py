@@ -550,11 +550,13 @@ def test_a_failed_partial_fit_changes_nothing():
     np.testing.assert_allclose(parts.predict(X), model().fit(X, Y).predict(X), rtol=1e-8)
 
 
-def test_partial_fit_after_a_fit_without_moments_starts_anew():
+def test_partial_fit_after_a_fit_without_moments_is_refused():
     fitted = model().fit(X[:60], Y[:60])
-    with pytest.warns(UserWarning, match="set keep_moments=True before fit"):
+    before = fitted.coef_.copy()
+    with pytest.raises(ValueError, match="set keep_moments=True before fit"):
         fitted.partial_fit(X[60:], Y[60:])
-    np.testing.assert_allclose(fitted.coef_, model().fit(X[60:], Y[60:]).coef_, rtol=1e-8)
+    assert not hasattr(fitted, "partial_fit") and hasattr(clone(fitted), "partial_fit")
+    np.testing.assert_array_equal(fitted.coef_, before)
 
 
 @pytest.mark.parametrize("cv", [None, pytest.param(5, marks=pytest.mark.jit)])

@@ -21,7 +21,8 @@ from sklearn.utils import get_tags
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.model_selection import TaskKFold
 from skmtl.sharing import PartialPooling
-from skmtl.tasks.features import MISSING, FeatureColumns, auto_preprocessor
+from skmtl.tasks.auto import MISSING, auto_preprocessor
+from skmtl.tasks.features import FeatureColumns
 
 FIXED = PartialPooling(alpha=1.0, alpha_shared=1.0)
 NAMES = [
@@ -143,14 +144,16 @@ def test_objects_without_names(fitted, form):
     assert len(model.tasks_) == 4
 
 
-def test_strings_of_digits_are_numbers_in_arrays_and_labels_in_frames():
+def test_strings_of_digits_are_numbers():
     X = np.array([["1.5", "a"], ["2.5", "b"]] * 30, dtype=object)
     y = np.arange(60.0)
     model = MultiTaskRegressor(clone(FIXED), cv=None, preprocessor="auto").fit(X, y)
     assert list(model.coef_feature_names_) == ["x0", "x1_a", "x1_b"]
-    frame = pd.DataFrame(X, columns=["zip", "kind"])
+    frame = pd.DataFrame(X, columns=["price", "kind"])
     model.fit(frame, y)
-    assert list(model.coef_feature_names_) == ["zip_1.5", "zip_2.5", "kind_a", "kind_b"]
+    assert list(model.coef_feature_names_) == ["price", "kind_a", "kind_b"]
+    model.set_params(categorical_columns="price").fit(frame, y)
+    assert list(model.coef_feature_names_) == ["price_1.5", "price_2.5", "kind_a", "kind_b"]
 
 
 def test_gaps_in_numbers():
@@ -206,13 +209,13 @@ def test_levels_at_predict(fitted):
 def test_many_levels_share_a_column():
     rng = np.random.default_rng(0)
     city = np.concatenate([np.repeat(np.arange(40), 10), np.arange(100, 180)])
-    frame = pd.DataFrame({"city": city.astype(str), "shop": rng.integers(3, size=480)})
-    model = regressor().fit(frame, rng.normal(size=480))
+    frame = pd.DataFrame({"city": city, "shop": rng.integers(3, size=480)})
+    model = regressor(categorical_columns="city").fit(frame, rng.normal(size=480))
     assert model.coef_.shape == (3, 30)
     assert model.coef_feature_names_[-1] == "city_infrequent_sklearn"
-    rare, new = model.predict(frame.tail(1)), model.predict(frame.tail(1).assign(city="elsewhere"))
+    rare, new = model.predict(frame.tail(1)), model.predict(frame.tail(1).assign(city=999))
     np.testing.assert_array_equal(rare, new)
-    few = frame[frame["city"].isin([str(i) for i in (*range(3), 100, 101)])]
+    few = frame[frame["city"].isin([*range(3), 100, 101])]
     model.fit(few, np.arange(32.0))
     names = ["city_0", "city_1", "city_2", "city_infrequent_sklearn"]
     assert list(model.coef_feature_names_) == names

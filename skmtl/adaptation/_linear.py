@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
 from .. import kernels
-from ..tasks.encode import is_plain
+from ..tasks.columns import is_plain
 
 __all__ = ["Line", "LinearRows", "Moments", "fit_ridge", "is_linear", "is_ridge"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from .._compat import take_rows
-from ..base import check_features
+from .._validation import check_features
 from ._base import fit_rows
 from ._boosted import weighted_median
 from ._linear import LinearRows, Moments, is_linear

@@ -20,7 +20,8 @@ from ..meta._adapted import as_dense
 from ..metrics import task_scorer
 from ..metrics._formulas import METRICS
 from ..model_selection import FewShotSplit, read_task_column
-from ..tasks.encode import TaskLabels, as_table, column_names, find_task_column
+from ..tasks.columns import are_names, as_table, column_names, has_columns
+from ..tasks.encode import TaskLabels
 from ..tasks.targets import align_classes, check_classes, check_numbers
 from ._common import find_model
 
@@ -234,28 +235,17 @@ def _row_tasks(estimator, X, task):
     column = getattr(final_step(estimator), "task_column", None)
     behind = isinstance(estimator, Pipeline) and len(estimator.steps) > 1
     if task is not None:
-        if column is not None and (not behind or _has_column(X, column)):
+        if column is not None and (not behind or has_columns(X, column)):
             raise ValueError(f"both task_column={column!r} and task= were given; give one of them.")
         return task
     if column is None:
         raise ValueError("task=None and the estimator has no task_column: give one of them.")
-    if behind and (not isinstance(column, str) or column_names(X) is None):
+    if behind and (not are_names(column) or column_names(X) is None):
         raise ValueError(
             f"task_column={column!r} is a column behind a Pipeline, which is not fitted yet; give "
             "the label of every row as task=."
         )
     return read_task_column(X, column)
-
-
-def _has_column(X, column):
-    """Whether `X`, which transformers see first, has the column under the model's name for it."""
-    if not isinstance(column, str):
-        return False  # an index counts the columns that the model sees
-    try:
-        find_task_column(X, column)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_known_classes(shown, known):

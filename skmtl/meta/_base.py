@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 from .. import learners as learner_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
-from .._validation import check_magnitudes
-from ..base import TaskEstimator, check_weights
+from .._validation import check_magnitudes, check_weights
+from ..base import TaskEstimator
 from ..learners._base import LabelledTasks
 from ..tasks.standards import Standards
 from ._adapted import as_dense
@@ -63,6 +63,7 @@ class MetaLearnerBase(TaskEstimator):
         task_column=None,
         preprocessor=None,
         exclude_columns=None,
+        categorical_columns=None,
         handle_unknown="shared",
         n_jobs=None,
         random_state=None,
@@ -72,6 +73,7 @@ class MetaLearnerBase(TaskEstimator):
         self.task_column = task_column
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
+        self.categorical_columns = categorical_columns
         self.handle_unknown = handle_unknown
         self.n_jobs = n_jobs
         self.random_state = random_state

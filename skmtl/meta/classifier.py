@@ -5,12 +5,17 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import column_or_1d
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, fit_context
 from ..tasks.prevalence import check_class_prior, prior_weights, shift_to_prior
-from ..tasks.targets import check_classes, check_two_classes, class_codes, find_classes
+from ..tasks.targets import (
+    check_classes,
+    check_labels,
+    check_two_classes,
+    class_codes,
+    find_classes,
+)
 from ._adapted import AdaptedTaskClassifier, ShiftedHead
 from ._base import MetaLearnerBase, with_classes
 
@@ -33,9 +38,11 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     ----------
     learner : str or object, default="auto"
         How to learn from tasks: an object of `skmtl.learners`, or the name of one.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature.
+        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
+        names a task by several columns, ``["store", "item"]``: every combination is a task, its
+        label a tuple.
     shared_classes : bool or "auto", default="auto"
         Whether a label means the same in every task (churned, yes or no). If so every task has
         all classes, those that its rows do not show included. If not (which of the birds of this
@@ -51,6 +58,10 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         are standardised over the table.
     exclude_columns : str, int or sequence of these, default=None
         Columns of X that are no features (a row id, a time), found as `task_column` is.
+    categorical_columns : str, int or sequence of these, default=None
+        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
+        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
+        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
     handle_unknown : {"shared", "error"}, default="shared"
         A row of a task never seen in fit is predicted with what all tasks share, with a
         warning; or raises, as it does where classes are not shared. With some labelled rows of
@@ -139,6 +150,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         shared_classes="auto",
         preprocessor=None,
         exclude_columns=None,
+        categorical_columns=None,
         handle_unknown="shared",
         n_jobs=None,
         random_state=None,
@@ -149,6 +161,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
             task_column=task_column,
             preprocessor=preprocessor,
             exclude_columns=exclude_columns,
+            categorical_columns=categorical_columns,
             handle_unknown=handle_unknown,
             n_jobs=n_jobs,
             random_state=random_state,
@@ -276,8 +289,8 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         Parameters
         ----------
         X : {array-like, data frame} of shape (n_samples, n_features)
-        task : array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``; a single one is that of all rows.
 
         Returns
         -------
@@ -364,7 +377,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         return heads.predict(task.X, np.maximum(part, 0))[:, : len(prior)]
 
     def _check_support(self, y):
-        return column_or_1d(y, warn=True) if self.shared_classes_ else check_classes(y)
+        return check_labels(y) if self.shared_classes_ else check_classes(y)
 
     def _code_support(self, y):
         if self.shared_classes_:

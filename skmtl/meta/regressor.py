@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import fit_context
@@ -23,15 +24,21 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
     ----------
     learner : str or object, default="auto"
         How to learn from tasks: an object of `skmtl.learners`, or the name of one.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature.
+        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
+        names a task by several columns, ``["store", "item"]``: every combination is a task, its
+        label a tuple.
     preprocessor : "auto" or transformer, default=None
         Makes finite numbers of the columns of X beside the task column and excluded ones, as in
         `MultiTaskRegressor`. None takes them as they are. Numbers need no scaling: features and
         target are standardised over the table.
     exclude_columns : str, int or sequence of these, default=None
         Columns of X that are no features (a row id, a time), found as `task_column` is.
+    categorical_columns : str, int or sequence of these, default=None
+        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
+        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
+        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
     handle_unknown : {"shared", "error"}, default="shared"
         A row of a task never seen in fit is predicted with what all tasks share, with a
         warning; or raises. With some labelled rows of the task, use `adapt`.
@@ -45,7 +52,7 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted; column indices of a 2-D y.
+        Task labels, sorted; of a 2-D y the column names, or indices.
     learner_ : object
         The learner that was fitted.
     history_ : dict of arrays
@@ -131,8 +138,8 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         Parameters
         ----------
         X : {array-like, data frame} of shape (n_samples, n_features)
-        task : array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``; a single one is that of all rows.
 
         Returns
         -------
@@ -157,6 +164,8 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
+        check_is_fitted(self)
+        self._check_scored(y)
         return r2_over_tasks(y, self.predict(X, task=task), sample_weight)
 
     def _check_support(self, y):

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from ..model_selection import read_task_column
-from ..tasks.encode import find_task_column
+from ..tasks.columns import has_columns
 from ._formulas import METRICS, check_metric, metric_name
 from ._scores import check_average, task_score
 
@@ -239,7 +239,7 @@ def _read_model_tasks(estimator, X):
     column, heads = _model_task_column(estimator)
     if column is None:
         return None
-    if heads and not _has_column(X, column):
+    if heads and not has_columns(X, column):
         try:
             for head in heads:
                 X = head.transform(X)
@@ -249,17 +249,6 @@ def _read_model_tasks(estimator, X):
                 f"{type(estimator).__name__}; give task_scorer(task_column=...) the column of X."
             ) from error
     return read_task_column(X, column)
-
-
-def _has_column(X, column):
-    """Whether `X` has the column under the name that the model, behind a Pipeline, knows."""
-    if not isinstance(column, str):
-        return False  # an index counts the columns that the model sees, not those of X
-    try:
-        find_task_column(X, column)
-    except ValueError:
-        return False
-    return True
 
 
 def _takes_task(estimator, method):

@@ -4,7 +4,8 @@ import numbers
 
 from sklearn.model_selection import BaseCrossValidator
 
-from ..tasks.encode import TaskLabels, as_table, find_task_column, take_column
+from ..tasks.columns import as_table, find_column, take_column
+from ..tasks.encode import TaskLabels, read_labels
 
 __all__ = ["TaskSplitter", "check_n_splits", "read_column", "read_task_column", "row_tasks"]
 
@@ -46,18 +47,22 @@ def check_n_splits(n_splits, fewest):
 def read_task_column(X, task_column):
     """The labels in column `task_column` of `X`, which may be a frame, an array or a list.
 
+    Returns
+    -------
+    array-like of shape (n_samples,), or LabelColumns where `task_column` is a list
+
     Raises
     ------
     ValueError
         If the column is not found, naming it and the columns there are.
     """
-    return read_column(X, task_column, "task_column")
+    return read_labels(as_table(X), task_column)
 
 
 def read_column(X, column, parameter):
     """The values in `column` of `X`; `parameter` is what the errors call it."""
     X = as_table(X)
-    return take_column(X, find_task_column(X, column, parameter))
+    return take_column(X, find_column(X, column, parameter))
 
 
 def row_tasks(X, groups, task_column, *, owner):
@@ -68,7 +73,7 @@ def row_tasks(X, groups, task_column, *, owner):
     X : array-like or data frame of shape (n_samples, n_features)
     groups : array-like of shape (n_samples,) or None
         Task labels that override the column.
-    task_column : str, int or None
+    task_column : str, int, list of these, or None
     owner : str
         The splitter's name, for the error message.
 

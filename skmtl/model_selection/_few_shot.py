@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.multiclass import type_of_target
 
-from ..tasks.features import is_missing
+from ..tasks.columns import is_missing, unwrap
 from ._base import TaskSplitter, check_n_splits, row_tasks
 
 __all__ = ["FewShotSplit"]
@@ -158,7 +158,7 @@ class FewShotSplit(TaskSplitter):
             If tasks are too small to be tested, or if whole numbers that "auto" takes for classes
             leave fewer than half of the rows to the test.
         """
-        X, y, groups = indexable(X, y, groups)
+        X, y, groups = indexable(unwrap(X), y, groups)
         labels, codes = row_tasks(X, groups, self.task_column, owner=type(self).__name__)
         y = None if self.stratify is False else _as_target(y)
         classes = _classes(y, self.stratify)

@@ -5,7 +5,8 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
-from ..tasks.encode import TaskLabels, as_table, split_task_column
+from ..tasks.columns import as_table, drop_columns, find_columns
+from ..tasks.encode import TaskLabels, is_single_label, read_labels
 from ..transfer.source import Source
 
 __all__ = ["source_target_split"]
@@ -67,7 +68,8 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
     X, what = as_table(X), "task="
     if task_column is not None:
         what = f"task column {task_column!r}"
-        task, X = split_task_column(X, task_column)
+        task = read_labels(X, task_column)
+        X = drop_columns(X, find_columns(X, task_column))
     if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
         y = np.array(y, dtype=object) if any(isinstance(v, str) for v in y) else np.array(y)
     labels_of_rows = column_or_1d(np.asarray(y), warn=True)
@@ -86,13 +88,11 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
 
 def _find(labels, target, what):
     shown = ", ".join(map(repr, labels.classes[:10].tolist())) + ", ..." * (len(labels) > 10)
-    if not isinstance(target, (str, int, bool, np.integer, np.bool_)):
+    if not is_single_label(target, labels):
         raise ValueError(f"target={target!r} must be one of the labels of {what}: {shown}.")
-    kind = "string" if isinstance(target, str) else "integer"
-    kind = "boolean" if isinstance(target, (bool, np.bool_)) else kind
-    found = np.flatnonzero(labels.classes == target) if kind == labels.kind else []
-    if len(found) != 1:
+    try:
+        return labels.find(target, "target")
+    except ValueError:
         raise ValueError(
             f"target={target!r} is not among the labels of {what}, which are: {shown}."
-        )
-    return int(found[0])
+        ) from None

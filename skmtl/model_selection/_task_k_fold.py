@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..tasks.columns import unwrap
 from ._base import TaskSplitter, check_n_splits, row_tasks
 
 __all__ = ["TaskKFold"]
@@ -104,7 +105,7 @@ class TaskKFold(TaskSplitter):
             If there are neither `groups` nor a `task_column`, if the column is not found, if
             labels are missing or of mixed kinds, or if there are fewer rows than folds.
         """
-        return super().split(X, y, groups)
+        return super().split(unwrap(X), y, groups)
 
     def _iter_test_masks(self, X=None, y=None, groups=None):
         # The hook that BaseCrossValidator documents; its `split` has checked the lengths by now.

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 from sklearn.utils import indexable
 
+from ..tasks.columns import unwrap
 from ..tasks.times import rank_times
 from ._base import TaskSplitter, check_n_splits, read_column, row_tasks
 
@@ -132,7 +133,7 @@ class TaskTimeSeriesSplit(TaskSplitter):
             or times are missing or of mixed kinds, or if no task has times enough for the first
             fold.
         """
-        X, y, groups = indexable(X, y, groups)
+        X, y, groups = indexable(unwrap(X), y, groups)
         rank, n_times = self._rank_rows(X, groups)
         test_size = self._test_size(n_times)
         first = n_times - self.n_splits * test_size  # where the first fold's test window begins

@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
-from .._validation import check_magnitudes
-from ..base import TaskEstimator, check_weights
+from .._validation import check_magnitudes, check_weights
+from ..base import TaskEstimator
 from ..sharing._restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
-from ..tasks.features import output_names
+from ..tasks.features import output_names, output_sources
 from ..tasks.reduce import RowSpace
 
 __all__ = ["MultiTaskBase", "rowwise"]
@@ -102,8 +102,11 @@ class MultiTaskBase(TaskEstimator):
         columns = self._find_columns(X)
         return solver.restriction(_feature_names(columns, preprocessor, n_features))
 
-    def _store(self, X, y, rows, solver, fitted, sizes):
-        """Set the fitted attributes, all at once at the very end."""
+    def _store(self, X, y, rows, solver, fitted, sizes, spreads):
+        """Set the fitted attributes, all at once at the very end.
+
+        `spreads` are the standard deviations of the features after preprocessing.
+        """
         self._store_tasks(X, y, rows)
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
         self.shared_coef_ = fitted.shared_coef
@@ -118,6 +121,48 @@ class MultiTaskBase(TaskEstimator):
         self.n_iter_ = fitted.n_iter
         self._adapter, self._spread = fitted.adapter, fitted.spread
         self.task_report_ = self._make_report(fitted.report, sizes)
+        self._importances = self._of_columns(self._importances_of(sizes, spreads), rows)
+
+    @property
+    def feature_importances_(self):
+        """By how much each column of X moves the predictions, ``(n_features_in_,)``.
+
+        The absolute slope times the feature's standard deviation over the table, averaged over
+        the rows (and classes); of a column of categories the sum over its levels. The task
+        column's is the largest of the others, so that feature selection never drops it; excluded
+        columns have 0.
+
+        Raises
+        ------
+        AttributeError
+            Where a transformer of the caller's does not tell which column its outputs are of.
+        """
+        check_is_fitted(self)
+        if self._importances is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no feature_importances_: preprocessor= makes other "
+                "columns than it is given, and does not tell of what. Give one that keeps the "
+                'names of columns, or "auto".'
+            )
+        return self._importances
+
+    def _importances_of(self, sizes, spreads):
+        """The same for the features after preprocessing."""
+        share = sizes / sizes.sum()
+        slopes = np.tensordot(share, np.abs(self.coef_), axes=1)
+        return (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * spreads
+
+    def _of_columns(self, importances, rows):
+        """Importances of the columns of X, from those of what the preprocessor made of them."""
+        columns = self._columns
+        sources = output_sources(rows.preprocessor, columns, len(importances))
+        if sources is None:
+            return None
+        features = np.bincount(sources, importances, minlength=columns.n_features)
+        out = np.zeros(self.n_features_in_)
+        out[np.delete(np.arange(len(out)), columns.others)] = features
+        out[columns.tasks] = features.max(initial=0.0)
+        return out
 
     def _make_report(self, report, sizes):
         if not report:

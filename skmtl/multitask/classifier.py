@@ -8,14 +8,16 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import Interval, StrOptions, fit_context
-from ..base import LinearTaskClassifier, check_weights, most_probable, probabilities
+from .._validation import check_weights
 from ..sharing._logistic import LogisticProblem
+from ..task_models import LinearTaskClassifier, most_probable, probabilities
 from ..tasks.prevalence import check_class_prior
-from ..tasks.targets import check_classes, check_two_classes, find_classes
+from ..tasks.spreads import column_spreads
+from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskClassifier"]
@@ -40,20 +42,26 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         How tasks share; an object of `skmtl.sharing` takes options. Strengths are in units of
         1 / variance on the scale of log-odds, on standardised features: ``1 / C`` of
         scikit-learn's LogisticRegression. They default to "auto".
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature.
+        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
+        names a task by several columns, ``["store", "item"]``: every combination is a task, its
+        label a tuple.
     preprocessor : "auto" or transformer, default=None
         Makes finite numbers of the columns of X beside the task column and excluded ones. None
         takes them as they are. "auto" fills gaps in numbers with the median, adds a column that
         says where they were, and one-hot encodes strings and categories: a gap is a level of its
         own, levels in fewer than 5 rows and those beyond the 30 most frequent share a column, and
-        a level never seen counts as one of these, or as none. Booleans are numbers 0 and 1.
-        Numbers need no scaling: the model standardises by itself. Any other transformer or
-        Pipeline is cloned, and fitted on these columns and y.
+        a level never seen counts as one of these, or as none. Strings that are all numbers, and
+        booleans, are numbers; dates are refused. Numbers need no scaling: the model standardises
+        by itself. Any other transformer or Pipeline is cloned, and fitted on these columns and y.
     exclude_columns : str, int or sequence of these, default=None
         Columns of X that are no features (a row id, the time that only `cv` reads), found as
         `task_column` is.
+    categorical_columns : str, int or sequence of these, default=None
+        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
+        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
+        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
     class_weight : dict or "balanced", default=None
         Weights of the classes, in the fit and in its validation; "balanced" over the table.
     handle_unknown : {"shared", "error"}, default="shared"
@@ -167,6 +175,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         task_column=None,
         preprocessor=None,
         exclude_columns=None,
+        categorical_columns=None,
         class_weight=None,
         handle_unknown="shared",
         cv=5,
@@ -180,6 +189,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         self.task_column = task_column
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
+        self.categorical_columns = categorical_columns
         self.class_weight = class_weight
         self.handle_unknown = handle_unknown
         self.cv = cv
@@ -241,7 +251,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 stacklevel=2,
             )
         _warn_of_separation(table, fitted)
-        self._store(X, y, rows, solver, fitted, table.task_sizes())
+        self._store(X, y, rows, solver, fitted, table.task_sizes(), column_spreads(table))
         self.classes_ = classes[present.astype(np.int64)]
         progress.end()
         return self
@@ -266,7 +276,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 raise ValueError(
                     f"class_weight names classes that y does not have: {sorted(unknown, key=str)}."
                 )
-            of_class = np.array([self.class_weight.get(c, 1.0) for c in classes.tolist()])
+            _check_class_weight(self.class_weight)
+            of_class = np.array([self.class_weight.get(c, 1.0) for c in classes.tolist()], float)
         else:  # "balanced": all classes weigh the same
             mass = np.bincount(code, weight, minlength=len(classes))
             present = mass > 0
@@ -322,8 +333,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-        task : array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``; a single one is that of all rows.
 
         Returns
         -------
@@ -366,8 +377,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-        task : array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``; a single one is that of all rows.
 
         Returns
         -------
@@ -386,12 +397,25 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
 
     def _check_support(self, y):
-        y = column_or_1d(y, warn=True)
-        return find_classes(y, self.classes_).astype(np.float64)
+        return find_classes(check_labels(y), self.classes_).astype(np.float64)
 
     def _task_model(self, coef, intercept, spread):
         return LinearTaskClassifier._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, self.classes_
+        )
+
+
+def _check_class_weight(class_weight):
+    for label, weight in class_weight.items():
+        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+        if not number or not 0.0 <= weight < np.inf:
+            raise ValueError(
+                f"class_weight={class_weight!r} gives class {label!r} the weight {weight!r}; "
+                "weights are finite numbers of zero or more."
+            )
+    if class_weight and not any(class_weight.values()):
+        raise ValueError(
+            f"class_weight={class_weight!r} is zero for every class; give some a positive weight."
         )
 
 

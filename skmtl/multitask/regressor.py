@@ -2,7 +2,6 @@
 
 import functools
 import numbers
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
-from ..base import LinearTaskModel, check_spread, interval, r2_over_tasks
+from ..base import r2_over_tasks
 from ..sharing._base import Problem
+from ..task_models import LinearTaskModel, check_spread, interval
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.copies import Settled
 from ..tasks.evidence import trust_of_moments
@@ -21,6 +21,7 @@ from ..tasks.keys import RowKeys
 from ..tasks.moments import TaskMoments, block_moments
 from ..tasks.rows import TaskRows, prefers_rows
 from ..tasks.splits import check_n_folds
+from ..tasks.spreads import column_spreads
 from ..tasks.targets import check_numbers
 from ._base import MultiTaskBase, rowwise
 
@@ -69,6 +70,32 @@ class _Seen:
         return Settled(None, self.unit, trust=trust_of_moments(whole, tails))
 
 
+class NoMomentsError(ValueError, AttributeError):
+    """A fit has kept no moments that `partial_fit` could add to.
+
+    An AttributeError too, so that for tools which ask whether there is a `partial_fit` there is
+    none.
+    """
+
+
+class _WhereMomentsAre:
+    """The method `partial_fit`, which a model whose fit kept no moments does not have."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self.method
+        if hasattr(model, "coef_") and model._kept is None:
+            raise NoMomentsError(
+                "fit kept no moments that partial_fit could add to (keep_moments=False), and "
+                "starting anew would throw its model away: set keep_moments=True before fit, call "
+                "partial_fit from the first rows on, or start anew with a clone."
+            )
+        return self.method.__get__(model, owner)
+
+
 class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     r"""Linear regression for many tasks that share what helps.
 
@@ -84,20 +111,26 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     sharing : {"partial_pooling", "independent", "pooled"} or object, default="partial_pooling"
         How tasks share; an object of `skmtl.sharing` takes options. Its strengths default to
         "auto".
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature.
+        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
+        names a task by several columns, ``["store", "item"]``: every combination is a task, its
+        label a tuple.
     preprocessor : "auto" or transformer, default=None
         Makes finite numbers of the columns of X beside the task column and excluded ones. None
         takes them as they are. "auto" fills gaps in numbers with the median, adds a column that
         says where they were, and one-hot encodes strings and categories: a gap is a level of its
         own, levels in fewer than 5 rows and those beyond the 30 most frequent share a column, and
-        a level never seen counts as one of these, or as none. Booleans are numbers 0 and 1.
-        Numbers need no scaling: the model standardises by itself. Any other transformer or
-        Pipeline is cloned, and fitted on these columns and y.
+        a level never seen counts as one of these, or as none. Strings that are all numbers, and
+        booleans, are numbers; dates are refused. Numbers need no scaling: the model standardises
+        by itself. Any other transformer or Pipeline is cloned, and fitted on these columns and y.
     exclude_columns : str, int or sequence of these, default=None
         Columns of X that are no features (a row id, the time that only `cv` reads), found as
         `task_column` is.
+    categorical_columns : str, int or sequence of these, default=None
+        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
+        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
+        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
     target_scale : {"auto", "table", "task"}, default="auto"
         The scale on which tasks share: the table's, or every task's own, where tasks differ in
         units, gain or offset (sensors, assays, shops of all sizes). A task's location and scale
@@ -128,7 +161,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted; column indices of a 2-D y.
+        Task labels, sorted; of a 2-D y the column names, or indices.
     coef_ : ndarray of shape (n_tasks, n_features)
         Slopes of every task, in the units of X and y.
     intercept_ : ndarray of shape (n_tasks,)
@@ -215,6 +248,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         task_column=None,
         preprocessor=None,
         exclude_columns=None,
+        categorical_columns=None,
         target_scale="auto",
         keep_moments=False,
         handle_unknown="shared",
@@ -227,6 +261,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         self.task_column = task_column
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
+        self.categorical_columns = categorical_columns
         self.target_scale = target_scale
         self.keep_moments = keep_moments
         self.handle_unknown = handle_unknown
@@ -275,7 +310,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 seen = self._seen(table, pool)
         if fitted.spread is not None:
             fitted.spread.reach = fitted.reach(table.X)
-        self._store(X, y, rows, solver, fitted, table.task_sizes())
+        self._store(X, y, rows, solver, fitted, table.task_sizes(), column_spreads(table))
         self._kept = seen
         progress.end()
         return self
@@ -297,8 +332,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             **kwargs,
         )  # fmt: skip
 
-    def _store(self, X, y, rows, solver, fitted, sizes):
-        super()._store(X, y, rows, solver, fitted, sizes)
+    def _store(self, X, y, rows, solver, fitted, sizes, spreads):
+        super()._store(X, y, rows, solver, fitted, sizes, spreads)
         self.target_scale_ = fitted.target_scale
 
     def _fit_problem(self, solver, problem):
@@ -325,6 +360,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         advantage = other.advantage_over(fitted, problem.moments.weight)
         return other if advantage > least else fitted
 
+    @_WhereMomentsAre
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, *, task=None, decay=1.0):
@@ -352,13 +388,14 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         ------
         ValueError
             As `fit`; and where `cv` is not an int or None.
+        NoMomentsError
+            A ValueError, after a `fit` that kept no moments.
 
         Notes
         -----
         The estimator, and its pickle, keep the moments of every task and fold, not the rows:
         ``8 * n_tasks * cv * (n_features + 2) ** 2`` bytes, 40 MB for 1,000 tasks, 5 folds and
-        30 features. `fit` keeps them with ``keep_moments=True`` only; after one that
-        kept none, partial_fit starts anew, with a warning.
+        30 features. `fit` keeps them with ``keep_moments=True`` only.
 
         With strengths "auto" weights are relative to their mean over all rows so far. Equal rows
         are not looked for. One deal of the rows to folds is tuned on, by their place among the
@@ -381,6 +418,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             there = seen.sizes > 0
             blocks = seen.moments.take(np.flatnonzero(there))
             settled, schemes, whole = Settled(None), [], blocks.merge(pool=pool)
+            spreads = np.sqrt(whole.pooled()[2][:-1])
             if self.cv is not None:
                 blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
                 settled, schemes = seen.settled(whole), [(blocks, folds(None, int(self.cv)))]
@@ -389,7 +427,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             )
             problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(there)
-        self._store(X, y, rows, solver, fitted, seen.sizes)
+        self._store(X, y, rows, solver, fitted, seen.sizes, spreads)
         self._kept = seen
         progress.end()
         return self
@@ -400,18 +438,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         number = isinstance(decay, numbers.Real) and not isinstance(decay, bool)
         if not number or not 0.0 < decay <= 1.0:
             raise ValueError(f"decay={decay!r} must be a number above 0 and at most 1.")
-        if not hasattr(self, "coef_"):
-            return None
-        if self._kept is None:
-            warnings.warn(
-                "fit kept no moments that partial_fit could add to, which starts anew with these "
-                "rows: set keep_moments=True before fit, or call partial_fit from the first rows "
-                "on.",
-                UserWarning,
-                stacklevel=3,
-            )
-            return None
-        return self._kept.faded(decay)
+        return self._kept.faded(decay) if hasattr(self, "coef_") else None
 
     def _check_deals(self):
         if self.cv is None:
@@ -449,6 +476,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 raise ValueError(
                     f"y has {len(sizes)} tasks, but had {len(earlier.sizes)} in earlier calls."
                 )
+            self._check_target_names(rows.targets)
+            if rows.targets is None and self._task_source == "target":
+                rows.targets = self.tasks_  # this batch is an array
             labels, here, there = None, np.arange(len(sizes)), np.arange(len(sizes))
         else:
             labels, here, there = self._labels.union(rows.labels)
@@ -468,8 +498,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-        task : array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, where fit was given ``task=``; a single one is that of all rows.
         return_std : bool, default=False
             Also return the standard deviation of new labels about the predictions: noise and
             the model's own error together, from out-of-fold errors, one value a task. A task's
@@ -544,6 +574,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
+        check_is_fitted(self)
+        self._check_scored(y)
         return r2_over_tasks(y, self.predict(X, task=task), sample_weight)
 
     def _check_support(self, y):

@@ -1,137 +1,107 @@
-"""Task labels: finding them in X, checking them, turning them into codes and back."""
+"""Task labels: checking them, turning them into codes and back."""
 
+import difflib
 import itertools
 import numbers
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = [
-    "TaskLabels",
-    "as_table",
-    "column_names",
-    "drop_columns",
-    "find_task_column",
-    "is_plain",
-    "split_task_column",
-    "take_column",
-]
+from .columns import column_names, find_columns, is_missing, take_column, unwrap
+
+__all__ = ["LabelColumns", "TaskLabels", "is_single_label", "label_of_row", "read_labels"]
 
 
-def as_table(X):
-    """`X` itself if it has columns to choose from; a list as an array, COO and the like as CSR."""
-    if hasattr(X, "tocsr"):
-        return X if X.format in ("csr", "csc") else X.tocsr()
-    if hasattr(X, "shape"):
-        return X
-    array = np.asarray(X)
-    # numpy makes strings of the numbers that stand beside strings.
-    return np.array(X, dtype=object) if array.dtype.kind in "US" else array
+@dataclass(frozen=True)
+class LabelColumns:
+    """Labels that several columns make up together: of every row a tuple.
 
-
-def is_plain(array, ndim):
-    """Whether it is an ndarray of finite float64 numbers: nothing is left to check or convert.
-
-    scikit-learn's checks ask first whether it is one of many kinds of frame, which takes longer
-    than fitting a few rows. False where the sum overflows: then they shall look at it.
+    Attributes
+    ----------
+    columns : list of array-like of shape (n_samples,)
+    names : list
+        What errors call each of them.
     """
-    if type(array) is not np.ndarray or array.dtype != np.float64 or array.ndim != ndim:
-        return False
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum()))
+
+    columns: list
+    names: list
+
+    def __len__(self):
+        return len(self.columns[0])
+
+    def label(self, row):
+        """The label of a row, a tuple."""
+        return tuple(np.asarray(column)[[row]].tolist()[0] for column in self.columns)
 
 
-def column_names(X):
-    """The column names of a data frame as a list, or None for anything else.
+def read_labels(X, task_column, parameter="task_column"):
+    """The labels in a column of a table, or in several: a list gives tuples, even one of one.
 
-    Works for pandas and polars alike: both have ``columns`` and ``__getitem__``.
-    """
-    if not hasattr(X, "columns") or not hasattr(X, "__getitem__") or not hasattr(X, "shape"):
-        return None
-    return list(X.columns)
-
-
-def find_task_column(X, task_column, parameter="task_column"):
-    """Resolve `task_column` to a position in `X`.
-
-    A name is found exactly, or as the one column that ends in ``__name``
-    (a ColumnTransformer renames ``shop`` to ``remainder__shop``). `parameter` is what the
-    errors call it.
+    Returns
+    -------
+    array-like of shape (n_samples,) or LabelColumns
 
     Raises
     ------
     ValueError
-        Naming the column, what was found instead and the remedy.
+        If a column is not found, naming it and the columns there are.
     """
-    names = column_names(X)
-    if names is not None:
-        repeated = sorted({str(c) for c in names if names.count(c) > 1})
-        if repeated:
-            raise ValueError(
-                f"X has duplicate column names {repeated}; rename them, so that a column name "
-                "says which column is meant."
-            )
-    if isinstance(task_column, bool) or not isinstance(task_column, (str, numbers.Integral)):
+    found = find_columns(X, task_column, parameter)
+    if task_column is None or isinstance(task_column, (str, numbers.Number)):
+        return take_column(X, found[0])
+    return LabelColumns([take_column(X, i) for i in found], [repr(c) for c in task_column])
+
+
+def is_single_label(value, labels):
+    """Whether `value` is one label for all rows, of the kind of `labels`, and not one a row."""
+    if isinstance(value, tuple) and isinstance(labels.kind, tuple):
+        return not any(isinstance(part, (tuple, list, np.ndarray)) for part in value)
+    return isinstance(value, (str, numbers.Number, np.generic)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    )
+
+
+def _as_columns(labels, what):
+    """Labels that are tuples, or rows of a frame, as `LabelColumns`; None for plain ones."""
+    if isinstance(labels, LabelColumns):
+        return labels
+    labels = unwrap(labels, what)
+    names = column_names(labels)
+    if names is not None and len(names) != 1:
+        if not names:
+            raise ValueError(f"{what} is a data frame without columns; give one label a row.")
+        return LabelColumns([take_column(labels, j) for j in range(len(names))], names)
+    if not isinstance(labels, (list, tuple)):
+        if getattr(labels, "dtype", None) != np.dtype(object) or np.ndim(labels) != 1:
+            return None
+        labels = np.asarray(labels)
+    if not len(labels) or not isinstance(labels[0], tuple):
+        return None
+    labels = list(labels)
+    lengths = {len(label) if isinstance(label, tuple) else 0 for label in labels}
+    if len(lengths) > 1 or lengths == {0}:
         raise ValueError(
-            f"{parameter}={task_column!r} is of type {type(task_column).__name__}; give the "
-            "column's name (data frames) or its integer index (arrays)."
+            f"{what} holds tuples among other labels, or of several lengths; a task that several "
+            "columns name has a tuple of one length in every row."
         )
-    if isinstance(task_column, str):
-        if names is None:
-            raise ValueError(
-                f"{parameter}={task_column!r} is a name, but X is a {type(X).__name__} without "
-                "column names; give the column's integer index, or pass a data frame."
-            )
-        return _find_name(names, task_column, parameter)
-    n_columns = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
-    index = int(task_column)
-    if not -n_columns <= index < n_columns:
-        raise ValueError(f"{parameter}={index} is out of range: X has {n_columns} columns.")
-    return index % n_columns
+    columns = [list(column) for column in zip(*labels, strict=True)]
+    return LabelColumns(columns, list(range(len(columns))))
 
 
-def _find_name(names, name, parameter):
-    if name in names:
-        return names.index(name)
-    suffixed = [i for i, c in enumerate(names) if isinstance(c, str) and c.endswith("__" + name)]
-    if len(suffixed) == 1:
-        return suffixed[0]
-    if suffixed:
-        raise ValueError(
-            f"{parameter}={name!r} could be any of {[names[i] for i in suffixed]}; "
-            "give the full name of one."
-        )
-    shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    raise ValueError(f"{parameter}={name!r} is not a column of X, whose columns are: {shown}.")
-
-
-def drop_columns(X, positions):
-    """`X` without the columns at `positions`; the caller's object is left as it is."""
-    names = column_names(X)
-    if names is not None:
-        return X[[c for i, c in enumerate(names) if i not in positions]]
-    keep = np.delete(np.arange(X.shape[1]), positions)
-    return X[:, keep]
-
-
-def take_column(X, index):
-    """Column `index` of a frame, array or sparse matrix, in one dimension."""
-    names = column_names(X)
-    if names is not None:
-        return X[names[index]]
-    column = X[:, [index]]
-    return np.ravel(column.toarray() if hasattr(column, "toarray") else column)
-
-
-def split_task_column(X, task_column):
-    """Split `X` into the labels of the task column and the remaining columns."""
-    X = as_table(X)
-    index = find_task_column(X, task_column)
-    return take_column(X, index), drop_columns(X, [index])
+def label_of_row(labels, row):
+    """The label of a row, as the caller wrote it; where one serves all rows, that."""
+    columns = _as_columns(labels, "task=")
+    if columns is not None:
+        return columns.label(row)
+    labels = np.asarray(labels, dtype=object if isinstance(labels, (list, tuple)) else None)
+    return labels.ravel()[[row if labels.ndim else 0]].tolist()[0]
 
 
 def _check_missing(labels, what):
-    missing = labels != labels  # NaN is the one value unequal to itself
-    missing = np.asarray(missing, dtype=bool) | np.array([v is None for v in labels], dtype=bool)
+    if labels.dtype.kind == "f":
+        missing = np.isnan(labels)
+    else:
+        missing = np.array([is_missing(v) for v in labels.tolist()], dtype=bool)
     if missing.any():
         raise ValueError(
             f"{what} has {int(missing.sum())} missing labels, the first in row "
@@ -157,8 +127,34 @@ def _object_kind(labels, what):
     )
 
 
+def _one_a_row(labels, what):
+    """Labels as an array of one dimension."""
+    labels = unwrap(labels, what)
+    if column_names(labels) is not None:  # of one column
+        labels = take_column(labels, 0)
+    if isinstance(labels, (list, tuple)):  # numpy would turn [1, "17"] into strings
+        try:
+            labels = np.array(labels, dtype=object)
+        except ValueError as error:  # of arrays of several shapes
+            raise ValueError(f"{what} must be one label a row: {error}") from error
+    labels = np.asarray(labels)
+    if labels.ndim == 0:
+        raise ValueError(
+            f"{what} must be one label a row, got a single value of type "
+            f"{type(labels.item()).__name__}: {labels!s:.60}."
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(
+            f"{what} must be one label a row, got an array of shape {labels.shape}; for a task "
+            "that several columns name give a data frame of them, or a list of tuples."
+        )
+    return labels
+
+
 def check_labels(labels, what="the task column"):
-    """Labels as a 1-D array of one kind.
+    """Plain labels as a 1-D array of one kind.
 
     Returns
     -------
@@ -166,17 +162,7 @@ def check_labels(labels, what="the task column"):
         Of dtype int64, bool or object (strings).
     kind : {"integer", "boolean", "string"}
     """
-    if hasattr(labels, "to_numpy"):
-        labels = labels.to_numpy()
-    elif isinstance(labels, (list, tuple)):  # numpy would turn [1, "17"] into strings
-        labels = np.array(labels, dtype=object)
-    labels = np.asarray(labels)
-    if labels.ndim == 0:
-        raise ValueError(f"{what} must be one label a row, got the single value {labels!s}.")
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise ValueError(f"{what} must be one label a row, got an array of shape {labels.shape}.")
+    labels = _one_a_row(labels, what)
     if labels.dtype.kind in "US":
         return labels.astype(object), "string"
     if labels.dtype.kind == "b":
@@ -190,7 +176,7 @@ def check_labels(labels, what="the task column"):
             return _to_int64(labels, what), kind
         if kind != "float":
             return labels.astype({"boolean": bool, "string": object}[kind], copy=False), kind
-        labels = labels.astype(np.float64)
+        labels = _as_one_float(labels)
     if labels.dtype.kind != "f":
         raise ValueError(
             f"{what} holds labels of type {labels.dtype}; make them strings or integers."
@@ -207,13 +193,23 @@ def check_labels(labels, what="the task column"):
     return _to_int64(labels, what), "integer"
 
 
+def _as_one_float(labels):
+    """Objects, some of them floats, as an array of the least exact float type among them."""
+    types = [np.dtype(t) for t in set(map(type, labels.tolist())) if issubclass(t, np.floating)]
+    least = min(types, key=lambda t: np.finfo(t).nmant, default=np.dtype(np.float64))
+    return labels.astype(least if len(labels) else np.float64)
+
+
 def _to_int64(labels, what):
-    """Whole numbers as int64; a float holds them exactly up to 2**53 only."""
-    most = 2**53 if labels.dtype.kind == "f" else 2**63 - 1
+    """Whole numbers as int64; a float holds them exactly up to a power of two only."""
+    most, bits = 2**63 - 1, 64
+    if labels.dtype.kind == "f":
+        bits = min(np.finfo(labels.dtype).nmant + 1, 63)
+        most = 2**bits - 1
     if len(labels) and (labels.max() > most or labels.min() < -most):
         raise ValueError(
-            f"{what} holds integers beyond {'53' if most == 2**53 else '64'} bits, which would "
-            "run into one another; make them strings."
+            f"{what} holds integers beyond {bits} bits (dtype {labels.dtype}), which would run "
+            "into one another; make them strings, or integers before they become floats."
         )
     return labels.astype(np.int64, copy=False)
 
@@ -252,12 +248,15 @@ class TaskLabels:
     ----------
     classes : ndarray of shape (n_tasks,)
         Sorted labels, as the caller would write them.
-    kind : {"integer", "boolean", "string"}
+    kind : {"integer", "boolean", "string"} or tuple of these
+        A tuple where labels are tuples: the kinds of their parts.
     """
 
-    def __init__(self, classes, kind):
+    def __init__(self, classes, kind, parts=None, steps=None):
         self.classes = classes
         self.kind = kind
+        self._parts = parts  # TaskLabels of each column
+        self._steps = steps  # pairs of codes that there are, column by column
         self._code = None
 
     def __len__(self):
@@ -266,40 +265,130 @@ class TaskLabels:
     @classmethod
     def from_rows(cls, labels, what="the task column"):
         """Learn the labels of a table; returns ``(TaskLabels, codes)``."""
+        columns = _as_columns(labels, what)
+        if columns is not None:
+            return cls._from_columns(columns, what)
         labels, kind = check_labels(labels, what)
         classes, codes = _factorize(labels, kind)
         return cls(classes, kind), codes.astype(np.int64, copy=False)
 
+    @classmethod
+    def _from_columns(cls, columns, what):
+        read = [
+            cls.from_rows(column, f"column {name} of {what}")
+            for column, name in zip(columns.columns, columns.names, strict=True)
+        ]
+        _check_equal_lengths([codes for _, codes in read], what)
+        parts = [part for part, _ in read]
+        code, steps = read[0][1], []
+        for part, codes in read[1:]:
+            found, code = np.unique(code * len(part) + codes, return_inverse=True)
+            steps.append(found)
+        first = np.unique(code, return_index=True)[1]
+        labels = [part.classes[codes[first]].tolist() for part, codes in read]
+        classes = np.empty(len(first), dtype=object)
+        classes[:] = list(zip(*labels, strict=True))
+        return cls(classes, tuple(part.kind for part in parts), parts, steps), code
+
     def encode(self, labels, what="the task column"):
         """Codes of `labels`, -1 for a label never seen in fit."""
+        columns = _as_columns(labels, what)
+        if columns is not None and self._parts is not None:
+            return self._encode_columns(columns, what)
+        if columns is not None:
+            self._refuse_kind("tuple", columns.label(0), what)
         labels, kind = check_labels(labels, what)
         if kind != self.kind and len(labels):
-            raise ValueError(
-                f"{what} holds {kind} labels such as {_shown(labels)}, but the model was fitted on "
-                f"{self.kind} labels such as {_shown(self.classes)}; convert them to the same kind."
-            )
+            self._refuse_kind(kind, labels[:1].tolist()[0], what)
         if self.kind == "string":
             if self._code is None:
                 self._code = {v: i for i, v in enumerate(self.classes)}
             found = map(self._code.get, labels.tolist(), itertools.repeat(-1))
             return np.fromiter(found, np.int64, len(labels))
-        position = np.searchsorted(self.classes, labels)
-        position = np.minimum(position, len(self.classes) - 1)
-        return np.where(self.classes[position] == labels, position, -1)
+        return _positions(self.classes, labels) if len(labels) else np.empty(0, np.int64)
+
+    def _encode_columns(self, columns, what):
+        if len(columns.columns) != len(self._parts):
+            raise ValueError(
+                f"{what} holds labels of {len(columns.columns)} parts such as "
+                f"{columns.label(0)!r}, but the model was fitted on labels of {len(self._parts)} "
+                f"such as {_shown(self.classes)}."
+            )
+        codes = [
+            part.encode(column, f"column {name} of {what}")
+            for part, column, name in zip(self._parts, columns.columns, columns.names, strict=True)
+        ]
+        _check_equal_lengths(codes, what)
+        code = codes[0]
+        for step, part, more in zip(self._steps, self._parts[1:], codes[1:], strict=True):
+            pair = np.where((code < 0) | (more < 0), -1, code * len(part) + more)
+            code = _positions(step, pair)
+        return code
+
+    def _refuse_kind(self, kind, label, what):
+        mine = "tuple" if isinstance(self.kind, tuple) else self.kind
+        raise ValueError(
+            f"{what} holds {kind} labels such as {label!r}, but the model was fitted on "
+            f"{mine} labels such as {_shown(self.classes)}; convert them to the same kind."
+        )
+
+    def find(self, label, parameter="label"):
+        """The code of one label.
+
+        Raises
+        ------
+        ValueError
+            For any other, with the labels most like it.
+        """
+        found = -1
+        if is_single_label(label, self) and not isinstance(label, complex):
+            try:
+                found = int(self.encode([label])[0])
+            except ValueError:  # of another kind
+                found = -1
+        if found < 0:
+            raise ValueError(
+                f"{parameter}={label!r} is not a task seen in fit"
+                f"{_most_like(label, self.classes.tolist())}."
+            )
+        return found
 
     def union(self, other):
         """The labels of both, and where each one's codes land in the union."""
         if other.kind != self.kind:
             raise ValueError(
-                f"the task labels are {other.kind}s such as {_shown(other.classes)}, but earlier "
-                f"ones were {self.kind}s such as {_shown(self.classes)}; use one kind."
+                f"the task labels are of kind {other.kind} such as {_shown(other.classes)}, but "
+                f"earlier ones were of kind {self.kind} such as {_shown(self.classes)}; use one "
+                "kind."
             )
-        both = TaskLabels(*_union(self, other))
+        both, _ = TaskLabels.from_rows(np.concatenate([self.classes, other.classes]))
         return both, both.encode(self.classes), both.encode(other.classes)
 
     def __getstate__(self):
-        return {"classes": self.classes, "kind": self.kind, "_code": None}
+        return {**vars(self), "_code": None}
 
 
-def _union(a, b):
-    return _factorize(np.concatenate([a.classes, b.classes]), a.kind)[0], a.kind
+def _positions(known, values):
+    """Where each value stands in the sorted array `known`, -1 for one that does not."""
+    position = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[position] == values, position, -1)
+
+
+def _check_equal_lengths(columns, what):
+    lengths = sorted(set(map(len, columns)))
+    if len(lengths) > 1:
+        raise ValueError(f"{what} has columns of unequal lengths, {lengths}.")
+
+
+def _most_like(label, labels):
+    """The labels most like a wrong one, in words."""
+    texts = [str(known) for known in labels]
+    near = difflib.get_close_matches(str(label), texts, n=3, cutoff=0.6)
+    if not near:
+        lower = [text.casefold() for text in texts]
+        found = difflib.get_close_matches(str(label).casefold(), lower, n=3, cutoff=0.6)
+        near = [texts[lower.index(text)] for text in found]
+    if near:
+        return "; did you mean " + " or ".join(repr(labels[texts.index(text)]) for text in near)
+    more = ", ..." if len(labels) > 5 else ""
+    return f", which are: {', '.join(map(repr, labels[:5]))}{more}"

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Spreads", "column_limits", "task_means", "task_spreads"]
+__all__ = ["Spreads", "column_limits", "column_spreads", "task_means", "task_spreads"]
 
 # Within-task standard deviations are taken for at least this part of the table's.
 _LEAST_PART = 1e-4
 # The part of a feature's variance that must be between tasks for its slope to differ there.
 _LEAST_LEVEL = 0.25
+
+
+# Rows that are centred at once.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,25 @@ def column_limits(X):
     if sparse.issparse(X):
         return low.toarray().ravel(), high.toarray().ravel()
     return low, high
+
+
+def column_spreads(table):
+    """Standard deviations of the features over the rows of a table, each by its weight."""
+    X, n_features = table.X, table.n_features
+    weight = np.bincount(table.rows, table.weights(), minlength=X.shape[0])
+    total = weight.sum()
+    mean = np.asarray(X.T @ weight).ravel() / total
+    squares = np.zeros(n_features)
+    if sparse.issparse(X):
+        stored = np.repeat(weight, np.diff(X.indptr))
+        gaps = X.data - mean[X.indices]
+        squares += np.bincount(X.indices, stored * gaps**2, minlength=n_features)
+        there = np.bincount(X.indices, stored, minlength=n_features)
+        return np.sqrt((squares + np.maximum(total - there, 0.0) * mean**2) / total)
+    for start in range(0, X.shape[0], _CHUNK):  # no second copy of the table
+        part = X[start : start + _CHUNK] - mean
+        squares += weight[start : start + _CHUNK] @ (part * part)
+    return np.sqrt(squares / total)
 
 
 def task_means(table):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from scipy import sparse
 
-from .encode import column_names
+from .columns import column_names, frame_library, stack_frames
 
 __all__ = ["stack_rows"]
 
@@ -26,7 +26,7 @@ def stack_rows(tables):
     Raises
     ------
     TypeError
-        For frames of several libraries, or of one that is neither pandas nor polars.
+        For frames of several libraries.
     """
     tables = [table for table in tables if table.shape[0]] or tables[:1]
     if len(tables) == 1:
@@ -36,14 +36,16 @@ def stack_rows(tables):
     if column_names(tables[0]) is None:
         return np.concatenate(tables)
     library = {frame_library(table) for table in tables}
+    if len(library) > 1:
+        raise TypeError(
+            f"data frames of {' and '.join(sorted(library))} cannot be joined; give all of them as "
+            "frames of one library."
+        )
     if library == {"pandas"}:
         return _stack_pandas(sys.modules["pandas"], tables)
     if library == {"polars"}:
         return _stack_polars(sys.modules["polars"], tables)
-    raise TypeError(
-        f"data frames of {' and '.join(sorted(library))} cannot be joined; give all of them as "
-        "pandas frames, or all as polars frames."
-    )
+    return stack_frames(tables)
 
 
 def _stack_pandas(pandas, frames):
@@ -69,10 +71,3 @@ def _stack_polars(polars, frames):
             joined = dict.fromkeys(c for t in types for c in t.categories)
             casts.append(polars.col(name).cast(polars.String).cast(polars.Enum(list(joined))))
     return polars.concat([frame.with_columns(casts) for frame in frames], how="vertical_relaxed")
-
-
-def frame_library(frame):
-    """The name of the library of a data frame; of the base class's where it is a subclass."""
-    modules = [c.__module__.partition(".")[0] for c in type(frame).__mro__]
-    known = [name for name in modules if name in ("pandas", "polars")]
-    return known[0] if known else modules[0]

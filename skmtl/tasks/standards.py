@@ -15,6 +15,8 @@ class Standards:
 
     Attributes
     ----------
+    n_features : int
+        Constant ones included.
     columns : ndarray of shape (n_varying,)
         The features that are not constant, and trusted; the others are left out. Where all are,
         the first.
@@ -24,6 +26,7 @@ class Standards:
         The same of the target; 0 and 1 where it holds classes.
     """
 
+    n_features: int
     columns: np.ndarray
     centre: np.ndarray
     scale: np.ndarray
@@ -37,7 +40,7 @@ class Standards:
         scale = np.where(np.asarray(trust) > 0.0, scale, 0.0)
         columns = np.flatnonzero(scale)
         columns = columns if len(columns) else np.zeros(1, dtype=np.int64)
-        features = columns, centre[columns], scale[columns]
+        features = X.shape[1], columns, centre[columns], scale[columns]
         if y.dtype.kind != "f":
             return cls(*features)
         (target_centre,), (target_scale,) = _centre_and_scale(y[:, None], weight)

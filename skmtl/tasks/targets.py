@@ -5,11 +5,12 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from .encode import is_plain
+from .._validation import as_array, as_numbers
+from .columns import is_missing, is_plain
 
 __all__ = [
-    "align_classes", "check_classes", "check_numbers", "check_two_classes", "class_codes",
-    "find_classes",
+    "align_classes", "check_classes", "check_labels", "check_numbers", "check_two_classes",
+    "class_codes", "find_classes",
 ]  # fmt: skip
 
 
@@ -17,23 +18,49 @@ def check_numbers(y):
     """Labels of one task as finite float64 numbers."""
     if is_plain(y, 1):
         return y
-    y = column_or_1d(y, dtype=np.float64, warn=True)
+    y = column_or_1d(as_numbers(y, "y"), warn=True)
     assert_all_finite(y, input_name="y")
     return y
 
 
 def check_classes(y):
-    """Class labels in one dimension; an error for numbers and for columns."""
-    y = np.asarray(y)
-    if y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1):
+    """Class labels in one dimension; an error for numbers, for gaps, and for columns."""
+    y = as_array(y, "y")
+    if y.ndim > 2 or (y.ndim == 2 and y.shape[1] != 1):
         raise ValueError(
             f"y must be 1-D, got shape {y.shape}: give the tasks by task_column= or task=, one "
             "row for every label."
         )
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
+    y = check_labels(y)
     check_classification_targets(y)
     return y
+
+
+def check_labels(y):
+    """Class labels in one dimension, whatever they are; an error for gaps, and for columns."""
+    y = as_array(y, "y")
+    if y.dtype.kind == "c":
+        raise ValueError("y: Complex data not supported; give class labels.")
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "O":
+        _refuse_mixed(y.tolist())
+    assert_all_finite(y, input_name="y")
+    return y
+
+
+def _refuse_mixed(labels):
+    """Raise unless objects are labels of one kind, none of them missing."""
+    missing = [i for i, label in enumerate(labels) if is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"Input y contains NaN: {len(missing)} labels are missing, the first in row "
+            f"{missing[0]}; drop these rows."
+        )
+    types = set(map(type, labels))
+    strings = [t for t in types if issubclass(t, str)]
+    if strings and len(strings) < len(types):
+        names = ", ".join(sorted(t.__name__ for t in types))
+        raise ValueError(f"y has labels of mixed kinds ({names}); make them all one kind.")
 
 
 def check_two_classes(classes):

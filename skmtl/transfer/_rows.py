@@ -17,10 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._compat import take_rows
 from .._validation import check_target_magnitude
 from ..adaptation._base import SourceRows
-from ..tasks.encode import column_names
+from ..tasks.columns import column_names, frame_library
 from ..tasks.features import make_preprocessor
 from ..tasks.splits import read_splits, refuse_empty
-from ..tasks.stack import frame_library, stack_rows
+from ..tasks.stack import stack_rows
 from ..tasks.targets import check_classes, check_numbers
 
 __all__ = ["Prepared", "Steps", "labels_of_source", "make_splits", "match_columns", "prepare"]

@@ -15,7 +15,7 @@ from .._compat import HasMethods, StrOptions, check_columns, fit_context, take_r
 from ..adaptation import BY_NAME, Independent
 from ..adaptation._base import Adaptation, TransferProblem
 from ..base import Face, check_features, check_table, check_weights
-from ..tasks.encode import as_table, column_names, find_task_column
+from ..tasks.columns import as_table, check_names, column_names
 from ..tasks.stack import stack_rows
 from ..tasks.targets import align_classes
 from . import _rows
@@ -267,8 +267,7 @@ class TransferEstimator(Face):
     def _read_target(self, X, y, sample_weight, classifier, seed):
         """The target's rows of positive weight: table, labels, weights, splits."""
         X = check_table(self, as_table(X))
-        if column_names(X) is not None:
-            find_task_column(X, 0)  # raises for duplicate names
+        check_names(X)
         weight = check_weights(sample_weight, X.shape[0])
         if y is None:
             if weight is not None:

@@ -6,9 +6,9 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
-from ..base import check_features, check_weights
-from ..tasks.encode import TaskLabels, as_table, column_names, find_task_column, is_plain
-from ..tasks.features import is_missing
+from .._validation import check_features, check_weights
+from ..tasks.columns import as_table, check_names, column_names, is_missing, is_plain
+from ..tasks.encode import TaskLabels
 
 __all__ = ["REMEDY", "Handle", "Source", "Unlabeled"]
 
@@ -198,8 +198,8 @@ def _read_table(X, owner):
         raise ValueError(
             f"{owner}: X must be a table of one row and one column at least, got shape {X.shape}."
         )
+    check_names(X)
     if column_names(X) is not None:
-        find_task_column(X, 0)  # raises for duplicate column names
         # Shares the columns; those that the caller replaces later stay as they are here.
         return X.clone() if hasattr(X, "clone") else X.copy(deep=False)
     return sparse.csr_matrix(X) if sparse.issparse(X) else np.asarray(X)

@@ -5,16 +5,12 @@ import pickle
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from skmtl.tasks.encode import (
-    TaskLabels,
-    check_labels,
-    column_names,
-    find_task_column,
-    split_task_column,
-)
+from skmtl.tasks.columns import as_table, column_names, drop_columns, find_column
+from skmtl.tasks.encode import TaskLabels, check_labels, read_labels
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "shop": ["x", "y"], "b": [3.0, 4.0]})
 FRAMES = {"pandas": FRAME, "polars": pl.DataFrame(FRAME.to_dict("list"))}
@@ -23,21 +19,21 @@ FRAMES = {"pandas": FRAME, "polars": pl.DataFrame(FRAME.to_dict("list"))}
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_find_by_name_or_index(frame):
     assert column_names(frame) == ["a", "shop", "b"]
-    assert find_task_column(frame, "shop") == 1
-    assert find_task_column(frame, 1) == 1
-    assert find_task_column(frame, -2) == 1
+    assert find_column(frame, "shop") == 1
+    assert find_column(frame, 1) == 1
+    assert find_column(frame, -2) == 1
     assert column_names(np.zeros((2, 2))) is None
 
 
 def test_find_renamed_by_a_column_transformer():
-    assert find_task_column(FRAME.rename(columns={"shop": "remainder__shop"}), "shop") == 1
+    assert find_column(FRAME.rename(columns={"shop": "remainder__shop"}), "shop") == 1
     both = FRAME.rename(columns={"a": "num__shop"})
-    assert find_task_column(both, "shop") == 1  # the exact name wins
+    assert find_column(both, "shop") == 1  # the exact name wins
     two = FRAME.rename(columns={"shop": "remainder__shop", "a": "num__shop"})
     with pytest.raises(ValueError, match=r"could be any of \['num__shop', 'remainder__shop'\]"):
-        find_task_column(two, "shop")
+        find_column(two, "shop")
     with pytest.raises(ValueError, match="whose columns are"):
-        find_task_column(FRAME.rename(columns={"shop": "workshop"}), "shop")
+        find_column(FRAME.rename(columns={"shop": "workshop"}), "shop")
 
 
 @pytest.mark.parametrize(
@@ -54,19 +50,19 @@ def test_find_renamed_by_a_column_transformer():
 )
 def test_not_found(X, column, message):
     with pytest.raises(ValueError, match=message):
-        find_task_column(X, column)
+        find_column(X, column)
 
 
 def test_a_wide_table_is_not_listed_in_full():
     wide = pd.DataFrame(np.zeros((1, 500)), columns=[f"c{i}" for i in range(500)])
     with pytest.raises(ValueError, match="not a column") as raised:
-        find_task_column(wide, "shop")
+        find_column(wide, "shop")
     assert len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_split_frame(frame):
-    labels, rest = split_task_column(frame, "shop")
+    labels, rest = read_labels(frame, "shop"), drop_columns(frame, [1])
     assert list(labels) == ["x", "y"]
     assert column_names(rest) == ["a", "b"]
     assert column_names(frame) == ["a", "shop", "b"]
@@ -77,7 +73,8 @@ def test_split_frame(frame):
 )
 def test_split_array(form):
     X = np.array([[1.0, 7.0, 2.0], [3.0, 8.0, 0.0]])
-    labels, rest = split_task_column(form(X), 1)
+    table = as_table(form(X))
+    labels, rest = read_labels(table, 1), drop_columns(table, [1])
     np.testing.assert_array_equal(labels, [7, 8])
     rest = rest.toarray() if hasattr(rest, "toarray") else rest
     np.testing.assert_array_equal(rest, X[:, [0, 2]])
@@ -194,3 +191,115 @@ def test_integers_beyond_64_bits(labels):
     """They raise; they are neither merged nor do they turn negative."""
     with pytest.raises(ValueError, match="the task column holds"):
         TaskLabels.from_rows(labels)
+
+
+# ------------------------------------------------------------------------ floats, gaps, tuples
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [(np.float16, 11), (np.float32, 24), (np.float64, 53), (np.longdouble, 63)]
+)
+def test_ids_beyond_what_a_float_holds(dtype, bits):
+    bits = min(bits, np.finfo(dtype).nmant + 1)
+    most = np.array([2**bits - 1, 1], dtype=dtype)
+    labels, codes = TaskLabels.from_rows(most)
+    assert labels.classes.tolist() == [1, 2**bits - 1] and codes.tolist() == [1, 0]
+    forms = [most + dtype(1), list(most + dtype(1))]
+    if dtype in (np.float32, np.float64):
+        forms += [pd.Series(most + dtype(1)), pl.Series(most + dtype(1)), pa.array(most + dtype(1))]
+        forms += [pd.Series(most + dtype(1)).astype(f"Float{dtype().nbytes * 8}")]
+    for beyond in forms:
+        with pytest.raises(ValueError, match=f"beyond {bits} bits"):
+            TaskLabels.from_rows(beyond)
+        with pytest.raises(ValueError, match=f"beyond {bits} bits"):
+            labels.encode(beyond)
+
+
+MISSING = {
+    "strings": pd.Series(["a", pd.NA, "b"], dtype="string"),
+    "objects": np.array(["a", pd.NA, "b"], dtype=object),
+    "None": ["a", None, "b"],
+    "NaN": np.array(["a", np.nan, "b"], dtype=object),
+    "NaT": np.array(["a", pd.NaT, "b"], dtype=object),
+    "integers": pd.array([1, None, 2], dtype="Int64"),
+    "booleans": pd.array([True, None, False], dtype="boolean"),
+    "categories": pd.Categorical(["a", None, "b"]),
+    "polars": pl.Series(["a", None, "b"]),
+    "arrow": pa.array(["a", None, "b"]),
+    "arrow in pandas": pd.Series(["a", None, "b"], dtype=pd.ArrowDtype(pa.string())),
+}
+
+
+@pytest.mark.parametrize("labels", MISSING.values(), ids=MISSING)
+def test_missing_labels_of_every_kind(labels):
+    with pytest.raises(ValueError, match="1 missing labels, the first in row 1"):
+        TaskLabels.from_rows(labels)
+    known, _ = TaskLabels.from_rows(["a", "b"])
+    with pytest.raises(ValueError, match="1 missing labels, the first in row 1"):
+        known.encode(labels)
+    with pytest.raises(ValueError, match="column 1 of .* has 1 missing labels"):
+        TaskLabels.from_rows(pd.DataFrame({0: ["x", "y", "z"], 1: labels}))
+
+
+def test_tuples_of_several_kinds():
+    rows = [("b", 2, True), ("a", 10, True), ("b", 2, False), ("a", 10, True), ("a", 9, False)]
+    labels, codes = TaskLabels.from_rows(rows)
+    assert labels.classes.tolist() == sorted(set(rows))
+    assert labels.kind == ("string", "integer", "boolean")
+    assert [labels.classes[c] for c in codes] == rows
+    np.testing.assert_array_equal(labels.encode(rows[::-1]), codes[::-1])
+    unknown = [("a", 9, True), ("c", 9, False), ("a", 9, False)]  # of known parts, and of others
+    assert labels.encode(unknown).tolist() == [-1, -1, 0]
+    again = pickle.loads(pickle.dumps(labels))
+    np.testing.assert_array_equal(again.encode(rows), codes)
+    assert labels.find(("b", 2, True)) == labels.classes.tolist().index(("b", 2, True))
+    with pytest.raises(ValueError, match=r"did you mean \('b', 2, True\)"):
+        labels.find(("B", 2, True))
+
+
+def test_tuples_against_a_slow_twin(rng):
+    columns = [rng.integers(9, size=300), np.array(list("pqrs"))[rng.integers(4, size=300)]]
+    columns.append(rng.integers(9, size=300) * 10**12)
+    rows = list(zip(*(c.tolist() for c in columns), strict=True))
+    labels, codes = TaskLabels.from_rows(rows[:200])
+    known = sorted(set(rows[:200]))
+    assert labels.classes.tolist() == known
+    assert codes.tolist() == [known.index(row) for row in rows[:200]]
+    wanted = [known.index(row) if row in known else -1 for row in rows]
+    assert labels.encode(rows).tolist() == wanted and -1 in wanted
+    other, _ = TaskLabels.from_rows(rows[200:])
+    both, here, there = labels.union(other)
+    assert both.classes.tolist() == sorted(set(rows))
+    assert [both.classes[i] for i in here] == known
+    assert [both.classes[i] for i in there] == other.classes.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", 1), "a"], "tuples among other labels"),
+        ([("a", 1), ("a",)], "several lengths"),
+        ([()], "several lengths"),
+        (["a", ("a", 1)], "mixed or unsupported kinds"),
+        ([("a", 1), ("a", "1")], "column 1 of .* mixed"),
+        ([("a", 1.5)], "column 1 of .* non-integral"),
+        (np.zeros((3, 2)), "give a data frame of them, or a list of tuples"),
+        (pd.DataFrame(index=range(3)), "without columns"),
+    ],
+)
+def test_tuples_that_are_no_labels(rows, message):
+    with pytest.raises(ValueError, match=message):
+        TaskLabels.from_rows(rows)
+
+
+def test_tuples_where_fit_had_other_labels():
+    plain, _ = TaskLabels.from_rows(["a", "b"])
+    with pytest.raises(ValueError, match="holds tuple labels such as .*fitted on string labels"):
+        plain.encode([("a", 1)])
+    pairs, _ = TaskLabels.from_rows([("a", 1), ("b", 2)])
+    with pytest.raises(ValueError, match="holds string labels .* fitted on tuple labels"):
+        pairs.encode(["a"])
+    with pytest.raises(ValueError, match="labels of 3 parts .* labels of 2"):
+        pairs.encode([("a", 1, 2)])
+    with pytest.raises(ValueError, match="column 1 .* string labels .* fitted on integer"):
+        pairs.encode([("a", "1")])

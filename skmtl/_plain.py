@@ -1,0 +1,91 @@
+"""Task models made of scikit-learn's own parts, for tools that know these only."""
+
+import copy
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+
+from .tasks.auto import MISSING, read_categories, read_numbers
+
+__all__ = ["plain_classifier", "plain_regressor"]
+
+
+def plain_regressor(model, coef, intercept):
+    """A Pipeline that ends in a fitted `Ridge` with these coefficients.
+
+    Parameters
+    ----------
+    model : OneTask
+    coef : ndarray of shape (n_outputs,)
+    intercept : float
+    """
+    ridge = Ridge()
+    ridge.coef_, ridge.intercept_ = np.array(coef), float(intercept)
+    ridge.n_iter_, ridge.solver_ = None, "cholesky"
+    return _behind_preprocessor(model, "ridge", ridge)
+
+
+def plain_classifier(model, coef, intercept, classes):
+    """A Pipeline that ends in a fitted `LogisticRegression` with these coefficients.
+
+    Parameters
+    ----------
+    model : OneTask
+    coef : ndarray of shape (n_outputs,) or (n_classes, n_outputs)
+    intercept : float or ndarray of shape (n_classes,)
+    classes : ndarray of shape (n_classes,)
+    """
+    logistic = LogisticRegression()
+    logistic.coef_ = np.atleast_2d(np.array(coef))
+    logistic.intercept_ = np.atleast_1d(np.array(intercept, dtype=np.float64))
+    logistic.classes_, logistic.n_iter_ = np.array(classes), np.zeros(1, dtype=np.int32)
+    return _behind_preprocessor(model, "logistic", logistic)
+
+
+def _behind_preprocessor(model, name, last):
+    last.n_features_in_ = last.coef_.shape[-1]
+    if model.preprocessor_ is None:
+        _set_names(last, model)
+        return Pipeline([(name, last)])
+    return Pipeline([("preprocessor", _plain(model.preprocessor_)), (name, last)])
+
+
+def _set_names(estimator, other):
+    if hasattr(other, "feature_names_in_"):
+        estimator.feature_names_in_ = other.feature_names_in_.copy()
+
+
+def _plain(preprocessor):
+    """A fitted preprocessor, where "auto" made it without the steps that are not scikit-learn's."""
+    preprocessor = copy.deepcopy(preprocessor)
+    if not isinstance(preprocessor, ColumnTransformer):
+        return preprocessor
+    readers = read_numbers, read_categories
+    steps = []
+    for name, step, columns in preprocessor.transformers_:
+        if not isinstance(step, Pipeline) or getattr(step[0], "func", None) not in readers:
+            return preprocessor  # of the caller's
+        steps.append((name, _encoder_alone(step, columns), columns))
+    preprocessor.transformers_ = steps
+    preprocessor.transformers = steps
+    return preprocessor
+
+
+def _encoder_alone(step, columns):
+    """The last part of a step of "auto", behind what fills gaps in categories."""
+    encoder = step[-1]
+    if not isinstance(columns[0], (int, np.integer)):
+        encoder.feature_names_in_ = np.asarray(columns, dtype=object)
+    if isinstance(encoder, SimpleImputer):
+        return encoder
+    fill = SimpleImputer(strategy="constant", fill_value=MISSING)
+    levels = np.array([categories[0] for categories in encoder.categories_], dtype=object)
+    fill.fit(levels[None])
+    if hasattr(encoder, "feature_names_in_"):
+        fill.feature_names_in_ = encoder.feature_names_in_
+        fill.set_output(transform="default")
+        del encoder.feature_names_in_  # behind the other, which returns an array
+    return Pipeline([("fill", fill), ("encode", encoder)])

@@ -8,7 +8,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from .tasks.auto import MISSING, read_categories, read_numbers
+from .tasks.auto import MISSING, MedianImputer, plain_imputer, read_categories, read_numbers
 
 __all__ = ["plain_classifier", "plain_regressor"]
 
@@ -61,6 +61,8 @@ def _set_names(estimator, other):
 def _plain(preprocessor):
     """A fitted preprocessor, where "auto" made it without the steps that are not scikit-learn's."""
     preprocessor = copy.deepcopy(preprocessor)
+    if isinstance(preprocessor, MedianImputer):
+        return plain_imputer(preprocessor)
     if not isinstance(preprocessor, ColumnTransformer):
         return preprocessor
     readers = read_numbers, read_categories
@@ -80,7 +82,7 @@ def _encoder_alone(step, columns):
     if not isinstance(columns[0], (int, np.integer)):
         encoder.feature_names_in_ = np.asarray(columns, dtype=object)
     if isinstance(encoder, SimpleImputer):
-        return encoder
+        return plain_imputer(encoder)
     fill = SimpleImputer(strategy="constant", fill_value=MISSING)
     levels = np.array([categories[0] for categories in encoder.categories_], dtype=object)
     fill.fit(levels[None])

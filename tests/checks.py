@@ -1267,7 +1267,8 @@ class WithTaskColumn(TaskColumnAdded, MultiTaskRegressor):
     inner_class = MultiTaskRegressor
 
     def partial_fit(self, X, y, sample_weight=None):
-        first = not hasattr(self, "inner_")
+        # Behind a fit that kept no moments there is no partial_fit to go on with.
+        first = not hasattr(getattr(self, "inner_", None), "partial_fit")
         X = self._validated(X, reset=first)
         inner = MultiTaskRegressor(**self.get_params(deep=False)) if first else self.inner_
         self.inner_ = inner.partial_fit(X, y, sample_weight)

@@ -21,6 +21,18 @@ def linear_scores(start, stop, X, rows, offsets, coef, intercept, out):
 
 
 @njit
+def weighted_rows(start, stop, X, rows, offsets, factor, out):
+    """``out[t]``: the sum of ``factor[i] * X[rows[i]]`` over the packed rows i of tasks t."""
+    for t in range(start, stop):
+        for j in range(X.shape[1]):
+            out[t, j] = 0.0
+        for i in range(offsets[t], offsets[t + 1]):
+            r, f = rows[i], factor[i]
+            for j in range(X.shape[1]):
+                out[t, j] += f * X[r, j]
+
+
+@njit
 def working(start, stop, offsets, y, weight, score, offset, w, z, loss):
     """Working weights `w`, responses `z` and each task's log-loss at the given scores.
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed
-from ..tasks.moments import block_moments, scale_of
+from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from ..tasks.spreads import task_spreads
 from ._adapt import LogisticAdapter
@@ -42,6 +42,8 @@ _PRIOR_ROWS = 1.0
 # Candidates that go on from the screening, as each is solved anew in every split; fewer where these
 # stand for all but so much of the weight.
 _SHORT_LIST, _REST = 16, 0.1
+# Memory that curvatures of all blocks may take where the rows take less.
+_CURVATURE_BYTES = 2**26
 # Decades apart at which one candidate still stands for another.
 _NEIGHBOURHOOD = 0.7
 
@@ -75,6 +77,7 @@ class LogisticProblem:
     spreads = None
 
     def __post_init__(self):
+        self._splits, self._curvatures = None, {}
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
         total, self.centre, variance = whole.merge().pooled()
         self.scale = scale_of(total, self.centre, variance)
@@ -156,9 +159,45 @@ class LogisticProblem:
 
     def splits(self):
         """``(train, test)`` tables of every split."""
-        for part in self.partitions:
-            for train, test in zip(part.train, part.test, strict=True):
-                yield self.table.select(train[part.block]), self.table.select(test[part.block])
+        if self._splits is None:
+            self._splits = [
+                (self.table.select(train[part.block]), self.table.select(test[part.block]))
+                for part in self.partitions
+                for train, test in zip(part.train, part.test, strict=True)
+            ]
+        return self._splits
+
+    def keep_curvatures(self, k, working):
+        """Keep the block-wise moments of a working table of all rows, for all splits to go by."""
+        blocks = [
+            block_moments(working, part.block, part.n_blocks, self.pool) for part in self.partitions
+        ]
+        self._curvatures[k] = working.sample_weight, blocks
+
+    def lend_curvatures(self, system, split=None, side=0):
+        """Let a system of all rows, or of a side of a split, go by what was kept of these.
+
+        `side` is 0 for the training rows of a split and 1 for its test rows.
+        """
+        for k, (weight, blocks) in self._curvatures.items():
+            if split is None:
+                system.keep(k, weight, blocks[0].merge(pool=self.pool))
+                continue
+            sides = [
+                (number, pair[side])
+                for number, part in enumerate(self.partitions)
+                for pair in zip(part.train, part.test, strict=True)
+            ]
+            number, chosen = sides[split]
+            rows = chosen[self.partitions[number].block]
+            system.keep(k, weight[rows], blocks[number].merge(chosen, pool=self.pool))
+
+    def can_keep_curvatures(self, system):
+        """Whether the blocks' moments of a system of all rows are worth their memory."""
+        n_blocks = sum(part.n_blocks for part in self.partitions)
+        size = moment_bytes(self.n_tasks * n_blocks, self.n_features)
+        rows = 8 * len(self.table.rows) * self.n_features
+        return system.keeps_curvatures and n_blocks > 0 and size <= max(rows, _CURVATURE_BYTES)
 
 
 @dataclass
@@ -217,7 +256,7 @@ class LogisticTuner:
         self.problem = problem
         self.metrics = problem.restriction.metrics(problem.n_features)
         self.apart = [False] * len(self.metrics)
-        self._solutions = {}
+        self._solutions, self._systems = {}, {}
 
     def screen(self, own, families):
         tuner = _Screening(_Quadratic.of(self.problem, *_best_reference(self.problem)))
@@ -230,9 +269,9 @@ class LogisticTuner:
         problem = self.problem
         pooled = np.flatnonzero(np.isinf(grid.slope) & np.isinf(grid.intercept))
         losses, expected, rows, models = [], [], [], []
-        for train, test in problem.splits():
+        for split, (train, test) in enumerate(problem.splits()):
             system = problem.system(test, self.metrics[0])
-            found = self._solve_all(grid, train)
+            found = self._solve_all(grid, train, split)
             logs = [system.log_probabilities(scores) for scores in found]
             draws = [np.exp(logs[c]) for c in pooled]
             losses.append(np.column_stack([system.losses(log) for log in logs]))
@@ -250,9 +289,11 @@ class LogisticTuner:
             losses, rows, None, repeats, expected=np.array(expected), pooled=pooled, models=models
         )
 
-    def _solve_all(self, grid, table):
-        """Scores of every candidate on some rows, from those on all; in the first metric."""
+    def _solve_all(self, grid, table, split):
+        """Scores of every candidate on the training rows of a split; in the first metric."""
         systems = {m: self.system(table, m) for m in np.unique(grid.metric)}
+        for system in systems.values():
+            self.problem.lend_curvatures(system, split)
         return [
             self._solve(systems[grid.metric[c]], grid, c, self._whole(grid, c))[0]
             for c in range(len(grid))
@@ -261,6 +302,13 @@ class LogisticTuner:
     def system(self, table, metric):
         """Newton's method on some of the rows in metric number `metric`."""
         return self.problem.system(table, self.metrics[metric], metric, self.apart[metric])
+
+    def _system_of_all(self, metric):
+        """The same on all rows, kept with its curvatures."""
+        if metric not in self._systems:
+            system = self._systems[metric] = self.system(self.problem.table, metric)
+            self.problem.lend_curvatures(system)
+        return self._systems[metric]
 
     def blend_errors(self, judged, grid, shares):
         """As `Tuner.blend_errors`."""
@@ -280,7 +328,7 @@ class LogisticTuner:
         key = tuple(grid.rows()[c])
         if key not in self._solutions:
             problem = self.problem
-            system = self.system(problem.table, grid.metric[c])
+            system = self._system_of_all(grid.metric[c])
             start = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
             if self._solutions:  # the last one solved is a neighbour in the grid
                 start = next(reversed(self._solutions.values()))
@@ -297,7 +345,7 @@ class LogisticTuner:
         for key, scores in self._solutions.items():
             thetas[(grid.rows() == key).all(axis=1)] = scores.theta
         for c in needed:
-            system = self.system(problem.table, grid.metric[c])
+            system = self._system_of_all(grid.metric[c])
             found, residual, n_iter = self._solve(
                 system, grid, c, self._whole(grid, c), problem.tol, problem.max_iter
             )
@@ -415,8 +463,12 @@ class _Quadratic(Problem):
         system = problem.system(problem.table, ones, apart=apart)
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
-        table, _ = system.quadratic(system.eta(_solved(system, strengths)), k)
-        moments = system.moments(table)
+        eta = system.eta(_solved(system, strengths))
+        if problem.can_keep_curvatures(system):
+            for other in range(system.n_scores):
+                problem.keep_curvatures(other, system.quadratic(eta, other)[0])
+            problem.lend_curvatures(system)
+        moments = system.working_moments(eta, k)
         return cls(
             [], moments, problem.pool, problem.progress, restriction=problem.restriction,
             whole=problem, reference=reference, known=known, k=k,
@@ -441,10 +493,11 @@ class _Quadratic(Problem):
                 fit = self.whole.system(train, ones, apart=apart)
                 held_out = self.whole.system(test, ones)
                 start = self.known[min(i, len(self.known) - 1)]
+                self.whole.lend_curvatures(fit, i, 0)
+                self.whole.lend_curvatures(held_out, i, 1)
                 model = start if i < len(self.known) else _solved(fit, strengths, start)
-                learn, _ = fit.quadratic(fit.eta(model), self.k)
-                judge, _ = held_out.quadratic(held_out.eta(model), self.k)
-                self._splits.append((fit.moments(learn), held_out.moments(judge)))
+                pair = [s.working_moments(s.eta(model), self.k) for s in (fit, held_out)]
+                self._splits.append(tuple(pair))
             pair = self._splits[i]
             yield pair if tasks is None else tuple(part.take(tasks) for part in pair)
 

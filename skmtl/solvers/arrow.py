@@ -13,6 +13,7 @@ anchors at zero make it one of deviations from the centres. The formulas stand i
 """
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from .. import kernels
 from .._jit import run_chunks, run_spans
@@ -46,6 +47,7 @@ class ArrowSystem:
         What of the centres the shared slopes meet; all of it by default.
     """
 
+    factored = None  # the slope strength at which it is
     varies = None  # features whose slopes differ by task: all
     _work = None
     given = None  # features whose shared slopes the last solutions were given: none
@@ -73,6 +75,9 @@ class ArrowSystem:
 
     def factor(self, slope_strength):
         """Eliminate the tasks' own slopes at this strength."""
+        if slope_strength == self.factored:
+            return self
+        self.factored = slope_strength
         self.kappa = kappa_of(slope_strength, self._scale)
         parts = run_chunks(
             kernels.arrow.factor, len(self.active), self._train, self.kappa, self._factors,
@@ -81,6 +86,27 @@ class ArrowSystem:
         self._S = sum(part[0] for part in parts)
         self._r = sum(part[1] for part in parts)
         return self
+
+    def retarget(self, cross, mean, square):
+        """Give the same rows another target.
+
+        Parameters
+        ----------
+        cross : ndarray of shape (n_tasks, n_features)
+            Weighted sums of products of the features' and the target's deviations.
+        mean, square : ndarray of shape (n_tasks,)
+            Of the target: its mean, and the weighted sum of its squared deviations.
+        """
+        for about in (self.moments.mean, self._about):
+            about[:, -1] = mean
+        self.moments.scatter[:, -1, -1] = square
+        self.moments.scatter[:, :-1, -1] = self.moments.scatter[:, -1, :-1] = cross
+        if self.factored is None:
+            return
+        self._d[:] = cross if self.kappa == 0.0 else np.matmul(self._U, cross[..., None])[..., 0]
+        self._d[~self.active] = 0.0
+        self._xd[:] = np.einsum("tj,tj->t", self._about[:, :-1], self._d)
+        self._r = self._d.sum(axis=0)
 
     def solve_shared(self, intercept_strengths, ridges):
         """Shared solutions, one for each pair of an intercept strength and a ridge on m.
@@ -126,6 +152,16 @@ class ArrowSystem:
             G, g = self._gram(strength, schur, rhs, active)
             w, cross = max(G[0, 0], 1e-300), G[0, 1:]
             inner = (G[1:, 1:] - np.outer(cross, cross) / w) * root * root[:, None]
+            alone = np.flatnonzero(intercept_strengths == strength)
+            if len(alone) == 1 and _is_large(ridges[alone[0]], inner):
+                c = alone[0]
+                inner[np.diag_indices_from(inner)] += ridges[c]
+                theta[c, 1:] = root * cho_solve(
+                    cho_factor(inner, lower=True, check_finite=False),
+                    (g[1:] - cross * g[0] / w) * root, check_finite=False,
+                )  # fmt: skip
+                theta[c, 0] = (g[0] - cross @ theta[c, 1:]) / w
+                continue
             values, vectors = np.linalg.eigh(inner)
             values = np.maximum(values, 0.0)
             moved = vectors.T @ ((g[1:] - cross * g[0] / w) * root)
@@ -245,6 +281,11 @@ class ArrowSystem:
             intercept[start:stop] += blend[:, -1]
 
         self._over_tasks(use, theta, intercept_strengths)
+
+
+def _is_large(ridge, gram):
+    """Whether a ridge is finite, and far above rounding in a Gram matrix."""
+    return np.isfinite(ridge) and ridge > 1e-10 * np.trace(gram)
 
 
 def pull(n, alpha):

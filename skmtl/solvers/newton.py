@@ -8,7 +8,10 @@ minimises
           + \lambda_v \sum_t \|v_t\|^2\right), \quad f_t(x) = a + a_t + x'(m + v_t),
 
 for y in {-1, 1}. Each step is the arrow system of `skmtl.solvers.arrow` on the moments of the
-working responses, halved until the objective falls. With more than two classes every class has
+working responses, halved until the objective falls. Where features are many, the products of a
+step's moments cost a hundred times what its gradient does; then curvatures and their factors serve
+for as many steps as they bring the objective down fast enough, of this and of other strengths
+(the chord method). With more than two classes every class has
 scores of its own, the loss is multinomial, and the classes take their steps in turn: given the
 others, one class is a binary problem with an offset. Rounds over the classes converge slowly where
 the classes separate, so they are extrapolated by Anderson's method wherever that lowers the
@@ -20,6 +23,7 @@ Walker, H. F. and Ni, P. (2011). Anderson acceleration for fixed-point iteration
 Numerical Analysis 49(4). :doi:`10.1137/10078356X`
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,13 +32,17 @@ from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments, readonly
 from ..tasks.rows import TaskRows, prefers_rows
-from ..tasks.spreads import task_means
 from . import make_system, solve_given
 from .arrow import kkt_residual
 
 __all__ = ["LogisticSystem", "Scores"]
 
 _MOST_HALVINGS = 30
+# From this many features on curvatures are kept, while a step lowers the objective by less than
+# such a part of what the one before it did; and what a step with old ones counts for.
+_MANY_FEATURES = 48
+_FAST = 0.2
+_OLD_STEP = 0.25
 # Rounds over the classes that an extrapolation looks back on.
 _MEMORY = 6
 
@@ -108,11 +116,13 @@ class LogisticSystem:
         self.n_scores = 1 if n_classes == 2 else n_classes
         self.weight = table.weights()
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
+        # Curvatures of each set of scores, as an arrow system and the working weights in it.
+        self._kept = {}
         # Sparse rows are gathered once, not at every step.
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         self.centres = self.anchors = None
         if places is not None:
-            weight, mean = task_means(table)
+            weight, mean = table.means
             mean = (mean - centre) * scale * (weight > 0)[:, None]
             self.centres, self.anchors = places(weight, mean)
 
@@ -186,12 +196,54 @@ class LogisticSystem:
             moments = block_moments(working, pool=self.pool).block(0)
         return moments.rescale(*self._units)
 
+    def working_moments(self, eta, k):
+        """Standardised moments of score set k's working table at the scores `eta`."""
+        working, _ = self.quadratic(eta, k)
+        system = self._kept_arrow(k, working, eta[k])
+        return self.moments(working) if system is None else system.moments.copy()
+
     def arrow(self, working):
         """The arrow system of a working table."""
+        return self._arrow_of(self.moments(working))
+
+    def _arrow_of(self, moments):
         return make_system(
-            self.moments(working), self.penalty, self.pool, self.varies, self.centres,
-            self.anchors,
+            moments, self.penalty, self.pool, self.varies, self.centres, self.anchors
+        )
+
+    @property
+    def keeps_curvatures(self):
+        """Whether steps may go by the curvatures of an earlier place."""
+        return (
+            self.n_features >= _MANY_FEATURES
+            and self._sparse is None
+            and self.varies is None
+            and not prefers_rows(self.table, 1)
+        )
+
+    def keep(self, k, weight, moments):
+        """Let the next steps of score set k go by these moments, with working weights `weight`."""
+        if self.keeps_curvatures:
+            self._kept[k] = weight, self._arrow_of(moments.rescale(*self._units))
+
+    def _kept_arrow(self, k, working, score):
+        """The arrow system of the curvatures kept, if any, and the gradient at these scores."""
+        if k not in self._kept:
+            return None
+        weight, system = self._kept[k]
+        # Products of the weights kept and the responses that have this gradient with them.
+        products = weight * score + working.sample_weight * (working.y - score)
+        total = system.moments.weight
+        mean = self.table.task_sums(products) / np.where(total > 0.0, total, 1.0)
+        factor = products - weight * mean[self.table.codes]
+        cross = np.empty((self.n_tasks, self.n_features))
+        run_chunks(
+            kernels.logistic.weighted_rows, self.n_tasks, readonly(self.table.X),
+            self.table.rows, self.table.offsets, factor, cross, pool=self.pool,
         )  # fmt: skip
+        square = np.divide(factor**2, weight, out=np.zeros_like(factor), where=weight > 0.0)
+        system.retarget(cross * self.scale, mean, self.table.task_sums(square))
+        return system
 
     def solve(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
         """Minimise from `start`.
@@ -221,12 +273,15 @@ class LogisticSystem:
         eta = self.eta(scores)
         quadratic = None
         ahead = _Extrapolation() if self.n_scores > 1 and tol > 0.0 else None
-        for n_iter in range(max_iter + 1):
-            residual, gain = 0.0, 0.0
+        before, steps = np.full(self.n_scores, np.inf), 0.0
+        for n_iter in itertools.count():
+            residual, gain, old, moves = 0.0, 0.0, False, steps < max_iter
             start = scores.flat() if ahead else None
             for k in range(self.n_scores):
                 working, loss = quadratic or self.quadratic(eta, k)
-                system = self.arrow(working)
+                system = self._kept_arrow(k, working, eta[k])
+                kept = system is not None
+                system = system or self._new_arrow(k, working)
                 if tol > 0.0:
                     here = scores.theta[k], scores.coef[k], scores.intercept[k]
                     known = None if given is None else ~self.varies
@@ -235,18 +290,33 @@ class LogisticSystem:
                         self.centres, self.anchors,
                     )  # fmt: skip
                     residual = max(residual, away)
-                if n_iter < max_iter and (tol == 0.0 or away > tol):
+                if moves and (tol == 0.0 or away > tol):
                     fallen, quadratic = self._step(
                         system, strengths, scores, eta, k, loss.sum(), given
                     )
                     gain += fallen
+                    old = old or kept
+                    if kept and fallen > _FAST * before[k] or fallen <= 0.0:
+                        self._kept.pop(k, None)  # anew at the next step
+                    before[k] = fallen
                 if self.n_scores > 1:  # what follows is about another class
                     quadratic = None
-            if (tol > 0.0 and residual <= tol) or gain < least_gain:
+            if (tol > 0.0 and residual <= tol) or not moves:
                 break
-            if ahead and n_iter < max_iter:
+            # What is left to gain is more where curvatures are old.
+            if gain < least_gain * (_FAST if old else 1.0):
+                break
+            steps += _OLD_STEP if old else 1.0
+            if ahead and steps < max_iter:
                 scores, eta = self._further(ahead, strengths, start, scores, eta, given)
         return scores, residual if tol > 0.0 else np.nan, n_iter
+
+    def _new_arrow(self, k, working):
+        """The arrow system of a working table, kept for the next steps where that is worth it."""
+        system = self.arrow(working)
+        if self.keeps_curvatures:
+            self._kept[k] = working.sample_weight, system
+        return system
 
     def _further(self, ahead, strengths, start, scores, eta, given=None):
         """Scores and their `eta` after a round, extrapolated where that lowers the objective."""

@@ -1,8 +1,11 @@
 """TaskTable: the packed rows of all tasks, sorted by task."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+
+from .spreads import task_means
 
 __all__ = ["TaskTable", "pack"]
 
@@ -50,6 +53,11 @@ class TaskTable:
     def task_sizes(self):
         """Rows of every task that have a label and a weight."""
         return self.offsets[1:] - self.offsets[:-1]
+
+    @cached_property
+    def means(self):
+        """Every task's weight ``(n_tasks,)`` and feature means ``(n_tasks, n_features)``."""
+        return task_means(self)
 
     def weights(self):
         """The weight of every packed row."""

@@ -184,7 +184,12 @@ def _sum_cell(gains, row, glyphs):
     """The gain of a size of tasks, and two standard errors of it."""
     if not gains.telling[row]:
         return "?"
-    return f"{percent(gains.gain[row])} {glyphs.plus_minus} {100 * gains.reach[row]:.0f}"
+    return f"{percent(gains.gain[row])} {glyphs.plus_minus} {_points(gains.reach[row])}"
+
+
+def _points(reach):
+    """Percentage points; those below one with a decimal."""
+    return f"{100 * reach:.0f}" if reach >= 0.0095 else f"{100 * reach:.1f}"
 
 
 def _size_lines(data, report, glyphs):
@@ -314,12 +319,12 @@ def _verdict_on_sums(data, report, tasks):
     parts, counts = [], []
     for other in _OTHERS:
         gains, over = together.gains[other], task_gains(report, other).take(tasks)
-        gain, reach = gains.gain[0], 100 * gains.reach[0]
+        gain, reach = gains.gain[0], gains.reach[0]
         if gains.telling[0]:
             verb = "removes" if gain >= 0 else "adds"
             amount = percent(abs(gain)).removeprefix("+")
-            give = f"{reach:.0f}" if reach >= 0.95 else f"{reach:.1f}"
-            parts.append(f"{verb} {amount} (give or take {give}) of the error of {what[other]}")
+            amount = f"{amount} (give or take {_points(reach)})"
+            parts.append(f"{verb} {amount} of the error of {what[other]}")
         else:
             parts.append(f"cannot be told from {what[other]}")
         better, worse = (int(np.sum(over.clear & (sign * over.gain > 0))) for sign in (1, -1))

@@ -436,3 +436,45 @@ def test_mistakes_are_told_before_anything_is_imported(visits, argv, said):
     )
     assert said in done.stderr and done.stderr.count("\n") == 1
     assert done.stdout.split(maxsplit=1) == ["2", "[] False\n"]
+
+
+# ----------------------------------------------------------------------------- many and small tasks
+
+
+def write_tasks(tmp_path, rng, sizes):
+    task = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
+    level = np.repeat(rng.normal(size=len(sizes)), sizes)
+    x = rng.normal(size=len(task))
+    return write(tmp_path, shop=task, x=x, y=level + x + rng.normal(size=len(task)))
+
+
+@pytest.mark.parametrize("largest", [3, 40])
+@pytest.mark.parametrize("n_tasks", [3, 100, 3000])
+def test_tasks_of_few_rows_are_told_by_size(tmp_path, capsys, rng, n_tasks, largest):
+    if n_tasks == 3000 and largest > 3:
+        n_tasks = 300
+    sizes = np.full(3, largest + 2) if n_tasks == 3 else rng.integers(1, largest + 1, n_tasks)
+    path = write_tasks(tmp_path, rng, sizes)
+    assert main([str(path), "--task", "shop", "--target", "y", "--folds", "2"]) == 0
+    out = capsys.readouterr().out
+    flat = " ".join(out.split())
+    if n_tasks > 3:
+        assert "Gains by size of task" in out
+        assert "clearly gain" in flat and "clearly lose" in flat
+        assert "chance alone may account for" in flat
+        named = [line for line in out.splitlines() if line.startswith("s") and " shared" in line]
+        assert len(named) <= 43
+    if largest == 3:
+        assert "<-999" not in out
+    assert max(map(len, out.splitlines())) <= 112
+
+
+def test_sums_by_size_are_those_of_the_rows(tmp_path, capsys, rng):
+    path = write_tasks(tmp_path, rng, [2] * 60 + [6] * 40)
+    report = as_json(capsys, [str(path), "--task", "shop", "--target", "y", "--folds", "2"])
+    assert [entry["n_tasks"] for entry in report["by_size"]] == [60, 40]
+    for entry in report["by_size"]:
+        tasks = [t for t in report["tasks"] if t["n_samples"] == entry["smallest"]]
+        for way in ("independent", "pooled", "shared"):
+            error = np.mean([task[f"error_{way}"] for task in tasks])  # of as many rows each
+            assert entry[f"error_{way}"] == pytest.approx(error)

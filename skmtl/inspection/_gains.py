@@ -4,11 +4,12 @@ Of a task's error :math:`E` with one way of sharing, and :math:`E_s` with what i
 is :math:`1 - E_s / E`. Its standard error is taken to be that of the difference :math:`E - E_s`, in
 units of :math:`E`: on a few rows :math:`E` may be tiny by chance, and then neither means anything.
 
-The variance of a row's difference is told from the task's own rows, and drawn to that of tasks of
-its size as a few further rows would draw it: two rows may differ by next to nothing, by chance or
-as they predict each other. Variances are compared in units of :math:`(E + E_s)^2`, whatever the
-tasks' scales. This is the moderated t-statistic of Smyth (2004), :doi:`10.2202/1544-6115.1027`,
-with the weight of the prior fixed.
+The variance of a row's difference is told from the task's own rows, and drawn to what is typical
+as a few further rows would draw it: two rows may differ by next to nothing, by chance or as they
+predict each other. Typical is the most of what all tasks' rows say, what those of tasks of its
+size say, and what would make the scatter of :math:`(E - E_s) / (E + E_s)` among these mere noise.
+This is the moderated t-statistic of Smyth (2004), :doi:`10.2202/1544-6115.1027`, with the weight
+of the prior fixed.
 """
 
 from typing import NamedTuple
@@ -33,6 +34,7 @@ OTHERS = ("independent", "pooled")
 _LEVEL = 0.9772498680518208  # of the normal distribution below two standard deviations
 _NOTHING = 0.005  # a gain that rounds to 0 % is none, however sure
 _MOST_CLASSES = 8
+_NORMAL = 2.0  # variance of a squared normal error, in units of its squared mean
 _PRIOR = 4  # rows' worth of what all tasks tell of a task's variance
 _FEW_TASKS = 5  # of fewer, their scatter tells less than their own standard errors
 
@@ -131,7 +133,7 @@ def _is_unseen(report):
     return np.array([task is None for task in report["task"]], dtype=bool)
 
 
-def _moderated(report, own, scale):
+def _moderated(report, own, scale, least):
     """Standard errors of means over a task's rows, drawn to those of other tasks.
 
     Parameters
@@ -141,6 +143,8 @@ def _moderated(report, own, scale):
         Told from the task's own rows.
     scale : ndarray of shape (n,)
         In units of which tasks are alike.
+    least : float or ndarray of shape (n,)
+        What a row's variance typically is at least, in units of the squared scale.
 
     Returns
     -------
@@ -155,19 +159,39 @@ def _moderated(report, own, scale):
         degrees = np.where(told, degrees, 0.0)
         ratio = degrees * np.where(told, ratio, 0.0)
         typical = np.full(len(rows), ratio.sum() / degrees.sum())
-        for mine in _classes(np.asarray(report["n_samples"]).astype(np.int64), ~unseen):
-            # Of all tasks where that is more: one task or two are not typical.
+        for mine in _classes(_sizes(report), ~unseen):
             typical[mine] = np.fmax(typical[mine], ratio[mine].sum() / degrees[mine].sum())
+        typical = np.fmax(typical, least)
         degrees = degrees + _PRIOR
         spread = scale * np.sqrt((ratio + _PRIOR * typical) / degrees / rows)
     degrees[unseen] = (~unseen).sum() - 1.0  # there the tasks are what was drawn
     return np.where(unseen, own, spread), degrees
 
 
+def _sizes(report):
+    return np.asarray(report["n_samples"]).astype(np.int64)
+
+
+def _scatter(report, difference, scale):
+    """The variance of a row's difference that would make the scatter in a size mere noise."""
+    unseen, rows = _is_unseen(report), _counts(report)
+    out = np.full(len(rows), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = difference / scale
+    known = ~unseen & np.isfinite(relative)
+    for mine in _classes(_sizes(report), known):
+        if len(mine) >= _FEW_TASKS:
+            out[mine] = rows[mine] * relative[mine].var(ddof=1)
+    return out
+
+
 def _spread(report, other):
     """Standard errors of the differences of errors, and their degrees of freedom."""
-    errors = [np.asarray(report[f"error_{name}"], dtype=float) for name in (other, "shared")]
-    return _moderated(report, _raw_spread(report, other), errors[0] + errors[1])
+    base, shared = (np.asarray(report[f"error_{name}"], dtype=float) for name in (other, "shared"))
+    scale = base + shared
+    return _moderated(
+        report, _raw_spread(report, other), scale, _scatter(report, base - shared, scale)
+    )
 
 
 def task_gains(report, other):
@@ -187,7 +211,7 @@ def task_gains(report, other):
     own = np.asarray(report[f"std_error_{other}"], dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = _two(degrees) * spread / base
-        of_base, degrees = _moderated(report, own, base)
+        of_base, degrees = _moderated(report, own, base, _NORMAL)
         solid = _two(degrees) * of_base <= base
     return Gains(gain, np.where(np.isnan(reach), np.inf, reach), solid)
 

@@ -1,5 +1,8 @@
 """What `python -m skmtl` reads: a file, or the embedded table, made ready to be measured."""
 
+import datetime
+import decimal
+import numbers
 import re
 from dataclasses import dataclass, field
 
@@ -123,11 +126,11 @@ def _own_table(args):
     if not keep.all():
         without = [f"{(~mask).sum():,} without {name}" for name, mask in there.items()]
         notes.append(f"dropped rows: {', '.join(without)}")
-    keep, rare = _without_rare_classes(target, keep, kind)
+    keep, rare = _without_rare_classes(args.target, target, keep, kind)
     notes += rare
     _check_enough(keep.sum(), args)
     frame = frame.loc[keep]
-    target = np.array(target[keep].tolist()) if kind == "classification" else target[keep]
+    target = _settled(target[keep])
     labels, codes = _read_tasks(frame, args.task)
     features, remarks = _read_features(frame[names], args.categorical)
     if not len(features.columns):
@@ -198,12 +201,12 @@ def _read_target(column, args):
     """
     import pandas as pd
 
-    dates = pd.api.types.is_datetime64_any_dtype(column.dtype)
-    if dates or pd.api.types.is_timedelta64_dtype(column.dtype):
+    if column.dtype.kind in "mM" or _holds(column, (datetime.date, datetime.timedelta)):
         raise UserError(f"the target {column.name!r} holds dates, neither numbers nor classes")
-    values = pd.to_numeric(column, errors="coerce")
-    if pd.api.types.is_bool_dtype(column.dtype):
-        values = column.astype("float64")
+    if column.dtype == object and set(map(type, column.dropna())) == {bool}:
+        column = column.astype("boolean")  # what gaps make of a column of booleans
+    is_bool = pd.api.types.is_bool_dtype(column.dtype)
+    values = column if is_bool else pd.to_numeric(column, errors="coerce")
     values = values.to_numpy(dtype=float, na_value=np.nan)
     values = np.where(np.abs(values) < _LARGEST, values, np.nan)
     present = column.notna().to_numpy()
@@ -269,13 +272,23 @@ def _as_classes(column, values, present):
     return np.where(present, values, 0).astype(np.int64) if whole else values
 
 
-def _without_rare_classes(target, keep, kind):
+def _settled(target):
+    """Booleans as such; there were gaps among them before."""
+    return target.astype(bool) if isinstance(target[0], bool) else target
+
+
+def _without_rare_classes(name, target, keep, kind):
     """Drop the rows of classes that a training fold may miss altogether."""
     if kind != "classification" or not keep.any():
         return keep, []
     classes, codes = np.unique(target[keep].astype(str), return_inverse=True)
     rare = np.bincount(codes) < _MIN_CLASS_ROWS
-    if not rare.any() or rare.all():
+    if len(classes) > 1 and (~rare).sum() < 2:
+        raise UserError(
+            f"the target {name!r} has {len(classes):,} classes, such as {classes[0][:40]!r}, but "
+            f"fewer than two of them in {_MIN_CLASS_ROWS} rows or more"
+        )
+    if not rare.any():
         return keep, []
     keep = keep.copy()
     keep[keep] = ~rare[codes]
@@ -319,7 +332,7 @@ def _read_features(frame, categorical):
 
     features, words, dropped, filled = {}, [], [], []
     for name, column in frame.items():
-        is_number = pd.api.types.is_numeric_dtype(column.dtype) and name not in categorical
+        is_number = _is_number(column) and name not in categorical
         if is_number and column.dtype.kind in "fc":
             column = column.where(column.abs() < _LARGEST)
         reason = _why_useless(name, column, is_number, name in categorical)
@@ -338,12 +351,25 @@ def _read_features(frame, categorical):
     return pd.DataFrame(features, index=frame.index), remarks
 
 
-def _why_useless(name, column, is_number, is_asked_for):
-    """Why a column cannot help, or None."""
+def _holds(column, types):
+    """Whether an object column has values, all of which are of these types."""
+    present = column.dropna() if column.dtype == object else ()
+    return len(present) > 0 and all(isinstance(value, types) for value in present)
+
+
+def _is_number(column):
     import pandas as pd
 
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return "dates"
+    numeric = pd.api.types.is_numeric_dtype(column.dtype)
+    return numeric or _holds(column, (numbers.Real, decimal.Decimal, np.bool_))
+
+
+def _why_useless(name, column, is_number, is_asked_for):
+    """Why a column cannot help, or None."""
+    if column.dtype.kind in "mM" or _holds(
+        column, (datetime.date, datetime.time, datetime.timedelta)
+    ):
+        return "dates or times"
     try:
         n_levels = column.nunique()
     except TypeError:  # lists and the like

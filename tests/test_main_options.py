@@ -1,6 +1,7 @@
 """python -m skmtl with classes, compressed files, time, JSON and a saved model."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,11 @@ from skmtl.__main__ import main
 from skmtl.model_selection import TaskTimeSeriesSplit
 
 pd = pytest.importorskip("pandas")
+
+
+@pytest.fixture(autouse=True)
+def one_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
 
 
 def fails(capsys, *argv, code=2):
@@ -57,7 +63,7 @@ def visits(tmp_path_factory):
 TARGETS = ["score", "risk", "came", "flag"]
 
 
-def argv_for(path, target, *more, folds=3):
+def argv_for(path, target, *more, folds=2):
     others = [name for name in TARGETS if name != target]
     return [
         str(path), "--task", "clinic", "--target", target, "--folds", str(folds),
@@ -99,8 +105,8 @@ def test_log_loss_and_accuracy_are_those_of_the_model(visits, capsys, tmp_path):
     X = frame[["clinic", "ward", "day", "postcode", "age", "dose"]]
     p = np.empty((240, 3))
     codes = frame["clinic"].str[1:].astype(int).to_numpy()
-    for train, test in TaskKFold(3, shuffle=True, random_state=0).split(codes, groups=codes):
-        model = MultiTaskClassifier(task_column="clinic", preprocessor="auto", cv=3)
+    for train, test in TaskKFold(2, shuffle=True, random_state=0).split(codes, groups=codes):
+        model = MultiTaskClassifier(task_column="clinic", preprocessor="auto", cv=2)
         p[test] = model.fit(X.iloc[train], frame["risk"][train]).predict_proba(X.iloc[test])
     shared = report["summary"]["shared"]
     assert shared["log_loss"] == pytest.approx(log_loss(frame["risk"], p))
@@ -114,8 +120,8 @@ def test_kind_overrides(visits, capsys):
     assert report["kind"] == "regression" and report["error"] == "squared error"
     report = as_json(capsys, argv_for(path, "flag"))
     assert report["kind"] == "classification" and report["error"] == "log-loss"
-    line = fails(capsys, *argv_for(path, "score", "--kind", "classification"), code=1)
-    assert "continuous" in line or "regression" in line
+    line = fails(capsys, *argv_for(path, "score", "--kind", "classification"))
+    assert "240 classes" in line
 
 
 def write(tmp_path, **columns):
@@ -136,6 +142,39 @@ def test_targets_that_are_neither(tmp_path, capsys, rng):
     assert "120 different values" in line and "--kind classification" in line
 
 
+def test_booleans_with_gaps(tmp_path, capsys, rng):
+    y = (rng.random(80) < 0.5).astype(object)
+    y[5] = None
+    path = write(tmp_path, shop=["a", "b"] * 40, x=rng.normal(size=80), y=y)
+    file = tmp_path / "m.joblib"
+    argv = [str(path), "--task", "shop", "--target", "y", "--folds", "2", "--save", str(file)]
+    assert main(argv) == 0
+    assert "1 without y" in capsys.readouterr().out
+    assert joblib.load(file).classes_.tolist() == [False, True]
+
+
+def test_columns_that_hold_dates_are_left_out(tmp_path, capsys, rng):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.parquet"
+    days = pd.date_range("2024-01-01", periods=40)
+    frame = pd.DataFrame({"shop": ["a", "b"] * 20, "x": rng.normal(size=40)})
+    frame = frame.assign(y=rng.normal(size=40), when=days, day=days.date, wait=days - days[0])
+    frame.to_parquet(path)
+    argv = [str(path), "--task", "shop", "--folds", "2", "--target"]
+    assert main([*argv, "y"]) == 0
+    flat = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} (dates or times)" in flat for name in ("when", "day", "wait"))
+    for name in ("when", "day", "wait"):
+        assert "holds dates" in fails(capsys, *argv, name)
+
+
+def test_classes_too_rare_to_learn(tmp_path, capsys, rng):
+    base = {"shop": ["a", "b"] * 30, "x": rng.normal(size=60)}
+    argv = ["--task", "shop", "--target", "y", "--folds", "2"]
+    for y in (["u"] * 57 + ["v"] * 3, [f"c{i % 30}" for i in range(60)]):
+        assert "fewer than two of them" in fails(capsys, write(tmp_path, **base, y=y), *argv)
+
+
 def test_rare_classes_are_dropped_and_said(tmp_path, capsys, rng):
     y = rng.choice(["red", "blue"], 80).astype(object)
     y[[3, 4]] = "mauve"
@@ -154,7 +193,7 @@ def expected(visits):
     path, _ = visits
     done = subprocess.run(
         [sys.executable, "-m", "skmtl", *argv_for(path, "score")],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "110"},
     )  # fmt: skip
     return done.stdout.splitlines()[1:]
 
@@ -292,15 +331,15 @@ def test_forward_in_time(visits, capsys, tmp_path):
     report = as_json(capsys, argv)
     assert report["time"] == "day" and "day" not in report["features"]
     assert report["task_never_seen"] is None
-    assert [task["n_tested"] for task in report["tasks"]] == [21] * 8  # 3 windows of 7 days
+    assert [task["n_tested"] for task in report["tasks"]] == [20] * 8  # 2 windows of 10 days
     model = joblib.load(tmp_path / "m.joblib")
     assert isinstance(model.cv, TaskTimeSeriesSplit) and model.exclude_columns == ["day"]
     X = frame[["clinic", "day", "ward", "postcode", "age", "dose"]]
     errors = []
-    for train, test in TaskTimeSeriesSplit(3, time_column="day", task_column="clinic").split(X):
+    for train, test in TaskTimeSeriesSplit(2, time_column="day", task_column="clinic").split(X):
         past = MultiTaskRegressor(
             task_column="clinic", preprocessor="auto", exclude_columns=["day"],
-            cv=TaskTimeSeriesSplit(3, time_column="day"),
+            cv=TaskTimeSeriesSplit(2, time_column="day"),
         ).fit(X.iloc[train], frame["score"][train])  # fmt: skip
         errors.append((past.predict(X.iloc[test]) - frame["score"][test]) ** 2)
     rmse = np.sqrt(np.concatenate(errors).mean())
@@ -310,7 +349,7 @@ def test_forward_in_time(visits, capsys, tmp_path):
 def test_time_in_words(visits, capsys):
     path, _ = visits
     assert main(argv_for(path, "score", "--time", "day")) == 0
-    assert "3 folds forward in time" in capsys.readouterr().out
+    assert "2 folds forward in time" in capsys.readouterr().out
 
 
 def test_times_that_do_not_do(visits, tmp_path, capsys):
@@ -361,7 +400,7 @@ def test_saved_model(visits, tmp_path, capsys, target):
     face = MultiTaskRegressor if target == "score" else MultiTaskClassifier
     assert isinstance(model, face) and model.tasks_.tolist() == sorted(set(frame["clinic"]))
     X = frame[columns]
-    expected = face(task_column="clinic", preprocessor="auto", cv=3).fit(X, frame[target])
+    expected = face(task_column="clinic", preprocessor="auto", cv=2).fit(X, frame[target])
     assert (model.predict(X) == expected.predict(X)).all()
 
 

@@ -106,6 +106,10 @@ def main(argv=None):
     """
     try:
         _run(parse(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the report has had enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except UserError as exc:
         _tell(exc)
         return 2

@@ -76,9 +76,15 @@ def measure(data, n_folds):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(data.table, data.target)
-    data.notes.extend(f"warning: {warning.message}" for warning in caught)
+    data.notes.extend(f"warning: {_in_options(str(warning.message))}" for warning in caught)
     report = _task_report(data, errors, unseen, model.task_report_["used"], n_samples)
     return Measured(report, errors, right, model)
+
+
+def _in_options(message):
+    """A warning of the estimator with its parameter's name as the option of the command line."""
+    message = message.replace("name them in categorical_columns=", "name them with --categorical")
+    return message.replace("; where all are numbers, categorical_columns=[] says so", "")
 
 
 def _model(data, way, cv):

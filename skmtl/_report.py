@@ -167,7 +167,7 @@ def _table_lines(data, report, max_tasks, glyphs, width):
     has_unseen = np.isfinite(report["error_shared"][unseen])
     rows = np.append(shown, unseen) if has_unseen else shown
     if not len(rows):
-        return []
+        return [f"No {data.task_name} gains or loses more than two standard errors."]
     lines = list(_row_lines(data, report, rows, glyphs, width))
     rule = glyphs.rule * max(map(len, lines))
     table = [*lines[:2], rule, *lines[2 : 2 + top]]

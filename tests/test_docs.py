@@ -26,15 +26,20 @@ needs_docs = pytest.mark.skipif(not DOCS.is_dir(), reason="the guide is not besi
 needs_pages = pytest.mark.skipif(not BUILT, reason="the guide is not built: set SKMTL_GUIDE")
 
 
-def listed():
+def entries():
     """What api.rst lists, by the name of its page."""
-    entries = re.findall(r"^    ([A-Za-z_][\w.]*)$", (DOCS / "api.rst").read_text(), re.MULTILINE)
-    return {f"skmtl.{entry}": _find(f"skmtl.{entry}") for entry in entries}
+    found = re.findall(r"^    ([A-Za-z_][\w.]*)$", (DOCS / "api.rst").read_text(), re.MULTILINE)
+    return [f"skmtl.{entry}" for entry in found]
+
+
+def listed():
+    """What there is of that, by the name of its page."""
+    return {page: thing for page in entries() if (thing := _find(page)) is not None}
 
 
 def _find(path):
     module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    return getattr(importlib.import_module(module), name, None)
 
 
 def public_methods(cls):
@@ -62,6 +67,11 @@ def documented_attributes(cls):
     section = re.search(r"^Attributes\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", text, re.M | re.S)
     names = re.findall(r"^(\w[\w, ]*?)(?: : .*)?$", section[1], re.M) if section else []
     return [name for line in names for name in line.split(", ")]
+
+
+@needs_docs
+def test_what_has_a_page_exists():
+    assert [page for page in entries() if _find(page) is None] == []
 
 
 @needs_docs

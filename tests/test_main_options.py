@@ -434,6 +434,15 @@ def test_faults_of_the_library_are_one_line(visits, capsys, monkeypatch):
     assert "ArithmeticError: one two" in fails(capsys, *argv_for(path, "score"), code=1)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes break otherwise elsewhere")
+def test_a_reader_that_stops_reading():
+    command = [sys.executable, "-m", "skmtl", "--folds", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        said = running.stderr.read().decode()
+    assert "Traceback" not in said and "BrokenPipe" not in said
+
+
 def test_options_of_a_file_need_one(capsys):
     for option in (["--time", "day"], ["--exclude", "year"], ["--kind", "regression"]):
         assert f"{option[0]} describes your own file" in fails(capsys, *option)

@@ -1,4 +1,4 @@
-"""Sphinx configuration: ``sphinx-build -W docs docs/_build/html``."""
+"""Sphinx configuration: ``sphinx-build -n -W docs docs/_build/html``."""
 
 import re
 
@@ -27,9 +27,16 @@ extlinks = {
 
 autosummary_generate = True
 napoleon_google_docstring = False
-napoleon_use_ivar = True
+# Types stand as they are written, as "array-like of shape (n_samples,)" names no class, and so do
+# names: in fields of Sphinx's own, attributes are read as references and lose their underscore.
+napoleon_use_param = False
 napoleon_use_rtype = False
-napoleon_preprocess_types = True
+napoleon_custom_sections = [("Attributes", "params_style")]
+
+smartquotes = False  # "auto" is a string, and {"auto", "table"} are two
+
+# Nothing is downloaded, so that other projects' names cannot be looked up.
+nitpick_ignore_regex = [("py:.*", r"sklearn\..*"), ("py:exc", "NotFittedError")]
 
 html_theme = "alabaster"
 html_theme_options = {
@@ -40,11 +47,32 @@ html_theme_options = {
 html_show_sourcelink = False
 
 
-def skip_routing_methods(app, what, name, obj, skip, options):
-    """Leave out the ``set_*_request`` methods: scikit-learn makes and documents them."""
-    return skip or re.fullmatch(r"set_\w+_request", name) is not None
+def skip_member(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn, or Python, documents: inherited methods, ``set_*_request``."""
+    function = getattr(obj, "fget", obj)  # of a property
+    module = getattr(function, "__module__", None) or ""
+    return (
+        skip
+        or module.partition(".")[0] != "skmtl"
+        or re.fullmatch(r"set_\w+_request", name) is not None
+    )
+
+
+_PROPERTIES = {}  # docstrings of properties as they are written
+
+
+def keep_property(app, what, name, obj, options, lines):
+    if what == "property" and not any(line.startswith("---") for line in lines):
+        _PROPERTIES[name] = list(lines)
+
+
+def restore_property(app, what, name, obj, options, lines):
+    """Napoleon would take what stands before a colon for the property's type."""
+    lines[:] = _PROPERTIES.pop(name, lines)
 
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect("autodoc-skip-member", skip_routing_methods)
+    app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-docstring", keep_property, priority=400)  # before napoleon's 500
+    app.connect("autodoc-process-docstring", restore_property, priority=600)

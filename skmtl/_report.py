@@ -1,40 +1,20 @@
-"""What `python -m skmtl` measures and prints: the comparison of three ways to share, as text."""
+"""What `python -m skmtl` prints: the comparison of three ways to share, as text or JSON."""
 
 import math
 import textwrap
-import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import GroupKFold
 
-__all__ = ["Glyphs", "TaskData", "format_report", "measure"]
+from ._measure import SHARING
+from .inspection._common import plural
+from .inspection._gains import by_size, chance, choose_named, mostly_noise, sum_of_all, task_gains
 
-SHARING = {"independent": "independent", "pooled": "pooled", "shared": "partial_pooling"}
+__all__ = ["Glyphs", "format_report", "summary", "verdict"]
+
 _OTHERS = ("independent", "pooled")
 _BAR_CELLS = 8  # a bar's cells for a gain of 100 %
 _MIN_ROWS_R2 = 5  # a task's own variance means nothing on fewer rows
-
-
-@dataclass
-class TaskData:
-    """A table ready to be cross-validated: one task code, one target, raw features a row."""
-
-    title: str
-    task_name: str
-    target_name: str
-    labels: list  # one string a task, in the order of the codes
-    codes: np.ndarray
-    target: np.ndarray
-    features: object  # ndarray or pandas DataFrame
-    feature_names: list
-    transformer: object  # makes numbers of the features; fitted anew in every training fold
-    notes: list = field(default_factory=list)
-
-    def rows(self, index):
-        """The features of some rows."""
-        return self.features.iloc[index] if hasattr(self.features, "iloc") else self.features[index]
 
 
 @dataclass
@@ -47,6 +27,7 @@ class Glyphs:
     more: str = "…"
     squared: str = "²"
     dot: str = " · "
+    plus_minus: str = "±"
 
     @classmethod
     def for_encoding(cls, encoding):
@@ -55,121 +36,13 @@ class Glyphs:
         try:
             "".join(vars(glyphs).values()).encode(encoding or "ascii")
         except (UnicodeEncodeError, LookupError):
-            return cls(bar="#", loss="-", rule="-", more="...", squared="2", dot=", ")
+            return cls(
+                bar="#", loss="-", rule="-", more="...", squared="2", dot=", ", plus_minus="+-"
+            )
         return glyphs
 
 
-# ---------------------------------------------------------------------------------------- measuring
-
-
-def _squared_errors(data, splits, names):
-    """Squared errors of every row when it was in a test fold, per way of sharing."""
-    from skmtl import MultiTaskRegressor
-
-    errors = {name: np.full(len(data.target), np.nan) for name in names}
-    for train, test in splits:
-        transformer = clone(data.transformer)
-        design = [
-            np.column_stack([data.codes[index], transform(data.rows(index))])
-            for index, transform in (
-                (train, transformer.fit_transform),
-                (test, transformer.transform),
-            )
-        ]
-        for name in names:
-            model = MultiTaskRegressor(sharing=SHARING[name], task_column=0)
-            model.fit(design[0], data.target[train])
-            errors[name][test] = (model.predict(design[1]) - data.target[test]) ** 2
-    return errors
-
-
-def _what_is_used(data):
-    """Per task, what the model fitted on all rows leans on; and the warnings of that fit."""
-    from skmtl import MultiTaskRegressor
-
-    design = np.column_stack([data.codes, clone(data.transformer).fit_transform(data.features)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = MultiTaskRegressor(task_column=0).fit(design, data.target)
-    return model.task_report_["used"], [str(w.message) for w in caught]
-
-
-def _by_task(data, errors, n_samples):
-    """Mean and standard error of each task's squared errors; NaN for tasks of a single row."""
-    n_tasks = len(data.labels)
-    count = np.where(n_samples > 1, n_samples, np.nan)
-    mean = np.bincount(data.codes, errors, n_tasks) / count
-    spread = np.bincount(data.codes, (errors - mean[data.codes]) ** 2, n_tasks)
-    return mean, np.sqrt(spread / (count - 1) / count)
-
-
-def measure(data, n_folds):
-    """Cross-validate independent, pooled and shared, outside of all tuning.
-
-    Every row is predicted by models that have not seen it, nor any figure computed from it; the
-    line for a task never seen holds out whole tasks.
-
-    Returns
-    -------
-    report : dict of arrays
-        As ``task_report_``, and ``"noise_independent"``, ``"noise_pooled"``: the standard errors of
-        the gains (of the paired differences, in units of the gain).
-    errors : dict of arrays of shape (n_samples,)
-        Squared errors of every row, NaN for tasks of a single row.
-    """
-    from skmtl.model_selection import TaskKFold
-
-    n_samples = np.bincount(data.codes, minlength=len(data.labels))
-    folds = TaskKFold(n_folds, shuffle=True, random_state=0)
-    with warnings.catch_warnings():
-        # Training folds are smaller than the table; only the fit on all rows has a say (below).
-        warnings.simplefilter("ignore")
-        errors = _squared_errors(data, folds.split(data.target, groups=data.codes), list(SHARING))
-        unseen = {}
-        if len(data.labels) > 2:
-            whole = GroupKFold(min(n_folds, len(data.labels)))
-            splits = whole.split(data.target, groups=data.codes)
-            unseen = _squared_errors(data, splits, ["pooled", "shared"])
-    single = n_samples[data.codes] < 2
-    for error in errors.values():
-        error[single] = np.nan
-    used, remarks = _what_is_used(data)
-    data.notes.extend(f"warning: {remark}" for remark in remarks)
-    return _task_report(data, errors, unseen, used, n_samples), errors
-
-
-def _task_report(data, errors, unseen, used, n_samples):
-    report = {
-        "task": np.array([*data.labels, None], dtype=object),
-        "n_samples": np.append(n_samples, 0),
-        "used": used,
-    }
-    for name, error in errors.items():
-        mean, spread = _by_task(data, error, n_samples)
-        new = unseen.get(name, np.array([np.nan]))
-        report[f"error_{name}"] = np.append(mean, new.mean())
-        report[f"std_error_{name}"] = np.append(spread, new.std() / math.sqrt(len(new)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for other in _OTHERS:
-            base = report[f"error_{other}"]
-            report[f"gain_over_{other}"] = 1 - report["error_shared"] / base
-            _, spread = _by_task(data, errors[other] - errors["shared"], n_samples)
-            report[f"noise_{other}"] = np.append(spread, np.nan) / base
-    return report
-
-
 # ----------------------------------------------------------------------------------------- printing
-
-
-def plural(name):
-    """`name` in the plural if it is a plain word, else "tasks"."""
-    if not (name.isalpha() and name.islower() and len(name) > 2):
-        return "tasks"
-    if name.endswith(("s", "x", "ch", "sh")):
-        return name + "es"
-    if name.endswith("y") and name[-2:-1] not in tuple("aeiou"):
-        return name[:-1] + "ies"
-    return name + "s"
 
 
 def percent(gain):
@@ -206,10 +79,13 @@ def bar(gain, glyphs):
     return glyphs.bar[-1] * whole + (glyphs.bar[part - 1] if part else "")
 
 
-def _gain_cell(report, other, row, glyphs, with_bar):
-    gain, noise = report[f"gain_over_{other}"][row], report[f"noise_{other}"][row]
-    mark = "~" if abs(gain) <= noise else " "
-    text = f"{percent(gain):>7}{mark}"
+def _gain_cell(gains, row, glyphs, with_bar):
+    """A gain; ~ where it is smaller than its standard error, ? where it means nothing."""
+    gain = gains.gain[row]
+    unclear = "~" if abs(gain) <= gains.reach[row] / 2 and np.isfinite(gains.reach[row]) else " "
+    if not gains.telling[row] and np.isfinite(gain) and np.isfinite(gains.reach[row]):
+        return f"{'?':>7} " + " " * (_BAR_CELLS + 1 if with_bar else 0)
+    text = f"{percent(gain):>7}{unclear}"
     return f"{text} {bar(gain, glyphs):<{_BAR_CELLS}}" if with_bar else text
 
 
@@ -221,9 +97,19 @@ def shorten(text, width, more):
     return text[:head] + more + text[len(text) - (width - len(more) - head) :]
 
 
-def _miss_cells(report, rows):
-    """Root mean squared errors as text, all in one number format; per way of sharing."""
-    misses = {name: np.sqrt(report[f"error_{name}"][rows]) for name in SHARING}
+def _as_miss(data, error):
+    """What a reader can picture: the root of a mean squared error; a log-loss as it is."""
+    return np.sqrt(error) if data.kind == "regression" else np.asarray(error)
+
+
+def _miss_title(data):
+    what = "typical miss" if data.kind == "regression" else "log-loss"
+    return f"{what} ({data.target_name})"
+
+
+def _miss_cells(data, errors):
+    """Errors as text, all in one number format; per way of sharing."""
+    misses = {name: _as_miss(data, errors[name]) for name in SHARING}
     as_text = _number_format(np.concatenate(list(misses.values())))
     return {
         name: ["-" if np.isnan(value) else as_text(value) for value in miss]
@@ -239,7 +125,8 @@ def _row_lines(data, report, rows, glyphs, width):
     unseen = f"({data.task_name} never seen)"
     names = [unseen if task is None else str(task) for task in report["task"][rows]]
     name_width = min(max(map(len, [*names, data.task_name])), 26)
-    cells = _miss_cells(report, rows)
+    cells = _miss_cells(data, {way: report[f"error_{way}"][rows] for way in SHARING})
+    gains_over = [task_gains(report, other) for other in _OTHERS]
     widths = {name: max(len(name), *map(len, text)) for name, text in cells.items()}
     miss_width = sum(widths.values()) + 4
     room = width - (name_width + 8 + 2 + miss_width)
@@ -255,41 +142,84 @@ def _row_lines(data, report, rows, glyphs, width):
         end = f"  {used}" if with_used else ""
         return f"{name:<{name_width}}  {n_rows:>6}  {misses}  {gains}{end}".rstrip()
 
-    title = shorten(f"typical miss ({data.target_name})", miss_width, glyphs.more)
+    title = shorten(_miss_title(data), miss_width, glyphs.more)
     yield f"{'':{name_width + 8}}  {title:>{miss_width}}  gain by sharing, over"
     yield line(data.task_name, "rows", cells, _OTHERS, "leans on")
     for i, row in enumerate(rows):
         n_rows = "-" if report["task"][row] is None else f"{report['n_samples'][row]:,}"
-        gains = [_gain_cell(report, other, row, glyphs, with_bar) for other in _OTHERS]
+        gains = [_gain_cell(over, row, glyphs, with_bar) for over in gains_over]
         yield line(
             names[i], n_rows, [text[i] for text in cells.values()], gains, report["used"][row]
         )
 
 
 def _table_lines(data, report, max_tasks, glyphs, width):
-    """The tasks by their gain over independent; the middle ones left out if there are many."""
+    """The tasks by their gain over independent: all of them or, of many, those that stand out."""
     gains = report["gain_over_independent"]
     tasks = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
     tasks = tasks[np.argsort(-gains[tasks], kind="stable")]
-    top = len(tasks) if len(tasks) <= max_tasks else (max_tasks + 1) // 2
-    left_out = max(len(tasks) - max_tasks, 0)
-    shown = np.concatenate([tasks[:top], tasks[top + left_out :]])
+    shown, n_clear = tasks, 0
+    if len(tasks) > max_tasks:
+        shown, n_clear = choose_named(report, tasks, max_tasks)
+    left_out = max(n_clear - len(shown), 0)
+    top = (len(shown) + 1) // 2 if left_out else len(shown)
     unseen = len(gains) - 1
     has_unseen = np.isfinite(report["error_shared"][unseen])
-    lines = list(
-        _row_lines(data, report, np.append(shown, unseen) if has_unseen else shown, glyphs, width)
-    )
+    rows = np.append(shown, unseen) if has_unseen else shown
+    if not len(rows):
+        return [f"No {data.task_name} gains or loses more than two standard errors."]
+    lines = list(_row_lines(data, report, rows, glyphs, width))
     rule = glyphs.rule * max(map(len, lines))
     table = [*lines[:2], rule, *lines[2 : 2 + top]]
     if left_out:
-        between = (
-            f"from {percent(gains[tasks[top]])} to {percent(gains[tasks[top + left_out - 1]])}"
-        )
-        table.append(
-            f"{glyphs.more} {left_out:,} more {plural(data.task_name)}, {between} {glyphs.more}"
-        )
+        what = f"{left_out:,} more {plural(data.task_name)} that clearly gain or lose"
+        table.append(f"{glyphs.more} {what} {glyphs.more}")
     table += lines[2 + top : 2 + len(shown)]
-    return [*table, rule, *lines[2 + len(shown) :]]
+    if not has_unseen:
+        return [*table, rule]
+    return [*table, *([rule] if len(shown) else []), *lines[2 + len(shown) :]]
+
+
+def _sum_cell(gains, row, glyphs):
+    """The gain of a size of tasks, and two standard errors of it."""
+    if not gains.telling[row]:
+        return "?"
+    return f"{percent(gains.gain[row])} {glyphs.plus_minus} {_points(gains.reach[row])}"
+
+
+def _points(reach):
+    """Percentage points; those below one with a decimal."""
+    return f"{100 * reach:.0f}" if reach >= 0.0095 else f"{100 * reach:.1f}"
+
+
+def _size_lines(data, report, glyphs):
+    """Gains by size of task: errors summed over the rows of all tasks of a size."""
+    tasks = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
+    sizes = by_size(report, tasks)
+    cells = _miss_cells(data, sizes.errors)
+    columns = [
+        ["rows each", *(_span(*pair) for pair in zip(sizes.low, sizes.high, strict=True))],
+        [plural(data.task_name), *(f"{n:,}" for n in sizes.n_tasks)],
+        *([name, *texts] for name, texts in cells.items()),
+    ]
+    for other in _OTHERS:
+        gains = sizes.gains[other]
+        texts = [_sum_cell(gains, row, glyphs) for row in range(len(sizes.low))]
+        columns.append([f"over {other}", *texts])
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(f"{text:>{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*columns, strict=True)
+    ]
+    rule = glyphs.rule * max(map(len, lines))
+    two = f"{glyphs.plus_minus} two standard errors"
+    yield f"Gains by size of task, of errors summed over the rows ({two}); {_miss_title(data)}"
+    yield from [lines[0], rule, *lines[1:]]
+    yield ""
+
+
+def _span(low, high):
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _r2(data, errors):
@@ -307,80 +237,166 @@ def _r2(data, errors):
     return overall, np.median(own) if len(own) else np.nan
 
 
-def _summary_lines(data, report, errors, n_folds, glyphs):
-    """Error and R² of the three over rows and over tasks, aligned."""
-    tasks = plural(data.task_name)
-    rows = {f"RMSE over all rows ({data.target_name})": [], f"RMSE, mean over the {tasks}": []}
-    scores = {
-        f"R{glyphs.squared} over all rows": [],
-        f"R{glyphs.squared} of the median {data.task_name}": [],
+def summary(data, measured):
+    """Figures of the three over rows and over tasks: errors, and scores between 0 and 1.
+
+    Returns
+    -------
+    errors, scores : dict of lists
+        By what they are: one figure a way of sharing.
+    """
+    tasks, report = plural(data.task_name), measured.report
+    regression = data.kind == "regression"
+    what = "RMSE" if regression else "log-loss"
+    errors = {
+        f"{what} over all rows ({data.target_name})": [],
+        f"{what}, mean over the {tasks}": [],
     }
-    for name, error in errors.items():
-        figures = np.sqrt(np.nanmean(error)), np.nanmean(np.sqrt(report[f"error_{name}"][:-1]))
-        for column, figure in zip(rows.values(), figures, strict=True):
-            column.append(figure)
-        for column, figure in zip(scores.values(), _r2(data, error), strict=True):
-            column.append(figure)
-    as_text = _number_format(np.concatenate(list(rows.values())))
-    label_width = max(map(len, [*rows, *scores, f"{n_folds}-fold cross-validation"]))
-    yield f"{f'{n_folds}-fold cross-validation':<{label_width}}" + "".join(
-        f"{name:>14}" for name in errors
-    )
-    for label, column in rows.items():
+    score = "R2" if regression else "accuracy"
+    of_task = f"of the median {data.task_name}" if regression else f", mean over the {tasks}"
+    scores = {f"{score} over all rows": [], f"{score} {of_task}".replace(" ,", ","): []}
+    for name, error in measured.errors.items():
+        every = _as_miss(data, np.nanmean(error))
+        each = _as_miss(data, report[f"error_{name}"][:-1])
+        for column, figure in zip(errors.values(), (every, np.nanmean(each)), strict=True):
+            column.append(float(figure))
+        figures = _r2(data, error) if regression else _accuracy(data, measured.right[name])
+        for column, figure in zip(scores.values(), figures, strict=True):
+            column.append(float(figure))
+    return errors, scores
+
+
+def _accuracy(data, right):
+    """Share of rows whose class is right, and its mean over tasks."""
+    known = np.isfinite(right)
+    n_tasks = len(data.labels)
+    count = np.bincount(data.codes[known], minlength=n_tasks)
+    hits = np.bincount(data.codes[known], right[known], n_tasks)
+    return right[known].mean(), (hits[count > 0] / count[count > 0]).mean()
+
+
+def _summary_lines(data, measured, n_folds, glyphs):
+    """Error and score of the three over rows and over tasks, aligned."""
+    errors, scores = summary(data, measured)
+    as_text = _number_format(np.concatenate(list(errors.values())))
+    how = f"{n_folds} folds forward in time" if data.time else f"{n_folds}-fold cross-validation"
+    label_width = max(map(len, [*errors, *scores, how]))
+    yield f"{how:<{label_width}}" + "".join(f"{name:>14}" for name in measured.errors)
+    for label, column in errors.items():
         yield f"{label:<{label_width}}" + "".join(f"{as_text(value):>14}" for value in column)
     for label, column in scores.items():
         if np.isfinite(column).all():
+            label = label.replace("R2", f"R{glyphs.squared}")
             yield f"{label:<{label_width}}" + "".join(f"{value:>14.3f}" for value in column)
 
 
-def verdict(data, report):
-    """One sentence: how many tasks sharing helped, and by how much."""
+def verdict(data, report, max_tasks):
+    """One sentence or two: how many tasks sharing helped, and by how much."""
+    tasks = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
+    if not len(tasks):
+        return "Too few rows to say whether sharing helps."
+    if len(tasks) > max_tasks or mostly_noise(report, tasks):
+        return _verdict_on_sums(data, report, tasks)
     what = {"independent": f"one model per {data.task_name}", "pooled": "one model for all"}
     parts = []
     for other in _OTHERS:
-        gains, noise = report[f"gain_over_{other}"][:-1], report[f"noise_{other}"][:-1]
-        known = ~np.isnan(gains)
-        if not known.any():
-            return "Too few rows to say whether sharing helps."
-        helped = f"{np.sum(gains[known] >= 0.005):,} of {known.sum():,}"
-        tasks = plural(data.task_name) if not parts else ""
-        median = percent(np.median(gains[known])).removeprefix("+")
-        harmed = int(np.sum((gains < -0.005) & (gains < -2 * noise)))
+        over = task_gains(report, other).take(tasks)
+        helped = f"{np.sum(over.gain >= 0.005):,} of {len(tasks):,}"
+        name = plural(data.task_name) if not parts else ""
+        median = percent(np.median(over.gain)).removeprefix("+")
+        harmed = int(np.sum(over.clear & (over.gain < 0)))
         parts.append(
-            f"{helped} {tasks} against {what[other]} "
+            f"{helped} {name} against {what[other]} "
             f"(median gain {median}, {harmed or 'none'} clearly harmed)"
         )
     return " ".join(f"Sharing helped {' and '.join(parts)}.".split())
 
 
-def format_report(data, report, errors, *, n_folds, max_tasks, glyphs, width):
+def _verdict_on_sums(data, report, tasks):
+    """The same of all tasks together, where they are many or too small to be told apart."""
+    what = {"independent": f"one model per {data.task_name}", "pooled": "one model for all"}
+    together = sum_of_all(report, tasks)
+    parts, counts = [], []
+    for other in _OTHERS:
+        gains, over = together.gains[other], task_gains(report, other).take(tasks)
+        gain, reach = gains.gain[0], gains.reach[0]
+        if gains.telling[0]:
+            verb = "removes" if gain >= 0 else "adds"
+            amount = percent(abs(gain)).removeprefix("+")
+            amount = f"{amount} (give or take {_points(reach)})"
+            parts.append(f"{verb} {amount} of the error of {what[other]}")
+        else:
+            parts.append(f"cannot be told from {what[other]}")
+        better, worse = (int(np.sum(over.clear & (sign * over.gain > 0))) for sign in (1, -1))
+        counts.append(f"{better:,} clearly gain and {worse:,} clearly lose against {what[other]}")
+    by_chance = chance(task_gains(report, "independent").take(tasks))
+    return (
+        f"Sharing, over all rows together, {' and '.join(parts)}. Of {len(tasks):,} "
+        f"{plural(data.task_name)} {', and '.join(counts)}, of which chance alone may account for "
+        f"some {by_chance:,} of a kind."
+    )
+
+
+def format_report(data, measured, *, n_folds, max_tasks, glyphs, width):
     """The whole report as lines of text."""
+    report = measured.report
     sizes = report["n_samples"][:-1]
     n_tasks, tasks = len(sizes), plural(data.task_name)
-    same = sizes.min() == sizes.max()
-    size = f"{sizes.min():,}" if same else f"{sizes.min():,} to {sizes.max():,}"
     head = [
         f"{len(data.target):,} rows",
-        f"{n_tasks:,} {tasks} of {size} rows",
+        f"{n_tasks:,} {tasks} of {_span(sizes.min(), sizes.max())} rows",
         f"target {data.target_name}",
     ]
+    if data.kind == "classification":
+        n_classes = len(set(data.target.tolist()))
+        head[-1] += f" ({n_classes} classes)"
     features = f"{len(data.feature_names)} features: {', '.join(data.feature_names)}"
     lines = [data.title, glyphs.dot.join(head)]
     lines += textwrap.wrap(features, width, subsequent_indent="  ", max_lines=3, placeholder=" ...")
     for note in data.notes:
         lines += textwrap.wrap(note, width, subsequent_indent="  ")
-    lines += ["", *_summary_lines(data, report, errors, n_folds, glyphs), ""]
+    lines += ["", *_summary_lines(data, measured, n_folds, glyphs), ""]
+    known = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
+    if len(known) > max_tasks or mostly_noise(report, known):
+        lines += _size_lines(data, report, glyphs)
     lines += _table_lines(data, report, max_tasks, glyphs, width)
     lines.append("")
-    legend = [
-        "Typical miss: root mean squared error on rows held out of all fitting and tuning. "
-        "Gain: the share of the mean squared error that sharing removes; ~ marks a gain or loss "
-        "smaller than its standard error, and clearly harmed is a loss of more than two of them."
-    ]
-    n_single = int(np.sum(sizes < 2))
+    for text in _legend(data, report, known, max_tasks):
+        lines += textwrap.wrap(text, width)
+    return [*lines, "", *textwrap.wrap(verdict(data, report, max_tasks), width)]
+
+
+def _legend(data, report, known, max_tasks):
+    tasks = plural(data.task_name)
+    if data.kind == "regression":
+        yield (
+            "Typical miss: root mean squared error on rows held out of all fitting and tuning. "
+            "Gain: the share of the mean squared error that sharing removes; ~ marks a gain or "
+            "loss smaller than its standard error, and clearly harmed is a loss of more than two "
+            "of them."
+        )
+    else:
+        yield (
+            "Log-loss: mean of -log of the probability given to the true class, on rows held out "
+            "of all fitting and tuning. Gain: the share of it that sharing removes; ~ marks a gain "
+            "or loss smaller than its standard error, and clearly harmed is a loss of more than "
+            "two of them."
+        )
+    gains = [task_gains(report, other).take(known) for other in _OTHERS]
+    if any((np.isfinite(over.reach) & ~over.telling).any() for over in gains):
+        yield (
+            "? marks a gain that means nothing: two standard errors are more than the error "
+            "itself. On few rows they are as wide as Student's distribution makes them."
+        )
+    if len(known) > max_tasks:
+        yield (
+            f"Only {tasks} that gain or lose more than two standard errors against one model per "
+            f"{data.task_name}, or lose as much against one model for all, have a line."
+        )
+    n_single = int(np.sum(report["n_samples"][:-1] < 2))
     if n_single:
         what = "1 task" if n_single == 1 else f"{n_single:,} {tasks}"
-        legend.append(f"Left out: {what} of a single row, too few to measure.")
-    for text in legend:
-        lines += textwrap.wrap(text, width)
-    return [*lines, "", *textwrap.wrap(verdict(data, report), width)]
+        yield f"Left out: {what} of a single row, too few to measure."
+    n_untested = len(report["n_samples"]) - 1 - len(known) - n_single
+    if n_untested:
+        yield f"Left out: {n_untested:,} {tasks} without a row to test on."

@@ -1065,3 +1065,66 @@ def verdict_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
 def unseen_weights_of_classes(loss, rows):
     """Weights for a task never seen, by log-losses: one observation a left-out task."""
     return softmax(-len(loss) * sum(loss) / sum(rows))
+
+
+# ----------------------------------------------------------------- gains of a report, task by task
+
+
+def size_levels(sizes):
+    """The class of every task by its number of rows: 1, 2, 3, 4 to 7, 8 to 15, ... rows."""
+    levels = [n if n < 4 else 2 + int(np.floor(np.log2(n))) for n in sizes]
+    width = 1
+    while len(set(levels)) > 8:
+        width += 1
+        levels = [int(np.floor(np.log2(n))) // width for n in sizes]
+    return levels
+
+
+def two_standard_errors(degrees):
+    """What Student's distribution makes of two standard errors."""
+    from scipy.stats import t as student
+
+    return student.ppf(norm.cdf(2.0), degrees)
+
+
+def gain_reach(report, other):
+    """Two standard errors of every task's gain over `other`, errors taken to be uncorrelated."""
+    base, shared = report[f"error_{other}"], report["error_shared"]
+    rows, levels = report["n_samples"], size_levels(report["n_samples"])
+    n_tasks = len(rows)
+    ratio = [
+        rows[t]
+        * (report[f"std_error_{other}"][t] ** 2 + report["std_error_shared"][t] ** 2)
+        / (base[t] + shared[t]) ** 2
+        for t in range(n_tasks)
+    ]
+
+    def told(tasks):
+        tasks = [t for t in tasks if rows[t] > 1 and np.isfinite(ratio[t])]
+        degrees = sum(rows[t] - 1 for t in tasks)
+        return sum((rows[t] - 1) * ratio[t] for t in tasks) / degrees if degrees else -np.inf
+
+    reach = []
+    for t in range(n_tasks):
+        alike = [s for s in range(n_tasks) if levels[s] == levels[t]]
+        typical = max(told(range(n_tasks)), told(alike))
+        if len(alike) >= 5:
+            u = [(base[s] - shared[s]) / (base[s] + shared[s]) for s in alike]
+            typical = max(typical, rows[t] * np.var(u, ddof=1))
+        own = rows[t] - 1 if rows[t] > 1 and np.isfinite(ratio[t]) else 0
+        drawn = (own * (ratio[t] if own else 0.0) + 4 * typical) / (own + 4)
+        spread = (base[t] + shared[t]) * np.sqrt(drawn / rows[t])
+        reach.append(two_standard_errors(own + 4) * spread / base[t])
+    return np.array(reach)
+
+
+def gain_of_sum(report, other, tasks):
+    """The gain of tasks' errors summed over rows, and two standard errors from their scatter."""
+    rows = report["n_samples"][tasks]
+    base = sum(rows * report[f"error_{other}"][tasks])
+    shared = sum(rows * report["error_shared"][tasks])
+    each = rows * (report[f"error_{other}"][tasks] - report["error_shared"][tasks])
+    about = each - rows * sum(each) / sum(rows)
+    k = len(tasks)
+    std_error = np.sqrt(k / (k - 1) * sum(about**2))
+    return 1 - shared / base, two_standard_errors(k - 1) * std_error / base

@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skmtl import MultiTaskRegressor
 from skmtl.datasets import load_grunfeld
 from skmtl.inspection import TaskReportDisplay
+from skmtl.inspection._common import plural
 from skmtl.model_selection import TaskKFold
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -236,3 +237,133 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install skmtl\[plot\]"):
         TaskReportDisplay(make_report(2)).plot()
+
+
+# ------------------------------------------------------------------- where rows are too few to tell
+
+
+def noisy_report(sizes, gain=0.0, seed=0):
+    """With standard errors: mean squared normal errors of so many rows a task."""
+    rng = np.random.default_rng(seed)
+    report = {
+        "task": np.array([*(f"store {i:04d}" for i in range(len(sizes))), None], dtype=object),
+        "n_samples": np.append(sizes, 0),
+    }
+    for name, factor in (("independent", 1.0), ("pooled", 1.0), ("shared", 1.0 - gain)):
+        rows = [factor * rng.normal(size=n) ** 2 for n in sizes]
+        deviation = [
+            row.std(ddof=1) / np.sqrt(len(row)) if len(row) > 1 else np.nan for row in rows
+        ]
+        report[f"error_{name}"] = np.array([*(row.mean() for row in rows), 1.0])
+        report[f"std_error_{name}"] = np.array([*deviation, 0.1])
+    report["error_independent"][-1] = np.nan
+    for other in ("independent", "pooled"):
+        report[f"gain_over_{other}"] = 1 - report["error_shared"] / report[f"error_{other}"]
+    return report
+
+
+def assert_nothing_overlaps(display):
+    display.figure_.canvas.draw()
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    boxes += [text.get_window_extent() for text in display.ax_.texts if text.get_text()]
+    boxes += [
+        display.ax_.get_legend().get_window_extent(),
+        display.ax_.xaxis.label.get_window_extent(),
+    ]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0  # inside the figure
+        assert box.x1 <= display.figure_.bbox.x1 and box.y1 <= display.figure_.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+@pytest.mark.parametrize("n_tasks", [3, 100, 3000])
+@pytest.mark.parametrize("largest", [3, 60])
+def test_tasks_of_few_rows(n_tasks, largest):
+    sizes = np.random.default_rng(1).integers(1, largest + 1, n_tasks)
+    display = TaskReportDisplay(noisy_report(sizes, gain=0.3)).plot(name="store")
+    assert_nothing_overlaps(display)
+    losses = [text for text in texts(display.ax_) if text.lstrip("< ").startswith("-")]
+    # None is beyond doubt; of thousands of larger tasks some are beyond two standard errors.
+    assert all(float(loss) > -1000 for loss in losses) if largest > 3 else losses == []
+    low, high = display.ax_.get_xlim()
+    assert -120 < low < 0 < high < 120
+    if n_tasks > 40:
+        shown = [name for name in names(display) if name.startswith("store ")]
+        assert len(shown) <= 40 if largest > 3 else len(shown) < 3
+
+
+def test_sizes_have_a_line_each():
+    report = noisy_report([1] * 700 + [2] * 900 + [3] * 1400, gain=0.4)
+    display = TaskReportDisplay(report).plot(name="shop")
+    assert names(display)[:3] == [
+        "700 shops of 1 row",
+        "900 shops of 2 rows",
+        "1,400 shops of 3 rows",
+    ]
+    assert names(display)[-1] == "(shop never seen)"
+    assert ["700", "1,800", "4,200"] == [
+        t for t in texts(display.ax_) if t in ("700", "1,800", "4,200")
+    ]
+    for other, points in zip(("independent", "pooled"), display.sizes_, strict=True):
+        error = {way: report[f"error_{way}"][:-1] for way in (other, "shared")}
+        expected = [
+            100 * (1 - error["shared"][rows].sum() / error[other][rows].sum())
+            for rows in (slice(0, 700), slice(700, 1600), slice(1600, 3000))
+        ]
+        np.testing.assert_allclose(points.get_offsets()[:, 0], expected)
+    assert "too few rows to tell" in display.ax_.get_xlabel()
+
+
+def test_only_what_exceeds_two_standard_errors_is_named():
+    report = noisy_report([60] * 100)
+    for row, factor in ((3, 0.2), (50, 0.3), (77, 4.0)):
+        for key in ("error_shared", "std_error_shared"):
+            report[key][row] *= factor
+    for other in ("independent", "pooled"):
+        report[f"gain_over_{other}"] = 1 - report["error_shared"] / report[f"error_{other}"]
+    display = TaskReportDisplay(report).plot()
+    shown = names(display)
+    assert {"store 0003", "store 0050", "store 0077"} <= set(shown) and len(shown) < 15
+    assert shown.index("store 0003") < shown.index("store 0050") < shown.index("store 0077")
+    n_between = 100 - (len(shown) - 2)  # a line for the size, one for the task never seen
+    assert any(f"{n_between} more" in text for text in texts(display.ax_))
+
+
+def test_a_loss_beyond_doubt_keeps_its_figure():
+    report = noisy_report([200] * 5)
+    for key in ("error_shared", "std_error_shared"):
+        report[key][1] *= 30
+    for other in ("independent", "pooled"):
+        report[f"gain_over_{other}"] = 1 - report["error_shared"] / report[f"error_{other}"]
+    display = TaskReportDisplay(report).plot()
+    figures = [int(text) for text in texts(display.ax_) if text.startswith("-")]
+    assert len(figures) == 2 and max(figures) < -1000
+    assert display.sizes_ is None and len(names(display)) == 6
+
+
+def test_few_tasks_with_few_rows_are_summed_too():
+    display = TaskReportDisplay(noisy_report([1, 2, 1])).plot()
+    assert names(display)[0] == "3 tasks of 1 to 2 rows"
+    assert set(names(display)[1:4]) == {f"store {i:04d}" for i in range(3)}
+    assert texts(display.ax_).count("too few rows to tell") >= 2
+
+
+@pytest.mark.parametrize("sort", ["gain_over_independent", "gain_over_pooled", "n_samples", "task"])
+def test_sorting_of_many(sort):
+    report = noisy_report(np.random.default_rng(2).integers(2, 300, 150), gain=0.4)
+    display = TaskReportDisplay(report).plot(sort=sort, max_tasks=10)
+    assert_nothing_overlaps(display)
+    shown = [name for name in names(display) if name.startswith("store ")]
+    rows = np.array([int(name[-4:]) for name in shown])
+    assert 1 <= len(rows) <= 10
+    values = rows if sort == "task" else -np.asarray(report[sort], dtype=float)[rows]
+    assert (np.diff(values) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [("store", "stores"), ("city", "cities"), ("day", "days"), ("class", "classes"),
+     ("store_id", "tasks"), ("Store", "tasks"), ("batch", "batches")],
+)  # fmt: skip
+def test_plural(name, text):
+    assert plural(name) == text

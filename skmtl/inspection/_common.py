@@ -12,6 +12,7 @@ __all__ = [
     "find_model",
     "import_pyplot",
     "line_heights",
+    "plural",
     "shorten",
     "task_name",
 ]
@@ -83,6 +84,17 @@ def task_name(model, name):
     """What one task is called: `name`, or the task column's name, or None."""
     column = getattr(model, "task_column", None)
     return column if name is None and isinstance(column, str) else name
+
+
+def plural(name):
+    """`name` in the plural if it is a plain word, else "tasks"."""
+    if not (name.isalpha() and name.islower() and len(name) > 2):
+        return "tasks"
+    if name.endswith(("s", "x", "ch", "sh")):
+        return name + "es"
+    if name.endswith("y") and name[-2:-1] not in tuple("aeiou"):
+        return name[:-1] + "ies"
+    return name + "s"
 
 
 def line_heights(n_lines, most):

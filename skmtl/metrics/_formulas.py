@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._confusion import CONFUSION, score_confusion
+
 __all__ = ["METRICS", "Metric", "check_metric", "metric_name", "score_tasks"]
 
 
@@ -13,11 +15,17 @@ class Metric(NamedTuple):
     greater_is_better: bool
     reads: str  # what y_pred is: "numbers", "labels", "probabilities" or "scores" of classes
     methods: tuple = ("predict",)  # of a model, the first that it has gives y_pred
+    of_positive: bool = False  # whether it is, of two classes, the figure of the positive one
 
     @property
     def by_class(self):
         """Whether `y_pred` has a column, or a meaning, for every class."""
         return self.reads in ("probabilities", "scores")
+
+    @property
+    def takes_classes(self):
+        """Whether the order of the classes says something."""
+        return self.by_class or self.of_positive
 
 
 METRICS = {
@@ -27,6 +35,10 @@ METRICS = {
     "rmse": Metric(False, "numbers"),
     "nmse": Metric(False, "numbers"),
     "accuracy": Metric(True, "labels"),
+    **{
+        name: Metric(True, "labels", of_positive=average == "binary")
+        for name, (_, average) in CONFUSION.items()
+    },
     "log_loss": Metric(False, "probabilities", ("predict_proba",)),
     "brier": Metric(False, "probabilities", ("predict_proba",)),
     "roc_auc": Metric(True, "scores", ("predict_proba", "decision_function")),
@@ -65,6 +77,8 @@ def score_tasks(rows, metric):
         return _score_by_call(rows, metric)
     if metric == "roc_auc":
         return _roc_auc(rows)
+    if metric in CONFUSION:
+        return score_confusion(rows, metric)
     if metric in _CLASS_LOSSES:
         return _mean(_CLASS_LOSSES[metric](rows), rows)
     difference = rows.y - rows.prediction

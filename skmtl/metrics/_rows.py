@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from ..tasks.encode import TaskLabels
+from ._confusion import positive_class
 from ._formulas import METRICS
 
 __all__ = ["Rows", "labelled_rows"]
@@ -23,9 +24,12 @@ class Rows(NamedTuple):
     prediction: np.ndarray  # (n_rows, n_classes) where the metric is by class
     weight: np.ndarray | None
     own: np.ndarray | None  # (n_rows, n_classes): those of the row's task; None: all of them
+    positive: object = None  # the class that precision, recall and F1 are of; None: their mean
 
 
-def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None, shared_classes=True):
+def labelled_rows(
+    y_true, y_pred, task, sample_weight, metric, classes=None, shared_classes=True, pos_label=None
+):
     """Check all arguments and bring them into one form, `Rows`."""
     if not isinstance(shared_classes, (bool, np.bool_)):
         raise ValueError(
@@ -34,10 +38,17 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None, sha
         )
     spec = METRICS[metric] if isinstance(metric, str) else None
     by_class = spec is not None and spec.by_class
-    if classes is not None and not by_class:
-        names = ", ".join(repr(name) for name, one in METRICS.items() if one.by_class)
+    of_positive = spec is not None and spec.of_positive
+    if classes is not None and not (by_class or of_positive):
+        names = ", ".join(repr(name) for name, one in METRICS.items() if one.takes_classes)
         raise ValueError(
-            f"labels={classes!r} goes with a metric of probabilities ({names}); leave it out."
+            f"labels={classes!r} goes with a metric that asks for the order of the classes "
+            f"({names}); leave it out."
+        )
+    if pos_label is not None and not of_positive:
+        names = ", ".join(repr(name) for name, one in METRICS.items() if one.of_positive)
+        raise ValueError(
+            f"pos_label={pos_label!r} goes with a metric of one class ({names}); leave it out."
         )
     if spec is not None and spec.reads != "numbers":
         y_true = _with_none(y_true)
@@ -62,12 +73,15 @@ def labelled_rows(y_true, y_pred, task, sample_weight, metric, classes=None, sha
         columns[1:3] = _by_class(columns[1], columns[2], classes, metric, shared_classes)
     elif spec is not None and spec.reads == "labels":
         _check_same_kind(columns[1], columns[2])
+    positive = None
+    if of_positive:
+        positive = positive_class(*columns[1:3], classes, pos_label, metric)
     n_samples = np.bincount(columns[0], minlength=len(labels))
     if weight is not None:
         columns = _keep(columns, columns[3] > 0)
     if by_class and not shared_classes:  # of rows that count, and of no others
         columns[4] = _own_classes(*columns[:3], len(labels))
-    return Rows(labels, n_samples, *columns)
+    return Rows(labels, n_samples, *columns, positive)
 
 
 def _with_none(values):

@@ -14,7 +14,9 @@ from ._scores import check_average, task_score
 __all__ = ["task_scorer"]
 
 
-def task_scorer(metric="r2", *, average="macro", task_column=None, greater_is_better=None):
+def task_scorer(
+    metric="r2", *, average="macro", task_column=None, greater_is_better=None, pos_label=None
+):
     """Make a scorer that averages over tasks, for `scoring=` in any scikit-learn tool.
 
     Parameters
@@ -36,6 +38,9 @@ def task_scorer(metric="r2", *, average="macro", task_column=None, greater_is_be
         None infers it: from the name of the metric or, as scikit-learn's names do, from a
         callable's name, which ends in ``_score`` if greater is better and in ``_error``, ``_loss``
         or ``_deviance`` if smaller is.
+    pos_label : object, default=None
+        The positive one of two classes, for precision, recall and f1. None takes the second of the
+        model's ``classes_``.
 
     Returns
     -------
@@ -67,19 +72,20 @@ def task_scorer(metric="r2", *, average="macro", task_column=None, greater_is_be
     >>> bool((scores < 0).all())
     True
     """
-    return _TaskScorer(metric, average, task_column, greater_is_better)
+    return _TaskScorer(metric, average, task_column, greater_is_better, pos_label)
 
 
 class _TaskScorer:
     """What `task_scorer` returns; see there."""
 
-    def __init__(self, metric, average, task_column, greater_is_better):
+    def __init__(self, metric, average, task_column, greater_is_better, pos_label):
         check_metric(metric)
         check_average(average)
         self.metric = metric
         self.average = average
         self.task_column = task_column
         self.greater_is_better = greater_is_better
+        self.pos_label = pos_label
         self._sign = 1 if _is_gain(metric, greater_is_better) else -1
         self._requests = {"sample_weight": None, "task": True}
 
@@ -115,6 +121,7 @@ class _TaskScorer:
             sample_weight=sample_weight,
             labels=labels,
             shared_classes=not _has_own_classes(estimator),
+            pos_label=self.pos_label,
         )
         return self._sign * score
 
@@ -131,8 +138,8 @@ class _TaskScorer:
             )
         routed = {"task": task} if task is not None and _takes_task(estimator, found[0]) else {}
         y_pred = getattr(estimator, found[0])(X, **routed)
-        by_class = spec is not None and spec.by_class
-        return y_pred, getattr(estimator, "classes_", None) if by_class else None
+        ordered = spec is not None and spec.takes_classes
+        return y_pred, getattr(estimator, "classes_", None) if ordered else None
 
     def _read_tasks(self, estimator, X, y_true):
         if self.task_column is not None:
@@ -148,6 +155,8 @@ class _TaskScorer:
             parts.append(f"task_column={self.task_column!r}")
         if self.greater_is_better is not None:
             parts.append(f"greater_is_better={self.greater_is_better!r}")
+        if self.pos_label is not None:
+            parts.append(f"pos_label={self.pos_label!r}")
         return f"task_scorer({', '.join(parts)})"
 
     def _accept_sample_weight(self):

@@ -22,6 +22,7 @@ def task_scores(
     sample_weight=None,
     labels=None,
     shared_classes=True,
+    pos_label=None,
 ):
     r"""Score the predictions of every task on its own.
 
@@ -36,11 +37,18 @@ def task_scores(
 
     rmse is the square root of mse, and mae has absolute values for squares.
 
-    For classes, accuracy is the share of rows predicted right. With :math:`p_{ik}` the probability
-    of class :math:`k` in row :math:`i`, log_loss is the mean of :math:`-\log p_{i y_i}` (natural
-    logarithm, probabilities below 2e-16 raised to that) and brier that of
-    :math:`\sum_k (p_{ik} - [y_i = k])^2`, halved for two classes. roc_auc is the share of the
-    task's pairs of rows, one of the second class and one of the first, in which the former is
+    For classes, accuracy is the share of rows predicted right. Of the rows of a class, recall is
+    the share predicted to be of it; of the rows predicted to be of a class, precision is the share
+    that are; f1 is the harmonic mean of the two. With two classes over all tasks they are figures
+    of the positive one; with more they are means over the classes that the task's labels and
+    predictions show, as with "_macro". "_weighted" weighs these by the task's rows of each class,
+    and "_micro" counts the rows of all classes together. balanced_accuracy is the mean recall of
+    the task's classes.
+
+    With :math:`p_{ik}` the probability of class :math:`k` in row :math:`i`, log_loss is the mean of
+    :math:`-\log p_{i y_i}` (natural logarithm, probabilities below 2e-16 raised to that) and brier
+    that of :math:`\sum_k (p_{ik} - [y_i = k])^2`, halved for two classes. roc_auc is the share of
+    the task's pairs of rows, one of the second class and one of the first, in which the former is
     scored higher; with more than two classes the mean over the classes that the task can tell of,
     each against the rest. For a task with all classes, all are scikit-learn's metrics.
 
@@ -50,22 +58,24 @@ def task_scores(
         Labels. With two dimensions every column is a task. NaN (or None) means "not labelled" and
         is left out.
     y_pred : array-like of the shape of `y_true`, or of shape (n_samples, n_classes)
-        Predictions, finite where `y_true` is not NaN: numbers, or classes for accuracy. For
-        log_loss and brier probabilities, for roc_auc any scores: a column for every class in the
-        order of `labels`, or those of the second of two classes.
+        Predictions, finite where `y_true` is not NaN: numbers, or classes for accuracy, precision,
+        recall and f1. For log_loss and brier probabilities, for roc_auc any scores: a column for
+        every class in the order of `labels`, or those of the second of two classes.
     task : array-like of shape (n_samples,), default=None
         The task of every row: strings, integers or categories. Only with a one-dimensional
         `y_true`, which without `task` is a single task.
     metric : str or callable, default="r2"
-        "r2", "mse", "mae", "rmse" or "nmse" for numbers; "accuracy", "log_loss", "brier" or
-        "roc_auc" for classes. A callable is called for each task as ``metric(y_true, y_pred)``,
-        with the further argument ``sample_weight=`` if weights are given.
+        "r2", "mse", "mae", "rmse" or "nmse" for numbers; "accuracy", "balanced_accuracy",
+        "precision", "recall", "f1" (each also as "f1_macro", "f1_weighted", "f1_micro" and so on),
+        "log_loss", "brier" or "roc_auc" for classes. A callable is called for each task as
+        ``metric(y_true, y_pred)``, with the further argument ``sample_weight=`` if weights are
+        given.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. They count within a task.
     labels : array-like of shape (n_classes,), default=None
         The classes in the order of the columns of `y_pred`, such as a model's ``classes_``, for
-        log_loss, brier and roc_auc. None takes the distinct values of `y_true` over all tasks,
-        sorted. A task needs not have seen them all.
+        log_loss, brier and roc_auc, and for precision, recall and f1 to tell the positive one. None
+        takes the distinct values over all tasks, sorted. A task needs not have seen them all.
     shared_classes : bool, default=True
         Whether the classes are the same in every task, for log_loss, brier and roc_auc. False: each
         task has its own, as a `MetaLearnerClassifier` whose ``shared_classes_`` is False. A task's
@@ -73,6 +83,8 @@ def task_scores(
         of weight zero tell nothing.
         Scores are then those of a model with these classes only (brier is halved where there are
         two), and a label that is not among `labels` has probability zero and is no error.
+    pos_label : object, default=None
+        The positive one of two classes, for precision, recall and f1. None takes the second.
 
     Returns
     -------
@@ -80,15 +92,18 @@ def task_scores(
         In the style of ``cv_results_``, e.g. for ``pandas.DataFrame(scores)``: "task" (the labels,
         sorted, or the indices of the columns), "n_samples" (labelled rows) and "score". The score
         is NaN where the metric is undefined: no labelled row of positive weight, for r2 and nmse
-        also fewer than two, or labels without variance, and for roc_auc a single class.
+        also fewer than two, or labels without variance, and for roc_auc a single class; for
+        precision no row predicted to be of the class, for recall none of it, and for f1 neither.
+        Where a mean is taken over classes, those for which that is so are left out of it.
 
     Raises
     ------
     ValueError
         If shapes don't match, if `task` comes with several columns of `y_true`, if a labelled row
         has no finite prediction, if labels or weights are unusable, if `metric` is unknown, if
-        probabilities are none, if `labels` doesn't go with `y_true` or `y_pred`, or if
-        `shared_classes` is no bool.
+        probabilities are none, if `labels` or `pos_label` doesn't go with `y_true`, `y_pred` or
+        `metric`, if a single class does not tell which is the positive one, or if `shared_classes`
+        is no bool.
 
     Notes
     -----
@@ -118,7 +133,9 @@ def task_scores(
     roc_auc [ 1. nan]
     """
     check_metric(metric)
-    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels, shared_classes)
+    rows = labelled_rows(
+        y_true, y_pred, task, sample_weight, metric, labels, shared_classes, pos_label
+    )
     return {"task": rows.labels, "n_samples": rows.n_samples, "score": score_tasks(rows, metric)}
 
 
@@ -132,6 +149,7 @@ def task_score(
     sample_weight=None,
     labels=None,
     shared_classes=True,
+    pos_label=None,
 ):
     """Score predictions with one number that does justice to all tasks.
 
@@ -153,11 +171,13 @@ def task_score(
         undefined. "micro" is the plain metric over all labelled rows together, whatever their
         task, so that large tasks count more; with r2 and nmse, differences between the tasks'
         means count as variance explained, and with roc_auc as pairs put right (of each class over
-        the rows of tasks that have it, where classes are not shared).
+        the rows of tasks that have it, where classes are not shared). (The "_macro" and "_micro"
+        of a metric's name are over classes.)
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. With "macro" and "median" they count within a task only.
     labels : array-like of shape (n_classes,), default=None
     shared_classes : bool, default=True
+    pos_label : object, default=None
         As in :func:`task_scores`.
 
     Returns
@@ -182,7 +202,9 @@ def task_score(
     """
     check_metric(metric)
     check_average(average)
-    rows = labelled_rows(y_true, y_pred, task, sample_weight, metric, labels, shared_classes)
+    rows = labelled_rows(
+        y_true, y_pred, task, sample_weight, metric, labels, shared_classes, pos_label
+    )
     if average == "micro":
         rows = rows._replace(labels=np.zeros(1, np.int64), codes=np.zeros_like(rows.codes))
     scores = score_tasks(rows, metric)
@@ -190,7 +212,8 @@ def task_score(
     if not len(scores):
         warnings.warn(
             f"metric={metric_name(metric)} is undefined for every task, so that the score is NaN; "
-            "r2, nmse and roc_auc need at least two different labels.",
+            "r2, nmse and roc_auc need at least two different labels, precision, recall and f1 "
+            "rows of the class.",
             UndefinedMetricWarning,
             stacklevel=2,
         )

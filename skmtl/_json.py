@@ -1,0 +1,98 @@
+"""What `python -m skmtl --json` prints: the same figures as the text, for machines."""
+
+import json
+import math
+
+import numpy as np
+
+from ._measure import SHARING
+from ._report import summary, verdict
+from .inspection._gains import OTHERS, by_size, task_gains
+
+__all__ = ["json_report"]
+
+
+def json_report(data, measured, args):
+    """The report as JSON; what is not known or infinite is null."""
+    report = measured.report
+    known = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
+    has_unseen = np.isfinite(report["error_shared"][-1])
+    out = {
+        "file": None if args.file is None else str(args.file),
+        "kind": data.kind,
+        "error": "squared error" if data.kind == "regression" else "log-loss",
+        "task": args.task,
+        "target": data.target_name,
+        "time": data.time,
+        "features": data.feature_names,
+        "n_samples": len(data.target),
+        "n_tasks": len(data.labels),
+        "n_folds": args.folds,
+        "notes": data.notes,
+        "summary": _summary(data, measured),
+        "tasks": [_task(report, row) for row in range(len(data.labels))],
+        "task_never_seen": _task(report, len(data.labels)) if has_unseen else None,
+        "by_size": _sizes(report, known),
+        "verdict": verdict(data, report, args.max_tasks),
+        "plot": None if args.plot is None else str(args.plot),
+        "model": None if args.save is None else str(args.save),
+    }
+    return json.dumps(_plain(out), indent=1, allow_nan=False)
+
+
+def _summary(data, measured):
+    """By way of sharing, the figures that stand above the table."""
+    figures = [column for part in summary(data, measured) for column in part.values()]
+    score = "r2" if data.kind == "regression" else "accuracy"
+    of_task = "median_over_tasks" if data.kind == "regression" else "mean_over_tasks"
+    error = "rmse" if data.kind == "regression" else "log_loss"
+    names = error, f"{error}_mean_over_tasks", score, f"{score}_{of_task}"
+    return {
+        way: dict(zip(names, column, strict=True))
+        for way, column in zip(measured.errors, zip(*figures, strict=True), strict=True)
+    }
+
+
+def _task(report, row):
+    entry = {name: report[name][row] for name in ("task", "n_samples", "n_tested", "used")}
+    for way in SHARING:
+        for figure in ("error", "std_error"):
+            entry[f"{figure}_{way}"] = report[f"{figure}_{way}"][row]
+    for other in OTHERS:
+        gains = task_gains(report, other)
+        entry[f"gain_over_{other}"] = gains.gain[row]
+        entry[f"std_error_gain_over_{other}"] = report[f"std_error_gain_over_{other}"][row]
+        entry[f"two_std_errors_gain_over_{other}"] = gains.reach[row]
+        entry[f"clear_over_{other}"] = gains.clear[row]
+    return entry
+
+
+def _sizes(report, tasks):
+    sizes = by_size(report, tasks)
+    entries = []
+    for i in range(len(sizes.low)):
+        entry = {
+            "smallest": sizes.low[i],
+            "largest": sizes.high[i],
+            "n_tasks": sizes.n_tasks[i],
+            "n_samples": sizes.n_samples[i],
+        }
+        entry |= {f"error_{way}": sizes.errors[way][i] for way in SHARING}
+        for other, gains in sizes.gains.items():
+            entry[f"gain_over_{other}"] = gains.gain[i]
+            entry[f"two_std_errors_gain_over_{other}"] = gains.reach[i]
+        entries.append(entry)
+    return entries
+
+
+def _plain(value):
+    """Numbers of Python's own, and None for what JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,8 +1,13 @@
 """Learn across tasks with scikit-learn: share what helps, guarded against what does not."""
 
-from .meta import MetaLearnerClassifier, MetaLearnerRegressor
-from .multitask import MultiTaskClassifier, MultiTaskRegressor
-from .transfer import Source, TransferEstimator, Unlabeled
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .meta import MetaLearnerClassifier, MetaLearnerRegressor
+    from .multitask import MultiTaskClassifier, MultiTaskRegressor
+    from .transfer import Source, TransferEstimator, Unlabeled
 
 __version__ = "0.1.0"
 
@@ -16,3 +21,33 @@ __all__ = [
     "Unlabeled",
     "__version__",
 ]
+
+# Where the names above come from. They are imported when asked for: `python -m skmtl` imports the
+# package first, and is to tell of a mistyped path at once.
+_ROOMS = {
+    "MetaLearnerClassifier": "meta",
+    "MetaLearnerRegressor": "meta",
+    "MultiTaskClassifier": "multitask",
+    "MultiTaskRegressor": "multitask",
+    "Source": "transfer",
+    "TransferEstimator": "transfer",
+    "Unlabeled": "transfer",
+}
+
+
+def _submodules():
+    return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        value = getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and name in _submodules():
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_submodules()})

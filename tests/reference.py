@@ -310,6 +310,15 @@ def working(y, weight, score, offset, floor):
     return weight * np.maximum(p * (1.0 - p), floor), weight * (y - p), loss
 
 
+def weighted_rows(X, rows, offsets, factor):
+    """Sums of weighted rows over each task (twin of ``weighted_rows``)."""
+    sums = np.zeros((len(offsets) - 1, X.shape[1]))
+    for t in range(len(sums)):
+        for i in range(offsets[t], offsets[t + 1]):
+            sums[t] += factor[i] * X[rows[i]]
+    return sums
+
+
 def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None):
     """Probabilities of partial pooling with the logistic loss, by a general-purpose optimiser.
 

@@ -25,7 +25,6 @@ inside, slices and calls of BLAS take longer to compile than all the arithmetic.
 from collections import namedtuple
 
 import numpy as np
-from scipy.linalg import lapack
 
 from .._jit import njit
 
@@ -34,10 +33,8 @@ _WIDE = 6
 # Numbers of the tasks' models under all candidates that are held at a time, and tasks at least.
 _NUMBERS, _TASKS = 2**15, 16
 
-# From this many features on LAPACK beats the sweep; and where kappa times the trace is below so
-# much a feature, (I - U) would cancel.
-_LARGE = 80
-_CANCELS = 1e-3
+# Where kappa times the trace is below so much a feature, (I - U) would cancel.
+CANCELS = 1e-3
 
 # Arrays of all tasks: training or test moments, and what `factor` makes of them.
 Moments = namedtuple("Moments", ["weight", "mean", "scatter"])
@@ -131,50 +128,8 @@ def factor(start, stop, train, kappa, factors):
         return _factor_at_zero(slice(start, stop), train, factors)
     S, r = np.zeros((p, p)), np.zeros(p)
     work = np.empty((p, p)), np.empty(p), np.empty(p, dtype=np.int64)
-    for t in range(start, stop) if p >= _LARGE else ():
-        if not _factor_large(t, train, kappa, factors, S, r):  # singular up to rounding
-            _factor(t, t + 1, train, kappa, factors, work, S, r)
-    if p < _LARGE:
-        _factor(start, stop, train, kappa, factors, work, S, r)
+    _factor(start, stop, train, kappa, factors, work, S, r)
     return S, r
-
-
-def _factor_large(t, train, kappa, factors, S, r):
-    """`_factor` of a single task by LAPACK; returns whether that could factor it."""
-    weight, mean, scatter = (part[t] for part in train)
-    p = len(mean) - 1
-    live = np.flatnonzero(np.diagonal(scatter)[:p] > 0.0) if weight > 0.0 else np.arange(0)
-    every = len(live) == p
-    C = scatter[:p, :p] if every else scatter[np.ix_(live, live)]
-    V = kappa * C
-    trace = np.trace(V)
-    V[np.diag_indices_from(V)] += 1.0
-    root, info = lapack.dpotrf(V.T, lower=1)
-    if info == 0:
-        V, info = lapack.dpotri(root, lower=1)
-    if info != 0:
-        return False
-    V = np.tril(V)
-    V += np.tril(V, -1).T
-    U, u, d = (part[t] for part in factors[:3])
-    xu, xd = factors.xu, factors.xd
-    U[:], d[:] = np.eye(p), 0.0
-    u[:] = mean[:p] if weight > 0.0 else 0.0
-    where = slice(None) if every else live
-    if trace <= _CANCELS * len(live):  # (I - U)/kappa = UC, symmetrised, as rounding is not
-        part = V @ C
-        part = 0.5 * (part + part.T)
-    else:
-        part = -V / kappa
-        part[np.diag_indices_from(part)] += 1.0 / kappa
-    both = (where, where) if every else np.ix_(live, live)
-    U[both] = V
-    S[both] += part
-    u[where] = V @ mean[:p][where]
-    d[where] = V @ scatter[:p, p][where]
-    r += d
-    xu[t], xd[t] = mean[:p] @ u, mean[:p] @ d
-    return True
 
 
 def _factor_at_zero(tasks, train, factors):
@@ -220,7 +175,7 @@ def _factor(start, stop, train, kappa, factors, work, S, r):
             for j in range(i + 1):
                 V[i, j] = -V[i, j]
                 V[j, i] = V[i, j]
-        cancels = trace <= _CANCELS * q
+        cancels = trace <= CANCELS * q
         for i in range(q):
             li = live[i]
             xi, ci = mean[t, li], scatter[t, li, p]

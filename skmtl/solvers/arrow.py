@@ -13,12 +13,12 @@ anchors at zero make it one of deviations from the centres. The formulas stand i
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, lapack
 
 from .. import kernels
 from .._jit import run_chunks, run_spans
 
-__all__ = ["ArrowSystem", "kappa_of", "kkt_residual"]
+__all__ = ["ArrowSystem", "factor_tasks", "kappa_of", "kkt_residual"]
 
 # 1/strength at which a slope strength of zero is taken; the rest is beyond double precision.
 _LARGEST_KAPPA = 1e10
@@ -80,7 +80,7 @@ class ArrowSystem:
         self.factored = slope_strength
         self.kappa = kappa_of(slope_strength, self._scale)
         parts = run_chunks(
-            kernels.arrow.factor, len(self.active), self._train, self.kappa, self._factors,
+            factor_tasks, len(self.active), self._train, self.kappa, self._factors,
             pool=self.pool,
         )  # fmt: skip
         self._S = sum(part[0] for part in parts)
@@ -281,6 +281,57 @@ class ArrowSystem:
             intercept[start:stop] += blend[:, -1]
 
         self._over_tasks(use, theta, intercept_strengths)
+
+
+def factor_tasks(start, stop, train, kappa, factors):
+    """As `kernels.arrow.factor`, by LAPACK where features are many."""
+    p = factors.u.shape[1]
+    if p < _LARGE or kappa == 0.0:
+        return kernels.arrow.factor(start, stop, train, kappa, factors)
+    S, r = np.zeros((p, p)), np.zeros(p)
+    for t in range(start, stop):
+        if not _factor_large(t, train, kappa, factors, S, r):  # singular up to rounding
+            part = kernels.arrow.factor(t, t + 1, train, kappa, factors)
+            S += part[0]
+            r += part[1]
+    return S, r
+
+
+def _factor_large(t, train, kappa, factors, S, r):
+    """Factor a single task, and add to `S` and `r`; returns whether LAPACK could."""
+    weight, mean, scatter = (part[t] for part in train)
+    p = len(mean) - 1
+    live = np.flatnonzero(np.diagonal(scatter)[:p] > 0.0) if weight > 0.0 else np.arange(0)
+    both, where = np.ix_(live, live), live
+    if len(live) == p:  # views, not copies
+        both, where = (slice(p), slice(p)), slice(p)
+    C = scatter[both]
+    V = kappa * C
+    trace = np.trace(V)
+    V[np.diag_indices_from(V)] += 1.0
+    root, info = lapack.dpotrf(V.T, lower=1)
+    if info == 0:
+        V, info = lapack.dpotri(root, lower=1)
+    if info != 0:
+        return False
+    V = np.tril(V)
+    V += np.tril(V, -1).T
+    if trace <= kernels.arrow.CANCELS * len(live):  # (I - U)/kappa = UC, symmetrised
+        part = V @ C
+        part = 0.5 * (part + part.T)
+    else:
+        part = -V / kappa
+        part[np.diag_indices_from(part)] += 1.0 / kappa
+    S[both] += part
+    U, u, d = (part[t] for part in factors[:3])
+    U[:], d[:] = np.eye(p), 0.0
+    u[:] = mean[:p] if weight > 0.0 else 0.0
+    U[both] = V
+    u[where] = V @ mean[where]
+    d[where] = V @ scatter[where, p]
+    r += d
+    factors.xu[t], factors.xd[t] = mean[:p] @ u, mean[:p] @ d
+    return True
 
 
 def _is_large(ridge, gram):

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import kernels
 from .._jit import run_chunks
-from .arrow import ArrowSystem, kappa_of, pull
+from .arrow import ArrowSystem, factor_tasks, kappa_of, pull
 
 __all__ = ["MixedSystem", "solve_given"]
 
@@ -55,9 +55,7 @@ class MixedSystem(ArrowSystem):
             self._U[:] = np.eye(len(own))
         train = kernels.arrow.Moments(m.weight, self._mean, self._scatter)
         factors = kernels.arrow.Factors(self._U, self._uv, self._dv, self._xu, self._xd)
-        parts = run_chunks(
-            kernels.arrow.factor, len(m.weight), train, kappa, factors, pool=self.pool
-        )
+        parts = run_chunks(factor_tasks, len(m.weight), train, kappa, factors, pool=self.pool)
         self._W = self._U @ self._cross
         self._schur_own = sum(part[0] for part in parts)
         self._S = self._assemble(self._schur_own, slice(None))

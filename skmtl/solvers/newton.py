@@ -10,8 +10,8 @@ minimises
 for y in {-1, 1}. Each step is the arrow system of `skmtl.solvers.arrow` on the moments of the
 working responses, halved until the objective falls. Where features are many, the products of a
 step's moments cost a hundred times what its gradient does; then curvatures and their factors serve
-for as many steps as they bring the objective down fast enough, of this and of other strengths
-(the chord method). With more than two classes every class has
+for as many steps as the objective falls by what they promise, of this and of other strengths (the
+chord method). With more than two classes every class has
 scores of its own, the loss is multinomial, and the classes take their steps in turn: given the
 others, one class is a binary problem with an offset. Rounds over the classes converge slowly where
 the classes separate, so they are extrapolated by Anderson's method wherever that lowers the
@@ -23,7 +23,6 @@ Walker, H. F. and Ni, P. (2011). Anderson acceleration for fixed-point iteration
 Numerical Analysis 49(4). :doi:`10.1137/10078356X`
 """
 
-import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,11 +37,13 @@ from .arrow import kkt_residual
 __all__ = ["LogisticSystem", "Scores"]
 
 _MOST_HALVINGS = 30
-# From this many features on curvatures are kept, while a step lowers the objective by less than
-# such a part of what the one before it did; and what a step with old ones counts for.
+# From this many features on curvatures are kept, while steps lower the objective by what these say
+# up to such a part of it; what a step with old ones counts for; and up to which part of the least
+# gain these go on, as they leave more behind.
 _MANY_FEATURES = 48
-_FAST = 0.2
+_MISLEADS = 0.3
 _OLD_STEP = 0.25
+_OLD_GAIN = 0.2
 # Rounds over the classes that an extrapolation looks back on.
 _MEMORY = 6
 
@@ -273,8 +274,8 @@ class LogisticSystem:
         eta = self.eta(scores)
         quadratic = None
         ahead = _Extrapolation() if self.n_scores > 1 and tol > 0.0 else None
-        before, steps = np.full(self.n_scores, np.inf), 0.0
-        for n_iter in itertools.count():
+        steps, n_iter = 0.0, 0
+        while True:
             residual, gain, old, moves = 0.0, 0.0, False, steps < max_iter
             start = scores.flat() if ahead else None
             for k in range(self.n_scores):
@@ -291,22 +292,20 @@ class LogisticSystem:
                     )  # fmt: skip
                     residual = max(residual, away)
                 if moves and (tol == 0.0 or away > tol):
-                    fallen, quadratic = self._step(
-                        system, strengths, scores, eta, k, loss.sum(), given
+                    fallen, quadratic, told = self._step(
+                        system, strengths, scores, eta, k, working, loss.sum(), given
                     )
                     gain += fallen
                     old = old or kept
-                    if kept and fallen > _FAST * before[k] or fallen <= 0.0:
+                    if not told or fallen <= 0.0:
                         self._kept.pop(k, None)  # anew at the next step
-                    before[k] = fallen
                 if self.n_scores > 1:  # what follows is about another class
                     quadratic = None
             if (tol > 0.0 and residual <= tol) or not moves:
                 break
-            # What is left to gain is more where curvatures are old.
-            if gain < least_gain * (_FAST if old else 1.0):
+            if not (old and tol > 0.0) and gain < least_gain * (_OLD_GAIN if old else 1.0):
                 break
-            steps += _OLD_STEP if old else 1.0
+            steps, n_iter = steps + (_OLD_STEP if old else 1.0), n_iter + 1
             if ahead and steps < max_iter:
                 scores, eta = self._further(ahead, strengths, start, scores, eta, given)
         return scores, residual if tol > 0.0 else np.nan, n_iter
@@ -336,10 +335,11 @@ class LogisticSystem:
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])
         return total
 
-    def _step(self, system, strengths, scores, eta, k, loss, given=None):
+    def _step(self, system, strengths, scores, eta, k, working, loss, given=None):
         """One Newton step of score set k, halved until the objective falls; in place.
 
-        Returns how much it fell, and the quadratic model at the new scores.
+        Returns how much it fell, the quadratic model at the new scores, and whether it fell by
+        what the model before had told.
         """
         slope, pull, ridge = strengths
         system.factor(slope)
@@ -355,16 +355,22 @@ class LogisticSystem:
         new = [coef, intercept, theta[0]]
         eta[k] = self.scores_of(coef, intercept)
         before = loss + self._penalty(strengths, *old)
-        for _ in range(_MOST_HALVINGS):
+        along = (working.sample_weight * (working.y - start)) @ (eta[k] - start)
+        gaps = [b - a for a, b in zip(old, new, strict=True)]
+        pulled = self._penalty(strengths, *new) - self._penalty(strengths, *old)
+        told = 0.5 * (along - pulled + self._penalty(strengths, *gaps))
+        for halving in range(_MOST_HALVINGS):
             quadratic = self.quadratic(eta, k)
             after = quadratic[1].sum() + self._penalty(strengths, *new)
             if after <= before + 1e-12 * abs(before):
                 scores.coef[k], scores.intercept[k], scores.theta[k] = new
-                return before - after, quadratic
+                fallen, rounding = before - after, 1e-10 * abs(before)
+                true = halving == 0 and abs(fallen - told) <= _MISLEADS * told + rounding
+                return fallen, quadratic, true
             new = [0.5 * (a + b) for a, b in zip(old, new, strict=True)]
             eta[k] = 0.5 * (start + eta[k])
         eta[k] = start
-        return 0.0, self.quadratic(eta, k)
+        return 0.0, self.quadratic(eta, k), False
 
     def _penalty(self, strengths, coef, intercept, theta):
         slope, pull, ridge = strengths

@@ -63,3 +63,14 @@ def test_far_scores_stay_finite(far):
     kernels.working(0, 2, np.array([0, 1, 2]), y, one, np.full(2, far), np.zeros(2), w, z, loss)
     assert np.isfinite(w).all() and np.isfinite(z).all() and (w >= kernels._FLOOR).all()
     np.testing.assert_allclose(np.sort(loss), [0.0, 800.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("p", [1, 3, 20])
+def test_weighted_rows(p):
+    X, order, _, _ = rows(p)
+    factor = np.random.default_rng(2).normal(size=12)
+    out = np.full((4, p), np.nan)
+    for a, b in ((0, 2), (2, 4)):
+        kernels.weighted_rows(a, b, X, order, OFFSETS, factor, out)
+    wanted = reference.weighted_rows(X, order, OFFSETS, factor)
+    np.testing.assert_allclose(out, wanted, rtol=1e-12, atol=1e-12)

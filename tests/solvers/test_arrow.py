@@ -1,5 +1,7 @@
 """The arrow systems: moments or rows, few features or many, against the dense problem."""
 
+from dataclasses import replace as replace
+
 import numpy as np
 import pytest
 import reference
@@ -260,3 +262,62 @@ def test_a_level_that_is_wrong_in_all_tasks_is_no_solution():
             moments, np.ones(3), (2.0, np.inf, 1.0), theta[0], coef, intercept + level
         )
         assert residual > 1e-3 if level else residual < 1e-10
+
+
+# ------------------------------------------------------------------------- many features
+
+
+def many(p=90, n=400):
+    """Tasks of many features, in some of which two are constant; one is empty."""
+    rng = np.random.default_rng(3)
+    X, codes = rng.normal(size=(n, p)), rng.integers(5, size=n)
+    codes[codes == 3] = 0
+    X[codes == 1, 4:6] = 7.0
+    y = X[:, 0] + rng.normal(size=n)
+    return pack(X, y, codes, 5, rng.uniform(0.5, 2.0, size=n))
+
+
+@pytest.mark.parametrize("kappa", [1e-9, 1e-3, 1.0, 1e3])
+def test_factors_of_many_features(kappa):
+    moments = data_of(many(), "moments")
+    p = moments.n_features
+    assert p >= room._LARGE
+    shapes = (5, p, p), (5, p), (5, p), (5,), (5,)
+    factors = room.kernels.arrow.Factors(*(np.full(shape, np.nan) for shape in shapes))
+    S, r = room.factor_tasks(0, 5, moments.arrays, kappa, factors)
+    wanted, S_wanted, r_wanted = reference.factor(*moments.arrays, kappa)
+    for got, twin in zip(factors, wanted, strict=True):
+        np.testing.assert_allclose(got, twin, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(S, S_wanted, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(r, r_wanted, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("slope", [0.5, np.inf])
+def test_one_ridge_is_solved_as_several_are(slope):
+    system = make_system(data_of(many(), "moments"), np.linspace(0.5, 2.0, 90)).factor(slope)
+    pulls, ridges = np.array([0.5, 0.5, np.inf]), np.array([1.0, 30.0, 2.0])
+    several = system.solve_shared(pulls[:2], ridges[:2])
+    for c in range(2):
+        alone = system.solve_shared(pulls[[c]], ridges[[c]])
+        np.testing.assert_allclose(alone[0], several[c], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("slope", [2.0, np.inf])
+@pytest.mark.parametrize("p", [3, 90])
+def test_another_target_of_the_same_rows(slope, p):
+    table = many() if p == 90 else table_of(3)
+    rng = np.random.default_rng(4)
+    other = replace(table, y=rng.normal(size=len(table.y)))
+    wanted = data_of(other, "moments")
+    system = make_system(data_of(table, "moments"), np.ones(p)).factor(slope)
+    square = wanted.target_scatter()
+    system.retarget(wanted.scatter[:, :-1, -1], wanted.mean[:, -1], square)
+    fresh = make_system(wanted, np.ones(p)).factor(slope)
+    given = np.array([0.5]), np.array([3.0])
+    theta = system.solve_shared(*given)
+    np.testing.assert_allclose(theta, fresh.solve_shared(*given), rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(system.moments.target_scatter(), square)
+    np.testing.assert_allclose(
+        system.factor(7.0).solve_shared(*given), fresh.factor(7.0).solve_shared(*given),
+        rtol=1e-8, atol=1e-10,
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""Newton's method with curvatures that serve many steps, against steps with those of here."""
+
+import numpy as np
+import pytest
+
+from skmtl.solvers import newton as room
+from skmtl.solvers.newton import LogisticSystem, Scores
+from skmtl.tasks.moments import block_moments
+from skmtl.tasks.table import pack
+
+STRENGTHS = [(1.0, 0.5, 2.0), (np.inf, 1.0, 1.0), (3.0, np.inf, 0.5)]
+
+
+def table_of(rng, n_classes, p=6, n=400, n_tasks=5):
+    X, codes = rng.normal(size=(n, p)), rng.integers(n_tasks, size=n)
+    eta = (X @ rng.normal(size=(p, n_classes))) + rng.normal(size=(n_tasks, n_classes))[codes]
+    y = (eta + rng.gumbel(size=eta.shape)).argmax(axis=1).astype(float)
+    return pack(X, y, codes, n_tasks, rng.uniform(0.5, 2.0, size=n))
+
+
+def system_of(table, n_classes, many, monkeypatch, **kwargs):
+    monkeypatch.setattr(room, "_MANY_FEATURES", 1 if many else 10**9)
+    p = table.n_features
+    system = LogisticSystem(
+        table, n_classes, np.full(p, 0.1), np.full(p, 0.8), np.ones(p), **kwargs
+    )
+    assert system.keeps_curvatures == many
+    return system
+
+
+def solve(system, strengths, tol=1e-8, start=None, **kwargs):
+    start = start or Scores.zeros(system.n_scores, system.n_tasks, system.n_features)
+    return system.solve(strengths, start, tol, 400, **kwargs)
+
+
+def places(weight, mean):
+    """As for slopes within tasks: these turn about the tasks' means."""
+    return 0.7 * mean, np.zeros_like(mean)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("strengths", STRENGTHS)
+@pytest.mark.parametrize("about", [None, places])
+def test_old_curvatures_lead_to_the_same_solution(n_classes, strengths, about, rng, monkeypatch):
+    table = table_of(rng, n_classes)
+    found = []
+    for many in (False, True):
+        system = system_of(table, n_classes, many, monkeypatch, places=about)
+        scores, residual, _ = solve(system, strengths, 1e-7)
+        assert residual <= 1e-7
+        found.append(scores)
+        monkeypatch.undo()
+    np.testing.assert_allclose(found[1].coef, found[0].coef, rtol=1e-4, atol=1e-5)
+    # Only differences between the classes' shared intercepts matter.
+    got, wanted = (f.intercept - (n_classes > 2) * f.intercept.mean(axis=0) for f in found)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_curvatures_serve_other_strengths_and_are_made_anew_where_they_mislead(
+    n_classes, rng, monkeypatch
+):
+    table = table_of(rng, n_classes)
+    system = system_of(table, n_classes, True, monkeypatch)
+    made = []
+    moments = system.moments
+    monkeypatch.setattr(system, "moments", lambda working: made.append(1) or moments(working))
+    steps = [solve(system, (s, 1.0, 1.0), 1e-6)[2] for s in (1.0, 1.5, 2.0)]
+    assert len(made) < system.n_scores * sum(steps) / 2
+    # Curvatures of another place altogether.
+    weight = np.full(len(table.rows), 1e-3)
+    for k in range(system.n_scores):
+        working, _ = system.quadratic(np.zeros((system.n_scores, len(table.rows))), k)
+        wrong = room.replace(working, sample_weight=weight)
+        system.keep(k, weight, block_moments(wrong).block(0))
+    start = Scores.zeros(system.n_scores, system.n_tasks, system.n_features)
+    scores, residual, _ = solve(system, (2.0, 1.0, 1.0), 1e-7, start)
+    monkeypatch.undo()
+    wanted = solve(system_of(table, n_classes, False, monkeypatch), (2.0, 1.0, 1.0), 1e-7)[0]
+    assert residual <= 1e-7
+    np.testing.assert_allclose(scores.coef, wanted.coef, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_kept_curvatures_has_the_gradient_of_here(rng, monkeypatch):
+    table = table_of(rng, 2)
+    system = system_of(table, 2, True, monkeypatch)
+    weight = rng.uniform(0.1, 0.3, size=len(table.rows))
+    kept = room.replace(table, sample_weight=weight)
+    system.keep(0, weight, block_moments(kept).block(0))
+    eta = rng.normal(size=(1, len(table.rows)))
+    got = system.working_moments(eta, 0)
+    working, _ = system.quadratic(eta, 0)
+    slope = working.sample_weight * (working.y - eta[0])
+    response = room.replace(table, y=eta[0] + slope / weight, sample_weight=weight)
+    wanted = block_moments(response).block(0).rescale(*system._units)
+    for name in ("weight", "mean", "scatter"):
+        np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), rtol=1e-9, atol=1e-9)
+
+
+def test_a_rough_solution_is_near_enough(rng, monkeypatch):
+    table = table_of(rng, 2, n=2000)
+    system = system_of(table, 2, True, monkeypatch)
+    rough = solve(system, STRENGTHS[0], 0.0, least_gain=1.0)[0]
+    best = solve(system, STRENGTHS[0])[0]
+    worth = [
+        system._objective(STRENGTHS[0], s, np.vstack([0.0 * system.eta(s), system.eta(s)]))
+        for s in (rough, best)
+    ]
+    assert 0.0 <= worth[0] - worth[1] < 1.0

@@ -210,9 +210,10 @@ class JudgedLosses(Judged):
         What the losses would be if the held-out labels were drawn from each pooled candidate.
     pooled : ndarray of shape (n_pooled,)
         Which candidates these are.
-    models : list of (LogisticSystem, coefficients, intercepts)
-        For every split the system of the test rows and all candidates' scores
-        ``(n_candidates, n_scores, n_tasks, ...)``.
+    models : list of (LogisticSystem, scores, slopes)
+        For every split the system of the test rows, their scores under all candidates
+        ``(n_candidates, n_scores, n_packed)``, which take less memory than models do, and the
+        first task's slopes ``(n_candidates, n_scores, n_features)``.
     """
 
     expected: np.ndarray = None
@@ -235,13 +236,9 @@ class JudgedLosses(Judged):
     def blend_errors(self, shares):
         """Log-losses a row of a blend, and their standard errors from the spread over splits."""
         each = []
-        for test, coef, intercept in self.models:
-            blend = Scores(
-                np.einsum("tc,cktj->ktj", shares, coef),
-                np.einsum("tc,ckt->kt", shares, intercept),
-                None,
-            )
-            each.append(test.losses(test.log_probabilities(blend)))
+        for test, scores, _ in self.models:
+            blend = np.einsum("ic,cki->ki", shares[test.table.codes], scores)
+            each.append(test.losses(test.log_probabilities_at(blend)))
         return self.means(np.array(each))
 
 
@@ -256,7 +253,7 @@ class LogisticTuner:
         self.problem = problem
         self.metrics = problem.restriction.metrics(problem.n_features)
         self.apart = [False] * len(self.metrics)
-        self._solutions, self._systems = {}, {}
+        self._solutions, self._kept = {}, None
 
     def screen(self, own, families):
         tuner = _Screening(_Quadratic.of(self.problem, *_best_reference(self.problem)))
@@ -269,19 +266,21 @@ class LogisticTuner:
         problem = self.problem
         pooled = np.flatnonzero(np.isinf(grid.slope) & np.isinf(grid.intercept))
         losses, expected, rows, models = [], [], [], []
+        for c in range(len(grid)):  # all of them first: one system in memory at a time
+            self._whole(grid, c)
+        self._kept = None
         for split, (train, test) in enumerate(problem.splits()):
             system = problem.system(test, self.metrics[0])
             found = self._solve_all(grid, train, split)
-            logs = [system.log_probabilities(scores) for scores in found]
+            scores = np.array([system.eta(one) for one in found])
+            logs = [system.log_probabilities_at(eta) for eta in scores]
             draws = [np.exp(logs[c]) for c in pooled]
             losses.append(np.column_stack([system.losses(log) for log in logs]))
             expected.append(
                 [np.column_stack([system.losses(log, draw) for log in logs]) for draw in draws]
             )
             rows.append(test.task_sums(test.weights()))
-            models.append(
-                (system, np.array([f.coef for f in found]), np.array([f.intercept for f in found]))
-            )
+            models.append((system, scores, np.array([one.coef[:, 0] for one in found])))
             problem.progress(f"judged {len(grid)} candidates on split {len(rows)}")
         losses, rows = np.array(losses), np.array(rows)
         repeats = max(1.0, rows.sum() / problem.weight.sum())
@@ -291,24 +290,24 @@ class LogisticTuner:
 
     def _solve_all(self, grid, table, split):
         """Scores of every candidate on the training rows of a split; in the first metric."""
-        systems = {m: self.system(table, m) for m in np.unique(grid.metric)}
-        for system in systems.values():
-            self.problem.lend_curvatures(system, split)
-        return [
-            self._solve(systems[grid.metric[c]], grid, c, self._whole(grid, c))[0]
-            for c in range(len(grid))
-        ]
+        found, system = [], None
+        for c in range(len(grid)):  # sorted by metric
+            if c == 0 or grid.metric[c] != grid.metric[c - 1]:
+                system = self.system(table, grid.metric[c])
+                self.problem.lend_curvatures(system, split)
+            found.append(self._solve(system, grid, c, self._whole(grid, c))[0])
+        return found
 
     def system(self, table, metric):
         """Newton's method on some of the rows in metric number `metric`."""
         return self.problem.system(table, self.metrics[metric], metric, self.apart[metric])
 
     def _system_of_all(self, metric):
-        """The same on all rows, kept with its curvatures."""
-        if metric not in self._systems:
-            system = self._systems[metric] = self.system(self.problem.table, metric)
-            self.problem.lend_curvatures(system)
-        return self._systems[metric]
+        """The same on all rows; the last is kept, with its curvatures."""
+        if self._kept is None or self._kept[0] != metric:
+            self._kept = metric, self.system(self.problem.table, metric)
+            self.problem.lend_curvatures(self._kept[1])
+        return self._kept[1]
 
     def blend_errors(self, judged, grid, shares):
         """As `Tuner.blend_errors`."""
@@ -484,6 +483,7 @@ class _Quadratic(Problem):
         return sum(len(part.train) for part in self.whole.partitions)
 
     def splits(self, tasks=None, most=None):
+        """Training and test moments of some tasks, which are the same in every call."""
         ones = np.ones(self.n_features)
         for i, (train, test) in enumerate(self.whole.splits()):
             if most is not None and i >= most:
@@ -497,9 +497,9 @@ class _Quadratic(Problem):
                 self.whole.lend_curvatures(held_out, i, 1)
                 model = start if i < len(self.known) else _solved(fit, strengths, start)
                 pair = [s.working_moments(s.eta(model), self.k) for s in (fit, held_out)]
+                pair = pair if tasks is None else [part.take(tasks) for part in pair]
                 self._splits.append(tuple(pair))
-            pair = self._splits[i]
-            yield pair if tasks is None else tuple(part.take(tasks) for part in pair)
+            yield self._splits[i]
 
 
 def _best_reference(problem):

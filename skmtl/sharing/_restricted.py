@@ -222,9 +222,9 @@ class RestrictedLogisticTuner(_Restricted, LogisticTuner):
         problem, fixed = self.problem, ~self.restriction.varies
         mean_share = shares.tasks.mean(0)
         each = []
-        for (train, _), (test, coef, _) in zip(problem.splits(), judged.models, strict=True):
-            # The slopes of what does not vary are alike in all tasks, of which the first.
-            common = np.einsum("c,ckj->kj", mean_share, coef[:, :, 0])
+        for (train, _), (test, _, slopes) in zip(problem.splits(), judged.models, strict=True):
+            # The slopes of what does not vary are alike in all tasks.
+            common = np.einsum("c,ckj->kj", mean_share, slopes)
             blend = Scores.zeros(problem.n_scores, problem.n_tasks, problem.n_features)
             for c in np.flatnonzero(mean_share):
                 start, system = self._whole(grid, c), self.system(train, grid.metric[c])

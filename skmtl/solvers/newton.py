@@ -40,7 +40,7 @@ _MOST_HALVINGS = 30
 # From this many features on curvatures are kept, while steps lower the objective by what these say
 # up to such a part of it; what a step with old ones counts for; and up to which part of the least
 # gain these go on, as they leave more behind.
-_MANY_FEATURES = 48
+_MANY_FEATURES = 24
 _MISLEADS = 0.3
 _OLD_STEP = 0.25
 _OLD_GAIN = 0.2
@@ -150,7 +150,10 @@ class LogisticSystem:
 
     def log_probabilities(self, scores):
         """Log-probabilities of the classes, ``(n_classes, n_packed)``."""
-        eta = self.eta(scores)
+        return self.log_probabilities_at(self.eta(scores))
+
+    def log_probabilities_at(self, eta):
+        """The same at scores of all rows."""
         if self.n_scores == 1:
             return -np.logaddexp(0.0, np.vstack([eta, -eta]))
         return eta - _log_sum_exp(eta)

@@ -61,14 +61,15 @@ def auto_preprocessor(X, categorical=None, hints=False):
     ValueError
         For a column of dates, complex numbers, lists and the like, naming it.
     """
-    imputer = MedianImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    options = {"strategy": "median", "add_indicator": True, "keep_empty_features": True}
     if sparse.issparse(X):
         if categorical:
             raise ValueError(
                 f"categorical_columns names {len(categorical)} columns, but X is sparse, whose "
                 "columns are numbers: give a data frame or a dense array."
             )
-        return imputer
+        return MedianImputer(**options)
+    imputer = MedianImputer(**options, copy=False)  # of what `read_numbers` has made
     names = column_names(X)
     columns = _columns(X)
     said = set(categorical or ())
@@ -118,13 +119,13 @@ class MedianImputer(SimpleImputer):
 
 def _two_rows(X):
     """A table of two rows with the medians of `X`, and a gap in every column that has one."""
-    gaps = np.isnan(X)
-    some = gaps.any(axis=0)
-    middle = np.full(X.shape[1], np.nan)
-    middle[~some] = np.median(X[:, ~some], axis=0)
-    for j in np.flatnonzero(some & ~gaps.all(axis=0)):
-        middle[j] = np.median(X[~gaps[:, j], j])
-    return np.vstack([middle, np.where(some, np.nan, middle)])
+    middle, gap = np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=bool)
+    for j in range(X.shape[1]):  # one after the other, as copies of all take memory
+        missing = np.isnan(X[:, j])
+        gap[j] = missing.any()
+        if not missing.all():
+            middle[j] = np.median(X[~missing, j])
+    return np.vstack([middle, np.where(gap, np.nan, middle)])
 
 
 def plain_imputer(imputer):

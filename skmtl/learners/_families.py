@@ -33,7 +33,7 @@ _NUMBER_VARIANCES = (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
 # Of slopes within the subspace, and beside it as a share of that.
 _WITHIN, _BESIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
 # Steps of EM, the tasks that they look at, and about the operations a step may take.
-_STEPS, _TASKS, _WORK = 12, (40, 400), 2e7
+_STEPS, _TASKS, _WORK = 12, (64, 400), 3e6
 # Unknowns of a head of several scores in EM: where a task has more, it looks at some rows only.
 _UNKNOWNS = 60
 # From so many features on a variance for each is not learned.

@@ -4,16 +4,20 @@ The parameters of a head are the intercept and the slopes of one score, for numb
 classes that mean the same in every task; of one score a class otherwise.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from .. import kernels
 from .._jit import run_chunks
 
-__all__ = ["GaussianPrior", "Prototypes", "class_sums", "n_scores"]
+__all__ = ["GaussianPrior", "Prototypes", "class_sums", "n_scores", "newton_of_many"]
 
 _SQUARED, _BINARY, _SOFTMAX = 0, 1, 2  # as `kernels.heads` numbers them
+# When `newton_of_many` stops, as the kernel does.
+_MOST_STEPS, _MOST_HALVINGS, _LEAST_GAIN = 100, 12, 1e-11
 # Standard deviations of a level that a prior tells: farther ones are unlike the tasks of fit.
 _USUAL = 3.0
 # The largest variance of a level about where it is looked for, in squares of the noise.
@@ -192,6 +196,48 @@ class GaussianPrior:
         wide = np.maximum(gaps**2 / usual, 1.0)
         most = np.maximum(_WIDEST / variance, 1.0)
         return gaps * (1.0 - 1.0 / wide), np.sqrt(np.minimum(wide, most))
+
+
+def newton_of_many(Z, base, y, weight):
+    """Coordinates of one head of many rows, as `kernels.heads.fit_heads` finds those of small ones.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_rows, rank)
+    base : ndarray of shape (n_rows, n_scores)
+        What the scores have beside; one score is that of the second of two classes.
+    y : int ndarray of shape (n_rows,)
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    v : ndarray of shape (n_scores, rank)
+    """
+    n_scores, rank = base.shape[1], Z.shape[1]
+    shown = np.zeros((len(y), n_scores))
+    shown[np.arange(len(y)), 0 if n_scores == 1 else y] = y if n_scores == 1 else 1.0
+    v, value = np.zeros((n_scores, rank)), np.inf
+    trial, step, n_halvings = v, v, 0
+    for _ in range(_MOST_STEPS):
+        eta = base + Z @ trial.T
+        top = np.logaddexp(0.0, eta[:, 0]) if n_scores == 1 else logsumexp(eta, axis=1)
+        new = 0.5 * (trial**2).sum() + weight @ (top - (shown * eta).sum(axis=1))
+        if new > value and n_halvings < _MOST_HALVINGS:
+            n_halvings += 1
+            trial = v - 0.5**n_halvings * step
+            continue
+        if value - new <= _LEAST_GAIN * (1.0 + abs(new)):
+            return trial if new <= value else v
+        v, value, n_halvings = trial, new, 0
+        mu = np.exp(eta - top[:, None])
+        H = np.eye(n_scores * rank)
+        for k, q in itertools.product(range(n_scores), repeat=2):
+            curve = weight * mu[:, k] * ((k == q) - mu[:, q])
+            H[k * rank : (k + 1) * rank, q * rank : (q + 1) * rank] += (Z.T * curve) @ Z
+        gradient = v + (weight[:, None] * (mu - shown)).T @ Z
+        step = np.linalg.solve(H, gradient.ravel()).reshape(v.shape)
+        trial = v - step
+    return v
 
 
 @dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._prior import GaussianPrior, n_scores
+from ._prior import GaussianPrior, n_scores, newton_of_many
 
 __all__ = ["FREE", "FREE_LEVEL", "FREE_OWN", "SharedPart", "pooled_mean"]
 
@@ -12,6 +12,8 @@ __all__ = ["FREE", "FREE_LEVEL", "FREE_OWN", "SharedPart", "pooled_mean"]
 # about a level that is free; and where tasks have classes of their own, whose scores are equal
 # anywhere, not only near the mean of all rows.
 FREE, FREE_LEVEL, FREE_OWN = 10.0, 1e4, 1e4
+# From this many rows on one model of them all is found by BLAS, not by the kernel for small heads.
+_MANY_ROWS = 5000
 # Times that levels and shared slopes are found in turn.
 _TURNS = 6
 # Ridges on what the slopes from task to task differ by, in tasks; infinity: by nothing.
@@ -37,6 +39,10 @@ def pooled_mean(tasks, variance=1.0, offset=0.0):
     ways = None if tasks.ways is None else tasks.ways[:1]
     whole = replace(tasks, offsets=tasks.offsets[[0, -1]], ways=ways)
     root = diagonal_root(np.full(tasks.n_features, variance), FREE)
+    if ways is not None and len(tasks.y) >= _MANY_ROWS:
+        Z = np.column_stack([np.ones(len(tasks.y)), tasks.X]) * np.diag(root)
+        base = np.zeros((len(tasks.y), len(zero))) + offset
+        return newton_of_many(Z, base, tasks.y, tasks.weight) * np.diag(root)
     return GaussianPrior("pooled", zero, root).heads(whole, offset)[0][0]
 
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from skmtl import MetaLearnerClassifier
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
+from skmtl.learners import _shared as shared_room
 from skmtl.learners._base import LabelledTasks
 from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
@@ -513,3 +514,17 @@ def test_labels_that_nothing_tells_are_not_told():
     noise = tasks_of(rng.normal(size=(60, 12, 15)), rng.integers(0, 2, size=(60, 12)), 2)
     A, b = rng.normal(size=(60, 50, 15)), rng.integers(0, 2, size=(60, 50))
     assert log_loss(knowledge.adapt(noise), A, b) < 1.0
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_one_model_of_many_rows_is_that_of_the_kernel(n_classes, rng, monkeypatch):
+    X, task = rng.normal(size=(400, 4)), np.repeat(np.arange(8), 50)
+    scores = X @ rng.normal(size=(4, n_classes)) + rng.gumbel(size=(400, n_classes))
+    y, weight = scores.argmax(axis=1), rng.uniform(0.5, 2.0, size=400)
+    offsets = np.append(0, np.cumsum(np.bincount(task)))
+    tasks = LabelledTasks(X, y, weight, offsets, ways=np.full(8, n_classes))
+    offset = rng.normal(size=(400, 1 if n_classes == 2 else 3))
+    wanted = shared_room.pooled_mean(tasks, 0.7, offset)
+    monkeypatch.setattr(shared_room, "_MANY_ROWS", 1)
+    got = shared_room.pooled_mean(tasks, 0.7, offset)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)

@@ -142,19 +142,22 @@ def _dtype_kind(column):
 
 
 def _column_at_fault(X):
-    """The first column, in words, that is not all finite numbers; None where it is none of them."""
+    """The first column that is no numbers, else the first with one that is not finite, in words.
+
+    None where it is none of them.
+    """
     names = column_names(X)
     if sparse.issparse(X) or (names is None and getattr(X, "ndim", 0) != 2):
         return None
-    labels = range(X.shape[1]) if names is None else names
-    for j, label in enumerate(labels):
+    not_finite = None
+    for j, label in enumerate(range(X.shape[1]) if names is None else names):
         try:
             values = np.asarray(take_column(X, j)).astype(np.float64)
         except (TypeError, ValueError, OverflowError):
             return repr(label)
-        if not np.isfinite(values).all():
-            return repr(label)
-    return None
+        if not_finite is None and not np.isfinite(values).all():
+            not_finite = repr(label)
+    return not_finite
 
 
 # ------------------------------------------------------------------------- labels and weights
@@ -177,7 +180,7 @@ def as_array(values, name, one_a_row="label"):
         For what is no array, or none of plain entries: a single value, a lazy frame, masked
         entries, rows of several lengths, records.
     """
-    if type(values) is np.ndarray and values.dtype.kind in "biuf" and values.ndim:
+    if type(values) is np.ndarray and values.dtype.kind in "biuf" and values.size and values.ndim:
         return values
     wanted = f"give an array of one {one_a_row} a row"
     values = unwrap(values, name)
@@ -190,6 +193,8 @@ def as_array(values, name, one_a_row="label"):
         raise ValueError(f"{name} is no array, {wanted}: {error}") from None
     if array.ndim == 0:
         raise TypeError(f"{name} is a single {type(values).__name__}; {wanted}.")
+    if array.ndim == 2 and array.shape[1] == 0:
+        raise ValueError(f"{name} has no columns (shape {array.shape}); {wanted}.")
     if array.dtype.kind == "V":
         raise TypeError(f"{name} has records of type {array.dtype}; {wanted}.")
     if array.dtype.kind in "US" and isinstance(values, (list, tuple)):

@@ -6,7 +6,11 @@ import weakref
 
 from joblib import Parallel
 
-__all__ = ["once_per_search", "warn_user"]
+__all__ = ["ELSEWHERE", "LATER", "once_per_search", "warn_user"]
+
+# Where a warning is raised: outside of any search; for the first time in one, or again; in another
+# process or thread than the search, where it is not seen whether it has been raised before.
+OUTSIDE, FIRST, LATER, ELSEWHERE = "outside", "first", "later", "elsewhere"
 
 _INSIDE = "skmtl", "sklearn", "joblib"
 
@@ -15,7 +19,7 @@ _told = weakref.WeakKeyDictionary()  # what every search in progress was told
 
 def warn_user(message, category):
     """Warn at the line of the user's that led here, and once in a cross-validation or search."""
-    if once_per_search(message) is False:
+    if once_per_search(message) == LATER:
         return
     level, frame = 1, sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
@@ -24,7 +28,7 @@ def warn_user(message, category):
 
 
 def once_per_search(kind):
-    """Whether a warning is due where a cross-validation or search is going on.
+    """Where a warning is raised, as to a cross-validation or search that may be going on.
 
     Parameters
     ----------
@@ -33,9 +37,7 @@ def once_per_search(kind):
 
     Returns
     -------
-    bool or None
-        None outside of any; True for the first warning inside of one, False for later ones. In
-        another process or thread, where the search itself is not seen, True.
+    {OUTSIDE, FIRST, LATER, ELSEWHERE}
     """
     inside, search = False, None
     frame = sys._getframe(1)
@@ -46,10 +48,10 @@ def once_per_search(kind):
             search = frame.f_locals["self"]  # the outermost is kept
         frame = frame.f_back
     if not inside:
-        return None
+        return OUTSIDE
     if search is None:
-        return True
+        return ELSEWHERE
     told = _told.setdefault(search, set())
     first = kind not in told
     told.add(kind)
-    return first
+    return FIRST if first else LATER

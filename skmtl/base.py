@@ -23,7 +23,7 @@ from ._validation import (
     check_weights,
     read_features,
 )
-from ._warnings import once_per_search
+from ._warnings import ELSEWHERE, LATER, once_per_search
 from .tasks.auto import warn_of_forgotten_task
 from .tasks.columns import as_table, check_names, column_names, unwrap
 from .tasks.encode import TaskLabels, is_single_label, label_of_row, read_labels
@@ -348,8 +348,6 @@ class TaskEstimator(Face):
         if y.ndim == 1:
             assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
             return y
-        if y.shape[1] == 0:
-            raise ValueError(f"y has no columns (shape {y.shape}); give one a task.")
         if np.isinf(y).any():
             raise ValueError("Input y contains infinity; drop or correct these rows.")
         empty = np.flatnonzero(np.isnan(y).all(axis=0))
@@ -418,10 +416,10 @@ class TaskEstimator(Face):
             if self.task_column is None
             else f"skmtl.model_selection.TaskKFold(task_column={self.task_column!r})"
         )
-        told = once_per_search(UnknownTaskWarning)
-        if told is False:
+        where = once_per_search(UnknownTaskWarning)
+        if where == LATER:
             return
-        if told:  # the same words for every fold and candidate
+        if where == ELSEWHERE:  # the same words for every fold and candidate: Python shows one
             found = "in this cross-validation rows belong to tasks never seen in fit"
         warnings.warn(
             f"{found}; they are predicted "

@@ -1,5 +1,7 @@
 """Targets: numbers, and class labels, their codes and the columns of their scores."""
 
+import numbers
+
 import numpy as np
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
@@ -57,6 +59,13 @@ def _refuse_mixed(labels):
             f"{missing[0]}; drop these rows."
         )
     types = set(map(type, labels))
+    others = [
+        t.__name__ for t in types if not issubclass(t, (str, bytes, numbers.Number, np.bool_))
+    ]
+    if others:
+        raise ValueError(
+            f"y has labels of type {' and '.join(sorted(others))}; make them strings or numbers."
+        )
     strings = [t for t in types if issubclass(t, str)]
     if strings and len(strings) < len(types):
         names = ", ".join(sorted(t.__name__ for t in types))

@@ -1065,3 +1065,13 @@ def verdict_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
 def unseen_weights_of_classes(loss, rows):
     """Weights for a task never seen, by log-losses: one observation a left-out task."""
     return softmax(-len(loss) * sum(loss) / sum(rows))
+
+
+def gcv_score(X, y, weight, alpha):
+    """Log of the generalised cross-validation score of a ridge with an intercept, times n."""
+    n, root = weight.sum(), np.sqrt(weight)
+    A = root[:, None] * (X - np.average(X, axis=0, weights=weight))
+    b = root * (y - np.average(y, weights=weight))
+    hat = A @ np.linalg.solve(A.T @ A + alpha * np.eye(X.shape[1]), A.T)
+    free = max(1.0 - (1.0 + np.trace(hat)) / n, 0.02)
+    return n * np.log(np.sum((b - hat @ b) ** 2) / free**2)

@@ -1,6 +1,7 @@
 """TransferEstimator: predict for one target, with help from sources."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
@@ -213,7 +214,7 @@ class TransferEstimator(Face):
             weighted=sample_weight is not None or self._source_has_weights(),
         )
         seed = self._seed()
-        problem, front = self._pose(adaptation, steps, X, y, sample_weight, seed)
+        problem, front, named = self._pose(adaptation, steps, X, y, sample_weight, seed)
         try:
             # Seeding takes as long as a small fit.
             draws = np.random.RandomState(seed) if adaptation.needs_random_state else None
@@ -222,6 +223,8 @@ class TransferEstimator(Face):
             if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
                 error.add_note(REMEDY)
             raise
+        if not adaptation.needs_numbers and column_names(problem.X) != column_names(named):
+            check_columns(adapted.predictor, named, reset=True)  # it was fitted on their numbers
         self._store(X, adaptation, problem, adapted, steps.deploy(front, adapted.predictor))
         progress.end()
         return self
@@ -238,7 +241,8 @@ class TransferEstimator(Face):
         return self.source is not None and self.source.sample_weight is not None
 
     def _pose(self, adaptation, steps, X, y, sample_weight, seed):
-        """Read all rows and prepare them: the problem, and the fitted steps (None: no step)."""
+        """Read all rows and prepare them: the problem, the fitted steps (None: no step), and the
+        target's table as the last step is to see it."""
         classifier = is_classifier(self)
         X, y, weight, splits = self._read_target(X, y, sample_weight, classifier, seed)
         source, y_source, classes = self._read_source(X, y, classifier)
@@ -247,12 +251,13 @@ class TransferEstimator(Face):
         if front is not None:
             labels = None if y is None else _stack_labels(y_source, y)
             prepared = _rows.prepare(front, source, X, unlabeled, labels)
-        elif adaptation.needs_numbers:
-            prepared = self._as_numbers(X, source, unlabeled)
         else:
             prepared = _rows.Prepared(source, X, unlabeled, None)
-        if front is not None and adaptation.needs_numbers:
-            prepared = self._prepared_numbers(prepared)
+        named = prepared.target
+        if adaptation.reads_numbers(steps.last):
+            prepared = self._as_numbers(prepared)
+            if front is None and adaptation.needs_numbers and column_names(X) is not None:
+                prepared = replace(prepared, front=_rows.column_checker(X))
         target, unlabeled = prepared.target, prepared.unlabeled
         if y is None:
             unlabeled = stack_rows([target] if unlabeled is None else [target, unlabeled])
@@ -262,7 +267,7 @@ class TransferEstimator(Face):
             target, y, weight, sources, unlabeled, steps.last, classifier, classes, splits,
             self.n_jobs,
         )  # fmt: skip
-        return problem, prepared.front
+        return problem, prepared.front, named
 
     def _read_target(self, X, y, sample_weight, classifier, seed):
         """The target's rows of positive weight: table, labels, weights, splits."""
@@ -294,19 +299,16 @@ class TransferEstimator(Face):
             return None
         return _rows.match_columns(self.unlabeled, X, "unlabeled")
 
-    def _as_numbers(self, X, source, unlabeled):
-        """Tables as finite numbers, where no step prepares them."""
-        front = None if column_names(X) is None else _rows.column_checker(X)
+    def _as_numbers(self, prepared):
+        """Tables as finite numbers."""
         tables = [
             # A handle whose columns are as they stand remembers its numbers.
             handle.numbers() if handle is not None and table is handle.X else self._numbers(table)
-            for handle, table in ((self.source, source), (self.unlabeled, unlabeled))
-        ]
-        return _rows.Prepared(tables[0], self._numbers(X), tables[1], front)
-
-    def _prepared_numbers(self, prepared):
-        tables = (prepared.source, prepared.target, prepared.unlabeled)
-        return _rows.Prepared(*map(self._numbers, tables), prepared.front)
+            for handle, table in (
+                (self.source, prepared.source), (self.unlabeled, prepared.unlabeled)
+            )
+        ]  # fmt: skip
+        return _rows.Prepared(tables[0], self._numbers(prepared.target), tables[1], prepared.front)
 
     def _numbers(self, table):
         return None if table is None else check_features(self, table, REMEDY)

@@ -130,6 +130,10 @@ def _numbers(X):
     if not sparse.issparse(X):
         try:
             X = np.asarray(X, dtype=np.float64)
+        except OverflowError:
+            raise ValueError(
+                "X holds numbers beyond the range of float64; give them in a larger unit."
+            ) from None
         except (ValueError, TypeError):
             X = make_preprocessor("auto", X).fit_transform(X)
     else:

@@ -2,11 +2,10 @@
 
 import numpy as np
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
 from ..tasks.encode import TaskLabels, as_table, split_task_column
-from ..transfer.source import Source
+from ..transfer.source import Source, read_target
 
 __all__ = ["source_target_split"]
 
@@ -68,9 +67,9 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
     if task_column is not None:
         what = f"task column {task_column!r}"
         task, X = split_task_column(X, task_column)
-    if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
-        y = np.array(y, dtype=object) if any(isinstance(v, str) for v in y) else np.array(y)
-    labels_of_rows = column_or_1d(np.asarray(y), warn=True)
+    labels_of_rows = read_target(y)
+    if isinstance(y, (list, tuple)):
+        y = labels_of_rows
     labels, codes = TaskLabels.from_rows(task, what)
     check_consistent_length(X, y, codes)
     code = _find(labels, target, what)

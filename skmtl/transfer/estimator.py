@@ -4,9 +4,11 @@ import numbers
 from dataclasses import replace
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import is_classifier, is_regressor
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +22,7 @@ from ..tasks.encode import as_table, column_names, find_task_column
 from ..tasks.stack import stack_rows
 from ..tasks.targets import align_classes
 from . import _rows
-from .source import REMEDY, Source, Unlabeled
+from .source import REMEDY, Source, Unlabeled, check_kind
 
 __all__ = ["TransferEstimator"]
 
@@ -202,6 +204,7 @@ class TransferEstimator(Face):
         """
         progress = Progress(self, X, y)
         self._require_predictor()
+        effective_n_jobs(self.n_jobs)  # raises for 0
         steps = _rows.Steps.of(self._unfitted())
         adaptation = self._named_object()  # its parameters are checked in any case
         if self.source is None:
@@ -230,6 +233,11 @@ class TransferEstimator(Face):
         return self
 
     def _require_predictor(self):
+        if isinstance(self.preprocessor, type):
+            name = self.preprocessor.__name__
+            raise ValueError(
+                f"preprocessor={name} is a class; give an object of it: preprocessor={name}()."
+            )
         estimator = self._unfitted()
         if not is_classifier(estimator) and not is_regressor(estimator):
             raise ValueError(
@@ -271,7 +279,7 @@ class TransferEstimator(Face):
 
     def _read_target(self, X, y, sample_weight, classifier, seed):
         """The target's rows of positive weight: table, labels, weights, splits."""
-        X = check_table(self, as_table(X))
+        X = self._read_table(X, self._prepares())
         if column_names(X) is not None:
             find_task_column(X, 0)  # raises for duplicate names
         weight = check_weights(sample_weight, X.shape[0])
@@ -287,17 +295,31 @@ class TransferEstimator(Face):
             X, y, weight = take_rows(X, live), y[live], weight[live]
         return X, y, weight, splits
 
+    def _read_table(self, X, prepared):
+        """The caller's table; `prepared`: a step makes numbers of it."""
+        X = as_table(X)
+        check_kind(X, type(self).__name__, dates=prepared)
+        return check_table(self, X)
+
     def _read_source(self, X, y, classifier):
         """The source's table and labels, and the classes of both."""
         if self.source is None:
             return None, None, np.unique(y) if classifier else None
-        table = _rows.match_columns(self.source, X, "source")
+        table = self._match(self.source, X, "source")
         return table, *_rows.labels_of_source(self.source, y, classifier)
 
     def _read_unlabeled(self, X, adaptation):
         if self.unlabeled is None or not adaptation.uses_unlabeled:
             return None
-        return _rows.match_columns(self.unlabeled, X, "unlabeled")
+        return self._match(self.unlabeled, X, "unlabeled")
+
+    def _match(self, handle, X, name):
+        check_kind(handle.X, name, dates=self._prepares())
+        return _rows.match_columns(handle, X, name)
+
+    def _prepares(self):
+        """Whether a step makes numbers of the columns."""
+        return isinstance(self._unfitted(), Pipeline) or self.preprocessor is not None
 
     def _as_numbers(self, prepared):
         """Tables as finite numbers."""
@@ -332,7 +354,7 @@ class TransferEstimator(Face):
 
     def _ask(self, method, X):
         check_is_fitted(self)
-        X = check_table(self, as_table(X))
+        X = self._read_table(X, isinstance(self.estimator_, Pipeline))
         check_columns(self, X, reset=False)
         return getattr(self.estimator_, method)(X)
 

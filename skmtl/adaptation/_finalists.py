@@ -8,7 +8,7 @@ from .._compat import take_rows
 from ._base import takes_weights, tells_classes
 from ._judge import row_errors, sharpened_losses
 from ._pool import Pool
-from ._ridge_judge import SAME, Candidate, JudgedRows
+from ._ridge_judge import Candidate, JudgedRows
 
 __all__ = ["Finalists", "few_splits", "list_finalists"]
 
@@ -22,6 +22,8 @@ _SHARPNESS = (1.0, 2.0, 4.0, 8.0)
 _MOST_LOSS = 5.0
 # What a wrong class costs where there are no probabilities.
 _WRONG_CLASS = 2.0
+# Finalists whose weights differ by less than this share are one.
+_SAME = 0.3
 # Sources of at least this share of the largest weight are selected.
 _SELECTED = 0.1
 # The target alone has to be better than a candidate with help by so many nats, of squared errors
@@ -196,4 +198,4 @@ def list_finalists(judge, weights, shifted):
 def _same(a, b):
     if (a.shifted > 0) != (b.shifted > 0):
         return False
-    return bool((np.abs(a.weights - b.weights) <= SAME * np.maximum(a.weights, b.weights)).all())
+    return bool((np.abs(a.weights - b.weights) <= _SAME * np.maximum(a.weights, b.weights)).all())

@@ -21,7 +21,7 @@ _SHIFT_GAIN = 0.5
 # the one before by so many nats.
 _POWERS, _POWER_COST = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1), 0.8
 # Weights that differ by less than this share are the same.
-SAME = 0.1
+_SAME = 0.1
 # A source whose rows all together count less than this share of the target's is left out.
 _LEAST_SHARE = 1e-3
 
@@ -143,7 +143,7 @@ class RidgeJudge:
         """The mean of the candidates' weights, in the power that does best on the target's rows."""
         means = np.array([(self.share @ weights**p) ** (1.0 / p) for p in _POWERS])
         means = self.without_traces(means)
-        if (means.min(axis=0) >= (1.0 - SAME) * means[0]).all():
+        if (means.min(axis=0) >= (1.0 - _SAME) * means[0]).all():
             return means[0]
         errors = self._errors_of([Candidate("mean", mean, shift_share) for mean in means])
         evidence = self.judged.evidence_of_squares(errors, whole=True)

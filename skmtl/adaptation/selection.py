@@ -67,9 +67,9 @@ class Auto(Adaptation):
     Notes
     -----
     The estimator is fitted at most 23 times in all: 20 to judge four finalists in five splits, two
-    to see whether it takes shifted labels, and once at the end. More splits than five are joined to
-    five, where each row is tested once; else the first five count. ``n_jobs`` runs splits in
-    parallel.
+    to see whether it takes shifted labels, where none is below zero, and once at the end. More
+    splits than five are joined to five, where each row is tested once; else the first five count.
+    ``n_jobs`` runs splits in parallel.
 
     Ridges see numbers: at most 64 columns, those most correlated with labels, standardised (gaps
     filled, categories one-hot encoded), and, unless the estimator is a linear one of scikit-learn,
@@ -82,7 +82,7 @@ class Auto(Adaptation):
 
     In ``transfer_report_`` are, for each source, "error" (cross-validated squared error of the
     ridge with this source alone at the best weight, labels shifted or not; of classes summed over
-    the columns), "error_independent" (without any, the same for all), "standard_error" of the
+    their standardised columns), "error_independent" (without any, the same for all), "standard_error" of the
     difference, and "shift" (what was added to its labels). These errors also did the choosing and
     are somewhat optimistic. ``history_`` has the finalists, of a `Ridge` all candidates.
     Where rows of the target are copies of each other, give a ``cv`` that keeps copies together:
@@ -183,6 +183,8 @@ def _by_ridges(view, splits, progress, **given):
 
 def _takes_shifts(problem, judge, candidates):
     """Whether the estimator can be fitted to shifted labels, as counts cannot below zero."""
+    if any(y.min() < 0.0 for y in (problem.y, *(source.y for source in problem.sources))):
+        return True  # the estimator is known to take labels below zero
     every = np.arange(len(problem.y))
     pool, one = Pool(problem, every), next(c for c in candidates if c.shifted)
     try:

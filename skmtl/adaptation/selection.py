@@ -45,7 +45,8 @@ class Auto(Adaptation):
     estimator is not a ridge: it is fitted itself, in up to five splits, with the *finalists*
 
     - *independent*: target rows alone;
-    - *weighed*: the weights that ridges lead to, or their best set where they see no help;
+    - *weighed*: the weights that ridges lead to, or their best set where they see no help (left out
+      where all are above a half or zero, as those of *selected* are);
     - *selected*: the sources of at least a tenth of the largest of these weights, at weight 1;
     - *pooled*: all rows alike.
 

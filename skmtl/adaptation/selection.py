@@ -84,10 +84,10 @@ class Auto(Adaptation):
     In ``transfer_report_`` are, for each source, "error" (cross-validated squared error of the
     ridge with this source alone at the best weight, labels shifted or not; of classes summed over
     their standardised columns), "error_independent" (without any, the same for all),
-    "standard_error" of the difference, and "shift" (what was added to its labels). These errors also did the choosing and
-    are somewhat optimistic. ``history_`` has the finalists, of a `Ridge` all candidates.
-    Where rows of the target are copies of each other, give a ``cv`` that keeps copies together:
-    else the target's rows alone look better than they are.
+    "standard_error" of the difference, and "shift" (what was added to its labels). These errors
+    also did the choosing and are somewhat optimistic. ``history_`` has the finalists, of a `Ridge`
+    all candidates. Where rows of the target are copies of each other, give a ``cv`` that keeps
+    copies together: else the target's rows alone look better than they are.
 
     References
     ----------

@@ -213,8 +213,9 @@ def check_kind(X, owner, dates=True):
         )
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind and kind in "cV" + "mM" * (not dates):
+        what = "Complex data not supported: " * (kind == "c")  # scikit-learn's words
         raise ValueError(
-            f"{owner}: X is an array of type {X.dtype}; it must be numbers, or columns that "
+            f"{what}{owner}: X is an array of type {X.dtype}; it must be numbers, or columns that "
             "preprocessor= or a Pipeline as estimator= makes numbers of."
         )
 

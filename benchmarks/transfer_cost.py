@@ -1,4 +1,4 @@
-"""What transfer costs: the sections speed and memory of transfer.py."""
+"""What transfer costs: the sections cost, speed and memory of transfer.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
 import threads
 from measuring import MIB, fresh
-from sklearn.linear_model import Ridge
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.linear_model import Lasso, LassoCV, Ridge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import KFold
 from speed import ratio, report
@@ -39,6 +41,67 @@ def draw(n_kmm):
         "Xs": Xs, "ys": Xs @ coef + rng.normal(size=n_source),
         "Xt": Xt, "yt": Xt @ moved + rng.normal(size=n_target), "Xe": Xe, "ye": Xe @ moved,
     }  # fmt: skip
+
+
+def ten_sources():
+    """Ten sources of 300 rows, 30 target rows, 20 features."""
+    rng = np.random.default_rng(0)
+    X, coef = rng.normal(size=(3_030, 20)), rng.normal(size=20)
+    y = X @ coef + np.sin(3 * X[:, 0]) + rng.normal(size=3_030)
+    return {
+        "Xs": X[30:], "ys": y[30:], "gs": np.repeat(np.arange(10), 300),
+        "Xt": X[:30], "yt": y[:30],
+    }  # fmt: skip
+
+
+def counted(estimator):
+    """The estimator with a counter of its fits, at the same place as its class."""
+    kind = type(estimator)
+
+    class Counted(kind):
+        n_fits = 0
+
+        @wraps(kind.fit)
+        def fit(self, *args, **kwargs):
+            Counted.n_fits += 1
+            return super().fit(*args, **kwargs)
+
+    Counted.__module__, Counted.__name__ = kind.__module__, kind.__name__
+    return Counted(**estimator.get_params())
+
+
+def cost(wide):
+    """Fits of the estimator, and CPU time over that of one fit on all rows."""
+    from skmtl import Source, TransferEstimator
+
+    narrow = ten_sources()
+    cases = {
+        "Trans-Lasso, LassoCV(cv=5)": (LassoCV(cv=5), wide),
+        "Trans-Lasso, Lasso()": (Lasso(), wide),
+        "Trans-Lasso, Lasso(0.1)": (Lasso(0.1), wide),
+        "Trans-Lasso, Ridge()": (Ridge(), wide),
+        "ten sources, HistGradientBoosting": (HistGradientBoostingRegressor(), narrow),
+        "ten sources, RandomForest": (RandomForestRegressor(random_state=0), narrow),
+        "ten sources, Ridge()": (Ridge(), narrow),
+    }
+    print("  asked: at most 40 fits, and at most 30 times one fit on all rows")
+    for name, (base, problem) in cases.items():
+        source = Source(problem["Xs"], problem["ys"], task=problem["gs"])
+        X = np.vstack([problem["Xs"], problem["Xt"]])
+        y = np.concatenate([problem["ys"], problem["yt"]])
+        spy = counted(base)
+        TransferEstimator(spy, source=source).fit(problem["Xt"], problem["yt"])
+        model = TransferEstimator(base, source=source)
+        if type(base) is Ridge:  # compiles, or reads what was compiled before
+            model.fit(problem["Xt"], problem["yt"])
+        once, ours = (
+            np.median(cpu_seconds(f, TURN))
+            for f in (lambda: base.fit(X, y), lambda: model.fit(problem["Xt"], problem["yt"]))  # noqa: B023
+        )
+        report(f"{name}: one fit on all rows, CPU", 1e3 * once, "ms")
+        report(f"{name}: fit of TransferEstimator, CPU", 1e3 * ours, "ms")
+        report(f"{name}: ratio", ours / once, "", "asked <= 30")
+        report(f"{name}: fits (a subclass, so a Ridge too)", type(spy).n_fits, "", "asked <= 40")
 
 
 class Adapt:

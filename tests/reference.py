@@ -1137,3 +1137,13 @@ def gain_of_sum(report, other, tasks):
     k = len(tasks)
     std_error = np.sqrt(k / (k - 1) * sum(about**2))
     return 1 - shared / base, two_standard_errors(k - 1) * std_error / base
+
+
+def gcv_score(X, y, weight, alpha):
+    """Log of the generalised cross-validation score of a ridge with an intercept, times n."""
+    n, root = weight.sum(), np.sqrt(weight)
+    A = root[:, None] * (X - np.average(X, axis=0, weights=weight))
+    b = root * (y - np.average(y, weights=weight))
+    hat = A @ np.linalg.solve(A.T @ A + alpha * np.eye(X.shape[1]), A.T)
+    free = max(1.0 - (1.0 + np.trace(hat)) / n, 0.02)
+    return n * np.log(np.sum((b - hat @ b) ** 2) / free**2)

@@ -271,3 +271,33 @@ def test_split_by_index_of_an_array():
 def test_split_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         source_target_split(X, Y, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.full((4, 2), 1j), "Source: X is an array of type complex128"),
+        (np.zeros((4, 2), dtype="V8"), "Source: X is an array of type"),
+        (sparse.csr_matrix(np.full((4, 2), 1j)), "Source: X is an array of type complex128"),
+        (np.ma.array(np.ones((4, 2)), mask=np.eye(4, 2)), "2 masked entries.*filled"),
+    ],
+)
+def test_tables_that_nothing_can_be_fitted_to(X, message):
+    with pytest.raises(ValueError, match=message):
+        Source(X, np.arange(4.0))
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.full(4, 1j), "y is of type complex128"),
+        (np.zeros((4, 1, 1)), r"y must be one label a row.*\(4, 1, 1\)"),
+        ([[1.0], [2.0, 3.0], [1.0], [1.0]], "entries of several lengths"),
+        (np.array([{1}, {2}, {1}, {2}], dtype=object), r"y holds \{1\} of type set in row 0"),
+    ],
+)
+def test_labels_that_are_no_labels(y, message):
+    with pytest.raises(ValueError, match=message):
+        Source(np.ones((4, 2)), y)
+    with pytest.raises(ValueError, match=message):
+        source_target_split(np.ones((4, 2)), y, [0, 0, 1, 1], target=1)

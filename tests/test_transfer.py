@@ -442,12 +442,32 @@ def test_frames_arrays_and_sparse_matrices_agree():
     frame = pd.DataFrame(X, columns=NAMES)
     in_frames = TransferEstimator(source=Source(pd.DataFrame(XS, columns=NAMES), YS, TASK))
     np.testing.assert_allclose(in_frames.fit(frame, Y).predict(frame), wanted)
-    np.testing.assert_allclose(in_frames.fit(X, Y).predict(X), wanted)  # as Bagging hands them on
     for kind in (sparse.csr_matrix, sparse.csr_array):
         thin = TransferEstimator(Ridge(solver="lsqr", tol=1e-10), source=Source(kind(XS), YS, TASK))
         np.testing.assert_allclose(thin.fit(kind(X), Y).predict(kind(X)), wanted, rtol=1e-5)
         mixed = TransferEstimator(Ridge(solver="lsqr", tol=1e-10), source=SOURCE)
         np.testing.assert_allclose(mixed.fit(kind(X), Y).predict(X), wanted, rtol=1e-5)
+
+
+def test_named_sources_and_a_target_without_names_are_refused():
+    # Behind a scaler the target's rows are scaled, and the source's are not.
+    frame, source = pd.DataFrame(X, columns=NAMES), pd.DataFrame(XS, columns=NAMES)
+    said = r"source is a data frame .* 'a', but X has no column names.*inside.*preprocessor="
+    piped = make_pipeline(StandardScaler(), TransferEstimator(source=Source(source, YS, TASK)))
+    with pytest.raises(ValueError, match=said):
+        piped.fit(frame, Y)
+    piped.set_output(transform="pandas").fit(frame, Y)  # names are kept: the same columns
+    with pytest.raises(ValueError, match=r"unlabeled is a data frame .*Unlabeled\(X.to_numpy"):
+        TransferEstimator(
+            source=SOURCE, unlabeled=Unlabeled(source), adaptation="coral"
+        ).fit(X, Y)  # fmt: skip
+    with pytest.raises(ValueError, match="X is a data frame, but source has no column names"):
+        TransferEstimator(source=SOURCE).fit(frame, Y)
+    by_position = TransferEstimator(source=Source(source.to_numpy(), YS, TASK)).fit(X, Y)
+    inside = TransferEstimator(
+        make_pipeline(StandardScaler(), Ridge()), source=Source(source, YS, TASK)
+    )
+    assert inside.fit(frame, Y).score(frame, Y) > 0.8 < by_position.score(X, Y)
 
 
 # -------------------------------------------------------------------------------------- classes
@@ -768,3 +788,31 @@ def test_arrays_forget_the_names_of_an_earlier_fit():
     model.set_params(source=source).fit(pd.DataFrame(X, columns=list("abc")), Y)
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         model.predict(X)
+
+
+def test_classes_and_numbers_of_jobs_that_make_no_sense():
+    with pytest.raises(ValueError, match=r"preprocessor=StandardScaler is a class.*\(\)"):
+        TransferEstimator(source=SOURCE, preprocessor=StandardScaler).fit(X, Y)
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        TransferEstimator(source=SOURCE, n_jobs=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", ["datetime64[D]", "timedelta64[s]", "complex128"])
+def test_arrays_that_are_no_numbers(kind):
+    odd = (10 * X).astype(np.int64).astype(kind)
+    model = TransferEstimator(LogisticRegression(), source=LABELS).fit(X, L)
+    with pytest.raises(
+        ValueError, match=r"TransferEstimator: X is an array of type.*preprocessor="
+    ):
+        model.predict(odd)
+    with pytest.raises(
+        ValueError, match=r"TransferEstimator: X is an array of type.*preprocessor="
+    ):
+        model.fit(odd, L)
+    if kind == "complex128":
+        return
+    with pytest.raises(ValueError, match="source: X is an array of type"):
+        TransferEstimator(source=Source(odd, Y)).fit(X, Y)
+    read = FunctionTransformer(lambda Z: Z.astype(np.float64))  # a step may make numbers of dates
+    piped = TransferEstimator(make_pipeline(read, Ridge()), source=Source(odd, Y)).fit(odd, Y)
+    assert np.isfinite(piped.predict(odd)).all()

@@ -153,6 +153,10 @@ class Adaptation(BaseEstimator):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
 
+    def reads_numbers(self, estimator):
+        """Whether tables are to be finite float64 numbers for this estimator."""
+        return self.needs_numbers
+
     def check_given(self, *, estimator, classifier, labels, unlabeled, weighted):
         """Raise a ValueError unless what is needed is given.
 

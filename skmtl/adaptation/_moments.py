@@ -1,18 +1,19 @@
 """Ridge regressions that weigh sources, from sums over each source's rows made once."""
 
 import numpy as np
-
-from ..solvers.products import Products
-from ._linear import is_ridge
+from scipy import sparse
 
 __all__ = ["RidgeMoments"]
 
+# Rows that are centred and multiplied at once, and numbers in a temporary array.
+_ROWS_AT_ONCE, _NUMBERS_AT_ONCE = 2**16, 2**22
+
 
 class RidgeMoments:
-    r"""Sums over the rows of a problem's sources, for one ridge after another.
+    r"""Sums over the rows of sources, for many ridges at once.
 
     With weights :math:`\omega_k` of the sources' rows and constants :math:`c_k` added to their
-    labels it minimises
+    labels each ridge minimises, for every label by itself,
 
     .. math:: \sum_{i \in \text{target}} w_i (y_i - b - x_i'a)^2 + \sum_k \omega_k
         \sum_{i \in k} w_i (y_i + c_k - b - x_i'a)^2 + \alpha \|a\|^2
@@ -21,75 +22,97 @@ class RidgeMoments:
 
     Parameters
     ----------
-    problem : TransferProblem
-        For which `fits` holds.
+    target : SourceRows
+        X of finite numbers ``(n_target, n_features)``, y ``(n_target, n_labels)``.
+    sources : sequence of SourceRows
+        Likewise; X may be a csr matrix.
+    alpha : float
+        Above zero.
     """
 
-    def __init__(self, problem):
-        self.alpha = problem.estimator.alpha
-        self.problem = problem
-        sources = [Products.of(s.X, s.y, s.weight) for s in problem.sources]
-        self.totals = np.array([products.weight for products in sources])
-        self.means = np.array([products.mean for products in sources])
-        self.scatters = np.array([_scatter(products) for products in sources])
-
-    @staticmethod
-    def fits(problem):
-        """Whether the estimator is a plain `Ridge`, and rows are finite numbers, and many."""
-        ridge = problem.estimator
-        if not is_ridge(ridge) or not ridge.fit_intercept or ridge.alpha == 0.0:
-            return False
-        tables = [problem.X, *(source.X for source in problem.sources)]
-        plain = all(
-            isinstance(X, np.ndarray) and X.dtype == np.float64 and np.isfinite(X.sum())
-            for X in tables
-        )
-        return plain and sum(len(X) for X in tables) >= problem.X.shape[1]
+    def __init__(self, target, sources, alpha):
+        self.target, self.alpha = target, alpha
+        # All sums are about the target's means: far from zero, products lose their digits.
+        self.centre = target.row_weight @ _beside(target) / target.row_weight.sum()
+        parts = [self._sums_of(source) for source in sources]
+        self.totals = np.array([total for total, _, _ in parts])
+        self.means = np.array([mean for _, mean, _ in parts])
+        self.squares = np.array([square for _, _, square in parts])
 
     def alone(self):
-        """Coefficients of each source's own ridge ``(n_sources, n_features)``, and intercepts."""
-        lines = [
-            _solve(scatter, mean, self.alpha)
-            for scatter, mean in zip(self.scatters, self.means, strict=True)
-        ]
-        return np.array([coef for coef, _ in lines]), np.array([level for _, level in lines])
+        """Predictions by each source's own ridge, of shape (n_sources, n_target, n_labels)."""
+        p = self._n_features
+        one = np.eye(len(self.totals))
+        coef, level = self._lines(one, 0.0 * one, (0.0, 0.0 * self.means[0], 0.0))
+        X = self.target.X - self.centre[:p]
+        return X @ coef + (level + self.centre[p:])[:, None, :]
 
-    def lines(self, weights, shifts, rows):
-        """Ridges on these target rows and on the sources.
+    def errors(self, weights, shifts, train, test):
+        """Squared errors of target rows, summed over labels, under several ridges.
 
         Parameters
         ----------
-        weights, shifts : ndarrays of shape (n_lines, n_sources)
-        rows : ndarray of int
+        weights, shifts : ndarrays of shape (n_ridges, n_sources)
+        train, test : ndarrays of int
+            Target rows to fit on, and to predict.
 
         Returns
         -------
-        coef : ndarray of shape (n_lines, n_features)
-        intercept : ndarray of shape (n_lines,)
+        ndarray of shape (n_ridges, n_test)
         """
-        rows = self.problem.take(rows)
-        target = Products.of(rows.X, rows.y, rows.weight)
-        scatter = _scatter(target)
-        coefs, levels = [], []
-        for weight, shift in zip(weights, shifts, strict=True):
-            means = np.vstack([self.means, target.mean])
-            means[:-1, -1] += shift
-            totals = np.append(weight * self.totals, target.weight)
-            middle = totals @ means / totals.sum()
-            gaps = np.sqrt(totals)[:, None] * (means - middle)
-            A = scatter + np.tensordot(weight, self.scatters, 1) + gaps[:, :-1].T @ gaps
-            coef, level = _solve(A, middle, self.alpha)
-            coefs.append(coef)
-            levels.append(level)
-        return np.array(coefs), np.array(levels)
+        p = self._n_features
+        at_once = max(1, _NUMBERS_AT_ONCE // (self.squares[0].size + len(test)))
+        own = self._sums(_beside(self.target, train), self.target.row_weight[train])
+        X, y = self.target.X[test] - self.centre[:p], self.target.y[test] - self.centre[p:]
+        out = []
+        for start in range(0, len(weights), at_once):
+            some = slice(start, start + at_once)
+            coef, level = self._lines(weights[some], shifts[some], own)
+            out.append(((y - level[:, None, :] - X @ coef) ** 2).sum(axis=2))
+        return np.concatenate(out)
+
+    @property
+    def _n_features(self):
+        return self.target.X.shape[1]
+
+    def _lines(self, weights, shifts, own):
+        """Coefficients ``(n_ridges, n_features, n_labels)`` and levels, about the centre."""
+        p = self._n_features
+        total, mean, square = own
+        totals = weights * self.totals
+        W = totals.sum(axis=1) + total
+        middle = totals @ self.means + total * mean
+        shifted = totals * shifts
+        middle[:, p:] += shifted.sum(axis=1)[:, None]
+        middle /= W[:, None]
+        # Most weights are zero: candidates are of a source alone, or of few.
+        flat = sparse.csr_matrix(weights) @ self.squares.reshape(len(self.squares), -1)
+        square = square + flat.reshape(-1, p, middle.shape[1])
+        square[:, :, p:] += (shifted @ self.means[:, :p])[:, :, None]
+        square -= (W[:, None] * middle[:, :p])[:, :, None] * middle[:, None, :]
+        A = square[:, :, :p] + self.alpha * np.eye(p)
+        coef = np.linalg.solve(A, square[:, :, p:])
+        return coef, middle[:, p:] - np.einsum("mp,mpc->mc", middle[:, :p], coef)
+
+    def _sums_of(self, rows):
+        """Of many rows, so many at once."""
+        parts = []
+        for start in range(0, len(rows.y), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            parts.append(self._sums(_beside(rows, some), rows.row_weight[some]))
+        totals, means, squares = zip(*parts, strict=True)
+        return sum(totals), np.average(means, axis=0, weights=totals), sum(squares)
+
+    def _sums(self, Z, weight):
+        """Total weight, means and squares, about the centre."""
+        total, p = weight.sum(), self._n_features
+        mean = weight @ Z / total
+        R = (Z - mean) * np.sqrt(weight)[:, None]
+        mean = mean - self.centre
+        return total, mean, R[:, :p].T @ R + total * np.outer(mean[:p], mean)
 
 
-def _scatter(products):
-    """The rows' features by features and labels ``(n_features, n_features + 1)``."""
-    return np.column_stack([products.gram, products.moment])
-
-
-def _solve(scatter, mean, alpha):
-    A = scatter[:, :-1] + alpha * np.eye(len(mean) - 1)
-    coef = np.linalg.solve(A, scatter[:, -1])
-    return coef, mean[-1] - mean[:-1] @ coef
+def _beside(rows, some=slice(None)):
+    """Features and labels of some rows in one table."""
+    X = rows.X[some]
+    return np.hstack([X.toarray() if sparse.issparse(X) else X, rows.y[some]])

@@ -2,12 +2,11 @@
 
 import numpy as np
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
 from ..tasks.columns import as_table, drop_columns, find_columns
 from ..tasks.encode import TaskLabels, is_single_label, read_labels
-from ..transfer.source import Source
+from ..transfer.source import Source, read_target
 
 __all__ = ["source_target_split"]
 
@@ -70,9 +69,9 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
         what = f"task column {task_column!r}"
         task = read_labels(X, task_column)
         X = drop_columns(X, find_columns(X, task_column))
-    if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
-        y = np.array(y, dtype=object) if any(isinstance(v, str) for v in y) else np.array(y)
-    labels_of_rows = column_or_1d(np.asarray(y), warn=True)
+    labels_of_rows = read_target(y)
+    if isinstance(y, (list, tuple)):
+        y = labels_of_rows
     labels, codes = TaskLabels.from_rows(task, what)
     check_consistent_length(X, y, codes)
     code = _find(labels, target, what)

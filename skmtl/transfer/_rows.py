@@ -53,7 +53,8 @@ def match_columns(handle, X, name):
     Raises
     ------
     ValueError
-        For other columns, or names where the other has none.
+        For other columns, or names where the other has none: by position alone, rows that were
+        preprocessed outside would pass for such as the source's.
     """
     theirs, ours = handle.feature_names, column_names(X)
     if theirs is not None and ours is not None:
@@ -68,7 +69,16 @@ def match_columns(handle, X, name):
             f"X is a data frame, but {name} has no column names; make the {name} of a data frame "
             "too, so that it is known which column is which."
         )
-    return handle.X if theirs is None else np.asarray(handle.X)
+    if theirs is not None:
+        made = f"{type(handle).__name__}(X.to_numpy(), ...)"
+        raise ValueError(
+            f"{name} is a data frame with columns such as {theirs[0]!r}, but X has no column "
+            "names: a step before TransferEstimator, such as a scaler in a Pipeline, has made an "
+            f"array of X, and did not see the rows of {name}. Put such steps inside, as "
+            "preprocessor= or as a Pipeline in estimator=. Where X is an array from the "
+            f"beginning, and both have the same columns in the same order, give {made}."
+        )
+    return handle.X
 
 
 def _match_names(handle, theirs, X, ours, name):

@@ -1,25 +1,29 @@
 """TransferEstimator: predict for one target, with help from sources."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import is_classifier, is_regressor
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, StrOptions, check_columns, fit_context, take_rows
+from .._validation import check_features, check_table, check_weights
 from ..adaptation import BY_NAME, Independent
 from ..adaptation._base import Adaptation, TransferProblem
-from ..base import Face, check_features, check_table, check_weights
+from ..base import Face
 from ..tasks.columns import as_table, check_names, column_names
 from ..tasks.stack import stack_rows
 from ..tasks.targets import align_classes
 from . import _rows
-from .source import REMEDY, Source, Unlabeled
+from .source import REMEDY, Source, Unlabeled, check_kind
 
 __all__ = ["TransferEstimator"]
 
@@ -201,6 +205,7 @@ class TransferEstimator(Face):
         """
         progress = Progress(self, X, y)
         self._require_predictor()
+        effective_n_jobs(self.n_jobs)  # raises for 0
         steps = _rows.Steps.of(self._unfitted())
         adaptation = self._named_object()  # its parameters are checked in any case
         if self.source is None:
@@ -213,7 +218,7 @@ class TransferEstimator(Face):
             weighted=sample_weight is not None or self._source_has_weights(),
         )
         seed = self._seed()
-        problem, front = self._pose(adaptation, steps, X, y, sample_weight, seed)
+        problem, front, named = self._pose(adaptation, steps, X, y, sample_weight, seed)
         try:
             # Seeding takes as long as a small fit.
             draws = np.random.RandomState(seed) if adaptation.needs_random_state else None
@@ -222,11 +227,18 @@ class TransferEstimator(Face):
             if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
                 error.add_note(REMEDY)
             raise
+        if not adaptation.needs_numbers and column_names(problem.X) != column_names(named):
+            check_columns(adapted.predictor, named, reset=True)  # it was fitted on their numbers
         self._store(X, adaptation, problem, adapted, steps.deploy(front, adapted.predictor))
         progress.end()
         return self
 
     def _require_predictor(self):
+        if isinstance(self.preprocessor, type):
+            name = self.preprocessor.__name__
+            raise ValueError(
+                f"preprocessor={name} is a class; give an object of it: preprocessor={name}()."
+            )
         estimator = self._unfitted()
         if not is_classifier(estimator) and not is_regressor(estimator):
             raise ValueError(
@@ -238,7 +250,8 @@ class TransferEstimator(Face):
         return self.source is not None and self.source.sample_weight is not None
 
     def _pose(self, adaptation, steps, X, y, sample_weight, seed):
-        """Read all rows and prepare them: the problem, and the fitted steps (None: no step)."""
+        """Read all rows and prepare them: the problem, the fitted steps (None: no step), and the
+        target's table as the last step is to see it."""
         classifier = is_classifier(self)
         X, y, weight, splits = self._read_target(X, y, sample_weight, classifier, seed)
         source, y_source, classes = self._read_source(X, y, classifier)
@@ -247,12 +260,13 @@ class TransferEstimator(Face):
         if front is not None:
             labels = None if y is None else _stack_labels(y_source, y)
             prepared = _rows.prepare(front, source, X, unlabeled, labels)
-        elif adaptation.needs_numbers:
-            prepared = self._as_numbers(X, source, unlabeled)
         else:
             prepared = _rows.Prepared(source, X, unlabeled, None)
-        if front is not None and adaptation.needs_numbers:
-            prepared = self._prepared_numbers(prepared)
+        named = prepared.target
+        if adaptation.reads_numbers(steps.last):
+            prepared = self._as_numbers(prepared)
+            if front is None and adaptation.needs_numbers and column_names(X) is not None:
+                prepared = replace(prepared, front=_rows.column_checker(X))
         target, unlabeled = prepared.target, prepared.unlabeled
         if y is None:
             unlabeled = stack_rows([target] if unlabeled is None else [target, unlabeled])
@@ -262,11 +276,11 @@ class TransferEstimator(Face):
             target, y, weight, sources, unlabeled, steps.last, classifier, classes, splits,
             self.n_jobs,
         )  # fmt: skip
-        return problem, prepared.front
+        return problem, prepared.front, named
 
     def _read_target(self, X, y, sample_weight, classifier, seed):
         """The target's rows of positive weight: table, labels, weights, splits."""
-        X = check_table(self, as_table(X))
+        X = self._read_table(X, self._prepares())
         check_names(X)
         weight = check_weights(sample_weight, X.shape[0])
         if y is None:
@@ -281,31 +295,42 @@ class TransferEstimator(Face):
             X, y, weight = take_rows(X, live), y[live], weight[live]
         return X, y, weight, splits
 
+    def _read_table(self, X, prepared):
+        """The caller's table; `prepared`: a step makes numbers of it."""
+        X = as_table(X)
+        check_kind(X, type(self).__name__, dates=prepared)
+        return check_table(self, X)
+
     def _read_source(self, X, y, classifier):
         """The source's table and labels, and the classes of both."""
         if self.source is None:
             return None, None, np.unique(y) if classifier else None
-        table = _rows.match_columns(self.source, X, "source")
+        table = self._match(self.source, X, "source")
         return table, *_rows.labels_of_source(self.source, y, classifier)
 
     def _read_unlabeled(self, X, adaptation):
         if self.unlabeled is None or not adaptation.uses_unlabeled:
             return None
-        return _rows.match_columns(self.unlabeled, X, "unlabeled")
+        return self._match(self.unlabeled, X, "unlabeled")
 
-    def _as_numbers(self, X, source, unlabeled):
-        """Tables as finite numbers, where no step prepares them."""
-        front = None if column_names(X) is None else _rows.column_checker(X)
+    def _match(self, handle, X, name):
+        check_kind(handle.X, name, dates=self._prepares())
+        return _rows.match_columns(handle, X, name)
+
+    def _prepares(self):
+        """Whether a step makes numbers of the columns."""
+        return isinstance(self._unfitted(), Pipeline) or self.preprocessor is not None
+
+    def _as_numbers(self, prepared):
+        """Tables as finite numbers."""
         tables = [
             # A handle whose columns are as they stand remembers its numbers.
             handle.numbers() if handle is not None and table is handle.X else self._numbers(table)
-            for handle, table in ((self.source, source), (self.unlabeled, unlabeled))
-        ]
-        return _rows.Prepared(tables[0], self._numbers(X), tables[1], front)
-
-    def _prepared_numbers(self, prepared):
-        tables = (prepared.source, prepared.target, prepared.unlabeled)
-        return _rows.Prepared(*map(self._numbers, tables), prepared.front)
+            for handle, table in (
+                (self.source, prepared.source), (self.unlabeled, prepared.unlabeled)
+            )
+        ]  # fmt: skip
+        return _rows.Prepared(tables[0], self._numbers(prepared.target), tables[1], prepared.front)
 
     def _numbers(self, table):
         return None if table is None else check_features(self, table, REMEDY)
@@ -329,7 +354,7 @@ class TransferEstimator(Face):
 
     def _ask(self, method, X):
         check_is_fitted(self)
-        X = check_table(self, as_table(X))
+        X = self._read_table(X, isinstance(self.estimator_, Pipeline))
         check_columns(self, X, reset=False)
         return getattr(self.estimator_, method)(X)
 

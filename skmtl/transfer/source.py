@@ -10,7 +10,7 @@ from .._validation import check_features, check_weights
 from ..tasks.columns import as_table, check_names, column_names, is_missing, is_plain
 from ..tasks.encode import TaskLabels
 
-__all__ = ["REMEDY", "Handle", "Source", "Unlabeled"]
+__all__ = ["REMEDY", "Handle", "Source", "Unlabeled", "check_kind", "read_target"]
 
 # What `Source` without a task calls its only source.
 ONE_SOURCE = "source"
@@ -126,7 +126,7 @@ class Source(Handle):
     """
 
     def __init__(self, X, y, task=None, sample_weight=None):
-        X, y = _read_table(X, "Source"), _read_target(y)
+        X, y = _read_table(X, "Source"), read_target(y)
         _check_length(y, X, "y")
         weight = check_weights(sample_weight, len(y))
         labels, codes = np.array([ONE_SOURCE], dtype=object), None
@@ -192,8 +192,37 @@ class Unlabeled(Handle):
         return f"Unlabeled({self.n_rows} rows x {self.n_features} features)"
 
 
+def check_kind(X, owner, dates=True):
+    """Raise for a table that nothing can be fitted to.
+
+    Parameters
+    ----------
+    X : table
+    owner : str
+        Whose table it is, for the error.
+    dates : bool
+        Whether an array of dates is legal, as a step may make numbers of them.
+    """
+    if isinstance(X, np.matrix):
+        raise ValueError(f"{owner}: X is a numpy matrix; give an array, np.asarray(X).")
+    if isinstance(X, np.ma.MaskedArray) and np.ma.getmaskarray(X).any():
+        raise ValueError(
+            f"{owner}: X is a masked array with {np.ma.getmaskarray(X).sum()} masked entries, "
+            "whose mask estimators do not see; fill them: X.filled(np.nan), with "
+            'preprocessor="auto" for the gaps.'
+        )
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind and kind in "cV" + "mM" * (not dates):
+        what = "Complex data not supported: " * (kind == "c")  # scikit-learn's words
+        raise ValueError(
+            f"{what}{owner}: X is an array of type {X.dtype}; it must be numbers, or columns that "
+            "preprocessor= or a Pipeline as estimator= makes numbers of."
+        )
+
+
 def _read_table(X, owner):
     X = as_table(X)
+    check_kind(X, owner)
     if len(X.shape) != 2 or 0 in X.shape:
         raise ValueError(
             f"{owner}: X must be a table of one row and one column at least, got shape {X.shape}."
@@ -205,20 +234,25 @@ def _read_table(X, owner):
     return sparse.csr_matrix(X) if sparse.issparse(X) else np.asarray(X)
 
 
-def _read_target(y):
+def read_target(y):
     """Labels in one dimension, numbers as numbers and strings as strings; none is missing."""
     if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
-        y = np.array(y, dtype=object)
+        if any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in y):
+            y = _one_a_row(y)
+        else:
+            y = np.array(y, dtype=object)
     if is_plain(y, 1):
         return y
-    y = column_or_1d(np.asarray(y), warn=True)  # nullable integers stay integers
+    y = np.asarray(y)
+    if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
+        raise ValueError(f"Source: y must be one label a row, got an array of shape {y.shape}.")
+    _refuse_type(y)
+    y = column_or_1d(y, warn=True)  # nullable integers stay integers
     if y.dtype.kind in "iufb":
         assert_all_finite(y, input_name="Source: y")
         return y
     if y.dtype.kind == "U":
         return y
-    if y.dtype.kind in "mMcV":
-        raise ValueError(f"Source: y is of type {y.dtype}; give numbers or class labels.")
     values = y.tolist()
     types = set(map(type, values))
     if all(issubclass(t, str) for t in types):
@@ -229,12 +263,36 @@ def _read_target(y):
             f"Source: y has {len(missing)} missing labels, the first in row {missing[0]}; a source "
             "is labelled rows: drop these."
         )
+    nested = [
+        i for i, value in enumerate(values) if np.ndim(value) or isinstance(value, (set, dict))
+    ]
+    if nested:
+        i = nested[0]
+        raise ValueError(
+            f"Source: y holds {values[i]!r} of type {type(values[i]).__name__} in row {i}; give "
+            "one number or class label a row."
+        )
     plain = np.array(values)
     if any(issubclass(t, str) for t in types) or plain.dtype.kind not in "iufb":
         names = ", ".join(sorted(t.__name__ for t in types))
         raise ValueError(f"Source: y has labels of mixed kinds ({names}); make them all one kind.")
     assert_all_finite(plain, input_name="Source: y")
     return plain
+
+
+def _refuse_type(y):
+    if y.dtype.kind in "mMcV":
+        raise ValueError(f"Source: y is of type {y.dtype}; give numbers or class labels.")
+
+
+def _one_a_row(y):
+    """A list of lists as an array of one column, say; raises where they are of several lengths."""
+    try:
+        return np.array(y)
+    except ValueError:
+        raise ValueError(
+            "Source: y has entries of several lengths; give one number or class label a row."
+        ) from None
 
 
 def _check_length(values, X, name):

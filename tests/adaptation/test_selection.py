@@ -1,7 +1,5 @@
 """Auto: which sources help, how much, and with which constant."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,10 +12,9 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import LinearSVC
 
 from skmtl import Source, TransferEstimator
-from skmtl.adaptation import Auto, selection
-from skmtl.adaptation._base import SourceRows
+from skmtl.adaptation import Auto
 from skmtl.adaptation._judge import row_errors, sharpened_losses
-from skmtl.adaptation.selection import _sizes
+from skmtl.adaptation._ridge_judge import _sizes
 
 _rng = np.random.default_rng(2)
 P, N = 6, 24
@@ -172,16 +169,13 @@ def fit_few(n, *labels, **params):
     return TransferEstimator(Ridge(), source=source_of(*labels), **params).fit(X[:n], Y[:n])
 
 
-def test_any_estimator_is_judged_as_a_ridge_is():
-    class Other(Ridge):
-        pass
-
+def test_the_solver_of_a_ridge_does_not_matter():
     for labels in (["bad", "moved", "near"], ["near"]):
-        plain, other = (fit(*labels, estimator=e, cv=KFold(4)) for e in (Ridge(), Other()))
-        h = plain.history_
-        assert 0.0 < h["share"][h["shifted"]].sum() < 1.0 - h["share"][0]
-        np.testing.assert_allclose(other.source_weights_, plain.source_weights_, rtol=1e-6)
-        np.testing.assert_allclose(other.predict(AT), plain.predict(AT), rtol=1e-6)
+        plain, other = (
+            fit(*labels, estimator=e, cv=KFold(4)) for e in (Ridge(), Ridge(solver="svd"))
+        )
+        np.testing.assert_array_equal(other.source_weights_, plain.source_weights_)
+        np.testing.assert_allclose(other.predict(AT), plain.predict(AT))
 
 
 def test_bold_and_wrong_is_not_excused():
@@ -192,11 +186,10 @@ def test_bold_and_wrong_is_not_excused():
     for train, test in cv.split(X):
         own = LogisticRegression().fit(np.vstack([A, X[train]]), np.r_[b > 0, y[train]])
         losses[test] = row_errors(own, X[test], y[test], np.array([0, 1]))
-    assert model.history_["weight"][1] == 1.0
-    np.testing.assert_allclose(
-        model.history_["error"][1], np.minimum(losses, 5.0).mean(), rtol=1e-4
-    )
-    assert model.history_["error"][1] > 1.0
+    (pooled,) = np.flatnonzero(model.history_["weight"] == 1.0)
+    error = model.history_["error"][pooled]
+    np.testing.assert_allclose(error, np.minimum(losses, 5.0).mean(), rtol=1e-4)
+    assert error > 1.0
 
 
 def test_standard_error_of_the_difference():
@@ -227,7 +220,7 @@ def test_no_fit_sees_the_rows_that_judge_it():
             return np.zeros(len(X))
 
     fit("good", "bad", estimator=Spy())
-    assert Spy.n_fits == 2 + 1 + 5 * (1 + 3 * 6) + 5 * 6 + 1
+    assert 5 * 2 + 1 < Spy.n_fits <= 5 * 4 + 2
 
 
 def test_sharpness():
@@ -335,18 +328,12 @@ def test_probabilities_that_are_nan_lose():
 
 
 @pytest.mark.parametrize("estimator", [KNeighborsRegressor(5), LassoCV(cv=3)])
-def test_a_source_that_is_too_small_for_a_model_has_its_mean_for_one(estimator):
+def test_a_source_that_is_too_small_for_a_model(estimator):
     A, b = PARTS["good"]
-    source = Source(A, b + 9.0 * (np.arange(80) < 2), np.where(np.arange(80) < 2, "few", "many"))
+    source = Source(A, b, np.where(np.arange(80) < 2, "few", "many"))
     model = TransferEstimator(estimator, source=source).fit(X, Y)
     assert np.isfinite(model.predict(AT)).all()
-    missed = selection._missed(SimpleNamespace(X=X, y=Y, estimator=estimator), _rows_of(source, 0))
-    np.testing.assert_allclose(missed, Y - source.y[:2].mean())
-
-
-def _rows_of(source, k):
-    rows = slice(*source.offsets[k : k + 2])
-    return SourceRows(source.X[rows], source.y[rows], None, source.labels[k])
+    assert model.source_weights_[1] > 0.1
 
 
 def test_frames():
@@ -404,30 +391,11 @@ def test_perfect_labels():
     assert np.isfinite(model.history_["share"]).all() and np.isfinite(model.source_weights_).all()
 
 
-class GeneralRidge(Ridge):
-    """Goes the general road, as any subclass."""
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_both_roads_of_a_ridge_agree(weighted, rng):
-    labels = ("bad", "good", "moved")
-    source, w = source_of(*labels), None
-    if weighted:
-        w = rng.uniform(0.2, 3.0, N)
-        source = Source(source.X, source.y, np.repeat(labels, 80), rng.uniform(0.2, 3.0, 240))
-    fast, general = (
-        TransferEstimator(kind(2.0), source=source).fit(X, Y, w) for kind in (Ridge, GeneralRidge)
-    )
-    for key in ("error", "share"):
-        np.testing.assert_allclose(fast.history_[key], general.history_[key], rtol=1e-8)
-    np.testing.assert_allclose(fast.source_weights_, general.source_weights_, rtol=1e-8)
-    np.testing.assert_allclose(fast.predict(AT), general.predict(AT), rtol=1e-8)
-
-
 def test_moments_far_from_zero_and_in_pieces(monkeypatch):
     source = Source(PARTS["good"][0] + 1e5, PARTS["good"][1] - 1e6)
     model = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
-    monkeypatch.setattr("skmtl.solvers.products._AT_ONCE", 7)
+    monkeypatch.setattr("skmtl.adaptation._moments._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("skmtl.adaptation._moments._NUMBERS_AT_ONCE", 200)
     again = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
     np.testing.assert_allclose(again.history_["error"], model.history_["error"], rtol=1e-6)
     near = TransferEstimator(source=source_of("good")).fit(X, Y)

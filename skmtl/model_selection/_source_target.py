@@ -66,7 +66,7 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
         )
     X, what = as_table(X), "task="
     if task_column is not None:
-        what = f"task column {task_column!r}"
+        what = f"task_column={task_column!r}"
         task = read_labels(X, task_column)
         X = drop_columns(X, find_columns(X, task_column))
     labels_of_rows = read_target(y)

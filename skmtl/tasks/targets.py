@@ -20,7 +20,10 @@ def check_numbers(y):
     """Labels of one task as finite float64 numbers."""
     if is_plain(y, 1):
         return y
-    y = column_or_1d(as_numbers(y, "y"), warn=True)
+    y = as_numbers(y, "y")
+    if y.ndim > 2:
+        raise ValueError(f"y must be 1-D, got an array of shape {y.shape}.")
+    y = column_or_1d(y, warn=True)
     assert_all_finite(y, input_name="y")
     return y
 

@@ -25,8 +25,14 @@ from ._validation import (
 )
 from ._warnings import ELSEWHERE, LATER, once_per_search
 from .tasks.auto import warn_of_forgotten_task
-from .tasks.columns import as_table, check_names, column_names, unwrap
-from .tasks.encode import TaskLabels, is_single_label, label_of_row, read_labels
+from .tasks.columns import as_table, check_names
+from .tasks.encode import (
+    TaskLabels,
+    is_single_label,
+    label_of_row,
+    read_labels,
+    target_labels,
+)
 from .tasks.features import FeatureColumns, make_preprocessor
 from .tasks.table import pack
 
@@ -233,7 +239,7 @@ class TaskEstimator(Face):
         y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         """
         self._require_target(y)
-        names = None if isinstance(y, np.ndarray) else column_names(unwrap(y, "y"))
+        targets = target_labels(y)
         y = self._check_task_source(task, self._check_target(y, empty_tasks))
         if isinstance(task, str):
             raise ValueError(
@@ -257,7 +263,7 @@ class TaskEstimator(Face):
             features = read_features(self, features, preprocessor)
         check_magnitudes(features, y if y.dtype.kind == "f" else None, weight)
         if labels is None:
-            targets = _target_labels(names) if y.ndim == 2 and names else None
+            targets = targets if y.ndim == 2 else None
             return Rows(features, None, None, weight, preprocessor, targets), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
         check_length(codes, len(y), self._label_source())
@@ -306,9 +312,7 @@ class TaskEstimator(Face):
 
     def _check_scored(self, y):
         """Raise where the columns of `y` are not the tasks that `predict` has in columns."""
-        names = None if isinstance(y, np.ndarray) else column_names(unwrap(y, "y"))
-        if names is not None and len(names) > 1:
-            self._check_target_names(_target_labels(names))
+        self._check_target_names(target_labels(y))
 
     def _store_tasks(self, X, y, rows):
         """Set the fitted attributes that tell columns and tasks."""
@@ -428,14 +432,3 @@ class TaskEstimator(Face):
             UnknownTaskWarning,
             stacklevel=4,
         )
-
-
-def _target_labels(names):
-    """The names of a 2-D target's columns as task labels; None where they are of several kinds."""
-    try:
-        labels, codes = TaskLabels.from_rows(names, "the column names of y")
-    except ValueError:
-        return None
-    if len(labels) < len(names):
-        raise ValueError(f"y has duplicate column names {sorted(map(str, names))}; rename them.")
-    return labels.classes[codes]

@@ -192,9 +192,9 @@ def test_names_of_targets(face, library, rng):
     other = library(dict(zip(names[::-1], Y.T[::-1], strict=True)))
     with pytest.raises(ValueError, match="in the same order"):
         model.score(X, other)
-    assert model.score(X, library(dict(zip(names, Y.T, strict=True)))) == pytest.approx(
-        plain.score(X, Y)
-    )
+    named = library(dict(zip(names, Y.T, strict=True)))
+    assert model.score(X, named) == pytest.approx(plain.score(X, Y))
+    assert list(task_scores(named, model.predict(X))["task"]) == names
 
 
 def test_whole_numbers_name_targets_and_others_do_not(rng):

@@ -151,7 +151,7 @@ class MetaLearnerBase(TaskEstimator):
 
         Parameters
         ----------
-        label : str or int
+        label : str, int or tuple
             A label among ``tasks_``.
 
         Returns

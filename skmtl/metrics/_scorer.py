@@ -29,7 +29,7 @@ def task_scorer(
         Where its ``shared_classes_`` is False, every task is scored on its own classes.
     average : {"macro", "micro", "median"}, default="macro"
         As in :func:`task_score`.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of the `X` to be scored that holds the task labels. None takes over the
         `task_column` of the model that is scored, also of one in a Pipeline or a search. With
         two or more columns in `y`, these are the tasks. A model without a task column is scored

@@ -31,7 +31,7 @@ class FewShotSplit(TaskSplitter):
         training. A class keeps at least one row for the test, so that one of at most `n_shots` rows
         has all but one of them in training; the only row of a class is in training. With 0 whole
         tasks are held out, as ``GroupKFold`` does.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of `X` with the task labels: a name (data frames) or an integer index (arrays).
         A name is found exactly, or as the one column that ends in ``__name``. Not needed where
         `split` gets `groups`.

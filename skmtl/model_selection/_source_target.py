@@ -23,7 +23,7 @@ def source_target_split(X, y, task=None, *, target, task_column=None):
         Whose row it is: strings or integers.
     target : str, int or bool
         One of the task labels.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of X with the task labels, instead of `task`: a name (data frames) or an index
         (arrays). It is in neither part: rows to be predicted later come without it, too.
 

@@ -25,7 +25,7 @@ class TaskKFold(TaskSplitter):
     n_splits : int, default=5
         Number of folds, at least 2 and at most the number of rows. It may exceed the rows of a
         task, which is then tested in as many folds as it has rows.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of `X` with the task labels: a name (data frames) or an integer index (arrays).
         A name is found exactly, or as the one column that ends in ``__name``. Not needed where
         `split` gets `groups`.

@@ -27,7 +27,7 @@ class TaskTimeSeriesSplit(TaskSplitter):
     time_column : str or int, default=None
         The column of `X` with the time of every row: numbers, datetimes or ISO strings such as
         "2024-03-31", found as `task_column` is. None: rows stand in the order of time.
-    task_column : str or int, default=None
+    task_column : str, int or list of these, default=None
         The column of `X` with the task labels: a name (data frames) or an integer index (arrays).
         A name is found exactly, or as the one column that ends in ``__name``. Not needed where
         `split` gets `groups`, as it does inside `MultiTaskRegressor`, nor with ``cut="table"``.

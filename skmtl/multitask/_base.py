@@ -182,7 +182,7 @@ class MultiTaskBase(TaskEstimator):
 
         Parameters
         ----------
-        label : str or int
+        label : str, int or tuple
             A label among ``tasks_``.
 
         Returns

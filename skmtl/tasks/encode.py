@@ -9,7 +9,14 @@ import numpy as np
 
 from .columns import column_names, find_columns, is_missing, take_column, unwrap
 
-__all__ = ["LabelColumns", "TaskLabels", "is_single_label", "label_of_row", "read_labels"]
+__all__ = [
+    "LabelColumns",
+    "TaskLabels",
+    "is_single_label",
+    "label_of_row",
+    "read_labels",
+    "target_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,23 @@ def label_of_row(labels, row):
         return columns.label(row)
     labels = np.asarray(labels, dtype=object if isinstance(labels, (list, tuple)) else None)
     return labels.ravel()[[row if labels.ndim else 0]].tolist()[0]
+
+
+def target_labels(y):
+    """The column names of a 2-D target as task labels, in their order.
+
+    None where it has none, or they are of several kinds.
+    """
+    names = None if isinstance(y, np.ndarray) else column_names(unwrap(y, "y"))
+    if names is None or len(names) < 2:
+        return None
+    try:
+        labels, codes = TaskLabels.from_rows(names, "the column names of y")
+    except ValueError:
+        return None
+    if len(labels) < len(names):
+        raise ValueError(f"y has duplicate column names {sorted(map(str, names))}; rename them.")
+    return labels.classes[codes]
 
 
 def _check_missing(labels, what):

@@ -259,7 +259,12 @@ def csv_dialect(start):
     """Separator and decimal sign, judged by the first bytes of the file."""
     header, _, body = start.lstrip(b"\r\n").partition(b"\n")
     sep = max(",;\t|", key=lambda s: header.count(s.encode()))
-    comma = sep != "," and body.count(b",") > body.count(b".")
+    cells = [cell.strip(b'"') for line in body.splitlines() for cell in line.split(sep.encode())]
+    commas, points = (
+        sum(re.fullmatch(rb"\s*[-+]?\d+" + sign + rb"\d+\s*", cell) is not None for cell in cells)
+        for sign in (b",", rb"\.")
+    )  # dates have two points
+    comma = sep != "," and commas > points
     return {"sep": sep, "decimal": "," if comma else "."}
 
 

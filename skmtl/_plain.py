@@ -70,6 +70,13 @@ def _plain(preprocessor):
     for name, step, columns in preprocessor.transformers_:
         if not isinstance(step, Pipeline) or getattr(step[0], "func", None) not in readers:
             return preprocessor  # of the caller's
+        others = (step[0].kw_args or {}).get("others", ())
+        if others:
+            raise ValueError(
+                f"columns {list(others)} hold categories that are no strings, which "
+                "preprocessor='auto' has read as such and a plain encoder would not know: make "
+                "them strings before fit, then to_sklearn()."
+            )
         steps.append((name, _encoder_alone(step, columns), columns))
     preprocessor.transformers_ = steps
     preprocessor.transformers = steps

@@ -100,7 +100,9 @@ def _read_frame(path):
         if kind == "CSV":
             dialect = csv_dialect(read_start(path))
             with open_binary(path) as file:
-                return pd.read_csv(file, low_memory=False, skipinitialspace=True, **dialect)
+                return pd.read_csv(
+                    file, low_memory=False, skipinitialspace=True, index_col=False, **dialect
+                )
         frame = pd.read_parquet(path) if kind == "Parquet" else pd.read_feather(path)
     except ImportError:
         raise UserError(f"reading {kind} needs pyarrow: pip install pyarrow") from None

@@ -107,9 +107,9 @@ def refuse_other_kinds(X):
         kinds = [_dtype_kind(take_column(X, j)) for j in range(len(names))]
     if names and set(kinds) == {"M"}:
         warn_user(
-            f"all columns of X are dates: {names[:10]}. They are taken as days since 1970-01-01; "
-            "leave them out with exclude_columns=, or make the numbers that are meant.",
-            UserWarning,
+            "all columns of X are dates: {}. They are taken as days since 1970-01-01; leave them "
+            "out with exclude_columns=, or make the numbers that are meant.",
+            [(name, "dates") for name in names[:10]],
         )
         return np.column_stack([_days(take_column(X, j)) for j in range(len(names))])
     for label, name, kind in zip(labels, names or [...], kinds, strict=True):

@@ -17,14 +17,28 @@ _INSIDE = "skmtl", "sklearn", "joblib"
 _told = weakref.WeakKeyDictionary()  # what every search in progress was told
 
 
-def warn_user(message, category):
-    """Warn at the line of the user's that led here, and once in a cross-validation or search."""
-    if once_per_search(message) == LATER:
+def warn_user(message, columns):
+    """Warn at the line of the user's that led here, and once in a cross-validation or search.
+
+    Parameters
+    ----------
+    message : str
+        With a place for the columns, ``{}``.
+    columns : list of (label, str)
+        Columns that it is about, and what was found of each, which differs by fold.
+    """
+    where = once_per_search((message, tuple(str(label) for label, _ in columns)))
+    if where == LATER:
         return
+    if where == ELSEWHERE:  # the same words for every fold and candidate: Python shows one
+        shown = [repr(label) for label, _ in columns]
+    else:
+        shown = [f"{label!r} ({found})" for label, found in columns]
     level, frame = 1, sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level + 1)
+    message = message.replace("{}", ", ".join(shown), 1)  # names may have braces
+    warnings.warn(message, UserWarning, stacklevel=level + 1)
 
 
 def once_per_search(kind):

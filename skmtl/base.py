@@ -410,7 +410,9 @@ class TaskEstimator(Face):
         if not unknown.any():
             return
         share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
-        first = label_of_row(labels, int(np.argmax(unknown)))
+        first = labels
+        if not is_single_label(labels, self._labels):
+            first = label_of_row(labels, int(np.argmax(unknown)))
         found = f"{share} belong to tasks never seen in fit, such as {first!r}"
         remedy = self._remedy_for_unknown_tasks()
         if remedy is not None:

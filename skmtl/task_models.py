@@ -101,7 +101,12 @@ class LinearTaskModel(RegressorMixin, LinearTask):
             Its last step is a fitted `Ridge` with ``coef_`` and ``intercept_``; before it the
             preprocessor, if there is one, that of "auto" as an imputer and an encoder. It takes
             the features alone, neither the task column nor excluded ones. "auto" has read
-            numbers from strings; the pipeline wants numbers, and categories as strings.
+            numbers from strings; the pipeline wants numbers.
+
+        Raises
+        ------
+        ValueError
+            Where "auto" has encoded categories that are no strings, such as codes.
 
         Examples
         --------

@@ -295,6 +295,25 @@ def test_unknown_tasks_are_told_once_a_search(rng):
     assert "90 of 90 rows" in str(caught[0].message)
 
 
+def test_hints_are_told_once_a_search(rng):
+    frame = pd.DataFrame({"x": rng.normal(size=400), "rooms": rng.integers(1, 6, size=400)})
+    frame["city"] = [f"city {i}" for i in rng.integers(60, size=400)]
+    model = MultiTaskRegressor("pooled", preprocessor="auto")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cross_val_score(model, frame, rng.normal(size=400), cv=KFold(3), error_score="raise")
+    found = [str(w.message) for w in caught if w.category is UserWarning]
+    assert len(found) == 3  # levels that are cut, codes, and a task that may be forgotten
+    assert {w.filename for w in caught} == {__file__}
+
+
+def test_a_tuple_never_seen_is_shown_whole(sales):
+    frame, y = sales
+    model = MultiTaskRegressor().fit(frame[["price", "rain"]], y, task=frame[["store", "item"]])
+    with pytest.warns(UnknownTaskWarning, match=r"such as \('Ulm', 77\)"):
+        model.predict(frame[["price", "rain"]], task=("Ulm", 77))
+
+
 # -------------------------------------------------------------------------- frames of all kinds
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import RFE, RFECV, SelectFromModel, SequentialFeatureSelector
 from sklearn.preprocessing import StandardScaler
@@ -66,6 +67,9 @@ def test_transformers_of_the_callers(rng):
     scaled = MultiTaskRegressor(task_column="shop", preprocessor=StandardScaler()).fit(frame, y)
     plain = MultiTaskRegressor(task_column="shop").fit(frame, y)
     np.testing.assert_allclose(scaled.feature_importances_, plain.feature_importances_)
+    named = make_column_transformer((StandardScaler(), ["a", "b"]), (StandardScaler(), ["c", "d"]))
+    prefixed = MultiTaskRegressor(task_column="shop", preprocessor=named).fit(frame, y)
+    np.testing.assert_allclose(prefixed.feature_importances_, plain.feature_importances_)
     turned = MultiTaskRegressor(task_column="shop", preprocessor=PCA(2)).fit(frame, y)
     assert not hasattr(turned, "feature_importances_")
     with pytest.raises(AttributeError, match="does not tell of what"):

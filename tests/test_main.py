@@ -1,6 +1,7 @@
 """The command line: python -m skmtl."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -363,3 +364,18 @@ def test_narrow_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["--folds", "2"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 82
+
+
+@pytest.mark.parametrize("end", ["", ";"])
+def test_decimal_commas_beside_dates_and_a_separator_too_many(end, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    lines = ["datum;filiale;umsatz;preis"]
+    for i, x in enumerate(rng.normal(5.0, 2.0, size=60)):
+        numbers = f"{3 + 2 * x:.2f};{x:.2f}".replace(".", ",")
+        lines.append(f"01.{1 + i % 12:02}.2020;{'AB'[i % 2]};{numbers}{end}")
+    path = tmp_path / "umsatz.csv"
+    path.write_text("\n".join(lines))
+    argv = [str(path), "--task", "filiale", "--target", "umsatz", "--exclude", "datum", "--json"]
+    assert main(argv) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["kind"] == "regression" and report["n_tasks"] == 2

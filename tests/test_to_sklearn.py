@@ -103,3 +103,37 @@ def test_what_is_not_linear_says_so(rng):
     model = MetaLearnerClassifier("maml").fit(X, labels, task=task)
     with pytest.raises(ValueError, match="not linear"):
         model.for_task(0).to_sklearn()
+
+
+def test_the_frame_is_left_as_it_is(rng):
+    frame = table(rng)[0].drop(columns="kind")
+    frame.loc[::7, "a"] = np.nan
+    y = rng.normal(size=len(frame))
+    one = MultiTaskRegressor(task_column="shop", preprocessor="auto").fit(frame, y).for_task("p")
+    plain, features = one.to_sklearn(), frame.drop(columns="shop")
+    before = features.copy()
+    for _ in range(2):
+        np.testing.assert_allclose(plain.predict(features), one.predict(features), **CLOSE)
+    pd.testing.assert_frame_equal(features, before)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [1, 2, 3], [1.0, 2.5, 3.0], pd.Categorical([1, 2, 3]), [b"x", b"y", b"z"],
+        [True, False, "q"],
+    ],
+)  # fmt: skip
+def test_categories_that_are_no_strings_are_refused(levels, rng):
+    frame, y = table(rng)
+    frame["kind"] = pd.Series(np.tile(np.asarray(levels, dtype=object), 80))
+    model = MultiTaskRegressor(
+        task_column="shop", preprocessor="auto", categorical_columns="kind"
+    ).fit(frame, y)
+    with pytest.raises(ValueError, match=r"columns \['kind'\] hold categories that are no strings"):
+        model.for_task("p").to_sklearn()
+    # As the message says.
+    model.fit(frame.assign(kind=frame["kind"].astype(str)), y)
+    features = frame.drop(columns="shop").assign(kind=frame["kind"].astype(str))
+    one = model.for_task("p")
+    np.testing.assert_allclose(one.to_sklearn().predict(features), one.predict(features), **CLOSE)

@@ -11,6 +11,8 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from .._compat import take_rows
+from ..tasks.auto import unreadable_columns
+from ..tasks.columns import drop_columns
 from ..tasks.features import make_preprocessor
 from ..tasks.stack import stack_rows
 from ._base import SourceRows
@@ -135,6 +137,9 @@ def _numbers(X):
                 "X holds numbers beyond the range of float64; give them in a larger unit."
             ) from None
         except (ValueError, TypeError):
+            X = drop_columns(X, unreadable_columns(X))  # the estimator may know what they are
+            if not X.shape[1]:
+                return np.zeros((X.shape[0], 1))
             X = make_preprocessor("auto", X).fit_transform(X)
     else:
         X = sparse.csr_matrix(X, dtype=np.float64)

@@ -218,8 +218,10 @@ class LogisticSystem:
     @property
     def keeps_curvatures(self):
         """Whether steps may go by the curvatures of an earlier place."""
+        # Classes take turns, and a class's steps say little of how good its curvatures are.
         return (
-            self.n_features >= _MANY_FEATURES
+            self.n_scores == 1
+            and self.n_features >= _MANY_FEATURES
             and self._sparse is None
             and self.varies is None
             and not prefers_rows(self.table, 1)
@@ -280,6 +282,7 @@ class LogisticSystem:
         steps, n_iter = 0.0, 0
         while True:
             residual, gain, old, moves = 0.0, 0.0, False, steps < max_iter
+            moves = moves and (tol == 0.0 or n_iter < max_iter)
             start = scores.flat() if ahead else None
             for k in range(self.n_scores):
                 working, loss = quadratic or self.quadratic(eta, k)

@@ -16,7 +16,12 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from .._warnings import warn_user
 from .columns import column_names, is_category, is_missing
 
-__all__ = ["auto_preprocessor", "sources_of_auto", "warn_of_forgotten_task"]
+__all__ = [
+    "auto_preprocessor",
+    "sources_of_auto",
+    "unreadable_columns",
+    "warn_of_forgotten_task",
+]
 
 MISSING = "(missing)"
 # Levels in fewer rows, and those beyond the most frequent, share one column: a coefficient from
@@ -89,9 +94,10 @@ def auto_preprocessor(X, categorical=None, hints=False):
         mine = [i for i, k in enumerate(kinds) if k == kind]
         if mine:
             labels = [i if names is None else names[i] for i in mine]
-            read = FunctionTransformer(
-                reader, feature_names_out="one-to-one", kw_args={"labels": labels}
-            )
+            options = {"labels": labels}
+            if kind == "categories":
+                options["others"] = [columns[i][0] for i in mine if not _is_text(columns[i][1])]
+            read = FunctionTransformer(reader, feature_names_out="one-to-one", kw_args=options)
             steps.append(
                 (kind, Pipeline([("read", read), ("encode", last)]), labels if by_name else mine)
             )
@@ -132,6 +138,7 @@ def plain_imputer(imputer):
     """The same as a `SimpleImputer`."""
     plain = SimpleImputer(**imputer.get_params())
     vars(plain).update(vars(imputer))
+    plain.copy = True  # its table is the caller's
     return plain
 
 
@@ -216,6 +223,17 @@ def _kind(column, label, said_so=False):
     return "numbers" if numeric else "categories"
 
 
+def unreadable_columns(X):
+    """Positions of the columns that `auto_preprocessor` refuses."""
+    found = []
+    for i, (label, column) in enumerate(_columns(X)):
+        try:
+            _kind(column, repr(label))
+        except ValueError:
+            found.append(i)
+    return found
+
+
 def _refuse(label, found, dates):
     what = "dates or times" if dates else f"values of type {found}"
     raise ValueError(
@@ -289,8 +307,18 @@ def _read_column(label, column):
     return np.array(read, dtype=np.float64)
 
 
-def read_categories(X, labels):
-    """Columns as strings; a missing value is a level of its own."""
+def _is_text(column):
+    """Whether all values of a column are strings, or missing."""
+    values = np.asarray(column, dtype=object).tolist()
+    return all(issubclass(t, str) for t in {type(v) for v in values if not is_missing(v)})
+
+
+def read_categories(X, labels, others=()):
+    """Columns as strings; a missing value is a level of its own.
+
+    `others` are the columns that held something else than strings in fit, which `to_sklearn` needs
+    to know.
+    """
     out = np.empty(X.shape, dtype=object)
     for j, (_, column) in enumerate(_columns(X)):
         out[:, j] = [_level(value) for value in np.asarray(column).tolist()]
@@ -321,13 +349,13 @@ def _warn_of_cut_levels(columns, kinds):
         for (label, column), kind in zip(columns, kinds, strict=True)
         if kind == "categories"
     ]
-    many = [f"{label!r} ({n} categories)" for label, n in many if n > _MAX_LEVELS]
+    many = [(label, f"{n} categories") for label, n in many if n > _MAX_LEVELS]
     if many:
         warn_user(
             f"preprocessor='auto' gives at most {_MAX_LEVELS} categories a column of their own, "
-            f"and all others of {', '.join(many)} share one. Where these are tasks, name them in "
-            "task_column=; else exclude_columns= leaves them out.",
-            UserWarning,
+            "and all others of {} share one. Where these are tasks, name them in task_column=; "
+            "else exclude_columns= leaves them out.",
+            many,
         )
 
 
@@ -337,13 +365,13 @@ def _warn_of_codes(columns, kinds):
         if kind == "numbers":
             text = np.asarray(column).dtype.kind not in "biuf"
             n = _n_codes(_read_column(label, column), text)
-            codes += [f"{label!r} ({n} distinct{', stored as strings' * text})"] if n else []
+            codes += [(label, f"{n} distinct{', stored as strings' * text}")] if n else []
     if codes:
         warn_user(
-            f"preprocessor='auto' takes whole numbers for numbers: {', '.join(codes)}. Where "
-            "they are codes of categories, name them in categorical_columns=; where all are "
-            "numbers, categorical_columns=[] says so.",
-            UserWarning,
+            "preprocessor='auto' takes whole numbers for numbers: {}. Where they are codes of "
+            "categories, name them in categorical_columns=; where all are numbers, "
+            "categorical_columns=[] says so.",
+            codes,
         )
 
 
@@ -372,11 +400,10 @@ def warn_of_forgotten_task(X, categorical=None):
         if i not in (categorical or ()) and _kind(column, repr(label)) == "categories":
             n = len(_levels_of(column))
             if _LEAST_TASKS <= n <= X.shape[0] / _LEAST_TASK_ROWS:
-                found.append((label, n))
+                found.append((label, f"{n} levels"))
     if found:
-        shown = ", ".join(f"{label!r} ({n} levels)" for label, n in found)
         warn_user(
-            f"no task was given, and {shown} may name it: set task_column={found[0][0]!r}; where "
+            f"no task was given, and {{}} may name it: set task_column={found[0][0]!r}; where "
             f"it is a feature, categorical_columns=[{found[0][0]!r}] says so.",
-            UserWarning,
+            found,
         )

@@ -164,6 +164,19 @@ def output_names(preprocessor, n_features):
     return np.asarray(names, dtype=object)
 
 
+def _source_of(output, names):
+    """The position of the feature that an output is named after, -1 where there is none.
+
+    As scikit-learn names them: ``price``, ``scale__price``, ``encode__colour_red``.
+    """
+    texts = [str(name) for name in names]
+    for text in (str(output), str(output).partition("__")[2]):
+        found = [t for t in texts if text == t or text.startswith(t + "_")]
+        if found:
+            return texts.index(max(found, key=len))
+    return -1
+
+
 def output_sources(preprocessor, columns, n_outputs):
     """Which feature each output of a fitted preprocessor is of.
 
@@ -183,7 +196,6 @@ def output_sources(preprocessor, columns, n_outputs):
         return np.arange(n_outputs)
     sources = sources_of_auto(preprocessor, columns.n_features)
     if sources is None and columns.names is not None:
-        place = {name: i for i, name in enumerate(columns.names)}
-        named = [place.get(name, -1) for name in output_names(preprocessor, n_outputs)]
+        named = [_source_of(name, columns.names) for name in output_names(preprocessor, n_outputs)]
         sources = np.array(named) if named and min(named) >= 0 else None
     return sources if sources is not None and len(sources) == n_outputs else None

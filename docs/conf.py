@@ -36,7 +36,10 @@ napoleon_custom_sections = [("Attributes", "params_style")]
 smartquotes = False  # "auto" is a string, and {"auto", "table"} are two
 
 # Nothing is downloaded, so that other projects' names cannot be looked up.
-nitpick_ignore_regex = [("py:.*", r"sklearn\..*"), ("py:exc", "NotFittedError")]
+nitpick_ignore_regex = [
+    ("py:.*", r"sklearn\..*"),
+    ("py:exc", "NotFittedError|NoMomentsError"),
+]
 
 html_theme = "alabaster"
 html_theme_options = {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_array
 
-from ..tasks.encode import TaskLabels, target_labels
+from ..tasks.encode import TaskLabels
 from ._confusion import positive_class
 from ._formulas import METRICS
 
@@ -50,13 +50,12 @@ def labelled_rows(
         raise ValueError(
             f"pos_label={pos_label!r} goes with a metric of one class ({names}); leave it out."
         )
-    targets = target_labels(y_true)
     if spec is not None and spec.reads != "numbers":
         y_true = _with_none(y_true)
     y = _as_array(y_true, "y_true", metric, spec is not None and spec.reads == "numbers")
     prediction = _as_array(y_pred, "y_pred", metric, spec is not None and spec.reads != "labels")
     _check_shapes(y, prediction, by_class)
-    labels, codes = _row_codes(y.shape, task, targets)
+    labels, codes = _row_codes(y.shape, task)
     weight = None if sample_weight is None else _check_weights(sample_weight, y.shape[0])
     if weight is not None and y.ndim == 2:
         weight = np.repeat(weight, y.shape[1])
@@ -244,19 +243,16 @@ def _check_weights(sample_weight, n_samples):
     return weight
 
 
-def _row_codes(shape, task, targets=None):
-    """Task labels, and the task of every entry of a `y_true` of that shape, row by row.
-
-    `targets` are the names of its columns, if they have some.
-    """
+def _row_codes(shape, task):
+    """Task labels, and the task of every entry of a `y_true` of that shape, row by row."""
     if len(shape) == 2:
         if task is not None:
             raise ValueError(
                 f"task= goes with a one-dimensional y_true, but y_true has shape {shape}, where "
                 "every column is a task; leave task out."
             )
-        numbers = np.arange(shape[1])
-        return numbers if targets is None else targets, np.tile(numbers, shape[0])
+        labels = np.arange(shape[1])
+        return labels, np.tile(labels, shape[0])
     if task is None:
         return np.zeros(1, dtype=np.int64), np.zeros(shape[0], dtype=np.int64)
     tasks, codes = TaskLabels.from_rows(task, what="task")

@@ -395,10 +395,14 @@ class LogisticTuner:
         theta = np.empty((n_groups, len(grid), problem.n_scores, 1 + problem.n_features))
         if n_groups < 2:
             return LeftOut(tasks[:0], group[:0], theta[:0])
-        table = problem.table.take(tasks)
+        every = len(tasks) == problem.n_tasks
+        table = problem.table if every else problem.table.take(tasks)
         for c in range(len(grid)):
             metric = self.metrics[grid.metric[c]]
-            system = self.system(table, grid.metric[c])
+            if every:
+                system = self._system_of_all(grid.metric[c])
+            else:
+                system = self.system(table, grid.metric[c])
             scores = self._whole(grid, c).stretched(metric)
             scores = Scores(scores.coef[:, tasks], scores.intercept[:, tasks], scores.theta)
             theta[:, c] = self._without(system, scores, grid, c, group) * np.r_[1.0, metric]
@@ -429,8 +433,7 @@ class LogisticTuner:
         eta = system.eta(scores)
         out = []
         for k in range(system.n_scores):
-            table, _ = system.quadratic(eta, k)
-            arrow = system.arrow(table)
+            arrow = system.arrow_at(eta, k)
             arrow.factor(float(grid.slope[c]))
             out.append(
                 arrow.solve_without(group, grid.intercept[[c]].copy(), grid.ridge[[c]].copy())

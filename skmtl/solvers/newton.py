@@ -206,6 +206,12 @@ class LogisticSystem:
         system = self._kept_arrow(k, working, eta[k])
         return self.moments(working) if system is None else system.moments.copy()
 
+    def arrow_at(self, eta, k):
+        """The arrow system of score set k at the scores `eta`, by the curvatures kept, if any."""
+        working, _ = self.quadratic(eta, k)
+        system = self._kept_arrow(k, working, eta[k])
+        return self.arrow(working) if system is None else system
+
     def arrow(self, working):
         """The arrow system of a working table."""
         return self._arrow_of(self.moments(working))

@@ -13,7 +13,8 @@ from .tasks.spreads import column_limits
 
 __all__ = [
     "as_array", "as_numbers", "check_features", "check_length", "check_magnitudes", "check_output",
-    "check_table", "check_target_magnitude", "check_weights", "read_features", "refuse_other_kinds",
+    "check_table", "check_target_magnitude", "check_weights", "read_features", "refuse_masked",
+    "refuse_other_kinds",
 ]  # fmt: skip
 
 # Beyond these, squares of numbers times rows leave the range of float64 (1e-308 to 1e308).
@@ -41,7 +42,7 @@ def check_table(estimator, X):
         return X
     if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2:
         return X  # scikit-learn would ask first which kind of frame it is
-    _refuse_masked(X, "X")
+    refuse_masked(X, "X")
     if getattr(getattr(X, "dtype", None), "kind", "") == "c":
         refuse_other_kinds(X)  # raises
     return check_array(
@@ -56,7 +57,7 @@ def check_features(estimator, X, remedy=_REMEDY):
         check_table(estimator, X)  # raises
     if is_plain(X, 2) and X.size and X.flags.c_contiguous:
         return X
-    _refuse_masked(X, "X")
+    refuse_masked(X, "X")
     X = refuse_other_kinds(X)
     try:
         X = check_array(
@@ -86,11 +87,13 @@ def check_output(estimator, X, Z):
     return Z
 
 
-def _refuse_masked(values, name):
+def refuse_masked(values, name):
+    """Raise for a masked array with masked entries, which estimators would read as numbers."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise ValueError(
-            f"{name} is a masked array with masked entries, which scikit-learn would read as "
-            f"numbers: fill them, such as by {name}.filled(np.nan)."
+            f"{name} is a masked array with {np.ma.getmaskarray(values).sum()} masked entries, "
+            "whose mask estimators do not see: fill them, such as by .filled(np.nan), of features "
+            'with preprocessor="auto" for the gaps.'
         )
 
 
@@ -104,7 +107,7 @@ def refuse_other_kinds(X):
         labels, kinds = [""], [getattr(getattr(X, "dtype", None), "kind", "")]
     else:
         labels = [f"column {name!r} of " for name in names]
-        kinds = [_dtype_kind(take_column(X, j)) for j in range(len(names))]
+        kinds = [_dtype_kind(dtype) for dtype in _dtypes(X)]
     if names and set(kinds) == {"M"}:
         warn_user(
             "all columns of X are dates: {}. They are taken as days since 1970-01-01; leave them "
@@ -131,13 +134,17 @@ def _days(column):
     return np.where(np.isnat(dates), np.nan, days)
 
 
-def _dtype_kind(column):
-    """numpy's letter for the type of a frame's column, as far as it is told without its values."""
-    dtype = getattr(column, "dtype", None)
+def _dtypes(X):
+    """The types of a frame's columns, of which pyarrow has another word."""
+    return list(X.dtypes) if hasattr(X, "dtypes") else X.schema.types
+
+
+def _dtype_kind(dtype):
+    """numpy's letter for a type, as far as it tells that."""
     kind = getattr(dtype, "kind", None)  # of numpy and pandas
     if isinstance(kind, str):
         return kind
-    name = str(dtype if dtype is not None else getattr(column, "type", "")).lower()
+    name = str(dtype).lower()
     return "M" if name.startswith(("date", "time", "duration")) else ""
 
 
@@ -184,7 +191,7 @@ def as_array(values, name, one_a_row="label"):
         return values
     wanted = f"give an array of one {one_a_row} a row"
     values = unwrap(values, name)
-    _refuse_masked(values, name)
+    refuse_masked(values, name)
     if sparse.issparse(values):
         raise TypeError(f"{name} is a sparse matrix; {wanted}, such as {name}.toarray().ravel().")
     try:

@@ -375,9 +375,10 @@ class TaskEstimator(Face):
             raise ValueError(
                 f"both task_column={self.task_column!r} and task= were given; give one of them."
             )
+        X = as_table(X)
         _, features, labels = self._split_rows(X, task)
         features = check_table(self, features)
-        check_columns(self, as_table(X), reset=False)
+        check_columns(self, X, reset=False)
         features = read_features(self, features, self.preprocessor_)
         if self._task_source in ("target", "none"):
             if labels is not None:

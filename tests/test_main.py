@@ -9,19 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import fails
 
 from skmtl import _report
 from skmtl.__main__ import main
-
-
-def fails(capsys, *argv):
-    """Run, expect exit code 2 and one line on stderr; returns the line."""
-    assert main([str(arg) for arg in argv]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("skmtl: ") and err.count("\n") == 1 and err.endswith("\n")
-    assert "Traceback" not in err
-    return err
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from command_line import fails
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
@@ -22,16 +23,6 @@ pd = pytest.importorskip("pandas")
 @pytest.fixture(autouse=True)
 def one_width(monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
-
-
-def fails(capsys, *argv, code=2):
-    """Run, expect the exit code and one line on stderr; returns the line."""
-    assert main([str(arg) for arg in argv]) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("skmtl: ") and err.count("\n") == 1 and err.endswith("\n")
-    assert "Traceback" not in err
-    return err
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ class LogisticProblem:
     spreads = None
 
     def __post_init__(self):
-        self._splits, self._curvatures = None, {}
+        self._splits = self._curvatures = None
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
         total, self.centre, variance = whole.merge().pooled()
         self.scale = scale_of(total, self.centre, variance)
@@ -167,30 +167,32 @@ class LogisticProblem:
             ]
         return self._splits
 
-    def keep_curvatures(self, k, working):
+    def keep_curvatures(self, working):
         """Keep the block-wise moments of a working table of all rows, for all splits to go by."""
         blocks = [
             block_moments(working, part.block, part.n_blocks, self.pool) for part in self.partitions
         ]
-        self._curvatures[k] = working.sample_weight, blocks
+        self._curvatures = working.sample_weight, blocks
 
     def lend_curvatures(self, system, split=None, side=0):
         """Let a system of all rows, or of a side of a split, go by what was kept of these.
 
         `side` is 0 for the training rows of a split and 1 for its test rows.
         """
-        for k, (weight, blocks) in self._curvatures.items():
-            if split is None:
-                system.keep(k, weight, blocks[0].merge(pool=self.pool))
-                continue
-            sides = [
-                (number, pair[side])
-                for number, part in enumerate(self.partitions)
-                for pair in zip(part.train, part.test, strict=True)
-            ]
-            number, chosen = sides[split]
-            rows = chosen[self.partitions[number].block]
-            system.keep(k, weight[rows], blocks[number].merge(chosen, pool=self.pool))
+        if self._curvatures is None:
+            return
+        weight, blocks = self._curvatures
+        if split is None:
+            system.keep(weight, blocks[0].merge(pool=self.pool))
+            return
+        sides = [
+            (number, pair[side])
+            for number, part in enumerate(self.partitions)
+            for pair in zip(part.train, part.test, strict=True)
+        ]
+        number, chosen = sides[split]
+        rows = chosen[self.partitions[number].block]
+        system.keep(weight[rows], blocks[number].merge(chosen, pool=self.pool))
 
     def can_keep_curvatures(self, system):
         """Whether the blocks' moments of a system of all rows are worth their memory."""
@@ -467,8 +469,7 @@ class _Quadratic(Problem):
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
         eta = system.eta(_solved(system, strengths))
         if problem.can_keep_curvatures(system):
-            for other in range(system.n_scores):
-                problem.keep_curvatures(other, system.quadratic(eta, other)[0])
+            problem.keep_curvatures(system.quadratic(eta, k)[0])
             problem.lend_curvatures(system)
         moments = system.working_moments(eta, k)
         return cls(

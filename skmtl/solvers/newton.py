@@ -117,8 +117,8 @@ class LogisticSystem:
         self.n_scores = 1 if n_classes == 2 else n_classes
         self.weight = table.weights()
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
-        # Curvatures of each set of scores, as an arrow system and the working weights in it.
-        self._kept = {}
+        # Curvatures of an earlier place: the working weights, and an arrow system with these.
+        self._kept = None
         # Sparse rows are gathered once, not at every step.
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         self.centres = self.anchors = None
@@ -203,13 +203,13 @@ class LogisticSystem:
     def working_moments(self, eta, k):
         """Standardised moments of score set k's working table at the scores `eta`."""
         working, _ = self.quadratic(eta, k)
-        system = self._kept_arrow(k, working, eta[k])
+        system = self._kept_arrow(working, eta[k])
         return self.moments(working) if system is None else system.moments.copy()
 
     def arrow_at(self, eta, k):
         """The arrow system of score set k at the scores `eta`, by the curvatures kept, if any."""
         working, _ = self.quadratic(eta, k)
-        system = self._kept_arrow(k, working, eta[k])
+        system = self._kept_arrow(working, eta[k])
         return self.arrow(working) if system is None else system
 
     def arrow(self, working):
@@ -233,16 +233,16 @@ class LogisticSystem:
             and not prefers_rows(self.table, 1)
         )
 
-    def keep(self, k, weight, moments):
-        """Let the next steps of score set k go by these moments, with working weights `weight`."""
+    def keep(self, weight, moments):
+        """Let the next steps go by these moments, with working weights `weight`."""
         if self.keeps_curvatures:
-            self._kept[k] = weight, self._arrow_of(moments.rescale(*self._units))
+            self._kept = weight, self._arrow_of(moments.rescale(*self._units))
 
-    def _kept_arrow(self, k, working, score):
+    def _kept_arrow(self, working, score):
         """The arrow system of the curvatures kept, if any, and the gradient at these scores."""
-        if k not in self._kept:
+        if self._kept is None:
             return None
-        weight, system = self._kept[k]
+        weight, system = self._kept
         # Products of the weights kept and the responses that have this gradient with them.
         products = weight * score + working.sample_weight * (working.y - score)
         total = system.moments.weight
@@ -292,9 +292,9 @@ class LogisticSystem:
             start = scores.flat() if ahead else None
             for k in range(self.n_scores):
                 working, loss = quadratic or self.quadratic(eta, k)
-                system = self._kept_arrow(k, working, eta[k])
+                system = self._kept_arrow(working, eta[k])
                 kept = system is not None
-                system = system or self._new_arrow(k, working)
+                system = system or self._new_arrow(working)
                 if tol > 0.0:
                     here = scores.theta[k], scores.coef[k], scores.intercept[k]
                     known = None if given is None else ~self.varies
@@ -310,7 +310,7 @@ class LogisticSystem:
                     gain += fallen
                     old = old or kept
                     if not told or fallen <= 0.0:
-                        self._kept.pop(k, None)  # anew at the next step
+                        self._kept = None  # anew at the next step
                 if self.n_scores > 1:  # what follows is about another class
                     quadratic = None
             if (tol > 0.0 and residual <= tol) or not moves:
@@ -322,11 +322,11 @@ class LogisticSystem:
                 scores, eta = self._further(ahead, strengths, start, scores, eta, given)
         return scores, residual if tol > 0.0 else np.nan, n_iter
 
-    def _new_arrow(self, k, working):
+    def _new_arrow(self, working):
         """The arrow system of a working table, kept for the next steps where that is worth it."""
         system = self.arrow(working)
         if self.keeps_curvatures:
-            self._kept[k] = working.sample_weight, system
+            self._kept = working.sample_weight, system
         return system
 
     def _further(self, ahead, strengths, start, scores, eta, given=None):

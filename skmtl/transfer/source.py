@@ -6,7 +6,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
-from .._validation import check_features, check_weights
+from .._validation import check_features, check_weights, refuse_masked
 from ..tasks.columns import as_table, check_names, column_names, is_missing, is_plain
 from ..tasks.encode import TaskLabels
 
@@ -205,12 +205,7 @@ def check_kind(X, owner, dates=True):
     """
     if isinstance(X, np.matrix):
         raise ValueError(f"{owner}: X is a numpy matrix; give an array, np.asarray(X).")
-    if isinstance(X, np.ma.MaskedArray) and np.ma.getmaskarray(X).any():
-        raise ValueError(
-            f"{owner}: X is a masked array with {np.ma.getmaskarray(X).sum()} masked entries, "
-            "whose mask estimators do not see; fill them: X.filled(np.nan), with "
-            'preprocessor="auto" for the gaps.'
-        )
+    refuse_masked(X, f"{owner}: X")
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind and kind in "cV" + "mM" * (not dates):
         what = "Complex data not supported: " * (kind == "c")  # scikit-learn's words

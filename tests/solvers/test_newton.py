@@ -66,7 +66,7 @@ def test_curvatures_serve_other_strengths_and_are_made_anew_where_they_mislead(r
     for k in range(system.n_scores):
         working, _ = system.quadratic(np.zeros((system.n_scores, len(table.rows))), k)
         wrong = room.replace(working, sample_weight=weight)
-        system.keep(k, weight, block_moments(wrong).block(0))
+        system.keep(weight, block_moments(wrong).block(0))
     start = Scores.zeros(system.n_scores, system.n_tasks, system.n_features)
     scores, residual, _ = solve(system, (2.0, 1.0, 1.0), 1e-7, start)
     monkeypatch.undo()
@@ -80,7 +80,7 @@ def test_a_model_of_kept_curvatures_has_the_gradient_of_here(rng, monkeypatch):
     system = system_of(table, 2, True, monkeypatch)
     weight = rng.uniform(0.1, 0.3, size=len(table.rows))
     kept = room.replace(table, sample_weight=weight)
-    system.keep(0, weight, block_moments(kept).block(0))
+    system.keep(weight, block_moments(kept).block(0))
     eta = rng.normal(size=(1, len(table.rows)))
     got = system.working_moments(eta, 0)
     working, _ = system.quadratic(eta, 0)
@@ -103,9 +103,7 @@ def test_a_rough_solution_is_near_enough(rng, monkeypatch):
     assert 0.0 <= worth[0] - worth[1] < 1.0
 
 
-def test_classes_that_take_turns_have_curvatures_of_here(rng, monkeypatch):
-    system_of(table_of(rng, 3), 3, False, monkeypatch)
-    monkeypatch.undo()
+def test_classes_that_take_turns_have_curvatures_of_here(rng):
     table = table_of(rng, 3, p=30)
     units = np.zeros(30), np.ones(30)
     assert not LogisticSystem(table, 3, *units, np.ones(30)).keeps_curvatures

@@ -12,8 +12,8 @@ from ._ridge_judge import Candidate, JudgedRows
 
 __all__ = ["Finalists", "few_splits", "list_finalists"]
 
-# Splits that candidates, of which there are four at most, are judged in with the estimator itself.
-_MOST_SPLITS = 5
+# Splits that candidates, of which there are three at most, are judged in with the estimator itself.
+_MOST_SPLITS = 4
 # Log-losses are those at the best of these powers of the probabilities: an estimator that is too
 # timid gets bolder by rows of any kind, which is no help in telling the classes apart. None is
 # below 1, which would excuse what is bold and wrong.
@@ -25,8 +25,9 @@ _WRONG_CLASS = 2.0
 # Finalists whose weights differ by less than this share are one: the first, of whole weights, as
 # boosting takes several times as long with others.
 _SAME = 0.5
-# Sources of at least this share of the largest weight are selected.
-_SELECTED = 0.1
+# Sources of at least this share of the largest weight are selected; other weights than 1 are tried
+# where ridges do better with them by so many nats: a fit with weights may cost several without.
+_SELECTED, _WEIGHED_COST = 0.1, 1.0
 # The target alone has to be better than a candidate with help by so many nats, of squared errors
 # and of log-losses: these are of few classes, and so noisier.
 _INDEPENDENT_COST, _INDEPENDENT_COST_OF_CLASSES = 1.0, 2.0
@@ -165,8 +166,9 @@ def _fit_candidate(pool, candidate, shifts):
 def list_finalists(judge, weights, shifted):
     """The candidates that are worth fits of the estimator, of different weights.
 
-    The target's rows alone, the weights that ridges lead to, the same sources with all their
-    weight, and all sources. Where ridges see no help, their best candidate with help stands for it.
+    The target's rows alone, all sources, and in between the weights that ridges lead to, or the
+    same sources with all their weight where ridges do no better with the weights. Where they see
+    no help, their best candidate with help stands for it.
 
     Parameters
     ----------
@@ -184,16 +186,17 @@ def list_finalists(judge, weights, shifted):
         helped = [i for i, c in enumerate(judge.candidates) if c.weights.any()]
         best = judge.candidates[helped[judge.share[helped].argmax()]]
         weights, shifted = best.weights, best.shifted
-    selected = (weights >= _SELECTED * weights.max()).astype(np.float64)
-    listed.append(Candidate("selected", selected, shifted))
-    if judge.weighs:
-        listed.append(Candidate("weighed", weights, shifted))
-    listed.append(Candidate("pooled", np.ones(n_sources)))
-    out = []
-    for candidate in listed:
-        if not any(_same(candidate, other) for other in out):
-            out.append(candidate)
-    return out
+    some = Candidate("selected", (weights >= _SELECTED * weights.max()).astype(float), shifted)
+    # A target of one class does best where sources, which know the other, count next to nothing.
+    if judge.weighs and judge.alone:
+        weighed = Candidate("weighed", weights, shifted)
+        less, more = judge.evidence_of([some, weighed])
+        if more - less > _WEIGHED_COST:
+            some = weighed
+    for candidate in (some, Candidate("pooled", np.ones(n_sources))):
+        if not any(_same(candidate, other) for other in listed):
+            listed.append(candidate)
+    return listed
 
 
 def _same(a, b):

@@ -42,57 +42,67 @@ class RidgeMoments:
     def alone(self):
         """Predictions by each source's own ridge, of shape (n_sources, n_target, n_labels)."""
         p = self._n_features
-        one = np.eye(len(self.totals))
-        coef, level = self._lines(one, 0.0 * one, (0.0, 0.0 * self.means[0], 0.0))
-        X = self.target.X - self.centre[:p]
-        return X @ coef + (level + self.centre[p:])[:, None, :]
+        coef, level = self._lines(np.eye(len(self.totals)), (0.0, 0.0 * self.means[0], 0.0))
+        return (self.target.X - self.centre[:p]) @ coef + (level + self.centre[p:])[:, None, :]
 
-    def errors(self, weights, shifts, train, test):
-        """Squared errors of target rows, summed over labels, under several ridges.
+    def misses(self, weights, shift, train, test):
+        """What several ridges miss of the labels of target rows.
 
         Parameters
         ----------
-        weights, shifts : ndarrays of shape (n_ridges, n_sources)
+        weights : ndarray of shape (n_ridges, n_sources)
+        shift : ndarray of shape (n_sources,) or None
+            Constants that may be added to the labels of sources.
         train, test : ndarrays of int
             Target rows to fit on, and to predict.
 
         Returns
         -------
-        ndarray of shape (n_ridges, n_test)
+        missed : ndarray of shape (n_ridges, n_test, n_labels)
+            Without the shift.
+        moved : ndarray of shape (n_ridges, n_test, 1)
+            What the shift adds to predictions; zero, where it is None.
         """
-        p = self._n_features
+        p, n_labels = self._n_features, self.target.y.shape[1]
         at_once = max(1, _NUMBERS_AT_ONCE // (self.squares[0].size + len(test)))
         own = self._sums(_beside(self.target, train), self.target.row_weight[train])
         X, y = self.target.X[test] - self.centre[:p], self.target.y[test] - self.centre[p:]
-        out = []
+        missed, moved = np.empty((len(weights), *y.shape)), np.zeros((len(weights), len(y), 1))
         for start in range(0, len(weights), at_once):
             some = slice(start, start + at_once)
-            coef, level = self._lines(weights[some], shifts[some], own)
-            out.append(((y - level[:, None, :] - X @ coef) ** 2).sum(axis=2))
-        return np.concatenate(out)
+            coef, level = self._lines(weights[some], own, shift)
+            found = X @ coef + level[:, None, :]
+            missed[some] = y - found[:, :, :n_labels]
+            if shift is not None:
+                moved[some] = found[:, :, n_labels:]
+        return missed, moved
 
     @property
     def _n_features(self):
         return self.target.X.shape[1]
 
-    def _lines(self, weights, shifts, own):
-        """Coefficients ``(n_ridges, n_features, n_labels)`` and levels, about the centre."""
+    def _lines(self, weights, own, shift=None):
+        """Coefficients ``(n_ridges, n_features, n_labels)`` and levels, about the centre.
+
+        A `shift` is one more label: a constant on the rows of each source, zero on the target's.
+        """
         p = self._n_features
         total, mean, square = own
         totals = weights * self.totals
         W = totals.sum(axis=1) + total
         middle = totals @ self.means + total * mean
-        shifted = totals * shifts
-        middle[:, p:] += shifted.sum(axis=1)[:, None]
-        middle /= W[:, None]
         # Most weights are zero: candidates are of a source alone, or of few.
         flat = sparse.csr_matrix(weights) @ self.squares.reshape(len(self.squares), -1)
         square = square + flat.reshape(-1, p, middle.shape[1])
-        square[:, :, p:] += (shifted @ self.means[:, :p])[:, :, None]
+        if shift is not None:
+            shifted = totals * shift
+            middle = np.hstack([middle, shifted.sum(axis=1)[:, None]])
+            square = np.concatenate([square, (shifted @ self.means[:, :p])[:, :, None]], axis=2)
+        middle /= W[:, None]
         square -= (W[:, None] * middle[:, :p])[:, :, None] * middle[:, None, :]
         A = square[:, :, :p] + self.alpha * np.eye(p)
         coef = np.linalg.solve(A, square[:, :, p:])
-        return coef, middle[:, p:] - np.einsum("mp,mpc->mc", middle[:, :p], coef)
+        return coef, middle[:, p:] - (middle[:, None, :p] @ coef)[:, 0]
 
     def _sums_of(self, rows):
         """Of many rows, so many at once."""

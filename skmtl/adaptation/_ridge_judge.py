@@ -87,15 +87,22 @@ class RidgeJudge:
     def _errors_of(self, candidates):
         """Cross-validated squared errors of all rows, of shape (n_candidates, n_target)."""
         weights = np.array([c.weights for c in candidates])
-        flags = np.array([c.shifted for c in candidates])
+        shifted = np.array([c.shifted for c in candidates])
+        # Candidates often differ by the shift alone, and then share what costs most.
+        weights, own = np.unique(weights, axis=0, return_inverse=True)
         found = []
         for train, test in self.splits:
-            shifts = np.zeros(weights.shape)
+            shifts = self.shifts_of(train)
             if self.shift:
-                shifts = np.outer(flags, self.shifts_of(train) / self.unit)
-            errors = self.moments.errors(weights, shifts, train, test)
-            found.append(self.unit**2 * errors)
+                shifts = shifts / self.unit
+            missed, moved = self.moments.misses(weights, shifts, train, test)
+            missed = missed[own] - shifted[:, None, None] * moved[own]
+            found.append(self.unit**2 * (missed**2).sum(axis=2))
         return self.judged.mean_of_splits(found)
+
+    def evidence_of(self, candidates):
+        """All of the evidence of the target's rows for candidates, in nats."""
+        return self.judged.evidence_of_squares(self._errors_of(candidates), whole=True)
 
     def shifts_of(self, rows):
         """What to add to each source's labels, by these target rows; None: not asked for."""
@@ -145,8 +152,7 @@ class RidgeJudge:
         means = self.without_traces(means)
         if (means.min(axis=0) >= (1.0 - _SAME) * means[0]).all():
             return means[0]
-        errors = self._errors_of([Candidate("mean", mean, shift_share) for mean in means])
-        evidence = self.judged.evidence_of_squares(errors, whole=True)
+        evidence = self.evidence_of([Candidate("mean", mean, shift_share) for mean in means])
         return means[(evidence - _POWER_COST * np.arange(len(means))).argmax()]
 
     def without_traces(self, weights):

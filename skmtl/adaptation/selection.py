@@ -42,12 +42,12 @@ class Auto(Adaptation):
     all of the evidence, each 0.8 nats behind the one before, and the best is taken.
 
     For a `Ridge` of up to 128 features these are its own errors, and that is all. Any other
-    estimator is not a ridge: it is fitted itself, in up to five splits, with the *finalists*
+    estimator is not a ridge: it is fitted itself, in up to four splits, with the *finalists*
 
     - *independent*: target rows alone;
-    - *weighed*: the weights that ridges lead to, or their best set where they see no help (left out
-      where all are above a half or zero, as those of *selected* are);
-    - *selected*: the sources of at least a tenth of the largest of these weights, at weight 1;
+    - *weighed*: the weights that ridges lead to, or their best set where they see no help; or,
+      where ridges do not do better with them by 1 nat, *selected*: the sources of at least a tenth
+      of the largest of these weights, at weight 1;
     - *pooled*: all rows alike.
 
     Their shares are by likelihood, :math:`e_c^{-n/2}`, or :math:`\exp(-n e_c)` of log-losses at
@@ -67,9 +67,9 @@ class Auto(Adaptation):
 
     Notes
     -----
-    The estimator is fitted at most 23 times in all: 20 to judge four finalists in five splits, two
+    The estimator is fitted at most 15 times in all: 12 to judge three finalists in four splits, two
     to see whether it takes shifted labels, where none is below zero, and once at the end. More
-    splits than five are joined to five, where each row is tested once; else the first five count.
+    splits than four are joined to four, where each row is tested once; else the first four count.
     ``n_jobs`` runs splits in parallel.
 
     Ridges see numbers: at most 64 columns, those most correlated with labels, standardised (gaps

@@ -20,8 +20,9 @@ from .._jit import njit
 
 _MOST_STEPS = 50
 _MOST_HALVINGS = 12
-# In nats: a step that gains less, relative to the objective, is the last.
-_LEAST_GAIN = 1e-11
+# In nats: a step that promises less, relative to the objective, is the last. What it leaves is of
+# the order of its square.
+_LAST_GAIN = 1e-7
 
 # Rows of all tasks, and the Gram matrices of those with fewer rows than coordinates: task t's
 # stands in `gram` from ``where[t]`` on.
@@ -162,7 +163,8 @@ def _objective(loss, rows, first, shape, x, work):
 def _newton(loss, rows, first, shape, work):
     """Minimise over ``work.u`` by Newton's method, a step halved until the objective falls.
 
-    The last evaluation is at the result, where scores and means are left.
+    The last evaluation is at the result, where scores and means are left. Of squares the first
+    step leads there.
     """
     u, trial, step, W = work.u, work.trial, work.step, work.W
     p = shape[1] * shape[2]
@@ -170,21 +172,23 @@ def _newton(loss, rows, first, shape, work):
         u[a] = 0.0
         trial[a] = 0.0
         step[a] = 0.0
-    value, share = np.inf, 1.0
+    value, share, last = np.inf, 1.0, False
     n_steps, n_halvings = 0, 0
     while n_steps <= _MOST_STEPS and n_halvings <= _MOST_HALVINGS:
         new = _objective(loss, rows, first, shape, trial, work)
-        if new <= value:
-            gain = value - new
+        if new <= value or last:
             value = new
             for a in range(p):
                 u[a] = trial[a]
-            if gain <= _LEAST_GAIN * (1.0 + abs(value)):
+            if last:
                 break
             _quadratic(loss, rows, first, shape, u, work)
             _reduce(W, p, p + 1)
+            gain = 0.0
             for a in range(p):
                 step[a] = W[a, p]
+                gain += 0.5 * step[a] * step[a]
+            last = loss == 0 or gain <= _LAST_GAIN * (1.0 + abs(value))
             _solve_upper(W, p, step)
             share = 1.0
             n_steps += 1
@@ -221,6 +225,7 @@ def _at_solution(loss, rows, first, shape, work, left, moment):
     """Scores of every row without it: a Newton step from the solution, score by score.
 
     And every score's posterior covariance, Q'H^-1 Q in the space of the rows, is added to `moment`.
+    Where one of the two is empty, it is not asked for.
     """
     R, G, W, x, eta = work.R, work.G, work.W, work.step, work.eta
     mu, y, weight = work.mu, rows.y, rows.weight
@@ -241,7 +246,7 @@ def _at_solution(loss, rows, first, shape, work, left, moment):
                     W[a, b] += f * R[i, b]
         _reduce(W, m, m + r)
         _add_covariance(W, G, m, by_rows, moment)
-        for i in range(n):
+        for i in range(n if len(left) else 0):
             reach = 0.0
             for a in range(m):
                 x[a] = R[i, a]
@@ -260,7 +265,7 @@ def _at_solution(loss, rows, first, shape, work, left, moment):
 
 def fit_heads(start, stop, loss, rows, V, left, posterior):
     """Coordinates ``V[t, k]`` of the heads of tasks ``start..stop``, and ``left[i, k]``: the scores
-    of their rows, each predicted without itself.
+    of their rows, each predicted without itself (an empty array: not asked for).
 
     With `posterior`, returns the sum of the heads' posterior covariances (Laplace's).
     """
@@ -299,7 +304,8 @@ def _fit_heads(start, stop, loss, rows, work, V, left, moment):
                 R[i, j] = Z[first + i, j] if n >= r else (G[j, i] if j <= i else 0.0)
         shape = (n, m, n_scores)
         _newton(loss, rows, first, shape, work)
-        _at_solution(loss, rows, first, shape, work, left, moment)
+        if len(left) or len(moment):
+            _at_solution(loss, rows, first, shape, work, left, moment)
         for k in range(V.shape[1]):
             for j in range(r):
                 V[t, k, j] = u[k * m + j] if n >= r and k < n_scores else 0.0

@@ -204,7 +204,7 @@ def expectation_maximisation(tasks, shared, mean, covariance, structure, n_steps
     """EM for the mean and the covariance of the tasks' parameters, with Laplace's posteriors."""
     for _ in range(n_steps):
         prior = shared.prior("hierarchical", _root(covariance), mean=mean)
-        step, moment, n_heads = prior.posterior(tasks)
+        _, step, moment, n_heads = prior.posterior(tasks)
         if not tasks.own_classes:  # there, no class's mean differs from another's
             mean = mean + step
             moment = moment - step.T @ step / len(step)

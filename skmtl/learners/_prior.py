@@ -17,7 +17,9 @@ __all__ = ["GaussianPrior", "Prototypes", "class_sums", "n_scores", "newton_of_m
 
 _SQUARED, _BINARY, _SOFTMAX = 0, 1, 2  # as `kernels.heads` numbers them
 # When `newton_of_many` stops, as the kernel does.
-_MOST_STEPS, _MOST_HALVINGS, _LEAST_GAIN = 100, 12, 1e-11
+_MOST_STEPS, _MOST_HALVINGS, _LAST_GAIN = 100, 12, 1e-7
+# Rows of `newton_of_many` that are multiplied at once.
+_AT_A_TIME = 512
 # Standard deviations of a level that a prior tells: farther ones are unlike the tasks of fit.
 _USUAL = 3.0
 # The largest variance of a level about where it is looked for, in squares of the noise.
@@ -69,8 +71,12 @@ class GaussianPrior:
     between: np.ndarray | None = None
     free: bool = False
 
-    def heads(self, tasks, offset=0.0, shift=None):
-        """Heads at the largest posterior density.
+    def heads(self, tasks):
+        """Heads at the largest posterior density ``(n_tasks, n_scores, 1 + n_features)``."""
+        return self._parameters(tasks, self._solve(tasks, 0.0))
+
+    def heads_and_left_out(self, tasks, offset=0.0, shift=None):
+        """Heads at the largest posterior density, and what they say of rows left out.
 
         Parameters
         ----------
@@ -88,13 +94,16 @@ class GaussianPrior:
         """
         if shift is not None:
             offset = offset + shift[tasks.codes]
-        found = self._solve(tasks, offset)
+        found = self._solve(tasks, offset, left_out=True)
+        return self._parameters(tasks, found, shift), found.left_out
+
+    def _parameters(self, tasks, found, shift=None):
         parameters = self._mean_of(self.mean, n_scores(tasks)) + self._own(found)
         if shift is not None:
             parameters[:, :, 0] += shift
         if self.between is not None:
             self._leave_centres(tasks, found.centres, parameters)
-        return parameters, found.left_out
+        return parameters
 
     def _leave_centres(self, tasks, centres, parameters):
         """Turn intercepts at the tasks' centres into those at zero, in place.
@@ -110,10 +119,11 @@ class GaussianPrior:
             parameters[empty, :, 1:] = slopes + share * (between - slopes)
 
     def posterior(self, tasks):
-        """Means over tasks and scores of the tasks' own parameters, and how many.
+        """Heads, and means over tasks and scores of the tasks' own parameters.
 
         Returns
         -------
+        heads : ndarray of shape (n_tasks, n_scores, 1 + n_features)
         step : ndarray of shape (n_scores, 1 + n_features)
             Means over tasks.
         moment : ndarray of shape (1 + n_features, 1 + n_features)
@@ -132,7 +142,7 @@ class GaussianPrior:
             moment[0] += cross
             moment[:, 0] += cross
             moment[0, 0] += square
-        return own.mean(axis=0), moment, n_heads
+        return self._parameters(tasks, found), own.mean(axis=0), moment, n_heads
 
     def _own(self, found):
         own = found.v @ self.root.T
@@ -145,7 +155,7 @@ class GaussianPrior:
         """The mean; zero where the classes are other ones, or more."""
         return mean if len(mean) == scores else np.zeros((scores, mean.shape[1]))
 
-    def _solve(self, tasks, offset, posterior=False):
+    def _solve(self, tasks, offset, left_out=False, posterior=False):
         scores = n_scores(tasks)
         mean, X = self._mean_of(self.mean, scores), tasks.X
         centres = np.zeros((tasks.n_tasks, tasks.n_features))
@@ -165,14 +175,15 @@ class GaussianPrior:
             Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets, ways,
             *kernels.heads.gram_matrices(Z, tasks.offsets),
         )  # fmt: skip
-        v, left_out = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
+        v, left = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
+        left = left if left_out else left[:0]
         covariances = run_chunks(
-            kernels.heads.fit_heads, tasks.n_tasks, _loss_code(tasks), rows, v, left_out, posterior,
+            kernels.heads.fit_heads, tasks.n_tasks, _loss_code(tasks), rows, v, left, posterior,
             pool=tasks.pool,
         )  # fmt: skip
         if levels is not None:
             levels = levels + (stretch - 1.0) * (v @ self.root[0])
-        return _Solution(v, left_out, levels, centres, sum(covariances))
+        return _Solution(v, left, levels, centres, sum(covariances))
 
     def _levels(self, tasks, base):
         """Levels of numbers that are unlike those of the tasks of fit.
@@ -198,7 +209,7 @@ class GaussianPrior:
         return gaps * (1.0 - 1.0 / wide), np.sqrt(np.minimum(wide, most))
 
 
-def newton_of_many(Z, base, y, weight):
+def newton_of_many(Z, base, y, weight, start=None):
     """Coordinates of one head of many rows, as `kernels.heads.fit_heads` finds those of small ones.
 
     Parameters
@@ -208,6 +219,8 @@ def newton_of_many(Z, base, y, weight):
         What the scores have beside; one score is that of the second of two classes.
     y : int ndarray of shape (n_rows,)
     weight : ndarray of shape (n_rows,)
+    start : ndarray of shape (n_scores, rank), default=None
+        Where to begin, if not at zero.
 
     Returns
     -------
@@ -216,28 +229,43 @@ def newton_of_many(Z, base, y, weight):
     n_scores, rank = base.shape[1], Z.shape[1]
     shown = np.zeros((len(y), n_scores))
     shown[np.arange(len(y)), 0 if n_scores == 1 else y] = y if n_scores == 1 else 1.0
-    v, value = np.zeros((n_scores, rank)), np.inf
-    trial, step, n_halvings = v, v, 0
+    v = trial = np.zeros((n_scores, rank)) if start is None else start
+    value, step, n_halvings = np.inf, v, 0
     for _ in range(_MOST_STEPS):
         eta = base + Z @ trial.T
         top = np.logaddexp(0.0, eta[:, 0]) if n_scores == 1 else logsumexp(eta, axis=1)
         new = 0.5 * (trial**2).sum() + weight @ (top - (shown * eta).sum(axis=1))
-        if new > value and n_halvings < _MOST_HALVINGS:
+        if new > value:
+            if n_halvings == _MOST_HALVINGS:
+                break
             n_halvings += 1
             trial = v - 0.5**n_halvings * step
             continue
-        if value - new <= _LEAST_GAIN * (1.0 + abs(new)):
-            return trial if new <= value else v
         v, value, n_halvings = trial, new, 0
         mu = np.exp(eta - top[:, None])
         H = np.eye(n_scores * rank)
         for k, q in itertools.product(range(n_scores), repeat=2):
-            curve = weight * mu[:, k] * ((k == q) - mu[:, q])
-            H[k * rank : (k + 1) * rank, q * rank : (q + 1) * rank] += (Z.T * curve) @ Z
+            block = H[k * rank : (k + 1) * rank, q * rank : (q + 1) * rank]
+            if k == q:
+                block += _weighted_gram(Z, weight * mu[:, k] * (1.0 - mu[:, k]))
+            else:
+                block -= _weighted_gram(Z, weight * mu[:, k] * mu[:, q])
         gradient = v + (weight[:, None] * (mu - shown)).T @ Z
         step = np.linalg.solve(H, gradient.ravel()).reshape(v.shape)
         trial = v - step
+        if 0.5 * (gradient * step).sum() <= _LAST_GAIN * (1.0 + abs(value)):
+            return trial
     return v
+
+
+def _weighted_gram(Z, weight):
+    """The sum of ``weight[i] * outer(Z[i], Z[i])``, of so few rows at a time as caches hold."""
+    total = np.zeros((Z.shape[1], Z.shape[1]))
+    for start in range(0, len(Z), _AT_A_TIME):
+        some = slice(start, start + _AT_A_TIME)
+        rows = np.sqrt(weight[some])[:, None] * Z[some]
+        total += rows.T @ rows
+    return total
 
 
 @dataclass
@@ -248,6 +276,7 @@ class _Solution:
     ----------
     v : ndarray of shape (n_tasks, n_scores, rank)
     left_out : ndarray of shape (n_rows, n_scores)
+        Empty, where not asked for.
     levels : ndarray of shape (n_tasks, 1) or None
         Beside what v has in the intercept.
     centres : ndarray of shape (n_tasks, n_features)
@@ -280,8 +309,12 @@ class Prototypes:
     # Rows of the task's mean that stand behind each class's.
     _PRIOR_ROWS = 0.1
 
-    def heads(self, tasks, offset=0.0, shift=None):
-        """As `GaussianPrior.heads`; `shift` is added to the intercepts."""
+    def heads(self, tasks):
+        """As `GaussianPrior.heads`."""
+        return self.heads_and_left_out(tasks)[0]
+
+    def heads_and_left_out(self, tasks, offset=0.0, shift=None):
+        """As `GaussianPrior.heads_and_left_out`; `shift` is added to the intercepts."""
         sums, counts = class_sums(tasks)
         total = np.maximum(counts.sum(1), 1e-300)
         centre = self._PRIOR_ROWS * sums.sum(1) / total[:, None]

@@ -28,10 +28,11 @@ def diagonal_root(slopes, intercept):
     return np.diag(np.sqrt(np.append(intercept, slopes)))
 
 
-def pooled_mean(tasks, variance=1.0, offset=0.0):
+def pooled_mean(tasks, variance=1.0, offset=0.0, start=None):
     """Parameters of one model for all tasks' rows; zero where tasks have classes of their own.
 
-    Scores get `offset (n_rows, n_scores)`, too.
+    Scores get `offset (n_rows, n_scores)`, too. Many rows are fitted from `start` on, if not from
+    zero.
     """
     zero = zero_mean(tasks)
     if tasks.own_classes:
@@ -42,8 +43,9 @@ def pooled_mean(tasks, variance=1.0, offset=0.0):
     if ways is not None and len(tasks.y) >= _MANY_ROWS:
         Z = np.column_stack([np.ones(len(tasks.y)), tasks.X]) * np.diag(root)
         base = np.zeros((len(tasks.y), len(zero))) + offset
-        return newton_of_many(Z, base, tasks.y, tasks.weight) * np.diag(root)
-    return GaussianPrior("pooled", zero, root).heads(whole, offset)[0][0]
+        start = None if start is None else start / np.diag(root)
+        return newton_of_many(Z, base, tasks.y, tasks.weight, start) * np.diag(root)
+    return GaussianPrior("pooled", zero, root).heads_and_left_out(whole, offset)[0][0]
 
 
 @dataclass
@@ -85,11 +87,12 @@ class SharedPart:
         self = cls(mean, mean[:, 1:], 1.0, False, None)
         for _ in range(_TURNS):
             prior = self.prior("intercepts", self.of_levels(self.variance, tasks.n_features))
-            heads = prior.heads(tasks)[0]
-            variance = max(prior.posterior(tasks)[1][0, 0], 1e-4)
+            heads, _, moment, _ = prior.posterior(tasks)
+            variance = max(moment[0, 0], 1e-4)
             levels = heads[:, :, 0] + np.einsum("tj,tkj->tk", centres, heads[:, :, 1:])
             start, between = _from_task_to_task(levels, centres, self.mean[:, 1:])
-            mean = pooled_mean(inner, offset=levels[tasks.codes])
+            mean[:, 0] = 0.0  # levels have it
+            mean = pooled_mean(inner, offset=levels[tasks.codes], start=mean)
             mean[:, 0] += start
             free = tasks.ways is None and variance > FREE_LEVEL
             levels = levels - mean[:, 0] - centres @ between.T

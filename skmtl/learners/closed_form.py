@@ -71,7 +71,7 @@ class _ClosedForm(Learner):
                 continue
             progress(f"judging candidates on tasks held out, fold {f + 1} of {n_folds}")
             known, asked = few_shot(held, _EPISODES, random_state)
-            found = [c.heads(known)[0] for c in self.candidates(train, random_state)]
+            found = [c.heads(known) for c in self.candidates(train, random_state)]
             scores.append(
                 np.hstack([_likelihoods(_scores(h, asked.X, asked.codes), asked) for h in found])
             )
@@ -85,7 +85,7 @@ def _noise_of(tasks):
     errors = []
     some = *families.independent(tasks), *families.pooled(tasks), *families.within(tasks)
     for candidate in some:
-        left_out = candidate.heads(tasks)[1][:, 0]
+        left_out = candidate.heads_and_left_out(tasks)[1][:, 0]
         errors.append(np.average((tasks.y - left_out) ** 2, weights=tasks.weight))
     return max(np.sqrt(min(errors)), 1e-6)
 
@@ -190,7 +190,7 @@ class Averaged(Knowledge):
 
     def _average(self, tasks):
         offset, shift = self._sampling(tasks)
-        found = [c.heads(tasks, offset, shift) for c in self.candidates]
+        found = [c.heads_and_left_out(tasks, offset, shift) for c in self.candidates]
         shares = self._shares(tasks, [left_out for _, left_out in found], offset)
         return np.einsum("tc,ctkj->tkj", shares, np.array([heads for heads, _ in found]))
 

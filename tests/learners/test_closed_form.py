@@ -71,7 +71,7 @@ def learned(learner, tasks, seed=0):
 
 def from_scratch(tasks):
     best = GaussianPrior("independent", np.zeros((1, 16)), np.eye(16))
-    return LinearHeads(best.heads(tasks)[0], tasks.ways)
+    return LinearHeads(best.heads(tasks), tasks.ways)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_tasks_that_share_nothing_are_left_alone():
     for v in (0.3, 1.0, 3.0, 10.0):
         prior = GaussianPrior("independent", np.zeros((1, 5)), np.sqrt(v) * np.eye(5))
         losses.append(
-            log_loss(LinearHeads(prior.heads(known)[0], known.ways), X[100:, 20:], y[100:, 20:])
+            log_loss(LinearHeads(prior.heads(known), known.ways), X[100:, 20:], y[100:, 20:])
         )
     assert found < 1.03 * min(losses)
 
@@ -146,7 +146,7 @@ def test_what_a_few_classes_teach_is_not_forced_on_others():
     adapted = learned(Auto(), train).adapt(shown)
     right = adapted.predict(asked.X, asked.codes).argmax(1) == asked.y
     prior = GaussianPrior("independent", np.zeros((2, 7)), np.eye(7))
-    scratch = LinearHeads(prior.heads(shown)[0], shown.ways)
+    scratch = LinearHeads(prior.heads(shown), shown.ways)
     base = scratch.predict(asked.X, asked.codes).argmax(1) == asked.y
     assert right.mean() > base.mean() - 0.01
 
@@ -207,8 +207,8 @@ def test_weights_count_rows():
         np.array([2]),
     )  # fmt: skip
     # Leaving out a row of weight two leaves out both copies, so the averages differ a little.
-    one = knowledge.candidates[0].heads(weighted)[0]
-    np.testing.assert_allclose(one, knowledge.candidates[0].heads(twice)[0], rtol=1e-6, atol=1e-9)
+    one = knowledge.candidates[0].heads(weighted)
+    np.testing.assert_allclose(one, knowledge.candidates[0].heads(twice), rtol=1e-6, atol=1e-9)
 
 
 def test_em_raises_the_evidence_of_numbers():
@@ -238,12 +238,12 @@ def test_em_raises_the_evidence_of_numbers():
 def test_prototypes_leave_rows_out_exactly():
     tasks = own_classes(3, 8, range(6), 0)
     candidate = Prototypes("prototypes", np.full(6, 0.7))
-    _, left_out = candidate.heads(tasks)
+    _, left_out = candidate.heads_and_left_out(tasks)
     for i in (0, 5, 11):
         t = tasks.codes[i]
         others = np.ones(len(tasks.y), dtype=bool)
         others[i] = False
-        heads = candidate.heads(tasks.rows(others))[0]
+        heads = candidate.heads(tasks.rows(others))
         own = tasks.X[i] @ heads[t, tasks.y[i], 1:] + heads[t, tasks.y[i], 0]
         # The task's mean behind each class's, of a tenth of a row, keeps the row.
         assert abs(left_out[i, tasks.y[i]] - own) < 0.05 * abs(own) + 0.05
@@ -369,7 +369,7 @@ def test_heads_about_a_centre_are_ridge_fits_of_deviations():
     mean, between = rng.normal(size=(1, 4)), rng.normal(size=(1, 3))
     root = rng.normal(size=(4, 4))
     root[0] *= 30.0  # levels as they are
-    found, left_out = GaussianPrior("x", mean, root, between=between).heads(tasks)
+    found, left_out = GaussianPrior("x", mean, root, between=between).heads_and_left_out(tasks)
     centres = tasks.centres()
 
     def fit(t, rows):
@@ -406,7 +406,7 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
     zero, root = np.zeros((1, 4)), np.diag([1.0, 2.0, 2.0, 2.0])
     prior = GaussianPrior("x", zero, root, between=zero[:, 1:], free=free)
     far = replace(tasks, y=tasks.y + 1e5 * (tasks.codes == 2))
-    plain, moved = (prior.heads(some)[0] for some in (tasks, far))
+    plain, moved = (prior.heads(some) for some in (tasks, far))
     rows = tasks.codes == 2
     errors = [
         ((some.y - some.X @ heads[2, 0, 1:] - heads[2, 0, 0])[rows] ** 2).mean()
@@ -420,11 +420,11 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
     loose = GaussianPrior(
         "x", zero, np.diag([100.0, 2.0, 2.0, 2.0]), between=zero[:, 1:], free=True
     )
-    for a, b in zip(stiff.heads(flat), loose.heads(flat), strict=True):
+    for a, b in zip(stiff.heads_and_left_out(flat), loose.heads_and_left_out(flat), strict=True):
         chosen = np.array([2]) if len(a) == 7 else rows
         np.testing.assert_allclose(a[chosen], b[chosen], rtol=1e-2, atol=0.02)
     # The variance of levels is learned from what they are.
-    assert prior.posterior(far)[1][0, 0] > 1e9
+    assert prior.posterior(far)[2][0, 0] > 1e9
 
 
 # ------------------------------------------------------------------- what judges, and what weighs

@@ -24,6 +24,7 @@ from ._validation import (
     read_features,
 )
 from ._warnings import ELSEWHERE, LATER, once_per_search
+from .metrics import task_score
 from .tasks.auto import warn_of_forgotten_task
 from .tasks.columns import as_table, check_names
 from .tasks.encode import (
@@ -64,8 +65,6 @@ def r2_over_tasks(y, prediction, sample_weight=None):
     y = as_numbers(y, "y")
     if y.ndim == 1 or not np.isnan(y).any():
         return r2_score(y, prediction, sample_weight=sample_weight)
-    from .metrics import task_score
-
     return task_score(y, prediction, sample_weight=sample_weight)
 
 

@@ -19,9 +19,9 @@ from .._compat import take_rows
 from ..meta._adapted import as_dense
 from ..metrics import task_scorer
 from ..metrics._formulas import METRICS
-from ..model_selection import FewShotSplit, read_task_column
+from ..model_selection import FewShotSplit
 from ..tasks.columns import are_names, as_table, column_names, has_columns
-from ..tasks.encode import TaskLabels
+from ..tasks.encode import TaskLabels, read_labels
 from ..tasks.targets import align_classes, check_classes, check_numbers
 from ._common import find_model
 
@@ -245,7 +245,7 @@ def _row_tasks(estimator, X, task):
             f"task_column={column!r} is a column behind a Pipeline, which is not fitted yet; give "
             "the label of every row as task=."
         )
-    return read_task_column(X, column)
+    return read_labels(as_table(X), column)
 
 
 def _check_known_classes(shown, known):
@@ -268,7 +268,7 @@ def _check_task_column(found, codes, table, new):
     column = getattr(found.model, "task_column", None)
     if column is None or not found.heads:
         return
-    labels, of_new = (np.asarray(read_task_column(part, column)) for part in (table, new))
+    labels, of_new = (np.asarray(read_labels(as_table(part), column)) for part in (table, new))
     tasks, made = TaskLabels.from_rows(labels)
     n_pairs = len(np.unique(np.column_stack([codes, made]), axis=0))
     both = set(labels.tolist()) & set(of_new.tolist())

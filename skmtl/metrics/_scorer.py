@@ -6,8 +6,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
-from ..model_selection import read_task_column
-from ..tasks.columns import has_columns
+from ..tasks.columns import as_table, has_columns
+from ..tasks.encode import read_labels
 from ._formulas import METRICS, check_metric, metric_name
 from ._scores import check_average, task_score
 
@@ -143,7 +143,7 @@ class _TaskScorer:
 
     def _read_tasks(self, estimator, X, y_true):
         if self.task_column is not None:
-            return read_task_column(X, self.task_column)
+            return read_labels(as_table(X), self.task_column)
         shape = np.shape(y_true)
         if len(shape) == 2 and shape[1] > 1:
             return None  # the columns of y are the tasks
@@ -257,7 +257,7 @@ def _read_model_tasks(estimator, X):
                 f"the scorer cannot follow X to the model with task_column={column!r} inside "
                 f"{type(estimator).__name__}; give task_scorer(task_column=...) the column of X."
             ) from error
-    return read_task_column(X, column)
+    return read_labels(as_table(X), column)
 
 
 def _takes_task(estimator, method):

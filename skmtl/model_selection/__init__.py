@@ -1,6 +1,5 @@
 """Splitters that know about tasks."""
 
-from ._base import read_task_column as read_task_column
 from ._few_shot import FewShotSplit
 from ._source_target import source_target_split
 from ._task_k_fold import TaskKFold

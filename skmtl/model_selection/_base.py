@@ -7,7 +7,7 @@ from sklearn.model_selection import BaseCrossValidator
 from ..tasks.columns import as_table, find_column, take_column
 from ..tasks.encode import TaskLabels, read_labels
 
-__all__ = ["TaskSplitter", "check_n_splits", "read_column", "read_task_column", "row_tasks"]
+__all__ = ["TaskSplitter", "check_n_splits", "read_column", "row_tasks"]
 
 
 class TaskSplitter(BaseCrossValidator):
@@ -42,21 +42,6 @@ def check_n_splits(n_splits, fewest):
         folds = "fold" if fewest == 1 else "folds"
         raise ValueError(f"n_splits={n_splits} is too small: give at least {fewest} {folds}.")
     return int(n_splits)
-
-
-def read_task_column(X, task_column):
-    """The labels in column `task_column` of `X`, which may be a frame, an array or a list.
-
-    Returns
-    -------
-    array-like of shape (n_samples,), or LabelColumns where `task_column` is a list
-
-    Raises
-    ------
-    ValueError
-        If the column is not found, naming it and the columns there are.
-    """
-    return read_labels(as_table(X), task_column)
 
 
 def read_column(X, column, parameter):
@@ -96,4 +81,4 @@ def row_tasks(X, groups, task_column, *, owner):
             f"{owner} does not know the tasks: task_column=None and groups=None. Set "
             f"{owner}(task_column=...) to a column of X, or pass the labels as groups=."
         )
-    return TaskLabels.from_rows(read_task_column(X, task_column))
+    return TaskLabels.from_rows(read_labels(as_table(X), task_column))

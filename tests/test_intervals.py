@@ -6,8 +6,8 @@ from scipy import stats
 from sklearn.model_selection import KFold
 
 from skmtl import MultiTaskRegressor
+from skmtl.guard.spread import Spread, _inverse_trigamma, _weighted_quantiles
 from skmtl.sharing import PartialPooling
-from skmtl.sharing._spread import Spread, _inverse_trigamma, _weighted_quantiles
 
 
 def draw(n_tasks=30, rows=20, seed=0, noise=None, df=None):

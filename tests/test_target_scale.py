@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from skmtl import MultiTaskRegressor
+from skmtl.guard.units import Units
 from skmtl.metrics import task_score
 from skmtl.sharing import PartialPooling
-from skmtl.sharing._units import Units
 from skmtl.tasks.moments import block_moments
 from skmtl.tasks.rows import TaskRows
 from skmtl.tasks.table import pack

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..sharing._strengths import TaskPrior, log_scores, noise_level
+from ..guard.weights import TaskPrior, log_scores, noise_level
 from ..tasks.prevalence import Prevalence, sampling_offset
 from . import _families as families
 from ._base import Adapted, Knowledge, Learner, log_probabilities

@@ -13,7 +13,7 @@ from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
-from ..sharing._restriction import UNRESTRICTED
+from ..sharing.restriction import UNRESTRICTED
 from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources

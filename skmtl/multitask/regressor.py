@@ -12,7 +12,7 @@ from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
 from ..base import r2_over_tasks
-from ..sharing._base import Problem
+from ..sharing.problem import Problem
 from ..task_models import LinearTaskModel, check_spread, interval
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.copies import Settled

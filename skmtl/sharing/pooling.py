@@ -12,26 +12,20 @@ of the penalties: a strength is then 1 / variance on the scale of log-odds.
 """
 
 import numbers
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ._base import Sharing, SharingFit
-from ._restriction import FREE, UNRESTRICTED, Restriction
-from ._strengths import (
-    Grid,
-    crowd_weights,
-    task_weights,
-    within_grid,
-)
-from ._tuning import Shares
+from ..guard.guard import Guard
+from ..guard.shares import Shares
+from .base import Sharing, SharingFit
+from .restricted import make_tuner
+from .restriction import FREE, UNRESTRICTED, Restriction
+from .strengths import Grid, within_grid
 
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
 _NONE = np.array([np.inf])
-# Splits that may each be judged by the weights the others choose.
-_MOST_SPLITS = 20
-_REPORT_NAMES = ("shared", "independent", "pooled")
 
 
 def _independent_grid(slopes, intercept, metric=0):
@@ -86,7 +80,7 @@ class _Pooling(Sharing):
 
     def fit_problem(self, problem):
         self.check()
-        tuner = problem.tuner()
+        tuner = make_tuner(problem)
         strengths = replace(
             problem.strengths, unit=problem.copies.unit, apart=problem.apart and self.tuned
         )
@@ -102,19 +96,11 @@ class _Pooling(Sharing):
             ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
             return self._ready(_assemble(tuner, own, ones, None, {}, None), problem)
         problem.progress(f"screening {len(own)} candidate strengths")
-        grids = tuner.screen(own, limits)
-        grid = Grid.concatenate(grids)
-        judged = tuner.judge(grid, blends=True)
-        left = tuner.left_out(grid)
-        evidence = _Evidence(
-            judged, tuner.unseen_errors(grid, left), tuner.early_verdict(grid, left, judged)
-        )
-        members = [grid.members(g) for g in grids]
-        families = _shares(tuner, grid, members, evidence)
-        optimism = _optimism(tuner, grid, members, families, evidence)
-        report = _report(tuner, grid, families, limits, left, evidence, optimism)
-        spread = tuner.spread(report["error_shared"], judged, families[0])
-        return self._ready(_assemble(tuner, grid, families[0], judged, report, spread), problem)
+        guard = Guard(tuner, tuner.screen(own, limits))
+        grid, shares, judged = guard.candidates, guard.shares[0], guard.judged
+        report = guard.report(limits, np.r_[problem.target_units] ** 2)
+        spread = tuner.spread(report["error_shared"], judged, shares)
+        return self._ready(_assemble(tuner, grid, shares, judged, report, spread), problem)
 
     def _ready(self, fitted, problem):
         """The fit, with an adapter that can tell a new task from the only one there was."""
@@ -126,84 +112,6 @@ class _Pooling(Sharing):
     def newcomers(self, strengths):
         """Candidates for a second task where fit saw one; None: the shared model."""
         return None
-
-
-@dataclass
-class _Evidence:
-    """What candidates are weighed by.
-
-    Attributes
-    ----------
-    judged : Judged
-    unseen : tuple of (errors, rows)
-        On tasks left out.
-    early : tuple of (scores, rows, sizes) or None
-        Verdicts of tasks left out but for a few rows.
-    """
-
-    judged: object
-    unseen: tuple
-    early: tuple | None
-
-
-def _shares(tuner, grid, members, evidence, n_steps=15):
-    """Weights of the candidates in each family, of which `members` are masks."""
-    verdict, rows = evidence.judged.verdict(), evidence.judged.totals()[1]
-    return [
-        _family_shares(tuner, grid, verdict, rows, evidence, member, n_steps).pruned()
-        for member in members
-    ]
-
-
-def _optimism(tuner, grid, members, families, evidence):
-    """How much better each family seems as the splits that judge it chose its weights, too.
-
-    Each split's errors under the weights that the other splits would choose say so. Nothing is
-    known where rows are held out repeatedly: then the other splits have seen them.
-    """
-    judged = evidence.judged
-    if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
-        return [0.0] * len(families)
-    others = [
-        _shares(tuner, grid, members, replace(evidence, judged=judged.without(split)), n_steps=3)
-        for split in range(len(judged.rows))
-    ]
-    return [
-        judged.optimism(family.tasks, [other[i].tasks for other in others])
-        for i, family in enumerate(families)
-    ]
-
-
-def _family_shares(tuner, grid, verdict, rows, evidence, family, n_steps):
-    """Weights among the candidates of a family, zero elsewhere."""
-    if family.sum() == 1:  # nothing to choose
-        crowd = family.astype(float)
-        return Shares(np.tile(crowd, (len(rows), 1)), crowd, family)
-    problem = tuner.problem
-    prior = grid.log_prior(problem.n_varying(grid), rows.mean(), problem.strengths)
-    prior = prior + verdict.log_prior
-    prior = prior[family]
-    part = _differences(verdict.scores[:, family])
-    tasks, crowd = np.zeros(verdict.scores.shape), np.zeros(len(grid))
-    if np.isinf(grid.slope[family]).all() and np.isinf(grid.intercept[family]).all():
-        crowd[family] = crowd_weights(part, rows, prior)  # pooled: one model for all tasks
-        tasks[:] = crowd
-        return Shares(tasks, crowd, family)
-    early = evidence.early
-    if early is not None:
-        early = _differences(early[0][:, family]), *early[1:]
-    tasks[:, family], start = task_weights(part, rows, prior, n_steps, early)
-    sse, rows_unseen = evidence.unseen
-    if len(sse):
-        crowd[family] = tuner.unseen_weights(sse[:, family], rows_unseen)
-    else:
-        crowd[family] = crowd_weights(part, rows, prior)
-    return Shares(tasks, crowd, family, start)
-
-
-def _differences(scores):
-    """Scores as differences to each task's best candidate."""
-    return scores - scores.max(axis=1, keepdims=True)
 
 
 def _assemble(tuner, grid, own, judged, report, spread):
@@ -260,42 +168,6 @@ def _history(tuner, grid, own, judged):
         unit = tuner.problem.target_units[0] ** 2
         history["error"] = unit @ sse / max(rows.sum(), 1e-300)
     return history
-
-
-def _report(tuner, grid, families, limits, left, evidence, optimism):
-    """Cross-validated errors of the three models, per task and for a task never seen."""
-    unit = np.r_[tuner.problem.target_units] ** 2
-    report = {}
-    for name, family, more in zip(_REPORT_NAMES, families, optimism, strict=True):
-        error, std_error = tuner.blend_errors(evidence.judged, grid, family)
-        report[f"error_{name}"] = np.r_[error + more, np.nan] * unit
-        report[f"std_error_{name}"] = np.r_[std_error, np.nan] * unit
-    own = families[0].tasks
-    alone, pooled = (own[:, grid.members(limit)].sum(1) for limit in limits)
-    used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
-    report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
-    sse, rows = evidence.unseen
-    for name, family in (("shared", families[0]), ("pooled", families[2])):
-        # Relative to the largest unit, as squares of squares overflow.
-        top = unit.max()
-        each = sse * (unit[left.tasks, None] / top)
-        error, std_error = _unseen_error(family.crowd, each, rows)
-        report[f"error_{name}"][-1] = error * top
-        report[f"std_error_{name}"][-1] = std_error * top
-    return report
-
-
-def _unseen_error(shares, sse, rows):
-    """Error a row on tasks left out, and its standard error from the spread over tasks.
-
-    The candidates' errors are averaged: no less than the blend's.
-    """
-    if len(rows) < 2:
-        return np.nan, np.nan
-    each = sse @ shares
-    error = each.sum() / rows.sum()
-    gaps = each / rows - error
-    return error, np.sqrt((rows / rows.sum() * gaps**2).sum() / (len(rows) - 1))
 
 
 class Independent(_Pooling):

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.multitask import regressor
 from skmtl.sharing import PartialPooling
-from skmtl.sharing._tuning import Tuner
+from skmtl.sharing.tuning import Tuner
 from skmtl.solvers.signed import SignedSystem
 from skmtl.tasks import rows as row_room
 

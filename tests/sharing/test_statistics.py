@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import PartialPooling
-from skmtl.sharing._base import Problem
-from skmtl.sharing._tuning import Tuner
+from skmtl.sharing.problem import Problem
+from skmtl.sharing.tuning import Tuner
 from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skmtl.sharing._adapt import Adapter
-from skmtl.sharing._base import SharingFit
-from skmtl.sharing._strengths import Grid
+from skmtl.sharing.base import SharingFit
+from skmtl.sharing.newcomers import Adapter
+from skmtl.sharing.strengths import Grid
 from skmtl.tasks.reduce import RowSpace
 from skmtl.tasks.table import pack
 

@@ -11,14 +11,15 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ..guard.judge import LeftOut
 from ..solvers import solve_given
 from ..solvers.newton import Scores
 from ..solvers.signed import SignedSystem
-from ._logistic import LogisticTuner
-from ._restriction import FREE
-from ._tuning import LeftOut, Tuner
+from .logistic import LogisticProblem, LogisticTuner
+from .restriction import FREE
+from .tuning import Tuner
 
-__all__ = ["RestrictedLogisticTuner", "RestrictedTuner"]
+__all__ = ["make_tuner"]
 
 # Candidates with signs that are judged and blended, and the floating point operations allowed.
 _SIGNED_LIST = (6, 24)
@@ -234,3 +235,10 @@ class RestrictedLogisticTuner(_Restricted, LogisticTuner):
             blend.coef[..., fixed] = common[:, None, fixed]
             each.append(test.losses(test.log_probabilities(blend)))
         return judged.means(np.array(each))
+
+
+def make_tuner(problem):
+    """What judges candidates on a `Problem` or a `LogisticProblem`."""
+    if isinstance(problem, LogisticProblem):
+        return (RestrictedLogisticTuner if problem.restriction else LogisticTuner)(problem)
+    return (RestrictedTuner if problem.restriction else Tuner)(problem)

@@ -1,14 +1,12 @@
 """Tuning by exact cross-validation on block moments: screen, judge, blend."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ..solvers import kkt_residual, make_system
-from ._adapt import Adapter
-from ._spread import Spread
-from ._strengths import (
-    Grid,
+from ..guard.judge import Judged, LeftOut
+from ..guard.spread import Spread
+from ..guard.weights import (
     crowd_weights,
     log_scores,
     noise_level,
@@ -16,8 +14,11 @@ from ._strengths import (
     unseen_weights,
     voices,
 )
+from ..solvers import kkt_residual, make_system
+from .newcomers import Adapter
+from .strengths import Grid
 
-__all__ = ["Judged", "Shares", "Tuner", "Verdict"]
+__all__ = ["Tuner"]
 
 # Floating point operations that screening all candidates may cost; beyond, it sees some of the
 # tasks and some of the splits.
@@ -35,152 +36,6 @@ _LEAST_LEVEL, _LEVEL_WIDTH = 0.03, 0.5
 # Tasks left out also judge candidates as if they had so few rows: large tasks hardly care how
 # strongly they are drawn to the others, and a task that begins does.
 _EARLY_ROWS, _EARLY_TASKS = 5, 33
-# Candidates that are kept for tasks to come.
-_MOST_CARRIED = 64
-# A candidate's share of a task below this is not worth its arithmetic.
-_LEAST_SHARE = 0.01
-
-
-@dataclass
-class Shares:
-    """Candidates' weights: ``tasks (n_tasks, n_candidates)`` and ``crowd (n_candidates,)``.
-
-    `family` says which candidates may have any; `prior` is what a task to come starts from, a
-    `TaskPrior` of these, or None.
-    """
-
-    tasks: np.ndarray
-    crowd: np.ndarray
-    family: np.ndarray
-    prior: object = None
-
-    def pruned(self):
-        """The same without small shares."""
-        return replace(self, tasks=_prune(self.tasks), crowd=_prune(self.crowd[None])[0])
-
-    def for_new_tasks(self):
-        """Positions of the candidates that a new task may use, and the `TaskPrior` of these."""
-        family = np.flatnonzero(self.family)
-        if self.prior is None:
-            return family[self.crowd[family] > 0], None
-        weight = self.prior.at_sizes()
-        weight = (weight / weight.max(axis=1, keepdims=True)).max(axis=0)
-        least = max(np.sort(weight)[-_MOST_CARRIED:][0], _LEAST_SHARE)
-        kept = weight >= least
-        return family[kept], self.prior.take(kept)
-
-
-def _prune(shares):
-    top = shares.max(axis=1, keepdims=True)
-    kept = np.where(shares >= _LEAST_SHARE * top, shares, 0.0)
-    return kept / kept.sum(axis=1, keepdims=True)
-
-
-@dataclass
-class Verdict:
-    """What judged candidates weigh by.
-
-    Attributes
-    ----------
-    scores : ndarray of shape (n_tasks, n_candidates)
-        The tasks' verdicts.
-    log_prior : ndarray of shape (n_candidates,)
-        Added to what `Grid.log_prior` says.
-    """
-
-    scores: np.ndarray
-    log_prior: np.ndarray
-
-
-@dataclass
-class LeftOut:
-    """Shared models without some tasks.
-
-    Attributes
-    ----------
-    tasks, group : ndarray of shape (n_left_out,)
-        The tasks, and the group that each is left out with.
-    theta : ndarray of shape (n_groups, n_candidates, 1 + n_features)
-    """
-
-    tasks: np.ndarray
-    group: np.ndarray
-    theta: np.ndarray
-
-    def every(self, step):
-        """Of every so many of the tasks only."""
-        return replace(self, tasks=self.tasks[::step], group=self.group[::step])
-
-
-@dataclass
-class Judged:
-    """Cross-validated errors of candidates, on the standardised target.
-
-    Attributes
-    ----------
-    sse : ndarray of shape (n_splits, n_tasks, n_candidates)
-    rows : ndarray of shape (n_splits, n_tasks)
-        Held-out weights.
-    gram : ndarray of shape (n_tasks, n_candidates, n_candidates) or None
-        Products of the candidates' held-out errors, for the errors of blends.
-    repeats : float
-        How often each row was held out.
-    probe : Probe or None
-        Errors of single rows.
-    noise : float or None
-        The table's error a row (`noise_level`), where it is wanted more than once.
-    """
-
-    sse: np.ndarray
-    rows: np.ndarray
-    gram: np.ndarray | None
-    repeats: float
-    probe: object = None
-    noise: float | None = None
-
-    def totals(self):
-        """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
-        return self.sse.sum(0) / self.repeats, self.rows.sum(0) / self.repeats
-
-    def verdict(self):
-        """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
-        scores = log_scores(*self.totals(), self.noise)
-        return Verdict(scores, np.zeros(scores.shape[1]))
-
-    def without(self, split):
-        """What is known without one split, to weigh candidates by."""
-        keep = np.arange(len(self.rows)) != split
-        return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
-
-    def optimism(self, shares, others):
-        """How much lower the error a row seems as the judging splits chose the shares.
-
-        Parameters
-        ----------
-        shares : ndarray of shape (n_tasks, n_candidates)
-        others : list of ndarray
-            The shares that each split's others would have chosen.
-        """
-        gap = sum(((o - shares) * sse).sum(1) for o, sse in zip(others, self.sse, strict=True))
-        with np.errstate(invalid="ignore"):
-            return np.maximum(gap / self.rows.sum(0), 0.0)
-
-    def blend_errors(self, shares):
-        """Errors a row of a blend, and their standard errors from the spread over splits."""
-        _, std_error = self.means(np.einsum("stc,tc->st", self.sse, shares))
-        with np.errstate(invalid="ignore"):
-            mean = np.einsum("tc,tck,tk->t", shares, self.gram, shares) / self.rows.sum(0)
-        return np.maximum(mean, 0.0), std_error
-
-    def means(self, each):
-        """Means a row of the sums ``(n_splits, n_tasks)``, and the means' standard errors."""
-        total = self.rows.sum(0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = each.sum(0) / total
-            per_row = np.where(self.rows > 0, each / self.rows, 0.0)
-            used = (self.rows > 0).sum(0)
-            std_error = np.sqrt((self.rows / total * (per_row - mean) ** 2).sum(0) / (used - 1))
-        return mean, np.where(used > 1, std_error, np.nan)
 
 
 class Tuner:
@@ -310,9 +165,13 @@ class Tuner:
         most = max(2, int(_FACTOR_WORK / per_level))
         return most, _LEAST_LEVEL if most < 100 else 0.0
 
+    def log_prior(self, grid, rows):
+        """Log-weights of the candidates before any verdict of tasks with so many rows."""
+        return grid.log_prior(self.problem.n_varying(grid), rows.mean(), self.problem.strengths)
+
     def mean_weights(self, grid, scores, rows):
         """The candidates' weights, on average over tasks and the crowd."""
-        prior = grid.log_prior(self.problem.n_varying(grid), rows.mean(), self.problem.strengths)
+        prior = self.log_prior(grid, rows)
         weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
         return weight + crowd_weights(scores, rows, prior)
 

@@ -17,11 +17,11 @@ from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import nnls
 from scipy.special import expit, logsumexp
 
+from ..guard.weights import TaskPrior, log_scores
 from ..solvers.arrow import kappa_of
 from ..tasks.copies import Settled, settle_support
 from ..tasks.prevalence import sampling_offset
-from ._restriction import FREE, UNRESTRICTED, Restriction
-from ._strengths import TaskPrior, log_scores
+from .restriction import FREE, UNRESTRICTED, Restriction
 
 __all__ = ["Adapter", "LogisticAdapter"]
 

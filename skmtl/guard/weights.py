@@ -1,6 +1,5 @@
-"""Candidate strengths, and how the tasks' cross-validated errors weigh them."""
+"""How the tasks' cross-validated errors weigh candidates, whatever these are."""
 
-import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,65 +7,9 @@ import numpy as np
 from ..tasks.keys import by_size
 
 __all__ = [
-    "APART", "Grid", "TaskPrior", "crowd_weights", "log_scores", "noise_level", "task_weights",
-    "unseen_weights", "voices", "within_grid",
+    "TaskPrior", "crowd_weights", "log_scores", "noise_level", "task_weights", "unseen_weights",
+    "voices",
 ]  # fmt: skip
-
-
-# The metric of candidates whose shared slopes are those within tasks only.
-APART = 1
-
-
-@dataclass(frozen=True)
-class Strengths:
-    """What "auto" chooses from: strengths on standardised features.
-
-    Attributes
-    ----------
-    slopes, intercepts, ridges : ndarray
-    free : float
-        On an intercept of the task's own: what "independent" means.
-    unit : float
-        What the caller's weights were multiplied by, and strengths that are given are to be.
-    apart : bool
-        Whether shared slopes that are told from those between tasks are to be tried.
-    every : int
-        With every how many of the slope strengths they are, from the largest down.
-    """
-
-    slopes: np.ndarray
-    intercepts: np.ndarray
-    ridges: np.ndarray
-    free: float
-    unit: float = 1.0
-    apart: bool = False
-    every: int = 1
-
-    def given(self, strength):
-        """A given strength, or several, in the unit of the weights."""
-        return np.atleast_1d(np.asarray(strength, dtype=float)) * self.unit
-
-
-def _powers(*exponents):
-    return np.r_[10.0 ** np.array(exponents), np.inf]
-
-
-# In rows: 10 pulls as hard as ten rows do.
-SQUARED = Strengths(
-    slopes=_powers(-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
-    intercepts=np.r_[0.0, _powers(-1.0, 0.0, 1.0, 2.0)],
-    ridges=_powers(-2.0, 0.0, 1.0, 2.0, 3.0),
-    free=0.0,
-    every=2,
-)
-# 1 / variance on the scale of log-odds: weaker ones would let few rows of one class prove
-# anything. A row counts for p(1 - p) <= 1/4.
-LOGISTIC = Strengths(
-    slopes=_powers(0.0, 0.5, 1.0, 1.5, 2.0, 3.0),
-    intercepts=_powers(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5),
-    ridges=_powers(-1.0, 0.0, 1.0, 2.0),
-    free=1e-1,
-)
 
 # Held-out errors of many candidates on few rows are noisy and depend on one another, so their
 # verdict is tempered: a task's own, and that of the crowd, which also counts at most as
@@ -84,96 +27,6 @@ _STRAY = 0.1
 _CROWD_TASKS = 16.0
 # Prior rows behind a task's noise level, at the table's.
 _NOISE_ROWS = 4.0
-# Prior cost, in log-weight, of each effective parameter that a task's own slopes spend, and of
-# each decade that the ridge on the shared slopes is weaker: errors on a handful of rows cannot
-# tell many candidates apart, and the weak ones can go badly wrong.
-_SLOPE_COST = 0.05
-_RIDGE_COST = 0.35
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A list of candidates, sorted so that equal slope strengths stand side by side.
-
-    Attributes
-    ----------
-    slope, intercept, ridge : ndarray of shape (n_candidates,)
-        Strengths on the tasks' own slopes, their own intercepts and the shared slopes.
-    metric : ndarray of shape (n_candidates,)
-        The number of a candidate's metric among those of the tuner: 0 where all features' slopes
-        vary alike; `APART` the same with shared slopes that are told from those between tasks; then
-        those with a learned variance for each feature.
-    """
-
-    slope: np.ndarray
-    intercept: np.ndarray
-    ridge: np.ndarray
-    metric: np.ndarray
-
-    def __len__(self):
-        return len(self.slope)
-
-    @classmethod
-    def product(cls, slopes, intercepts, ridges, metric=0):
-        s, i, r = np.meshgrid(slopes, intercepts, ridges, indexing="ij")
-        return cls(s.ravel(), i.ravel(), r.ravel(), np.full(s.size, metric))
-
-    @classmethod
-    def concatenate(cls, grids):
-        """All candidates of the grids once, sorted."""
-        rows = np.concatenate([g.rows() for g in grids])
-        rows = np.unique(rows, axis=0)
-        return cls(rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 0].astype(np.int64))
-
-    def rows(self):
-        return np.column_stack([self.metric, self.slope, self.intercept, self.ridge])
-
-    def take(self, chosen):
-        return Grid(
-            self.slope[chosen], self.intercept[chosen], self.ridge[chosen], self.metric[chosen]
-        )
-
-    def append(self, other):
-        """The candidates of both, in this order."""
-        return Grid(
-            np.r_[self.slope, other.slope], np.r_[self.intercept, other.intercept],
-            np.r_[self.ridge, other.ridge], np.r_[self.metric, other.metric],
-        )  # fmt: skip
-
-    def log_prior(self, n_features, rows, strengths=SQUARED):
-        """Log-weights before any verdict, for tasks of so many rows: the stronger, the simpler.
-
-        `strengths` is the `Strengths` chosen from.
-        """
-        spent = n_features * rows / np.maximum(rows + self.slope, 1e-300)
-        finite = np.log10(strengths.ridges[:-1])
-        with np.errstate(divide="ignore"):  # infinity counts as half a decade beyond the grid
-            decades = np.clip(np.log10(self.ridge), finite.min(), finite.max() + 0.5)
-        return _RIDGE_COST * decades - _SLOPE_COST * spent
-
-    def members(self, other):
-        """Which candidates are in `other`, as a mask."""
-        known = set(map(tuple, other.rows().tolist()))
-        return np.array([tuple(row) in known for row in self.rows().tolist()], dtype=bool)
-
-    @functools.cached_property
-    def levels(self):
-        """``(metric, slope, slice)`` of every run of equal slope strengths."""
-        same = (self.slope[1:] == self.slope[:-1]) & (self.metric[1:] == self.metric[:-1])
-        edges = [0, *(np.flatnonzero(~same) + 1), len(self)]
-        return [
-            (int(self.metric[a]), float(self.slope[a]), slice(int(a), int(b)))
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
-
-
-def within_grid(slopes, intercepts, ridges):
-    """Candidates whose shared slopes are those within tasks only.
-
-    Free intercepts say nothing of what is between tasks, and say the same of both.
-    """
-    some = np.isfinite(intercepts) & (intercepts > 0)
-    return Grid.product(slopes, intercepts[some], ridges, APART)
 
 
 def _softmax(x):
@@ -251,7 +104,7 @@ class TaskPrior:
     users : ndarray of shape (n_sizes, n_candidates)
         Sums of the tasks' weights.
     log_prior : ndarray of shape (n_candidates,)
-        `Grid.log_prior`.
+        What the candidates weigh before any verdict..
     stray : float
         Prior probability that a task uses any candidate at all.
     own : float
@@ -354,7 +207,7 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, early=None):
     rows : ndarray of shape (n_tasks,)
         Held-out rows (weights) behind each task's scores.
     log_prior : float ndarray of shape (n_candidates,)
-        `Grid.log_prior`.
+        What the candidates weigh before any verdict..
     early : tuple of (scores, rows, sizes), optional
         Verdicts of further tasks as if they had only so many rows.
 

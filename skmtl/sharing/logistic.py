@@ -7,17 +7,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import softmax
 
+from ..guard.judge import Judged, LeftOut, Verdict
+from ..guard.weights import voices
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed
 from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from ..tasks.spreads import task_spreads
-from ._adapt import LogisticAdapter
-from ._base import Problem
-from ._restriction import UNRESTRICTED, Restriction
-from ._strengths import LOGISTIC, voices
-from ._tuning import Judged, LeftOut, Tuner, Verdict
+from .newcomers import LogisticAdapter
+from .problem import Problem
+from .restriction import UNRESTRICTED, Restriction
+from .strengths import LOGISTIC
+from .tuning import Tuner
 
 __all__ = ["LogisticProblem", "LogisticTuner"]
 
@@ -118,13 +120,6 @@ class LogisticProblem:
                 "leave them None in MultiTaskClassifier."
             )
         self.restriction = restriction
-
-    def tuner(self):
-        if not self.restriction:
-            return LogisticTuner(self)
-        from ._restricted import RestrictedLogisticTuner  # here, as it builds on this module
-
-        return RestrictedLogisticTuner(self)
 
     def sample(self, most):
         """At most this many tasks, evenly over their sizes, in an order that only content decides.
@@ -266,7 +261,7 @@ class LogisticTuner:
     def judge(self, grid, blends=True):
         """Cross-validate candidates; returns a `JudgedLosses`."""
         problem = self.problem
-        pooled = np.flatnonzero(np.isinf(grid.slope) & np.isinf(grid.intercept))
+        pooled = np.flatnonzero(grid.are_pooled)
         losses, expected, rows, models = [], [], [], []
         for c in range(len(grid)):  # all of them first: one system in memory at a time
             self._whole(grid, c)
@@ -299,6 +294,8 @@ class LogisticTuner:
                 self.problem.lend_curvatures(system, split)
             found.append(self._solve(system, grid, c, self._whole(grid, c))[0])
         return found
+
+    log_prior = Tuner.log_prior
 
     def system(self, table, metric):
         """Newton's method on some of the rows in metric number `metric`."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import polygamma
 
-from ._spread import variance_prior
+from .spread import variance_prior
 
 __all__ = ["Units"]
 

@@ -1,13 +1,13 @@
-"""Candidate strengths and their weights, against the readable twins."""
+"""How errors weigh candidates, against the readable twins, and what strengths cost before."""
 
 import numpy as np
 import pytest
 import reference
 
-from skmtl.sharing import _strengths as strengths
-from skmtl.sharing._logistic import JudgedLosses, LogisticTuner
-from skmtl.sharing._strengths import Grid
-from skmtl.sharing._tuning import Judged
+from skmtl.guard import weights as rule
+from skmtl.guard.judge import Judged
+from skmtl.sharing.logistic import JudgedLosses, LogisticTuner
+from skmtl.sharing.strengths import SQUARED, Grid
 
 
 def errors(n_tasks=12, n_candidates=7, seed=0):
@@ -20,7 +20,7 @@ def errors(n_tasks=12, n_candidates=7, seed=0):
 
 
 CONSTANTS = {
-    name: getattr(strengths, f"_{name.upper()}")
+    name: getattr(rule, f"_{name.upper()}")
     for name in ("crowd", "crowd_rows", "own", "size_width", "stray", "crowd_tasks")
 }
 
@@ -29,19 +29,19 @@ CONSTANTS = {
 def test_scores_and_weights(seed):
     sse, rows = errors(seed=seed)
     np.testing.assert_allclose(
-        strengths.noise_level(sse, rows), reference.noise_level(sse, rows), rtol=1e-12
+        rule.noise_level(sse, rows), reference.noise_level(sse, rows), rtol=1e-12
     )
-    scores = strengths.log_scores(sse, rows)
-    wanted = reference.log_scores(sse, rows, strengths._NOISE_ROWS)
+    scores = rule.log_scores(sse, rows)
+    wanted = reference.log_scores(sse, rows, rule._NOISE_ROWS)
     np.testing.assert_allclose(scores, wanted, rtol=1e-10, atol=1e-10)
     prior = np.random.default_rng(seed).normal(size=scores.shape[1])
-    crowd = strengths.crowd_weights(scores, rows, prior)
+    crowd = rule.crowd_weights(scores, rows, prior)
     wanted = reference.crowd_weights(
         scores, rows, CONSTANTS["crowd"], CONSTANTS["crowd_rows"], prior
     )
     np.testing.assert_allclose(crowd, wanted, rtol=1e-9)
     for n_steps in (0, 1, 15):
-        got, start = strengths.task_weights(scores, rows, prior, n_steps)
+        got, start = rule.task_weights(scores, rows, prior, n_steps)
         wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps, prior)
         np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-12)
         # A new task with the verdict of a known one gets its weights, up to the bins of sizes.
@@ -50,14 +50,14 @@ def test_scores_and_weights(seed):
         np.testing.assert_allclose(start.weights(scores[t], size), got[t], rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(got[0], crowd)  # nothing is known of a task without rows
     np.testing.assert_allclose(
-        strengths.unseen_weights(sse[1:]), reference.unseen_weights(sse[1:]), rtol=1e-10
+        rule.unseen_weights(sse[1:]), reference.unseen_weights(sse[1:]), rtol=1e-10
     )
 
 
 def all_weights(sse, rows):
-    scores = strengths.log_scores(sse, rows)
-    tasks = strengths.task_weights(scores, rows)[0]
-    return np.vstack([tasks, strengths.crowd_weights(scores, rows), strengths.unseen_weights(sse)])
+    scores = rule.log_scores(sse, rows)
+    tasks = rule.task_weights(scores, rows)[0]
+    return np.vstack([tasks, rule.crowd_weights(scores, rows), rule.unseen_weights(sse)])
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e9])
@@ -72,12 +72,12 @@ def test_weights_do_not_depend_on_the_order_of_tasks():
     sse, rows = errors()
     order = np.random.default_rng(0).permutation(len(rows))
     scores, shuffled = (
-        strengths.log_scores(sse, rows),
-        strengths.log_scores(sse[order], rows[order]),
+        rule.log_scores(sse, rows),
+        rule.log_scores(sse[order], rows[order]),
     )
     np.testing.assert_allclose(
-        strengths.task_weights(shuffled, rows[order])[0],
-        strengths.task_weights(scores, rows)[0][order],
+        rule.task_weights(shuffled, rows[order])[0],
+        rule.task_weights(scores, rows)[0][order],
         rtol=1e-9,
     )
 
@@ -102,9 +102,9 @@ def test_perfect_candidates_do_not_break_weights():
 
 def test_a_task_in_other_units_does_not_set_the_noise_level():
     sse, rows = np.tile([100.0, 200.0], (9, 1)), np.full(9, 100.0)
-    assert strengths.noise_level(sse, rows) == 1.0
+    assert rule.noise_level(sse, rows) == 1.0
     sse[4] *= 1e6
-    assert strengths.noise_level(sse, rows) == 1.0
+    assert rule.noise_level(sse, rows) == 1.0
 
 
 def test_the_noise_level_of_equal_tasks_does_not_depend_on_rounding():
@@ -114,22 +114,22 @@ def test_the_noise_level_of_equal_tasks_does_not_depend_on_rounding():
         errors = np.sort(rng.uniform(0.5, 2.0, size=(n_tasks, 1)), axis=0)
         for unit in rng.uniform(0.1, 3.0, size=20):
             rows = np.full(n_tasks, unit)
-            level = strengths.noise_level(errors * unit, rows)
+            level = rule.noise_level(errors * unit, rows)
             assert level == pytest.approx(errors[n_tasks // 2 - 1, 0], rel=1e-9)
 
 
 def test_tasks_of_next_to_no_weight_are_not_heard_and_follow_the_others():
     sse, rows = errors(seed=3)
     sse, rows = sse[1:], rows[1:]
-    scores = strengths.log_scores(sse, rows)
-    wanted, _ = strengths.task_weights(scores, rows)
+    scores = rule.log_scores(sse, rows)
+    wanted, _ = rule.task_weights(scores, rows)
     with_tiny = np.append(rows, 1e-8)
     tiny = np.vstack([scores, np.zeros(scores.shape[1])])
-    weights, _ = strengths.task_weights(tiny, with_tiny)
+    weights, _ = rule.task_weights(tiny, with_tiny)
     np.testing.assert_allclose(weights[:-1], wanted, atol=0.05)
     smallest = wanted[np.argmin(rows)]
     assert np.abs(weights[-1] - smallest).sum() < 0.5 * np.abs(1 / len(smallest) - smallest).sum()
-    np.testing.assert_allclose(strengths.voices(with_tiny)[:-1], strengths.voices(rows), rtol=1e-6)
+    np.testing.assert_allclose(rule.voices(with_tiny)[:-1], rule.voices(rows), rtol=1e-6)
 
 
 def test_better_candidates_weigh_more():
@@ -142,7 +142,7 @@ def test_a_task_unlike_the_others_leaves_them():
     rows = np.full(20, 100.0)
     sse = np.tile([100.0, 200.0], (20, 1))
     sse[7] = [400.0, 50.0]
-    weights, _ = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    weights, _ = rule.task_weights(rule.log_scores(sse, rows), rows)
     assert weights[7, 1] > 0.99
     assert (np.delete(weights, 7, axis=0)[:, 0] > 0.99).all()
 
@@ -152,17 +152,17 @@ def test_few_rows_follow_the_crowd():
     rows = np.full(40, 3.0)
     sse = np.tile([3.0, 6.0], (40, 1))
     sse[0] = [3.3, 3.0]
-    weights, _ = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    weights, _ = rule.task_weights(rule.log_scores(sse, rows), rows)
     assert weights[0, 0] > 0.5
 
 
 def test_every_size_of_task_has_one_vote():
     rng = np.random.default_rng(3)
     rows = np.r_[0.0, rng.permutation(np.r_[np.full(30, 3.0), np.full(5, 40.0), 41.0, 700.0])]
-    got = strengths.voices(rows)
-    np.testing.assert_allclose(got, reference.one_vote_a_size(rows, strengths._SIZE_WIDTH))
+    got = rule.voices(rows)
+    np.testing.assert_allclose(got, reference.one_vote_a_size(rows, rule._SIZE_WIDTH))
     np.testing.assert_allclose([got[rows == 3.0].sum(), got[rows == 700.0].sum()], 1 / 3)
-    np.testing.assert_array_equal(strengths.voices(np.zeros(3)), 0.0)
+    np.testing.assert_array_equal(rule.voices(np.zeros(3)), 0.0)
 
 
 @pytest.mark.parametrize("repeats", [1.0, 2.0])
@@ -174,7 +174,7 @@ def test_verdicts_of_classes(repeats):
     expected = rng.uniform(0.2, 0.9, size=(3, 2, 12, 6)) * rows[:, None, :, None]
     given = each * rows[:, :, None], rows, expected, np.array([1, 4])
     got = JudgedLosses(given[0], rows, None, repeats, expected=expected, pooled=given[3]).verdict()
-    wanted = reference.verdict_of_classes(*given, strengths._SIZE_WIDTH, repeats)
+    wanted = reference.verdict_of_classes(*given, rule._SIZE_WIDTH, repeats)
     np.testing.assert_allclose(got.scores, wanted[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(got.log_prior, wanted[1], rtol=1e-10)
     loss = given[0].sum(axis=0)[rows.sum(axis=0) > 0]
@@ -215,8 +215,8 @@ def test_levels_are_runs_of_equal_slope_strengths():
 
 
 def test_without_a_verdict_the_stronger_are_preferred():
-    grid = Grid.product(strengths.SQUARED.slopes, np.array([1.0]), strengths.SQUARED.ridges)
-    shape = len(strengths.SQUARED.slopes), len(strengths.SQUARED.ridges)
+    grid = Grid.product(SQUARED.slopes, np.array([1.0]), SQUARED.ridges)
+    shape = len(SQUARED.slopes), len(SQUARED.ridges)
     prior = grid.log_prior(5, 10.0).reshape(shape)
     assert (np.diff(prior, axis=0) > 0).all() and (np.diff(prior, axis=1) > 0).all()
     # The price is of what the slopes can spend: little with many rows to every parameter.
@@ -233,23 +233,23 @@ def test_strengths_outside_of_the_grid_have_a_prior():
 
 def test_early_verdicts_are_those_of_more_tasks():
     sse, rows = errors()
-    scores = strengths.log_scores(sse, rows)
+    scores = rule.log_scores(sse, rows)
     early = scores[3:6], rows[3:6], np.full(3, 5.0)
-    got, start = strengths.task_weights(scores, rows, early=early)
-    wanted, _ = strengths.task_weights(scores, rows)
+    got, start = rule.task_weights(scores, rows, early=early)
+    wanted, _ = rule.task_weights(scores, rows)
     assert got.shape == wanted.shape
     assert np.exp(start.size / 4).min() < 6 and start.n_tasks.sum() == (rows > 0).sum() + 3
     # Tasks of about five rows heed them, tasks of a thousand hardly.
     assert np.abs(got[np.argmax(rows)] - wanted[np.argmax(rows)]).max() < 0.02
-    only = strengths.task_weights(scores[:0], rows[:0], early=early)
+    only = rule.task_weights(scores[:0], rows[:0], early=early)
     assert only[1] is None
 
 
 def test_beyond_the_sizes_seen_the_nearest_judges():
     sse, rows = errors()
-    _, start = strengths.task_weights(strengths.log_scores(sse, rows), rows)
+    _, start = rule.task_weights(rule.log_scores(sse, rows), rows)
     np.testing.assert_array_equal(start.at(1e9), start.at(np.exp(start.size[-1] / 4)))
-    flat = strengths.TaskPrior.untried(np.zeros(4))
+    flat = rule.TaskPrior.untried(np.zeros(4))
     np.testing.assert_allclose(flat.at(7.0), 0.25)
 
 

@@ -45,23 +45,21 @@ class Guard:
     ----------
     tuner : object
         Solves candidates: `Tuner` and its kin.
+    candidates : list of candidates
+        Of all families together, such as `Grid`: with a length, ``members`` and ``are_pooled``.
     families : sequence of three lists of candidates
-        Those of the structure, of *independent* and of *pooled*, such as `Grid`: with
-        ``concatenate``, ``members`` and a length.
+        Those of the structure, of *independent* and of *pooled*.
 
     Attributes
     ----------
-    candidates : list of candidates
-        Those of all families.
     judged : Judged
     shares : list of Shares
         One per family.
     """
 
-    def __init__(self, tuner, families):
-        self.tuner = tuner
-        self.candidates = families[0].concatenate(families)
-        self._members = [self.candidates.members(family) for family in families]
+    def __init__(self, tuner, candidates, families):
+        self.tuner, self.candidates = tuner, candidates
+        self._members = [candidates.members(family) for family in families]
         self.judged = tuner.judge(self.candidates, blends=True)
         self._left = tuner.left_out(self.candidates)
         unseen = tuner.unseen_errors(self.candidates, self._left)

@@ -27,7 +27,7 @@ class MultiTaskBase(TaskEstimator):
 
     _parameter_constraints: dict = {
         **TaskEstimator._parameter_constraints,
-        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem", "grid"])],
+        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem"])],
         "cv": ["cv_object", None],
     }
     _named = "sharing", sharing_room.BY_NAME, "skmtl.sharing"
@@ -50,7 +50,8 @@ class MultiTaskBase(TaskEstimator):
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
         settled, within = self._settled(table.without_empty_tasks()), self._within(solver)
         full = settled.table
-        if restriction:  # of features, which a row space mixes
+        # A row space mixes features.
+        if restriction or not getattr(solver, "rotation_invariant", True):
             space = RowSpace(full)
         else:
             space = RowSpace.of(full, within, settled.trust)

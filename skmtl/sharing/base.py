@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ..guard.guard import Guard
+from ..guard.shares import Shares
 from ..guard.spread import Reach
 from .restriction import UNRESTRICTED
 
-__all__ = ["Sharing", "SharingFit"]
+__all__ = ["Sharing", "SharingFit", "fit_one", "guarded_fit"]
 
 # Rows at which a task's error counts half in a comparison of fits.
 _UNTOLD_ROWS = 10.0
@@ -91,9 +93,11 @@ class SharingFit:
 class Sharing(BaseEstimator):
     """Base of the sharing structures."""
 
-    def grid(self, n_tasks, strengths):
-        """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""
-        raise NotImplementedError
+    # Whether more features than rows may be replaced by coordinates in the span of the rows.
+    rotation_invariant = True
+
+    def check(self):
+        """Raise a ValueError for parameters that are unfit."""
 
     def restriction(self, names):
         """What the structure restricts of the slopes of features so named, a `Restriction`."""
@@ -102,3 +106,55 @@ class Sharing(BaseEstimator):
     def fit_problem(self, problem):
         """Fit on a `Problem` or a `LogisticProblem`; returns a `SharingFit`."""
         raise NotImplementedError
+
+
+def fit_one(tuner, candidates):
+    """The `SharingFit` of a single candidate, which nothing is compared with."""
+    ones = Shares(np.ones((tuner.problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
+    return _assemble(tuner, candidates, ones, None, {}, None)
+
+
+def guarded_fit(tuner, candidates, families, limits):
+    """The `SharingFit` of the candidates' blend, chosen and reported by a `Guard`."""
+    guard = Guard(tuner, candidates, families)
+    shares = guard.shares[0]
+    report = guard.report(limits, np.r_[tuner.problem.target_units] ** 2)
+    spread = tuner.spread(report["error_shared"], guard.judged, shares)
+    return _assemble(tuner, candidates, shares, guard.judged, report, spread)
+
+
+def _assemble(tuner, candidates, shares, judged, report, spread):
+    """The final fit, on the caller's scale."""
+    problem = tuner.problem
+    coef, intercept, theta, residual, n_iter, thetas = tuner.solve(candidates, shares)
+    adapter = tuner.adapter(candidates, shares, thetas, judged, spread)
+    history = {**tuner.columns(candidates), "weight": shares.tasks.mean(0)}
+    if judged is not None:
+        errors, rows = judged.totals()
+        history["error"] = problem.target_units[0] ** 2 @ errors / max(rows.sum(), 1e-300)
+    if problem.units is not None:
+        problem.units.models(coef, intercept)
+        location, scale = problem.units.unseen
+        theta *= scale
+        theta[0] += location
+    x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
+    x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
+    if spread is not None:
+        spread = spread.scaled(*problem.target_units)
+        report["residual_std"] = np.r_[spread.std, spread.unseen_std]
+    coef = coef * x_scale / y_scale + 0.0  # a slope that is turned round is no -0.0
+    shared = theta[..., 1:] * x_scale / y_scale + 0.0
+    return SharingFit(
+        coef=coef,
+        intercept=y_mean + intercept / y_scale - coef @ x_mean,
+        shared_coef=shared,
+        shared_intercept=y_mean + theta[..., 0] / y_scale - shared @ x_mean,
+        strengths=tuner.strengths_of(candidates, history["weight"]),
+        history=history,
+        report=report,
+        kkt_residual=residual,
+        n_iter=n_iter,
+        adapter=adapter,
+        spread=spread,
+        squares=problem.feature_squares(),
+    )

@@ -74,6 +74,7 @@ class LogisticProblem:
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
+    loss = "log_loss"
     strengths = LOGISTIC
     units = None
     spreads = None
@@ -295,7 +296,7 @@ class LogisticTuner:
             found.append(self._solve(system, grid, c, self._whole(grid, c))[0])
         return found
 
-    log_prior = Tuner.log_prior
+    log_prior, strengths_of, columns = Tuner.log_prior, Tuner.strengths_of, Tuner.columns
 
     def system(self, table, metric):
         """Newton's method on some of the rows in metric number `metric`."""

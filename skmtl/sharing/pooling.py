@@ -16,39 +16,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..guard.guard import Guard
-from ..guard.shares import Shares
-from .base import Sharing, SharingFit
+from .base import Sharing, fit_one, guarded_fit
 from .restricted import make_tuner
-from .restriction import FREE, UNRESTRICTED, Restriction
-from .strengths import Grid, within_grid
+from .restriction import Restriction
+from .strengths import Grid, independent_grid, limits, pooled_grid, within_grid
 
 __all__ = ["Independent", "PartialPooling", "Pooled"]
-
-_NONE = np.array([np.inf])
-
-
-def _independent_grid(slopes, intercept, metric=0):
-    slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
-    return Grid.product(slopes, np.array([intercept]), _NONE, metric)
-
-
-def _pooled_grid(ridges):
-    return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
 
 
 def _choices(strength, auto, strengths):
     """The candidates of a strength: those of "auto", or the number that was given."""
     return auto if isinstance(strength, str) else strengths.given(strength)
-
-
-def _limits(strengths, restriction=UNRESTRICTED):
-    """Independent and pooled, as candidates: what every fit is judged against."""
-    metric = 0 if restriction.varies is None else FREE  # one model a task, in all features
-    return [
-        _independent_grid(strengths.slopes, strengths.free, metric),
-        _pooled_grid(strengths.ridges),
-    ]
 
 
 def _check_strength(name, value):
@@ -85,89 +63,32 @@ class _Pooling(Sharing):
             problem.strengths, unit=problem.copies.unit, apart=problem.apart and self.tuned
         )
         own = self.grid(problem.n_tasks, strengths)
-        limits = _limits(problem.strengths, problem.restriction)
-        if not problem.schemes:
-            if len(own) > 1:
-                auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
-                raise ValueError(
-                    f"{', '.join(auto)} of {type(self).__name__} being 'auto' needs "
-                    "cross-validation, but cv=None; give numbers, or set cv=5."
-                )
-            ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
-            return self._ready(_assemble(tuner, own, ones, None, {}, None), problem)
-        problem.progress(f"screening {len(own)} candidate strengths")
-        guard = Guard(tuner, tuner.screen(own, limits))
-        grid, shares, judged = guard.candidates, guard.shares[0], guard.judged
-        report = guard.report(limits, np.r_[problem.target_units] ** 2)
-        spread = tuner.spread(report["error_shared"], judged, shares)
-        return self._ready(_assemble(tuner, grid, shares, judged, report, spread), problem)
-
-    def _ready(self, fitted, problem):
-        """The fit, with an adapter that can tell a new task from the only one there was."""
+        if problem.schemes:
+            known = limits(problem.strengths, problem.restriction)
+            problem.progress(f"screening {len(own)} candidate strengths")
+            families = tuner.screen(own, known)
+            fitted = guarded_fit(tuner, Grid.concatenate(families), families, known)
+        elif len(own) > 1:
+            auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
+            raise ValueError(
+                f"{', '.join(auto)} of {type(self).__name__} being 'auto' needs "
+                "cross-validation, but cv=None; give numbers, or set cv=5."
+            )
+        else:
+            fitted = fit_one(tuner, own)
         grid = self.newcomers(replace(problem.strengths, unit=problem.copies.unit))
         if problem.n_tasks > 1 or grid is None:
             return fitted
+        # An adapter that can tell a new task from the only one there was.
         return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying(grid)))
+
+    def grid(self, n_tasks, strengths):
+        """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""
+        raise NotImplementedError
 
     def newcomers(self, strengths):
         """Candidates for a second task where fit saw one; None: the shared model."""
         return None
-
-
-def _assemble(tuner, grid, own, judged, report, spread):
-    """The final fit, on the caller's scale."""
-    problem = tuner.problem
-    coef, intercept, theta, residual, n_iter, thetas = tuner.solve(grid, own)
-    top, unit = int(np.argmax(own.tasks.mean(0))), problem.copies.unit
-    adapter = tuner.adapter(grid, own, thetas, judged, spread)
-    if problem.units is not None:
-        problem.units.models(coef, intercept)
-        location, scale = problem.units.unseen
-        theta *= scale
-        theta[0] += location
-    x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
-    x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
-    if spread is not None:
-        spread = spread.scaled(*problem.target_units)
-        report["residual_std"] = np.r_[spread.std, spread.unseen_std]
-    coef = coef * x_scale / y_scale + 0.0  # a slope that is turned round is no -0.0
-    shared = theta[..., 1:] * x_scale / y_scale + 0.0
-    return SharingFit(
-        coef=coef,
-        intercept=y_mean + intercept / y_scale - coef @ x_mean,
-        shared_coef=shared,
-        shared_intercept=y_mean + theta[..., 0] / y_scale - shared @ x_mean,
-        strengths={
-            "alpha": float(grid.slope[top] / unit),
-            "alpha_intercept": float(grid.intercept[top] / unit),
-            "alpha_shared": float(grid.ridge[top] / unit),
-            **problem.restriction.as_dict(),
-        },
-        history=_history(tuner, grid, own, judged),
-        report=report,
-        kkt_residual=residual,
-        n_iter=n_iter,
-        adapter=adapter,
-        spread=spread,
-        squares=problem.feature_squares(),
-    )
-
-
-def _history(tuner, grid, own, judged):
-    unit = tuner.problem.copies.unit
-    history = {
-        "alpha": grid.slope / unit,
-        "alpha_intercept": grid.intercept / unit,
-        "alpha_shared": grid.ridge / unit,
-        "per_feature": np.array([np.ptp(m) > 0 for m in tuner.metrics])[grid.metric],
-        "within_tasks": np.array(tuner.apart)[grid.metric],
-        "weight": own.tasks.mean(0),
-    }
-    if judged is not None:
-        sse, rows = judged.totals()
-        unit = tuner.problem.target_units[0] ** 2
-        history["error"] = unit @ sse / max(rows.sum(), 1e-300)
-    return history
 
 
 class Independent(_Pooling):
@@ -195,8 +116,8 @@ class Independent(_Pooling):
 
     def grid(self, n_tasks, strengths):
         if isinstance(self.alpha, str):
-            return _independent_grid(strengths.slopes, strengths.free)
-        return _independent_grid(strengths.given(self.alpha), intercept=0.0)
+            return independent_grid(strengths.slopes, strengths.free)
+        return independent_grid(strengths.given(self.alpha), intercept=0.0)
 
 
 class Pooled(_Pooling):
@@ -222,7 +143,7 @@ class Pooled(_Pooling):
 
     def grid(self, n_tasks, strengths):
         auto = isinstance(self.alpha, str)
-        return _pooled_grid(strengths.ridges if auto else strengths.given(self.alpha))
+        return pooled_grid(strengths.ridges if auto else strengths.given(self.alpha))
 
 
 class PartialPooling(_Pooling):
@@ -322,7 +243,7 @@ class PartialPooling(_Pooling):
     def grid(self, n_tasks, strengths):
         ridges = _choices(self.alpha_shared, strengths.ridges, strengths)
         if n_tasks == 1:  # one task has nothing to share: the plain ridge
-            return _pooled_grid(ridges)
+            return pooled_grid(ridges)
         slopes, intercepts = self._own_strengths(strengths)
         grid = Grid.product(slopes, intercepts, ridges)
         if not strengths.apart:
@@ -337,5 +258,5 @@ class PartialPooling(_Pooling):
         slopes = _choices(self.alpha, strengths.slopes, strengths)
         intercepts = strengths.intercepts if isinstance(self.alpha, str) else slopes
         if self.varying is not None and not len(self.varying):
-            slopes = _NONE
+            slopes = np.array([np.inf])
         return slopes, _choices(self.alpha_intercept, intercepts, strengths)

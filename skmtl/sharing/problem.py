@@ -64,6 +64,7 @@ class Problem:
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
+    loss = "squared_error"
     strengths = SQUARED
     units = None
     spreads = None

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["APART", "LOGISTIC", "SQUARED", "Grid", "Strengths", "within_grid"]
+from .restriction import FREE, UNRESTRICTED
+
+__all__ = [
+    "APART", "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "Strengths", "independent_grid", "limits",
+    "pooled_grid", "within_grid",
+]  # fmt: skip
 
 
 # The metric of candidates whose shared slopes are those within tasks only.
@@ -66,7 +71,7 @@ LOGISTIC = Strengths(
 # Prior cost, in log-weight, of each effective parameter that a task's own slopes spend, and of
 # each decade that the ridge on the shared slopes is weaker: errors on a handful of rows cannot
 # tell many candidates apart, and the weak ones can go badly wrong.
-_SLOPE_COST = 0.05
+SLOPE_COST = 0.05
 _RIDGE_COST = 0.35
 
 
@@ -128,7 +133,7 @@ class Grid:
         finite = np.log10(strengths.ridges[:-1])
         with np.errstate(divide="ignore"):  # infinity counts as half a decade beyond the grid
             decades = np.clip(np.log10(self.ridge), finite.min(), finite.max() + 0.5)
-        return _RIDGE_COST * decades - _SLOPE_COST * spent
+        return _RIDGE_COST * decades - SLOPE_COST * spent
 
     def members(self, other):
         """Which candidates are in `other`, as a mask."""
@@ -158,3 +163,26 @@ def within_grid(slopes, intercepts, ridges):
     """
     some = np.isfinite(intercepts) & (intercepts > 0)
     return Grid.product(slopes, intercepts[some], ridges, APART)
+
+
+_NONE = np.array([np.inf])
+
+
+def independent_grid(slopes, intercept, metric=0):
+    """Candidates of one model per task."""
+    slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
+    return Grid.product(slopes, np.array([intercept]), _NONE, metric)
+
+
+def pooled_grid(ridges):
+    """Candidates of one model for all tasks."""
+    return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
+
+
+def limits(strengths, restriction=UNRESTRICTED):
+    """Independent and pooled, as candidates: what every fit is judged against."""
+    metric = 0 if restriction.varies is None else FREE  # one model per task, in all features
+    return [
+        independent_grid(strengths.slopes, strengths.free, metric),
+        pooled_grid(strengths.ridges),
+    ]

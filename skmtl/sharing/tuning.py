@@ -308,6 +308,7 @@ class Tuner:
         thetas = np.zeros((len(grid), 1 + p))
         mean_share = shares.tasks.mean(0)
         needed, top = mean_share + shares.crowd > 0, int(np.argmax(mean_share))
+        residual = 0.0  # none of them is used
         needed[np.asarray(more, dtype=np.int64)] = True
         for metric in np.unique(grid.metric[needed]):
             keep = np.flatnonzero(needed & (grid.metric == metric))
@@ -356,6 +357,27 @@ class Tuner:
             self.restriction, replace(problem.copies, table=None),
             problem.spreads if self.restriction.positive is None else None, self.apart,
         )  # fmt: skip
+
+    def strengths_of(self, grid, weight):
+        """Strengths of the candidate that weighs most, in the unit of the caller's weights."""
+        number, unit = int(np.argmax(weight)), self.problem.copies.unit
+        return {
+            "alpha": float(grid.slope[number] / unit),
+            "alpha_intercept": float(grid.intercept[number] / unit),
+            "alpha_shared": float(grid.ridge[number] / unit),
+            **self.problem.restriction.as_dict(),
+        }
+
+    def columns(self, grid):
+        """What the history shows of the candidates."""
+        unit = self.problem.copies.unit
+        return {
+            "alpha": grid.slope / unit,
+            "alpha_intercept": grid.intercept / unit,
+            "alpha_shared": grid.ridge / unit,
+            "per_feature": np.array([np.ptp(m) > 0 for m in self.metrics])[grid.metric],
+            "within_tasks": np.array(self.apart)[grid.metric],
+        }
 
     def left_out(self, grid, most_tasks=100):
         """The shared models without some of the tasks, a fifth of them at a time: a `LeftOut`."""

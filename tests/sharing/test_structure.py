@@ -1,0 +1,153 @@
+"""A structure that solves its candidates itself: one class, and the guard does the rest."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.sharing import PartialPooling
+from skmtl.sharing.structure import Solution, Structure
+
+
+class TowardsMean(Structure):
+    """Slopes of the tasks are drawn to shared ones; intercepts are free."""
+
+    def __init__(self, alpha="auto"):
+        self.alpha = alpha
+
+    def candidates(self, data):
+        return [
+            {"alpha": a} for a in ([1.0, 10.0, 100.0] if self.alpha == "auto" else [self.alpha])
+        ]
+
+    def path(self, data, candidates):
+        p = data.n_features
+        gram, moment = data.scatter[:, :p, :p], data.scatter[:, :p, p]
+        for candidate in candidates:
+            ridge = candidate["alpha"] * np.eye(p)
+            own = np.linalg.solve(gram + ridge, np.concatenate([gram, moment[..., None]], axis=2))
+            # The shared slopes of which the own parts are the residuals' ridges.
+            left = (
+                (gram - gram @ own[..., :p]).sum(0),
+                (moment - (gram @ own[..., p:])[..., 0]).sum(0),
+            )
+            shared = np.linalg.solve(*left)
+            coef = shared + own[..., p] - own[..., :p] @ shared
+            intercept = data.mean[:, p] - np.einsum("tj,tj->t", coef, data.mean[:, :p])
+            spent = np.trace(own[..., :p], axis1=1, axis2=2)
+            level = data.weight @ intercept / data.weight.sum()
+            yield Solution(coef, intercept, np.append(level, shared), spent, n_iter=7)
+
+
+class BestFeature(Structure):
+    """The feature that tells most, for all tasks alike: not what a rotation leaves alone."""
+
+    def candidates(self, data):
+        return [{"number": 0}]
+
+    def path(self, data, candidates):
+        slope = data.gradient(np.zeros((len(data.weight), data.n_features))).sum(0)
+        slope = np.where(np.abs(slope) == np.abs(slope).max(), slope, 0.0)
+        slope /= data.feature_squares().sum(0)[slope != 0]
+        intercept = data.mean[:, -1] - data.mean[:, :-1] @ slope
+        shared = np.append(data.weight @ intercept / data.weight.sum(), slope)
+        yield Solution(np.tile(slope, (len(intercept), 1)), intercept, shared, 1.0)
+
+
+def draw(rng, n_tasks=12, p=3, rows=15, spread=0.3):
+    task = np.repeat(np.arange(n_tasks), rows)
+    X = rng.normal(size=(len(task), p))
+    slopes = rng.normal(size=p) + spread * rng.normal(size=(n_tasks, p))
+    y = np.einsum("ij,ij->i", X, slopes[task]) + rng.normal(size=n_tasks)[task]
+    return X, y + 0.5 * rng.normal(size=len(task)), task
+
+
+def test_a_given_strength_is_partial_pooling(rng):
+    X, y, task = draw(rng)
+    given = {"alpha_intercept": 0.0, "alpha_shared": 0.0}
+    mine = MultiTaskRegressor(TowardsMean(3.0), cv=None).fit(X, y, task=task)
+    theirs = MultiTaskRegressor(PartialPooling(3.0, **given), cv=None).fit(X, y, task=task)
+    np.testing.assert_allclose(mine.coef_, theirs.coef_, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(mine.shared_coef_, theirs.shared_coef_, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(mine.intercept_, theirs.intercept_, rtol=1e-8, atol=1e-10)
+    assert mine.sharing_.alpha_ == 3.0 and mine.n_iter_ == 7
+    assert not hasattr(mine.sharing_, "alpha_shared_")
+
+
+def test_a_given_strength_is_in_the_unit_of_the_weights(rng):
+    X, y, task = draw(rng)
+    weight = rng.uniform(0.5, 2.0, size=len(y))
+    one = MultiTaskRegressor(TowardsMean(3.0)).fit(X, y, task=task, sample_weight=weight)
+    more = MultiTaskRegressor(TowardsMean(12.0)).fit(X, y, task=task, sample_weight=4.0 * weight)
+    np.testing.assert_allclose(one.coef_, more.coef_, rtol=1e-8)
+    np.testing.assert_allclose([one.sharing_.alpha_, more.sharing_.alpha_], [3.0, 12.0])
+    assert set(one.history_["weight"][1:]) == {0.0}  # no guard
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
+def test_it_is_guarded(spread, rng):
+    X, y, task = draw(rng, rows=30, spread=spread)
+    known = np.arange(len(y)) % 2 == 0
+    errors = {}
+    for sharing in (TowardsMean(), "independent", "pooled"):
+        model = MultiTaskRegressor(sharing).fit(X[known], y[known], task=task[known])
+        missed = y[~known] - model.predict(X[~known], task=task[~known])
+        errors[str(sharing)] = np.mean(missed**2)
+    own, *limits = errors.values()
+    assert own < 1.1 * min(limits)
+
+
+def test_what_a_fit_tells(rng):
+    X, y, task = draw(rng)
+    model = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
+    history, report = model.history_, model.task_report_
+    assert set(history["member"]) == {"own", "independent", "pooled"}
+    assert history["alpha"][:3].tolist() == [1.0, 10.0, 100.0]
+    assert np.isnan(history["alpha"][3:]).all()
+    np.testing.assert_allclose(history["weight"].sum(), 1.0)
+    assert model.sharing_.alpha_ in (1.0, 10.0, 100.0)
+    assert np.isfinite(report["error_shared"]).all() and np.isfinite(report["residual_std"]).all()
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(model)).predict(X, task=task), model.predict(X, task=task)
+    )
+    assert clone(model).sharing.alpha == "auto"
+
+
+def test_new_tasks_are_adapted_to(rng):
+    X, y, task = draw(rng, n_tasks=40, spread=0.5)
+    seen = task < 35
+    model = MultiTaskRegressor(TowardsMean()).fit(X[seen], y[seen], task=task[seen])
+    shared, adapted = [], []
+    for t in range(35, 40):
+        rows = np.flatnonzero(task == t)
+        few, rest = rows[:8], rows[8:]
+        found = model.adapt(X[few], y[few]).predict(X[rest])
+        adapted.append(np.mean((found - y[rest]) ** 2))
+        found = X[rest] @ model.shared_coef_ + model.shared_intercept_
+        shared.append(np.mean((found - y[rest]) ** 2))
+    assert np.mean(adapted) < 0.7 * np.mean(shared)
+
+
+def test_more_features_than_rows_are_not_rotated(rng):
+    X, _, task = draw(rng, n_tasks=5, p=120, rows=10)
+    y = 4.0 * X[:, 17] + task + 0.1 * rng.normal(size=len(X))
+    model = MultiTaskRegressor(BestFeature(), cv=None).fit(X, y, task=task)
+    assert np.flatnonzero(model.shared_coef_).tolist() == [17]
+    np.testing.assert_allclose(model.shared_coef_[17], 4.0, atol=0.2)
+
+
+def test_other_losses_are_refused(rng):
+    X, y, task = draw(rng)
+    model = MultiTaskClassifier(TowardsMean())
+    with pytest.raises(ValueError, match=r"TowardsMean is for loss in \['squared_error'\]"):
+        model.fit(X, y > 0, task=task)
+    assert not hasattr(model, "coef_")
+
+
+def test_a_structure_without_candidates_says_so(rng):
+    X, y, task = draw(rng)
+    sharing = type("Empty", (TowardsMean,), {"candidates": lambda self, data: []})()
+    with pytest.raises(ValueError, match="candidates gave none"):
+        MultiTaskRegressor(sharing).fit(X, y, task=task)

@@ -3,13 +3,14 @@
 import numbers
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import check_columns
 from ._plain import plain_classifier, plain_regressor
 from ._validation import check_table, read_features, refuse_other_kinds
+from .losses import LOG_LOSS
 from .tasks.columns import as_table
 
 __all__ = [
@@ -228,7 +229,7 @@ def probabilities(scores):
     """Probabilities of the classes from log-odds ``(n,)`` or scores ``(n, n_classes)``."""
     if scores.ndim == 1:
         return np.column_stack([expit(-scores), expit(scores)])
-    return softmax(scores, axis=1)
+    return LOG_LOSS.means(scores)
 
 
 def most_probable(scores, classes):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.base import BaseEstimator
+
+from ..losses import LOG_LOSS
 
 __all__ = [
     "Adapted", "Knowledge", "LabelledTasks", "Learner", "log_probabilities", "rank_in_groups",
@@ -145,10 +146,10 @@ def log_probabilities(scores, ways):
 
     One score is the log-odds of the second of two. Minus infinity beyond a task's own classes.
     """
-    if scores.shape[1] == 1:
-        return -np.logaddexp(0.0, np.hstack([scores, -scores]))
-    outside = np.arange(scores.shape[1]) >= ways[:, None]
-    return log_softmax(np.where(outside, -np.inf, scores), axis=1)
+    if scores.shape[1] > 1:
+        outside = np.arange(scores.shape[1]) >= ways[:, None]
+        scores = np.where(outside, -np.inf, scores)
+    return LOG_LOSS.log_probabilities(scores)
 
 
 class Learner(BaseEstimator):

@@ -8,10 +8,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from .. import kernels
 from .._jit import run_chunks
+from ..losses import LOG_LOSS
 
 __all__ = ["GaussianPrior", "Prototypes", "class_sums", "n_scores", "newton_of_many"]
 
@@ -227,14 +227,12 @@ def newton_of_many(Z, base, y, weight, start=None):
     v : ndarray of shape (n_scores, rank)
     """
     n_scores, rank = base.shape[1], Z.shape[1]
-    shown = np.zeros((len(y), n_scores))
-    shown[np.arange(len(y)), 0 if n_scores == 1 else y] = y if n_scores == 1 else 1.0
+    shown = (y[:, None] == (np.arange(n_scores) if n_scores > 1 else 1)).astype(np.float64)
     v = trial = np.zeros((n_scores, rank)) if start is None else start
     value, step, n_halvings = np.inf, v, 0
     for _ in range(_MOST_STEPS):
         eta = base + Z @ trial.T
-        top = np.logaddexp(0.0, eta[:, 0]) if n_scores == 1 else logsumexp(eta, axis=1)
-        new = 0.5 * (trial**2).sum() + weight @ (top - (shown * eta).sum(axis=1))
+        new = 0.5 * (trial**2).sum() + weight @ LOG_LOSS.value(eta, shown)
         if new > value:
             if n_halvings == _MOST_HALVINGS:
                 break
@@ -242,7 +240,7 @@ def newton_of_many(Z, base, y, weight, start=None):
             trial = v - 0.5**n_halvings * step
             continue
         v, value, n_halvings = trial, new, 0
-        mu = np.exp(eta - top[:, None])
+        mu = LOG_LOSS.means(eta)
         H = np.eye(n_scores * rank)
         for k, q in itertools.product(range(n_scores), repeat=2):
             block = H[k * rank : (k + 1) * rank, q * rank : (q + 1) * rank]

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import nnls
-from scipy.special import expit, logsumexp
 
 from ..guard.weights import TaskPrior, log_scores
+from ..losses import LOG_LOSS
 from ..solvers.arrow import kappa_of
 from ..tasks.copies import Settled, settle_support
 from ..tasks.prevalence import sampling_offset
@@ -355,7 +355,7 @@ class LogisticAdapter(Adapter):
         for chosen, which, bases, back in self._bases(Z - centre, weight):
             newton = _Newton(bases[which], offset[chosen], target, weight)
             own[chosen] = newton.solve() @ np.swapaxes(back[which], 1, 2)
-            log = np.array([_log_probabilities(scores) for scores in newton.left_out()])
+            log = LOG_LOSS.log_probabilities(newton.left_out(), axis=1)
             loss[chosen] = -log[:, y, np.arange(len(y))] @ weight
         own[..., 0] -= own[..., 1:] @ centre
         return own, loss
@@ -364,13 +364,6 @@ class LogisticAdapter(Adapter):
 def _scores(theta, Z):
     """Scores ``(n_scores, n)`` of shared models."""
     return theta[:, :1] + theta[:, 1:] @ Z.T
-
-
-def _log_probabilities(scores):
-    """Log-probabilities of the classes ``(n_classes, n)``."""
-    if len(scores) == 1:
-        return -np.logaddexp(0.0, np.vstack([scores, -scores]))
-    return scores - logsumexp(scores, axis=0)
 
 
 class _Newton:
@@ -419,19 +412,12 @@ class _Newton:
         return self.offset + coords @ np.swapaxes(self.basis, 1, 2)
 
     def objective(self, coords):
-        scores = self.scores(coords)
-        if len(self.target) == 1:
-            loss = np.logaddexp(0.0, scores[:, 0]) - self.target[0] * scores[:, 0]
-        else:
-            loss = logsumexp(scores, axis=1) - (self.target * scores).sum(1)
+        loss = LOG_LOSS.value(self.scores(coords), self.target, axis=1)
         return loss @ self.weight + 0.5 * (coords**2).sum((1, 2))
 
     def quadratic(self, k):
         """Descent direction, curvature and probability of score set k."""
-        scores = self.scores(self.coords)
-        p = expit(scores[:, 0])
-        if len(self.target) > 1:
-            p = np.exp(scores[:, k] - logsumexp(scores, axis=1))
+        p = LOG_LOSS.means(self.scores(self.coords), axis=1)[:, k]
         across = np.swapaxes(self.basis, 1, 2)
         gradient = (across @ (self.weight * (self.target[k] - p))[:, :, None])[:, :, 0]
         curvature = across @ (self.basis * (self.weight * p * (1.0 - p))[:, :, None])

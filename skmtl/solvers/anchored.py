@@ -18,8 +18,9 @@ least squares regression. AISTATS. :doi:`10.48550/arXiv.1810.10082`
 import warnings
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
+
+from ..losses import LOG_LOSS, SQUARED_ERROR
 
 __all__ = ["LogisticRows", "SquaredRows", "gradient_path"]
 
@@ -90,7 +91,7 @@ class SquaredRows(_Rows):
 
     def gradient(self, scores):
         """By the scores ``(n_rows, 1)`` of every row."""
-        return self.weight[:, None] * (scores - self.y[:, None])
+        return self.weight[:, None] * SQUARED_ERROR.gradient(scores, self.y[:, None])
 
 
 class LogisticRows(_Rows):
@@ -118,22 +119,13 @@ class LogisticRows(_Rows):
             free = np.linalg.qr(free)[0][:, : present.sum() - 1]
         self.free = free if fit_intercept else free[:, :0]
 
-    def probabilities(self, scores):
-        """Of the classes that have a score, ``(n_rows, n_scores)``."""
-        return expit(scores) if scores.shape[1] == 1 else softmax(scores, axis=1)
-
     def gradient(self, scores):
         """By the scores ``(n_rows, n_scores)`` of every row."""
-        return self.weight[:, None] * (self.probabilities(scores) - self.target)
+        return self.weight[:, None] * LOG_LOSS.gradient(scores, self.target)
 
     def loss(self, scores):
         """The log-loss, summed over rows."""
-        if scores.shape[1] == 1:
-            each = np.logaddexp(0.0, scores) - self.target * scores
-            return self.weight @ each[:, 0]
-        top = scores.max(axis=1)
-        each = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
-        return self.weight @ (each - (self.target * scores).sum(axis=1))
+        return self.weight @ LOG_LOSS.value(scores, self.target)
 
     def solve(self, centre, intercept, strength, tol=1e-10):
         """Minimise by Newton's method.
@@ -213,8 +205,7 @@ class LogisticRows(_Rows):
 
     def _direction(self, Z, scores, g_u, g_z, strength, forcing):
         """Newton's step, by preconditioned conjugate gradients."""
-        p, w = self.probabilities(scores), self.weight[:, None]
-        single = p.shape[1] == 1
+        p, w = LOG_LOSS.means(scores), self.weight[:, None]
         total = self.weight.sum()
         bend = (w * p * (1.0 - p)).sum(axis=0) / total
         by = (self.s[: len(g_u), None] ** 2 * bend + strength).ravel()
@@ -225,7 +216,7 @@ class LogisticRows(_Rows):
         def curve(flat):
             du, dz = flat[:n_u].reshape(shape), flat[n_u:]
             d = Z @ du + self.free @ dz
-            d = w * p * ((1.0 - p) * d if single else d - (p * d).sum(axis=1, keepdims=True))
+            d = w * LOG_LOSS.curve(p, d)
             return np.concatenate([(Z.T @ d + strength * du).ravel(), self.free.T @ d.sum(axis=0)])
 
         flat = _conjugate_gradients(curve, -np.concatenate([g_u.ravel(), g_z]), by, forcing)

@@ -29,6 +29,7 @@ import numpy as np
 
 from .. import kernels
 from .._jit import run_chunks
+from ..losses.log_loss import LOG_LOSS, log_sum_exp
 from ..tasks.moments import block_moments, readonly
 from ..tasks.rows import TaskRows, prefers_rows
 from . import make_system, solve_given
@@ -154,9 +155,7 @@ class LogisticSystem:
 
     def log_probabilities_at(self, eta):
         """The same at scores of all rows."""
-        if self.n_scores == 1:
-            return -np.logaddexp(0.0, np.vstack([eta, -eta]))
-        return eta - _log_sum_exp(eta)
+        return LOG_LOSS.log_probabilities(eta, axis=0)
 
     def losses(self, log_probabilities, expected=None):
         """Log-loss of every task, summed over its rows.
@@ -180,7 +179,7 @@ class LogisticSystem:
         """What makes class k a binary problem, given the other classes' scores."""
         if self.n_scores == 1:
             return np.zeros(eta.shape[1])
-        return -_log_sum_exp(np.delete(eta, k, axis=0))
+        return -log_sum_exp(np.delete(eta, k, axis=0), axis=0)[0]
 
     def quadratic(self, eta, k):
         """The working table of score set k at the scores `eta`, and the tasks' losses."""
@@ -342,7 +341,7 @@ class LogisticSystem:
     def _objective(self, strengths, scores, eta):
         codes = self.table.y.astype(np.int64)[None]
         own = np.take_along_axis(eta, codes, axis=0)[0]
-        total = self.weight @ (_log_sum_exp(eta) - own)
+        total = self.weight @ (log_sum_exp(eta, axis=0)[0] - own)
         for k in range(self.n_scores):
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])
         return total
@@ -435,9 +434,3 @@ class _Extrapolation:
         gram = steps @ steps.T
         gram[np.diag_indices_from(gram)] += 1e-10 * np.trace(gram) + 1e-300
         return end - np.linalg.solve(gram, steps @ (end - start)) @ ends
-
-
-def _log_sum_exp(eta):
-    """Over the first axis; scipy's does much else, and most of it takes longer on few rows."""
-    top = eta.max(axis=0)
-    return top + np.log(np.exp(eta - top).sum(axis=0))

@@ -28,8 +28,9 @@ from functools import cached_property
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
+
+from ..losses import LOG_LOSS, SQUARED_ERROR
 
 __all__ = ["MappedTask", "Shared", "SharedMap"]
 
@@ -91,24 +92,14 @@ class MappedTask:
 
     def loss(self, scores):
         """The loss, and its gradient by the scores ``(n_rows, n_scores)``."""
-        if self.squared:
-            missed = scores - self.target
-            return 0.5 * (self.weight * missed**2).sum(), self.weight * missed
-        if scores.shape[1] == 1:
-            value = self.weight * (np.logaddexp(0.0, scores) - self.target * scores)
-            return value.sum(), self.weight * (expit(scores) - self.target)
-        value = -self.weight * self.target * log_softmax(scores, axis=1)
-        return value.sum(), self.weight * (softmax(scores, axis=1) - self.target)
+        loss = SQUARED_ERROR if self.squared else LOG_LOSS
+        value = self.weight[:, 0] @ loss.value(scores, self.target)
+        return value, self.weight * loss.gradient(scores, self.target)
 
     def curve(self, scores, moved):
         """The change of that gradient as the scores move."""
-        if self.squared:
-            return self.weight * moved
-        if scores.shape[1] == 1:
-            p = expit(scores)
-            return self.weight * p * (1.0 - p) * moved
-        p = softmax(scores, axis=1)
-        return self.weight * p * (moved - (p * moved).sum(axis=1, keepdims=True))
+        loss = SQUARED_ERROR if self.squared else LOG_LOSS
+        return self.weight * loss.curve(loss.means(scores), moved)
 
     def rough(self, ridge):
         """Slopes ``(n_features, n_scores)`` of a ridge regression on the target."""

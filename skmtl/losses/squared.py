@@ -1,0 +1,24 @@
+"""Half the squared error."""
+
+from .base import Loss
+
+__all__ = ["SQUARED_ERROR"]
+
+
+class _SquaredError(Loss):
+    r""":math:`\ell(y, s) = (y - s)^2 / 2`."""
+
+    name = "squared_error"
+    quadratic = True
+
+    def value(self, scores, target, axis=-1):
+        return 0.5 * ((scores - target) ** 2).sum(axis=axis)
+
+    def means(self, scores, axis=-1):
+        return scores
+
+    def curve(self, means, moved, axis=-1):
+        return moved
+
+
+SQUARED_ERROR = _SquaredError()

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._measure import SHARING
 from ._report import summary, verdict
-from .inspection._gains import OTHERS, by_size, task_gains
+from .inspection.gains import OTHERS, by_size, task_gains
 
 __all__ = ["json_report"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._measure import SHARING
-from .inspection._common import plural
-from .inspection._gains import by_size, chance, choose_named, mostly_noise, sum_of_all, task_gains
+from .inspection.common import plural
+from .inspection.gains import by_size, chance, choose_named, mostly_noise, sum_of_all, task_gains
 
 __all__ = ["Glyphs", "format_report", "summary", "verdict"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from skmtl.inspection import _gains as gains
+from skmtl.inspection import gains
 
 OTHERS = gains.OTHERS
 

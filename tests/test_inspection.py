@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skmtl import MultiTaskRegressor
 from skmtl.datasets import load_grunfeld
 from skmtl.inspection import TaskReportDisplay
-from skmtl.inspection._common import plural
+from skmtl.inspection.common import plural
 from skmtl.model_selection import TaskKFold
 
 matplotlib = pytest.importorskip("matplotlib")

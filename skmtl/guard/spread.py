@@ -7,6 +7,7 @@ from scipy.special import digamma, ndtri, polygamma
 
 from ..tasks.keys import mixed
 from ..tasks.spreads import column_limits
+from ..tasks.stack import as_dense
 
 __all__ = ["Probe", "Reach", "Spread", "variance_prior"]
 
@@ -55,7 +56,7 @@ class Probe:
             packed = packed[np.argsort(mixed(table.keys)[packed], kind="stable")[:_PROBE_ROWS]]
             packed.sort()
         X = table.X[table.rows[packed]]
-        X = X.toarray() if hasattr(X, "toarray") else X
+        X = as_dense(X)
         y = (table.y[packed] - centre[-1]) * scale[-1]
         task = np.searchsorted(table.offsets, packed, side="right") - 1
         if units is not None:
@@ -134,7 +135,7 @@ class Reach:
         X : ndarray or sparse matrix of shape (n_samples, n_features)
         codes : ndarray of shape (n_samples,), or None for all tasks' variances of every row
         """
-        X = X.toarray() if hasattr(X, "toarray") else X
+        X = as_dense(X)
         beyond = np.maximum(np.maximum(self.low - X, X - self.high), 0.0) ** 2
         if codes is None:
             return beyond @ (self.shared + self.own[:-1]).T

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from ._common import BLUE, VERMILION, find_model, import_pyplot, shorten, task_name
+from .common import BLUE, VERMILION, find_model, import_pyplot, shorten, task_name
 
 __all__ = ["TaskCoefficientsDisplay"]
 

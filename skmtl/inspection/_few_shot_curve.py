@@ -16,14 +16,14 @@ from sklearn.utils import Bunch, check_consistent_length, check_random_state
 from sklearn.utils.metaestimators import available_if
 
 from .._compat import take_rows
-from ..meta._adapted import as_dense
 from ..metrics import task_scorer
-from ..metrics._formulas import METRICS
+from ..metrics.formulas import METRICS
 from ..model_selection import FewShotSplit
 from ..tasks.columns import are_names, as_table, column_names, has_columns
 from ..tasks.encode import TaskLabels, read_labels
+from ..tasks.stack import as_dense
 from ..tasks.targets import align_classes, check_classes, check_numbers
-from ._common import find_model
+from .common import find_model
 
 __all__ = ["few_shot_curve", "final_step"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.base import is_classifier
 
-from ._common import BLUE, VERMILION, import_pyplot, task_name
 from ._few_shot_curve import few_shot_curve, final_step
+from .common import BLUE, VERMILION, import_pyplot, task_name
 
 __all__ = ["FewShotCurveDisplay"]
 

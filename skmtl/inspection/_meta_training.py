@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._common import BLUE, VERMILION, find_model, import_pyplot
+from .common import BLUE, VERMILION, find_model, import_pyplot
 
 __all__ = ["MetaTrainingDisplay"]
 

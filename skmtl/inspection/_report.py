@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._common import (
+from .common import (
     BLUE,
     VERMILION,
     find_model,
@@ -14,7 +14,7 @@ from ._common import (
     shorten,
     task_name,
 )
-from ._gains import (
+from .gains import (
     SizeClasses,
     by_size,
     choose_named,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._common import BLUE, VERMILION, find_model, import_pyplot, line_heights, shorten
+from .common import BLUE, VERMILION, find_model, import_pyplot, line_heights, shorten
 
 __all__ = ["TransferReportDisplay"]
 

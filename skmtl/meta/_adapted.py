@@ -8,13 +8,9 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from .._plain import plain_classifier, plain_regressor
 from ..task_models import OneTask
+from ..tasks.stack import as_dense
 
-__all__ = ["AdaptedTaskClassifier", "AdaptedTaskModel", "ShiftedHead", "as_dense"]
-
-
-def as_dense(X):
-    """The array that a sparse matrix (of a preprocessor) stands for; an array as it is."""
-    return X.toarray() if hasattr(X, "toarray") else X
+__all__ = ["AdaptedTaskClassifier", "AdaptedTaskModel", "ShiftedHead"]
 
 
 @dataclass

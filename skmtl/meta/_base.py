@@ -14,8 +14,8 @@ from .._jit import worker_pool
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
 from ..learners._base import LabelledTasks
+from ..tasks.stack import as_dense
 from ..tasks.standards import Standards
-from ._adapted import as_dense
 from ._rows import Unit, arranged
 
 __all__ = ["MetaLearnerBase", "with_classes"]

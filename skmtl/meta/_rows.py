@@ -7,7 +7,7 @@ import numpy as np
 from ..learners._base import LabelledTasks
 from ..tasks.copies import MOST_PARTS, distinct_rows, relative_rows, settle
 from ..tasks.keys import by_size, mixed, row_order
-from ._adapted import as_dense
+from ..tasks.stack import as_dense
 
 __all__ = ["Unit", "arranged"]
 

@@ -7,7 +7,7 @@ from sklearn.utils import check_array
 
 from ..tasks.encode import TaskLabels
 from ._confusion import positive_class
-from ._formulas import METRICS
+from .formulas import METRICS
 
 __all__ = ["Rows", "labelled_rows"]
 

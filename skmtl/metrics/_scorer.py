@@ -8,8 +8,8 @@ from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_obje
 
 from ..tasks.columns import as_table, has_columns
 from ..tasks.encode import read_labels
-from ._formulas import METRICS, check_metric, metric_name
 from ._scores import check_average, task_score
+from .formulas import METRICS, check_metric, metric_name
 
 __all__ = ["task_scorer"]
 

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
-from ._formulas import check_metric, metric_name, score_tasks
 from ._rows import labelled_rows
+from .formulas import check_metric, metric_name, score_tasks
 
 __all__ = ["check_average", "task_score", "task_scores"]
 

@@ -18,6 +18,7 @@ from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
 from ..tasks.reduce import RowSpace
+from ..tasks.stack import as_dense
 
 __all__ = ["MultiTaskBase", "rowwise"]
 
@@ -244,7 +245,7 @@ class MultiTaskBase(TaskEstimator):
         weight = check_weights(sample_weight, len(y))
         check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
-        X = X.toarray() if hasattr(X, "toarray") else X
+        X = as_dense(X)
         coef, intercept, std = self._adapter.adapt(X, y, weight, **kwargs)
         spread = None
         if std is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .spreads import Spreads, task_spreads
+from .stack import as_dense
 
 __all__ = ["RowSpace"]
 
@@ -50,7 +51,7 @@ class RowSpace:
             return cls(table)
         weight = np.bincount(table.rows, table.weights(), minlength=X.shape[0])
         share = weight / weight.sum()
-        dense = X.toarray() if hasattr(X, "toarray") else X
+        dense = as_dense(X)
         centre = share @ dense
         Z = dense - centre
         spread = np.sqrt(share @ Z**2)

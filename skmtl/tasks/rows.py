@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .moments import moment_bytes
+from .stack import as_dense
 
 __all__ = ["TaskRows", "prefers_rows"]
 
@@ -49,7 +50,7 @@ class TaskRows:
     @classmethod
     def of(cls, table, block=None):
         X = table.X[table.rows]
-        X = X.toarray() if hasattr(X, "toarray") else X
+        X = as_dense(X)
         n, d = len(table.rows), table.n_features + 1
         block = np.zeros(n, dtype=np.int64) if block is None else block
         Z = np.column_stack([X, table.y])

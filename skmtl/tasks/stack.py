@@ -7,7 +7,12 @@ from scipy import sparse
 
 from .columns import column_names, frame_library, stack_frames
 
-__all__ = ["stack_rows"]
+__all__ = ["as_dense", "stack_rows"]
+
+
+def as_dense(X):
+    """Return the array that a sparse matrix stands for, and an array as it is."""
+    return X.toarray() if hasattr(X, "toarray") else X
 
 
 def stack_rows(tables):

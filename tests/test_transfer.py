@@ -58,7 +58,7 @@ from skmtl.adaptation import (
     PredictionFeature,
     TwoStageTrAdaBoostR2,
 )  # fmt: skip
-from skmtl.adaptation._base import Adaptation, Adapted
+from skmtl.adaptation.base import Adaptation, Adapted
 from skmtl.base import check_weights
 
 _rng = np.random.default_rng(0)

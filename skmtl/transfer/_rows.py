@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import take_rows
 from .._validation import check_target_magnitude
-from ..adaptation._base import SourceRows
+from ..adaptation.base import SourceRows
 from ..tasks.columns import column_names, frame_library
 from ..tasks.features import make_preprocessor
 from ..tasks.splits import read_splits, refuse_empty

@@ -17,7 +17,7 @@ from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, StrOptions, check_columns, fit_context, take_rows
 from .._validation import check_features, check_table, check_weights
 from ..adaptation import BY_NAME, Independent
-from ..adaptation._base import Adaptation, TransferProblem
+from ..adaptation.base import Adaptation, TransferProblem
 from ..base import Face
 from ..tasks.columns import as_table, check_names, column_names
 from ..tasks.stack import stack_rows

@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import BY_NAME, TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
-from skmtl.adaptation._boosted import weighted_median
+from skmtl.adaptation.boosting._boosted import weighted_median
 
 _rng = np.random.default_rng(5)
 COEF = np.array([1.0, -2.0, 0.5, 1.5])

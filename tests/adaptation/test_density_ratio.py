@@ -14,8 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import Source, TransferEstimator, Unlabeled
-from skmtl.adaptation import BY_NAME, KLIEP, KMM, RuLSIF, density_ratio
-from skmtl.adaptation._gaussian import distinct_rows, gaussian, kernel_means, median_distance
+from skmtl.adaptation import BY_NAME, KLIEP, KMM, RuLSIF
+from skmtl.adaptation.reweighting import density_ratio
+from skmtl.adaptation.reweighting._gaussian import (
+    distinct_rows,
+    gaussian,
+    kernel_means,
+    median_distance,
+)
 
 _rng = np.random.default_rng(0)
 XS, XT = _rng.normal(size=(80, 2)), _rng.normal([0.8, 0.0], 0.6, size=(50, 2))

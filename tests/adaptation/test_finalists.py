@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skmtl import Source, TransferEstimator
-from skmtl.adaptation import _view
-from skmtl.adaptation._base import SourceRows
-from skmtl.adaptation._finalists import few_splits
+from skmtl.adaptation.base import SourceRows
+from skmtl.adaptation.selection import _view
+from skmtl.adaptation.selection._finalists import few_splits
 
 
 def draw(rng, n_sources, n_target=20, p=5, flipped=0):

@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
-from skmtl.adaptation._linear import LinearRows, fit_ridge, is_linear
+from skmtl.adaptation.normal_equations import LinearRows, fit_ridge, is_linear
 
 
 def table(rng, n_rows, n_features, level=0.0):
@@ -102,7 +102,7 @@ def test_rows_far_apart_lose_no_digits(rng):
 @pytest.mark.parametrize("n_first", [0, 25])
 @pytest.mark.parametrize("estimator", [Ridge(), Ridge(fit_intercept=False), LinearRegression()])
 def test_many_weights_at_once_and_kept_sums(estimator, n_first, n_features, monkeypatch, rng):
-    monkeypatch.setattr("skmtl.adaptation._linear._AT_ONCE", 700)
+    monkeypatch.setattr("skmtl.adaptation.normal_equations._AT_ONCE", 700)
     X, y = table(rng, 60, n_features, level=2.0)
     weights = rng.uniform(0.0, 2.0, (7, 60))
     weights[:, :n_first] = weights[0, :n_first]

@@ -13,8 +13,8 @@ from sklearn.svm import LinearSVC
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import Auto
-from skmtl.adaptation._judge import row_errors, sharpened_losses
-from skmtl.adaptation._ridge_judge import _sizes
+from skmtl.adaptation.judge import row_errors, sharpened_losses
+from skmtl.adaptation.selection._ridge_judge import _sizes
 
 _rng = np.random.default_rng(2)
 P, N = 6, 24
@@ -394,8 +394,8 @@ def test_perfect_labels():
 def test_moments_far_from_zero_and_in_pieces(monkeypatch):
     source = Source(PARTS["good"][0] + 1e5, PARTS["good"][1] - 1e6)
     model = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
-    monkeypatch.setattr("skmtl.adaptation._moments._ROWS_AT_ONCE", 7)
-    monkeypatch.setattr("skmtl.adaptation._moments._NUMBERS_AT_ONCE", 200)
+    monkeypatch.setattr("skmtl.adaptation.selection._moments._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("skmtl.adaptation.selection._moments._NUMBERS_AT_ONCE", 200)
     again = TransferEstimator(source=source).fit(X + 1e5, Y - 1e6)
     np.testing.assert_allclose(again.history_["error"], model.history_["error"], rtol=1e-6)
     near = TransferEstimator(source=source_of("good")).fit(X, Y)

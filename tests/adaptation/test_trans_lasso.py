@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import TransLasso
-from skmtl.adaptation.trans_lasso import _sizes
+from skmtl.adaptation.parameters.trans_lasso import _sizes
 
 _rng = np.random.default_rng(3)
 P, N, NS = 60, 40, 80

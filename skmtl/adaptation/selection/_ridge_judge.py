@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._judge import evidence_of_squares
+from ..judge import evidence_of_squares
+from ..pool import steps_down, total_weight
 from ._moments import RidgeMoments
-from ._pool import steps_down, total_weight
 
 __all__ = ["Candidate", "RidgeJudge"]
 

@@ -6,9 +6,9 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.extmath import row_norms, safe_sparse_dot
 
-from .. import kernels
-from .._compat import take_rows
-from ..tasks.stack import stack_rows
+from ... import kernels
+from ..._compat import take_rows
+from ...tasks.stack import stack_rows
 
 __all__ = ["combine", "distinct_rows", "gaussian", "kernel_means", "median_distance", "row_blocks"]
 

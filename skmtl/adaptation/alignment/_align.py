@@ -6,10 +6,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
-from ._base import Adaptation, Adapted, fit_rows, takes_weights
-from ._checks import is_auto
-from ._pool import features_of_target, stack_groups
-from .pooling import Pooled, weight_errors, weight_grid
+from ..base import Adaptation, Adapted, fit_rows, takes_weights
+from ..checks import is_auto
+from ..pool import features_of_target, stack_groups
+from ..selection.pooling import Pooled, weight_errors, weight_grid
 
 __all__ = ["Alignment", "Domain", "common_scale", "need_spread"]
 

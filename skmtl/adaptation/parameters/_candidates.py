@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ._base import fit_rows, tells_classes
-from ._pool import stack_groups
+from ..base import fit_rows, tells_classes
+from ..pool import stack_groups
 
 __all__ = ["fit_sources", "has_classes", "source_models"]
 

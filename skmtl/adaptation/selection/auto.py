@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils import get_tags
 
-from ._base import Adaptation, Adapted, takes_weights, tells_classes
+from ..base import Adaptation, Adapted, takes_weights, tells_classes
+from ..pool import Pool
 from ._finalists import Finalists, few_splits, list_finalists
-from ._pool import Pool
 from ._ridge_judge import RidgeJudge
 from ._view import exact_view, is_plain_ridge, rough_view
 

@@ -14,9 +14,9 @@ from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import rbf_kernel
 
+from ..checks import check_bool, check_choice, check_number, is_auto
+from ..maps import KernelMap, LinearMap
 from ._align import Alignment, Domain, common_scale, need_spread
-from ._checks import check_bool, check_choice, check_number, is_auto
-from ._maps import KernelMap, LinearMap
 
 __all__ = ["CORAL", "TCA", "OptimalTransport", "SubspaceAlignment"]
 

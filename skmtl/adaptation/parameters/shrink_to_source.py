@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 
-from .._compat import take_rows
-from ._base import Adaptation, Adapted, fit_target
+from ..._compat import take_rows
+from ..base import Adaptation, Adapted, fit_target
+from ..checks import check_choice, check_number, is_auto
+from ..judge import candidate_errors, row_errors
+from ..linear_models import check_linear, own_penalty, read_scores, target_rows, write_scores
 from ._candidates import has_classes, source_models
-from ._checks import check_choice, check_number, is_auto
-from ._judge import candidate_errors, row_errors
-from ._parameters import check_linear, own_penalty, read_scores, target_rows, write_scores
 
 __all__ = ["ShrinkToSource"]
 

@@ -8,12 +8,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 
-from .._compat import LinearClassifierMixin, LinearModel
-from ._base import Adaptation, Adapted, fit_rows, fit_target, need_two_classes, tells_classes
-from ._checks import check_bool, check_choice, check_number, is_auto
-from ._judge import candidate_errors
-from ._maps import AppendPredictions, RepeatColumns
-from ._pool import stack_groups
+from ..._compat import LinearClassifierMixin, LinearModel
+from ..base import Adaptation, Adapted, fit_rows, fit_target, need_two_classes, tells_classes
+from ..checks import check_bool, check_choice, check_number, is_auto
+from ..judge import candidate_errors
+from ..maps import AppendPredictions, RepeatColumns
+from ..pool import stack_groups
 
 __all__ = ["FeatureAugmentation", "PredictionFeature"]
 

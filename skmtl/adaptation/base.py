@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter
 
 from .._compat import take_rows
-from ._linear import fit_ridge
+from .normal_equations import fit_ridge
 
 __all__ = [
     "Adaptation", "Adapted", "SourceRows", "TransferProblem", "fit_rows", "fit_target",

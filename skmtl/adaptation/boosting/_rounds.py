@@ -5,12 +5,12 @@ import copy
 import numpy as np
 from scipy import sparse
 
-from .._compat import take_rows
-from .._validation import check_features
-from ._base import fit_rows
+from ..._compat import take_rows
+from ..._validation import check_features
+from ..base import fit_rows
+from ..normal_equations import LinearRows, Moments, is_linear
+from ..pool import stack_groups
 from ._boosted import weighted_median
-from ._linear import LinearRows, Moments, is_linear
-from ._pool import stack_groups
 
 __all__ = [
     "AllRows",

@@ -5,14 +5,14 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .._compat import take_rows
-from ..solvers.mixture import solve_mixture
-from ..solvers.quadratic import solve_in_parts, solve_quadratic
-from ..tasks.stack import stack_rows
-from ._base import Adaptation, Adapted, fit_rows
-from ._checks import check_number, is_auto
+from ..._compat import take_rows
+from ...solvers.mixture import solve_mixture
+from ...solvers.quadratic import solve_in_parts, solve_quadratic
+from ...tasks.stack import stack_rows
+from ..base import Adaptation, Adapted, fit_rows
+from ..checks import check_number, is_auto
+from ..pool import features_of_target, stack_groups
 from ._gaussian import combine, distinct_rows, gaussian, kernel_means, median_distance, row_blocks
-from ._pool import features_of_target, stack_groups
 
 __all__ = ["KLIEP", "KMM", "RuLSIF"]
 

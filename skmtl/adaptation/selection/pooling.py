@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 
-from ._base import Adaptation, Adapted, fit_target, takes_weights
-from ._checks import check_number, is_auto
-from ._judge import candidate_errors
-from ._pool import Pool, steps_down, total_weight
+from ..base import Adaptation, Adapted, fit_target, takes_weights
+from ..checks import check_number, is_auto
+from ..judge import candidate_errors
+from ..pool import Pool, steps_down, total_weight
 
 __all__ = ["Independent", "Pooled", "weight_errors", "weight_grid"]
 

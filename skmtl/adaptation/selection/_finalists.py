@@ -4,10 +4,10 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.dummy import DummyClassifier
 
-from .._compat import take_rows
-from ._base import takes_weights, tells_classes
-from ._judge import row_errors, sharpened_losses
-from ._pool import Pool
+from ..._compat import take_rows
+from ..base import takes_weights, tells_classes
+from ..judge import row_errors, sharpened_losses
+from ..pool import Pool
 from ._ridge_judge import Candidate, JudgedRows
 
 __all__ = ["Finalists", "few_splits", "list_finalists"]

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from joblib import Parallel, delayed
 
-from ._base import Adaptation, Adapted
+from ..base import Adaptation, Adapted
+from ..checks import check_number
 from ._boosted import BoostedClassifier, BoostedRegressor
-from ._checks import check_number
 from ._rounds import AllRows, boost, boost_lines, boost_target, find_steps, judge_steps, relative
 
 __all__ = ["TrAdaBoost", "TrAdaBoostR2", "TwoStageTrAdaBoostR2"]

@@ -6,12 +6,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
-from ..solvers.lasso import lasso_path
-from ..solvers.products import Products
-from ._base import Adaptation, Adapted
-from ._checks import check_number
-from ._judge import evidence_of_squares
-from ._pool import steps_down, total_weight
+from ...solvers.lasso import lasso_path
+from ...solvers.products import Products
+from ..base import Adaptation, Adapted
+from ..checks import check_number
+from ..judge import evidence_of_squares
+from ..pool import steps_down, total_weight
 
 __all__ = ["TransLasso"]
 

@@ -10,12 +10,12 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
-from .._compat import take_rows
-from ..tasks.auto import unreadable_columns
-from ..tasks.columns import drop_columns
-from ..tasks.features import make_preprocessor
-from ..tasks.stack import stack_rows
-from ._base import SourceRows
+from ..._compat import take_rows
+from ...tasks.auto import unreadable_columns
+from ...tasks.columns import drop_columns
+from ...tasks.features import make_preprocessor
+from ...tasks.stack import stack_rows
+from ..base import SourceRows
 
 __all__ = ["View", "exact_view", "is_plain_ridge", "rough_view"]
 

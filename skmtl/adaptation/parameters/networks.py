@@ -10,15 +10,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from threadpoolctl import threadpool_limits
 
-from .._compat import take_rows
-from ..solvers.anchored import gradient_path
-from ..solvers.shared_map import MappedTask, SharedMap
-from ..tasks.targets import class_codes
-from ._base import Adaptation, Adapted, fit_target, need_two_classes, tells_classes
-from ._candidates import has_classes, source_models
-from ._checks import check_choice, check_number, is_auto
-from ._judge import candidate_errors, row_errors
-from ._parameters import (
+from ..._compat import take_rows
+from ...solvers.anchored import gradient_path
+from ...solvers.shared_map import MappedTask, SharedMap
+from ...tasks.targets import class_codes
+from ..base import Adaptation, Adapted, fit_target, need_two_classes, tells_classes
+from ..checks import check_choice, check_number, is_auto
+from ..judge import candidate_errors, row_errors
+from ..linear_models import (
     check_linear,
     class_factors,
     own_penalty,
@@ -26,6 +25,7 @@ from ._parameters import (
     target_rows,
     write_scores,
 )
+from ._candidates import has_classes, source_models
 from ._perceptron import LaterLayers, descent_path
 
 __all__ = ["FeatureMap", "FineTune"]

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._compat import take_rows
 from ..tasks.stack import stack_rows
-from ._base import fit_rows
+from .base import fit_rows
 
 __all__ = ["Pool", "features_of_target", "stack_groups", "steps_down", "total_weight"]
 

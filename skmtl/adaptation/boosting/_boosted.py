@@ -7,8 +7,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._compat import check_columns
-from ..tasks.columns import as_table
+from ..._compat import check_columns
+from ...tasks.columns import as_table
 
 __all__ = ["BoostedClassifier", "BoostedRegressor", "weighted_median"]
 

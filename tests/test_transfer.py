@@ -769,7 +769,7 @@ def test_folds_are_dealt_where_an_adaptation_asks_for_them(monkeypatch):
     def deal(*given):
         raise RuntimeError("dealt")
 
-    monkeypatch.setattr("skmtl.transfer._rows._deal", deal)
+    monkeypatch.setattr("skmtl.transfer.reading._deal", deal)
     model = TransferEstimator(Ridge(), source=SOURCE, adaptation="tradaboost_r2").fit(X, Y)
     assert model.history_["error"].size
     with pytest.raises(RuntimeError, match="dealt"):

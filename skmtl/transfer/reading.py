@@ -1,35 +1,37 @@
-"""From what the user gave to a `TransferProblem`: checks, labels, preparing steps, splits."""
+"""Read the rows of a fit: from what the user gave to a `TransferProblem`."""
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._compat import take_rows
-from .._validation import check_target_magnitude
-from ..adaptation.base import SourceRows
-from ..tasks.columns import column_names, frame_library
+from .._compat import check_columns, take_rows
+from .._validation import check_features, check_table, check_target_magnitude, check_weights
+from ..adaptation.base import SourceRows, TransferProblem
+from ..tasks.columns import as_table, check_names, frame_library
 from ..tasks.features import make_preprocessor
 from ..tasks.splits import read_splits, refuse_empty
 from ..tasks.stack import stack_rows
 from ..tasks.targets import check_classes, check_numbers
+from .source import REMEDY, check_kind
 
-__all__ = ["Prepared", "Steps", "labels_of_source", "make_splits", "match_columns", "prepare"]
+__all__ = ["Reading", "Steps", "read_table"]
 
 _INSIDE = (
     "Rows that are preprocessed outside differ from the source's: preprocess inside, with "
     "preprocessor= or a Pipeline as estimator=."
 )
-# Tools hand an encoded y to fit, of which a source knows nothing.
+# Tools such as these hand an encoded y to fit; the labels of a source stay as they are.
 _ENCODED = (
     " (StackingClassifier, VotingClassifier and cross_val_predict of probabilities replace y by "
     "0, 1, ...: give y and the source's labels as such integers.)"
@@ -39,16 +41,18 @@ _ENCODED = (
 # ------------------------------------------------------------------------- columns and labels
 
 
-def match_columns(handle, X, name):
-    """The rows of a handle as a table with the columns of `X`, in their order.
+def match_columns(handle, X, ours, name):
+    """Return the rows of a handle as a table with the columns of `X`, in their order.
 
     Parameters
     ----------
     handle : Source or Unlabeled
     X : table
         The target's.
+    ours : list or None
+        The column names of `X`.
     name : str
-        Of the parameter, for the errors.
+        What the errors call the handle: the parameter.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def match_columns(handle, X, name):
         For other columns, or names where the other has none: by position alone, rows that were
         preprocessed outside would pass for such as the source's.
     """
-    theirs, ours = handle.feature_names, column_names(X)
+    theirs = handle.feature_names
     if theirs is not None and ours is not None:
         return _match_names(handle, theirs, X, ours, name)
     if handle.n_features != X.shape[1]:
@@ -106,7 +110,7 @@ def _kind(y):
 
 
 def read_labels(y, classifier):
-    """The target's labels in one dimension: numbers, or class labels."""
+    """Return the target's labels in one dimension: numbers, or class labels."""
     if classifier:
         return check_classes(y)
     y = check_numbers(y)
@@ -115,7 +119,7 @@ def read_labels(y, classifier):
 
 
 def labels_of_source(source, y, classifier):
-    """The source's labels, as labels of the target's kind, and the classes of both (or None).
+    """Return the source's labels in the type of the target's, and the classes of both (or None).
 
     Parameters
     ----------
@@ -150,7 +154,7 @@ def labels_of_source(source, y, classifier):
 
 
 def _common_type(theirs, ours):
-    """The type that the source's labels take, given the distinct labels of source and target."""
+    """Return the type of the source's labels, given the distinct labels of source and target."""
     if not len(ours):
         return theirs.dtype
     kinds = _kind(theirs), _kind(ours)
@@ -170,7 +174,7 @@ def _common_type(theirs, ours):
 
 
 def _warn_of_codes(theirs, ours):
-    """A tool that encodes y as 0, 1, ... does not encode the source's classes."""
+    """Warn where y looks encoded as 0, 1, ... but the source's classes do not."""
     codes = np.array_equal(ours, np.arange(len(ours)))
     if codes and len(theirs) >= len(ours) and not np.isin(ours, theirs).all():
         warnings.warn(
@@ -207,7 +211,7 @@ class Steps:
 
     @classmethod
     def of(cls, estimator):
-        """Take a clone of the estimator apart."""
+        """Return the parts of a clone of the estimator."""
         estimator = clone(estimator)
         if not isinstance(estimator, Pipeline):
             return cls([], type(estimator).__name__.lower(), estimator, None)
@@ -220,7 +224,7 @@ class Steps:
         return cls(front, name, last, estimator)
 
     def to_fit(self, preprocessor, X):
-        """The unfitted Pipeline of all that prepares rows, None where nothing does."""
+        """Return the unfitted Pipeline of the preparing steps, or None where there are none."""
         steps = list(self.front)
         if preprocessor is not None:
             taken = {name for name, _ in steps} | {self.name}
@@ -235,97 +239,34 @@ class Steps:
         return Pipeline(steps, memory=None if self.pipeline is None else self.pipeline.memory)
 
     def deploy(self, front, predictor):
-        """The fitted model: the Pipeline of fitted steps, or the predictor alone."""
+        """Return the fitted model: the Pipeline of fitted steps, or the predictor alone."""
         if front is None and self.pipeline is None:
             return predictor
         steps = [] if front is None else list(front.steps)
         return Pipeline([*steps, (self.name, predictor)])
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Tables as the last step is to see them, and the fitted steps that made them (or None)."""
-
-    source: object
-    target: object
-    unlabeled: object
-    front: Pipeline | None
-
-
-def prepare(front, source, X, unlabeled, labels):
-    """Fit the steps of `front` on source and target rows alike, and prepare all rows.
-
-    Parameters
-    ----------
-    front : Pipeline
-        Unfitted.
-    source : table or None
-    X : table
-        The target's.
-    unlabeled : table or None
-        Only transformed.
-    labels : ndarray or None
-        Of source and target rows, in this order; None: of neither.
-    """
-    tables = [X] if source is None else [source, X]
-    n_source_rows = 0 if source is None else source.shape[0]
-    stacked = stack_rows(tables)
-    Z = front.fit_transform(stacked, labels)
-    check_consistent_length(stacked, Z)
-    unlabeled = None if unlabeled is None else front.transform(unlabeled)
-    if source is None:
-        return Prepared(None, Z, unlabeled, front)
-    source, target = take_slice(Z, 0, n_source_rows), take_slice(Z, n_source_rows, None)
-    return Prepared(source, target, unlabeled, front)
-
-
-def column_checker(X):
-    """A fitted step that checks a frame's columns and makes an array of them."""
-    return Pipeline([("columns", FunctionTransformer(validate=True, accept_sparse=True).fit(X))])
-
-
-def take_slice(X, start, stop):
-    """Rows from `start` to `stop`: a view, where the table can have one."""
-    return X[start:stop] if column_names(X) is None else take_rows(X, slice(start, stop))
-
-
-def source_rows(source, X, y):
-    """The prepared rows and labels of a `Source` (or None), by source."""
-    if source is None:
-        return ()
-    bounds = list(zip(source.offsets[:-1].tolist(), source.offsets[1:].tolist(), strict=True))
-    weight = source.sample_weight
-    if len(bounds) == 1:
-        return (SourceRows(X, y, weight, source.labels.tolist()[0]),)
-    return tuple(
-        SourceRows(
-            take_slice(X, a, b), y[a:b], None if weight is None else weight[a:b], label
-        )
-        for label, (a, b) in zip(source.labels.tolist(), bounds, strict=True)
-    )  # fmt: skip
-
-
 # ----------------------------------------------------------------------------------- splits
 
 
 def make_splits(cv, X, y, live, classifier, seed):
-    """Splits of the target's rows that are used.
+    """Return splits of the target's rows of positive weight.
 
     Parameters
     ----------
     cv : int, splitter, iterable or None
         None is 5. A number of folds is reduced to that of rows, and to none where there is one.
     X, y
-        All rows that the user gave.
+        All rows given.
     live : ndarray of shape (n_used,)
-        Those of positive weight, ascending.
+        Positions of the rows of positive weight, ascending.
     classifier : bool
     seed : int
 
     Returns
     -------
     sequence of (train, test)
-        Positions among the rows used. Folds that are but a number are dealt when first asked for.
+        Positions among the rows used. Where `cv` is a number, they are made at the first access.
 
     Raises
     ------
@@ -346,7 +287,7 @@ def make_splits(cv, X, y, live, classifier, seed):
 
 
 class _Folds(Sequence):
-    """Shuffled folds, dealt when they are first asked for: not all adaptations do."""
+    """Shuffled folds, made at the first access: not all adaptations use them."""
 
     def __init__(self, *given):
         self._given = given
@@ -371,6 +312,158 @@ def _deal(n_folds, y, classifier, seed):
         largest = np.unique(y, return_counts=True)[1].max()
         if largest > 1:
             splitter, n_folds = StratifiedKFold, min(n_folds, largest)
-    with warnings.catch_warnings():  # rare classes are the user's lot, and sources have them too
+    with warnings.catch_warnings():  # a rare class of the target may be frequent in the sources
         warnings.filterwarnings("ignore", message="The least populated class")
         return list(splitter(n_folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y))
+
+
+# ------------------------------------------------------------------------------------ one fit
+
+
+def read_table(estimator, X, dates):
+    """Return the caller's table, checked; `dates`: a step may make numbers of dates."""
+    X = as_table(X)
+    check_kind(X, type(estimator).__name__, dates=dates)
+    return check_table(estimator, X)
+
+
+class Reading:
+    """The rows of one fit: those of target and source, and target rows without labels.
+
+    `problem` reads and checks them, brings them to the target's columns, fits the preparing
+    steps, and makes numbers of them where the adaptation needs these.
+
+    Parameters
+    ----------
+    face : TransferEstimator
+        Its parameters say where the rows are.
+    steps : Steps
+        The parts of its estimator.
+    adaptation : Adaptation
+    seed : int
+        Of the folds.
+
+    Attributes
+    ----------
+    target, source, unlabeled : table or None
+        The rows as they are after the last step that was made.
+    names : list or None
+        Column names of the target.
+    y, weight, splits
+        As in `TransferProblem`.
+    y_source : ndarray of shape (n_source_rows,) or None
+    classes : ndarray of shape (n_classes,) or None
+        Of source and target together.
+    front : Pipeline or None
+        The fitted preparing steps.
+    shown : table
+        The target's rows before numbers were made of them.
+    """
+
+    def __init__(self, face, steps, adaptation, seed):
+        self.face, self.steps, self.adaptation, self.seed = face, steps, adaptation, seed
+        self.classifier = is_classifier(face)
+        self.prepares = steps.pipeline is not None or face.preprocessor is not None
+        self.y_source = self.source = self.unlabeled = self.front = None
+
+    def problem(self, X, y, sample_weight):
+        """Read and prepare all rows; return the `TransferProblem`."""
+        self._read_target(X, y, sample_weight)
+        self._read_source()
+        if self.face.unlabeled is not None and self.adaptation.uses_unlabeled:
+            self.unlabeled = self._match(self.face.unlabeled, "unlabeled")
+        self._prepare()
+        self._make_numbers()
+        if self.y is None:
+            tables = [self.target] if self.unlabeled is None else [self.target, self.unlabeled]
+            self.unlabeled, self.target = stack_rows(tables), take_rows(self.target, slice(0, 0))
+        return TransferProblem(
+            self.target, self.y, self.weight, self._by_source(), self.unlabeled, self.steps.last,
+            self.classifier, self.classes, self.splits, self.face.n_jobs,
+        )  # fmt: skip
+
+    def deploy(self, predictor):
+        """Return the model to deploy: the fitted steps, and the predictor fitted on their rows."""
+        if self.shown is not self.target and not self.adaptation.needs_numbers:
+            check_columns(predictor, self.shown, reset=True)  # it was fitted on their numbers
+        return self.steps.deploy(self.front, predictor)
+
+    def _read_target(self, X, y, sample_weight):
+        """Read the target's rows of positive weight: table, labels, weights, splits."""
+        X = read_table(self.face, X, self.prepares)
+        self.names = check_names(X)
+        weight = check_weights(sample_weight, X.shape[0])
+        splits = []
+        if y is None and weight is not None:
+            raise ValueError("sample_weight was given without y; only labelled rows have one.")
+        if y is not None:
+            y = read_labels(y, self.classifier)
+            check_consistent_length(X, y)
+            live = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
+            splits = make_splits(self.face.cv, X, y, live, self.classifier, self.seed)
+            if len(live) < len(y):
+                X, y, weight = take_rows(X, live), y[live], weight[live]
+        self.target, self.y, self.weight, self.splits = X, y, weight, splits
+
+    def _read_source(self):
+        """Read the source's table and labels, and the classes of both."""
+        source = self.face.source
+        if source is None:
+            self.classes = np.unique(self.y) if self.classifier else None
+            return
+        self.source = self._match(source, "source")
+        self.y_source, self.classes = labels_of_source(source, self.y, self.classifier)
+
+    def _match(self, handle, name):
+        check_kind(handle.X, name, dates=self.prepares)
+        return match_columns(handle, self.target, self.names, name)
+
+    def _prepare(self):
+        """Fit the preparing steps on source and target rows alike, and transform all rows."""
+        front = self.steps.to_fit(self.face.preprocessor, self.target)
+        if front is None:
+            return
+        labels, rows = self.y, self.target
+        if self.source is not None:
+            rows = stack_rows([self.source, self.target])
+            labels = None if labels is None else np.concatenate([self.y_source, labels])
+        Z = front.fit_transform(rows, labels)
+        check_consistent_length(rows, Z)
+        if self.unlabeled is not None:
+            self.unlabeled = front.transform(self.unlabeled)
+        if self.source is not None:
+            n = self.source.shape[0]
+            self.source, Z = take_rows(Z, slice(0, n)), take_rows(Z, slice(n, None))
+        self.target, self.front = Z, front
+
+    def _make_numbers(self):
+        """Make finite numbers of all tables, where the adaptation needs these."""
+        self.shown = self.target
+        if not self.adaptation.reads_numbers(self.steps.last):
+            return
+        self.source = self._numbers(self.source, self.face.source)
+        self.unlabeled = self._numbers(self.unlabeled, self.face.unlabeled)
+        self.target = self._numbers(self.target)
+        if self.front is None and self.adaptation.needs_numbers and self.names is not None:
+            checker = FunctionTransformer(validate=True, accept_sparse=True).fit(self.shown)
+            self.front = Pipeline([("columns", checker)])  # of the names of later frames
+
+    def _numbers(self, table, handle=None):
+        """Return a table as numbers; a handle keeps those of its own table."""
+        if handle is not None and table is handle.X:
+            return handle.numbers()
+        return None if table is None else check_features(self.face, table, REMEDY)
+
+    def _by_source(self):
+        """Return the prepared rows and labels of each source."""
+        source, X, y = self.face.source, self.source, self.y_source
+        if source is None:
+            return ()
+        labels, weight = source.labels.tolist(), source.sample_weight
+        if len(labels) == 1:
+            return (SourceRows(X, y, weight, labels[0]),)
+        parts = [slice(*bounds) for bounds in pairwise(source.offsets.tolist())]
+        return tuple(
+            SourceRows(take_rows(X, part), y[part], None if weight is None else weight[part], label)
+            for label, part in zip(labels, parts, strict=True)
+        )

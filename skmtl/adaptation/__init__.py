@@ -2,8 +2,8 @@
 
 from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
-from .features import FeatureAugmentation, PredictionFeature
-from .parameters import FeatureMap, FineTune, ShrinkToSource, TransLasso
+from .features import FeatureAugmentation, FeatureMap, PredictionFeature
+from .parameters import FineTune, ShrinkToSource, TransLasso
 from .reweighting import KLIEP, KMM, RuLSIF
 from .selection import Auto, Independent, Pooled
 

@@ -15,7 +15,8 @@ from ..solvers.anchored import LogisticRows, SquaredRows
 from ..tasks.targets import class_codes
 
 __all__ = [
-    "check_linear", "class_factors", "own_penalty", "read_scores", "target_rows", "write_scores",
+    "check_linear", "class_factors", "one_hot", "own_penalty", "read_scores", "target_rows",
+    "write_scores",
 ]  # fmt: skip
 
 
@@ -166,3 +167,9 @@ def class_factors(estimator, classes, codes, weight):
         return np.array([chosen.get(label, 1.0) for label in classes.tolist()])
     total = np.bincount(codes, weight, minlength=n)
     return total.sum() / ((total > 0).sum() * np.where(total > 0, total, 1.0))
+
+
+def one_hot(y, classes):
+    """Return labels as scores are compared with them: a column of two classes, else one a class."""
+    codes, n = class_codes(y, classes), len(classes)
+    return np.eye(n)[codes] if n > 2 else codes[:, None].astype(np.float64)

@@ -1,5 +1,6 @@
-"""Describe rows by more features, which tell the target from its sources."""
+"""Describe rows by other features, in which what sources and target share is told apart."""
 
 from .augmentation import FeatureAugmentation, PredictionFeature
+from .feature_map import FeatureMap
 
-__all__ = ["FeatureAugmentation", "PredictionFeature"]
+__all__ = ["FeatureAugmentation", "FeatureMap", "PredictionFeature"]

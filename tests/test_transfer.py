@@ -58,7 +58,7 @@ from skmtl.adaptation import (
     PredictionFeature,
     TwoStageTrAdaBoostR2,
 )  # fmt: skip
-from skmtl.adaptation.base import Adaptation, Adapted
+from skmtl.adaptation.base import Adaptation, AdaptationResult
 from skmtl.base import check_weights
 
 _rng = np.random.default_rng(0)
@@ -261,7 +261,7 @@ class Mapped(Adaptation):
         predictor = Spy().fit(problem.X, problem.y)
         mapped = all(_mapped(s.X) and _mapped(s.y) for s in problem.sources)
         predictor.predict = _Constant(float(mapped))
-        return Adapted(predictor, np.ones(len(problem.sources)))
+        return AdaptationResult(predictor, np.ones(len(problem.sources)))
 
 
 class _Constant:
@@ -600,7 +600,9 @@ class Demanding(Adaptation):
         rows = problem.unlabeled if problem.y is None else problem.X
         predictor = clone(problem.estimator).fit(rows, y)
         report = {"n_columns": np.array([s.X.shape[1] for s in problem.sources])}
-        return Adapted(predictor, np.ones(len(problem.sources)), report, {"step": np.arange(2)})
+        return AdaptationResult(
+            predictor, np.ones(len(problem.sources)), report, {"step": np.arange(2)}
+        )
 
 
 UNLABELED = Unlabeled(X[:7] + 1.0)

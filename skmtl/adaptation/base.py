@@ -1,6 +1,10 @@
-"""What an adaptation is: it makes a model for the target's rows with help from sources."""
+"""What an adaptation is: it makes a model for the target's rows with help from sources.
+
+Also what all adaptations use: fits of the estimator, and checks of their own parameters.
+"""
 
 import inspect
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,8 +16,9 @@ from .._compat import take_rows
 from .normal_equations import fit_ridge
 
 __all__ = [
-    "Adaptation", "Adapted", "SourceRows", "TransferProblem", "fit_rows", "fit_target",
-    "need_two_classes", "takes_weights", "tells_classes",
+    "Adaptation", "AdaptationResult", "SourceRows", "TransferProblem", "check_bool",
+    "check_choice", "check_number", "fit_rows", "fit_target", "is_auto", "need_two_classes",
+    "takes_weights", "tells_classes",
 ]  # fmt: skip
 
 
@@ -98,7 +103,7 @@ class TransferProblem(_Weighed):
 
 
 @dataclass(frozen=True, eq=False)
-class Adapted:
+class AdaptationResult:
     """What came of it.
 
     Attributes
@@ -202,24 +207,22 @@ class Adaptation(BaseEstimator):
 
         Returns
         -------
-        Adapted
+        AdaptationResult
         """
         raise NotImplementedError
 
 
 def takes_weights(estimator):
-    """Whether fit of the estimator names ``sample_weight``, or hands on whatever it is given."""
-    return has_fit_parameter(estimator, "sample_weight") or _hands_on(estimator)
+    """Return whether fit of the estimator takes ``sample_weight``.
 
-
-def _hands_on(estimator):
-    """Whether fit takes parameters for other estimators, as that of a search or an ensemble."""
-    kinds = [p.kind for p in inspect.signature(estimator.fit).parameters.values()]
-    return inspect.Parameter.VAR_KEYWORD in kinds
+    True too where it takes any parameter, as that of a search or an ensemble, which hand it on.
+    """
+    parameters = inspect.signature(estimator.fit).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def fit_rows(estimator, X, y, weight):
-    """A fitted clone of `estimator`, up to rounding: small ridges have a faster road."""
+    """Return a fitted clone of `estimator`; a small ridge is fitted faster, up to rounding."""
     ridge = fit_ridge(estimator, X, y, weight)
     return _fit_clone(estimator, X, y, weight) if ridge is None else ridge
 
@@ -261,3 +264,70 @@ def need_two_classes(problem, adaptation):
             f"{type(adaptation).__name__} needs rows of two classes of the target at least; use "
             "adaptation='auto'."
         )
+
+
+# ------------------------------------------------------------------------------- parameters
+
+
+def is_auto(value):
+    """Return whether a parameter is "auto"; arrays and numbers are not compared with it."""
+    return isinstance(value, str) and value == "auto"
+
+
+def check_number(
+    owner, name, *, above=None, least=None, below=None, auto=False, whole=False, infinite=False, why
+):
+    """Raise a ValueError unless a parameter is "auto" (where allowed) or such a number.
+
+    Parameters
+    ----------
+    owner : Adaptation
+    name : str
+        Of the parameter.
+    above, least, below : float or None
+        Bounds; that of `least` is allowed itself.
+    auto, whole, infinite : bool
+        Whether "auto" is allowed, the number must be whole, and it may be infinite.
+    why : str
+        What the parameter is, for the error.
+    """
+    value = getattr(owner, name)
+    if (auto and is_auto(value)) or _is_such(value, above, least, below, whole, infinite):
+        return
+    wanted = "a whole number" if whole else "a number"
+    wanted += "" if above is None else f" above {above:g}"
+    if least is not None:
+        wanted += f" from {least:g} to infinity" if infinite else f" of at least {least:g}"
+    wanted += "" if below is None else f" and below {below:g}"
+    wanted = "'auto' or " * auto + wanted
+    raise ValueError(f"{name}={value!r} must be {wanted}: {why}.")
+
+
+def _is_such(value, above, least, below, whole, infinite):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    if value == np.inf:
+        return infinite
+    return (
+        np.isfinite(value)
+        and (not whole or isinstance(value, numbers.Integral))
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (below is None or value < below)
+    )
+
+
+def check_choice(owner, name, choices):
+    """Raise a ValueError unless a parameter is one of two strings or more."""
+    value = getattr(owner, name)
+    if not isinstance(value, str) or value not in choices:
+        said = [repr(choice) for choice in choices]
+        raise ValueError(f"{name}={value!r} must be {', '.join(said[:-1])} or {said[-1]}.")
+
+
+def check_bool(owner, name, *, auto=False):
+    """Raise a ValueError unless a parameter is a bool, or "auto" where allowed."""
+    value = getattr(owner, name)
+    if not isinstance(value, (bool, np.bool_)) and not (auto and is_auto(value)):
+        wanted = "'auto', " * auto + "True or False"
+        raise ValueError(f"{name}={value!r} must be {wanted}.")

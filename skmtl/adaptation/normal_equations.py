@@ -18,7 +18,9 @@ from sklearn.linear_model import LinearRegression, Ridge
 from .. import kernels
 from ..tasks.columns import is_plain
 
-__all__ = ["Line", "LinearRows", "Moments", "fit_ridge", "is_linear", "is_ridge"]
+__all__ = [
+    "Line", "LinearRows", "Moments", "fit_ridge", "has_one_strength", "is_linear", "is_ridge",
+]  # fmt: skip
 
 # The least ratio of the squares of a Cholesky factor's pivots, and that of eigenvalues where
 # scikit-learn solves least squares without squaring the rows; below it fits the rows itself.
@@ -48,9 +50,14 @@ def is_linear(estimator):
         return False
     if type(estimator) is LinearRegression:
         return True
-    alpha = estimator.alpha
+    return has_one_strength(estimator) and estimator.solver in ("auto", "cholesky")
+
+
+def has_one_strength(ridge):
+    """Return whether the penalty of a `Ridge` is one number, zero or more."""
+    alpha = ridge.alpha
     number = isinstance(alpha, numbers.Real) and not isinstance(alpha, bool)
-    return number and 0.0 <= alpha < np.inf and estimator.solver in ("auto", "cholesky")
+    return number and 0.0 <= alpha < np.inf
 
 
 def is_ridge(estimator):

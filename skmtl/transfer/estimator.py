@@ -212,7 +212,8 @@ class TransferEstimator(Face):
             classifier=is_classifier(self),
             labels=y is not None,
             unlabeled=self.unlabeled is not None or y is None,
-            weighted=sample_weight is not None or self._source_has_weights(),
+            weighted=sample_weight is not None
+            or getattr(self.source, "sample_weight", None) is not None,
         )
         seed = self._seed()
         reading = Reading(self, steps, adaptation, seed)
@@ -234,9 +235,6 @@ class TransferEstimator(Face):
                 f"estimator={estimator!r} must be a classifier or a regressor, or a Pipeline that "
                 "ends in one."
             )
-
-    def _source_has_weights(self):
-        return self.source is not None and self.source.sample_weight is not None
 
     def _adapt(self, adaptation, problem, seed, progress):
         """Return what the adaptation makes of the problem."""
@@ -272,6 +270,10 @@ class TransferEstimator(Face):
         check_columns(self, X, reset=False)
         return getattr(self.estimator_, method)(X)
 
+    def _of_all_classes(self, found, missing):
+        """Return columns in the order of ``classes_``, `missing` where the model has none."""
+        return align_classes(found, self.estimator_.classes_, self.classes_, missing)
+
     def predict(self, X):
         """Predict rows of the target.
 
@@ -294,14 +296,12 @@ class TransferEstimator(Face):
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        p = self._ask("predict_proba", X)
-        return align_classes(p, self.estimator_.classes_, self.classes_, 0.0)
+        return self._of_all_classes(self._ask("predict_proba", X), 0.0)
 
     @available_if(_has("predict_log_proba"))
     def predict_log_proba(self, X):
         """Logarithms of `predict_proba`."""
-        p = self._ask("predict_log_proba", X)
-        return align_classes(p, self.estimator_.classes_, self.classes_, -np.inf)
+        return self._of_all_classes(self._ask("predict_log_proba", X), -np.inf)
 
     @available_if(_has("decision_function"))
     def decision_function(self, X):
@@ -313,8 +313,7 @@ class TransferEstimator(Face):
             The lowest finite number for classes that the model was not fitted on.
         """
         scores = self._ask("decision_function", X)
-        lowest = np.finfo(scores.dtype).min
-        return align_classes(scores, self.estimator_.classes_, self.classes_, lowest)
+        return self._of_all_classes(scores, np.finfo(scores.dtype).min)
 
     def score(self, X, y, sample_weight=None):
         """Accuracy of a classifier, R² of a regressor."""

@@ -158,9 +158,10 @@ def _common_type(theirs, ours):
     if not len(ours):
         return theirs.dtype
     kinds = _kind(theirs), _kind(ours)
-    if set(kinds) == {"boolean", "number"}:
-        if np.isin(ours if kinds[1] == "number" else theirs, (0, 1)).all():  # True == 1
-            return ours.dtype
+    if set(kinds) == {"boolean", "number"} and (
+        np.isin(ours if kinds[1] == "number" else theirs, (0, 1)).all()  # True == 1
+    ):
+        return ours.dtype
     if kinds[0] != kinds[1]:
         raise ValueError(
             f"source has {kinds[0]} labels such as {theirs[:1].tolist()[0]!r}, but y has "
@@ -346,7 +347,7 @@ class Reading:
     Attributes
     ----------
     target, source, unlabeled : table or None
-        The rows as they are after the last step that was made.
+        The rows, replaced at each stage of `problem`.
     names : list or None
         Column names of the target.
     y, weight, splits
@@ -356,14 +357,16 @@ class Reading:
         Of source and target together.
     front : Pipeline or None
         The fitted preparing steps.
-    shown : table
-        The target's rows before numbers were made of them.
+    prepared : table
+        The target's rows after the preparing steps, before numbers were made of them.
+    has_steps : bool
+        Whether a step makes numbers of the columns.
     """
 
     def __init__(self, face, steps, adaptation, seed):
         self.face, self.steps, self.adaptation, self.seed = face, steps, adaptation, seed
         self.classifier = is_classifier(face)
-        self.prepares = steps.pipeline is not None or face.preprocessor is not None
+        self.has_steps = steps.pipeline is not None or face.preprocessor is not None
         self.y_source = self.source = self.unlabeled = self.front = None
 
     def problem(self, X, y, sample_weight):
@@ -384,13 +387,13 @@ class Reading:
 
     def deploy(self, predictor):
         """Return the model to deploy: the fitted steps, and the predictor fitted on their rows."""
-        if self.shown is not self.target and not self.adaptation.needs_numbers:
-            check_columns(predictor, self.shown, reset=True)  # it was fitted on their numbers
+        if self.prepared is not self.target and not self.adaptation.needs_numbers:
+            check_columns(predictor, self.prepared, reset=True)  # it was fitted on their numbers
         return self.steps.deploy(self.front, predictor)
 
     def _read_target(self, X, y, sample_weight):
         """Read the target's rows of positive weight: table, labels, weights, splits."""
-        X = read_table(self.face, X, self.prepares)
+        X = read_table(self.face, X, self.has_steps)
         self.names = check_names(X)
         weight = check_weights(sample_weight, X.shape[0])
         splits = []
@@ -415,7 +418,7 @@ class Reading:
         self.y_source, self.classes = labels_of_source(source, self.y, self.classifier)
 
     def _match(self, handle, name):
-        check_kind(handle.X, name, dates=self.prepares)
+        check_kind(handle.X, name, dates=self.has_steps)
         return match_columns(handle, self.target, self.names, name)
 
     def _prepare(self):
@@ -438,14 +441,14 @@ class Reading:
 
     def _make_numbers(self):
         """Make finite numbers of all tables, where the adaptation needs these."""
-        self.shown = self.target
+        self.prepared = self.target
         if not self.adaptation.reads_numbers(self.steps.last):
             return
         self.source = self._numbers(self.source, self.face.source)
         self.unlabeled = self._numbers(self.unlabeled, self.face.unlabeled)
         self.target = self._numbers(self.target)
         if self.front is None and self.adaptation.needs_numbers and self.names is not None:
-            checker = FunctionTransformer(validate=True, accept_sparse=True).fit(self.shown)
+            checker = FunctionTransformer(validate=True, accept_sparse=True).fit(self.prepared)
             self.front = Pipeline([("columns", checker)])  # of the names of later frames
 
     def _numbers(self, table, handle=None):

@@ -6,8 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
-from ..base import Adaptation, Adapted, fit_rows, takes_weights
-from ..checks import is_auto
+from ..base import Adaptation, AdaptationResult, fit_rows, is_auto, takes_weights
 from ..pool import features_of_target, stack_groups
 from ..selection.pooling import Pooled, weight_errors, weight_grid
 
@@ -128,7 +127,7 @@ class Alignment(Adaptation):
         _, posed, step, target_weight = best
         adapted = Pooled(target_weight).fit(posed, random_state, progress)
         history = {name: np.array([t[name] for t in tried]) for name in tried[0]}
-        return Adapted(
+        return AdaptationResult(
             _chain(step, adapted.predictor), adapted.source_weights,
             history=history if len(tried) > 1 else {},
         )  # fmt: skip
@@ -159,7 +158,7 @@ def _moved(sources, tables):
 def _fit_sources(problem, tables, step):
     """The estimator fitted on source rows alone."""
     model = fit_rows(problem.estimator, *stack_groups(_moved(problem.sources, tables)))
-    return Adapted(_chain(step, model), np.ones(len(problem.sources)))
+    return AdaptationResult(_chain(step, model), np.ones(len(problem.sources)))
 
 
 def _chain(step, model):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_number, is_auto
+from ..base import check_number, is_auto
 
 __all__ = ["check_components", "component_ways", "signs_of"]
 
@@ -14,8 +14,10 @@ _N_CANDIDATES = 6
 
 def check_components(owner):
     """Raise a ValueError unless `n_components` is "auto" or a whole number from 1."""
-    why = "how many components describe a row"
-    check_number(owner, "n_components", least=1, auto=True, whole=True, why=why)
+    check_number(
+        owner, "n_components", least=1, auto=True, whole=True,
+        why="how many components describe a row",
+    )  # fmt: skip
 
 
 def component_ways(wanted, spread, most):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from ..checks import check_bool, check_number, is_auto
+from ..base import check_bool, check_number, is_auto
 from ._align import Alignment, common_scale
 
 __all__ = ["CORAL"]
@@ -92,8 +92,10 @@ class CORAL(Alignment):
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
-        why = "what is added to variances"
-        check_number(self, "regularization", least=0.0, auto=True, infinite=True, why=why)
+        check_number(
+            self, "regularization", least=0.0, auto=True, infinite=True,
+            why="what is added to variances",
+        )  # fmt: skip
         check_bool(self, "align_means", auto=True)
 
     def _ways(self, problem, sources, target):

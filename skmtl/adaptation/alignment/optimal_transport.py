@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 
-from ..checks import check_number
+from ..base import check_number
 from ._align import Alignment, common_scale
 
 __all__ = ["OptimalTransport"]

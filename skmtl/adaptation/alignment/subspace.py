@@ -84,10 +84,9 @@ class SubspaceAlignment(Alignment):
         theirs = [_components(source) for source in sources]
 
         def align(n_components):
-            d = n_components
-            ours, tables = basis[:, :d], []
+            ours, tables = basis[:, :n_components], []
             for source, (center, unit, _, own) in zip(sources, theirs, strict=True):
-                own = own[:, :d]
+                own = own[:, :n_components]
                 tables.append((source.X - center) / unit @ (own @ (own.T @ ours)))
             to_target = ours / scale[:, None]
             return tables, LinearMap(to_target, -mean @ to_target)

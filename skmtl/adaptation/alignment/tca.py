@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.metrics.pairwise import rbf_kernel
 
-from ..checks import check_choice, check_number, is_auto
+from ..base import check_choice, check_number, is_auto
 from ..maps import KernelMap, LinearMap
 from ._align import Alignment, Domain, common_scale
 from ._components import check_components, component_ways, signs_of
@@ -116,7 +116,9 @@ class TCA(Alignment):
 
     def _ways(self, problem, sources, target):
         every = Domain.together([*sources, target])
-        center, scale = _middle(Domain.together(sources), target)
+        source = Domain.together(sources)
+        # From the mid of both means, in units of the features.
+        center, scale = 0.5 * (source.mean + target.mean), common_scale(source, target)
         Z = (every.X - center) / scale
         if not Z.any():
             raise ValueError(
@@ -130,28 +132,25 @@ class TCA(Alignment):
             live = values > max(Z.shape) * np.finfo(np.float64).eps * values[0]
             gain, C = self._solve(values[live] ** 2, left[:, live], pulls, root)
             components = right[live].T * values[live] @ C
-            components *= signs_of(components)
-            most = len(gain)
         else:
             gamma = 1.0 / Z.shape[1] if self.gamma is None else float(self.gamma)
             values, left = linalg.eigh(rbf_kernel(Z, gamma=gamma) * np.outer(root, root))
             live = values > len(Z) * np.finfo(np.float64).eps * values[-1]
             gain, C = self._solve(values[live], left[:, live], pulls, root)
             components = root[:, None] * (left[:, live] @ C)
-            components *= signs_of(components)
-            most = min(len(gain), _MOST_OF_KERNEL)
+        components *= signs_of(components)
 
         def align(n_components):
-            d = n_components
+            matrix = components[:, :n_components]
             if self.kernel == "linear":
-                matrix = components[:, :d] / scale[:, None]
+                matrix = matrix / scale[:, None]
                 step = LinearMap(matrix, -center @ matrix)
             else:
-                step = KernelMap(center, scale, Z, np.ascontiguousarray(components[:, :d]), gamma)
+                step = KernelMap(center, scale, Z, np.ascontiguousarray(matrix), gamma)
             return [step.transform(source.X) for source in sources], step
 
-        if not is_auto(self.n_components):
-            most = len(gain)
+        tunes_kernel = self.kernel != "linear" and is_auto(self.n_components)
+        most = min(len(gain), _MOST_OF_KERNEL) if tunes_kernel else len(gain)
         return *component_ways(self.n_components, gain, most), align
 
     def _solve(self, values, U, pulls, root):
@@ -169,11 +168,6 @@ class TCA(Alignment):
         gain, C = gain[live][::-1], C[:, live][:, ::-1]
         norm = np.sqrt(np.einsum("ij,ij->j", C, spread @ C))
         return gain, C / norm * np.sqrt(root @ root)
-
-
-def _middle(source, target):
-    """The mid of both means, and the features' units."""
-    return 0.5 * (source.mean + target.mean), common_scale(source, target)
 
 
 def _pulls(sources, target):

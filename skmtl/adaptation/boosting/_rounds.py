@@ -45,7 +45,7 @@ class AllRows:
     scale : float
         Of y, for regressors.
     is_linear : bool
-    learner : _Learner or _LinearLearner
+    learner : _CloneLearner or _LinearLearner
     """
 
     @classmethod
@@ -62,7 +62,7 @@ class AllRows:
         if rows.is_linear:  # scikit-learn would check them in every round
             X = check_features(problem.estimator, X)
             rows.is_linear = not sparse.issparse(X)
-        kind = _LinearLearner if rows.is_linear else _Learner
+        kind = _LinearLearner if rows.is_linear else _CloneLearner
         rows.learner = kind(problem.estimator, X, rows.y, rows.n_source if apart else 0)
         return rows
 
@@ -74,7 +74,7 @@ class AllRows:
         return sums / np.add.reduceat(self.sample_weight[:n], self.offsets[:-1]) / target
 
 
-class _Learner:
+class _CloneLearner:
     """Fits clones of any estimator. Rows of weight zero are left out."""
 
     def __init__(self, estimator, X, y, n_first):
@@ -206,10 +206,9 @@ def _named(history):
 
 
 def boost_lines(rows, n_rounds):
-    """The same for TrAdaBoost.R2, all rounds in one kernel; None where that cannot be."""
-    if not rows.is_linear:
-        return None
-    made = rows.learner.boost(rows.sample_weight, rows.n_source, n_rounds, _ROUNDING * rows.scale)
+    """Return the same for TrAdaBoost.R2, all rounds in one kernel; None where that cannot be."""
+    given = rows.sample_weight, rows.n_source, n_rounds, _ROUNDING * rows.scale
+    made = rows.learner.boost(*given) if rows.is_linear else None
     if made is None:
         return None
     lines, weights, told = made

@@ -5,8 +5,7 @@ import math
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..base import Adaptation, Adapted
-from ..checks import check_number
+from ..base import Adaptation, AdaptationResult, check_number
 from ._boosted import BoostedClassifier, BoostedRegressor
 from ._rounds import AllRows, boost, boost_lines, boost_target, find_steps, judge_steps, relative
 
@@ -17,7 +16,7 @@ _AT_ONCE = 2**18
 
 
 class Boosting(Adaptation):
-    """What TrAdaBoost and TrAdaBoost.R2 have in common."""
+    """What they have in common, and the rounds of TrAdaBoost and TrAdaBoost.R2."""
 
     needs_weights = True
     needs_numbers = False
@@ -28,8 +27,7 @@ class Boosting(Adaptation):
 
     def check(self):
         """Raise a ValueError unless `n_estimators` is a whole number from 1 on."""
-        why = "how many rounds of boosting"
-        check_number(self, "n_estimators", least=1, whole=True, why=why)
+        check_number(self, "n_estimators", least=1, whole=True, why="how many rounds of boosting")
 
     def fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on all rows in every round."""
@@ -39,7 +37,7 @@ class Boosting(Adaptation):
         first = math.ceil(len(models) / 2) - 1  # learners N/2, rounded up, to N; they count from 1
         models = [rows.learner.model(model) for model in models[first:]]
         predictor = self._predictor(models, votes[first:], problem)
-        return Adapted(predictor, rows.source_weights(weight), history=history)
+        return AdaptationResult(predictor, rows.source_weights(weight), history=history)
 
     def _boost(self, problem, rows):
         """Learners, votes, weights and history, as `boost` gives them."""
@@ -202,7 +200,7 @@ class TrAdaBoostR2(Boosting):
         return BoostedRegressor._of(models, votes, problem.X)
 
 
-class TwoStageTrAdaBoostR2(Adaptation):
+class TwoStageTrAdaBoostR2(Boosting):
     r"""Takes weight from source rows step by step, and stops where cross-validation says; numbers.
 
     Two-stage TrAdaBoost.R2 [1]_. At step t = 1, ..., S the target has the share
@@ -276,9 +274,6 @@ class TwoStageTrAdaBoostR2(Adaptation):
     10
     """
 
-    needs_weights = True
-    needs_numbers = False
-    needs_random_state = False
     only = "regressor"
 
     def __init__(self, n_steps=10, n_estimators=10):
@@ -287,10 +282,12 @@ class TwoStageTrAdaBoostR2(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that are no whole numbers, or too small."""
-        why = "how many steps from all rows to the target's"
-        check_number(self, "n_steps", least=2, whole=True, why=why)
-        why = "how many rounds of boosting a step"
-        check_number(self, "n_estimators", least=1, whole=True, why=why)
+        check_number(
+            self, "n_steps", least=2, whole=True, why="how many steps from all rows to the target's"
+        )
+        check_number(
+            self, "n_estimators", least=1, whole=True, why="how many rounds of boosting a step"
+        )
 
     def fit(self, problem, random_state, progress):
         """Find the weights of all steps, judge them, and boost at the best."""
@@ -309,7 +306,7 @@ class TwoStageTrAdaBoostR2(Adaptation):
         used = np.flatnonzero(votes[:, 0])
         models = [rows.learner.model(models[t][0]) for t in used]
         predictor = BoostedRegressor._of(models, votes[used, 0], problem.X)
-        return Adapted(predictor, rows.source_weights(weights[best]), history=history)
+        return AdaptationResult(predictor, rows.source_weights(weights[best]), history=history)
 
     def _errors(self, rows, weights, problem):
         """The mean squared error of target rows at every step."""

@@ -9,8 +9,18 @@ from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 
 from ..._compat import LinearClassifierMixin, LinearModel
-from ..base import Adaptation, Adapted, fit_rows, fit_target, need_two_classes, tells_classes
-from ..checks import check_bool, check_choice, check_number, is_auto
+from ..base import (
+    Adaptation,
+    AdaptationResult,
+    check_bool,
+    check_choice,
+    check_number,
+    fit_rows,
+    fit_target,
+    is_auto,
+    need_two_classes,
+    tells_classes,
+)  # fmt: skip
 from ..judge import candidate_errors
 from ..maps import AppendPredictions, RepeatColumns
 from ..pool import stack_groups
@@ -23,24 +33,19 @@ _RESPONSES = ("auto", "decision_function", "predict_proba")
 
 
 class _Augmentation(Adaptation):
-    """What both have in common: a scale, and how it is chosen."""
+    """What both have in common: a scale, and how it is chosen.
+
+    Subclasses have ``_prepare(problem, progress)``, what all candidates have in common;
+    ``_candidates(problem)``, scales to try and the splits to judge them in; and
+    ``_fit_one(problem, prepared, rows, scale)``, a predictor from these target rows.
+    """
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        why = "how much sources count beside the target's own"
-        check_number(self, "scale", least=0.0, auto=True, infinite=True, why=why)
-
-    def _prepare(self, problem, progress):
-        """What all candidates have in common."""
-        raise NotImplementedError
-
-    def _candidates(self, problem):
-        """Scales to try, and the splits to judge them in."""
-        raise NotImplementedError
-
-    def _fit_one(self, problem, prepared, rows, scale):
-        """A predictor from these target rows."""
-        raise NotImplementedError
+        check_number(
+            self, "scale", least=0.0, auto=True, infinite=True,
+            why="how much sources count beside the target's own",
+        )  # fmt: skip
 
     def fit(self, problem, random_state, progress):
         """Choose the scale, and fit on all rows."""
@@ -51,7 +56,7 @@ class _Augmentation(Adaptation):
         progress(f"fitting at scale {scale:g}")
         predictor = self._fit_one(problem, prepared, np.arange(len(problem.y)), float(scale))
         used = self._used(problem, prepared) * float(scale > 0.0)
-        return Adapted(predictor, used, history=history)
+        return AdaptationResult(predictor, used, history=history)
 
     def _used(self, problem, prepared):
         return np.ones(len(problem.sources))

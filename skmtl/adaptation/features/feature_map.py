@@ -11,8 +11,15 @@ from sklearn.exceptions import ConvergenceWarning
 from ..._compat import take_rows
 from ...solvers.shared_map import MappedTask, SharedMap
 from ...tasks.targets import class_codes
-from ..base import Adaptation, Adapted, fit_target, need_two_classes, tells_classes
-from ..checks import check_number, is_auto
+from ..base import (
+    Adaptation,
+    AdaptationResult,
+    check_number,
+    fit_target,
+    is_auto,
+    need_two_classes,
+    tells_classes,
+)  # fmt: skip
 from ..judge import candidate_errors
 from ..linear_models import check_linear, class_factors, one_hot, read_scores, write_scores
 
@@ -102,11 +109,14 @@ class FeatureMap(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        why = "how many combinations of the features are shared"
-        check_number(self, "n_components", least=1, auto=True, whole=True, why=why)
+        check_number(
+            self, "n_components", least=1, auto=True, whole=True,
+            why="how many combinations of the features are shared",
+        )  # fmt: skip
         check_number(self, "alpha", above=0.0, auto=True, why="the penalty of map and heads")
-        why = "how many source rows a target row counts for"
-        check_number(self, "target_weight", above=0.0, why=why)
+        check_number(
+            self, "target_weight", above=0.0, why="how many source rows a target row counts for"
+        )
 
     def check_given(self, *, estimator, classifier, **given):
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -135,7 +145,7 @@ class FeatureMap(Adaptation):
         weights = np.zeros(len(problem.sources))
         if best[0] == 0:
             progress("fitting on the target's rows alone")
-            return Adapted(alone, weights, history=history)
+            return AdaptationResult(alone, weights, history=history)
         progress(f"fitting {best[0]} components of {len(tasks)} tasks")
         shared = SharedMap(tasks, best[0])
         solution = shared.solve(best[1])
@@ -145,7 +155,7 @@ class FeatureMap(Adaptation):
             "excess": np.full(len(solution.history), shared.excess(solution, best[1])),
         }
         predictor = self._write(problem, alone, shared, solution, every)
-        return Adapted(predictor, weights, history=history)
+        return AdaptationResult(predictor, weights, history=history)
 
     def _target_task(self, problem, index):
         return _mapped_task(problem, problem.take(index)).scaled(self.target_weight)

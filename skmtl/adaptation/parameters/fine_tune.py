@@ -8,8 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from ..._compat import take_rows
 from ...solvers.anchored import gradient_path
-from ..base import Adaptation, Adapted, fit_target
-from ..checks import check_choice, check_number, is_auto
+from ..base import Adaptation, AdaptationResult, check_choice, check_number, fit_target, is_auto
 from ..judge import candidate_errors, row_errors
 from ..linear_models import (
     check_linear,
@@ -106,8 +105,10 @@ class FineTune(Adaptation):
 
     def check(self):
         """Raise a ValueError for parameters that make no sense."""
-        why = "steps on the target's rows; np.inf is a fit on these alone"
-        check_number(self, "n_epochs", least=0, auto=True, whole=True, infinite=True, why=why)
+        check_number(
+            self, "n_epochs", least=0, auto=True, whole=True, infinite=True,
+            why="steps on the target's rows; np.inf is a fit on these alone",
+        )  # fmt: skip
         check_number(self, "n_frozen", least=0, whole=True, why="layers that stay as they are")
         check_choice(self, "sources", ("nearest", "all"))
 
@@ -160,14 +161,13 @@ class FineTune(Adaptation):
         (predictor,) = path(problem, model, [n], np.arange(len(problem.y)))
         weights = np.zeros(len(problem.sources))
         weights[group] = float(n < np.inf)
-        return Adapted(predictor, weights, history=history)
+        return AdaptationResult(predictor, weights, history=history)
 
     def _linear(self, problem, model, epochs, index):
         """Models after each of so many epochs (ascending) on the target's rows `index`."""
         rows, X = target_rows(problem, index), take_rows(problem.X, index)
-        start = read_scores(model, problem.classes, self)
-        path = gradient_path(rows, *start, own_penalty(model) or 0.0, _finite(epochs))
-        for coef, intercept in path:
+        start, penalty = read_scores(model, problem.classes, self), own_penalty(model) or 0.0
+        for coef, intercept in gradient_path(rows, *start, penalty, _finite(epochs)):
             yield write_scores(model, coef, intercept, problem.classes, X, self)
         if np.inf in epochs:
             yield fit_target(problem, index)

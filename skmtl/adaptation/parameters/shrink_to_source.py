@@ -5,8 +5,7 @@ from functools import partial
 import numpy as np
 
 from ..._compat import take_rows
-from ..base import Adaptation, Adapted, fit_target
-from ..checks import check_choice, check_number, is_auto
+from ..base import Adaptation, AdaptationResult, check_choice, check_number, fit_target, is_auto
 from ..judge import candidate_errors, row_errors
 from ..linear_models import check_linear, own_penalty, read_scores, target_rows, write_scores
 from ._candidates import has_classes, source_models
@@ -94,8 +93,10 @@ class ShrinkToSource(Adaptation):
 
     def check(self):
         """Raise a ValueError for another `alpha` than "auto" or 0 to infinity, or `sources`."""
-        why = "how strongly slopes are pulled to the source's"
-        check_number(self, "alpha", least=0.0, auto=True, infinite=True, why=why)
+        check_number(
+            self, "alpha", least=0.0, auto=True, infinite=True,
+            why="how strongly slopes are pulled to the source's",
+        )  # fmt: skip
         check_choice(self, "sources", ("nearest", "all"))
 
     def check_given(self, *, estimator, classifier, **given):
@@ -127,7 +128,7 @@ class ShrinkToSource(Adaptation):
         predictor = self._fit(problem, rows, every, centre, alpha)
         weights = np.zeros(len(problem.sources))
         weights[centre[0]] = float(alpha > 0)
-        return Adapted(predictor, weights, history=history)
+        return AdaptationResult(predictor, weights, history=history)
 
     def _centres(self, problem, rows):
         """What slopes may be pulled to: (positions of the sources, model, its scores)."""
@@ -176,5 +177,4 @@ def _can_be_alone(problem):
 
     Without a penalty, rows that are all of one class have no model of their own.
     """
-    able = bool(own_penalty(problem.estimator)) or has_classes(problem)
-    return bool(problem.splits) and able
+    return bool(problem.splits) and bool(own_penalty(problem.estimator) or has_classes(problem))

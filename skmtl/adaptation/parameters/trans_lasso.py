@@ -8,8 +8,7 @@ from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
 from ...solvers.lasso import lasso_path
 from ...solvers.products import Products
-from ..base import Adaptation, Adapted
-from ..checks import check_number
+from ..base import Adaptation, AdaptationResult, check_number
 from ..judge import evidence_of_squares
 from ..pool import steps_down, total_weight
 
@@ -144,11 +143,11 @@ class TransLasso(Adaptation):
             "share": share,
         }
         report = {"error": search.ranking, "dual_gap": np.full(len(weights), gap)}
-        return Adapted(predictor, weights, report, history)
+        return AdaptationResult(predictor, weights, report, history)
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
+class _NestedSet:
     """A set of sources, the weight of their rows, and their products."""
 
     members: tuple
@@ -160,7 +159,7 @@ class _Candidate:
 class _Choice:
     """A candidate at strengths given as steps down from the strongest, the second maybe None."""
 
-    candidate: _Candidate
+    candidate: _NestedSet
     step: int
     difference: int | None
 
@@ -189,16 +188,15 @@ class _Search:
 
     def _list(self, of_sources):
         order = np.argsort(self.ranking, kind="stable")
-        out, total = [_Candidate((), 0.0, None)], None
+        out, total = [_NestedSet((), 0.0, None)], None
         sizes = _sizes(len(order))
         of_target = total_weight(self.problem)
         for place, k in enumerate(order):
-            one = of_sources[k]
-            total = one if total is None else total.plus(one, 1.0)
+            total = of_sources[k] if total is None else total.plus(of_sources[k], 1.0)
             if place + 1 in sizes:
                 members = tuple(order[: place + 1].tolist())
                 for weight in steps_down(total.weight, of_target, _STEP, _MOST_STEPS, share=1.0):
-                    out.append(_Candidate(members, float(weight), total))
+                    out.append(_NestedSet(members, float(weight), total))
         return out
 
     def weights_of(self, candidate):

@@ -7,8 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..._compat import take_rows
 from ...tasks.stack import stack_rows
-from ..base import Adaptation, Adapted, fit_rows
-from ..checks import check_number, is_auto
+from ..base import Adaptation, AdaptationResult, check_number, fit_rows, is_auto
 from ..pool import features_of_target, stack_groups
 from ._gaussian import distinct_rows, median_distance
 
@@ -60,7 +59,7 @@ class DensityRatio(Adaptation):
             "largest_ratio": np.array([r.max() for r in parts]),
         }
         labelled = 1.0 if problem.y is None else self.target_weight
-        return Adapted(predictor, mean / labelled, report, history)
+        return AdaptationResult(predictor, mean / labelled, report, history)
 
     def _fit_weighted(self, problem, X, y, weight, progress):
         """A clone fitted on source rows of positive weight, and the target's where labelled."""

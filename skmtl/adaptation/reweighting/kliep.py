@@ -4,7 +4,7 @@ import numpy as np
 
 from ..._compat import take_rows
 from ...solvers.mixture import solve_mixture
-from ..checks import check_number
+from ..base import check_number
 from ._density_ratio import (
     N_FOLDS,
     DensityRatio,

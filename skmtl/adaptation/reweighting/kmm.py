@@ -4,7 +4,7 @@ import numpy as np
 
 from ..._compat import take_rows
 from ...solvers.quadratic import solve_in_parts, solve_quadratic
-from ..checks import check_number, is_auto
+from ..base import check_number, is_auto
 from ._density_ratio import DensityRatio, warn_of_gap
 from ._gaussian import gaussian, kernel_means, median_distance
 
@@ -96,8 +96,10 @@ class KMM(DensityRatio):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
         check_number(self, "max_weight", above=1.0, why="the most a source row counts")
-        why = "how far the mean weight may be from 1"
-        check_number(self, "eps", least=0.0, below=1.0, auto=True, why=why)
+        check_number(
+            self, "eps", least=0.0, below=1.0, auto=True,
+            why="how far the mean weight may be from 1",
+        )  # fmt: skip
         check_number(self, "max_rows", least=2, whole=True, why="rows of a kernel matrix in memory")
         check_number(self, "tol", above=0.0, why="a share of the objective")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_number, is_auto
+from ..base import check_number, is_auto
 from ._density_ratio import N_FOLDS, DensityRatio, deal_folds, draw_centers, widths_to_try
 from ._gaussian import combine, gaussian, row_blocks
 
@@ -99,8 +99,10 @@ class RuLSIF(DensityRatio):
         """Raise a ValueError for parameters that make no sense."""
         super().check()
         check_number(self, "alpha", least=0.0, below=1.0, why="the share of the target")
-        why = "the penalty of the ratio's coefficients"
-        check_number(self, "regularization", least=0.0, auto=True, why=why)
+        check_number(
+            self, "regularization", least=0.0, auto=True,
+            why="the penalty of the ratio's coefficients",
+        )  # fmt: skip
         check_number(self, "n_centers", least=1, whole=True, why="target rows that are centres")
 
     def _ratios(self, S, w, T, v, random_state, progress):
@@ -108,10 +110,9 @@ class RuLSIF(DensityRatio):
         n_folds = min(N_FOLDS, S.shape[0], T.shape[0])
         folds = [deal_folds(rows.shape[0], n_folds, random_state) for rows in (S, T)]
         sigmas = widths_to_try(self.sigma, S, T, n_folds, random_state)
-        strengths = np.array([self.regularization], dtype=object)
-        if is_auto(self.regularization):
-            strengths = _REGULARIZATIONS if n_folds > 1 else _REGULARIZATIONS[6:7]
-        strengths = strengths.astype(np.float64)
+        strengths = _REGULARIZATIONS if n_folds > 1 else _REGULARIZATIONS[6:7]
+        if not is_auto(self.regularization):
+            strengths = np.array([self.regularization], dtype=np.float64)
         choose = len(sigmas) * len(strengths) > 1
         progress(f"least squares for {len(sigmas)} widths and {len(strengths)} strengths")
         found = []

@@ -81,8 +81,7 @@ class Finalists:
         weights = np.array([c.weights for c in candidates])
         shifted = np.array([c.shifted for c in candidates])
         helped = weights.any(axis=1)
-        classifier = self.problem.classifier
-        cost = _INDEPENDENT_COST_OF_CLASSES if classifier else _INDEPENDENT_COST
+        cost = _INDEPENDENT_COST_OF_CLASSES if self.problem.classifier else _INDEPENDENT_COST
         evidence = self._evidence(errors) - np.where(helped, 0.0, cost)
         share = np.exp(evidence - evidence.max())
         share /= share.sum()
@@ -150,9 +149,7 @@ def _split_errors(problem, candidates, shifts, train, test):
 
 def _has_probabilities(model, estimator):
     """Whether to judge by them; what stands in for it on one class is judged as the estimator."""
-    if isinstance(model, DummyClassifier):
-        model = estimator
-    return hasattr(model, "predict_proba")
+    return hasattr(estimator if isinstance(model, DummyClassifier) else model, "predict_proba")
 
 
 def _fit_candidate(pool, candidate, shifts):

@@ -71,10 +71,8 @@ class RidgeJudge:
         """Candidates of one set of sources."""
         inside = np.zeros(len(self.of_sources))
         inside[members] = 1.0
-        steps = np.ones(1)
-        if self.weighs:
-            of_set = self.of_sources[members].sum()
-            steps = steps_down(of_set, self.of_target, _STEP, _MOST_STEPS)
+        given = self.of_sources[members].sum(), self.of_target, _STEP, _MOST_STEPS
+        steps = steps_down(*given) if self.weighs else np.ones(1)
         flags = (0.0, 1.0) if self.shift else (0.0,)
         return [Candidate(name, step * inside, flag) for step in steps for flag in flags]
 
@@ -92,9 +90,7 @@ class RidgeJudge:
         weights, own = np.unique(weights, axis=0, return_inverse=True)
         found = []
         for train, test in self.splits:
-            shifts = self.shifts_of(train)
-            if self.shift:
-                shifts = shifts / self.unit
+            shifts = self.shifts_of(train) / self.unit if self.shift else None
             missed, moved = self.moments.misses(weights, shifts, train, test)
             missed = missed[own] - shifted[:, None, None] * moved[own]
             found.append(self.unit**2 * (missed**2).sum(axis=2))

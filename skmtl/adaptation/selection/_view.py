@@ -1,6 +1,5 @@
 """Rows as numbers that a ridge can judge by, whatever the estimator sees."""
 
-import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from ...tasks.columns import drop_columns
 from ...tasks.features import make_preprocessor
 from ...tasks.stack import stack_rows
 from ..base import SourceRows
+from ..normal_equations import has_one_strength
 
 __all__ = ["View", "exact_view", "is_plain_ridge", "rough_view"]
 
@@ -53,9 +53,7 @@ def is_plain_ridge(estimator):
     """Whether it is a `Ridge`, by whatever solver, of the kind that `RidgeMoments` sums up."""
     if type(estimator) is not Ridge or estimator.positive is not False:
         return False
-    alpha = estimator.alpha
-    number = isinstance(alpha, numbers.Real) and not isinstance(alpha, bool)
-    return number and 0.0 < alpha < np.inf and estimator.fit_intercept is True
+    return estimator.fit_intercept is True and has_one_strength(estimator) and estimator.alpha > 0
 
 
 def exact_view(problem):
@@ -77,9 +75,8 @@ def exact_view(problem):
 
 def _is_finite(X):
     """Whether a table is an array or a csr matrix of finite numbers."""
-    if not (isinstance(X, np.ndarray) or sparse.issparse(X)) or X.dtype != np.float64:
-        return False
-    return bool(np.isfinite(X.sum()))
+    known = isinstance(X, np.ndarray) or sparse.issparse(X)
+    return bool(known and X.dtype == np.float64 and np.isfinite(X.sum()))
 
 
 def _named(sources, problem):
@@ -106,8 +103,7 @@ def rough_view(problem):
     Y, spread = _standardised(Y, w)
     unit = 1.0 if problem.classifier or spread[0] == 0.0 else float(spread[0])
     rows = [SourceRows(X[s], Y[s], w[s], None) for s in slices]
-    alpha = _strength(rows)
-    return View(rows[-1], _named(rows[:-1], problem), alpha, unit)
+    return View(rows[-1], _named(rows[:-1], problem), _strength(rows), unit)
 
 
 def _some_rows(source, n_sources):
@@ -174,9 +170,9 @@ def _relevant(Z, Y, weight, slices):
 
 def _is_linear(estimator):
     """Whether a ridge sees all that it can see."""
-    if isinstance(estimator, (LinearSVC, LinearSVR, LinearDiscriminantAnalysis)):
-        return True
-    return type(estimator).__module__.startswith("sklearn.linear_model.")
+    others = LinearSVC, LinearSVR, LinearDiscriminantAnalysis
+    module = type(estimator).__module__
+    return isinstance(estimator, others) or module.startswith("sklearn.linear_model.")
 
 
 def _leaves(Z, Y, weight, slices):

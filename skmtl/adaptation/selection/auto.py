@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils import get_tags
 
-from ..base import Adaptation, Adapted, takes_weights, tells_classes
+from ..base import Adaptation, AdaptationResult, takes_weights, tells_classes
 from ..pool import Pool
 from ._finalists import Finalists, few_splits, list_finalists
 from ._ridge_judge import RidgeJudge
@@ -141,7 +141,7 @@ class Auto(Adaptation):
         used = int(np.count_nonzero(weights))
         progress(f"fitting on target rows and {used} of {n_sources} sources")
         predictor = Pool(problem, np.arange(len(problem.y))).fit(weights, shifts)
-        return Adapted(predictor, weights, report, history)
+        return AdaptationResult(predictor, weights, report, history)
 
     def _judge(self, problem, progress):
         """Weights of the sources, what to add to their labels, the report and the history."""
@@ -204,6 +204,9 @@ def _takes_shifts(problem, judge, candidates):
 
 
 def _may_shift(problem):
-    if problem.classifier or isinstance(problem.estimator, TransformedTargetRegressor):
-        return False
-    return not get_tags(problem.estimator).target_tags.positive_only
+    estimator = problem.estimator
+    return not (
+        problem.classifier
+        or isinstance(estimator, TransformedTargetRegressor)
+        or get_tags(estimator).target_tags.positive_only
+    )

@@ -4,8 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from ..base import Adaptation, Adapted, fit_target, takes_weights
-from ..checks import check_number, is_auto
+from ..base import Adaptation, AdaptationResult, check_number, fit_target, is_auto, takes_weights
 from ..judge import candidate_errors
 from ..pool import Pool, steps_down, total_weight
 
@@ -38,7 +37,7 @@ class Independent(Adaptation):
         """Fit a clone of the estimator on the target's rows."""
         progress(f"fitting on {len(problem.y)} target rows")
         predictor = fit_target(problem, np.arange(len(problem.y)))
-        return Adapted(predictor, np.zeros(len(problem.sources)))
+        return AdaptationResult(predictor, np.zeros(len(problem.sources)))
 
 
 class Pooled(Adaptation):
@@ -95,8 +94,10 @@ class Pooled(Adaptation):
 
     def check(self):
         """Raise a ValueError unless `target_weight` is "auto" or above zero."""
-        why = "how many source rows a target row counts for"
-        check_number(self, "target_weight", above=0.0, auto=True, why=why)
+        check_number(
+            self, "target_weight", above=0.0, auto=True,
+            why="how many source rows a target row counts for",
+        )  # fmt: skip
 
     def check_given(self, *, estimator, **given):
         super().check_given(estimator=estimator, **given)
@@ -119,7 +120,7 @@ class Pooled(Adaptation):
         progress(f"fitting on {n_rows} rows, a target row counting {target_weight:g} times")
         predictor = _fit(Pool(problem, np.arange(len(problem.y))), target_weight, repeat)
         source_weights = np.full(len(problem.sources), 1.0 / target_weight)
-        return Adapted(predictor, source_weights, history=history)
+        return AdaptationResult(predictor, source_weights, history=history)
 
 
 def _choose(problem, repeat, progress):

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import Source, TransferEstimator, Unlabeled
 from skmtl.adaptation import BY_NAME, KLIEP, KMM, RuLSIF
-from skmtl.adaptation.reweighting import density_ratio
+from skmtl.adaptation.reweighting import kliep, kmm, rulsif
 from skmtl.adaptation.reweighting._gaussian import (
     distinct_rows,
     gaussian,
@@ -170,9 +170,9 @@ def test_the_score_of_rulsif_by_hand():
     S, w, _ = distinct_rows(XS, None)
     T, v, _ = distinct_rows(XT, None)
     model, seed = RuLSIF(alpha=0.3), np.random.RandomState(0)
-    folds = [density_ratio._deal(n, 5, seed) for n in (80, 50)]
+    folds = [rulsif.deal_folds(n, 5, seed) for n in (80, 50)]
     H, h = model._moments(S, w, folds[0], T, v, folds[1], T[:7], 0.7, 5)
-    score = density_ratio._left_out(H, h, np.array([0.1]))[0]
+    score = rulsif._left_out(H, h, np.array([0.1]))[0]
     wanted = 0.0
     for fold in range(5):
         near = [gaussian(rows, T[:7], 0.7) for rows in (S, T)]
@@ -343,11 +343,11 @@ def test_an_end_too_early_is_said(monkeypatch):
     def early(solve, **limit):
         return lambda *args, **kwargs: solve(*args, **{**kwargs, **limit})
 
-    monkeypatch.setattr(density_ratio, "solve_mixture", early(mixture.solve_mixture, max_iter=1))
+    monkeypatch.setattr(kliep, "solve_mixture", early(mixture.solve_mixture, max_iter=1))
     with pytest.warns(ConvergenceWarning, match="KLIEP: the duality gap is .*above tol=1.0e-08; g"):
         fitted(KLIEP(sigma=0.5))
     slow = early(quadratic.solve_in_parts, max_rounds=0)
-    monkeypatch.setattr(density_ratio, "solve_in_parts", slow)
+    monkeypatch.setattr(kmm, "solve_in_parts", slow)
     with pytest.warns(
         ConvergenceWarning, match="KMM: the duality gap is .*of the objective.*max_r"
     ):

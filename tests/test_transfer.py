@@ -60,6 +60,7 @@ from skmtl.adaptation import (
 )  # fmt: skip
 from skmtl.adaptation.base import Adaptation, AdaptationResult
 from skmtl.base import check_weights
+from skmtl.tasks import columns
 
 _rng = np.random.default_rng(0)
 COEF = np.array([1.0, -2.0, 0.5])
@@ -778,6 +779,23 @@ def test_folds_are_dealt_where_an_adaptation_asks_for_them(monkeypatch):
         model.set_params(adaptation="pooled").fit(X, Y)
     with pytest.raises(ValueError, match="cv: split 0 has no training rows"):  # one's own: at once
         model.set_params(adaptation="tradaboost_r2", cv=[([], [0, 1])]).fit(X, Y)
+
+
+def test_column_names_are_read_a_few_times(monkeypatch):
+    source, target = (pd.DataFrame(rows, columns=list("abc")) for rows in (XS, X))
+    handles = {"source": Source(source, YS), "unlabeled": Unlabeled(target)}
+    calls, real = [], columns.column_names
+
+    def counted(table):
+        calls.append(table)
+        return real(table)
+
+    for module in list(sys.modules.values()):
+        if vars(module).get("column_names") is real:
+            monkeypatch.setattr(module, "column_names", counted)
+    model = TransferEstimator(**handles, adaptation="coral").fit(target, Y)
+    assert len(model.history_["error"]) > 1  # candidates are judged without reading names again
+    assert 0 < len(calls) < 10
 
 
 def test_arrays_forget_the_names_of_an_earlier_fit():

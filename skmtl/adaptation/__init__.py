@@ -1,4 +1,4 @@
-"""How a source helps a target: one object a way."""
+"""How a source helps a target: one class per method."""
 
 from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2

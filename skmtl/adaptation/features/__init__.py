@@ -1,4 +1,4 @@
-"""Describe rows by other features, in which what sources and target share is told apart."""
+"""Fit on other features: copies per domain, predictions of the sources, a shared map."""
 
 from .augmentation import FeatureAugmentation, PredictionFeature
 from .feature_map import FeatureMap

@@ -1,4 +1,4 @@
-"""Which sources help and how much they count: chosen, or the two ends."""
+"""Choose which sources help and how much they count; the two limits, independent and pooled."""
 
 from .auto import Auto
 from .pooling import Independent, Pooled

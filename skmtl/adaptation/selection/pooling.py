@@ -1,4 +1,4 @@
-"""The two ends: the target alone, and one model for source and target rows together."""
+"""The two limits: the target alone, and one model for source and target rows together."""
 
 from functools import partial
 

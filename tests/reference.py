@@ -608,7 +608,7 @@ def head_query_loss(head, Z, target, weight):
 
 
 # ---------------------------------------------------------------------------------------------
-# adaptation/boosting.py: the papers' algorithms, word by word, with scikit-learn's estimators
+# adaptation/boosting/: the papers' algorithms, word by word, with scikit-learn's estimators
 
 
 def adjusted_errors(h, X, y):

@@ -58,8 +58,9 @@ from skmtl.adaptation import (
     PredictionFeature,
     TwoStageTrAdaBoostR2,
 )  # fmt: skip
-from skmtl.adaptation._base import Adaptation, Adapted
+from skmtl.adaptation.base import Adaptation, AdaptationResult
 from skmtl.base import check_weights
+from skmtl.tasks import columns
 
 _rng = np.random.default_rng(0)
 COEF = np.array([1.0, -2.0, 0.5])
@@ -261,7 +262,7 @@ class Mapped(Adaptation):
         predictor = Spy().fit(problem.X, problem.y)
         mapped = all(_mapped(s.X) and _mapped(s.y) for s in problem.sources)
         predictor.predict = _Constant(float(mapped))
-        return Adapted(predictor, np.ones(len(problem.sources)))
+        return AdaptationResult(predictor, np.ones(len(problem.sources)))
 
 
 class _Constant:
@@ -600,7 +601,9 @@ class Demanding(Adaptation):
         rows = problem.unlabeled if problem.y is None else problem.X
         predictor = clone(problem.estimator).fit(rows, y)
         report = {"n_columns": np.array([s.X.shape[1] for s in problem.sources])}
-        return Adapted(predictor, np.ones(len(problem.sources)), report, {"step": np.arange(2)})
+        return AdaptationResult(
+            predictor, np.ones(len(problem.sources)), report, {"step": np.arange(2)}
+        )
 
 
 UNLABELED = Unlabeled(X[:7] + 1.0)
@@ -769,13 +772,30 @@ def test_folds_are_dealt_where_an_adaptation_asks_for_them(monkeypatch):
     def deal(*given):
         raise RuntimeError("dealt")
 
-    monkeypatch.setattr("skmtl.transfer._rows._deal", deal)
+    monkeypatch.setattr("skmtl.transfer.reading._deal", deal)
     model = TransferEstimator(Ridge(), source=SOURCE, adaptation="tradaboost_r2").fit(X, Y)
     assert model.history_["error"].size
     with pytest.raises(RuntimeError, match="dealt"):
         model.set_params(adaptation="pooled").fit(X, Y)
     with pytest.raises(ValueError, match="cv: split 0 has no training rows"):  # one's own: at once
         model.set_params(adaptation="tradaboost_r2", cv=[([], [0, 1])]).fit(X, Y)
+
+
+def test_column_names_are_read_a_few_times(monkeypatch):
+    source, target = (pd.DataFrame(rows, columns=list("abc")) for rows in (XS, X))
+    handles = {"source": Source(source, YS), "unlabeled": Unlabeled(target)}
+    calls, real = [], columns.column_names
+
+    def counted(table):
+        calls.append(table)
+        return real(table)
+
+    for module in list(sys.modules.values()):
+        if vars(module).get("column_names") is real:
+            monkeypatch.setattr(module, "column_names", counted)
+    model = TransferEstimator(**handles, adaptation="coral").fit(target, Y)
+    assert len(model.history_["error"]) > 1  # candidates are judged without reading names again
+    assert 0 < len(calls) < 10
 
 
 def test_arrays_forget_the_names_of_an_earlier_fit():

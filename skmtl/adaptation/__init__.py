@@ -1,14 +1,11 @@
-"""How a source helps a target: one object a way."""
+"""How a source helps a target: one class per method."""
 
 from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
-from .augmentation import FeatureAugmentation, PredictionFeature
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
-from .density_ratio import KLIEP, KMM, RuLSIF
-from .networks import FeatureMap, FineTune
-from .parameters import ShrinkToSource
-from .pooling import Independent, Pooled
-from .selection import Auto
-from .trans_lasso import TransLasso
+from .features import FeatureAugmentation, FeatureMap, PredictionFeature
+from .parameters import FineTune, ShrinkToSource, TransLasso
+from .reweighting import KLIEP, KMM, RuLSIF
+from .selection import Auto, Independent, Pooled
 
 __all__ = [
     "BY_NAME",

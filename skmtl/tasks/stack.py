@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from scipy import sparse
 
-from .columns import column_names, frame_library, stack_frames
+from .columns import frame_library, stack_frames
 
 __all__ = ["as_dense", "stack_rows"]
 
@@ -38,7 +38,7 @@ def stack_rows(tables):
         return tables[0]
     if any(sparse.issparse(table) for table in tables):
         return sparse.vstack([sparse.csr_matrix(table) for table in tables], format="csr")
-    if column_names(tables[0]) is None:
+    if isinstance(tables[0], np.ndarray):
         return np.concatenate(tables)
     library = {frame_library(table) for table in tables}
     if len(library) > 1:

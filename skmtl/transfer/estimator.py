@@ -1,7 +1,6 @@
 """TransferEstimator: predict for one target, with help from sources."""
 
 import numbers
-from dataclasses import replace
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -9,21 +8,19 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import HasMethods, StrOptions, check_columns, fit_context, take_rows
-from .._validation import check_features, check_table, check_weights
+from .._compat import HasMethods, StrOptions, check_columns, fit_context
 from ..adaptation import BY_NAME, Independent
-from ..adaptation._base import Adaptation, TransferProblem
+from ..adaptation.base import Adaptation
 from ..base import Face
-from ..tasks.columns import as_table, check_names, column_names
-from ..tasks.stack import stack_rows
+from ..tasks.columns import as_table
 from ..tasks.targets import align_classes
-from . import _rows
-from .source import REMEDY, Source, Unlabeled, check_kind
+from .reading import Reading, Steps, read_table
+from .source import REMEDY, Source, Unlabeled
 
 __all__ = ["TransferEstimator"]
 
@@ -206,7 +203,7 @@ class TransferEstimator(Face):
         progress = Progress(self, X, y)
         self._require_predictor()
         effective_n_jobs(self.n_jobs)  # raises for 0
-        steps = _rows.Steps.of(self._unfitted())
+        steps = Steps.of(self._unfitted())
         adaptation = self._named_object()  # its parameters are checked in any case
         if self.source is None:
             adaptation = Independent()
@@ -215,21 +212,14 @@ class TransferEstimator(Face):
             classifier=is_classifier(self),
             labels=y is not None,
             unlabeled=self.unlabeled is not None or y is None,
-            weighted=sample_weight is not None or self._source_has_weights(),
+            weighted=sample_weight is not None
+            or getattr(self.source, "sample_weight", None) is not None,
         )
         seed = self._seed()
-        problem, front, named = self._pose(adaptation, steps, X, y, sample_weight, seed)
-        try:
-            # Seeding takes as long as a small fit.
-            draws = np.random.RandomState(seed) if adaptation.needs_random_state else None
-            adapted = adaptation.fit(problem, draws, progress)
-        except (ValueError, TypeError) as error:
-            if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
-                error.add_note(REMEDY)
-            raise
-        if not adaptation.needs_numbers and column_names(problem.X) != column_names(named):
-            check_columns(adapted.predictor, named, reset=True)  # it was fitted on their numbers
-        self._store(X, adaptation, problem, adapted, steps.deploy(front, adapted.predictor))
+        reading = Reading(self, steps, adaptation, seed)
+        problem = reading.problem(X, y, sample_weight)
+        adapted = self._adapt(adaptation, problem, seed, progress)
+        self._store(X, adaptation, problem, adapted, reading.deploy(adapted.predictor))
         progress.end()
         return self
 
@@ -246,94 +236,16 @@ class TransferEstimator(Face):
                 "ends in one."
             )
 
-    def _source_has_weights(self):
-        return self.source is not None and self.source.sample_weight is not None
-
-    def _pose(self, adaptation, steps, X, y, sample_weight, seed):
-        """Read all rows and prepare them: the problem, the fitted steps (None: no step), and the
-        target's table as the last step is to see it."""
-        classifier = is_classifier(self)
-        X, y, weight, splits = self._read_target(X, y, sample_weight, classifier, seed)
-        source, y_source, classes = self._read_source(X, y, classifier)
-        unlabeled = self._read_unlabeled(X, adaptation)
-        front = steps.to_fit(self.preprocessor, X)
-        if front is not None:
-            labels = None if y is None else _stack_labels(y_source, y)
-            prepared = _rows.prepare(front, source, X, unlabeled, labels)
-        else:
-            prepared = _rows.Prepared(source, X, unlabeled, None)
-        named = prepared.target
-        if adaptation.reads_numbers(steps.last):
-            prepared = self._as_numbers(prepared)
-            if front is None and adaptation.needs_numbers and column_names(X) is not None:
-                prepared = replace(prepared, front=_rows.column_checker(X))
-        target, unlabeled = prepared.target, prepared.unlabeled
-        if y is None:
-            unlabeled = stack_rows([target] if unlabeled is None else [target, unlabeled])
-            target = _rows.take_slice(target, 0, 0)
-        sources = _rows.source_rows(self.source, prepared.source, y_source)
-        problem = TransferProblem(
-            target, y, weight, sources, unlabeled, steps.last, classifier, classes, splits,
-            self.n_jobs,
-        )  # fmt: skip
-        return problem, prepared.front, named
-
-    def _read_target(self, X, y, sample_weight, classifier, seed):
-        """The target's rows of positive weight: table, labels, weights, splits."""
-        X = self._read_table(X, self._prepares())
-        check_names(X)
-        weight = check_weights(sample_weight, X.shape[0])
-        if y is None:
-            if weight is not None:
-                raise ValueError("sample_weight was given without y; only labelled rows have one.")
-            return X, None, None, []
-        y = _rows.read_labels(y, classifier)
-        check_consistent_length(X, y)
-        live = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
-        splits = _rows.make_splits(self.cv, X, y, live, classifier, seed)
-        if len(live) < len(y):
-            X, y, weight = take_rows(X, live), y[live], weight[live]
-        return X, y, weight, splits
-
-    def _read_table(self, X, prepared):
-        """The caller's table; `prepared`: a step makes numbers of it."""
-        X = as_table(X)
-        check_kind(X, type(self).__name__, dates=prepared)
-        return check_table(self, X)
-
-    def _read_source(self, X, y, classifier):
-        """The source's table and labels, and the classes of both."""
-        if self.source is None:
-            return None, None, np.unique(y) if classifier else None
-        table = self._match(self.source, X, "source")
-        return table, *_rows.labels_of_source(self.source, y, classifier)
-
-    def _read_unlabeled(self, X, adaptation):
-        if self.unlabeled is None or not adaptation.uses_unlabeled:
-            return None
-        return self._match(self.unlabeled, X, "unlabeled")
-
-    def _match(self, handle, X, name):
-        check_kind(handle.X, name, dates=self._prepares())
-        return _rows.match_columns(handle, X, name)
-
-    def _prepares(self):
-        """Whether a step makes numbers of the columns."""
-        return isinstance(self._unfitted(), Pipeline) or self.preprocessor is not None
-
-    def _as_numbers(self, prepared):
-        """Tables as finite numbers."""
-        tables = [
-            # A handle whose columns are as they stand remembers its numbers.
-            handle.numbers() if handle is not None and table is handle.X else self._numbers(table)
-            for handle, table in (
-                (self.source, prepared.source), (self.unlabeled, prepared.unlabeled)
-            )
-        ]  # fmt: skip
-        return _rows.Prepared(tables[0], self._numbers(prepared.target), tables[1], prepared.front)
-
-    def _numbers(self, table):
-        return None if table is None else check_features(self, table, REMEDY)
+    def _adapt(self, adaptation, problem, seed, progress):
+        """Return what the adaptation makes of the problem."""
+        # Seeding takes as long as a small fit.
+        draws = np.random.RandomState(seed) if adaptation.needs_random_state else None
+        try:
+            return adaptation.fit(problem, draws, progress)
+        except (ValueError, TypeError) as error:
+            if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
+                error.add_note(REMEDY)
+            raise
 
     def _store(self, X, adaptation, problem, adapted, estimator):
         """Set the fitted attributes, all at once at the very end."""
@@ -354,9 +266,13 @@ class TransferEstimator(Face):
 
     def _ask(self, method, X):
         check_is_fitted(self)
-        X = self._read_table(X, isinstance(self.estimator_, Pipeline))
+        X = read_table(self, X, isinstance(self.estimator_, Pipeline))
         check_columns(self, X, reset=False)
         return getattr(self.estimator_, method)(X)
+
+    def _of_all_classes(self, found, missing):
+        """Return columns in the order of ``classes_``, `missing` where the model has none."""
+        return align_classes(found, self.estimator_.classes_, self.classes_, missing)
 
     def predict(self, X):
         """Predict rows of the target.
@@ -380,14 +296,12 @@ class TransferEstimator(Face):
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        p = self._ask("predict_proba", X)
-        return align_classes(p, self.estimator_.classes_, self.classes_, 0.0)
+        return self._of_all_classes(self._ask("predict_proba", X), 0.0)
 
     @available_if(_has("predict_log_proba"))
     def predict_log_proba(self, X):
         """Logarithms of `predict_proba`."""
-        p = self._ask("predict_log_proba", X)
-        return align_classes(p, self.estimator_.classes_, self.classes_, -np.inf)
+        return self._of_all_classes(self._ask("predict_log_proba", X), -np.inf)
 
     @available_if(_has("decision_function"))
     def decision_function(self, X):
@@ -399,8 +313,7 @@ class TransferEstimator(Face):
             The lowest finite number for classes that the model was not fitted on.
         """
         scores = self._ask("decision_function", X)
-        lowest = np.finfo(scores.dtype).min
-        return align_classes(scores, self.estimator_.classes_, self.classes_, lowest)
+        return self._of_all_classes(scores, np.finfo(scores.dtype).min)
 
     def score(self, X, y, sample_weight=None):
         """Accuracy of a classifier, R² of a regressor."""
@@ -419,7 +332,3 @@ class TransferEstimator(Face):
         tags.target_tags.multi_output, tags.target_tags.single_output = False, True
         tags.target_tags.required = True
         return self._follow_preprocessor(tags)
-
-
-def _stack_labels(y_source, y):
-    return y if y_source is None else np.concatenate([y_source, y])

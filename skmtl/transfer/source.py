@@ -40,8 +40,7 @@ class Handle:
     def __sklearn_clone__(self):
         return self
 
-    def __copy__(self):
-        return self
+    __copy__ = __sklearn_clone__
 
     def __deepcopy__(self, memo):
         return self
@@ -241,7 +240,8 @@ def read_target(y):
     y = np.asarray(y)
     if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
         raise ValueError(f"Source: y must be one label a row, got an array of shape {y.shape}.")
-    _refuse_type(y)
+    if y.dtype.kind in "mMcV":
+        raise ValueError(f"Source: y is of type {y.dtype}; give numbers or class labels.")
     y = column_or_1d(y, warn=True)  # nullable integers stay integers
     if y.dtype.kind in "iufb":
         assert_all_finite(y, input_name="Source: y")
@@ -273,11 +273,6 @@ def read_target(y):
         raise ValueError(f"Source: y has labels of mixed kinds ({names}); make them all one kind.")
     assert_all_finite(plain, input_name="Source: y")
     return plain
-
-
-def _refuse_type(y):
-    if y.dtype.kind in "mMcV":
-        raise ValueError(f"Source: y is of type {y.dtype}; give numbers or class labels.")
 
 
 def _one_a_row(y):

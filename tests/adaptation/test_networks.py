@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import FeatureMap, FineTune, ShrinkToSource
-from skmtl.adaptation._perceptron import LaterLayers, descent_path
+from skmtl.adaptation.parameters._perceptron import LaterLayers, descent_path
 
 _rng = np.random.default_rng(3)
 COEF = np.array([1.0, -2.0, 0.5, 0.0])

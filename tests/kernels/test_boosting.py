@@ -6,9 +6,9 @@ import reference
 from sklearn.linear_model import Ridge
 
 from skmtl import kernels
-from skmtl.adaptation import _linear
-from skmtl.adaptation._linear import LinearRows
-from skmtl.adaptation._rounds import _ROUNDING
+from skmtl.adaptation import normal_equations
+from skmtl.adaptation.boosting._rounds import _ROUNDING
+from skmtl.adaptation.normal_equations import LinearRows
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -75,5 +75,5 @@ def test_what_the_kernel_leaves_to_others(monkeypatch, rng):
     assert boost(Ridge(0.0), np.column_stack([X, X[:, 0]])) is None  # singular
     far = np.where(np.arange(len(y)) < 719, 1e-30, 1.0)
     assert LinearRows(Ridge(), X, y).boost(far, 700, 3, 0.0) is None  # one row counts, no digits
-    monkeypatch.setattr(_linear, "_NARROW", 4)
+    monkeypatch.setattr(normal_equations, "_NARROW", 4)
     assert boost(Ridge(), X) is None

@@ -1,0 +1,7 @@
+"""Start from the parameters of the sources' model, or shrink towards them."""
+
+from .fine_tune import FineTune
+from .shrink_to_source import ShrinkToSource
+from .trans_lasso import TransLasso
+
+__all__ = ["FineTune", "ShrinkToSource", "TransLasso"]

@@ -1,0 +1,212 @@
+"""Training that starts from the source's model."""
+
+from functools import partial
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from threadpoolctl import threadpool_limits
+
+from ..._compat import take_rows
+from ...solvers.anchored import gradient_path
+from ..base import Adaptation, AdaptationResult, check_choice, check_number, fit_target, is_auto
+from ..judge import candidate_errors, row_errors
+from ..linear_models import (
+    check_linear,
+    one_hot,
+    own_penalty,
+    read_scores,
+    target_rows,
+    write_scores,
+)  # fmt: skip
+from ._candidates import has_classes, source_models
+from ._perceptron import LaterLayers, descent_path
+
+__all__ = ["FineTune"]
+
+_EPOCHS = [0, *(2**k for k in range(11))]
+
+
+class FineTune(Adaptation):
+    r"""The source's model, trained on with the target's rows for a while.
+
+    A linear model, or a perceptron (MLPRegressor, MLPClassifier), is fitted on the source's rows.
+    From its parameters :math:`\theta^S` gradient steps lead towards those of least loss on the
+    target's rows,
+
+    .. math:: \theta_0 = \theta^S, \quad \theta_{k+1} = \theta_k - r_k \nabla \Big( \sum_i w_i
+        \ell(f_\theta(x_i), y_i) + \text{penalty}(\theta) \Big),
+
+    and stop early: few steps leave what the rows say little about as the source has it, which is
+    much the same as pulling the parameters to the source's (`ShrinkToSource`). Every step sees all
+    target rows, so an epoch is one step, and the order of rows doesn't matter. At 0 epochs it is
+    the source's model; infinity stands for the estimator fitted on the target's rows alone, which
+    is what protects from a source that harms.
+
+    It assumes that the source's model is near one that is good for the target, or, with frozen
+    layers, that what these make of the features is of use for both. It needs labels of the
+    target.
+
+    Parameters
+    ----------
+    n_epochs : "auto", int or inf, default="auto"
+        Steps on the target's rows. "auto" takes the best of 0, 1, 2, 4, ..., 1024 and infinity, by
+        cross-validation over target rows (``cv`` of `TransferEstimator`), by squared error or
+        log-loss. With a single target row it is 0.
+    n_frozen : int, default=0
+        Layers of the perceptron, the first ones, that stay as they are. A linear model has one
+        layer.
+    sources : {"nearest", "all"}, default="nearest"
+        Of several sources, the model to start from is that of all their rows, or of the rows of
+        the nearest: sources are sorted by how well the model of each predicts the target's rows
+        (whatever the level of numbers), and the first one, two, four, ..., all are tried along with
+        `n_epochs`.
+
+    Notes
+    -----
+    A linear regressor's steps are on squared loss, with the penalty of Ridge where it is one; those
+    of a LogisticRegression on the log-loss with its penalty; those of a perceptron on its own loss
+    and penalty, whatever its solver. Steps are plain ones, as long as the curvature allows, so that
+    none makes the objective larger. Features of very different scales make for slow progress in
+    some of them: scale in a Pipeline. What the estimator learned besides, such as ``loss_curve_``,
+    is about the source. A perceptron cannot be given classes that the source lacks.
+
+    ``source_weights_`` are 1 for the sources whose model is started from, else 0.
+
+    References
+    ----------
+    Yao, Y., Rosasco, L. and Caponnetto, A. (2007). On early stopping in gradient descent learning.
+    Constructive Approximation 26. :doi:`10.1007/s00365-006-0663-2`
+
+    Yosinski, J., Clune, J., Bengio, Y. and Lipson, H. (2014). How transferable are features in
+    deep neural networks? NeurIPS. :doi:`10.48550/arXiv.1411.1792`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> from skmtl import Source, TransferEstimator
+    >>> from skmtl.adaptation import FineTune
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_new, X_later = (rng.uniform(-2, 2, size=(n, 2)) for n in (400, 15, 500))
+    >>> old = Source(X, np.sin(2 * X[:, 0]) * X[:, 1])
+    >>> y_new, y_later = (1.5 * np.sin(2 * T[:, 0]) * T[:, 1] for T in (X_new, X_later))
+    >>> mlp = MLPRegressor(
+    ...     hidden_layer_sizes=(30,), solver="lbfgs", max_iter=1000, random_state=0
+    ... )
+    >>> model = TransferEstimator(mlp, source=old, adaptation=FineTune(n_frozen=1))
+    >>> model.fit(X_new, y_new).score(X_later, y_later) > 0.9
+    True
+    """
+
+    def __init__(self, n_epochs="auto", n_frozen=0, sources="nearest"):
+        self.n_epochs = n_epochs
+        self.n_frozen = n_frozen
+        self.sources = sources
+
+    def check(self):
+        """Raise a ValueError for parameters that make no sense."""
+        check_number(
+            self, "n_epochs", least=0, auto=True, whole=True, infinite=True,
+            why="steps on the target's rows; np.inf is a fit on these alone",
+        )  # fmt: skip
+        check_number(self, "n_frozen", least=0, whole=True, why="layers that stay as they are")
+        check_choice(self, "sources", ("nearest", "all"))
+
+    def check_given(self, *, estimator, classifier, **given):
+        super().check_given(estimator=estimator, classifier=classifier, **given)
+        n_layers, name = 1, type(estimator).__name__
+        if isinstance(estimator, (MLPClassifier, MLPRegressor)):
+            n_layers += np.size(estimator.hidden_layer_sizes)
+            if getattr(estimator, "loss", "squared_error") not in ("squared_error", "log_loss"):
+                raise ValueError(
+                    f"the adaptation FineTune knows loss='squared_error' only, but "
+                    f"estimator={name} has loss={estimator.loss!r}."
+                )
+        else:
+            check_linear(self, estimator, classifier)
+        if self.n_frozen >= n_layers:
+            raise ValueError(
+                f"n_frozen={self.n_frozen} leaves nothing to train: estimator={name} has "
+                f"{n_layers} layer{'s' if n_layers > 1 else ''}, counting that of the outputs; "
+                "freeze fewer."
+            )
+
+    def fit(self, problem, random_state, progress):
+        """Fit on the source, then train on with the target's rows, of every split and of all."""
+        progress(f"fitting on the rows of {len(problem.sources)} sources")
+        models = source_models(problem, self.sources, partial(_misses, problem))
+        network = isinstance(problem.estimator, (MLPClassifier, MLPRegressor))
+        if network and problem.classifier:
+            _check_outputs(models[0][1], problem)
+            models = [each for each in models if len(each[1].classes_) == len(problem.classes)]
+        path = self._network if network else self._linear
+        epochs, alone, history = [self.n_epochs], [], {}
+        if is_auto(self.n_epochs):
+            epochs = _EPOCHS if problem.splits else [0]
+            alone = [np.inf] * (bool(problem.splits) and has_classes(problem))
+        # Of equals the first: all sources, and as few steps as can be.
+        tried = [(each, n) for each in models for n in epochs] + [(models[0], n) for n in alone]
+        (group, model), n = tried[0]
+        if problem.splits and len(tried) > 1:
+            paths = partial(_paths, path, problem, models, epochs, alone)
+            progress(f"judging {len(tried)} candidates in {len(problem.splits)} splits")
+            error = candidate_errors(problem, paths)
+            (group, model), n = tried[np.argmin(error)]
+            history = {
+                "n_sources": np.array([len(group) for (group, _), _ in tried]),
+                "n_epochs": np.array([float(n) for _, n in tried]),
+                "error": error,
+            }
+        progress(f"training on {len(problem.y)} target rows, {n:g} epochs")
+        (predictor,) = path(problem, model, [n], np.arange(len(problem.y)))
+        weights = np.zeros(len(problem.sources))
+        weights[group] = float(n < np.inf)
+        return AdaptationResult(predictor, weights, history=history)
+
+    def _linear(self, problem, model, epochs, index):
+        """Models after each of so many epochs (ascending) on the target's rows `index`."""
+        rows, X = target_rows(problem, index), take_rows(problem.X, index)
+        start, penalty = read_scores(model, problem.classes, self), own_penalty(model) or 0.0
+        for coef, intercept in gradient_path(rows, *start, penalty, _finite(epochs)):
+            yield write_scores(model, coef, intercept, problem.classes, X, self)
+        if np.inf in epochs:
+            yield fit_target(problem, index)
+
+    def _network(self, problem, model, epochs, index):
+        rows = problem.take(index)
+        target = one_hot(rows.y, model.classes_) if problem.classifier else rows.y[:, None]
+        layers = LaterLayers(model, self.n_frozen, rows.X, target, rows.row_weight)
+        with threadpool_limits(1, user_api="blas"):  # small products, and sums always alike
+            for x in descent_path(layers, _finite(epochs)):
+                yield layers.write(x)
+        if np.inf in epochs:
+            yield fit_target(problem, index)
+
+
+def _paths(path, problem, models, epochs, alone, index):
+    for _, model in models:
+        yield from path(problem, model, epochs, index)
+    yield from (fit_target(problem, index) for _ in alone)
+
+
+def _misses(problem, model):
+    """The error of a model on the target's rows, leaving aside the level of numbers."""
+    weight = problem.row_weight
+    if problem.classifier:
+        return weight @ row_errors(model, problem.X, problem.y, problem.classes)
+    missed = problem.y - model.predict(problem.X)
+    return weight @ (missed - weight @ missed / weight.sum()) ** 2
+
+
+def _finite(epochs):
+    return [int(n) for n in epochs if n < np.inf]
+
+
+def _check_outputs(model, problem):
+    unknown = np.setdiff1d(problem.y, model.classes_)
+    if len(unknown):
+        raise ValueError(
+            f"y has classes that no source has, such as {unknown.tolist()[0]!r}, and "
+            f"estimator={type(model).__name__} has no output for them; leave out such rows, or use "
+            "adaptation='auto'."
+        )

@@ -3,7 +3,9 @@
 import copy
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit
+
+from ...losses import LOG_LOSS, SQUARED_ERROR
 
 __all__ = ["LaterLayers", "descent_path"]
 
@@ -81,15 +83,9 @@ class LaterLayers:
 
     def _output(self, z):
         """The loss of what the last layer puts out, and its gradient."""
-        kind = self.model.out_activation_
-        if kind == "identity":
-            missed = z - self.target
-            return 0.5 * (self.share * missed**2).sum(), self.share * missed
-        if kind == "logistic":
-            value = self.share * (np.logaddexp(0.0, z) - self.target * z)
-            return value.sum(), self.share * (expit(z) - self.target)
-        value = -self.share * self.target * log_softmax(z, axis=1)
-        return value.sum(), self.share * (softmax(z, axis=1) - self.target)
+        loss = SQUARED_ERROR if self.model.out_activation_ == "identity" else LOG_LOSS
+        value = self.share[:, 0] @ loss.value(z, self.target)
+        return value, self.share * loss.gradient(z, self.target)
 
     def write(self, x):
         """A copy of the model with these parameters.

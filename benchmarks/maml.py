@@ -49,11 +49,13 @@ def sinusoid(n_tasks, n_rows, rng):
 
 def packed(x, y):
     """Return rows as our kernels take them, every row of a task of equal weight."""
+    from skmtl.kernels import mlp
+
     n_tasks, n_rows, _ = x.shape
     weight = np.full(n_tasks * n_rows, 1.0 / n_rows, x.dtype)
     offsets = np.arange(n_tasks + 1) * n_rows
     X, target = (np.ascontiguousarray(a).reshape(-1, a.shape[2]) for a in (x, y))
-    return X, target, weight, np.full(n_tasks, y.shape[2]), offsets
+    return mlp.Rows(X, target, weight, np.full(n_tasks, y.shape[2]), offsets)
 
 
 def episodes(n_tasks, rng):
@@ -184,6 +186,7 @@ def exactness(options):
 
 def difference(jax, sizes, tanh, classes, n_steps, order, constant):
     """Return the largest difference of one case, relative where values exceed 1."""
+    from skmtl.kernels import meta_training as training
     from skmtl.kernels import mlp
 
     rng = np.random.default_rng(0)
@@ -197,12 +200,13 @@ def difference(jax, sizes, tanh, classes, n_steps, order, constant):
         return (x, np.eye(sizes[-1])[y.argmax(2)]) if classes else (x, y)
 
     support, query = rows(6), rows(5)
-    space = mlp.workspace(widths, n_tasks, n_tasks * 6, 6, n_steps, np.float64)
+    space = training.workspace(widths, n_tasks, n_tasks * 6, 6, n_steps, np.float64)
     grad, losses = np.empty_like(theta), np.empty(n_tasks)
     rate_grad = np.empty(0 if constant else len(theta))
-    mlp.meta_gradient(
-        theta, 0, rates, (widths, tanh, classes), packed(*support), packed(*query), n_steps,
-        order, space, grad, rate_grad, losses,
+    training.meta_gradient(
+        training.Start(theta, rates), mlp.Net(widths, tanh, classes),
+        training.Inner(n_steps, 0, order), training.Episodes(packed(*support), packed(*query)),
+        space, grad, rate_grad, losses,
     )  # fmt: skip
 
     def task_loss(theta, rates, xs, ys, xq, yq):
@@ -258,7 +262,7 @@ def startup(options):
     """Seconds of a process's first 25 outer steps, with an empty and with a filled numba cache."""
     code = (
         "import time, sys; sys.path.insert(0, 'benchmarks'); import maml\n"
-        "from skmtl.learners import gradient; from skmtl.kernels import mlp\n"
+        "from skmtl.learners import gradient; from skmtl.kernels import meta_training\n"
         "train = maml.our_training(2); start = time.perf_counter(); train(25)\n"
         "print(time.perf_counter() - start)"
     )

@@ -4,8 +4,10 @@ Imports numba, so `_jit` imports it with the first kernel only.
 """
 
 import contextlib
+import functools
 import hashlib
 import pickle
+from pathlib import Path
 
 import numba
 from numba.core import caching, serialize
@@ -50,6 +52,12 @@ class _Kernel(CPUDispatcher):
 _call = CPUDispatcher.__call__
 
 
+@functools.cache
+def _digests(folder):
+    """Return a digest of every Python file of a folder; they are read once a process."""
+    return {path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.glob("*.py")}
+
+
 class _CheckedCode(caching.CompileResultCacheImpl):
     """Machine code with a checksum: LLVM ends the process where it is given half of it."""
 
@@ -65,9 +73,18 @@ class _CheckedCode(caching.CompileResultCacheImpl):
 
 
 class _DiskCache(caching.FunctionCache):
-    """A cache whose damaged entries are discarded, and which may be full or read-only."""
+    """A cache whose damaged entries are discarded, and which may be full or read-only.
+
+    Machine code holds that of the kernels it calls, and numba's stamp is of a kernel's own file
+    only: here it is of all files of the folder, where a kernel may call any other.
+    """
 
     _impl_class = _CheckedCode
+
+    def __init__(self, function):
+        super().__init__(function)
+        folder = Path(function.__code__.co_filename).parent
+        self._cache_file._source_stamp = self._cache_file._source_stamp, _digests(folder)
 
     def load_overload(self, sig, target_context):
         try:

@@ -134,6 +134,57 @@ def test_damaged_cache_files_are_discarded_and_compiled_again(tmp_path):
     assert len(lines) == 20 and all(line.endswith("True") for line in lines), lines
 
 
+_CALLER = """
+from skmtl._jit import njit
+from helpers_here import pasted, plain
+
+@njit
+def total(x):
+    s = 0.0
+    for i in range(x.shape[0]):
+        s += plain(x[i]) + pasted(x[i])
+    return s
+"""
+_HELPERS = """
+from skmtl._jit import njit
+{constants}
+
+@njit(helper=True)
+def plain(x):
+    return {plain}
+
+@njit(inlined=True)
+def pasted(x):
+    return {pasted}
+"""
+_CALLED = """
+import numpy as np
+from callers_here import total
+
+print(total(np.arange(3.0)), sum(total.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.jit
+def test_a_change_in_any_file_of_the_folder_has_its_kernels_compiled_again(tmp_path):
+    """In a helper's, whether called or pasted in, with the caller's file left as it is."""
+
+    def result(constants="FACTOR = 2.0", plain="FACTOR * x", pasted="x"):
+        helpers = _HELPERS.format(constants=constants, plain=plain, pasted=pasted)
+        (tmp_path / "helpers_here.py").write_text(helpers)
+        cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return run_with_kernels(tmp_path, _CALLED, **cache)
+
+    (tmp_path / "callers_here.py").write_text(_CALLER)
+    assert [result(), result()] == [["9.0 0"], ["9.0 1"]]
+    assert [result(plain="9.0 * x"), result(plain="9.0 * x")] == [["30.0 0"], ["30.0 1"]]
+    assert result(pasted="3.0 * x") == ["15.0 0"]
+    assert result(constants="FACTOR = 4.0") == ["15.0 0"]
+    (tmp_path / "one_more.py").write_text("")
+    assert result(constants="FACTOR = 4.0") == ["15.0 0"]
+    assert result(constants="FACTOR = 4.0") == ["15.0 1"]
+
+
 _READ_ONLY = """
 import errno, pathlib, numpy as np, kernels_here
 from numba.core import caching

@@ -1,19 +1,22 @@
 """All compiled code: pure functions on arrays that know nothing of estimators.
 
 Submodules load on first use, so that ``import skmtl`` does not import numba. Kernels that call
-each other share a file: numba's cache notices changes of a kernel's own file only.
+each other may stand in several files: a change in any file here has all of them compiled anew.
 """
 
 import importlib
 
 __all__ = [
+    "adam",
     "arrow",
     "boosting",
     "exponential",
     "heads",
     "lasso",
     "logistic",
+    "meta_training",
     "mlp",
+    "mlp_hessian",
     "moments",
     "quadratic",
 ]

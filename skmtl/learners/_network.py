@@ -15,7 +15,7 @@ _RATES = 0.5 ** np.arange(0, 14)
 
 
 def pack(tasks, n_outputs, dtype):
-    """`LabelledTasks` as the kernels want them: (X, target, weight, ways, offsets).
+    """Return `LabelledTasks` as the kernels want them, as `kernels.mlp.Rows`.
 
     Weights sum to 1 over a task's rows.
     """
@@ -27,7 +27,8 @@ def pack(tasks, n_outputs, dtype):
         target[np.arange(n), tasks.y] = 1.0
     total = np.bincount(tasks.codes, tasks.weight, minlength=tasks.n_tasks)
     weight = (tasks.weight / total[tasks.codes]).astype(dtype)
-    return X, target, weight, ways, np.ascontiguousarray(tasks.offsets, np.int64)
+    offsets = np.ascontiguousarray(tasks.offsets, np.int64)
+    return kernels.mlp.Rows(X, target, weight, ways, offsets)
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Network:
     @property
     def net(self):
         """The network as the kernels take it."""
-        return self.sizes, self.activation, self.loss
+        return kernels.mlp.Net(self.sizes, self.activation, self.loss)
 
     @property
     def n_layers(self):
@@ -80,40 +81,49 @@ class Network:
         return kernels.mlp.matrix(flat, self.sizes, layer, copies).reshape(shape)
 
     def workspace(self, supports, n_steps):
-        """For the largest of the given batches of rows, which have equally many tasks."""
-        offsets = [rows[4] for rows in supports]
-        return kernels.mlp.workspace(
+        """Return one for the largest of the given batches of rows, of equally many tasks."""
+        offsets = [rows.offsets for rows in supports]
+        return kernels.meta_training.workspace(
             self.sizes, len(offsets[0]) - 1, max(o[-1] for o in offsets),
             max(np.diff(o).max(initial=1) for o in offsets), n_steps, self.theta.dtype,
         )  # fmt: skip
 
-    def _near(self, rows, space):
-        """For the kernels: all tasks' own parameters are formed."""
-        low, cross = np.zeros(self.n_layers, dtype=bool), space[8]
-        return low, self.rates, cross[0], cross[1], rows[0], rows[4], space[3][0], space[4][0]
+    def parameters(self, rows, space):
+        """Return what the kernels take for parameters, before the first inner step and after.
 
-    def _step(self, rows, k, space, losses):
-        """Inner step number k; the tasks' parameters are the first row of ``space[0]``."""
-        own, slope, acts, deltas, turned = space[0][0], space[2], space[3], space[4], space[7]
-        own_from = self.n_layers if k == 0 else self.first
-        kernels.mlp.inner_step(
-            self.theta, own, own_from, self._near(rows, space), self.first, self.rates, self.net,
-            rows, acts[0], deltas[0], turned, slope, own, losses,
+        The tasks' own are then those in ``space.own[0]``, and all of them are formed.
+        """
+        low_rank = kernels.mlp.LowRank(
+            np.zeros(self.n_layers, dtype=bool), self.rates, *space.cross, rows.X, rows.offsets,
+            space.acts[0], space.deltas[0],
+        )  # fmt: skip
+        start = kernels.mlp.Parameters(self.theta, space.own[0], self.n_layers, low_rank)
+        return start, start._replace(own_from=self.first)
+
+    def _step(self, at, rows, space, losses):
+        """Take an inner step from the parameters `at`."""
+        units = kernels.mlp.Units(space.acts[0], space.deltas[0])
+        kernels.meta_training.inner_step(
+            at, self.first, self.rates, self.net, rows, units, space.turned, space.slope,
+            space.own[0], losses,
         )  # fmt: skip
 
     def adapt(self, tasks, n_steps):
         """Every task's own parameters after the inner steps, one array a layer."""
         layers = [[] for _ in range(self.first, self.n_layers)]
-        for start in range(0, tasks.n_tasks, _TASKS):
-            some = tasks.take(np.arange(start, min(start + _TASKS, tasks.n_tasks)))
+        for first in range(0, tasks.n_tasks, _TASKS):
+            some = tasks
+            if tasks.n_tasks > _TASKS:
+                some = tasks.take(np.arange(first, min(first + _TASKS, tasks.n_tasks)))
             rows = pack(some, self.sizes[-1], self.theta.dtype)
             space = self.workspace([rows], 1)
+            start, moved = self.parameters(rows, space)
             losses = np.empty(some.n_tasks)
             for k in range(n_steps):
-                self._step(rows, k, space, losses)
+                self._step(moved if k else start, rows, space, losses)
             for i, layer in enumerate(range(self.first, self.n_layers)):
                 if n_steps:
-                    own = self.layer(space[0][0], layer, some.n_tasks).copy()
+                    own = self.layer(space.own[0], layer, some.n_tasks).copy()
                 else:
                     own = np.repeat(self.layer(self.theta, layer), some.n_tasks, axis=0)
                 layers[i].append(own)
@@ -124,24 +134,22 @@ class Network:
 
         Of shape (n_steps + 1, n_tasks). Accuracies are NaN where targets are numbers.
         """
-        n_tasks, last = len(support[4]) - 1, self.n_layers
+        n_tasks, last = len(support.offsets) - 1, self.n_layers
         space, scrap = self.workspace([support, query], 1), np.empty(n_tasks)
-        own, extra, turned = space[0][0], space[5], space[7]
+        start, moved = self.parameters(support, space)
+        units, net = kernels.mlp.Units(*space.extra[:2]), self.net
         losses, accuracies = np.empty((2, n_steps + 1, n_tasks))
         accuracies[:] = np.nan
-        codes = np.repeat(np.arange(n_tasks), np.diff(query[4]))
+        codes = np.repeat(np.arange(n_tasks), np.diff(query.offsets))
         for k in range(n_steps + 1):
-            own_from = last if k == 0 else self.first
-            kernels.mlp.losses_and_deltas(
-                self.theta, own, own_from, self._near(query, space), last, self.net, query,
-                extra[0], extra[1], turned, losses[k],
-            )  # fmt: skip
+            at = moved if k else start
+            kernels.mlp.losses_and_deltas(at, last, net, query, units, space.turned, losses[k])
             if self.loss == kernels.mlp.CROSS_ENTROPY:
-                p = kernels.mlp.block(extra[0], self.sizes, last, len(query[0]))
-                right = p.argmax(1) == query[1].argmax(1)
-                accuracies[k] = np.bincount(codes, right * query[2], minlength=n_tasks)
+                p = kernels.mlp.block(units.acts, self.sizes, last, len(query.X))
+                right = p.argmax(1) == query.target.argmax(1)
+                accuracies[k] = np.bincount(codes, right * query.weight, minlength=n_tasks)
             if k < n_steps:
-                self._step(support, k, space, scrap)
+                self._step(at, support, space, scrap)
         return losses, accuracies
 
     def stable_rate(self, rows, n_steps):
@@ -202,15 +210,13 @@ class AdaptedNetwork(Adapted):
         net, dtype = self.network, self.network.theta.dtype
         present, sizes = np.unique(codes, return_counts=True)
         offsets = np.append(0, np.cumsum(sizes))
-        own = np.empty(len(present) * len(net.theta), dtype)
-        for i, layer in enumerate(self.layers):
-            net.layer(own, net.first + i, len(present))[:] = layer[present]
         X = np.ascontiguousarray(X, dtype)
-        rows = X, X[:, :0], X[:0, 0], present, offsets
-        space = net.workspace([rows], 1)
-        acts = space[3][0]
-        kernels.mlp.forward(
-            net.theta, own, net.first, net._near(rows, space), net.sizes, net.activation, X,
-            offsets, acts, space[7],
-        )  # fmt: skip
+        rows = kernels.mlp.Rows(X, X[:, :0], X[:0, 0], present, offsets)
+        space = kernels.meta_training.workspace(
+            net.sizes, len(present), len(X), sizes.max(), 1, dtype
+        )
+        for i, layer in enumerate(self.layers):
+            net.layer(space.own[0], net.first + i, len(present))[:] = layer[present]
+        acts, at = space.acts[0], net.parameters(rows, space)[1]
+        kernels.mlp.forward(at, net.net, X, offsets, acts, space.turned)
         return kernels.mlp.block(acts, net.sizes, net.n_layers, len(X))

@@ -55,9 +55,9 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
     ----------
     network : Network
     draw : callable
-        ``draw(n)`` returns support and query rows of n episodes, packed as for the kernels.
+        ``draw(n)`` returns support and query rows of n episodes, as `kernels.mlp.Rows`.
     order : int
-        Code of `kernels.mlp`: second or first order, or Reptile.
+        Code of `kernels.meta_training`: second or first order, or Reptile.
     held_out : callable, optional
         ``held_out(network)`` returns a dict with "held_out_loss"; see `solvers.adam.adam`, which
         gets the further options.
@@ -68,33 +68,32 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
     """
     n = len(network.theta)
     on_rates = 10.0 * learning_rate * float(network.rates.max())  # as usual at rates of 0.1
+    training = kernels.meta_training
+    inner = training.Inner(inner_steps, network.first, order)
     constants = np.array([[rate, *CONSTANTS, _AVERAGE] for rate in (learning_rate, on_rates)])
 
     def parts(x):
-        return x[:n], x[n:] if learn_inner_rates else network.rates
+        return training.Start(x[:n], x[n:] if learn_inner_rates else network.rates)
 
     def advance(x, moments, step, n_steps):
         losses = np.empty((n_steps, meta_batch_size))
         for start in range(0, n_steps, _STEPS):
             some = losses[start : start + _STEPS]
-            support, query = draw(some.size)
+            episodes = training.Episodes(*draw(some.size))
             starts = np.arange(0, some.size + 1, meta_batch_size)
-            n_rows = max(np.diff(rows[4][starts]).max() for rows in (support, query))
-            most = max(np.diff(rows[4]).max() for rows in (support, query))
-            space = kernels.mlp.workspace(
+            n_rows = max(np.diff(rows.offsets[starts]).max() for rows in episodes)
+            most = max(np.diff(rows.offsets).max() for rows in episodes)
+            space = training.workspace(
                 network.sizes, meta_batch_size, int(n_rows), int(most), inner_steps, x.dtype
             )
-            theta, rates = parts(x)
-            kernels.mlp.meta_train(
-                len(some), theta, moments, step + start, constants, network.first, rates,
-                learn_inner_rates, network.net, support, query, inner_steps, order, space,
-                some.reshape(-1),
+            training.meta_train(
+                len(some), training.Adam(moments, step + start, constants), parts(x),
+                learn_inner_rates, network.net, inner, episodes, space, some.reshape(-1),
             )  # fmt: skip
         return losses.mean(1)
 
     def look(x):
-        theta, rates = parts(x)
-        return held_out(replace(network, theta=theta, rates=rates))
+        return held_out(replace(network, **parts(x)._asdict()))
 
     x = np.r_[network.theta, network.rates] if learn_inner_rates else network.theta
     with threadpool_limits(1, user_api="blas"):  # products too small to share, sums always alike
@@ -212,7 +211,8 @@ class _GradientLearner(EpisodicLearner):
         return look
 
     def _order(self):
-        return kernels.mlp.FIRST_ORDER if self.first_order else kernels.mlp.SECOND_ORDER
+        training = kernels.meta_training
+        return training.FIRST_ORDER if self.first_order else training.SECOND_ORDER
 
 
 class NetworkKnowledge(Knowledge):
@@ -344,4 +344,4 @@ class Reptile(_GradientLearner):
             )
 
     def _order(self):
-        return kernels.mlp.REPTILE
+        return kernels.meta_training.REPTILE

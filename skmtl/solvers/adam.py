@@ -64,7 +64,7 @@ def steps_along(gradient, learning_rate, average=0.0):
         losses, grad = np.empty(n_steps), np.empty_like(x)
         for i in range(n_steps):
             losses[i] = gradient(x, step + i, grad)
-            kernels.mlp.adam_update(x, grad, *moments, step + i + 1, constants)
+            kernels.adam.adam_update(x, grad, *moments, step + i + 1, constants)
         return losses
 
     return advance

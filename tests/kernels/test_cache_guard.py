@@ -1,7 +1,7 @@
-"""Compiled functions call compiled functions of their own file only; importing stays light.
+"""Compiled functions call compiled functions of the kernels' folder only; importing stays light.
 
-numba's cache notices changes of a kernel's own file only: a kernel that calls a helper in another
-file is served stale, with wrong numbers, after an upgrade.
+The cache is stamped with that folder: a kernel that calls a helper elsewhere would be served stale,
+with wrong numbers, after an upgrade. That the stamp is of the whole folder is tested in test_jit.
 """
 
 import ast
@@ -18,7 +18,8 @@ PACKAGE = Path(skmtl.__file__).parent
 ROOM = PACKAGE / "kernels"
 KERNEL_FILES = sorted(path for path in ROOM.glob("*.py") if path.name != "__init__.py")
 ALLOWED_IMPORTS = {"numpy", "math", "collections", ".._jit"}
-# What kernels may use beside numpy and their own file.
+ALLOWED_IMPORTS |= {f".{path.stem}" for path in KERNEL_FILES}
+# What kernels may use beside numpy and their own folder.
 ALLOWED_BUILTINS = {"range", "len", "min", "max", "abs", "float", "int", "bool", "zip"}
 ALLOWED_BUILTINS |= {"enumerate", "round", "sum", "tuple"}
 
@@ -50,11 +51,12 @@ def free_names(function):
     return {n.id for n in nodes if isinstance(n, ast.Name)} - bound
 
 
-def foreign_names(source):
-    """Names that jitted functions of a file take from elsewhere; an empty set is right."""
-    tree = ast.parse(source)
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    jitted = {f.name for f in functions if is_jitted(f)}
+def functions_of(tree):
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def own_names(tree):
+    """Jitted functions and constants of a file."""
     constants = {
         target.id
         for node in tree.body
@@ -62,8 +64,24 @@ def foreign_names(source):
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    known = jitted | constants | ALLOWED_BUILTINS | {"np", "math"}
-    return {(f.name, name) for f in functions if is_jitted(f) for name in free_names(f) - known}
+    return constants | {f.name for f in functions_of(tree) if is_jitted(f)}
+
+
+def names_from_the_folder(tree):
+    """Jitted functions and constants that a file imports from others of the folder by name."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            there = own_names(ast.parse((ROOM / f"{node.module}.py").read_text()))
+            public = {name for name in there if name[0] != "_"}
+            yield from public & {name.name for name in node.names if name.asname is None}
+
+
+def foreign_names(source):
+    """Names that jitted functions of a file take from elsewhere; an empty set is right."""
+    tree = ast.parse(source)
+    known = own_names(tree) | {*names_from_the_folder(tree)} | ALLOWED_BUILTINS | {"np", "math"}
+    jitted = [f for f in functions_of(tree) if is_jitted(f)]
+    return {(f.name, name) for f in jitted for name in free_names(f) - known}
 
 
 def test_the_room_has_kernels():
@@ -72,23 +90,31 @@ def test_the_room_has_kernels():
 
 
 @pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
-def test_kernel_files_import_nothing_of_ours(path):
+def test_kernel_files_import_from_their_folder_only(path):
     assert set(imported_modules(ast.parse(path.read_text()))) <= ALLOWED_IMPORTS
 
 
 @pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
-def test_kernels_call_kernels_of_their_own_file(path):
+def test_kernels_call_kernels_of_their_folder(path):
     assert foreign_names(path.read_text()) == set()
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "from .moments import merge_into\n@njit\ndef f(x):\n    return merge_into(x)",
+        "from ..solvers.products import f\n@njit\ndef g(x):\n    return f(x)",
+        "from .heads import gram_matrices\n@njit\ndef f(x):\n    return gram_matrices(x, x)",
+        "from .heads import _reduce\n@njit\ndef f(x):\n    return _reduce(x, 1, 1)",
         "def helper(x):\n    return x\n@njit\ndef f(x):\n    return helper(x)",
-        "@njit\ndef f(x):\n    from .arrow import pull\n    return pull(x, 1.0)",
+        "@njit\ndef f(x):\n    from ..base import pull\n    return pull(x, 1.0)",
     ],
-    ids=["another file's kernel", "not compiled", "imported inside"],
+    ids=[
+        "another folder's",
+        "another file's, not compiled",
+        "another file's own",
+        "not compiled",
+        "imported inside",
+    ],
 )
 def test_the_guard_sees_what_it_guards_against(source):
     outside = set(imported_modules(ast.parse(source))) - ALLOWED_IMPORTS
@@ -118,16 +144,17 @@ def is_helper(function):
 
 
 @pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda path: path.name)
-def test_helpers_are_private_and_called_by_kernels_only(path):
+def test_helpers_are_called_by_kernels_only(path):
     tree = ast.parse(path.read_text())
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    helpers = {f.name for f in functions if is_helper(f)}
-    assert all(name.startswith("_") for name in helpers)
-    plain = [f for f in functions if not is_jitted(f)]
-    assert not any(free_names(f) & helpers for f in plain)
+    helpers = {f.name for f in functions_of(tree) if is_helper(f)}
+    imports = re.compile(rf"kernels\.{path.stem} import|from \.{path.stem} import")
     for other in [*PACKAGE.rglob("*.py"), *Path(__file__).parents[1].rglob("*.py")]:
-        read = set(re.findall(rf"\b{path.stem}\.(_\w+)", other.read_text()))
-        assert not read & helpers, other
+        text = other.read_text()
+        assert not set(re.findall(rf"\b{path.stem}\.(\w+)", text)) & helpers, other
+        if other == path or (other != Path(__file__) and imports.search(text)):
+            plain = [f for f in ast.walk(ast.parse(text)) if isinstance(f, ast.FunctionDef)]
+            plain = [f for f in plain if not is_jitted(f)]
+            assert not any(free_names(f) & helpers for f in plain), other
 
 
 def test_import_is_light():

@@ -1,9 +1,10 @@
-"""Network kernels against their readable twins and finite differences."""
+"""Network kernels (`mlp`, `mlp_hessian`, `meta_training`) against twins, finite differences."""
 
 import numpy as np
 import pytest
 import reference
 
+from skmtl.kernels import meta_training as training
 from skmtl.kernels import mlp
 
 RELU, TANH, SQUARED, CLASSES = mlp.RELU, mlp.TANH, mlp.SQUARED, mlp.CROSS_ENTROPY
@@ -20,7 +21,8 @@ def random_rows(sizes, loss, lengths, rng, dtype=np.float64):
     if loss == CLASSES:
         ways = 2 + np.arange(len(lengths)) % (n_out - 1)
         target = np.eye(n_out)[rng.integers(1000, size=n) % np.repeat(ways, lengths)]
-    return X.astype(dtype), target.astype(dtype), weight.astype(dtype), ways, offsets
+    X, target, weight = (a.astype(dtype) for a in (X, target, weight))
+    return mlp.Rows(X, target, weight, ways, offsets)
 
 
 def of_task(rows, t):
@@ -47,18 +49,19 @@ class Problem:
 
     @property
     def net(self):
-        return self.sizes, self.activation, self.loss
+        return mlp.Net(self.sizes, self.activation, self.loss)
 
     def space(self):
-        return mlp.workspace(self.sizes, 3, 8, 5, self.n_steps, self.dtype)
+        return training.workspace(self.sizes, 3, 8, 5, self.n_steps, self.dtype)
 
-    def meta_gradient(self, order=mlp.SECOND_ORDER, learn_rates=False, theta=None):
+    def meta_gradient(self, order=training.SECOND_ORDER, learn_rates=False, theta=None):
         theta = self.theta if theta is None else theta
         grad, losses = np.empty_like(theta), np.empty(3)
         rate_grad = np.empty(len(theta) if learn_rates else 0, self.dtype)
-        mlp.meta_gradient(
-            theta, self.first, self.rates, self.net, self.support, self.query, self.n_steps,
-            order, self.space(), grad, rate_grad, losses,
+        training.meta_gradient(
+            training.Start(theta, self.rates), self.net,
+            training.Inner(self.n_steps, self.first, order),
+            training.Episodes(self.support, self.query), self.space(), grad, rate_grad, losses,
         )  # fmt: skip
         return losses, grad, rate_grad
 
@@ -116,13 +119,13 @@ def test_own_parameters_that_are_not_formed_are_found():
     low, by_layer = np.ones(3, dtype=bool), np.zeros(3)
     problem = Problem(SIZES[3], TANH, SQUARED, constant=True)
     sizes, rates = problem.sizes, problem.rates
-    mlp._set_near(1, 0, rates, sizes, 8, 7, 3, low, by_layer)
+    training._set_low_rank(1, 0, rates, sizes, 8, 7, 3, low, by_layer)
     assert low.tolist() == [False, True, False] and by_layer[1] == 0.1
-    mlp._set_near(2, 0, rates, sizes, 8, 7, 3, low, by_layer)
+    training._set_low_rank(2, 0, rates, sizes, 8, 7, 3, low, by_layer)
     assert not low.any()
-    mlp._set_near(1, 2, rates, sizes, 8, 7, 3, low, by_layer)
+    training._set_low_rank(1, 2, rates, sizes, 8, 7, 3, low, by_layer)
     assert not low.any()
-    mlp._set_near(1, 0, np.arange(len(rates)) / 100.0, sizes, 8, 7, 3, low, by_layer)
+    training._set_low_rank(1, 0, np.arange(len(rates)) / 100.0, sizes, 8, 7, 3, low, by_layer)
     assert not low.any()
 
 
@@ -149,7 +152,7 @@ def test_first_order(n_steps, constant):
     problem = Problem(SIZES[3], TANH, CLASSES, n_steps, constant=constant)
     twins = [problem.twin(problem.theta, problem.rates, t)[1] for t in range(3)]
     for learn_rates in (False, True):
-        _, grad, _ = problem.meta_gradient(mlp.FIRST_ORDER, learn_rates)
+        _, grad, _ = problem.meta_gradient(training.FIRST_ORDER, learn_rates)
         np.testing.assert_allclose(grad, np.mean(twins, axis=0), atol=1e-10)
 
 
@@ -163,7 +166,7 @@ def test_reptile_is_the_way_back(n_steps):
             rows = of_task(problem.query if k % 2 else problem.support, t)
             x = x - problem.rates * reference.mlp_loss(x, SIZES[2], True, False, rows)[1]
         ends.append(x)
-    _, grad, _ = problem.meta_gradient(mlp.REPTILE)
+    _, grad, _ = problem.meta_gradient(training.REPTILE)
     np.testing.assert_allclose(grad, problem.theta - np.mean(ends, axis=0), atol=1e-10)
 
 
@@ -202,15 +205,15 @@ def test_products(n, q, m):
     A, B, D = rng.normal(size=(n, q)), rng.normal(size=(q + 2, m)), rng.normal(size=(n, m))
     C = rng.normal(size=(n + 1, m))
     wanted = C + np.r_[np.zeros((1, m)), A @ B[2:]]
-    mlp._times(A, 0, B, 2, C, 1, n, q)
+    mlp.times(A, 0, B, 2, C, 1, n, q)
     np.testing.assert_allclose(C, wanted, atol=1e-10)
     C, scratch = rng.normal(size=(n, q + 1)), np.empty(m * (q + 1))
     wanted = C + np.c_[D @ B[1 : q + 1].T, np.zeros(n)]
-    mlp._times_transposed(D, 0, B, 1, C, 0, n, q, scratch)
+    mlp.times_transposed(D, 0, B, 1, C, 0, n, q, scratch)
     np.testing.assert_allclose(C, wanted, atol=1e-10)
     C = rng.normal(size=(q + 1, m))
     wanted = C + np.r_[np.zeros((1, m)), A.T @ D]
-    mlp._transposed_times(A, 0, D, 0, C, 1, n, q)
+    mlp.transposed_times(A, 0, D, 0, C, 1, n, q)
     np.testing.assert_allclose(C, wanted, atol=1e-10)
 
 
@@ -232,12 +235,16 @@ def test_training_steps_are_adam_on_the_meta_gradient():
     moments[2] = np.r_[theta, rates]
     losses = np.empty(2 * batch)
     twice = [
-        (*(np.concatenate([a, a]) for a in rows[:4]), np.append(rows[4], rows[4][1:] + rows[4][-1]))
+        mlp.Rows(
+            *(np.concatenate([a, a]) for a in rows[:4]),
+            np.append(rows.offsets, rows.offsets[1:] + rows.offsets[-1]),
+        )
         for rows in (problem.support, problem.query)
     ]
-    mlp.meta_train(
-        2, theta, moments, 0, constants, 0, rates, True, problem.net, *twice, 2,
-        mlp.SECOND_ORDER, problem.space(), losses,
+    training.meta_train(
+        2, training.Adam(moments, 0, constants), training.Start(theta, rates), True, problem.net,
+        training.Inner(2, 0, training.SECOND_ORDER), training.Episodes(*twice), problem.space(),
+        losses,
     )  # fmt: skip
     x = np.r_[problem.theta, problem.rates]
     mean, square, average = np.zeros_like(x), np.zeros_like(x), x

@@ -42,7 +42,7 @@ def _say(lines, encoding):
 
 def _run(args):
     # Only now, as all this takes a second or two to import.
-    from skmtl._jit import tell_of_compiling
+    from skmtl._compiling import tell_of_compiling
     from skmtl._measure import measure
     from skmtl._table import read_table
 

@@ -12,7 +12,7 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-from ._jit import tell_of_compiling
+from ._compiling import tell_of_compiling
 
 __all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
 

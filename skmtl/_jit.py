@@ -1,4 +1,4 @@
-"""Compilation flags, threads, and what is said of compiling; `_kernel` does the compiling.
+"""Compilation flags and threads; `_kernel` does the compiling.
 
 No ``fastmath=True``: guards against NaN must survive compilation. Kernels are serial and release
 the GIL; work is spread over threads in coarse chunks (`run_chunks`), which needs no threading layer
@@ -7,24 +7,15 @@ of numba's own and gives the same sums whatever the number of threads.
 
 import contextlib
 import functools
-import gc
-import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-__all__ = [
-    "njit",
-    "run_chunks",
-    "run_spans",
-    "say_compiling",
-    "tell_of_compiling",
-    "undisturbed",
-    "worker_pool",
-]
+from ._compiling import undisturbed
+
+__all__ = ["njit", "run_chunks", "run_spans", "worker_pool"]
 
 # Partial sums are taken over this many chunks, threads or no threads, so that results do not
 # depend on n_jobs.
@@ -65,57 +56,6 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
     if fused or any_order:
         options["fastmath"] = {"contract", "reassoc"} if any_order else {"contract"}
     return make_kernel(function, options)
-
-
-@contextlib.contextmanager
-def undisturbed():
-    """Put off Ctrl-C, and the collection of garbage, until the end of the block.
-
-    For imports of numba, and compiling: what stops halfway there is broken for the process, and
-    LLVM calls back what swallows exceptions. The collector would take a fifth of the time, as
-    numba makes millions of objects. One kernel takes a second or two.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with _interrupts_held():
-            yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _interrupts_held():
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    held = []
-    signal.signal(signal.SIGINT, lambda *args: held.append(args))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            handler(*held[0])
-
-
-_tell, _told = None, False
-
-
-def tell_of_compiling(tell):
-    """Have ``tell(text)`` called when kernels are compiled, once a process; None for silence."""
-    global _tell
-    _tell = tell
-
-
-def say_compiling():
-    """A kernel is not in the cache, and is compiled now."""
-    global _told
-    if _tell is not None and not _told:
-        _told = True
-        _tell("compiling kernels, which takes some seconds once after an installation")
 
 
 @functools.lru_cache(maxsize=64)

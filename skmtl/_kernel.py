@@ -13,7 +13,7 @@ import numba
 from numba.core import caching, serialize
 from numba.core.registry import CPUDispatcher
 
-from ._jit import say_compiling, undisturbed
+from ._compiling import say_compiling, undisturbed
 
 __all__ = ["make_kernel"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 
-from skmtl.learners._base import Adapted, Knowledge, Learner
+from skmtl.learners.base import Adapted, Knowledge, Learner
 
 
 class Towards(Learner):

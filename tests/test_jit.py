@@ -304,7 +304,7 @@ def test_cross_validation_does_not_swallow_ctrl_c(tmp_path, face):
 
 _TOLD = """
 import numpy as np
-from skmtl._jit import tell_of_compiling
+from skmtl._compiling import tell_of_compiling
 from kernels_here import idle, total
 
 if {verbose}:

@@ -24,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, learners
 from skmtl.base import UnknownTaskWarning
 from skmtl.learners import Prototypes, RidgeHead
-from skmtl.learners._base import Knowledge, LabelledTasks
+from skmtl.learners.base import Knowledge, LabelledTasks
 from skmtl.model_selection import FewShotSplit, TaskKFold
 
 FACES = [MetaLearnerClassifier, MetaLearnerRegressor]

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from . import _episodes
-from ._base import Learner
+from .base import Learner
 
 __all__ = [
     "ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths", "is_count", "is_number",

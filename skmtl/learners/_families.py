@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import expit
 
-from ._base import log_probabilities, rank_in_groups
 from ._prior import GaussianPrior, Prototypes, class_sums, n_scores
 from ._shared import (
     FREE,
@@ -20,6 +19,7 @@ from ._shared import (
     pooled_mean,
     zero_mean,
 )
+from .base import log_probabilities, rank_in_groups
 
 __all__ = [
     "SharedPart", "hierarchical", "independent", "intercepts", "pooled", "prototypes", "subspace",

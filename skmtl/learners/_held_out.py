@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ._base import rank_in_groups
+from .base import rank_in_groups
 
 __all__ = ["few_shot", "folds"]
 

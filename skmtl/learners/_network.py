@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import kernels
-from ._base import Adapted, log_probabilities
+from .base import Adapted, log_probabilities
 
 __all__ = ["AdaptedNetwork", "Network", "pack"]
 

@@ -7,10 +7,10 @@ import numpy as np
 from ..guard.weights import TaskPrior, log_scores, noise_level
 from ..tasks.prevalence import Prevalence, sampling_offset
 from . import _families as families
-from ._base import Adapted, Knowledge, Learner, log_probabilities
 from ._episodic import is_count
 from ._frame import Frame
 from ._held_out import few_shot, folds
+from .base import Adapted, Knowledge, Learner, log_probabilities
 
 __all__ = ["Auto", "Hierarchical", "Subspace"]
 

@@ -25,13 +25,13 @@ from threadpoolctl import threadpool_limits
 
 from ..solvers.adam import adam, steps_along
 from . import _episodes
-from ._base import Adapted, Knowledge
 from ._embedding import Embedding, Padded, padded_chunks
 from ._episodic import MOST_HELD_OUT, EpisodicLearner, hidden_widths, is_count
 from ._families import metrics
 from ._frame import evenness
 from ._heads import PrototypeHead, RidgeSolve, losses_of_heads
 from ._held_out import folds
+from .base import Adapted, Knowledge
 from .closed_form import LinearHeads
 
 __all__ = ["Prototypes", "RidgeHead"]

@@ -33,9 +33,9 @@ from threadpoolctl import threadpool_limits
 from .. import kernels
 from ..solvers.adam import CONSTANTS, adam
 from . import _episodes
-from ._base import Knowledge
 from ._episodic import ACTIVATIONS, MOST_HELD_OUT, EpisodicLearner, hidden_widths, is_number
 from ._network import AdaptedNetwork, Network, pack
+from .base import Knowledge
 
 __all__ = ["MAML", "Reptile"]
 

@@ -13,7 +13,7 @@ from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
-from ..learners._base import LabelledTasks
+from ..learners.base import LabelledTasks
 from ..tasks.stack import as_dense
 from ..tasks.standards import Standards
 from ._rows import Unit, arranged

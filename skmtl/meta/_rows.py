@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..learners._base import LabelledTasks
+from ..learners.base import LabelledTasks
 from ..tasks.copies import MOST_PARTS, distinct_rows, relative_rows, settle
 from ..tasks.keys import by_size, mixed, row_order
 from ..tasks.stack import as_dense

@@ -11,11 +11,11 @@ from skmtl import MetaLearnerClassifier
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
 from skmtl.learners import _shared as shared_room
-from skmtl.learners._base import LabelledTasks
 from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
 from skmtl.learners._prior import GaussianPrior, Prototypes
 from skmtl.learners._shared import SharedPart, pooled_mean
+from skmtl.learners.base import LabelledTasks
 from skmtl.learners.closed_form import LinearHeads, _noise_of
 
 

@@ -9,9 +9,9 @@ import reference
 from sklearn.base import clone
 
 from skmtl.learners import Prototypes, RidgeHead, _episodes
-from skmtl.learners._base import LabelledTasks
 from skmtl.learners._embedding import Embedding, Padded, padded_chunks
 from skmtl.learners._heads import PrototypeHead, RidgeSolve
+from skmtl.learners.base import LabelledTasks
 from skmtl.learners.embedded import Model
 
 TWINS = {RidgeSolve: reference.ridge_head, PrototypeHead: reference.prototype_head}

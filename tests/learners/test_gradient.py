@@ -8,8 +8,8 @@ import pytest
 from sklearn.base import clone
 
 from skmtl.learners import _episodes
-from skmtl.learners._base import LabelledTasks
 from skmtl.learners._network import pack
+from skmtl.learners.base import LabelledTasks
 from skmtl.learners.gradient import MAML, Reptile
 
 SMALL = {"hidden_layer_sizes": (12,), "max_iter": 300, "learning_rate": 0.005}

@@ -1,4 +1,5 @@
 """What keeps sharing from doing harm: candidates are judged, weighed task by task, and reported.
 
-Nothing here knows what a candidate is, which strengths it has or which loss it is fitted to.
+Nothing here knows what a candidate is or which strengths it has. `judge` and `spread` read squared
+errors; a tuner for another loss brings verdicts of its own.
 """

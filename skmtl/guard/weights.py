@@ -104,7 +104,7 @@ class TaskPrior:
     users : ndarray of shape (n_sizes, n_candidates)
         Sums of the tasks' weights.
     log_prior : ndarray of shape (n_candidates,)
-        What the candidates weigh before any verdict..
+        What the candidates weigh before any verdict.
     stray : float
         Prior probability that a task uses any candidate at all.
     own : float
@@ -207,7 +207,7 @@ def task_weights(scores, rows, log_prior=0.0, n_steps=15, early=None):
     rows : ndarray of shape (n_tasks,)
         Held-out rows (weights) behind each task's scores.
     log_prior : float ndarray of shape (n_candidates,)
-        What the candidates weigh before any verdict..
+        What the candidates weigh before any verdict.
     early : tuple of (scores, rows, sizes), optional
         Verdicts of further tasks as if they had only so many rows.
 

@@ -175,8 +175,8 @@ class GaussianPrior:
             Z, base, tasks.y.astype(np.float64), tasks.weight, tasks.offsets, ways,
             *kernels.heads.gram_matrices(Z, tasks.offsets),
         )  # fmt: skip
-        v, left = np.empty((tasks.n_tasks, scores, Z.shape[1])), np.zeros(base.shape)
-        left = left if left_out else left[:0]
+        v = np.empty((tasks.n_tasks, scores, Z.shape[1]))
+        left = np.zeros((len(base) if left_out else 0, scores))
         covariances = run_chunks(
             kernels.heads.fit_heads, tasks.n_tasks, _loss_code(tasks), rows, v, left, posterior,
             pool=tasks.pool,

@@ -8,18 +8,15 @@ class Loss:
 
     Scores and targets are arrays with an axis of score sets, the last one unless `axis` says
     otherwise: one set for numbers and for two classes (the log-odds of the second), one per class
-    for more. Targets are numbers, or 0 and 1 for classes.
+    for more. Scores are finite; targets are numbers, or 0 and 1 for classes.
 
     Attributes
     ----------
     name : str
         As scikit-learn calls it.
-    quadratic : bool
-        Whether a Newton step is exact.
     """
 
     name: str
-    quadratic = False
 
     def value(self, scores, target, axis=-1):
         """Return the loss of every row, summed over the score sets."""

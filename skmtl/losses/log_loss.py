@@ -32,7 +32,10 @@ class _LogLoss(Loss):
         return means * (moved - (means * moved).sum(axis=axis, keepdims=True))
 
     def log_probabilities(self, scores, axis=-1):
-        """Return the classes' log-probabilities along the axis; two for one score."""
+        """Return the classes' log-probabilities along the axis; two for one score.
+
+        A score of minus infinity is that of a class that cannot be.
+        """
         if scores.shape[axis] == 1:
             return -np.logaddexp(0.0, np.concatenate([scores, -scores], axis=axis))
         return scores - log_sum_exp(scores, axis)

@@ -9,7 +9,6 @@ class _SquaredError(Loss):
     r""":math:`\ell(y, s) = (y - s)^2 / 2`."""
 
     name = "squared_error"
-    quadratic = True
 
     def value(self, scores, target, axis=-1):
         return 0.5 * ((scores - target) ** 2).sum(axis=axis)

@@ -23,7 +23,8 @@ class SharingFit:
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
     have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
     a task to come; `spread` is that of new rows about their predictions, or None; `squares`, of
-    shape (n_tasks, n_features), are the features' about the tasks' means.
+    shape (n_tasks, n_features), are the features' about the tasks' means; `pull` is the ridge on a
+    task's own standardised slopes, in the unit of the squares' weights.
     """
 
     coef: np.ndarray
@@ -38,6 +39,7 @@ class SharingFit:
     adapter: object
     spread: object
     squares: np.ndarray
+    pull: float = np.inf
 
     @property
     def target_scale(self):
@@ -63,8 +65,8 @@ class SharingFit:
     def reach(self, X):
         """The `Reach` of a fit on these rows."""
         scale = np.abs(self.adapter.scale[:-1])
-        with np.errstate(divide="ignore", invalid="ignore"):  # in the unit of the squares' weights
-            own = self.strengths["alpha"] * self.adapter.copies.unit / scale**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = self.pull / scale**2
         return Reach.of(X, self.squares, np.where(scale > 0, own, np.inf))
 
     def with_empty_tasks(self, seen):
@@ -99,6 +101,13 @@ class Sharing(BaseEstimator):
     def check(self):
         """Raise a ValueError for parameters that are unfit."""
 
+    def refuse_without_folds(self, names):
+        """Raise the ValueError of strengths that are to be tuned without cross-validation."""
+        raise ValueError(
+            f"{', '.join(names)} of {type(self).__name__} being 'auto' needs cross-validation, but "
+            "cv=None; give numbers, or set cv=5."
+        )
+
     def restriction(self, names):
         """What the structure restricts of the slopes of features so named, a `Restriction`."""
         return UNRESTRICTED
@@ -128,6 +137,7 @@ def _assemble(tuner, candidates, shares, judged, report, spread):
     problem = tuner.problem
     coef, intercept, theta, residual, n_iter, thetas = tuner.solve(candidates, shares)
     adapter = tuner.adapter(candidates, shares, thetas, judged, spread)
+    pull = tuner.as_grid(candidates, judged).slope[int(np.argmax(shares.tasks.mean(0)))]
     history = {**tuner.columns(candidates), "weight": shares.tasks.mean(0)}
     if judged is not None:
         errors, rows = judged.totals()
@@ -157,4 +167,5 @@ def _assemble(tuner, candidates, shares, judged, report, spread):
         adapter=adapter,
         spread=spread,
         squares=problem.feature_squares(),
+        pull=float(pull),
     )

@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 from ..guard.judge import Judged, LeftOut, Verdict
 from ..guard.weights import voices
+from ..losses import LOG_LOSS
 from ..solvers.newton import LogisticSystem, Scores
 from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed
@@ -74,7 +75,7 @@ class LogisticProblem:
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
-    loss = "log_loss"
+    loss = LOG_LOSS
     strengths = LOGISTIC
     units = None
     spreads = None
@@ -296,7 +297,8 @@ class LogisticTuner:
             found.append(self._solve(system, grid, c, self._whole(grid, c))[0])
         return found
 
-    log_prior, strengths_of, columns = Tuner.log_prior, Tuner.strengths_of, Tuner.columns
+    log_prior, as_grid = Tuner.log_prior, Tuner.as_grid
+    strengths_of, columns = Tuner.strengths_of, Tuner.columns
 
     def system(self, table, metric):
         """Newton's method on some of the rows in metric number `metric`."""

@@ -11,7 +11,6 @@ over the table. :math:`\lambda_v = \lambda_a = \infty` is *pooled*; :math:`\lamb
 of the penalties: a strength is then 1 / variance on the scale of log-odds.
 """
 
-import numbers
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +18,14 @@ import numpy as np
 from .base import Sharing, fit_one, guarded_fit
 from .restricted import make_tuner
 from .restriction import Restriction
-from .strengths import Grid, independent_grid, limits, pooled_grid, within_grid
+from .strengths import (
+    Grid,
+    check_strength,
+    independent_grid,
+    limit_grids,
+    pooled_grid,
+    within_grid,
+)
 
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
@@ -27,17 +33,6 @@ __all__ = ["Independent", "PartialPooling", "Pooled"]
 def _choices(strength, auto, strengths):
     """The candidates of a strength: those of "auto", or the number that was given."""
     return auto if isinstance(strength, str) else strengths.given(strength)
-
-
-def _check_strength(name, value):
-    if isinstance(value, str) and value == "auto":
-        return
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0:
-        return
-    raise ValueError(
-        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (a strength on "
-        "standardised features)."
-    )
 
 
 class _Pooling(Sharing):
@@ -54,7 +49,7 @@ class _Pooling(Sharing):
     def check(self):
         """Raise a ValueError for a strength that is neither 'auto' nor a number >= 0."""
         for name in self._strength_names():
-            _check_strength(name, getattr(self, name))
+            check_strength(name, getattr(self, name))
 
     def fit_problem(self, problem):
         self.check()
@@ -64,16 +59,13 @@ class _Pooling(Sharing):
         )
         own = self.grid(problem.n_tasks, strengths)
         if problem.schemes:
-            known = limits(problem.strengths, problem.restriction)
+            known = limit_grids(problem.strengths, problem.restriction)
             problem.progress(f"screening {len(own)} candidate strengths")
             families = tuner.screen(own, known)
             fitted = guarded_fit(tuner, Grid.concatenate(families), families, known)
         elif len(own) > 1:
-            auto = [n for n in self._strength_names() if isinstance(getattr(self, n), str)]
-            raise ValueError(
-                f"{', '.join(auto)} of {type(self).__name__} being 'auto' needs "
-                "cross-validation, but cv=None; give numbers, or set cv=5."
-            )
+            names = self._strength_names()
+            self.refuse_without_folds([n for n in names if isinstance(getattr(self, n), str)])
         else:
             fitted = fit_one(tuner, own)
         grid = self.newcomers(replace(problem.strengths, unit=problem.copies.unit))

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..guard.spread import Probe
 from ..guard.units import Units
+from ..losses import SQUARED_ERROR
 from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed, row_order
 from ..tasks.moments import block_moments, scale_of
@@ -64,7 +65,7 @@ class Problem:
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
-    loss = "squared_error"
+    loss = SQUARED_ERROR
     strengths = SQUARED
     units = None
     spreads = None

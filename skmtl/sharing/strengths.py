@@ -1,6 +1,7 @@
 """Candidate strengths of partial pooling, and what they cost before any verdict."""
 
 import functools
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,8 @@ import numpy as np
 from .restriction import FREE, UNRESTRICTED
 
 __all__ = [
-    "APART", "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "Strengths", "independent_grid", "limits",
-    "pooled_grid", "within_grid",
+    "APART", "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "Strengths", "check_strength",
+    "independent_grid", "limit_grids", "pooled_grid", "within_grid",
 ]  # fmt: skip
 
 
@@ -179,10 +180,22 @@ def pooled_grid(ridges):
     return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
 
 
-def limits(strengths, restriction=UNRESTRICTED):
+def limit_grids(strengths, restriction=UNRESTRICTED):
     """Independent and pooled, as candidates: what every fit is judged against."""
     metric = 0 if restriction.varies is None else FREE  # one model per task, in all features
     return [
         independent_grid(strengths.slopes, strengths.free, metric),
         pooled_grid(strengths.ridges),
     ]
+
+
+def check_strength(name, value):
+    """Raise a ValueError unless a strength is 'auto' or a number >= 0."""
+    if isinstance(value, str) and value == "auto":
+        return
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0:
+        return
+    raise ValueError(
+        f"{name}={value!r} must be 'auto' or a number from 0 to infinity (a strength on "
+        "standardised features)."
+    )

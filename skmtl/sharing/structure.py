@@ -1,12 +1,14 @@
 """Structures that solve their candidates themselves, under the guard."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..guard.judge import LeftOut
+from ..losses import SQUARED_ERROR
 from .base import Sharing, fit_one, guarded_fit
-from .strengths import SLOPE_COST, Grid, limits
+from .strengths import SLOPE_COST, Grid, check_strength, limit_grids, pooled_grid
 from .tuning import Tuner
 
 __all__ = ["Solution", "Structure"]
@@ -14,7 +16,7 @@ __all__ = ["Solution", "Structure"]
 
 @dataclass
 class Solution:
-    """One candidate's models of all tasks, on the standardised scale.
+    """One candidate's models of the tasks, on the standardised scale.
 
     Attributes
     ----------
@@ -25,7 +27,7 @@ class Solution:
     complexity : float or ndarray of shape (n_tasks,)
         Effective parameters of a task's own: the more, the less a candidate weighs beforehand.
     residual : float, default=0.0
-        The certificate: a KKT residual, or a duality gap, relative to the problem's scale.
+        The certificate, which becomes ``kkt_residual_``.
     n_iter : int, default=1
     """
 
@@ -38,24 +40,22 @@ class Solution:
 
 
 class Structure(Sharing):
-    """Base of structures that are a solver: one class, in one file.
+    """Base of structures that solve their candidates themselves: one class, in one file.
 
-    A subclass says which candidates there are, and solves them. Everything else follows: they are
-    cross-validated beside *independent* and *pooled*, every task is given weights of them, and
-    tasks to come are adapted to.
+    A subclass names its candidates and solves them, for squared errors. The rest follows: the
+    candidates are cross-validated together with *independent* and *pooled*, every task is given
+    weights of its own, and new tasks are adapted to. There is no guard where all strengths of the
+    candidates are parameters that were given as numbers.
 
     Attributes
     ----------
-    losses : tuple of str
-        What it can be fitted to.
     per_row : tuple of str
-        Strengths that rows pull against: given ones are in the unit of the caller's weights.
+        Names of the strengths whose unit is that of the sample weights, such as a ridge in rows.
     rotation_invariant : bool
         Whether it sees no more of the features than their inner products, as a ridge does: only
         then may more features than rows be replaced by coordinates in the span of the rows.
     """
 
-    losses = ("squared_error",)
     per_row = ("alpha",)
     rotation_invariant = False
 
@@ -63,44 +63,61 @@ class Structure(Sharing):
         """Return the candidates for these `TaskMoments` or `TaskRows`: a list of dicts.
 
         The keys are the names of the strengths, as parameters of the structure have them; the
-        values may depend on the data, such as the largest strength that does not yield zero. One
-        candidate, where all strengths are given.
+        values may depend on the data, such as the largest strength that does not yield zero.
+        Return a single candidate where all strengths are given.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method candidates.")
 
     def path(self, data, candidates):
-        """Yield the `Solution` of every candidate in turn, each from the one before if that helps.
+        """Yield the `Solution` of every candidate in turn.
+
+        It is called for all tasks, for the training rows of every split, and for some of the
+        tasks, in any order.
 
         Parameters
         ----------
         data : TaskMoments or TaskRows of shape (n_tasks,)
-            Standardised over the table; tasks may be without rows.
+            Standardised over the table. Tasks may be without rows. Both classes have `weight`,
+            `mean`, `gradient`, `errors`, `feature_squares` and `take`.
         candidates : list of dict
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method path.")
+
+    def check(self):
+        for name in self.per_row:
+            if hasattr(self, name):
+                check_strength(name, getattr(self, name))
+
+    def _is_given(self, name):
+        return getattr(self, name, "auto") != "auto"
 
     def fit_problem(self, problem):
         self.check()
-        if problem.loss not in self.losses:
+        if problem.loss is not SQUARED_ERROR:
             raise ValueError(
-                f"sharing={type(self).__name__} is for loss in {list(self.losses)}, but this "
-                f"estimator fits {problem.loss!r}; choose another structure of skmtl.sharing."
+                f"sharing={type(self).__name__} fits squared errors only, but this estimator fits "
+                f"{problem.loss.name!r}; choose another structure of skmtl.sharing."
             )
         own = self.candidates(problem.moments)
         if not own:
             raise ValueError(f"{type(self).__name__}.candidates gave none for these rows.")
-        given = [n for n in self.per_row if n in own[0] and not isinstance(getattr(self, n), str)]
-        own = [{**c, **{n: c[n] * problem.copies.unit for n in given}} for c in own]
+        unit = {n: problem.copies.unit for n in self.per_row if self._is_given(n)}
+        own = [{name: v * unit.get(name, 1) for name, v in c.items()} if unit else c for c in own]
         tuner = _StructureTuner(problem, self)
         if not problem.schemes:
+            if len(own) > 1:
+                self.refuse_without_folds([name for name in own[0] if not self._is_given(name)])
             return fit_one(tuner, _Candidates(own, Grid.product(*np.empty((3, 0)))))
-        problem.progress("screening the models that it is compared with")
-        known, plain = limits(problem.strengths), Tuner(problem)
-        grids = plain.screen(Grid.concatenate(known), known)
+        problem.progress("screening the candidates of independent and pooled")
+        limits, plain = limit_grids(problem.strengths), Tuner(problem)
+        grid = Grid.concatenate(plain.screen(Grid.concatenate(limits), limits))
         tuner.metrics, tuner.apart = plain.metrics, plain.apart
-        candidates = _Candidates(own, Grid.concatenate(grids))
-        mine = candidates if len(own) > 1 else candidates.of_own()
-        return guarded_fit(tuner, candidates, [mine, *known], known)
+        # Screening may have added metrics: what is left is what the structure is compared with.
+        limits = [grid.take(~grid.are_pooled), grid.take(grid.are_pooled)]
+        candidates = _Candidates(own, grid)
+        fixed = own[0] and all(map(self._is_given, own[0]))
+        mine = candidates.of_own() if fixed else candidates
+        return guarded_fit(tuner, candidates, [mine, *limits], limits)
 
 
 @dataclass
@@ -128,7 +145,7 @@ class _Candidates:
 
     @property
     def metric(self):
-        """The structure's are in the first."""
+        """The number of each candidate's metric: the first for those of the structure."""
         return np.append(np.zeros(len(self.own), dtype=np.int64), self.grid.metric)
 
 
@@ -137,10 +154,28 @@ class _StructureTuner(Tuner):
 
     def __init__(self, problem, structure):
         super().__init__(problem)
-        self.structure, self._found = structure, None
+        self.structure, self._found, self._grid = structure, None, None
 
     def _solve_own(self, candidates, data):
-        return list(self.structure.path(data, candidates.own))
+        """The structure's solutions, checked and copied: a path may work in place."""
+        name, shape, found = type(self.structure).__name__, (len(data.weight), data.n_features), []
+        for one in self.structure.path(data, candidates.own):
+            which = candidates.own[len(found)] if len(found) < len(candidates.own) else "no more"
+            parts = [np.array(a, dtype=float) for a in (one.coef, one.intercept, one.shared)]
+            if [a.shape for a in parts] != [shape, shape[:1], (1 + shape[1],)]:
+                raise ValueError(
+                    f"{name}.path gave arrays of shapes {[a.shape for a in parts]} for the "
+                    f"candidate {which}; coef, intercept and shared are to be of shapes "
+                    f"{[shape, shape[:1], (1 + shape[1],)]}."
+                )
+            if not all(np.isfinite(a).all() for a in parts):
+                raise ValueError(f"{name}.path gave models that are not finite for {which}.")
+            found.append(Solution(*parts, one.complexity, one.residual, one.n_iter))
+        if len(found) != len(candidates.own):
+            raise ValueError(
+                f"{name}.path gave {len(found)} solutions for {len(candidates.own)} candidates."
+            )
+        return found
 
     def _whole(self, candidates):
         """Solutions on all rows, which are wanted more than once."""
@@ -149,8 +184,10 @@ class _StructureTuner(Tuner):
         return self._found
 
     def log_prior(self, candidates, rows):
+        """As of a `Grid` whose shared slopes are zero, as those of independent are."""
         spent = np.array([np.mean(found.complexity) for found in self._whole(candidates)])
-        return np.append(-SLOPE_COST * spent, super().log_prior(candidates.grid, rows))
+        level = pooled_grid(np.inf).log_prior(0, rows.mean(), self.problem.strengths)
+        return np.append(level - SLOPE_COST * spent, super().log_prior(candidates.grid, rows))
 
     def _solved(self, candidates, train):
         found = self._solve_own(candidates, train)
@@ -169,7 +206,7 @@ class _StructureTuner(Tuner):
         return LeftOut(left.tasks, left.group, np.concatenate([own, left.theta], axis=1))
 
     def early_verdict(self, candidates, left, judged):
-        """None: newcomers of other structures are but approximated."""
+        """None: how a structure adapts to a few rows is only approximated."""
         return None
 
     def solve(self, candidates, shares):
@@ -196,16 +233,23 @@ class _StructureTuner(Tuner):
 
     def adapter(self, candidates, shares, thetas, judged, spread):
         """Own parts of a new task are Gaussian, with the variances of the known tasks' ones."""
-        grid, error = candidates.grid, self._error(candidates) if judged is None else judged.noise
-        for one in reversed(self._whole(candidates)):
+        grid = self.as_grid(candidates, judged)
+        return super().adapter(grid, shares, thetas, judged, spread)
+
+    def as_grid(self, candidates, judged):
+        if self._grid is not None:
+            return self._grid
+        error, grids = self._error(candidates) if judged is None else judged.noise, []
+        for one in self._whole(candidates):
             slopes = ((one.coef - one.shared[1:]) ** 2).mean(axis=0)
             level, mean = ((one.intercept - one.shared[0]) ** 2).mean(), slopes.mean()
             self.metrics.append(np.sqrt(slopes / mean) if mean > 0 else np.ones(len(slopes)))
             self.apart.append(False)
             with np.errstate(divide="ignore"):
-                pulls = np.array([[error], [error]]) / np.array([[mean], [level]])
-            grid = Grid(*pulls, np.array([np.inf]), np.array([len(self.metrics) - 1])).append(grid)
-        return super().adapter(grid, shares, thetas, judged, spread)
+                slope, intercept = error / np.array([mean, level])
+            grids.append(Grid.product(slope, intercept, np.inf, len(self.metrics) - 1))
+        self._grid = functools.reduce(Grid.append, [*grids, candidates.grid])
+        return self._grid
 
     def _error(self, candidates):
         """The squared error per row of the first candidate, where nothing was judged."""
@@ -221,15 +265,20 @@ class _StructureTuner(Tuner):
 
     def _shown(self, candidates):
         """Strengths in the unit of the caller's weights."""
-        units = dict.fromkeys(self.structure.per_row, self.problem.copies.unit)
-        return [{n: v / units.get(n, 1) for n, v in c.items()} for c in candidates.own]
+        unit, per_row = self.problem.copies.unit, self.structure.per_row
+        return [{n: v / unit if n in per_row else v for n, v in c.items()} for c in candidates.own]
 
     def columns(self, candidates):
-        """Strengths, NaN for the models that it is compared with, and which these are."""
-        n = len(candidates.grid)
-        limit = np.where(candidates.grid.are_pooled, "pooled", "independent")
-        shown = self._shown(candidates)
+        """The strengths, missing for independent and pooled, and which of the three it is."""
+        shown, n = self._shown(candidates), len(candidates.grid)
+        columns = {name: [c[name] for c in shown] for name in shown[0]}
+        kinds = np.where(candidates.grid.are_pooled, "pooled", "independent")
         return {
-            **{name: np.append([c[name] for c in shown], np.full(n, np.nan)) for name in shown[0]},
-            "member": np.append(np.full(len(candidates.own), "own"), limit),
+            **{
+                name: np.append(values, np.full(n, np.nan))
+                if np.array(values).dtype.kind in "iuf"
+                else np.array([*values, *[None] * n], dtype=object)
+                for name, values in columns.items()
+            },
+            "member": np.append(np.full(len(candidates.own), "own"), kinds),
         }

@@ -358,6 +358,10 @@ class Tuner:
             problem.spreads if self.restriction.positive is None else None, self.apart,
         )  # fmt: skip
 
+    def as_grid(self, candidates, judged):
+        """The candidates as a `Grid`, by which new tasks are adapted to."""
+        return candidates
+
     def strengths_of(self, grid, weight):
         """Strengths of the candidate that weighs most, in the unit of the caller's weights."""
         number, unit = int(np.argmax(weight)), self.problem.copies.unit

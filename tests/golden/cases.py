@@ -25,7 +25,6 @@ from skmtl import (
     Source,
     TransferEstimator,
 )
-from skmtl.adaptation import BY_NAME
 from skmtl.datasets import load_grunfeld
 from skmtl.learners import MAML, Prototypes, Reptile, RidgeHead
 from skmtl.model_selection import TaskTimeSeriesSplit
@@ -171,6 +170,11 @@ _FIXED_POOLING = PartialPooling(3.0, alpha_intercept=0.7, alpha_shared=0.2)
 _SIGNS = PartialPooling(3.0, alpha_intercept=0.7, alpha_shared=0.2, positive=[0], negative=[1, 2])
 _OF_CLASSES = ("tradaboost",)
 _NETWORKS = "fine_tune", "feature_map"
+_ADAPTATIONS = [
+    "auto", "independent", "pooled", "shrink_to_source", "fine_tune", "feature_map",
+    "feature_augmentation", "prediction_feature", "kmm", "kliep", "rulsif", "coral",
+    "subspace_alignment", "tca", "tradaboost", "tradaboost_r2", "two_stage_tradaboost_r2",
+]  # fmt: skip
 _NETWORK = MLPRegressor(hidden_layer_sizes=(8,), max_iter=40, random_state=0)
 _FIXED_ADAPTATIONS = "independent", "pooled", "shrink_to_source", "feature_augmentation"
 
@@ -231,8 +235,7 @@ CASES = {
                 estimator=_NETWORK if name == "fine_tune" else None,
             ),
         )
-        for name in BY_NAME
-        if name not in ("optimal_transport", "trans_lasso")
+        for name in _ADAPTATIONS
     },
     "transfer, trans_lasso": (TUNED, partial(transfer, "trans_lasso", estimator=LassoCV())),
     "transfer, classes": (TUNED, partial(transfer, classes=True)),

@@ -41,6 +41,17 @@ class TowardsMean(Structure):
             yield Solution(coef, intercept, np.append(level, shared), spent, n_iter=7)
 
 
+class Nothing(Structure):
+    """Models that predict zero, whatever the rows."""
+
+    def candidates(self, data):
+        return [{"kind": "zero"}]
+
+    def path(self, data, candidates):
+        n, p = len(data.weight), data.n_features
+        yield Solution(np.zeros((n, p)), np.zeros(n), np.zeros(1 + p), 0.0)
+
+
 class BestFeature(Structure):
     """The feature that tells most, for all tasks alike: not what a rotation leaves alone."""
 
@@ -99,6 +110,28 @@ def test_it_is_guarded(spread, rng):
     assert own < 1.1 * min(limits)
 
 
+def test_a_useless_structure_is_left_alone(rng):
+    X, y, task = draw(rng, n_tasks=20, p=4, rows=12, spread=0.0)
+    y += np.einsum("ij,ij->i", X, (rng.normal(size=(20, 4)) * [3.0, 0.02, 0.02, 0.02])[task])
+    model = MultiTaskRegressor(Nothing()).fit(X, y, task=task)
+    history, report = model.history_, model.task_report_
+    assert history["weight"][0] < 0.01
+    assert history["kind"].tolist() == ["zero", *[None] * (len(history["kind"]) - 1)]
+    used = report["used"][:-1]
+    assert "independent" in used and (used != "shared").mean() > 0.8
+    # What independent does is no gain over independent.
+    assert np.abs(report["gain_over_independent"][:-1]).mean() < 0.05
+
+
+def test_a_structure_without_strengths_is_guarded(rng):
+    X, y, task = draw(rng, p=12)
+    model = MultiTaskRegressor(BestFeature()).fit(X, y, task=task)
+    limit = MultiTaskRegressor("independent").fit(X, y, task=task)
+    assert np.isfinite(model.predict_interval(X, task=task)).all()
+    ours, theirs = (m.task_report_["error_shared"][:-1].mean() for m in (model, limit))
+    assert ours < 1.1 * theirs
+
+
 def test_what_a_fit_tells(rng):
     X, y, task = draw(rng)
     model = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
@@ -141,7 +174,7 @@ def test_more_features_than_rows_are_not_rotated(rng):
 def test_other_losses_are_refused(rng):
     X, y, task = draw(rng)
     model = MultiTaskClassifier(TowardsMean())
-    with pytest.raises(ValueError, match=r"TowardsMean is for loss in \['squared_error'\]"):
+    with pytest.raises(ValueError, match="TowardsMean fits squared errors only.*'log_loss'"):
         model.fit(X, y > 0, task=task)
     assert not hasattr(model, "coef_")
 
@@ -151,3 +184,69 @@ def test_a_structure_without_candidates_says_so(rng):
     sharing = type("Empty", (TowardsMean,), {"candidates": lambda self, data: []})()
     with pytest.raises(ValueError, match="candidates gave none"):
         MultiTaskRegressor(sharing).fit(X, y, task=task)
+
+
+def test_a_path_that_works_in_place(rng):
+    X, y, task = draw(rng)
+
+    class InPlace(TowardsMean):
+        def path(self, data, candidates):
+            kept = None
+            for found in super().path(data, candidates):
+                if kept is None:
+                    kept = found
+                else:
+                    kept.coef[:], kept.intercept[:] = found.coef, found.intercept
+                    kept.shared[:] = found.shared
+                yield kept
+
+    errors = [
+        MultiTaskRegressor(kind()).fit(X, y, task=task).history_["error"]
+        for kind in (InPlace, TowardsMean)
+    ]
+    np.testing.assert_array_equal(*errors)
+
+
+BROKEN = {
+    "not finite": (lambda n, p: (np.full((n, p), np.nan), np.zeros(n), np.zeros(1 + p)), "finite"),
+    "intercept": (lambda n, p: (np.zeros((n, p)), np.zeros((n, 1)), np.zeros(1 + p)), "shapes"),
+    "shared": (lambda n, p: (np.zeros((n, p)), np.zeros(n), np.zeros(p)), "shapes"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_a_path_gives_is_checked(name, rng):
+    X, y, task = draw(rng)
+    make, message = BROKEN[name]
+
+    class Broken(TowardsMean):
+        def path(self, data, candidates):
+            for _ in candidates:
+                yield Solution(*make(len(data.weight), data.n_features), 1.0)
+
+    with pytest.raises(ValueError, match=f"Broken.path gave .*{message}"):
+        MultiTaskRegressor(Broken()).fit(X, y, task=task)
+
+
+def test_a_path_that_ends_early(rng):
+    X, y, task = draw(rng)
+
+    class Short(TowardsMean):
+        def path(self, data, candidates):
+            yield from super().path(data, candidates[:1])
+
+    with pytest.raises(ValueError, match="Short.path gave 1 solutions for 3 candidates"):
+        MultiTaskRegressor(Short()).fit(X, y, task=task)
+
+
+@pytest.mark.parametrize("alpha", [-5.0, None, "best"])
+def test_strengths_are_checked(alpha, rng):
+    X, y, task = draw(rng)
+    with pytest.raises(ValueError, match="alpha="):
+        MultiTaskRegressor(TowardsMean(alpha)).fit(X, y, task=task)
+
+
+def test_tuning_needs_folds(rng):
+    X, y, task = draw(rng)
+    with pytest.raises(ValueError, match="alpha of TowardsMean being 'auto' needs cross-val"):
+        MultiTaskRegressor(TowardsMean(), cv=None).fit(X, y, task=task)

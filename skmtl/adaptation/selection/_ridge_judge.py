@@ -88,6 +88,7 @@ class RidgeJudge:
         shifted = np.array([c.shifted for c in candidates])
         # Candidates often differ by the shift alone, and then share what costs most.
         weights, own = np.unique(weights, axis=0, return_inverse=True)
+        own = own.ravel()  # numpy 2.0 gives it another axis
         found = []
         for train, test in self.splits:
             shifts = self.shifts_of(train) / self.unit if self.shift else None

@@ -3,7 +3,6 @@
 import copy
 
 import numpy as np
-from scipy import sparse
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -12,6 +11,7 @@ from sklearn.linear_model import (
 )  # fmt: skip
 
 from ..solvers.anchored import LogisticRows, SquaredRows
+from ..tasks.stack import as_dense
 from ..tasks.targets import class_codes
 
 __all__ = [
@@ -86,7 +86,7 @@ def read_scores(model, classes, adaptation):
     coef, intercept = getattr(model, "coef_", None), getattr(model, "intercept_", None)
     if coef is None or intercept is None:
         raise _not_linear(model, adaptation, "has no coef_ and intercept_ once it is fitted")
-    coef = coef.toarray() if sparse.issparse(coef) else coef
+    coef = as_dense(coef)
     coef = np.array(np.atleast_2d(coef), dtype=np.float64)
     intercept = np.array(np.broadcast_to(np.ravel(intercept), len(coef)), dtype=np.float64)
     if classes is None or len(classes) == 2:
@@ -141,7 +141,7 @@ def target_rows(problem, rows):
     """The target's `rows` for a solver: a `SquaredRows`, or a `LogisticRows`."""
     rows = problem.take(rows)
     X, y, weight = rows.X, rows.y, rows.row_weight
-    X = X.toarray() if sparse.issparse(X) else X
+    X = as_dense(X)
     fit_intercept = getattr(problem.estimator, "fit_intercept", True)
     if not problem.classifier:
         return SquaredRows(X, y, weight, fit_intercept)

@@ -5,6 +5,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
 
+from ..tasks.stack import as_dense
+
 __all__ = ["AppendPredictions", "KernelMap", "LinearMap", "RepeatColumns"]
 
 
@@ -56,7 +58,7 @@ class KernelMap(_Fitted):
         self.gamma = gamma
 
     def transform(self, X):
-        X = X.toarray() if sparse.issparse(X) else X
+        X = as_dense(X)
         return rbf_kernel((X - self.center) / self.scale, self.rows, self.gamma) @ self.components
 
 

@@ -1,10 +1,7 @@
 """Judge a structure's candidates beside one model per task and one model for all tasks."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
-from .judge import Judged
 from .shares import Shares
 from .weights import crowd_weights, task_weights
 
@@ -15,24 +12,6 @@ _MOST_SPLITS = 20
 # Steps of EM for the weights, and for those that a split's others would choose.
 _STEPS, _STEPS_OF_OTHERS = 15, 3
 _NAMES = "shared", "independent", "pooled"
-
-
-@dataclass
-class _Evidence:
-    """What candidates are weighed by.
-
-    Attributes
-    ----------
-    judged : Judged
-    unseen : tuple of (errors, rows)
-        On tasks left out.
-    early : tuple of (scores, rows, sizes) or None
-        Verdicts of tasks left out but for a few rows.
-    """
-
-    judged: Judged
-    unseen: tuple
-    early: tuple | None
 
 
 class Guard:
@@ -60,22 +39,22 @@ class Guard:
     def __init__(self, tuner, candidates, families):
         self.tuner, self.candidates = tuner, candidates
         self._members = [candidates.members(family) for family in families]
-        self.judged = tuner.judge(self.candidates, blends=True)
-        self._left = tuner.left_out(self.candidates)
-        unseen = tuner.unseen_errors(self.candidates, self._left)
-        early = tuner.early_verdict(self.candidates, self._left, self.judged)
-        self._evidence = _Evidence(self.judged, unseen, early)
-        self.shares = self._weigh(self._evidence, _STEPS)
+        self.judged = tuner.judge(candidates, blends=True)
+        self._left = tuner.left_out(candidates)
+        # Errors on tasks left out and their rows; and verdicts of these as if they had few rows.
+        self._unseen = tuner.unseen_errors(candidates, self._left)
+        self._early = tuner.early_verdict(candidates, self._left, self.judged)
+        self.shares = self._weigh(self.judged, _STEPS)
 
-    def _weigh(self, evidence, n_steps):
-        verdict, rows = evidence.judged.verdict(), evidence.judged.totals()[1]
+    def _weigh(self, judged, n_steps):
+        verdict, rows = judged.verdict(), judged.totals()[1]
         prior = self.tuner.log_prior(self.candidates, rows) + verdict.log_prior
         return [
-            self._weigh_family(member, verdict.scores, rows, prior, evidence, n_steps).pruned()
+            self._weigh_family(member, verdict.scores, rows, prior, n_steps).pruned()
             for member in self._members
         ]
 
-    def _weigh_family(self, family, scores, rows, prior, evidence, n_steps):
+    def _weigh_family(self, family, scores, rows, prior, n_steps):
         """Weights among the candidates of a family, zero elsewhere."""
         if family.sum() == 1:  # nothing to choose
             crowd = family.astype(float)
@@ -86,11 +65,11 @@ class Guard:
             crowd[family] = crowd_weights(part, rows, prior)
             tasks[:] = crowd
             return Shares(tasks, crowd, family)
-        early = evidence.early
+        early = self._early
         if early is not None:
             early = _differences(early[0][:, family]), *early[1:]
         tasks[:, family], start = task_weights(part, rows, prior, n_steps, early)
-        errors, rows_unseen = evidence.unseen
+        errors, rows_unseen = self._unseen
         if len(errors):
             crowd[family] = self.tuner.unseen_weights(errors[:, family], rows_unseen)
         else:
@@ -107,7 +86,7 @@ class Guard:
         if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
             return [0.0] * len(self.shares)
         others = [
-            self._weigh(replace(self._evidence, judged=judged.without(split)), _STEPS_OF_OTHERS)
+            self._weigh(judged.without(split), _STEPS_OF_OTHERS)
             for split in range(len(judged.rows))
         ]
         return [
@@ -134,7 +113,7 @@ class Guard:
         alone, pooled = (own[:, self.candidates.members(limit)].sum(1) for limit in limits)
         used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
         report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
-        errors, rows = self._evidence.unseen
+        errors, rows = self._unseen
         for name, family in (("shared", self.shares[0]), ("pooled", self.shares[2])):
             # Relative to the largest unit, as squares of squares overflow.
             top = units.max()

@@ -91,8 +91,8 @@ class SharedPart:
             variance = max(moment[0, 0], 1e-4)
             levels = heads[:, :, 0] + np.einsum("tj,tkj->tk", centres, heads[:, :, 1:])
             start, between = _from_task_to_task(levels, centres, self.mean[:, 1:])
-            mean[:, 0] = 0.0  # levels have it
-            mean = pooled_mean(inner, offset=levels[tasks.codes], start=mean)
+            slopes = np.column_stack([np.zeros(len(mean)), mean[:, 1:]])  # levels have the rest
+            mean = pooled_mean(inner, offset=levels[tasks.codes], start=slopes)
             mean[:, 0] += start
             free = tasks.ways is None and variance > FREE_LEVEL
             levels = levels - mean[:, 0] - centres @ between.T

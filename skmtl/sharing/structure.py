@@ -102,7 +102,7 @@ class Structure(Sharing):
         if not own:
             raise ValueError(f"{type(self).__name__}.candidates gave none for these rows.")
         unit = {n: problem.copies.unit for n in self.per_row if self._is_given(n)}
-        own = [{name: v * unit.get(name, 1) for name, v in c.items()} if unit else c for c in own]
+        own = [{n: v * unit[n] if n in unit else v for n, v in c.items()} for c in own]
         tuner = _StructureTuner(problem, self)
         if not problem.schemes:
             if len(own) > 1:
@@ -270,15 +270,12 @@ class _StructureTuner(Tuner):
 
     def columns(self, candidates):
         """The strengths, missing for independent and pooled, and which of the three it is."""
-        shown, n = self._shown(candidates), len(candidates.grid)
-        columns = {name: [c[name] for c in shown] for name in shown[0]}
+        shown, n_limits, columns = self._shown(candidates), len(candidates.grid), {}
+        for name in shown[0]:
+            values = np.array([c[name] for c in shown])
+            if values.dtype.kind in "iuf":
+                columns[name] = np.append(values, np.full(n_limits, np.nan))
+            else:
+                columns[name] = np.append(values.astype(object), [None] * n_limits)
         kinds = np.where(candidates.grid.are_pooled, "pooled", "independent")
-        return {
-            **{
-                name: np.append(values, np.full(n, np.nan))
-                if np.array(values).dtype.kind in "iuf"
-                else np.array([*values, *[None] * n], dtype=object)
-                for name, values in columns.items()
-            },
-            "member": np.append(np.full(len(candidates.own), "own"), kinds),
-        }
+        return {**columns, "member": np.append(np.full(len(shown), "own"), kinds)}

@@ -5,11 +5,11 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from ..._compat import take_rows
 from ...solvers.shared_map import MappedTask, SharedMap
+from ...tasks.stack import as_dense
 from ...tasks.targets import class_codes
 from ..base import (
     Adaptation,
@@ -211,7 +211,7 @@ def _alone(problem, index):
 
 def _mapped_task(problem, rows):
     """Rows of a source, or of the target, as a `MappedTask`; of the classes that they show."""
-    X = rows.X.toarray() if sparse.issparse(rows.X) else rows.X
+    X = as_dense(rows.X)
     weight, fit_intercept = rows.row_weight, getattr(problem.estimator, "fit_intercept", True)
     if not problem.classifier:
         return MappedTask.of(X, rows.y[:, None], weight, True, fit_intercept)

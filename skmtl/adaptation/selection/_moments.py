@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from ...tasks.stack import as_dense
+
 __all__ = ["RidgeMoments"]
 
 # Rows that are centred and multiplied at once, and numbers in a temporary array.
@@ -125,4 +127,4 @@ class RidgeMoments:
 def _beside(rows, some=slice(None)):
     """Features and labels of some rows in one table."""
     X = rows.X[some]
-    return np.hstack([X.toarray() if sparse.issparse(X) else X, rows.y[some]])
+    return np.hstack([as_dense(X), rows.y[some]])

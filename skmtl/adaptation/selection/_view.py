@@ -13,7 +13,7 @@ from ..._compat import take_rows
 from ...tasks.auto import unreadable_columns
 from ...tasks.columns import drop_columns
 from ...tasks.features import make_preprocessor
-from ...tasks.stack import stack_rows
+from ...tasks.stack import as_dense, stack_rows
 from ..base import SourceRows
 from ..normal_equations import has_one_strength
 
@@ -67,7 +67,7 @@ def exact_view(problem):
     groups = [problem, *problem.sources]
     if sum(len(g.y) for g in groups) < p or not all(_is_finite(g.X) for g in groups):
         return None
-    X = problem.X.toarray() if sparse.issparse(problem.X) else problem.X
+    X = as_dense(problem.X)
     target, *sources = (SourceRows(g.X, g.y[:, None], g.weight, None) for g in groups)
     target = replace(target, X=X)
     return View(target, _named(sources, problem), ridge.alpha)
@@ -97,7 +97,7 @@ def rough_view(problem):
     Z = _numbers(stack_rows([g.X for g in groups]))
     columns = _relevant(Z, Y, w, slices) if Z.shape[1] > _MOST_COLUMNS else slice(None)
     X = Z[:, columns]
-    X = X.toarray() if sparse.issparse(X) else X
+    X = as_dense(X)
     parts = [X] if _is_linear(problem.estimator) else [X, _leaves(Z, Y, w, slices[:-1])]
     X, _ = _standardised(np.hstack(parts), w)
     Y, spread = _standardised(Y, w)

@@ -76,22 +76,22 @@ def worker_pool(n_jobs):
     if n_threads == 1:
         yield None
         return
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
-        yield pool
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads) as executor:
+        yield executor
 
 
-def run_chunks(kernel, n_items, *args, pool=None):
+def run_chunks(kernel, n_items, *args, executor=None):
     """Call ``kernel(start, stop, *args)`` over chunks of ``range(n_items)``.
 
     Returns the list of results in chunk order.
     """
     chunks = _chunks(n_items)
-    if pool is None or len(chunks) == 1:
+    if executor is None or len(chunks) == 1:
         return [kernel(a, b, *args) for a, b in chunks]
-    return list(pool.map(lambda chunk: kernel(*chunk, *args), chunks))
+    return list(executor.map(lambda chunk: kernel(*chunk, *args), chunks))
 
 
-def run_spans(function, n_items, most, pool=None):
+def run_spans(function, n_items, most, executor=None):
     """Call ``function(start, stop)`` over spans of at most `most` items, and return nothing.
 
     For work that is done item by item, whatever the spans are; sums need `run_chunks`.
@@ -101,7 +101,7 @@ def run_spans(function, n_items, most, pool=None):
         for a in range(start, stop, most):
             function(a, min(a + most, stop))
 
-    if pool is None:
+    if executor is None:
         some(0, n_items)
     else:
-        run_chunks(some, n_items, pool=pool)
+        run_chunks(some, n_items, executor=executor)

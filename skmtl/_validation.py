@@ -9,7 +9,7 @@ from sklearn.utils import check_array, check_consistent_length
 
 from ._warnings import warn_user
 from .tasks.columns import column_names, is_missing, is_plain, take_column, unwrap
-from .tasks.spreads import column_limits
+from .tasks.variation import column_limits
 
 __all__ = [
     "as_array", "as_numbers", "check_features", "check_length", "check_magnitudes", "check_output",

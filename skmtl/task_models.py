@@ -14,7 +14,7 @@ from .losses import LOG_LOSS
 from .tasks.columns import as_table
 
 __all__ = [
-    "LinearTaskClassifier", "LinearTaskModel", "OneTask", "check_spread", "interval",
+    "LinearTaskClassifier", "LinearTaskModel", "OneTask", "check_residual_scale", "interval",
     "most_probable", "probabilities",
 ]  # fmt: skip
 
@@ -88,9 +88,9 @@ class LinearTaskModel(RegressorMixin, LinearTask):
     """
 
     @classmethod
-    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None, spread=None):
+    def _from_coefficients(cls, coef, intercept, columns, preprocessor=None, residual_scale=None):
         model = super()._from_coefficients(coef, intercept, columns, preprocessor)
-        model._spread = spread
+        model._residual_scale = residual_scale
         return model
 
     def to_sklearn(self):
@@ -135,12 +135,12 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         std : ndarray of shape (n_samples,)
             Only with `return_std`.
         """
-        spread = check_spread(self._spread) if return_std else None
+        residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         features = self.features(X)
         prediction = self._scores_of(features)
         if not return_std:
             return prediction
-        return prediction, spread.of_rows(features, np.zeros(len(prediction), dtype=int))
+        return prediction, residual_scale.of_rows(features, np.zeros(len(prediction), dtype=int))
 
     def predict_interval(self, X, coverage=0.9):
         """Intervals that hold a share `coverage` of new labels.
@@ -154,25 +154,27 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         -------
         low, high : ndarray of shape (n_samples,)
         """
-        return interval(*self.predict(X, return_std=True), check_spread(self._spread), coverage)
+        return interval(
+            *self.predict(X, return_std=True), check_residual_scale(self._residual_scale), coverage
+        )
 
 
-def check_spread(spread):
+def check_residual_scale(residual_scale):
     """The spread of new rows about their predictions; an error where none was learned."""
-    if spread is None:
+    if residual_scale is None:
         raise ValueError(
             "return_std=True and predict_interval need out-of-fold errors, but the model was "
             "fitted with cv=None; set cv=5."
         )
-    return spread
+    return residual_scale
 
 
-def interval(prediction, std, spread, coverage):
+def interval(prediction, std, residual_scale, coverage):
     """``(low, high)`` about the predictions."""
     number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
     if not number or not 0.0 < coverage < 1.0:
         raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
-    low, high = spread.band(float(coverage))
+    low, high = residual_scale.band(float(coverage))
     return prediction + low * std, prediction + high * std
 
 

@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.model_selection import TaskKFold
-from skmtl.tasks.spreads import column_spreads
 from skmtl.tasks.table import pack
+from skmtl.tasks.variation import column_stds
 
 FACES = MultiTaskRegressor, MultiTaskClassifier
 GETTER = {"importance_getter": "feature_importances_"}
@@ -125,6 +125,6 @@ def test_spreads_of_columns(rng):
     codes = rng.integers(5, size=9000)
     for form in (np.asarray, sparse.csr_matrix):
         packed = pack(form(X), np.zeros(9000), codes, 5, weight)
-        np.testing.assert_allclose(column_spreads(packed), wanted)
+        np.testing.assert_allclose(column_stds(packed), wanted)
     far = pack(X + 1e8, np.zeros(9000), codes, 5, weight)
-    np.testing.assert_allclose(column_spreads(far), wanted, rtol=1e-6)
+    np.testing.assert_allclose(column_stds(far), wanted, rtol=1e-6)

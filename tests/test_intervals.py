@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.model_selection import KFold
 
 from skmtl import MultiTaskRegressor
-from skmtl.guard.spread import Spread, _inverse_trigamma, _weighted_quantiles
+from skmtl.guard.residuals import ResidualScale, _inverse_trigamma, _weighted_quantiles
 from skmtl.sharing import PartialPooling
 
 
@@ -154,12 +154,14 @@ def test_shrinkage_is_that_of_smyth():
     n_tasks, d, d0, s0 = 4000, 8, 6.0, 2.0
     variance = d0 * s0**2 / rng.chisquare(d0, size=n_tasks)
     sse = variance * rng.chisquare(d, size=n_tasks)
-    spread = Spread.learn(sse, np.full(n_tasks, float(d)), np.nan)
+    spread = ResidualScale.learn(sse, np.full(n_tasks, float(d)), np.nan)
     np.testing.assert_allclose(spread.prior_rows, d0, rtol=0.15)
     np.testing.assert_allclose(spread.prior_variance, s0**2, rtol=0.05)
     wanted = np.sqrt((spread.prior_rows * spread.prior_variance + sse) / (spread.prior_rows + d))
     np.testing.assert_allclose(spread.std, wanted)
-    alike = Spread.learn(s0**2 * rng.chisquare(d, size=n_tasks), np.full(n_tasks, float(d)), np.nan)
+    alike = ResidualScale.learn(
+        s0**2 * rng.chisquare(d, size=n_tasks), np.full(n_tasks, float(d)), np.nan
+    )
     assert alike.prior_rows > 100
 
 

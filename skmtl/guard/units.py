@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import polygamma
 
-from .spread import variance_prior
+from .residuals import variance_prior
 
 __all__ = ["Units"]
 
@@ -19,7 +19,8 @@ _LEAST_SPREAD, _EVIDENT_SPREAD = 0.5, 1.0
 class Units:
     r"""A location and a scale of the target for every task, shrunk where a task has few rows.
 
-    The variance :math:`s_t^2` is drawn towards the tasks' common one as in `Spread`; the location,
+    The variance :math:`s_t^2` is drawn towards the tasks' common one as in
+    `ResidualScale`; the location,
     in units of the scale, towards the mean of :math:`\bar y_t / s_t` over tasks: tasks that differ
     by a gain only have that in common.
 

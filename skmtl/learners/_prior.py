@@ -179,7 +179,7 @@ class GaussianPrior:
         left = np.zeros((len(base) if left_out else 0, scores))
         covariances = run_chunks(
             kernels.heads.fit_heads, tasks.n_tasks, _loss_code(tasks), rows, v, left, posterior,
-            pool=tasks.pool,
+            executor=tasks.executor,
         )  # fmt: skip
         if levels is not None:
             levels = levels + (stretch - 1.0) * (v @ self.root[0])

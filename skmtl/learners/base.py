@@ -38,7 +38,7 @@ class LabelledTasks:
         The tasks' shares of their classes, where these are known and rows say nothing of them.
     pull : ndarray of shape (n_features,) or None
         Rows that zero counts as in a task's `centres`; None: these are zero.
-    pool : executor or None
+    executor : executor or None
         Threads that heads are fitted in.
     """
 
@@ -52,7 +52,7 @@ class LabelledTasks:
     evenness: np.ndarray | None = None
     class_prior: np.ndarray | None = None
     pull: np.ndarray | None = None
-    pool: object = None
+    executor: object = None
 
     @property
     def n_tasks(self):

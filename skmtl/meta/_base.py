@@ -109,8 +109,8 @@ class MetaLearnerBase(TaskEstimator):
         place[order] = np.arange(tasks.n_tasks)
         served = replace(tasks, weight=unit.of_tasks(tasks))
         served = _with_empty_task(served) if shared else served
-        with worker_pool(self.n_jobs) as pool:
-            tasks, served = (replace(some, pool=pool) for some in (tasks, served))
+        with worker_pool(self.n_jobs) as executor:
+            tasks, served = (replace(some, executor=executor) for some in (tasks, served))
             progress(f"learning from {tasks.n_tasks} tasks")
             knowledge = learner.learn(tasks, np.random.RandomState(self._seed()), progress)
             progress(f"adapting to {tasks.n_tasks} tasks")

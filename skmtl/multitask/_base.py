@@ -36,8 +36,8 @@ class MultiTaskBase(TaskEstimator):
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
-        `make_problem(space, partitions, pool, within=, copies=)` states the problem on the packed
-        table's row space.
+        `make_problem(space, partitions, executor, within=, copies=)` states the problem on the
+        packed table's row space.
         `preprocessor` is what made the features, fitted, or None.
 
         Returns
@@ -57,8 +57,8 @@ class MultiTaskBase(TaskEstimator):
         else:
             space = RowSpace.of(full, within, settled.trust)
         parts = self._partitions(space.table, X, y, codes)
-        with worker_pool(self.n_jobs) as pool:
-            problem = make_problem(space, parts, pool, within=within, copies=settled)
+        with worker_pool(self.n_jobs) as executor:
+            problem = make_problem(space, parts, executor, within=within, copies=settled)
             if restriction:
                 problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem)
@@ -104,10 +104,10 @@ class MultiTaskBase(TaskEstimator):
         columns = self._find_columns(X)
         return solver.restriction(_feature_names(columns, preprocessor, n_features))
 
-    def _store(self, X, y, rows, solver, fitted, sizes, spreads):
+    def _store(self, X, y, rows, solver, fitted, sizes, stds):
         """Set the fitted attributes, all at once at the very end.
 
-        `spreads` are the standard deviations of the features after preprocessing.
+        `stds` are the standard deviations of the features after preprocessing.
         """
         self._store_tasks(X, y, rows)
         self.coef_, self.intercept_ = fitted.coef, fitted.intercept
@@ -121,9 +121,9 @@ class MultiTaskBase(TaskEstimator):
         self.history_ = fitted.history
         self.kkt_residual_ = fitted.kkt_residual
         self.n_iter_ = fitted.n_iter
-        self._adapter, self._spread = fitted.adapter, fitted.spread
+        self._adapter, self._residual_scale = fitted.adapter, fitted.residual_scale
         self.task_report_ = self._make_report(fitted.report, sizes)
-        self._importances = self._of_columns(self._importances_of(sizes, spreads), rows)
+        self._importances = self._of_columns(self._importances_of(sizes, stds), rows)
 
     @property
     def feature_importances_(self):
@@ -148,11 +148,11 @@ class MultiTaskBase(TaskEstimator):
             )
         return self._importances
 
-    def _importances_of(self, sizes, spreads):
+    def _importances_of(self, sizes, stds):
         """The same for the features after preprocessing."""
         share = sizes / sizes.sum()
         slopes = np.tensordot(share, np.abs(self.coef_), axes=1)
-        return (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * spreads
+        return (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * stds
 
     def _of_columns(self, importances, rows):
         """Importances of the columns of X, from those of what the preprocessor made of them."""
@@ -200,8 +200,10 @@ class MultiTaskBase(TaskEstimator):
             If the task was not seen in fit.
         """
         t = self._find_task(label)
-        spread = None if self._spread is None else self._spread.take(np.array([t]))
-        return self._task_model(self.coef_[t], self.intercept_[t], spread)
+        residual_scale = (
+            None if self._residual_scale is None else self._residual_scale.take(np.array([t]))
+        )
+        return self._task_model(self.coef_[t], self.intercept_[t], residual_scale)
 
     def adapt(self, X, y, sample_weight=None):
         """A model for a new task, from some of its rows and what the tasks of `fit` share.
@@ -247,12 +249,12 @@ class MultiTaskBase(TaskEstimator):
         weight = np.ones(len(y)) if weight is None else weight
         X = as_dense(X)
         coef, intercept, std = self._adapter.adapt(X, y, weight, **kwargs)
-        spread = None
+        residual_scale = None
         if std is not None:
             X, _, weight = self._adapter.support(X, y, weight)
-            reach = self._spread.reach and self._spread.reach.of_new_task(X, weight)
-            spread = replace(self._adapter.spread, std=np.array([std]), reach=reach)
-        return self._task_model(coef, intercept, spread)
+            reach = self._residual_scale.reach and self._residual_scale.reach.of_new_task(X, weight)
+            residual_scale = replace(self._adapter.residual_scale, std=np.array([std]), reach=reach)
+        return self._task_model(coef, intercept, residual_scale)
 
     def coef_frame(self, kind="total"):
         """The coefficients as a pandas data frame: one row a task, one column a feature.
@@ -331,7 +333,7 @@ class MultiTaskBase(TaskEstimator):
         """The labels of a new task's rows, as `fit` codes them."""
         raise NotImplementedError
 
-    def _task_model(self, coef, intercept, spread):
+    def _task_model(self, coef, intercept, residual_scale):
         """An ordinary fitted estimator with one task's coefficients."""
         raise NotImplementedError
 

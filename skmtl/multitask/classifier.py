@@ -16,8 +16,8 @@ from .._validation import check_weights
 from ..sharing.logistic import LogisticProblem
 from ..task_models import LinearTaskClassifier, most_probable, probabilities
 from ..tasks.prevalence import check_class_prior
-from ..tasks.spreads import column_spreads
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
+from ..tasks.variation import column_stds
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskClassifier"]
@@ -235,9 +235,9 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         check_two_classes(classes[present.astype(np.int64)])
         table = replace(table, y=np.searchsorted(present, table.y).astype(np.float64))
 
-        def make_problem(space, parts, pool, **kwargs):
+        def make_problem(space, parts, executor, **kwargs):
             return LogisticProblem(
-                space.table, len(present), parts, pool, progress, space.standardise, self.tol,
+                space.table, len(present), parts, executor, progress, space.standardise, self.tol,
                 self.max_iter, **kwargs,
             )  # fmt: skip
 
@@ -251,7 +251,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
                 stacklevel=2,
             )
         _warn_of_separation(table, fitted)
-        self._store(X, y, rows, solver, fitted, table.task_sizes(), column_spreads(table))
+        self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         self.classes_ = classes[present.astype(np.int64)]
         progress.end()
         return self
@@ -399,7 +399,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
     def _check_support(self, y):
         return find_classes(check_labels(y), self.classes_).astype(np.float64)
 
-    def _task_model(self, coef, intercept, spread):
+    def _task_model(self, coef, intercept, residual_scale):
         return LinearTaskClassifier._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, self.classes_
         )

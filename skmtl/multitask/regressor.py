@@ -13,7 +13,7 @@ from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
 from ..base import r2_over_tasks
 from ..sharing.problem import Problem
-from ..task_models import LinearTaskModel, check_spread, interval
+from ..task_models import LinearTaskModel, check_residual_scale, interval
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.copies import Settled
 from ..tasks.evidence import trust_of_moments
@@ -21,8 +21,8 @@ from ..tasks.keys import RowKeys
 from ..tasks.moments import TaskMoments, block_moments
 from ..tasks.rows import TaskRows, prefers_rows
 from ..tasks.splits import check_n_folds
-from ..tasks.spreads import column_spreads
 from ..tasks.targets import check_numbers
+from ..tasks.variation import column_stds
 from ._base import MultiTaskBase, rowwise
 
 __all__ = ["MultiTaskRegressor"]
@@ -306,17 +306,17 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
         seen = None
         if self.keep_moments:
-            with worker_pool(self.n_jobs) as pool:
-                seen = self._seen(table, pool)
-        if fitted.spread is not None:
-            fitted.spread.reach = fitted.reach(table.X)
-        self._store(X, y, rows, solver, fitted, table.task_sizes(), column_spreads(table))
+            with worker_pool(self.n_jobs) as executor:
+                seen = self._seen(table, executor)
+        if fitted.residual_scale is not None:
+            fitted.residual_scale.reach = fitted.reach(table.X)
+        self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         self._kept = seen
         progress.end()
         return self
 
     @staticmethod
-    def _problem(progress, space, parts, pool, **kwargs):
+    def _problem(progress, space, parts, executor, **kwargs):
         """The table as moments, or as rows where moments would be larger."""
         table = space.table
         if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
@@ -324,16 +324,16 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             blocks = schemes[0][0] if schemes else TaskRows.of(table)
         else:
             schemes = [
-                (block_moments(table, part.block, part.n_blocks, pool), part) for part in parts
+                (block_moments(table, part.block, part.n_blocks, executor), part) for part in parts
             ]
-            blocks = schemes[0][0] if schemes else block_moments(table, pool=pool)
+            blocks = schemes[0][0] if schemes else block_moments(table, executor=executor)
         return Problem(
-            schemes, blocks.merge(pool=pool), pool, progress, space.standardise, table,
+            schemes, blocks.merge(executor=executor), executor, progress, space.standardise, table,
             **kwargs,
         )  # fmt: skip
 
-    def _store(self, X, y, rows, solver, fitted, sizes, spreads):
-        super()._store(X, y, rows, solver, fitted, sizes, spreads)
+    def _store(self, X, y, rows, solver, fitted, sizes, stds):
+        super()._store(X, y, rows, solver, fitted, sizes, stds)
         self.target_scale_ = fitted.target_scale
 
     def _fit_problem(self, solver, problem):
@@ -411,23 +411,23 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         )
         solver = self._named_object()
         restriction = self._restriction(solver, X, rows.preprocessor, table.n_features)
-        with worker_pool(self.n_jobs) as pool:
-            seen = self._seen(table, pool, earlier and earlier.keys)
+        with worker_pool(self.n_jobs) as executor:
+            seen = self._seen(table, executor, earlier and earlier.keys)
             if earlier is not None:
                 rows.labels, seen = self._add_to(earlier, rows, seen)
             there = seen.sizes > 0
             blocks = seen.moments.take(np.flatnonzero(there))
-            settled, schemes, whole = Settled(None), [], blocks.merge(pool=pool)
-            spreads = np.sqrt(whole.pooled()[2][:-1])
+            settled, schemes, whole = Settled(None), [], blocks.merge(executor=executor)
+            stds = np.sqrt(whole.pooled()[2][:-1])
             if self.cv is not None:
                 blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
                 settled, schemes = seen.settled(whole), [(blocks, folds(None, int(self.cv)))]
             problem = Problem(
-                schemes, whole, pool, progress, within=self._within(solver), copies=settled
+                schemes, whole, executor, progress, within=self._within(solver), copies=settled
             )
             problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(there)
-        self._store(X, y, rows, solver, fitted, seen.sizes, spreads)
+        self._store(X, y, rows, solver, fitted, seen.sizes, stds)
         self._kept = seen
         progress.end()
         return self
@@ -449,17 +449,17 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             )
         check_n_folds(self.cv)
 
-    def _seen(self, table, pool, keys=None):
+    def _seen(self, table, executor, keys=None):
         """The moments of every task and fold."""
         given = float(table.weights().sum()), table.task_sizes()
         if self.cv is None:
-            return _Seen(block_moments(table, pool=pool), *given)
+            return _Seen(block_moments(table, executor=executor), *given)
         n_folds = int(self.cv)
         keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
         table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
         block = deal_blocks(table, n_folds, self._seed())
         fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
-        return _Seen(block_moments(table, block, n_folds, pool), *given, keys, fourth)
+        return _Seen(block_moments(table, block, n_folds, executor), *given, keys, fourth)
 
     def _add_to(self, earlier, rows, seen):
         """Earlier moments and the new ones together, over the union of their tasks."""
@@ -520,7 +520,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             `return_std` where ``cv=None``.
         """
         check_is_fitted(self)
-        spread = check_spread(self._spread) if return_std else None
+        residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
         if self._task_source == "target":
             codes = np.arange(len(self.tasks_))
@@ -536,7 +536,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         if not return_std:
             return prediction
         every = self._task_source == "target"
-        return prediction, spread.of_rows(rows.X, None if every else codes)
+        return prediction, residual_scale.of_rows(rows.X, None if every else codes)
 
     def predict_interval(self, X, coverage=0.9, *, task=None):
         """Intervals that hold a share `coverage` of new labels.
@@ -570,7 +570,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
         True
         """
         prediction, std = self.predict(X, task=task, return_std=True)
-        return interval(prediction, std, self._spread, coverage)
+        return interval(prediction, std, self._residual_scale, coverage)
 
     def score(self, X, y, sample_weight=None, *, task=None):
         """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
@@ -581,9 +581,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
     def _check_support(self, y):
         return check_numbers(y)
 
-    def _task_model(self, coef, intercept, spread):
+    def _task_model(self, coef, intercept, residual_scale):
         return LinearTaskModel._from_coefficients(
-            coef, intercept, self._columns, self.preprocessor_, spread
+            coef, intercept, self._columns, self.preprocessor_, residual_scale
         )
 
     def __sklearn_tags__(self):

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..guard.guard import Guard
+from ..guard.residuals import Reach
 from ..guard.shares import Shares
-from ..guard.spread import Reach
 from .restriction import UNRESTRICTED
 
 __all__ = ["Sharing", "SharingFit", "fit_one", "guarded_fit"]
@@ -22,8 +22,8 @@ class SharingFit:
 
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
     have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
-    a task to come; `spread` is that of new rows about their predictions, or None; `squares`, of
-    shape (n_tasks, n_features), are the features' about the tasks' means; `pull` is the ridge on a
+    a task to come; `residual_scale` is that of new rows about their predictions, or None;
+    `squares`, of shape (n_tasks, n_features), are the features' about the tasks' means; `pull` is the ridge on a
     task's own standardised slopes, in the unit of the squares' weights.
     """
 
@@ -37,7 +37,7 @@ class SharingFit:
     kkt_residual: float
     n_iter: int
     adapter: object
-    spread: object
+    residual_scale: object
     squares: np.ndarray
     pull: float = np.inf
 
@@ -84,11 +84,18 @@ class SharingFit:
         place = np.full(len(seen) + 1, -1)
         place[:-1][seen] = np.arange(seen.sum())
         report = {name: column[place] for name, column in self.report.items()}
-        spread = None if self.spread is None else self.spread.take(place[:-1])
+        residual_scale = (
+            None if self.residual_scale is None else self.residual_scale.take(place[:-1])
+        )
         squares = np.zeros((len(seen), self.squares.shape[1]))
         squares[seen] = self.squares
         return replace(
-            self, coef=coef, intercept=intercept, report=report, spread=spread, squares=squares
+            self,
+            coef=coef,
+            intercept=intercept,
+            report=report,
+            residual_scale=residual_scale,
+            squares=squares,
         )
 
 
@@ -128,15 +135,15 @@ def guarded_fit(tuner, candidates, families, limits):
     guard = Guard(tuner, candidates, families)
     shares = guard.shares[0]
     report = guard.report(limits, np.r_[tuner.problem.target_units] ** 2)
-    spread = tuner.spread(report["error_shared"], guard.judged, shares)
-    return _assemble(tuner, candidates, shares, guard.judged, report, spread)
+    residual_scale = tuner.residual_scale(report["error_shared"], guard.judged, shares)
+    return _assemble(tuner, candidates, shares, guard.judged, report, residual_scale)
 
 
-def _assemble(tuner, candidates, shares, judged, report, spread):
+def _assemble(tuner, candidates, shares, judged, report, residual_scale):
     """The final fit, on the caller's scale."""
     problem = tuner.problem
     coef, intercept, theta, residual, n_iter, thetas = tuner.solve(candidates, shares)
-    adapter = tuner.adapter(candidates, shares, thetas, judged, spread)
+    adapter = tuner.adapter(candidates, shares, thetas, judged, residual_scale)
     pull = tuner.as_grid(candidates, judged).slope[int(np.argmax(shares.tasks.mean(0)))]
     history = {**tuner.columns(candidates), "weight": shares.tasks.mean(0)}
     if judged is not None:
@@ -149,9 +156,9 @@ def _assemble(tuner, candidates, shares, judged, report, spread):
         theta[0] += location
     x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
     x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
-    if spread is not None:
-        spread = spread.scaled(*problem.target_units)
-        report["residual_std"] = np.r_[spread.std, spread.unseen_std]
+    if residual_scale is not None:
+        residual_scale = residual_scale.scaled(*problem.target_units)
+        report["residual_std"] = np.r_[residual_scale.std, residual_scale.unseen_std]
     coef = coef * x_scale / y_scale + 0.0  # a slope that is turned round is no -0.0
     shared = theta[..., 1:] * x_scale / y_scale + 0.0
     return SharingFit(
@@ -165,7 +172,7 @@ def _assemble(tuner, candidates, shares, judged, report, spread):
         kkt_residual=residual,
         n_iter=n_iter,
         adapter=adapter,
-        spread=spread,
+        residual_scale=residual_scale,
         squares=problem.feature_squares(),
         pull=float(pull),
     )

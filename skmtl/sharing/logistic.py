@@ -15,7 +15,7 @@ from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed
 from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
-from ..tasks.spreads import task_spreads
+from ..tasks.variation import task_squares
 from .newcomers import LogisticAdapter
 from .problem import Problem
 from .restriction import UNRESTRICTED, Restriction
@@ -67,7 +67,7 @@ class LogisticProblem:
     table: object
     n_classes: int
     partitions: list
-    pool: object = None
+    executor: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
     tol: float = 1e-4
@@ -78,14 +78,14 @@ class LogisticProblem:
     loss = LOG_LOSS
     strengths = LOGISTIC
     units = None
-    spreads = None
+    variation = None
 
     def __post_init__(self):
         self._splits = self._curvatures = None
         whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
         total, self.centre, variance = whole.merge().pooled()
         self.scale = scale_of(total, self.centre, variance)
-        self._scale_features(total, variance[:-1], lambda: task_spreads(self.table))
+        self._scale_features(total, variance[:-1], lambda: task_squares(self.table))
         self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores have units of their own
         self.weight = self.table.task_sums(self.table.weights())
 
@@ -148,10 +148,10 @@ class LogisticProblem:
 
         `number` is that of the metric, `apart` whether its shared slopes are those within tasks.
         """
-        places = self.spreads and functools.partial(self.spreads.places, apart)
+        places = self.variation and functools.partial(self.variation.places, apart)
         return LogisticSystem(
             table, self.n_classes, self.centre[:-1], self.scale[:-1] * metric, metric**2,
-            self.pool, self.restriction.varies_in(number), places,
+            self.executor, self.restriction.varies_in(number), places,
         )  # fmt: skip
 
     def splits(self):
@@ -167,7 +167,8 @@ class LogisticProblem:
     def keep_curvatures(self, working):
         """Keep the block-wise moments of a working table of all rows, for all splits to go by."""
         blocks = [
-            block_moments(working, part.block, part.n_blocks, self.pool) for part in self.partitions
+            block_moments(working, part.block, part.n_blocks, self.executor)
+            for part in self.partitions
         ]
         self._curvatures = working.sample_weight, blocks
 
@@ -180,7 +181,7 @@ class LogisticProblem:
             return
         weight, blocks = self._curvatures
         if split is None:
-            system.keep(weight, blocks[0].merge(pool=self.pool))
+            system.keep(weight, blocks[0].merge(executor=self.executor))
             return
         sides = [
             (number, pair[side])
@@ -189,7 +190,7 @@ class LogisticProblem:
         ]
         number, chosen = sides[split]
         rows = chosen[self.partitions[number].block]
-        system.keep(weight[rows], blocks[number].merge(chosen, pool=self.pool))
+        system.keep(weight[rows], blocks[number].merge(chosen, executor=self.executor))
 
     def can_keep_curvatures(self, system):
         """Whether the blocks' moments of a system of all rows are worth their memory."""
@@ -364,18 +365,18 @@ class LogisticTuner:
             return coef[0], intercept[0], theta[0], *certificate, thetas
         return coef.transpose(1, 0, 2), intercept.T, theta, *certificate, thetas
 
-    def spread(self, error, judged, shares):
+    def residual_scale(self, error, judged, shares):
         """None: probabilities say by themselves how sure they are."""
         return None
 
-    def adapter(self, grid, shares, thetas, judged, spread):
+    def adapter(self, grid, shares, thetas, judged, residual_scale):
         """What the fit knows about a task to come; as `Tuner.adapter`."""
         kept, prior = shares.for_new_tasks()
         problem = self.problem
         return LogisticAdapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], 1.0,
             problem.centre, problem.scale, restriction=problem.restriction,
-            copies=replace(problem.copies, table=None), spreads=problem.spreads,
+            copies=replace(problem.copies, table=None), variation=problem.variation,
             apart=self.apart, prevalence=None if prior is None else self._prevalence(),
         )  # fmt: skip
 
@@ -473,13 +474,13 @@ class _Quadratic(Problem):
             problem.lend_curvatures(system)
         moments = system.working_moments(eta, k)
         return cls(
-            [], moments, problem.pool, problem.progress, restriction=problem.restriction,
+            [], moments, problem.executor, problem.progress, restriction=problem.restriction,
             whole=problem, reference=reference, known=known, k=k,
         )  # fmt: skip
 
     def __post_init__(self):
         self.centre, self.scale = self.whole.centre, self.whole.scale
-        self.spreads = self.whole.spreads
+        self.variation = self.whole.variation
         self._splits = []
 
     @property

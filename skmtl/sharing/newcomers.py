@@ -51,7 +51,7 @@ class Adapter:
     noise : float
         The table's error a row.
     centre, scale : ndarray of shape (n_features + 1,)
-    spread : Spread or None
+    residual_scale : ResidualScale or None
         On the standardised scale, or in a task's own units.
     units : Units or None
         How to tell those, on the standardised scale.
@@ -59,7 +59,7 @@ class Adapter:
         What the tasks' slopes are restricted to.
     copies : Settled
         What the unit of the weights is, and whether equal rows are copies; without the table.
-    spreads : Spreads or None
+    variation : Variation or None
         Of the features, on the standardised scale: where a task's own slopes turn.
     apart : sequence of bool
         Whether a metric's shared slopes are those within tasks only.
@@ -73,19 +73,19 @@ class Adapter:
     noise: float
     centre: np.ndarray
     scale: np.ndarray
-    spread: object = None
+    residual_scale: object = None
     units: object = None
     restriction: Restriction = UNRESTRICTED
     copies: Settled = Settled(None)
-    spreads: object = None
+    variation: object = None
     apart: tuple = (False,)
 
     def _centre_of(self, Z, weight):
         """Where the new task's own slopes turn."""
-        if self.spreads is None:
+        if self.variation is None:
             return np.zeros(Z.shape[1])
         rows = weight.sum()
-        return self.spreads.centres(np.array([rows]), (weight @ Z / rows)[None])[0]
+        return self.variation.centres(np.array([rows]), (weight @ Z / rows)[None])[0]
 
     def _for(self, Z, weight):
         """The same for one task, about whose centre shared slopes within tasks turn."""
@@ -93,7 +93,7 @@ class Adapter:
         if not apart.any():
             return self
         theta, centre = self.theta.copy(), self._centre_of(Z, weight)
-        beside = np.where(self.spreads.within > 0, centre, 0.0)
+        beside = np.where(self.variation.within > 0, centre, 0.0)
         theta[apart, ..., 0] -= theta[apart, ..., 1:] @ beside
         return replace(self, theta=theta)
 
@@ -116,7 +116,7 @@ class Adapter:
         return replace(
             self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
             centre=np.r_[space.centre, self.centre[-1]], scale=np.r_[space.scale, self.scale[-1]],
-            spreads=self.spreads and self.spreads.alike(len(space.scale)),
+            variation=self.variation and self.variation.alike(len(space.scale)),
         )  # fmt: skip
 
     def adapt(self, X, y, weight):
@@ -149,12 +149,12 @@ class Adapter:
         b = shares @ (self.theta + own)
         coef = self._held(b[1:] * self.scale[:-1] * unit, self.theta[0]) + 0.0
         intercept = location + b[0] * unit - coef @ self.centre[:-1]
-        if self.spread is None:
+        if self.residual_scale is None:
             return coef, intercept, None
         return (
             coef,
             intercept,
-            unit * float(self.spread.std_of(weight @ (errors @ shares) ** 2, rows)),
+            unit * float(self.residual_scale.std_of(weight @ (errors @ shares) ** 2, rows)),
         )
 
     def _held(self, coef, theta):
@@ -292,7 +292,7 @@ class LogisticAdapter(Adapter):
         return replace(
             self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
             centre=np.r_[space.centre, 0.0], scale=np.r_[space.scale, 1.0],
-            spreads=self.spreads and self.spreads.alike(len(space.scale)),
+            variation=self.variation and self.variation.alike(len(space.scale)),
         )  # fmt: skip
 
     def adapt(self, X, y, weight, class_prior=None):

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..guard.spread import Probe
+from ..guard.residuals import Probe
 from ..guard.units import Units
 from ..losses import SQUARED_ERROR
 from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed, row_order
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
-from ..tasks.spreads import Spreads
+from ..tasks.variation import Variation
 from .restriction import UNRESTRICTED, Restriction
 from .strengths import SQUARED
 
@@ -33,7 +33,7 @@ class Problem:
     schemes : list of (TaskMoments of shape (n_tasks, n_blocks), Partition)
         Empty where nothing is to be cross-validated.
     moments : TaskMoments of shape (n_tasks,)
-    pool : executor or None
+    executor : executor or None
         From `_jit.worker_pool`.
     progress : callable
         Called with a line of text at each step.
@@ -50,7 +50,7 @@ class Problem:
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
         Of every task's target, after that.
-    spreads : Spreads or None
+    variation : Variation or None
         Of the features within and between tasks, after that; where `within` is asked for.
     copies : Settled
         What the unit of the weights is, and whether equal rows are copies.
@@ -58,7 +58,7 @@ class Problem:
 
     schemes: list
     moments: object
-    pool: object = None
+    executor: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
     table: object = None
@@ -68,7 +68,7 @@ class Problem:
     loss = SQUARED_ERROR
     strengths = SQUARED
     units = None
-    spreads = None
+    variation = None
 
     def __post_init__(self):
         total, self.centre, variance = self.moments.pooled()
@@ -83,19 +83,19 @@ class Problem:
             moments.rescale(self.centre, self.scale)
 
     def _scale_features(self, total, variance, told):
-        """Set the features' scale, and their spreads where `within` is asked for.
+        """Set the features' scale, and their variation where `within` is asked for.
 
-        `scale` is that of the table so far; `told` gives what `Spreads.of` takes.
+        `scale` is that of the table so far; `told` gives what `Variation.of` takes.
         """
-        spreads = Spreads.of(*told()) if self.within else None
+        variation = Variation.of(*told()) if self.within else None
         if not self.standardise:
             self.scale[:-1] = 1.0
         elif self.within:
             varies = np.where(self.scale[:-1] > 0, variance, 0.0)
-            self.scale[:-1] = spreads.scale(varies, self.copies.trust)
+            self.scale[:-1] = variation.scale(varies, self.copies.trust)
         if self.within:
-            spreads = spreads.rescaled(self.scale[:-1])
-            self.spreads = spreads if self.standardise else spreads.alike()
+            variation = variation.rescaled(self.scale[:-1])
+            self.variation = variation if self.standardise else variation.alike()
 
     def restrict(self, restriction):
         """Fit within a restriction. Features whose slopes are to be negative are turned round."""
@@ -159,7 +159,7 @@ class Problem:
 
     def _moments(self, table, tasks, order):
         blocks = (TaskRows.of if isinstance(self.moments, TaskRows) else block_moments)(table)
-        moments = blocks.merge(pool=self.pool).rescale(self.centre, self.scale).take(order)
+        moments = blocks.merge(executor=self.executor).rescale(self.centre, self.scale).take(order)
         if self.units is None:
             return moments
         return moments.in_units(self.units.location[tasks], self.units.scale[tasks])
@@ -172,9 +172,9 @@ class Problem:
 
     def places(self, apart, moments):
         """Centres and anchors (`ArrowSystem`) of tasks with these moments."""
-        if self.spreads is None or self.restriction.positive is not None:
+        if self.variation is None or self.restriction.positive is not None:
             return None, None
-        return self.spreads.places(apart, moments.weight, moments.mean[:, :-1])
+        return self.variation.places(apart, moments.weight, moments.mean[:, :-1])
 
     def for_unseen(self, theta, apart):
         """Shared models as a task never seen has them, of which no centre is known.
@@ -183,12 +183,14 @@ class Problem:
         """
         if not apart:
             return theta
-        return theta * np.append(1.0, 1.0 - self.spreads.level_part)
+        return theta * np.append(1.0, 1.0 - self.variation.level_part)
 
     @property
     def apart(self):
         """Whether slopes between tasks may be told apart from those within."""
-        return self.spreads is not None and not self.restriction and self.spreads.levels_differ()
+        return (
+            self.variation is not None and not self.restriction and self.variation.levels_differ()
+        )
 
     def sample(self, most):
         """At most this many tasks with rows, evenly over their sizes.
@@ -220,7 +222,10 @@ class Problem:
                 if most is not None and done >= most:
                     return
                 done += 1
-                yield blocks.merge(train, tasks, self.pool), blocks.merge(test, tasks, self.pool)
+                yield (
+                    blocks.merge(train, tasks, self.executor),
+                    blocks.merge(test, tasks, self.executor),
+                )
 
     @property
     def n_splits(self):

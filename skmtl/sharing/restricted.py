@@ -71,7 +71,7 @@ class RestrictedTuner(_Restricted, Tuner):
             factor = self.metrics[metric]
             system = SignedSystem(
                 self.in_metric(data, metric), factor**2, self.restriction.positive,
-                self.restriction.varies_in(metric), self.problem.pool,
+                self.restriction.varies_in(metric), self.problem.executor,
             )  # fmt: skip
             for c in np.flatnonzero(grid.metric == metric):
                 strengths = float(grid.slope[c]), float(grid.intercept[c]), float(grid.ridge[c])

@@ -231,10 +231,10 @@ class _StructureTuner(Tuner):
             residual, n_iter = found[top].residual, found[top].n_iter
         return coef, intercept, theta, residual, n_iter, thetas
 
-    def adapter(self, candidates, shares, thetas, judged, spread):
+    def adapter(self, candidates, shares, thetas, judged, residual_scale):
         """Own parts of a new task are Gaussian, with the variances of the known tasks' ones."""
         grid = self.as_grid(candidates, judged)
-        return super().adapter(grid, shares, thetas, judged, spread)
+        return super().adapter(grid, shares, thetas, judged, residual_scale)
 
     def as_grid(self, candidates, judged):
         if self._grid is not None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..guard.judge import Judged, LeftOut
-from ..guard.spread import Spread
+from ..guard.residuals import ResidualScale
 from ..guard.weights import (
     crowd_weights,
     log_scores,
@@ -62,7 +62,9 @@ class Tuner:
         moments = self.in_metric(moments, metric)
         varies = self.restriction.varies_in(metric)
         places = self.problem.places(self.apart[metric], moments)
-        return make_system(moments, self.metrics[metric] ** 2, self.problem.pool, varies, *places)
+        return make_system(
+            moments, self.metrics[metric] ** 2, self.problem.executor, varies, *places
+        )
 
     def in_metric(self, moments, metric):
         stretch = self.metrics[metric]
@@ -89,7 +91,7 @@ class Tuner:
                 slopes, intercepts = self._models(grid, train)
                 if probe is not None:
                     probe.look(slopes, intercepts)
-                sse.append(test.add_error_grams(slopes, intercepts, gram, problem.pool))
+                sse.append(test.add_error_grams(slopes, intercepts, gram, problem.executor))
             else:
                 sse.append(self._errors(grid, train, test))
             rows.append(test.weight)
@@ -338,24 +340,24 @@ class Tuner:
         scores = log_scores(sse, rows, judged.noise)
         return scores, rows, np.full(len(rows), float(_EARLY_ROWS))
 
-    def spread(self, error, judged, shares):
-        """The `Spread` of new rows about the blend's predictions, from the report's errors."""
+    def residual_scale(self, error, judged, shares):
+        """Return the `ResidualScale` of new rows, from the errors of the report."""
         rows, (own, unseen) = judged.totals()[1], self.problem.target_units
         error = error / np.r_[own, unseen] ** 2
         sse = np.nan_to_num(error[:-1]) * rows
-        return Spread.learn(sse, rows, error[-1], judged.probe, shares.tasks)
+        return ResidualScale.learn(sse, rows, error[-1], judged.probe, shares.tasks)
 
-    def adapter(self, grid, shares, thetas, judged, spread):
+    def adapter(self, grid, shares, thetas, judged, residual_scale):
         """What the fit knows about a task to come."""
         kept, prior = shares.for_new_tasks()
         problem = self.problem
         noise = 1.0 if judged is None else judged.noise
         return Adapter(
             grid.take(kept), thetas[kept], self.metrics, prior, shares.crowd[kept], noise,
-            problem.centre, problem.scale, None if spread is None else replace(spread, std=None),
+            problem.centre, problem.scale, residual_scale and replace(residual_scale, std=None),
             None if problem.units is None else replace(problem.units, scale=None, location=None),
             self.restriction, replace(problem.copies, table=None),
-            problem.spreads if self.restriction.positive is None else None, self.apart,
+            problem.variation if self.restriction.positive is None else None, self.apart,
         )  # fmt: skip
 
     def as_grid(self, candidates, judged):

@@ -14,14 +14,14 @@ __all__ = [
 ]
 
 
-def make_system(data, penalty, pool=None, varies=None, centres=None, anchors=None):
+def make_system(data, penalty, executor=None, varies=None, centres=None, anchors=None):
     """The arrow system for `TaskMoments` or for `TaskRows`.
 
     `varies` says which features' slopes differ by task; None is all. `centres` and
     `anchors`, of shape (n_tasks, n_features), are those of `ArrowSystem`.
     """
     if not hasattr(data, "scatter"):
-        return RowSystem(data, penalty, pool, varies, centres, anchors)
+        return RowSystem(data, penalty, executor, varies, centres, anchors)
     if varies is None:
-        return ArrowSystem(data, penalty, pool, centres, anchors)
-    return MixedSystem(data, penalty, varies, pool, centres, anchors)
+        return ArrowSystem(data, penalty, executor, centres, anchors)
+    return MixedSystem(data, penalty, varies, executor, centres, anchors)

@@ -52,10 +52,10 @@ class ArrowSystem:
     _work = None
     given = None  # features whose shared slopes the last solutions were given: none
 
-    def __init__(self, moments, penalty, pool=None, centres=None, anchors=None):
+    def __init__(self, moments, penalty, executor=None, centres=None, anchors=None):
         self.moments = moments
         self.penalty = penalty
-        self.pool = pool
+        self.executor = executor
         self.centres, self.anchors = centres, centres if anchors is None else anchors
         self._about = moments.mean  # the tasks' means about their centres
         if centres is not None:
@@ -81,7 +81,7 @@ class ArrowSystem:
         self.kappa = kappa_of(slope_strength, self._scale)
         parts = run_chunks(
             factor_tasks, len(self.active), self._train, self.kappa, self._factors,
-            pool=self.pool,
+            executor=self.executor,
         )  # fmt: skip
         self._S = sum(part[0] for part in parts)
         self._r = sum(part[1] for part in parts)
@@ -237,7 +237,7 @@ class ArrowSystem:
                 B[:, -1] -= np.matmul(self.centres[start:stop, None], B[:, :-2])[:, 0]
             use(start, stop, B)
 
-        run_spans(some, len(self.active), most, self.pool)
+        run_spans(some, len(self.active), most, self.executor)
 
     def errors(self, theta, intercept_strengths, test):
         """Squared errors ``(n_tasks, n_pairs)`` on the moments `test`."""

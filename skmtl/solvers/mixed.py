@@ -31,10 +31,10 @@ class MixedSystem(ArrowSystem):
         Features whose slopes differ by task.
     """
 
-    def __init__(self, moments, penalty, varies, pool=None, centres=None, anchors=None):
+    def __init__(self, moments, penalty, varies, executor=None, centres=None, anchors=None):
         self.varies = varies
         self._own, self._rest = np.flatnonzero(varies), np.flatnonzero(~varies)
-        super().__init__(moments, penalty, pool, centres, anchors)
+        super().__init__(moments, penalty, executor, centres, anchors)
 
     def _allocate(self):
         m, q = self.moments, len(self._own)
@@ -55,7 +55,9 @@ class MixedSystem(ArrowSystem):
             self._U[:] = np.eye(len(own))
         train = kernels.arrow.Moments(m.weight, self._mean, self._scatter)
         factors = kernels.arrow.Factors(self._U, self._uv, self._dv, self._xu, self._xd)
-        parts = run_chunks(factor_tasks, len(m.weight), train, kappa, factors, pool=self.pool)
+        parts = run_chunks(
+            factor_tasks, len(m.weight), train, kappa, factors, executor=self.executor
+        )
         self._W = self._U @ self._cross
         self._schur_own = sum(part[0] for part in parts)
         self._S = self._assemble(self._schur_own, slice(None))

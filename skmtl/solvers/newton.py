@@ -109,10 +109,10 @@ class LogisticSystem:
     """
 
     def __init__(
-        self, table, n_classes, centre, scale, penalty, pool=None, varies=None, places=None
+        self, table, n_classes, centre, scale, penalty, executor=None, varies=None, places=None
     ):
         self.table, self.n_classes = table, n_classes
-        self.centre, self.scale, self.penalty, self.pool = centre, scale, penalty, pool
+        self.centre, self.scale, self.penalty, self.executor = centre, scale, penalty, executor
         self._units = np.append(centre, 0.0), np.append(scale, 1.0)
         self.varies = varies
         self.n_scores = 1 if n_classes == 2 else n_classes
@@ -136,7 +136,7 @@ class LogisticSystem:
             out = np.empty(len(table.rows))
             run_chunks(
                 kernels.logistic.linear_scores, self.n_tasks, readonly(table.X), table.rows,
-                table.offsets, raw, constant, out, pool=self.pool,
+                table.offsets, raw, constant, out, executor=self.executor,
             )  # fmt: skip
             return out
         codes = table.codes
@@ -187,7 +187,7 @@ class LogisticSystem:
         w, z, loss = np.empty(n), np.empty(n), np.empty(self.n_tasks)
         run_chunks(
             kernels.logistic.working, self.n_tasks, self.table.offsets, self.target(k),
-            self.weight, eta[k], self.offset(eta, k), w, z, loss, pool=self.pool,
+            self.weight, eta[k], self.offset(eta, k), w, z, loss, executor=self.executor,
         )  # fmt: skip
         return replace(self.table, y=z, sample_weight=w), loss
 
@@ -196,7 +196,7 @@ class LogisticSystem:
         if prefers_rows(working, 1):
             moments = TaskRows.of(working)
         else:
-            moments = block_moments(working, pool=self.pool).block(0)
+            moments = block_moments(working, executor=self.executor).block(0)
         return moments.rescale(*self._units)
 
     def working_moments(self, eta, k):
@@ -217,7 +217,7 @@ class LogisticSystem:
 
     def _arrow_of(self, moments):
         return make_system(
-            moments, self.penalty, self.pool, self.varies, self.centres, self.anchors
+            moments, self.penalty, self.executor, self.varies, self.centres, self.anchors
         )
 
     @property
@@ -250,7 +250,7 @@ class LogisticSystem:
         cross = np.empty((self.n_tasks, self.n_features))
         run_chunks(
             kernels.logistic.weighted_rows, self.n_tasks, readonly(self.table.X),
-            self.table.rows, self.table.offsets, factor, cross, pool=self.pool,
+            self.table.rows, self.table.offsets, factor, cross, executor=self.executor,
         )  # fmt: skip
         square = np.divide(factor**2, weight, out=np.zeros_like(factor), where=weight > 0.0)
         system.retarget(cross * self.scale, mean, self.table.task_sums(square))

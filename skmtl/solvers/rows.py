@@ -23,8 +23,8 @@ class RowSystem(ArrowSystem):
         Features whose slopes differ by task; None is all.
     """
 
-    def __init__(self, moments, penalty, pool=None, varies=None, centres=None, anchors=None):
-        super().__init__(moments, penalty, pool, centres, anchors)
+    def __init__(self, moments, penalty, executor=None, varies=None, centres=None, anchors=None):
+        super().__init__(moments, penalty, executor, centres, anchors)
         self.varies = varies
         self._own = slice(None) if varies is None else varies
 

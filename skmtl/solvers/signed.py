@@ -84,8 +84,8 @@ class SignedSystem:
         Features whose slopes differ by task; None is all.
     """
 
-    def __init__(self, data, penalty, positive, varies=None, pool=None):
-        self.data, self.penalty, self.positive, self.pool = data, penalty, positive, pool
+    def __init__(self, data, penalty, positive, varies=None, executor=None):
+        self.data, self.penalty, self.positive, self.executor = data, penalty, positive, executor
         self.varies = np.ones(len(positive), dtype=bool) if varies is None else varies
         self._varies = varies
         self._scale = self._gradients(
@@ -138,7 +138,9 @@ class SignedSystem:
         pulls = np.array([pull])
         if not hasattr(self, "_system") or self._slope != slope or (self._sets != own).any():
             data = _without(self.data, own)
-            self._system = make_system(data, self.penalty, self.pool, self._varies).factor(slope)
+            self._system = make_system(data, self.penalty, self.executor, self._varies).factor(
+                slope
+            )
             self._slope, self._sets = slope, own
         system = self._system
         penalty, weight = self.penalty, np.array([ridge])

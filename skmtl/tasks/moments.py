@@ -58,7 +58,7 @@ class TaskMoments:
         """The moments of one block of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
         return TaskMoments(*(np.ascontiguousarray(part[:, number]) for part in self.arrays))
 
-    def merge(self, chosen=None, tasks=None, pool=None):
+    def merge(self, chosen=None, tasks=None, executor=None):
         """Put the chosen blocks of each task together: shape (n_tasks, n_blocks) to (n_tasks,)."""
         n_tasks, n_blocks = self.weight.shape
         chosen = np.ones(n_blocks, dtype=bool) if chosen is None else chosen
@@ -68,7 +68,7 @@ class TaskMoments:
         out = TaskMoments.empty((len(tasks),), self.n_features)
         run_chunks(
             kernels.moments.merge_blocks, len(tasks), self.arrays, chosen, tasks, out.arrays,
-            pool=pool,
+            executor=executor,
         )  # fmt: skip
         return out
 
@@ -117,7 +117,7 @@ class TaskMoments:
         quad += np.einsum("tic,ci->tc", C[:, :p, :p] @ coefs.T, coefs)
         return np.maximum(quad, 0.0) + self.weight[:, None] * miss**2
 
-    def add_error_grams(self, slopes, intercepts, gram, pool=None):
+    def add_error_grams(self, slopes, intercepts, gram, executor=None):
         """Add to ``gram[t]`` the inner products of task t's models' errors.
 
         `slopes (n_tasks, n_models, n_features)` and `intercepts (n_tasks, n_models)`, which is
@@ -132,7 +132,7 @@ class TaskMoments:
             sse[start:stop] = kernels.arrow.errors(start, stop, B, test, gram)
 
         n_numbers = slopes.shape[1] * self.mean.shape[1]
-        run_spans(some, len(gram), kernels.arrow.at_a_time(n_numbers), pool)
+        run_spans(some, len(gram), kernels.arrow.at_a_time(n_numbers), executor)
         return sse
 
     def rescale(self, centre, scale):
@@ -177,7 +177,7 @@ def moment_bytes(n_groups, n_features):
     return 8 * n_groups * (1 + d + d * d)
 
 
-def block_moments(table, block=None, n_blocks=1, pool=None):
+def block_moments(table, block=None, n_blocks=1, executor=None):
     """The moments of every (task, block), in one pass over the rows.
 
     Parameters
@@ -205,10 +205,10 @@ def block_moments(table, block=None, n_blocks=1, pool=None):
     if isinstance(table.X, np.ndarray):
         run_chunks(
             kernels.moments.block_moments, len(out.weight), readonly(table.X), *given, out.arrays,
-            pool=pool,
+            executor=executor,
         )  # fmt: skip
     else:
-        run_chunks(_sparse_moments, len(out.weight), table.X, *given, out.arrays, pool=pool)
+        run_chunks(_sparse_moments, len(out.weight), table.X, *given, out.arrays, executor=executor)
     shape = (table.n_tasks, n_blocks)
     d = table.n_features + 1
     return TaskMoments(

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .spreads import Spreads, task_spreads
 from .stack import as_dense
+from .variation import Variation, task_squares
 
 __all__ = ["RowSpace"]
 
@@ -57,10 +57,10 @@ class RowSpace:
         spread = np.sqrt(share @ Z**2)
         constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
-        of_tasks = task_spreads(table)
+        of_tasks = task_squares(table)
         if within:
             varies = np.where(constant, 0.0, spread**2)
-            scale = Spreads.of(*of_tasks).scale(varies, trust)
+            scale = Variation.of(*of_tasks).scale(varies, trust)
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)

@@ -66,7 +66,7 @@ class TaskRows:
             offsets=offsets,
         )  # fmt: skip
 
-    def merge(self, chosen=None, tasks=None, pool=None):
+    def merge(self, chosen=None, tasks=None, executor=None):
         """The rows of the chosen blocks, of some tasks."""
         part = self if tasks is None else self.take(tasks)
         if chosen is None:
@@ -148,7 +148,7 @@ class TaskRows:
             out[t] += self.weight[t] * miss**2
         return out
 
-    def add_error_grams(self, slopes, intercepts, gram, pool=None):
+    def add_error_grams(self, slopes, intercepts, gram, executor=None):
         """Add to ``gram[t]`` the products of the models' errors; returns their squares."""
         sse = np.zeros(intercepts.shape)
         for t in np.flatnonzero(self.weight > 0):

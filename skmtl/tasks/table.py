@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .spreads import task_means
+from .variation import task_means
 
 __all__ = ["TaskTable", "pack"]
 

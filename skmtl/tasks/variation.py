@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Spreads", "column_limits", "column_spreads", "task_means", "task_spreads"]
+__all__ = ["Variation", "column_limits", "column_stds", "task_means", "task_squares"]
 
 # Within-task standard deviations are taken for at least this part of the table's.
 _LEAST_PART = 1e-4
@@ -23,7 +23,7 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class Spreads:
+class Variation:
     r"""Variances of features within tasks and between the tasks' own means.
 
     The place about which a task's own slopes turn is its mean :math:`\bar x_t`, drawn towards the
@@ -80,13 +80,13 @@ class Spreads:
 
     def rescaled(self, scale):
         """Of features multiplied by `scale`."""
-        return Spreads(self.within * scale**2, self.between * scale**2)
+        return Variation(self.within * scale**2, self.between * scale**2)
 
     def alike(self, n_features=None):
         """The same for all features together: what a rotation of them does not change."""
         n_features = len(self.within) if n_features is None else n_features
         within, between = self.within.mean(), self.between.mean()
-        return Spreads(np.full(n_features, within), np.full(n_features, between))
+        return Variation(np.full(n_features, within), np.full(n_features, between))
 
     @property
     def level_part(self):
@@ -128,7 +128,7 @@ def column_limits(X):
     return low, high
 
 
-def column_spreads(table):
+def column_stds(table):
     """Standard deviations of the features over the rows of a table, each by its weight."""
     X, n_features = table.X, table.n_features
     weight = np.bincount(table.rows, table.weights(), minlength=X.shape[0])
@@ -176,7 +176,7 @@ def _averaging(table):
     return total, sparse.csr_matrix((share, np.arange(shape[1]), table.offsets), shape=shape)
 
 
-def task_spreads(table):
+def task_squares(table):
     """Every task's weight, feature means, and sums of squares about these.
 
     Parameters

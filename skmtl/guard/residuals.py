@@ -1,4 +1,4 @@
-"""How far predictions are from what comes: out-of-fold errors, a spread a task, and their shape."""
+"""Scale and distribution of residuals per task, from out-of-fold errors."""
 
 from dataclasses import dataclass, replace
 
@@ -6,10 +6,10 @@ import numpy as np
 from scipy.special import digamma, ndtri, polygamma
 
 from ..tasks.keys import mixed
-from ..tasks.spreads import column_limits
 from ..tasks.stack import as_dense
+from ..tasks.variation import column_limits
 
-__all__ = ["Probe", "Reach", "Spread", "variance_prior"]
+__all__ = ["Probe", "Reach", "ResidualScale", "variance_prior"]
 
 # Rows whose out-of-fold errors give the shape of the distribution.
 _PROBE_ROWS = 1000
@@ -160,7 +160,7 @@ def _inverse(values):
 
 
 @dataclass
-class Spread:
+class ResidualScale:
     r"""Standard deviations of new rows about their predictions, and the shape of the distribution.
 
     A task's variance is its out-of-fold mean squared error :math:`s_t^2` of :math:`d_t` rows, drawn

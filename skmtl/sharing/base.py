@@ -23,8 +23,8 @@ class SharingFit:
     With several sets of scores (a classifier of more than two classes) `coef` and `intercept`
     have a second axis for them, and the shared ones a first. `adapter` carries the shared part to
     a task to come; `residual_scale` is that of new rows about their predictions, or None;
-    `squares`, of shape (n_tasks, n_features), are the features' about the tasks' means; `pull` is the ridge on a
-    task's own standardised slopes, in the unit of the squares' weights.
+    `squares`, of shape (n_tasks, n_features), are the features' about the tasks' means; `pull` is
+    the ridge on a task's own standardised slopes, in the unit of the squares' weights.
     """
 
     coef: np.ndarray

@@ -1023,7 +1023,7 @@ def one_vote_a_size(rows, width):
 
 
 def slope_variances(X, y, codes, strengths, noise, prior, n_steps):
-    """Variances of the features' slopes over tasks (twin of ``Tuner.learn_metric``).
+    """Variances of the features' slopes over tasks (twin of ``Screening.learn_scaling``).
 
     MacKay's fixed point: the squares of the tasks' slopes, over how many tasks' worth of slopes
     the rows determine. `X` is standardised; the first variances are 1 over the slopes' strength.

@@ -1,7 +1,8 @@
-"""Judge a structure's candidates beside one model per task and one model for all tasks."""
+"""Judge candidates beside one model per task and one model for all tasks, and weigh them."""
 
 import numpy as np
 
+from .judge import LeftOut
 from .shares import Shares
 from .weights import crowd_weights, task_weights
 
@@ -11,23 +12,26 @@ __all__ = ["Guard"]
 _MOST_SPLITS = 20
 # Steps of EM for the weights, and for those that a split's others would choose.
 _STEPS, _STEPS_OF_OTHERS = 15, 3
+# Tasks that are left out, and the groups in which they are.
+_MOST_LEFT_OUT, _GROUPS = 100, 5
 _NAMES = "shared", "independent", "pooled"
 
 
 class Guard:
     """Cross-validate candidates and choose their weights for every task, and for one never seen.
 
-    Each family of candidates is weighed by itself: the structure's own, among which may be those
-    of the others, and the two that it is compared with.
+    Each family of candidates is weighed by itself: those of the structure, which may include
+    those of the other two, and those of *independent* and of *pooled* that it is compared with.
 
     Parameters
     ----------
-    tuner : object
-        Solves candidates: `Tuner` and its kin.
-    candidates : list of candidates
-        Of all families together, such as `Grid`: with a length, ``members`` and ``are_pooled``.
-    families : sequence of three lists of candidates
-        Those of the structure, of *independent* and of *pooled*.
+    problem : object
+        Evaluates models on held-out rows: ``judge``, ``unseen_errors``, ``unseen_weights``,
+        ``early_scores``, ``held_out_errors`` and ``sample``, as `Problem` has them.
+    members : list of Member
+        Their candidates stand side by side.
+    families : bool ndarray of shape (3, n_candidates)
+        Candidates of the structure, of *independent* and of *pooled*.
 
     Attributes
     ----------
@@ -36,51 +40,65 @@ class Guard:
         One per family.
     """
 
-    def __init__(self, tuner, candidates, families):
-        self.tuner, self.candidates = tuner, candidates
-        self._members = [candidates.members(family) for family in families]
-        self.judged = tuner.judge(candidates, blends=True)
-        self._left = tuner.left_out(candidates)
-        # Errors on tasks left out and their rows; and verdicts of these as if they had few rows.
-        self._unseen = tuner.unseen_errors(candidates, self._left)
-        self._early = tuner.early_verdict(candidates, self._left, self.judged)
+    def __init__(self, problem, members, families):
+        self.problem, self.members = problem, members
+        self._families = families
+        self._are_pooled = np.concatenate([member.are_pooled for member in members])
+        self.judged = problem.judge(members)
+        self._left = self._leave_out()
+        # Errors on tasks left out and their rows, and scores of tasks of which few rows are known.
+        self._unseen, self._early = (np.empty((0, len(self._are_pooled))), np.empty(0)), None
+        if len(self._left.tasks):
+            self._unseen = problem.unseen_errors(self._left)
+            if len(members) == 1:
+                self._early = problem.early_scores(members[0], self._left, self.judged)
         self.shares = self._weigh(self.judged, _STEPS)
+
+    def _leave_out(self):
+        tasks = self.problem.sample(_MOST_LEFT_OUT)
+        n_groups = min(_GROUPS, len(tasks))
+        if n_groups < 2:
+            return LeftOut(tasks[:0], tasks[:0], None, None)
+        group = np.arange(len(tasks)) % n_groups
+        found = zip(*(member.left_out(tasks, group) for member in self.members), strict=True)
+        return LeftOut(tasks, group, *(np.concatenate(models, axis=1) for models in found))
 
     def _weigh(self, judged, n_steps):
         verdict, rows = judged.verdict(), judged.totals()[1]
-        prior = self.tuner.log_prior(self.candidates, rows) + verdict.log_prior
+        prior = np.concatenate([member.log_prior(rows) for member in self.members])
         return [
-            self._weigh_family(member, verdict.scores, rows, prior, n_steps).pruned()
-            for member in self._members
+            self._weigh_family(family, verdict.scores, rows, prior + verdict.log_prior, n_steps)
+            for family in self._families
         ]
 
     def _weigh_family(self, family, scores, rows, prior, n_steps):
-        """Weights among the candidates of a family, zero elsewhere."""
-        if family.sum() == 1:  # nothing to choose
-            crowd = family.astype(float)
-            return Shares(np.tile(crowd, (len(rows), 1)), crowd, family)
-        prior, part = prior[family], _differences(scores[:, family])
+        """Return weights among the candidates of a family, zero elsewhere; small ones removed."""
         tasks, crowd = np.zeros(scores.shape), np.zeros(len(family))
-        if self.candidates.are_pooled[family].all():  # one model for all tasks
+        if family.sum() == 1:  # nothing to choose
+            tasks[:, family] = crowd[family] = 1.0
+            return Shares(tasks, crowd, family)
+        prior, part = prior[family], _differences(scores[:, family])
+        if self._are_pooled[family].all():  # one model for all tasks
             crowd[family] = crowd_weights(part, rows, prior)
             tasks[:] = crowd
-            return Shares(tasks, crowd, family)
+            return Shares(tasks, crowd, family).pruned()
         early = self._early
         if early is not None:
             early = _differences(early[0][:, family]), *early[1:]
         tasks[:, family], start = task_weights(part, rows, prior, n_steps, early)
         errors, rows_unseen = self._unseen
         if len(errors):
-            crowd[family] = self.tuner.unseen_weights(errors[:, family], rows_unseen)
+            crowd[family] = self.problem.unseen_weights(errors[:, family], rows_unseen)
         else:
             crowd[family] = crowd_weights(part, rows, prior)
-        return Shares(tasks, crowd, family, start)
+        return Shares(tasks, crowd, family, start).pruned()
 
     def _optimism(self):
-        """How much better each family seems as the splits that judge it chose its weights, too.
+        """Return how much the error of each family is underestimated.
 
-        Each split's errors under the weights that the other splits would choose say so. Nothing is
-        known where rows are held out repeatedly: then the other splits have seen them.
+        The splits that judge a family have chosen its weights, too. The difference is estimated by
+        each split's errors with the weights that the other splits would choose. It is unknown
+        where rows are held out repeatedly: then the other splits have seen them.
         """
         judged = self.judged
         if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
@@ -99,18 +117,18 @@ class Guard:
 
         Parameters
         ----------
-        limits : sequence of two lists of candidates
+        limits : bool ndarray of shape (2, n_candidates)
             All candidates that are *independent*, and *pooled*.
         units : ndarray of shape (n_tasks + 1,)
             Of the tasks' errors, and of those of a task never seen.
         """
         report = {}
         for name, family, more in zip(_NAMES, self.shares, self._optimism(), strict=True):
-            error, std_error = self.tuner.blend_errors(self.judged, self.candidates, family)
+            error, std_error = self._blend_errors(family)
             report[f"error_{name}"] = np.r_[error + more, np.nan] * units
             report[f"std_error_{name}"] = np.r_[std_error, np.nan] * units
         own = self.shares[0].tasks
-        alone, pooled = (own[:, self.candidates.members(limit)].sum(1) for limit in limits)
+        alone, pooled = (own[:, limit].sum(axis=1) for limit in limits)
         used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
         report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
         errors, rows = self._unseen
@@ -123,16 +141,23 @@ class Guard:
             report[f"std_error_{name}"][-1] = std_error * top
         return report
 
+    def _blend_errors(self, shares):
+        """Return held-out errors per row of a blend, and their standard errors."""
+        first = self.members[0]
+        if len(self.members) == 1 and first.must_agree(shares, shares.for_new_tasks()[0]):
+            return self.judged.means(np.array(list(first.blend_held_out(self.judged, shares))))
+        return self.judged.blend_errors(shares.tasks)
+
 
 def _differences(scores):
-    """Scores as differences to each task's best candidate."""
+    """Return scores as differences to each task's best candidate."""
     return scores - scores.max(axis=1, keepdims=True)
 
 
 def _unseen_error(shares, errors, rows):
-    """Error per row on tasks left out, and its standard error from the spread over tasks.
+    """Return the error per row on tasks left out, and its standard error over tasks.
 
-    The candidates' errors are averaged: no less than the blend's.
+    The candidates' errors are averaged, which is no less than the error of the blend.
     """
     if len(rows) < 2:
         return np.nan, np.nan

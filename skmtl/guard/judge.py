@@ -33,12 +33,14 @@ class LeftOut:
     ----------
     tasks, group : ndarray of shape (n_left_out,)
         The tasks, and the group that each is left out with.
-    theta : ndarray of shape (n_groups, n_candidates, 1 + n_features)
+    theta, unseen : ndarray of shape (n_groups, n_candidates, ...)
+        The models, and the same as they predict a task of which nothing is known.
     """
 
     tasks: np.ndarray
     group: np.ndarray
     theta: np.ndarray
+    unseen: np.ndarray
 
     def every(self, step):
         """Of every so many of the tasks only."""
@@ -61,7 +63,9 @@ class Judged:
     probe : Probe or None
         Errors of single rows.
     noise : float or None
-        The table's error a row (`noise_level`), where it is wanted more than once.
+        The table's error per row (`noise_level`), where it is wanted more than once.
+    first : list of ndarray or None
+        For every split the slopes of the first task under all candidates.
     """
 
     sse: np.ndarray
@@ -70,6 +74,7 @@ class Judged:
     repeats: float
     probe: object = None
     noise: float | None = None
+    first: list | None = None
 
     def totals(self):
         """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""

@@ -29,6 +29,10 @@ class Shares:
         """The same without small shares."""
         return replace(self, tasks=_prune(self.tasks), crowd=_prune(self.crowd[None])[0])
 
+    def take(self, candidates):
+        """Return the weights of some of the candidates, without what new tasks start from."""
+        return Shares(self.tasks[:, candidates], self.crowd[candidates], self.family[candidates])
+
     def for_new_tasks(self):
         """Positions of the candidates that a new task may use, and the `TaskPrior` of these."""
         family = np.flatnonzero(self.family)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import Progress, with_callbacks
 from .._compat import Interval, StrOptions, fit_context
 from .._validation import check_weights
-from ..sharing.logistic import LogisticProblem
+from ..sharing.logistic_problem import LogisticProblem
 from ..task_models import LinearTaskClassifier, most_probable, probabilities
 from ..tasks.prevalence import check_class_prior
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes

@@ -124,31 +124,40 @@ class Sharing(BaseEstimator):
         raise NotImplementedError
 
 
-def fit_one(tuner, candidates):
-    """The `SharingFit` of a single candidate, which nothing is compared with."""
-    ones = Shares(np.ones((tuner.problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
-    return _assemble(tuner, candidates, ones, None, {}, None)
+def fit_one(problem, member):
+    """Return the `SharingFit` of a member with a single candidate, compared with nothing."""
+    ones = Shares(np.ones((problem.n_tasks, 1)), np.ones(1), np.ones(1, dtype=bool))
+    return _assemble(problem, [member], ones)
 
 
-def guarded_fit(tuner, candidates, families, limits):
-    """The `SharingFit` of the candidates' blend, chosen and reported by a `Guard`."""
-    guard = Guard(tuner, candidates, families)
+def guarded_fit(problem, members, families, limits):
+    """Return the `SharingFit` of the candidates' blend, chosen and reported by a `Guard`.
+
+    Parameters
+    ----------
+    problem : Problem or LogisticProblem
+    members : list of Member
+        The first is the structure's.
+    families, limits : bool ndarrays of shape (3, n_candidates) and (2, n_candidates)
+        As `Guard` and `Guard.report` take them.
+    """
+    guard = Guard(problem, members, families)
     shares = guard.shares[0]
-    report = guard.report(limits, np.r_[tuner.problem.target_units] ** 2)
-    residual_scale = tuner.residual_scale(report["error_shared"], guard.judged, shares)
-    return _assemble(tuner, candidates, shares, guard.judged, report, residual_scale)
+    report = guard.report(limits, np.r_[problem.target_units] ** 2)
+    residual_scale = problem.residual_scale(report["error_shared"], guard.judged, shares)
+    return _assemble(problem, members, shares, guard.judged, report, residual_scale)
 
 
-def _assemble(tuner, candidates, shares, judged, report, residual_scale):
-    """The final fit, on the caller's scale."""
-    problem = tuner.problem
-    coef, intercept, theta, residual, n_iter, thetas = tuner.solve(candidates, shares)
-    adapter = tuner.adapter(candidates, shares, thetas, judged, residual_scale)
-    pull = tuner.as_grid(candidates, judged).slope[int(np.argmax(shares.tasks.mean(0)))]
-    history = {**tuner.columns(candidates), "weight": shares.tasks.mean(0)}
+def _assemble(problem, members, shares, judged=None, report=None, residual_scale=None):
+    """Fit the blend on all rows, and return it on the caller's scale."""
+    blend, grid, scalings = _solve(members, shares, judged)
+    adapter = problem.adapter(grid, scalings, blend.thetas, shares, judged, residual_scale)
+    weight, report = shares.tasks.mean(0), report or {}
+    history = {**_columns(members), "weight": weight}
     if judged is not None:
         errors, rows = judged.totals()
         history["error"] = problem.target_units[0] ** 2 @ errors / max(rows.sum(), 1e-300)
+    coef, intercept, theta = blend.coef, blend.intercept, blend.theta
     if problem.units is not None:
         problem.units.models(coef, intercept)
         location, scale = problem.units.unseen
@@ -159,20 +168,50 @@ def _assemble(tuner, candidates, shares, judged, report, residual_scale):
     if residual_scale is not None:
         residual_scale = residual_scale.scaled(*problem.target_units)
         report["residual_std"] = np.r_[residual_scale.std, residual_scale.unseen_std]
-    coef = coef * x_scale / y_scale + 0.0  # a slope that is turned round is no -0.0
+    coef = coef * x_scale / y_scale + 0.0  # no -0.0, where a feature's sign was reversed
     shared = theta[..., 1:] * x_scale / y_scale + 0.0
+    strengths = members[0].strengths
     return SharingFit(
         coef=coef,
         intercept=y_mean + intercept / y_scale - coef @ x_mean,
         shared_coef=shared,
         shared_intercept=y_mean + theta[..., 0] / y_scale - shared @ x_mean,
-        strengths=tuner.strengths_of(candidates, history["weight"]),
+        strengths=strengths[int(np.argmax(weight[: len(strengths)]))],
         history=history,
         report=report,
-        kkt_residual=residual,
-        n_iter=n_iter,
+        kkt_residual=blend.residual,
+        n_iter=blend.n_iter,
         adapter=adapter,
         residual_scale=residual_scale,
         squares=problem.feature_squares(),
-        pull=float(pull),
+        pull=float(grid.slope[int(np.argmax(weight))]),
     )
+
+
+def _solve(members, shares, judged):
+    """Return the `Blend` of all members' candidates, and these as a `Grid` with its scalings."""
+    blend = grid = None
+    first, scalings, new = 0, [], shares.for_new_tasks()[0]
+    for member in members:
+        stop = first + len(member)
+        part, more = shares.take(slice(first, stop)), new[(new >= first) & (new < stop)] - first
+        found, (candidates, scales) = member.solve(part, more), member.as_grid(judged)
+        candidates = replace(candidates, scaling=candidates.scaling + len(scalings))
+        blend = found if blend is None else blend.plus(found)
+        grid = candidates if grid is None else grid.append(candidates)
+        first, scalings = stop, [*scalings, *scales]
+    return blend, grid, scalings
+
+
+def _columns(members):
+    """Return what the history shows: of the first member, padded for the candidates of others."""
+    first, *others = members
+    if not others:
+        return first.columns
+    n_others, columns = sum(map(len, others)), {}
+    for name, values in first.columns.items():
+        missing = np.nan if values.dtype.kind in "iuf" else None
+        columns[name] = np.append(values, np.full(n_others, missing))
+    pooled = np.concatenate([member.are_pooled for member in others])
+    kinds = np.where(pooled, "pooled", "independent")
+    return {**columns, "member": np.append(np.full(len(first), "own"), kinds)}

@@ -21,7 +21,8 @@ from ..losses import LOG_LOSS
 from ..solvers.arrow import kappa_of
 from ..tasks.copies import Settled, settle_support
 from ..tasks.prevalence import sampling_offset
-from .restriction import FREE, UNRESTRICTED, Restriction
+from .restriction import UNRESTRICTED, Restriction
+from .strengths import Scaling
 
 __all__ = ["Adapter", "LogisticAdapter"]
 
@@ -43,7 +44,8 @@ class Adapter:
         The candidates.
     theta : ndarray of shape (n_candidates, 1 + n_features)
         Their shared intercepts and slopes, on the standardised scale.
-    metrics : list of ndarray of shape (n_features,)
+    scalings : list of Scaling
+        Those that the candidates refer to.
     prior : TaskPrior or None
         None where nothing was judged.
     crowd : ndarray of shape (n_candidates,)
@@ -61,13 +63,11 @@ class Adapter:
         What the unit of the weights is, and whether equal rows are copies; without the table.
     variation : Variation or None
         Of the features, on the standardised scale: where a task's own slopes turn.
-    apart : sequence of bool
-        Whether a metric's shared slopes are those within tasks only.
     """
 
     grid: object
     theta: np.ndarray
-    metrics: list
+    scalings: list
     prior: object
     crowd: np.ndarray
     noise: float
@@ -78,7 +78,6 @@ class Adapter:
     restriction: Restriction = UNRESTRICTED
     copies: Settled = Settled(None)
     variation: object = None
-    apart: tuple = (False,)
 
     def _centre_of(self, Z, weight):
         """Where the new task's own slopes turn."""
@@ -89,7 +88,7 @@ class Adapter:
 
     def _for(self, Z, weight):
         """The same for one task, about whose centre shared slopes within tasks turn."""
-        apart = np.array(self.apart)[self.grid.metric]
+        apart = np.array([self.scalings[k].apart for k in self.grid.scaling])
         if not apart.any():
             return self
         theta, centre = self.theta.copy(), self._centre_of(Z, weight)
@@ -114,7 +113,7 @@ class Adapter:
         """The same in the features of which a `RowSpace` has the coordinates."""
         theta = np.column_stack([self.theta[:, 0], self.theta[:, 1:] @ space.directions.T])
         return replace(
-            self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
+            self, theta=theta, scalings=_alike(self.scalings, len(space.scale)),
             centre=np.r_[space.centre, self.centre[-1]], scale=np.r_[space.scale, self.scale[-1]],
             variation=self.variation and self.variation.alike(len(space.scale)),
         )  # fmt: skip
@@ -159,9 +158,8 @@ class Adapter:
 
     def _held(self, coef, theta):
         """Slopes on the caller's scale, of which those that do not vary are exactly the shared."""
-        varies = self.restriction.varies
-        if varies is not None and not (self.grid.metric == FREE).any():
-            fixed = ~varies
+        if all(self.scalings[k].varies is not None for k in self.grid.scaling):
+            fixed = ~self.restriction.varies
             shared = theta[..., 1:][..., fixed]
             coef[..., fixed] = shared * self.scale[:-1][fixed] / self.scale[-1]
         return coef
@@ -217,10 +215,10 @@ class Adapter:
     def _roots(self, weight):
         """Standard deviations of the own parts ``(n_kinds, 1 + p)``, and the kind of each."""
         grid, scale = self.grid, max(weight.sum(), 1.0)
-        keys = np.column_stack([grid.metric, grid.slope, grid.intercept])
+        keys = np.column_stack([grid.scaling, grid.slope, grid.intercept])
         unique, which = np.unique(keys, axis=0, return_inverse=True)
         free = np.array([[kappa_of(own, scale) for own in (a, v)] for _, v, a in unique])
-        slopes = np.array(self.restriction.own(self.metrics))[unique[:, 0].astype(np.int64)]
+        slopes = np.array([self.scalings[k].own for k in unique[:, 0].astype(np.int64)])
         return np.hstack([np.sqrt(free[:, :1]), np.sqrt(free[:, 1:]) * slopes]), which.ravel()
 
     def _bases(self, Z, weight):
@@ -252,6 +250,11 @@ class Adapter:
             chosen = np.flatnonzero((which >= first) & (which < first + at_once))
             basis = design * np.swapaxes(part, 1, 2)
             yield chosen, which[chosen] - first, basis, part * np.eye(design.shape[1])
+
+
+def _alike(scalings, n_features):
+    """Return the scalings for features that a rotation has mixed: all of them vary alike."""
+    return [Scaling(np.ones(n_features), scaling.apart) for scaling in scalings]
 
 
 def _at_least(gram, moment, least, n_free):
@@ -290,7 +293,7 @@ class LogisticAdapter(Adapter):
     def in_features(self, space):
         theta = np.concatenate([self.theta[..., :1], self.theta[..., 1:] @ space.directions.T], -1)
         return replace(
-            self, theta=theta, metrics=[np.ones(len(space.scale))] * len(self.metrics),
+            self, theta=theta, scalings=_alike(self.scalings, len(space.scale)),
             centre=np.r_[space.centre, 0.0], scale=np.r_[space.scale, 1.0],
             variation=self.variation and self.variation.alike(len(space.scale)),
         )  # fmt: skip

@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 
 from .base import Sharing, fit_one, guarded_fit
-from .restricted import make_tuner
 from .restriction import Restriction
 from .strengths import (
     Grid,
@@ -53,26 +52,30 @@ class _Pooling(Sharing):
 
     def fit_problem(self, problem):
         self.check()
-        tuner = make_tuner(problem)
         strengths = replace(
             problem.strengths, unit=problem.copies.unit, apart=problem.apart and self.tuned
         )
         own = self.grid(problem.n_tasks, strengths)
         if problem.schemes:
-            known = limit_grids(problem.strengths, problem.restriction)
+            limits = limit_grids(problem.strengths, problem.restriction)
             problem.progress(f"screening {len(own)} candidate strengths")
-            families = tuner.screen(own, known)
-            fitted = guarded_fit(tuner, Grid.concatenate(families), families, known)
+            families, scalings = problem.screen(own, limits)
+            grid = Grid.concatenate(families)
+            families, limits = (
+                [grid.members(some) for some in lists] for lists in (families, limits)
+            )
+            fitted = guarded_fit(problem, [problem.member(grid, scalings)], families, limits)
         elif len(own) > 1:
             names = self._strength_names()
             self.refuse_without_folds([n for n in names if isinstance(getattr(self, n), str)])
         else:
-            fitted = fit_one(tuner, own)
+            fitted = fit_one(problem, problem.member(own))
         grid = self.newcomers(replace(problem.strengths, unit=problem.copies.unit))
         if problem.n_tasks > 1 or grid is None:
             return fitted
         # An adapter that can tell a new task from the only one there was.
-        return replace(fitted, adapter=fitted.adapter.untried(grid, problem.n_varying(grid)))
+        n_varying = problem.member(grid).n_varying
+        return replace(fitted, adapter=fitted.adapter.untried(grid, n_varying))
 
     def grid(self, n_tasks, strengths):
         """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""

@@ -5,21 +5,29 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..guard.residuals import Probe
+from ..guard.judge import Judged
+from ..guard.residuals import Probe, ResidualScale
 from ..guard.units import Units
+from ..guard.weights import log_scores, noise_level, unseen_weights
 from ..losses import SQUARED_ERROR
 from ..tasks.copies import Settled
 from ..tasks.keys import evenly_by_size, mixed, row_order
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ..tasks.variation import Variation
+from .least_squares import LeastSquares, SignedLeastSquares
+from .newcomers import Adapter
 from .restriction import UNRESTRICTED, Restriction
-from .strengths import SQUARED
+from .screening import Screening
+from .strengths import SQUARED, Scaling
 
 __all__ = ["Problem"]
 
 # Sparse rows looked at more closely are made dense up to so many numbers.
 _DENSE_SIZE = 10**7
+# Tasks left out also judge candidates as if they had so few rows: large tasks hardly depend on how
+# strongly they are drawn to the others, and a task that begins does.
+_EARLY_ROWS = 5
 
 
 @dataclass
@@ -210,9 +218,103 @@ class Problem:
     def n_features(self):
         return self.moments.n_features
 
-    def n_varying(self, grid):
-        """Features that are not constant, and whose slopes vary by task under the candidates."""
-        return self.restriction.n_varying(self.scale[:-1] != 0, grid.metric)
+    def scalings(self):
+        """Return the `Scaling` objects that candidates refer to before any is learned."""
+        ones, varies = np.ones(self.n_features), self.restriction.varies
+        if varies is not None:
+            return [Scaling(ones, varies=varies), Scaling(ones)]
+        return [Scaling(ones), Scaling(ones, apart=True)] if self.apart else [Scaling(ones)]
+
+    def member(self, grid, scalings=None):
+        """Return the candidates of a grid as a member of the guard."""
+        kind = LeastSquares if self.restriction.positive is None else SignedLeastSquares
+        return kind(self, grid, scalings or self.scalings())
+
+    def screen(self, own, limits):
+        """Return what `Screening.screen` does."""
+        return Screening(self).screen(own, limits)
+
+    def judge(self, members):
+        """Cross-validate the candidates of all members; return a `Judged`."""
+        n_candidates, probe = sum(map(len, members)), self.probe()
+        gram = np.zeros((self.n_tasks, n_candidates, n_candidates))
+        errors, rows, first = [], [], []
+        for number, (train, test) in enumerate(self.splits()):
+            slopes, intercepts = _side_by_side([m.models(train, number) for m in members])
+            if probe is not None:
+                probe.look(slopes, intercepts)
+            errors.append(test.add_error_grams(slopes, intercepts, gram, self.executor))
+            rows.append(test.weight)
+            first.append(slopes[0].copy())
+            self.progress(f"judged {n_candidates} candidates on split {number + 1}")
+        rows = np.array(rows)
+        repeats = max(1.0, rows.sum() / max(self.moments.weight.sum(), 1e-300))
+        judged = Judged(np.array(errors), rows, gram, repeats, probe, first=first)
+        return replace(judged, noise=noise_level(*judged.totals()))
+
+    def held_out_errors(self, test, blend):
+        """Return the squared errors ``(n_tasks,)`` of a `Blend` on test moments."""
+        one = np.zeros((self.n_tasks, 1, 1))
+        coef, intercept = blend.coef[:, None], blend.intercept[:, None]
+        return test.add_error_grams(coef, intercept, one)[:, 0]
+
+    def unseen_errors(self, left):
+        """Return the errors of shared models on the tasks left out.
+
+        Returns
+        -------
+        errors : ndarray of shape (n_left_out, n_candidates)
+        rows : ndarray of shape (n_left_out,)
+        """
+        test, theta = self.moments.take(left.tasks), left.unseen
+        errors = np.zeros((len(left.tasks), theta.shape[1]))
+        if self.units is not None:
+            slopes, intercepts = theta[left.group, :, 1:], theta[left.group, :, 0]
+            self.units.take(left.tasks).foreign().models(slopes, intercepts)
+            gram = np.zeros((*errors.shape, errors.shape[1]))
+            return test.add_error_grams(slopes, intercepts, gram), test.weight
+        for g, shared in enumerate(theta):
+            part = test.take(left.group == g)
+            errors[left.group == g] = part.errors(shared[:, 1:], shared[:, 0])
+        return errors, test.weight
+
+    def unseen_weights(self, errors, rows):
+        """Return weights of candidates for a task never seen, from errors on tasks left out."""
+        return unseen_weights(errors)
+
+    def early_scores(self, member, left, judged):
+        """Return scores of candidates for tasks of which few rows are known, or None.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_some, n_candidates)
+        rows, sizes : ndarray of shape (n_some,)
+            Weights of the rows that were predicted, and of those that were known.
+        """
+        found = None if self.table is None else member.early_errors(left, _EARLY_ROWS)
+        if found is None or not len(found[1]):
+            return None
+        errors, rows = found
+        return log_scores(errors, rows, judged.noise), rows, np.full(len(rows), float(_EARLY_ROWS))
+
+    def residual_scale(self, error, judged, shares):
+        """Return the `ResidualScale` of new rows, from the errors of the report."""
+        rows, (own, unseen) = judged.totals()[1], self.target_units
+        error = error / np.r_[own, unseen] ** 2
+        sse = np.nan_to_num(error[:-1]) * rows
+        return ResidualScale.learn(sse, rows, error[-1], judged.probe, shares.tasks)
+
+    def adapter(self, grid, scalings, thetas, shares, judged, residual_scale):
+        """Return the `Adapter` of candidates to new tasks."""
+        kept, prior = shares.for_new_tasks()
+        noise = 1.0 if judged is None else judged.noise
+        return Adapter(
+            grid.take(kept), thetas[kept], scalings, prior, shares.crowd[kept], noise,
+            self.centre, self.scale, residual_scale and replace(residual_scale, std=None),
+            None if self.units is None else replace(self.units, scale=None, location=None),
+            self.restriction, replace(self.copies, table=None),
+            self.variation if self.restriction.positive is None else None,
+        )  # fmt: skip
 
     def splits(self, tasks=None, most=None):
         """``(train, test)`` moments of the scheme's splits, for some tasks."""
@@ -230,3 +332,10 @@ class Problem:
     @property
     def n_splits(self):
         return sum(len(partition.train) for _, partition in self.schemes)
+
+
+def _side_by_side(models):
+    """Return slopes and intercepts of the candidates of several members."""
+    if len(models) == 1:
+        return models[0]
+    return tuple(np.concatenate(parts, axis=1) for parts in zip(*models, strict=True))

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FREE", "UNRESTRICTED", "Restriction", "mask_of"]
-
-# The metric of a restricted fit in which all features' slopes vary alike: one model a task.
-FREE = 1
+__all__ = ["UNRESTRICTED", "Restriction", "mask_of"]
 
 
 @dataclass(frozen=True)
@@ -64,26 +61,6 @@ class Restriction:
             plus, minus = self.positive & (self.signs > 0), self.signs < 0
         masks = {"varying": self.varies, "positive": plus, "negative": minus}
         return {name: mask for name, mask in masks.items() if mask is not None}
-
-    def varies_in(self, metric):
-        """`varies` for the candidates of a metric."""
-        return None if metric == FREE else self.varies
-
-    def own(self, metrics):
-        """The metrics of the tasks' own slopes: zero where they do not vary."""
-        if self.varies is None:
-            return metrics
-        return [m if i == FREE else m * self.varies for i, m in enumerate(metrics)]
-
-    def metrics(self, n_features):
-        """The metrics there are before one is learned."""
-        return [np.ones(n_features) for _ in range(1 if self.varies is None else 1 + FREE)]
-
-    def n_varying(self, live, metric):
-        """How many of the `live` features vary by task, for candidates of such metrics."""
-        if self.varies is None:
-            return int(live.sum())
-        return np.where(metric == FREE, live.sum(), (live & self.varies).sum())
 
 
 UNRESTRICTED = Restriction()

@@ -6,16 +6,51 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .restriction import FREE, UNRESTRICTED
+from .restriction import UNRESTRICTED
 
 __all__ = [
-    "APART", "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "Strengths", "check_strength",
+    "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "Scaling", "Strengths", "check_strength",
     "independent_grid", "limit_grids", "pooled_grid", "within_grid",
 ]  # fmt: skip
 
+# Position of the second scaling of a problem (`Problem.scalings`): of candidates whose shared
+# slopes are the slopes within tasks only, or, in a restricted problem, of those with all slopes
+# free.
+_SECOND = 1
 
-# The metric of candidates whose shared slopes are those within tasks only.
-APART = 1
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the tasks' own slopes vary from feature to feature, as some candidates assume.
+
+    Attributes
+    ----------
+    factors : ndarray of shape (n_features,)
+        Standard deviations of the own slopes relative to one another: slopes are penalised after
+        division by them.
+    apart : bool
+        Whether the shared slopes are the slopes within tasks only.
+    varies : bool ndarray of shape (n_features,) or None
+        Features whose slopes differ by task; None for all of them.
+    """
+
+    factors: np.ndarray
+    apart: bool = False
+    varies: np.ndarray | None = None
+
+    @property
+    def own(self):
+        """The factors, with zero for features whose slopes do not differ by task."""
+        return self.factors if self.varies is None else self.factors * self.varies
+
+    @property
+    def per_feature(self):
+        """Whether features have variances of their own."""
+        return np.ptp(self.factors) > 0
+
+    def stretched(self, moments):
+        """Return moments of the features multiplied by the factors."""
+        return moments.stretched(self.factors) if (self.factors != 1.0).any() else moments
 
 
 @dataclass(frozen=True)
@@ -84,24 +119,22 @@ class Grid:
     ----------
     slope, intercept, ridge : ndarray of shape (n_candidates,)
         Strengths on the tasks' own slopes, their own intercepts and the shared slopes.
-    metric : ndarray of shape (n_candidates,)
-        The number of a candidate's metric among those of the tuner: 0 where all features' slopes
-        vary alike; `APART` the same with shared slopes that are told from those between tasks; then
-        those with a learned variance for each feature.
+    scaling : ndarray of shape (n_candidates,)
+        Position of each candidate's `Scaling` in a list of them.
     """
 
     slope: np.ndarray
     intercept: np.ndarray
     ridge: np.ndarray
-    metric: np.ndarray
+    scaling: np.ndarray
 
     def __len__(self):
         return len(self.slope)
 
     @classmethod
-    def product(cls, slopes, intercepts, ridges, metric=0):
+    def product(cls, slopes, intercepts, ridges, scaling=0):
         s, i, r = np.meshgrid(slopes, intercepts, ridges, indexing="ij")
-        return cls(s.ravel(), i.ravel(), r.ravel(), np.full(s.size, metric))
+        return cls(s.ravel(), i.ravel(), r.ravel(), np.full(s.size, scaling))
 
     @classmethod
     def concatenate(cls, grids):
@@ -111,18 +144,18 @@ class Grid:
         return cls(rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 0].astype(np.int64))
 
     def rows(self):
-        return np.column_stack([self.metric, self.slope, self.intercept, self.ridge])
+        return np.column_stack([self.scaling, self.slope, self.intercept, self.ridge])
 
     def take(self, chosen):
         return Grid(
-            self.slope[chosen], self.intercept[chosen], self.ridge[chosen], self.metric[chosen]
+            self.slope[chosen], self.intercept[chosen], self.ridge[chosen], self.scaling[chosen]
         )
 
     def append(self, other):
         """The candidates of both, in this order."""
         return Grid(
             np.r_[self.slope, other.slope], np.r_[self.intercept, other.intercept],
-            np.r_[self.ridge, other.ridge], np.r_[self.metric, other.metric],
+            np.r_[self.ridge, other.ridge], np.r_[self.scaling, other.scaling],
         )  # fmt: skip
 
     def log_prior(self, n_features, rows, strengths=SQUARED):
@@ -148,11 +181,11 @@ class Grid:
 
     @functools.cached_property
     def levels(self):
-        """``(metric, slope, slice)`` of every run of equal slope strengths."""
-        same = (self.slope[1:] == self.slope[:-1]) & (self.metric[1:] == self.metric[:-1])
+        """``(scaling, slope, slice)`` of every run of equal slope strengths."""
+        same = (self.slope[1:] == self.slope[:-1]) & (self.scaling[1:] == self.scaling[:-1])
         edges = [0, *(np.flatnonzero(~same) + 1), len(self)]
         return [
-            (int(self.metric[a]), float(self.slope[a]), slice(int(a), int(b)))
+            (int(self.scaling[a]), float(self.slope[a]), slice(int(a), int(b)))
             for a, b in zip(edges[:-1], edges[1:], strict=True)
         ]
 
@@ -163,16 +196,16 @@ def within_grid(slopes, intercepts, ridges):
     Free intercepts say nothing of what is between tasks, and say the same of both.
     """
     some = np.isfinite(intercepts) & (intercepts > 0)
-    return Grid.product(slopes, intercepts[some], ridges, APART)
+    return Grid.product(slopes, intercepts[some], ridges, _SECOND)
 
 
 _NONE = np.array([np.inf])
 
 
-def independent_grid(slopes, intercept, metric=0):
+def independent_grid(slopes, intercept, scaling=0):
     """Candidates of one model per task."""
     slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
-    return Grid.product(slopes, np.array([intercept]), _NONE, metric)
+    return Grid.product(slopes, np.array([intercept]), _NONE, scaling)
 
 
 def pooled_grid(ridges):
@@ -182,9 +215,9 @@ def pooled_grid(ridges):
 
 def limit_grids(strengths, restriction=UNRESTRICTED):
     """Independent and pooled, as candidates: what every fit is judged against."""
-    metric = 0 if restriction.varies is None else FREE  # one model per task, in all features
+    scaling = 0 if restriction.varies is None else _SECOND  # one model per task, in all features
     return [
-        independent_grid(strengths.slopes, strengths.free, metric),
+        independent_grid(strengths.slopes, strengths.free, scaling),
         pooled_grid(strengths.ridges),
     ]
 

@@ -6,7 +6,7 @@ import reference
 
 from skmtl.guard import weights as rule
 from skmtl.guard.judge import Judged
-from skmtl.sharing.logistic import JudgedLosses, LogisticTuner
+from skmtl.sharing.logistic_problem import JudgedLosses, LogisticProblem
 from skmtl.sharing.strengths import SQUARED, Grid
 
 
@@ -178,7 +178,7 @@ def test_verdicts_of_classes(repeats):
     np.testing.assert_allclose(got.scores, wanted[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(got.log_prior, wanted[1], rtol=1e-10)
     loss = given[0].sum(axis=0)[rows.sum(axis=0) > 0]
-    weights = LogisticTuner.unseen_weights(None, loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    weights = LogisticProblem.unseen_weights(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
     wanted = reference.unseen_weights_of_classes(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
     np.testing.assert_allclose(weights, wanted, rtol=1e-10)
 
@@ -204,14 +204,14 @@ def test_concatenate_is_a_sorted_union():
 
 def test_levels_are_runs_of_equal_slope_strengths():
     grid = Grid.concatenate(
-        [Grid.product([1.0, 2.0], [1.0, 3.0], [0.1]), Grid.product([2.0], [1.0], [0.1], metric=1)]
+        [Grid.product([1.0, 2.0], [1.0, 3.0], [0.1]), Grid.product([2.0], [1.0], [0.1], scaling=1)]
     )
     levels = grid.levels
-    assert [(metric, slope) for metric, slope, _ in levels] == [(0, 1.0), (0, 2.0), (1, 2.0)]
+    assert [(scaling, slope) for scaling, slope, _ in levels] == [(0, 1.0), (0, 2.0), (1, 2.0)]
     covered = np.concatenate([np.arange(len(grid))[where] for *_, where in levels])
     np.testing.assert_array_equal(covered, np.arange(len(grid)))
-    for metric, slope, where in levels:
-        assert (grid.slope[where] == slope).all() and (grid.metric[where] == metric).all()
+    for scaling, slope, where in levels:
+        assert (grid.slope[where] == slope).all() and (grid.scaling[where] == scaling).all()
 
 
 def test_without_a_verdict_the_stronger_are_preferred():

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import PartialPooling
 from skmtl.sharing.problem import Problem
-from skmtl.sharing.tuning import Tuner
+from skmtl.sharing.screening import Screening
 from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 
@@ -298,7 +298,7 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     for c, (theta, found) in enumerate(zip(adapter.theta, left_out, strict=True)):
         with np.errstate(divide="ignore"):
             root = 1.0 / np.sqrt([adapter.grid.intercept[c], *np.full(2, adapter.grid.slope[c])])
-        root[1:] *= adapter.metrics[adapter.grid.metric[c]]
+        root[1:] *= adapter.scalings[adapter.grid.scaling[c]].factors
         basis, base = np.column_stack([np.ones(n_new), Z]) * root, theta[:, 0] + Z @ theta[:, 1:].T
         v = reference.fit_head(loss, basis, base, b, weight)
         scores = reference.head_left_out(loss, basis, base, b, weight, v)
@@ -343,7 +343,7 @@ def test_tasks_of_five_rows_are_judged_for_those_and_no_others(monkeypatch):
         fixed = [f.fit(X[old], y[old], task=task[old]) for f in fixed]
         best.append(min(risk_of_adapting(f, new) for f in fixed))
         with monkeypatch.context() as patch:
-            patch.setattr(Tuner, "early_verdict", lambda *args: None)
+            patch.setattr(Problem, "early_scores", lambda *args: None)
             unheard = MultiTaskRegressor(cv=splits).fit(X[old], y[old], task=task[old])
         np.testing.assert_allclose(model.coef_, unheard.coef_, atol=1e-5)
     assert np.mean(risks) < 1.1 * np.mean(best)
@@ -375,12 +375,12 @@ def test_variances_of_slopes_are_those_of_their_posterior():
     X, y, task = draw(np.arange(4, 24), seed=10, p=3)
     y = y + 2.0 * ((X[:, 0] - 2.0) * np.random.default_rng(11).normal(size=20)[task])
     problem = Problem([], block_moments(pack(X, y, task, 20)).merge())
-    tuner = Tuner(problem)
+    screening = Screening(problem)
     strengths, noise = (4.0, 0.5, 2.0), 0.3
-    assert tuner.learn_metric(strengths, False, noise)
+    scaling = screening.learn_scaling(strengths, screening.scalings[0], noise)
     Z = reference.standardised(X), (y - y.mean()) / y.std()
     wanted = reference.slope_variances(*Z, task, strengths, noise, prior=5.0, n_steps=6)
-    np.testing.assert_allclose(tuner.metrics[-1] ** 2, wanted, rtol=1e-7)
+    np.testing.assert_allclose(scaling.factors**2, wanted, rtol=1e-7)
 
 
 def test_which_slopes_vary_is_found_from_fewer_rows_than_features():

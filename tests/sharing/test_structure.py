@@ -174,7 +174,7 @@ def test_more_features_than_rows_are_not_rotated(rng):
 def test_other_losses_are_refused(rng):
     X, y, task = draw(rng)
     model = MultiTaskClassifier(TowardsMean())
-    with pytest.raises(ValueError, match="TowardsMean fits squared errors only.*'log_loss'"):
+    with pytest.raises(ValueError, match="TowardsMean fits 'squared_error' only.*'log_loss'"):
         model.fit(X, y > 0, task=task)
     assert not hasattr(model, "coef_")
 

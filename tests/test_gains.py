@@ -104,7 +104,7 @@ def test_reports_without_standard_errors(rng):
     del report["std_error_pooled"]
     found = gains.task_gains(report, "independent")
     assert np.isinf(found.reach).all() and not found.clear.any()
-    assert not gains.has_spreads(report)
+    assert not gains.has_standard_errors(report)
 
 
 @pytest.mark.parametrize("sizes", ["tiny", "mixed"])

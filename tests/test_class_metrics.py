@@ -116,7 +116,7 @@ def test_a_task_of_one_class():
 def test_a_table_of_one_class_needs_labels():
     score = partial(task_scores, ["no", "no"], [0.2, 0.4], task=[0, 1], metric="log_loss")
     np.testing.assert_allclose(score(labels=["no", "yes"])["score"], -np.log([0.8, 0.6]))
-    with pytest.raises(ValueError, match=r"one number a row.*labels \['no'\]; give labels="):
+    with pytest.raises(ValueError, match=r"one number per row.*labels \['no'\]; give labels="):
         score()
     with pytest.warns(UndefinedMetricWarning, match="roc_auc need"):
         score = task_score(["no", "no"], [0.2, 0.4], metric="roc_auc", labels=["no", "yes"])
@@ -190,7 +190,12 @@ YN, P2 = ["no", "yes", "no"], [[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]
     [
         (YN, P2, {"metric": "accuracy"}, r"y_pred has shape \(3, 2\).*probabilities.*'log_loss'"),
         (YN, [0, 1, 0], {"metric": "accuracy"}, "labels such as 'no', but y_pred such as 0"),
-        (YN, P2[:2], {"metric": "log_loss"}, r"shape \(2, 2\).*shape \(3,\); .*every class"),
+        (
+            YN,
+            P2[:2],
+            {"metric": "log_loss"},
+            r"shape \(2, 2\).*shape \(3,\); .*one column per class",
+        ),
         (YN, YN, {"metric": "log_loss"}, "y_pred must be numbers for metric='log_loss'"),
         (YN, [0.1, 1.6, 0.2], {"metric": "log_loss"}, "outside of 0 to 1, such as 1.6"),
         (YN, [0.1, 0.6, -0.2], {"metric": "brier"}, "such as -0.2; metric='brier' needs"),
@@ -207,7 +212,7 @@ YN, P2 = ["no", "yes", "no"], [[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]
         (YN, P2, {"metric": "log_loss", "labels": ["no", "no"]}, "repeated entries"),
         ([0, 1, 0], [0, 1, 0], {"metric": "r2", "labels": [0, 1]}, "labels=.* leave it out"),
         ([0, 1, 0], [0, 1, 0], {"metric": "accuracy", "labels": [0, 1]}, "leave it out"),
-        (np.array(["a", 1, 2], object), P2, {"metric": "brier"}, "labels of mixed kinds"),
+        (np.array(["a", 1, 2], object), P2, {"metric": "brier"}, "labels of mixed types"),
         (YN, [0.1, np.nan, 0.3], {"metric": "log_loss"}, "y_pred is NaN for 1 labelled rows"),
     ],
 )

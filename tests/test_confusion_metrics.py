@@ -120,7 +120,7 @@ def test_a_single_class_that_is_the_positive_one(y):
 
 def test_a_single_class_tells_nothing_by_its_name():
     y = ["yes", "yes"]
-    with pytest.raises(ValueError, match="'yes' is the only one there is; give pos_label="):
+    with pytest.raises(ValueError, match="'yes' is the only class; give pos_label="):
         task_score(y, y, metric="f1")
     assert task_score(y, y, metric="f1", labels=["no", "yes"]) == 1.0
     assert task_score(y, y, metric="f1", pos_label="yes") == 1.0
@@ -132,16 +132,16 @@ def test_a_single_class_tells_nothing_by_its_name():
 
 def test_bad_positive_labels():
     y = ["a", "b", "c"]
-    with pytest.raises(ValueError, match=r"pos_label='a' goes with two classes.*'f1_macro'"):
+    with pytest.raises(ValueError, match=r"pos_label='a' must be one of two classes.*'f1_macro'"):
         task_score(y, y, metric="f1", pos_label="a")
-    with pytest.raises(ValueError, match="pos_label='d' goes with two classes"):
+    with pytest.raises(ValueError, match="pos_label='d' must be one of two classes"):
         task_score(y[:2], y[:2], metric="f1", pos_label="d")
     for metric in ("accuracy", "f1_macro", "balanced_accuracy", "r2"):
-        with pytest.raises(ValueError, match="pos_label=1 goes with a metric of one class"):
+        with pytest.raises(ValueError, match="pos_label=1 is only for metrics of one class"):
             task_score([0, 1], [0, 1], metric=metric, pos_label=1)
-    with pytest.raises(ValueError, match="labels=.* goes with a metric that asks for the order"):
+    with pytest.raises(ValueError, match="labels=.* is only for metrics that depend on the order"):
         task_score([0, 1], [0, 1], metric="f1_macro", labels=[0, 1])
-    with pytest.raises(ValueError, match="convert them to the same kind"):
+    with pytest.raises(ValueError, match="convert them to the same type"):
         task_score([0, 1], ["0", "1"], metric="f1")
 
 

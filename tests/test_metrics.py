@@ -417,7 +417,9 @@ def test_scorer_that_cannot_follow_x_says_so():
             return fitted.predict(X)
 
     around = Around(make_pipeline(OneHotEncoder(), TaskMeans(3)))
-    with pytest.raises(ValueError, match=r"cannot follow X.*give task_scorer\(task_column=...\)"):
+    with pytest.raises(
+        ValueError, match=r"cannot transform X.*give task_scorer\(task_column=...\)"
+    ):
         task_scorer()(around, array, y)
     assert task_scorer(task_column=3)(around, array, y) == pytest.approx(0)
 
@@ -464,7 +466,7 @@ def test_scorer_with_task_argument():
     ridge = Ridge().fit(table, y)
     expected = task_score(y, ridge.predict(table), task=shops)
     assert task_scorer()(ridge, table, y, task=shops) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="task= and task_column='shop' both say"):
+    with pytest.raises(ValueError, match="task= and task_column='shop' were both given"):
         task_scorer(task_column="shop")(pooled().fit(X, y), X, y, task=shops)
 
 

@@ -256,8 +256,9 @@ class TaskCoefficientsDisplay:
         if len(self.axes_) != n_features:
             raise ValueError(f"ax has {len(self.axes_)} axes; give one for each of {n_features}.")
         self.figure_ = self.axes_[0].figure
-        self.points_, self.shared_lines_ = [], []
-        self.independent_points_ = None if self.independent_coef is None else []
+        self.points_: list[Any] = []
+        self.shared_lines_: list[Any] = []
+        self.independent_points_: list[Any] | None = None if self.independent_coef is None else []
         for j, axes in enumerate(self.axes_):
             self._draw_strip(axes, j)
         self._draw_legend(self.axes_[-1], name)

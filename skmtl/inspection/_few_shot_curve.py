@@ -150,24 +150,23 @@ def few_shot_curve(
     scorer = _scorer(scoring, classifies)
     shots = _check_shots(shots)
     X = as_table(X)
-    y = check_classes(y) if classifies else check_numbers(y)
+    labels = check_classes(y) if classifies else check_numbers(y)
     tasks, codes = TaskLabels.from_rows(_row_tasks(estimator, X, task))
-    check_consistent_length(X, y, codes)
-    groups = _task_classes(codes, y) if classifies else codes
+    check_consistent_length(X, labels, codes)
+    groups = _task_classes(codes, labels) if classifies else codes
     chosen = _scored_rows(codes, groups, classifies)
     shots = _affordable(shots, np.unique(groups[chosen], return_counts=True)[1])
     if baseline is None:
         baseline = LogisticRegression() if classifies else RidgeCV((0.1, 1.0, 10.0, 100.0))
-    seed = random_state
-    if not isinstance(seed, numbers.Integral):
-        seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
-    folds = list(_folds(codes, y, chosen, shots, n_splits, classifies, seed))
+    if not isinstance(random_state, numbers.Integral):
+        random_state = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    folds = list(_folds(codes, labels, chosen, shots, n_splits, classifies, random_state))
     if classifies and getattr(model, "shared_classes", True) is True:
         for train, support, test in folds:
-            _check_known_classes(y[np.union1d(support[-1], test)], y[train])
+            _check_known_classes(labels[np.union1d(support[-1], test)], labels[train])
     routed = task if getattr(model, "task_column", None) is None else None
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_score_fold)(estimator, X, y, routed, codes, *fold, baseline, scorer)
+        delayed(_score_fold)(estimator, X, labels, routed, codes, *fold, baseline, scorer)
         for fold in folds
     )
     n_shared = sum("pooled" in part for part in parts)

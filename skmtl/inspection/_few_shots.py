@@ -230,7 +230,9 @@ class FewShotCurveDisplay:
         n_tasks = self._summarise()
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-        self.ax_, self.figure_, self.lines_, self.bands_ = ax, ax.figure, {}, {}
+        self.ax_, self.figure_ = ax, ax.figure
+        self.lines_: dict[str, Any] = {}
+        self.bands_: dict[str, Any] = {}
         for curve in self.mean_:
             self._draw_curve(curve, n_tasks)
         self._draw_frame(name, n_tasks)

@@ -170,7 +170,7 @@ class MetaTrainingDisplay:
             raise ValueError(f"ax has {len(self.axes_)} axes; give {n_panels}{remedy}")
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         self._draw_outer(self.axes_[0])
-        self.inner_lines_ = []
+        self.inner_lines_: list[Any] = []
         if len(self.axes_) == 2:
             self._draw_inner(self.axes_[1], curve)
         for axes in self.axes_:

@@ -230,7 +230,8 @@ class TransferReportDisplay:
         heights, named, band = line_heights(len(order), max_sources)
         self.axes_ = self._find_axes(plt, ax, heights)
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
-        self.order_, self.others_ = order, []
+        self.order_ = order
+        self.others_: list[Any] = []
         self.gains_ = self.error_bars_ = self.weights_ = self.zero_line_ = None
         if self._is_evaluated:
             self._draw_gains(self.ax_, heights, named)

@@ -326,10 +326,10 @@ def unlabelled(*y, **options):
         (pl.Series(["a", None, "b"] * 4), "in 4 rows"),
         (pl.Series([1, None, 0] * 4), "in 4 rows"),
         (["a", np.nan, "b"] * 4, "in 4 rows"),
-        (["a", 1, "b"] * 4, r"mixed or unsupported kinds \(int, str\)"),
-        ([True, 1, 0] * 4, r"mixed or unsupported kinds \(bool, int\)"),
-        ([{}, {}, {}] * 4, r"unsupported kinds \(dict\)"),
-        ([10**30, 1, 2] * 4, r"unsupported kinds \(int\)"),
+        (["a", 1, "b"] * 4, r"mixed or unsupported types \(int, str\)"),
+        ([True, 1, 0] * 4, r"mixed or unsupported types \(bool, int\)"),
+        ([{}, {}, {}] * 4, r"unsupported types \(dict\)"),
+        ([10**30, 1, 2] * 4, r"unsupported types \(int\)"),
         (np.array(["2024-01", "2024-02", "2024-03"] * 4, "M8[M]"), r"type datetime64\[M\]"),
         (np.array([b"a", b"b", b"c"] * 4), "values of type |S1"),
         (np.ones(12) * 1j, "values of type complex128"),
@@ -351,7 +351,7 @@ def test_bad_targets(y, match):
     [
         (None, "stratify=True needs y, but it is None"),
         (np.linspace(1, 3, 12), r"numbers with decimals, such as 1\.18.*stratify=False"),
-        (np.ones((12, 2)), r"one class a row, but y has shape \(12, 2\)"),
+        (np.ones((12, 2)), r"one class per row, but y has shape \(12, 2\)"),
     ],
 )
 def test_stratified_shots_need_classes(y, match):
@@ -421,7 +421,7 @@ def test_groups_override_the_column(wrap):
         ({"n_shots": -1}, ValueError, "n_shots=-1 must be a number of rows"),
         ({"n_shots": 0.2}, ValueError, "n_shots=0.2 must be a number of rows"),
         ({"n_shots": True}, ValueError, "n_shots=True must be a number of rows"),
-        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be .*one splitter each"),
+        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be .*one splitter for each"),
         ({"stratify": "yes"}, ValueError, "stratify='yes' must be True .* or 'auto'"),
         ({"stratify": 1}, ValueError, "stratify=1 must be"),
         ({"shuffle": "no"}, TypeError, "shuffle='no' must be True or False"),

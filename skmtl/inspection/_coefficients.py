@@ -15,8 +15,7 @@ from .common import (
     VERMILION,
     Axes,
     find_model,
-    flat_axes,
-    import_pyplot,
+    open_axes,
     shorten,
     style_axes,
     task_name,
@@ -246,13 +245,9 @@ class TaskCoefficientsDisplay:
         ValueError
             If the number of axes is not that of the features.
         """
-        plt = import_pyplot(type(self).__name__)
-        name = "task" if name is None else str(name)
         n_features = self.coef.shape[1]
-        if ax is None:
-            height = 0.7 + n_features * (0.98 if self.independent_coef is None else 1.5)
-            _, ax = plt.subplots(n_features, figsize=(7.6, height), layout="constrained")
-        self.axes_ = flat_axes(ax)
+        height = 0.7 + n_features * (0.98 if self.independent_coef is None else 1.5)
+        self.axes_ = open_axes(type(self).__name__, ax, n_features, figsize=(7.6, height))
         if len(self.axes_) != n_features:
             raise ValueError(f"ax has {len(self.axes_)} axes; give one for each of {n_features}.")
         self.figure_ = self.axes_[0].figure
@@ -261,7 +256,7 @@ class TaskCoefficientsDisplay:
         self.independent_points_: list[Any] | None = None if self.independent_coef is None else []
         for j, axes in enumerate(self.axes_):
             self._draw_strip(axes, j)
-        self._draw_legend(self.axes_[-1], name)
+        self._draw_legend(self.axes_[-1], "task" if name is None else str(name))
         return self
 
     def _draw_strip(self, ax, j):

@@ -8,7 +8,7 @@ from sklearn.base import is_classifier
 
 from .._typing import ArrayLike, MatrixLike, RandomState
 from ._few_shot_curve import few_shot_curve, final_step
-from .common import BLUE, VERMILION, Axes, import_pyplot, style_axes, task_name
+from .common import BLUE, VERMILION, Axes, open_axes, style_axes, task_name
 
 __all__ = ["FewShotCurveDisplay"]
 
@@ -225,17 +225,14 @@ class FewShotCurveDisplay:
         ValueError
             If no task has a score in all curves.
         """
-        plt = import_pyplot(type(self).__name__)
-        name = "task" if name is None else str(name)
         n_tasks = self._summarise()
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        (self.ax_,) = open_axes(type(self).__name__, ax, figsize=(6.4, 4.4))
+        self.figure_ = self.ax_.figure
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
         for curve in self.mean_:
             self._draw_curve(curve, n_tasks)
-        self._draw_frame(name, n_tasks)
+        self._draw_frame("task" if name is None else str(name), n_tasks)
         return self
 
     def _summarise(self):

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from .common import BLUE, VERMILION, Axes, find_model, flat_axes, import_pyplot, style_axes
+from .common import BLUE, VERMILION, Axes, find_model, open_axes, style_axes
 
 __all__ = ["MetaTrainingDisplay"]
 
@@ -159,12 +159,10 @@ class MetaTrainingDisplay:
         ValueError
             If `curve` is unknown or was not recorded, or if there are more axes than panels.
         """
-        plt = import_pyplot(type(self).__name__)
         curve = self._find_curve(curve)
         n_panels = 1 if curve is None else 2
-        if ax is None:
-            _, ax = plt.subplots(1, n_panels, figsize=(4.4 * n_panels, 3.8), layout="constrained")
-        self.axes_ = flat_axes(ax)
+        size = 4.4 * n_panels, 3.8
+        self.axes_ = open_axes(type(self).__name__, ax, 1, n_panels, figsize=size)
         if len(self.axes_) > n_panels:
             remedy = f", as {self._why_no_steps()}." if n_panels == 1 else ", or one."
             raise ValueError(f"ax has {len(self.axes_)} axes; give {n_panels}{remedy}")

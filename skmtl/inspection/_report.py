@@ -13,9 +13,9 @@ from .common import (
     draw_right_column,
     find_model,
     format_percent,
-    import_pyplot,
     line_heights,
     name_band,
+    open_axes,
     plural,
     shorten,
     style_axes,
@@ -252,17 +252,15 @@ class TaskReportDisplay:
         ValueError
             If `sort` or `max_tasks` is out of range.
         """
-        plt = import_pyplot("TaskReportDisplay")
         if sort not in _SORTS:
             raise ValueError(f"sort={sort!r} is none of {', '.join(map(repr, _SORTS))}.")
         if max_tasks < 2:
             raise ValueError(f"max_tasks={max_tasks!r} must be at least 2.")
         name = "task" if name is None else str(name)
         layout = self._layout(sort, max_tasks)
-        if ax is None:
-            height = 1.6 + 0.235 * (layout.bottom + 1)
-            _, ax = plt.subplots(figsize=(7.6, height), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        size = 7.6, 1.6 + 0.235 * (layout.bottom + 1)
+        (self.ax_,) = open_axes("TaskReportDisplay", ax, figsize=size)
+        self.figure_ = self.ax_.figure
         self.sizes_ = None if layout.sizes is None else self._draw_sizes(layout)
         rows, heights, named = layout.rows, layout.heights, layout.named
         self._draw_tasks(rows[named], heights[named], name)

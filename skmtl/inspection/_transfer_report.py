@@ -12,11 +12,10 @@ from .common import (
     draw_loss_arrows,
     draw_right_column,
     find_model,
-    flat_axes,
     format_percent,
-    import_pyplot,
     line_heights,
     name_band,
+    open_axes,
     shorten,
     style_axes,
 )
@@ -221,14 +220,13 @@ class TransferReportDisplay:
         ValueError
             If `max_sources` is out of range, or more axes are given than there are parts.
         """
-        plt = import_pyplot(type(self).__name__)
         if max_sources < 2:
             raise ValueError(f"max_sources={max_sources!r} must be at least 2.")
         name = "source" if name is None else str(name)
         key = self._column("error") if self._is_evaluated else -self._column("weight")
         order = np.argsort(key, kind="stable")  # NaN last
         heights, named, band = line_heights(len(order), max_sources)
-        self.axes_ = self._find_axes(plt, ax, heights)
+        self.axes_ = self._find_axes(ax, heights)
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         self.order_ = order
         self.others_: list[Any] = []
@@ -244,15 +242,13 @@ class TransferReportDisplay:
             name_band(self.ax_, len(order) - int(named.sum()), band)
         return self
 
-    def _find_axes(self, plt, ax, heights):
+    def _find_axes(self, ax, heights):
         """Return the one or two axes to draw on."""
-        n_parts = 2 if self._is_evaluated else 1
-        if ax is None:
-            size = (8.4 if n_parts == 2 else 6.4), 1.7 + 0.235 * (heights[-1] + 1)
-            ratios = [3, 1.3][:n_parts]
-            _, ax = plt.subplots(1, n_parts, figsize=size, width_ratios=ratios,
-                                 layout="constrained")  # fmt: skip
-        axes = flat_axes(ax)
+        n_parts, width = (2, 8.4) if self._is_evaluated else (1, 6.4)
+        axes = open_axes(
+            type(self).__name__, ax, 1, n_parts, width_ratios=[3, 1.3][:n_parts],
+            figsize=(width, 1.7 + 0.235 * (heights[-1] + 1)),
+        )  # fmt: skip
         if not 1 <= len(axes) <= n_parts:
             why = "there are only weights to draw" if n_parts == 1 else "or one"
             raise ValueError(f"ax has {len(axes)} axes; give {n_parts}, {why}.")

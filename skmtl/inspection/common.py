@@ -14,11 +14,10 @@ __all__ = [
     "draw_loss_arrows",
     "draw_right_column",
     "find_model",
-    "flat_axes",
     "format_percent",
-    "import_pyplot",
     "line_heights",
     "name_band",
+    "open_axes",
     "plural",
     "shorten",
     "style_axes",
@@ -122,17 +121,17 @@ def format_percent(value, _):
 # ------------------------------------------------------------------------------------- drawing
 
 
-def import_pyplot(display):
-    """Import matplotlib.pyplot, which only `plot` needs."""
+def open_axes(display, ax, n_rows=1, n_columns=1, **figure):
+    """Return the axes to draw on, as an array of one dimension; import matplotlib only here.
+
+    `ax` is one axes or an array-like of axes; None opens a new figure, described by `figure`.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError as exc:
         raise ImportError(f"{display}.plot needs matplotlib: pip install skmtl[plot]") from exc
-    return plt
-
-
-def flat_axes(ax):
-    """Return one axes, or an array-like of axes, as an array of one dimension."""
+    if ax is None:
+        _, ax = plt.subplots(n_rows, n_columns, layout="constrained", **figure)
     return np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
 
 

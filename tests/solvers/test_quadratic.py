@@ -56,7 +56,7 @@ def test_both_ways_agree(n, p, how):
     limits = bounds(n, **how)
     wanted = solve_quadratic(K, k, *limits)
     for factor in [None] + [np.linalg.cholesky(K + 1e-10 * np.eye(n))] * (p == 2):
-        problem = room._Problem(K, k, *limits, 1e-8)
+        problem = room._BoxProblem(K, k, *limits, 1e-8)
         room._interior(problem, factor, 100)
         found = problem.solution()
         assert_feasible(found.c, *limits)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from skmtl.solvers.shared_map import MappedTask, Shared, SharedMap
+from skmtl.solvers.shared_map import MappedTask, MapSolution, SharedMap
 
 BASE = np.random.default_rng(0).normal(size=(5, 2))
 
@@ -107,7 +107,7 @@ def test_components_that_a_strong_penalty_killed_come_back(rng):
     assert np.linalg.matrix_rank(killed.A @ killed.H, tol=1e-4) < 3
     on, cold = shared.solve(weak, killed), shared.solve(weak)
     np.testing.assert_allclose(on.history[-1], cold.history[-1], rtol=1e-9)
-    nothing = Shared(0 * killed.A, 0 * killed.H, killed.c, [], 0.0)
+    nothing = MapSolution(0 * killed.A, 0 * killed.H, killed.c, [], 0.0)
     again = shared.solve(weak, nothing)
     np.testing.assert_allclose(again.history[-1], cold.history[-1], rtol=1e-9)
 
@@ -124,5 +124,5 @@ def test_weights_scale_and_intercepts(rng):
 
 def test_a_gradient_that_is_left_is_told(rng):
     tasks, _ = squared_tasks(rng)
-    with pytest.warns(ConvergenceWarning, match="left after 1 steps with a gradient of"):
+    with pytest.warns(ConvergenceWarning, match="stopped after 1 steps with a gradient of"):
         SharedMap(tasks, 2).solve(1.0, max_iter=1)

@@ -416,12 +416,12 @@ def test_groups_override_the_column(wrap):
 @pytest.mark.parametrize(
     "kwargs, error, match",
     [
-        ({"n_splits": 1}, ValueError, "n_splits=1 is too small: give at least 2 folds"),
-        ({"n_splits": 2.5}, ValueError, "n_splits=2.5 is of type float"),
+        ({"n_splits": 1}, ValueError, "n_splits=1 must be a number of folds, .* at least 2"),
+        ({"n_splits": 2.5}, ValueError, "n_splits=2.5 must be a number of folds"),
         ({"n_shots": -1}, ValueError, "n_shots=-1 must be a number of rows"),
         ({"n_shots": 0.2}, ValueError, "n_shots=0.2 must be a number of rows"),
         ({"n_shots": True}, ValueError, "n_shots=True must be a number of rows"),
-        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be .*one splitter for each"),
+        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be a number of rows, an integer"),
         ({"stratify": "yes"}, ValueError, "stratify='yes' must be True .* or 'auto'"),
         ({"stratify": 1}, ValueError, "stratify=1 must be"),
         ({"shuffle": "no"}, TypeError, "shuffle='no' must be True or False"),

@@ -45,8 +45,8 @@ def _grunfeld_frame(task, features, target):
         import pandas as pd
     except ImportError as exc:
         raise ImportError("load_grunfeld(as_frame=True) needs pandas: pip install pandas") from exc
-    frame = pd.DataFrame({"firm": task} | features | {"invest": target})
-    return frame.astype({"year": "int64"})
+    columns = {"firm": task} | features | {"invest": target}
+    return pd.DataFrame(columns).astype({"year": "int64"})
 
 
 def load_grunfeld(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple[Any, Any]:

@@ -413,9 +413,8 @@ def _check_comparable(model, alone):
 def _choose(names, coef, scale, features, max_features):
     """Return the positions among `names` of the coefficients to draw."""
     if features is None:
-        variation = coef[:, 1:].std(axis=0) * scale
-        most = np.argsort(-variation, kind="stable")[: max_features - 1]
-        return [0, *(int(j) + 1 for j in most)]
+        order = np.argsort(-coef[:, 1:].std(axis=0) * scale, kind="stable")
+        return [0, *(int(j) + 1 for j in order[: max_features - 1])]
     features = [features] if isinstance(features, (str, numbers.Integral)) else list(features)
     if not features:
         raise ValueError("features is empty; give a name or position, or None.")

@@ -378,8 +378,8 @@ def _score_fold(estimator, X, y, task, codes, train, support, test, baseline, sc
             shot_rows = np.searchsorted(held_out, known[codes[known] == t])
             labels = y[held_out[shot_rows]]
             adapted = model.adapt(take_rows(table, shot_rows), labels)
-            alone = _fit_alone(baseline, Z[shot_rows], labels, classes)
             out["adapted"][i, j] = scorer(adapted, X_test, y_test)
+            alone = _fit_alone(baseline, Z[shot_rows], labels, classes)
             out["independent"][i, j] = scorer(alone, Z[rows], y_test)
         if shared:
             out["pooled"][j] = scorer(pooled, Z[rows], y_test)
@@ -387,12 +387,11 @@ def _score_fold(estimator, X, y, task, codes, train, support, test, baseline, sc
 
 
 def _fit(estimator, X, y, task):
-    if task is None:
-        return clone(estimator).fit(X, y)
-    routing = sklearn.get_config().get("enable_metadata_routing", False)
-    if isinstance(estimator, Pipeline) and not routing:
-        return clone(estimator).fit(X, y, **{f"{estimator.steps[-1][0]}__task": task})
-    return clone(estimator).fit(X, y, task=task)
+    is_routed = sklearn.get_config().get("enable_metadata_routing", False)
+    name = "task"
+    if isinstance(estimator, Pipeline) and not is_routed:
+        name = f"{estimator.steps[-1][0]}__task"
+    return clone(estimator).fit(X, y, **({} if task is None else {name: task}))
 
 
 def _fit_alone(baseline, X, y, classes):
@@ -404,10 +403,6 @@ def _fit_alone(baseline, X, y, classes):
     return _AmongClasses(model, classes)
 
 
-def _model_has(method):
-    return available_if(lambda self: hasattr(self.model, method))
-
-
 class _AmongClasses(ClassifierMixin, BaseEstimator):
     """A fitted classifier extended by unseen classes, of probability zero."""
 
@@ -417,11 +412,11 @@ class _AmongClasses(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         return self.model.predict(X)
 
-    @_model_has("predict_proba")
+    @available_if(lambda self: hasattr(self.model, "predict_proba"))
     def predict_proba(self, X):
         return align_classes(self.model.predict_proba(X), self.model.classes_, self.classes_, 0.0)
 
-    @_model_has("decision_function")
+    @available_if(lambda self: hasattr(self.model, "decision_function"))
     def decision_function(self, X):
         lowest = np.finfo(np.float64).min  # finite, as metrics require
         return align_classes(

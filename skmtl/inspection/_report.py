@@ -267,7 +267,7 @@ class TaskReportDisplay:
         self._draw_labels(layout, name)
         self.others_ = None
         if layout.band is not None:
-            self._draw_band(rows[~named], heights[~named], layout.band)
+            self.others_ = self._draw_band(rows[~named], heights[~named], layout.band)
         self._draw_frame(layout, name)
         return self
 
@@ -400,16 +400,15 @@ class TaskReportDisplay:
 
     def _draw_band(self, rows, heights, band):
         """Draw the tasks without a line as small points."""
-        self.others_ = []
-        for zorder, (other, style) in zip((2.5, 2.2), _STYLE.items(), strict=True):
-            gains = np.maximum(self._gains(other, rows)[0], LEFT_LIMIT)
-            self.others_.append(
-                self.ax_.scatter(
-                    gains, heights, s=5, c=style["color"], alpha=0.7, linewidths=0, zorder=zorder
-                )
-            )
         self.ax_.axhspan(*band, color="0.95", zorder=0, linewidth=0)
         name_band(self.ax_, len(rows), band)
+        return [
+            self.ax_.scatter(
+                np.maximum(self._gains(other, rows)[0], LEFT_LIMIT), heights, s=5,
+                c=_STYLE[other]["color"], alpha=0.7, linewidths=0, zorder=zorder,
+            )
+            for other, zorder in (("independent", 2.5), ("pooled", 2.2))
+        ]  # fmt: skip
 
     def _draw_labels(self, layout, name):
         """Write names on the left and numbers of rows on the right."""

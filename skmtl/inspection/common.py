@@ -64,21 +64,20 @@ def find_model(estimator, attribute, display, drawn=_MULTI_TASK):
     NotFittedError
         If the innermost estimator is not fitted.
     """
-    found = Found(estimator, [], [])
-    while not hasattr(found.model, attribute):
-        inner = found.model
+    inner, heads, targets = estimator, [], []
+    while not hasattr(inner, attribute):
         if hasattr(inner, "best_estimator_"):  # such as GridSearchCV
-            found = found._replace(model=inner.best_estimator_)
+            inner = inner.best_estimator_
         elif hasattr(inner, "steps"):  # Pipeline
-            heads = [inner[:-1]] if len(inner.steps) > 1 else []
-            found = found._replace(model=inner.steps[-1][1], heads=found.heads + heads)
+            heads += [inner[:-1]] if len(inner.steps) > 1 else []
+            inner = inner.steps[-1][1]
         elif hasattr(inner, "regressor_"):  # TransformedTargetRegressor
-            targets = [inner.transformer_] if hasattr(inner, "transformer_") else []
-            found = found._replace(model=inner.regressor_, targets=found.targets + targets)
+            targets += [inner.transformer_] if hasattr(inner, "transformer_") else []
+            inner = inner.regressor_
         else:
             break
     else:
-        return found
+        return Found(inner, heads, targets)
     if hasattr(inner, "get_params"):
         check_is_fitted(inner)
     where = f" (the final step of {type(estimator).__name__})" if inner is not estimator else ""

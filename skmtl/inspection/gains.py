@@ -107,8 +107,8 @@ class SizeClasses(NamedTuple):
 
 def has_standard_errors(report):
     """Return whether the report has all errors and their standard errors."""
-    names = (*OTHERS, "shared")
-    return all(f"{key}_{name}" in report for key in ("error", "std_error") for name in names)
+    keys = [f"{key}_{name}" for key in ("error", "std_error") for name in (*OTHERS, "shared")]
+    return all(key in report for key in keys)
 
 
 def is_unseen(report):

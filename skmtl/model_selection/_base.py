@@ -8,7 +8,7 @@ from sklearn.model_selection import BaseCrossValidator
 from ..tasks.columns import as_table
 from ..tasks.encode import TaskLabels, read_labels
 
-__all__ = ["TaskSplitter", "check_n_splits", "check_shuffle"]
+__all__ = ["TaskSplitter", "check_count", "check_shuffle"]
 
 
 class TaskSplitter(BaseCrossValidator):
@@ -64,17 +64,20 @@ class TaskSplitter(BaseCrossValidator):
         return TaskLabels.from_rows(read_labels(as_table(X), self.task_column))
 
 
-def check_n_splits(n_splits, fewest):
-    """Return `n_splits` as an int; raise unless it is an integer of at least `fewest`."""
-    if isinstance(n_splits, bool) or not isinstance(n_splits, numbers.Integral):
-        raise ValueError(
-            f"n_splits={n_splits!r} is of type {type(n_splits).__name__}; "
-            "the number of folds must be an integer."
-        )
-    if n_splits < fewest:
-        folds = "fold" if fewest == 1 else "folds"
-        raise ValueError(f"n_splits={n_splits} is too small: give at least {fewest} {folds}.")
-    return int(n_splits)
+def check_count(name, value, fewest, unit, none=None):
+    """Return a count; raise unless it is an integer of at least `fewest`.
+
+    `unit` is what it counts. None is allowed if `none` describes its meaning.
+    """
+    if value is None and none is not None:
+        return None
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= fewest:
+        return int(value)
+    alternative = "" if none is None else f", or None ({none})"
+    raise ValueError(
+        f"{name}={value!r} must be a number of {unit}, an integer of at least {fewest}"
+        f"{alternative}."
+    )
 
 
 def check_shuffle(shuffle):

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from .._typing import ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..tasks.columns import is_missing, unwrap
-from ._base import TaskSplitter, check_n_splits, check_shuffle
+from ._base import TaskSplitter, check_count, check_shuffle
 
 __all__ = ["FewShotSplit"]
 
@@ -113,8 +113,8 @@ class FewShotSplit(TaskSplitter):
         shuffle: bool = True,
         random_state: RandomState = 0,
     ) -> None:
-        self.n_splits = check_n_splits(n_splits, fewest=2)
-        self.n_shots = _check_n_shots(n_shots)
+        self.n_splits = check_count("n_splits", n_splits, 2, "folds")
+        self.n_shots = check_count("n_shots", n_shots, 0, "rows")
         self.task_column = task_column
         if not isinstance(stratify, bool) and not (
             isinstance(stratify, str) and stratify == "auto"
@@ -213,15 +213,6 @@ class FewShotSplit(TaskSplitter):
                 UserWarning,
                 stacklevel=3,
             )
-
-
-def _check_n_shots(n_shots):
-    if isinstance(n_shots, numbers.Integral) and not isinstance(n_shots, bool) and n_shots >= 0:
-        return int(n_shots)
-    raise ValueError(
-        f"n_shots={n_shots!r} must be a number of rows, an integer of at least 0; for several "
-        "numbers use one splitter for each."
-    )
 
 
 def _classes(y, stratify):

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state, indexable
 
 from .._typing import ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..tasks.columns import unwrap
-from ._base import TaskSplitter, check_n_splits, check_shuffle
+from ._base import TaskSplitter, check_count, check_shuffle
 
 __all__ = ["TaskKFold"]
 
@@ -77,7 +77,7 @@ class TaskKFold(TaskSplitter):
         shuffle: bool = False,
         random_state: RandomState = None,
     ) -> None:
-        self.n_splits = check_n_splits(n_splits, fewest=2)
+        self.n_splits = check_count("n_splits", n_splits, 2, "folds")
         self.shuffle = check_shuffle(shuffle)
         if random_state is not None and not shuffle:
             raise ValueError(

@@ -1,6 +1,5 @@
 """Forward splits in time."""
 
-import numbers
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,9 +9,11 @@ from sklearn.utils import indexable
 from .._typing import ArrayLike, MatrixLike, NDArray, TaskColumn
 from ..tasks.columns import as_table, find_column, take_column, unwrap
 from ..tasks.times import rank_times
-from ._base import TaskSplitter, check_n_splits
+from ._base import TaskSplitter, check_count
 
 __all__ = ["TaskTimeSeriesSplit"]
+
+_TIMES = "distinct times"
 
 
 class TaskTimeSeriesSplit(TaskSplitter):
@@ -98,12 +99,12 @@ class TaskTimeSeriesSplit(TaskSplitter):
         max_train_size: int | None = None,
         cut: Literal["task", "table"] = "task",
     ) -> None:
-        self.n_splits = check_n_splits(n_splits, fewest=1)
+        self.n_splits = check_count("n_splits", n_splits, 1, "folds")
         self.time_column = time_column
         self.task_column = task_column
-        self.gap = _check_times("gap", gap, fewest=0)
-        self.test_size = _check_times("test_size", test_size, fewest=1, none="the default")
-        self.max_train_size = _check_times("max_train_size", max_train_size, fewest=1, none="all")
+        self.gap = check_count("gap", gap, 0, _TIMES)
+        self.test_size = check_count("test_size", test_size, 1, _TIMES, none="the default")
+        self.max_train_size = check_count("max_train_size", max_train_size, 1, _TIMES, "all")
         if cut not in ("task", "table"):
             raise ValueError(
                 f"cut={cut!r} must be 'task' (every task at its own times) or 'table' (all tasks "
@@ -194,16 +195,3 @@ class TaskTimeSeriesSplit(TaskSplitter):
             f"test_size={self.test_size} and gap={self.gap} need more than {needed - 1}. Use fewer "
             "folds, a smaller test_size or gap, or check the time and task columns."
         )
-
-
-def _check_times(name, value, fewest, none=None):
-    """Check a number of distinct times; None is allowed if `none` describes its meaning."""
-    if value is None and none is not None:
-        return None
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= fewest:
-        return int(value)
-    alternative = "" if none is None else f", or None ({none})"
-    raise ValueError(
-        f"{name}={value!r} must be a number of distinct times, an integer of at least "
-        f"{fewest}{alternative}."
-    )

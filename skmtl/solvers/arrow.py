@@ -123,8 +123,9 @@ class ArrowSystem:
         if m.n_features >= _LARGE:
             return self._solve_large(schur, rhs, active, intercept_strengths, ridges)
         theta = np.zeros((len(ridges), 1 + m.n_features))
-        self._solve_free(schur, rhs, active, self.penalty, intercept_strengths, ridges, theta)
-        return theta
+        return self._solve_free(
+            schur, rhs, active, self.penalty, intercept_strengths, ridges, theta
+        )
 
     @property
     def _of_shared(self):
@@ -132,7 +133,7 @@ class ArrowSystem:
         return self._u if self.anchors is None else self._u + self.anchors
 
     def _solve_free(self, schur, rhs, active, penalty, alphas, ridges, theta, free=None):
-        """Fill in `theta`, all of it or the intercept and the features `free`."""
+        """Fill in `theta`, all of it or the intercept and the features `free`, and return it."""
         m, q = self.moments, theta.shape[1]
         if self._work is None:
             self._work = np.arange(q), kernels.arrow.shared_work(len(m.weight), q)
@@ -143,6 +144,7 @@ class ArrowSystem:
         kernels.arrow.solve_shared(
             means, self.kappa, schur, rhs, penalty, strengths, free, work, theta
         )
+        return theta
 
     def _solve_large(self, schur, rhs, active, intercept_strengths, ridges):
         """Solve by LAPACK, with one eigendecomposition per intercept strength for all ridges."""
@@ -154,7 +156,8 @@ class ArrowSystem:
             inner = (G[1:, 1:] - np.outer(cross, cross) / w) * root * root[:, None]
             rhs_inner = (g[1:] - cross * g[0] / w) * root
             pairs = np.flatnonzero(intercept_strengths == strength)
-            if len(pairs) == 1 and _is_large(ridges[pairs[0]], inner):
+            # If the ridge is large relative to rounding errors, one factorisation suffices.
+            if len(pairs) == 1 and 1e-10 * np.trace(inner) < ridges[pairs[0]] < np.inf:
                 inner[np.diag_indices_from(inner)] += ridges[pairs[0]]
                 factor = cho_factor(inner, lower=True, check_finite=False)
                 theta[pairs[0], 1:] = root * cho_solve(factor, rhs_inner, check_finite=False)
@@ -322,11 +325,6 @@ def _factor_large(t, train, kappa, factors, S, r):
     r += d
     factors.xu[t], factors.xd[t] = mean[:p] @ u, mean[:p] @ d
     return True
-
-
-def _is_large(ridge, gram):
-    """Return whether a ridge is finite, and large relative to rounding errors of a Gram matrix."""
-    return np.isfinite(ridge) and ridge > 1e-10 * np.trace(gram)
 
 
 def pull(n, alpha):

@@ -132,7 +132,6 @@ def solve_given(system, given, values, intercept_strengths, ridges, penalty=None
     penalty = system.penalty if penalty is None else penalty
     theta = np.zeros((len(ridges), 1 + system.moments.n_features))
     theta[:, 1:][:, given] = values
-    system._solve_free(
+    return system._solve_free(
         system._S, system._r, system.active, penalty, intercept_strengths, ridges, theta, ~given
     )
-    return theta

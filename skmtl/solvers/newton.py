@@ -165,9 +165,12 @@ class LogisticSystem:
         probabilities.
         """
         if expected is None:
-            codes = self.table.y.astype(np.int64)[None]
-            return self.by_task(-np.take_along_axis(log_probabilities, codes, axis=0)[0])
+            return self.by_task(-self._of_label(log_probabilities))
         return self.by_task(-(expected * log_probabilities).sum(axis=0))
+
+    def _of_label(self, values):
+        """Return the values ``(n_packed,)`` of each row's class from (n_classes, n_packed)."""
+        return np.take_along_axis(values, self.table.y.astype(np.int64)[None], axis=0)[0]
 
     def by_task(self, values):
         """Return weighted sums over each task's rows."""
@@ -340,9 +343,7 @@ class LogisticSystem:
         return scores, eta
 
     def _objective(self, strengths, scores, eta):
-        codes = self.table.y.astype(np.int64)[None]
-        of_label = np.take_along_axis(eta, codes, axis=0)[0]
-        total = self.weight @ (log_sum_exp(eta, axis=0)[0] - of_label)
+        total = self.weight @ (log_sum_exp(eta, axis=0)[0] - self._of_label(eta))
         for k in range(self.n_scores):
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])
         return total

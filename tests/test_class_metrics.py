@@ -25,7 +25,7 @@ BY_CLASS = ("log_loss", "brier", "roc_auc")
 
 
 def ragged(n_classes=2, seed=0):
-    """Classes, probabilities (some of them tied), tasks of all classes, and weights."""
+    """Classes, probabilities (with ties), tasks with all classes, and weights."""
     rng = np.random.default_rng(seed)
     task = rng.permutation(np.repeat(["d", "b", "a", "c"], [40, 9, 12, 14]))
     code = rng.integers(0, n_classes, len(task))
@@ -35,13 +35,13 @@ def ragged(n_classes=2, seed=0):
     score[np.arange(len(task)), code] += 1
     p = np.exp(score)
     p = 0.05 + (1 - 0.05 * n_classes) * p / p.sum(axis=1, keepdims=True)
-    p = np.round(32 * p) / 32  # exact, so that what is tied for one class is for the other
+    p = np.round(32 * p) / 32  # exact, so that ties for one class are ties for the other
     p[:, -1] = 1 - p[:, :-1].sum(axis=1)
     return CLASSES[n_classes][code], p, task, rng.uniform(0.1, 2.0, len(task))
 
 
 def reference(metric, y, p, classes, weight=None):
-    """scikit-learn's score of one task that has all classes."""
+    """scikit-learn's score of one task with all classes."""
     if metric == "accuracy":
         return skm.accuracy_score(y, classes[p.argmax(axis=1)], sample_weight=weight)
     if metric == "log_loss":
@@ -109,7 +109,7 @@ def test_a_task_of_one_class():
     np.testing.assert_allclose(score(metric="log_loss")["score"], expected)
     np.testing.assert_allclose(score(metric="brier")["score"], [0.025, 0.125])
     np.testing.assert_array_equal(score(metric="roc_auc")["score"], [1.0, np.nan])
-    # left out of the average, as tasks without variance are of r2's
+    # left out of the average, as tasks without variance are for r2
     assert task_score(y, p, task=["both", "both", "one", "one"], metric="roc_auc") == 1.0
 
 
@@ -225,7 +225,7 @@ def test_bad_input(y, prediction, kwargs, match):
 
 
 def visits(n_classes=2, seed=0):
-    """A table of eight customers, the first of whom shows one class only, and the classes."""
+    """A table of eight customers, the first of which has one class only, and the classes."""
     rng = np.random.default_rng(seed)
     code = rng.permutation(np.repeat(np.arange(8), np.arange(12, 28, 2)))
     X = pd.DataFrame(rng.normal(size=(len(code), 2)), columns=["p", "q"])

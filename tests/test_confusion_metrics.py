@@ -1,4 +1,4 @@
-"""Precision, recall, F1 and balanced accuracy: scikit-learn's figures, task by task."""
+"""Precision, recall, F1 and balanced accuracy equal those of scikit-learn for each task."""
 
 import itertools
 import warnings
@@ -22,7 +22,7 @@ BY_MEAN = [*map("_".join, itertools.product(FIGURES, AVERAGES)), "balanced_accur
 
 
 def reference(metric, y, prediction, weight, pos_label=None):
-    """scikit-learn's figure of one task, NaN where it has none."""
+    """scikit-learn's metric of one task, NaN where it is undefined."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes that are predicted only
         if metric == "balanced_accuracy":
@@ -30,7 +30,7 @@ def reference(metric, y, prediction, weight, pos_label=None):
         figure, _, average = metric.partition("_")
         kwargs = {"sample_weight": weight, "zero_division": np.nan}
         if metric == "precision_weighted" and not np.isin(y, prediction).any():
-            return np.nan  # of no class of the labels; scikit-learn has 0 / 0 = 0 here
+            return np.nan  # labels of no class; scikit-learn returns 0 for 0 / 0
         if average:
             return FIGURES[figure](y, prediction, average=average, **kwargs)
         return FIGURES[figure](y, prediction, pos_label=pos_label, **kwargs)
@@ -53,7 +53,7 @@ def test_means_over_classes(metric, classes, weighted, rng):
     scores = task_scores(y, prediction, task=task, metric=metric, sample_weight=weight)
     expected = []
     for t in scores["task"]:
-        # scikit-learn counts a class of weight zero, here such rows are none.
+        # scikit-learn counts a class of weight zero; here such rows are ignored.
         rows = task == t if weight is None else (task == t) & (weight > 0)
         w = None if weight is None else weight[rows]
         expected.append(reference(metric, y[rows], prediction[rows], w) if rows.any() else np.nan)

@@ -124,10 +124,6 @@ class TransferReportDisplay:
         if missing:
             raise ValueError(f"report lacks {missing}; give a transfer_report_ or a dict like it.")
         self.report = report
-        self._check()
-
-    def _check(self):
-        """Raise a ValueError unless there is something to draw."""
         n_sources = len(self.report["source"])
         if not n_sources:
             raise ValueError(

@@ -25,7 +25,7 @@ BY_CLASS = ("log_loss", "brier", "roc_auc")
 
 
 def ragged(n_classes=2, seed=0):
-    """Classes, probabilities (some of them tied), tasks of all classes, and weights."""
+    """Classes, probabilities (with ties), tasks with all classes, and weights."""
     rng = np.random.default_rng(seed)
     task = rng.permutation(np.repeat(["d", "b", "a", "c"], [40, 9, 12, 14]))
     code = rng.integers(0, n_classes, len(task))
@@ -35,13 +35,13 @@ def ragged(n_classes=2, seed=0):
     score[np.arange(len(task)), code] += 1
     p = np.exp(score)
     p = 0.05 + (1 - 0.05 * n_classes) * p / p.sum(axis=1, keepdims=True)
-    p = np.round(32 * p) / 32  # exact, so that what is tied for one class is for the other
+    p = np.round(32 * p) / 32  # exact, so that ties for one class are ties for the other
     p[:, -1] = 1 - p[:, :-1].sum(axis=1)
     return CLASSES[n_classes][code], p, task, rng.uniform(0.1, 2.0, len(task))
 
 
 def reference(metric, y, p, classes, weight=None):
-    """scikit-learn's score of one task that has all classes."""
+    """scikit-learn's score of one task with all classes."""
     if metric == "accuracy":
         return skm.accuracy_score(y, classes[p.argmax(axis=1)], sample_weight=weight)
     if metric == "log_loss":
@@ -109,14 +109,14 @@ def test_a_task_of_one_class():
     np.testing.assert_allclose(score(metric="log_loss")["score"], expected)
     np.testing.assert_allclose(score(metric="brier")["score"], [0.025, 0.125])
     np.testing.assert_array_equal(score(metric="roc_auc")["score"], [1.0, np.nan])
-    # left out of the average, as tasks without variance are of r2's
+    # left out of the average, as tasks without variance are for r2
     assert task_score(y, p, task=["both", "both", "one", "one"], metric="roc_auc") == 1.0
 
 
 def test_a_table_of_one_class_needs_labels():
     score = partial(task_scores, ["no", "no"], [0.2, 0.4], task=[0, 1], metric="log_loss")
     np.testing.assert_allclose(score(labels=["no", "yes"])["score"], -np.log([0.8, 0.6]))
-    with pytest.raises(ValueError, match=r"one number a row.*labels \['no'\]; give labels="):
+    with pytest.raises(ValueError, match=r"one number per row.*labels \['no'\]; give labels="):
         score()
     with pytest.warns(UndefinedMetricWarning, match="roc_auc need"):
         score = task_score(["no", "no"], [0.2, 0.4], metric="roc_auc", labels=["no", "yes"])
@@ -190,7 +190,12 @@ YN, P2 = ["no", "yes", "no"], [[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]
     [
         (YN, P2, {"metric": "accuracy"}, r"y_pred has shape \(3, 2\).*probabilities.*'log_loss'"),
         (YN, [0, 1, 0], {"metric": "accuracy"}, "labels such as 'no', but y_pred such as 0"),
-        (YN, P2[:2], {"metric": "log_loss"}, r"shape \(2, 2\).*shape \(3,\); .*every class"),
+        (
+            YN,
+            P2[:2],
+            {"metric": "log_loss"},
+            r"shape \(2, 2\).*shape \(3,\); .*one column per class",
+        ),
         (YN, YN, {"metric": "log_loss"}, "y_pred must be numbers for metric='log_loss'"),
         (YN, [0.1, 1.6, 0.2], {"metric": "log_loss"}, "outside of 0 to 1, such as 1.6"),
         (YN, [0.1, 0.6, -0.2], {"metric": "brier"}, "such as -0.2; metric='brier' needs"),
@@ -207,7 +212,7 @@ YN, P2 = ["no", "yes", "no"], [[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]
         (YN, P2, {"metric": "log_loss", "labels": ["no", "no"]}, "repeated entries"),
         ([0, 1, 0], [0, 1, 0], {"metric": "r2", "labels": [0, 1]}, "labels=.* leave it out"),
         ([0, 1, 0], [0, 1, 0], {"metric": "accuracy", "labels": [0, 1]}, "leave it out"),
-        (np.array(["a", 1, 2], object), P2, {"metric": "brier"}, "labels of mixed kinds"),
+        (np.array(["a", 1, 2], object), P2, {"metric": "brier"}, "labels of mixed types"),
         (YN, [0.1, np.nan, 0.3], {"metric": "log_loss"}, "y_pred is NaN for 1 labelled rows"),
     ],
 )
@@ -220,7 +225,7 @@ def test_bad_input(y, prediction, kwargs, match):
 
 
 def visits(n_classes=2, seed=0):
-    """A table of eight customers, the first of whom shows one class only, and the classes."""
+    """A table of eight customers, the first of which has one class only, and the classes."""
     rng = np.random.default_rng(seed)
     code = rng.permutation(np.repeat(np.arange(8), np.arange(12, 28, 2)))
     X = pd.DataFrame(rng.normal(size=(len(code), 2)), columns=["p", "q"])

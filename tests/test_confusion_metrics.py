@@ -1,4 +1,4 @@
-"""Precision, recall, F1 and balanced accuracy: scikit-learn's figures, task by task."""
+"""Precision, recall, F1 and balanced accuracy equal those of scikit-learn for each task."""
 
 import itertools
 import warnings
@@ -22,7 +22,7 @@ BY_MEAN = [*map("_".join, itertools.product(FIGURES, AVERAGES)), "balanced_accur
 
 
 def reference(metric, y, prediction, weight, pos_label=None):
-    """scikit-learn's figure of one task, NaN where it has none."""
+    """scikit-learn's metric of one task, NaN where it is undefined."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes that are predicted only
         if metric == "balanced_accuracy":
@@ -30,7 +30,7 @@ def reference(metric, y, prediction, weight, pos_label=None):
         figure, _, average = metric.partition("_")
         kwargs = {"sample_weight": weight, "zero_division": np.nan}
         if metric == "precision_weighted" and not np.isin(y, prediction).any():
-            return np.nan  # of no class of the labels; scikit-learn has 0 / 0 = 0 here
+            return np.nan  # labels of no class; scikit-learn returns 0 for 0 / 0
         if average:
             return FIGURES[figure](y, prediction, average=average, **kwargs)
         return FIGURES[figure](y, prediction, pos_label=pos_label, **kwargs)
@@ -53,7 +53,7 @@ def test_means_over_classes(metric, classes, weighted, rng):
     scores = task_scores(y, prediction, task=task, metric=metric, sample_weight=weight)
     expected = []
     for t in scores["task"]:
-        # scikit-learn counts a class of weight zero, here such rows are none.
+        # scikit-learn counts a class of weight zero; here such rows are ignored.
         rows = task == t if weight is None else (task == t) & (weight > 0)
         w = None if weight is None else weight[rows]
         expected.append(reference(metric, y[rows], prediction[rows], w) if rows.any() else np.nan)
@@ -120,7 +120,7 @@ def test_a_single_class_that_is_the_positive_one(y):
 
 def test_a_single_class_tells_nothing_by_its_name():
     y = ["yes", "yes"]
-    with pytest.raises(ValueError, match="'yes' is the only one there is; give pos_label="):
+    with pytest.raises(ValueError, match="'yes' is the only class; give pos_label="):
         task_score(y, y, metric="f1")
     assert task_score(y, y, metric="f1", labels=["no", "yes"]) == 1.0
     assert task_score(y, y, metric="f1", pos_label="yes") == 1.0
@@ -132,16 +132,16 @@ def test_a_single_class_tells_nothing_by_its_name():
 
 def test_bad_positive_labels():
     y = ["a", "b", "c"]
-    with pytest.raises(ValueError, match=r"pos_label='a' goes with two classes.*'f1_macro'"):
+    with pytest.raises(ValueError, match=r"pos_label='a' must be one of two classes.*'f1_macro'"):
         task_score(y, y, metric="f1", pos_label="a")
-    with pytest.raises(ValueError, match="pos_label='d' goes with two classes"):
+    with pytest.raises(ValueError, match="pos_label='d' must be one of two classes"):
         task_score(y[:2], y[:2], metric="f1", pos_label="d")
     for metric in ("accuracy", "f1_macro", "balanced_accuracy", "r2"):
-        with pytest.raises(ValueError, match="pos_label=1 goes with a metric of one class"):
+        with pytest.raises(ValueError, match="pos_label=1 is only for metrics of one class"):
             task_score([0, 1], [0, 1], metric=metric, pos_label=1)
-    with pytest.raises(ValueError, match="labels=.* goes with a metric that asks for the order"):
+    with pytest.raises(ValueError, match="labels=.* is only for metrics that depend on the order"):
         task_score([0, 1], [0, 1], metric="f1_macro", labels=[0, 1])
-    with pytest.raises(ValueError, match="convert them to the same kind"):
+    with pytest.raises(ValueError, match="convert them to the same type"):
         task_score([0, 1], ["0", "1"], metric="f1")
 
 

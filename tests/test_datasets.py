@@ -1,4 +1,4 @@
-"""The embedded tables."""
+"""The tables that are part of the package."""
 
 import sys
 

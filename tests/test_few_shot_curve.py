@@ -1,4 +1,4 @@
-"""few_shot_curve and its display: folds done by hand, who is scored, wrappers, bad input."""
+"""few_shot_curve and its display: manual folds, scored tasks, wrappers, bad input."""
 
 import sys
 
@@ -34,7 +34,7 @@ FEATURES = ["p", "q", "r"]
 
 
 def shops(n_shops=9, n_rows=24, seed=0):
-    """String ids, string labels; every shop has both of them often enough."""
+    """String ids and string labels; every shop has enough rows of both classes."""
     rng = np.random.default_rng(seed)
     code = rng.permutation(np.repeat(np.arange(n_shops), n_rows))
     X = pd.DataFrame(rng.normal(5, 2, size=(len(code), 3)), columns=FEATURES)
@@ -56,7 +56,7 @@ def regressor(**params):
 
 
 def by_hand(model, y, shots, n_splits, baseline, score, stratify):
-    """Every fold and task in turn."""
+    """Compute the curves with a loop over folds and tasks."""
     names = np.unique(SHOPS)
     out = {"adapted": np.full((len(shots), len(names)), np.nan)}
     out |= {"independent": out["adapted"].copy(), "pooled": np.full(len(names), np.nan)}
@@ -149,7 +149,7 @@ def test_scorers_of_any_kind():
     assert (other.pooled != default.pooled).any()
 
 
-# --------------------------------------------------------------------------- who is scored
+# --------------------------------------------------------------------------- scored tasks
 
 
 def test_classes_of_their_own_have_no_pooled_model():
@@ -163,7 +163,7 @@ def test_classes_of_their_own_have_no_pooled_model():
     curve = few_shot_curve(model, table, birds[code], **arguments)
     assert "pooled" not in curve and curve.adapted.shape == (2, 12)
     assert np.isfinite(curve.adapted).all() and np.isfinite(curve.independent).all()
-    # A class that only one task has: it is adapted to, where it was never seen.
+    # A class that only one task has: the model adapts to it, unseen in training.
     rare = np.where((task == "garden 3") & (code == code[36]), "zebra finch", birds[code])
     again = few_shot_curve(model, table, rare, **arguments)
     np.testing.assert_allclose(again.independent, curve.independent, rtol=1e-4)
@@ -186,7 +186,7 @@ def test_tasks_of_one_class_train_but_are_not_scored():
 
 
 def test_a_task_without_one_of_the_shared_classes():
-    """Its own model is judged among all classes, or a Brier score would be of another scale."""
+    """Its independent model is scored on all classes, so that Brier scores are comparable."""
     third = np.where((NUMBER > np.quantile(NUMBER, 0.7)) & (SHOPS != "shop 2"), "very", YES)
     curve = few_shot_curve(
         classifier(shared_classes=True), X, third, shots=[3], n_splits=3, scoring="brier",
@@ -232,7 +232,7 @@ def test_folds_that_differ_on_whether_classes_are_shared():
 
 @pytest.mark.parametrize("shared", [True, "auto"])
 def test_a_shared_class_of_one_fold_only(shared):
-    """Where it is certain that classes are shared, before any model is fitted."""
+    """If the classes are known to be shared, the error is raised before any model is fitted."""
     fitted = []
 
     class Counting(MetaLearnerClassifier):
@@ -244,24 +244,24 @@ def test_a_shared_class_of_one_fold_only(shared):
     y[np.flatnonzero(SHOPS == "shop 6")[:3]] = "maybe"
     y = y.astype(str)
     model = Counting(Towards(), task_column="shop", shared_classes=shared)
-    with pytest.raises(ValueError, match="class 'maybe' is shown by .* a single fold only.* drop"):
+    with pytest.raises(ValueError, match="class 'maybe' occurs in .* a single fold only.* drop"):
         few_shot_curve(model, X, y, shots=[1], n_splits=3)
     assert bool(fitted) == (shared == "auto")
     model = classifier(shared_classes=False)
     assert few_shot_curve(model, X, y, shots=[1], n_splits=3).adapted.shape == (1, 9)
     fixed = MultiTaskClassifier(PartialPooling(2.0, alpha_shared=1.0), task_column="shop", cv=None)
-    with pytest.raises(ValueError, match="class 'maybe' is shown by"):
+    with pytest.raises(ValueError, match="class 'maybe' occurs in"):
         few_shot_curve(fixed, X, y, shots=[1], n_splits=3)
 
 
 def test_a_baseline_without_probabilities():
-    """Of a task without one of the shared classes, and of others, the same is asked."""
+    """Tasks with and without all shared classes need the same method of the baseline."""
     third = np.where((NUMBER > np.quantile(NUMBER, 0.7)) & (SHOPS != "shop 2"), "very", YES)
     model = classifier(shared_classes=True)
     arguments = {"shots": [3], "n_splits": 3, "scoring": "roc_auc"}
     curve = few_shot_curve(model, X, third, baseline=LinearSVC(), **arguments)
     assert np.isfinite(curve.independent).all()
-    # The class that the shop lacks has no area, and a margin ranks as its probability does.
+    # The missing class of the shop has no area, and margins rank as probabilities do.
     alike = few_shot_curve(model, X, third, baseline=Rising(), **arguments)
     margins = few_shot_curve(model, X, third, baseline=Margin(), **arguments)
     t = curve.task.tolist().index("shop 2")
@@ -274,7 +274,7 @@ def test_a_baseline_without_probabilities():
 
 
 class Margin(LinearSVC):
-    """The first feature tells the last class from the others."""
+    """The first feature separates the last class from the others."""
 
     def decision_function(self, X):
         values = np.asarray(X)[:, 0]
@@ -291,7 +291,7 @@ class Rising(Margin):
 
 
 class ForOne(LogisticRegression):
-    """All classes that it has seen are alike."""
+    """All known classes have the same probability."""
 
     def predict_proba(self, X):
         return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
@@ -305,7 +305,7 @@ def test_shots_beyond_the_tasks():
     assert curve.shots.tolist() == [1, 11] and (curve.n_test == 2).all()
     with pytest.raises(ValueError, match=r"shots=\[30, 40\]: half of .* at most 12 rows"):
         few_shot_curve(classifier(), X, YES, shots=(30, 40))
-    # Of a task with less, as many as it can spare.
+    # Smaller tasks have fewer shots.
     short = (SHOPS != "shop 3") | (np.cumsum(SHOPS == "shop 3") <= 6)
     curve = few_shot_curve(regressor(), X[short], NUMBER[short], shots=(2, 20), n_splits=2)
     assert curve.n_test.tolist() == [4, 4, 4, 1, 4, 4, 4, 4, 4]
@@ -356,7 +356,7 @@ def test_forms_of_tables(name):
 
 
 def test_tasks_told_twice():
-    """task= decides what is held out, but the model would learn from tasks of its column."""
+    """task= decides what is held out, but the model would read tasks from its column."""
     arguments = {"y": YES, "shots": (1,), "n_splits": 3}
     same, indexed = FunctionTransformer(), variants()["an index"][1]
     for model, table in (
@@ -374,14 +374,14 @@ def test_tasks_told_twice():
             ValueError, match="the tasks .* in task_column=3 behind the Pipeline are"
         ):
             few_shot_curve(behind, indexed, task=task, **arguments)
-    # A column of the same name that a transformer makes anew.
+    # A column of the same name that a transformer makes.
     merged = FunctionTransformer(lambda rows: rows.assign(shop=rows["shop"].str[-1] < "5"))
     with pytest.raises(ValueError, match="in task_column='shop' behind the Pipeline"):
         few_shot_curve(make_pipeline(merged, classifier()), X, **arguments)
 
 
 def test_a_shop_that_is_held_out_under_one_label_and_learned_from_under_another():
-    """Each half of shop 0 is alone in its fold, so that no fold merges tasks."""
+    """Both halves of shop 0 are in different folds, so that no fold merges tasks."""
     rng = np.random.default_rng(0)
     table = np.column_stack([rng.normal(size=(40, 2)), np.repeat([0, 0, 1, 2], 10)])
     task, y = np.repeat([0, 1, 2, 3], 10), np.tile([0, 1], 20)
@@ -391,7 +391,7 @@ def test_a_shop_that_is_held_out_under_one_label_and_learned_from_under_another(
         folds = FewShotSplit(2, n_shots=1, random_state=seed).split(table, y, task)
         apart = all(len({0, 1} & set(task[test])) == 1 for _, test in folds)
         found += apart
-        with pytest.raises(ValueError, match="held-out tasks would be learned from"):
+        with pytest.raises(ValueError, match="would be trained on held-out tasks"):
             few_shot_curve(model, table, y, task=task, shots=[1], n_splits=2, random_state=seed)
     assert found
 
@@ -462,7 +462,7 @@ BAD = {
     ),
     "one row": (
         dict(estimator=regressor(), X=X.drop_duplicates("shop"), y=np.arange(9.0)),
-        ValueError, "no task can be scored: for that it needs two rows",
+        ValueError, "no task can be scored: a task needs two rows",
     ),
 }  # fmt: skip
 
@@ -556,7 +556,7 @@ def test_shapes():
     for arguments, match in (
         (
             ([1, 2], adapted, alone),
-            r"adapted has shape \(3, 20\), but must have a row for each of 2",
+            r"adapted has shape \(3, 20\), but must have one row for each of 2",
         ),
         (([1, 2, 8], adapted, alone[:2]), r"independent has shape \(2, 20\), .*\(3, 20\)"),
         (([1, 2, 8], adapted, alone, alone), r"pooled has shape \(3, 20\), but must have \(20,\)"),

@@ -1,4 +1,4 @@
-"""FewShotSplit: which rows of a held-out task are known, kinds of y, scikit-learn's tools."""
+"""FewShotSplit: the shots of held-out tasks, types of y, scikit-learn's tools."""
 
 import copy
 import pickle
@@ -33,7 +33,7 @@ def as_lists(splits):
 
 
 def bare(tasks):
-    """A table that says nothing but its number of rows."""
+    """A table without columns."""
     return np.zeros((len(tasks), 1))
 
 
@@ -63,7 +63,7 @@ def ragged(n_tasks=23, seed=0):
     return tasks[order], y[order]
 
 
-# who is where
+# tasks and rows of the folds
 
 
 @pytest.mark.parametrize("n_splits", [2, 5, 23])
@@ -86,9 +86,9 @@ def test_shots_of_every_class(n_shots, shuffle):
             for label in np.unique(y):
                 rows = (tasks == task) & (y == label)
                 n_rows, n_known = rows.sum(), rows[shots].sum()
-                if n_rows <= 1:  # the only row of a class is known, that it can be predicted
+                if n_rows <= 1:  # the only row of a class is a shot
                     assert n_known == n_rows
-                else:  # one at least is left to the test
+                else:  # at least one is left for testing
                     assert n_known == min(n_shots, n_rows - 1)
 
 
@@ -145,7 +145,7 @@ def test_seeds():
     other = folds(FewShotSplit(4, random_state=1))
     assert other != default
     assert folds(FewShotSplit(4, shuffle=False)) not in (default, other)
-    # both who goes with whom and which rows are known are drawn
+    # both the tasks of a fold and the shots are drawn
     first, second = (held_out(FewShotSplit(4, random_state=s), tasks, y) for s in (0, 1))
     assert [out for out, _ in first] != [out for out, _ in second]
     known = [
@@ -168,7 +168,7 @@ def test_shots_are_drawn_evenly():
         for _, shots in held_out(FewShotSplit(2, n_shots=2, random_state=seed), tasks, y):
             times[shots] += 1
     assert times.sum() == 300 * 8
-    # each row is known in 2 draws of 5, with a standard error of 0.028
+    # each row is a shot in 2 draws of 5, with a standard error of 0.028
     assert (np.abs(times / 300 - 0.4) < 0.1).all()
 
 
@@ -326,10 +326,10 @@ def unlabelled(*y, **options):
         (pl.Series(["a", None, "b"] * 4), "in 4 rows"),
         (pl.Series([1, None, 0] * 4), "in 4 rows"),
         (["a", np.nan, "b"] * 4, "in 4 rows"),
-        (["a", 1, "b"] * 4, r"mixed or unsupported kinds \(int, str\)"),
-        ([True, 1, 0] * 4, r"mixed or unsupported kinds \(bool, int\)"),
-        ([{}, {}, {}] * 4, r"unsupported kinds \(dict\)"),
-        ([10**30, 1, 2] * 4, r"unsupported kinds \(int\)"),
+        (["a", 1, "b"] * 4, r"mixed or unsupported types \(int, str\)"),
+        ([True, 1, 0] * 4, r"mixed or unsupported types \(bool, int\)"),
+        ([{}, {}, {}] * 4, r"unsupported types \(dict\)"),
+        ([10**30, 1, 2] * 4, r"unsupported types \(int\)"),
         (np.array(["2024-01", "2024-02", "2024-03"] * 4, "M8[M]"), r"type datetime64\[M\]"),
         (np.array([b"a", b"b", b"c"] * 4), "values of type |S1"),
         (np.ones(12) * 1j, "values of type complex128"),
@@ -341,7 +341,7 @@ def test_bad_targets(y, match):
     tasks = np.repeat([0, 1], 6)
     with pytest.raises(ValueError, match=match):
         held_out(FewShotSplit(2, n_shots=1), tasks, y)
-    if len(y) == 12:  # classes do not matter then, and y is not read
+    if len(y) == 12:  # y is not read then
         expected = held_out(FewShotSplit(2, n_shots=1), tasks)
         assert held_out(FewShotSplit(2, n_shots=1, stratify=False), tasks, y) == expected
 
@@ -351,7 +351,7 @@ def test_bad_targets(y, match):
     [
         (None, "stratify=True needs y, but it is None"),
         (np.linspace(1, 3, 12), r"numbers with decimals, such as 1\.18.*stratify=False"),
-        (np.ones((12, 2)), r"one class a row, but y has shape \(12, 2\)"),
+        (np.ones((12, 2)), r"one class per row, but y has shape \(12, 2\)"),
     ],
 )
 def test_stratified_shots_need_classes(y, match):
@@ -359,7 +359,7 @@ def test_stratified_shots_need_classes(y, match):
         held_out(FewShotSplit(2, stratify=True), np.repeat([0, 1], 6), y)
 
 
-# where task labels come from
+# sources of task labels
 
 SHOPS = np.array(["b", "a", "a", "b", "c", "a", "b", "c", "a", "b", "c", "c"])
 LABELS = np.array([1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0])
@@ -416,12 +416,12 @@ def test_groups_override_the_column(wrap):
 @pytest.mark.parametrize(
     "kwargs, error, match",
     [
-        ({"n_splits": 1}, ValueError, "n_splits=1 is too small: give at least 2 folds"),
-        ({"n_splits": 2.5}, ValueError, "n_splits=2.5 is of type float"),
+        ({"n_splits": 1}, ValueError, "n_splits=1 must be a number of folds, .* at least 2"),
+        ({"n_splits": 2.5}, ValueError, "n_splits=2.5 must be a number of folds"),
         ({"n_shots": -1}, ValueError, "n_shots=-1 must be a number of rows"),
         ({"n_shots": 0.2}, ValueError, "n_shots=0.2 must be a number of rows"),
         ({"n_shots": True}, ValueError, "n_shots=True must be a number of rows"),
-        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be .*one splitter each"),
+        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be a number of rows, an integer"),
         ({"stratify": "yes"}, ValueError, "stratify='yes' must be True .* or 'auto'"),
         ({"stratify": 1}, ValueError, "stratify=1 must be"),
         ({"shuffle": "no"}, TypeError, "shuffle='no' must be True or False"),
@@ -452,7 +452,7 @@ def test_bad_tasks(kwargs, groups, match):
 
 
 def visits(n_tasks=10, n_rows=24, seed=0):
-    """A table sorted by string task ids; classes are strings, their line is about the same."""
+    """A table sorted by string task ids, with string classes and similar tasks."""
     rng = np.random.default_rng(seed)
     shop = np.repeat([f"shop {i}" for i in range(n_tasks)], n_rows)
     X = pd.DataFrame(rng.normal(size=(len(shop), 3)), columns=["p", "q", "r"])
@@ -555,7 +555,7 @@ def test_repr_pickle_copy():
 
 
 def test_shots_help_a_model_that_knows_tasks():
-    """Judged with and without rows of the new tasks."""
+    """Scores with and without rows of the new tasks in training."""
     rng = np.random.default_rng(0)
     shop = np.repeat(np.arange(30), 20)
     X = pd.DataFrame({"p": rng.normal(size=600), "shop": [f"shop {i}" for i in shop]})

@@ -1,4 +1,4 @@
-"""Which gains of a report mean something, against the slow twins in reference.py."""
+"""Uncertainty of the gains of a report, against the slow counterparts in reference.py."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ OTHERS = gains.OTHERS
 
 
 def make_report(rng, sizes, *, noise=1.0, gain=0.0, unseen=False):
-    """A report of tasks whose errors are means of squared normals, `gain` being true."""
+    """A report whose errors are means of squared normals, with a true gain of `gain`."""
     n_tasks = len(sizes)
     report = {"task": np.arange(n_tasks).astype(object), "n_samples": np.asarray(sizes)}
     scale = rng.uniform(0.5, 2.0, n_tasks)
@@ -104,7 +104,7 @@ def test_reports_without_standard_errors(rng):
     del report["std_error_pooled"]
     found = gains.task_gains(report, "independent")
     assert np.isinf(found.reach).all() and not found.clear.any()
-    assert not gains.has_spreads(report)
+    assert not gains.has_standard_errors(report)
 
 
 @pytest.mark.parametrize("sizes", ["tiny", "mixed"])

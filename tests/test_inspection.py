@@ -239,11 +239,11 @@ def test_without_matplotlib(monkeypatch):
         TaskReportDisplay(make_report(2)).plot()
 
 
-# ------------------------------------------------------------------- where rows are too few to tell
+# ------------------------------------------------------------------- few rows per task
 
 
 def noisy_report(sizes, gain=0.0, seed=0):
-    """With standard errors: mean squared normal errors of so many rows a task."""
+    """A report with standard errors: mean squared normal errors of `sizes` rows per task."""
     rng = np.random.default_rng(seed)
     report = {
         "task": np.array([*(f"store {i:04d}" for i in range(len(sizes))), None], dtype=object),
@@ -283,7 +283,7 @@ def test_tasks_of_few_rows(n_tasks, largest):
     display = TaskReportDisplay(noisy_report(sizes, gain=0.3)).plot(name="store")
     assert_nothing_overlaps(display)
     losses = [text for text in texts(display.ax_) if text.lstrip("< ").startswith("-")]
-    # None is beyond doubt; of thousands of larger tasks some are beyond two standard errors.
+    # Few gains are significant; of thousands of larger tasks, some exceed two standard errors.
     assert all(float(loss) > -1000 for loss in losses) if largest > 3 else losses == []
     low, high = display.ax_.get_xlim()
     assert -120 < low < 0 < high < 120

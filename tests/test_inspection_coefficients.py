@@ -1,4 +1,4 @@
-"""TaskCoefficientsDisplay: which coefficients are drawn, where, and compared with what."""
+"""TaskCoefficientsDisplay: the coefficients drawn, their places, and the comparison."""
 
 import sys
 
@@ -32,7 +32,7 @@ def close_figures():
 
 
 def table(n_tasks=6, rows=30, seed=0):
-    """Slopes vary over the tasks most in "p" per unit, but in "q" per standard deviation."""
+    """The slope of "p" varies most per unit, and that of "q" per standard deviation."""
     rng = np.random.default_rng(seed)
     code = np.repeat(np.arange(n_tasks), rows)
     X = pd.DataFrame(rng.normal(size=(len(code), 3)), columns=["p", "q", "r"])
@@ -84,7 +84,7 @@ def test_with_rows_an_independent_model_is_fitted():
     shared = model.shared_intercept_ + model.shared_coef_ @ mean
     assert display.shared_coef[0] == pytest.approx(shared)
     pd.testing.assert_frame_equal(X, before)
-    assert model.coef_frame().loc["shop 1", "p"] == model.coef_[1, 0]  # the model is as it was
+    assert model.coef_frame().loc["shop 1", "p"] == model.coef_[1, 0]  # the model is unchanged
 
 
 def test_an_independent_model_of_the_users():
@@ -197,7 +197,7 @@ def test_classes():
         TaskCoefficientsDisplay.from_estimator(regressor().fit(X, y), class_of_interest="top")
 
 
-# the picture itself
+# the figure itself
 
 
 def random_display(n_tasks, n_features=3, seed=0, compared=True):

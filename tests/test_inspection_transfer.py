@@ -1,4 +1,4 @@
-"""TransferReportDisplay: what is drawn of a report, where, and who has nothing to draw."""
+"""TransferReportDisplay: the parts drawn, their places, and reports without anything to draw."""
 
 import copy
 import sys
@@ -40,7 +40,7 @@ def make_report(n_sources=4, seed=0):
 
 
 def small():
-    """Three sources whose picture is known by heart."""
+    """Three sources with known positions in the figure."""
     return {
         "source": np.array(["bad", "good", "fair"]),
         "n_samples": np.array([1500, 20, 300]),
@@ -197,13 +197,15 @@ def test_errors_that_have_nothing_to_compare_with(rows):
 def test_nothing_to_compare(rows):
     source, X, y = rows
     pooled = TransferEstimator(Ridge(), source=source, adaptation="pooled").fit(X, y)
-    with pytest.raises(ValueError, match=r"same weight for all of them .*adaptation='auto', with"):
+    with pytest.raises(
+        ValueError, match=r"same weight for all of them .*adaptation='auto' evaluates"
+    ):
         TransferReportDisplay.from_estimator(pooled)
     one = TransferEstimator(Ridge(), source=Source(source.X, source.y), adaptation="pooled")
-    with pytest.raises(ValueError, match="one source only"):
+    with pytest.raises(ValueError, match="only one source"):
         TransferReportDisplay.from_estimator(one.fit(X, y))
     single_row = TransferEstimator(Ridge(), source=source).fit(X[:1], y[:1])
-    with pytest.raises(ValueError, match="two target rows or more"):
+    with pytest.raises(ValueError, match="at least two target rows"):
         TransferReportDisplay.from_estimator(single_row)
     with pytest.raises(ValueError, match="source=None"):
         TransferReportDisplay.from_estimator(TransferEstimator(Ridge()).fit(X, y))
@@ -324,13 +326,13 @@ def test_small_weights_get_a_logarithmic_axis():
     display = TransferReportDisplay(report | {"weight": np.array([0.0, 0.8, 1e-12])}).plot()
     drawn = display.weights_.get_offsets()[:, 0]
     left, right = display.axes_[1].get_xlim()
-    assert drawn[0] == 0.8 and drawn[1] == drawn[2]  # both stand at the edge
+    assert drawn[0] == 0.8 and drawn[1] == drawn[2]  # both are at the edge
     assert 1e-8 < left < drawn[1] < 1e-6 and right > 1
     np.testing.assert_allclose(display.weights_.get_facecolors(), [BLUE, BLUE, WHITE])
     assert "1e-12" in texts(display.axes_[1])
     display = TransferReportDisplay(weights_only([60.0, 5000.0])).plot()
     left, right = display.ax_.get_xlim()
-    assert left < 1 and right > 5000  # a target row's weight stays in the picture
+    assert left < 1 and right > 5000  # the weight of a target row stays visible
 
 
 def test_huge_losses_become_arrows():

@@ -46,7 +46,7 @@ def ragged(seed=0, offset=0.0):
 
 
 def slow_scores(y, prediction, task, metric, weight):
-    """The readable twin: one task after another."""
+    """Readable counterpart: a loop over tasks."""
     scores = []
     for t in np.unique(task):
         rows = task == t
@@ -276,7 +276,7 @@ def pooled(drop="by ColumnTransformer"):
 
 
 class TaskMeans(RegressorMixin, BaseEstimator):
-    """The least model with a task column, or with task=; predicts a task's mean."""
+    """A minimal model with a task column, or with task=, that predicts the task's mean."""
 
     __metadata_request__fit = {"task": True}
     __metadata_request__predict = {"task": True}
@@ -304,7 +304,7 @@ class TaskMeans(RegressorMixin, BaseEstimator):
 
 
 def by_hand(splits, estimator, X, y, task, sign=1, **kwargs):
-    """What cross_val_score with our scorer is to return."""
+    """Expected output of cross_val_score with our scorer."""
     scores = []
     for train, test in splits:
         model = clone(estimator).fit(X.iloc[train], y.iloc[train])
@@ -358,7 +358,7 @@ def test_scorer_in_grid_search():
 
 
 def wrapped_models():
-    """Estimators around a model with a task column, and the table each is for."""
+    """Estimators around a model with a task column, and the table for each."""
     X, _ = panel()
     codes = X["shop"].str[-1].astype(int).to_numpy()
     array = np.column_stack([X[["p", "q", "r"]].to_numpy(), codes])
@@ -417,7 +417,9 @@ def test_scorer_that_cannot_follow_x_says_so():
             return fitted.predict(X)
 
     around = Around(make_pipeline(OneHotEncoder(), TaskMeans(3)))
-    with pytest.raises(ValueError, match=r"cannot follow X.*give task_scorer\(task_column=...\)"):
+    with pytest.raises(
+        ValueError, match=r"cannot transform X.*give task_scorer\(task_column=...\)"
+    ):
         task_scorer()(around, array, y)
     assert task_scorer(task_column=3)(around, array, y) == pytest.approx(0)
 
@@ -460,11 +462,11 @@ def test_scorer_with_task_argument():
     model = TaskMeans().fit(table, y, task=shops)
     expected = task_score(y, model.predict(table, task=shops), task=shops)
     assert task_scorer()(model, table, y, task=shops) == pytest.approx(expected)
-    # a model that takes no task is scored by task all the same
+    # a model that takes no task is scored per task as well
     ridge = Ridge().fit(table, y)
     expected = task_score(y, ridge.predict(table), task=shops)
     assert task_scorer()(ridge, table, y, task=shops) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="task= and task_column='shop' both say"):
+    with pytest.raises(ValueError, match="task= and task_column='shop' were both given"):
         task_scorer(task_column="shop")(pooled().fit(X, y), X, y, task=shops)
 
 

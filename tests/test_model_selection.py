@@ -1,4 +1,4 @@
-"""TaskKFold and TaskTimeSeriesSplit: who is where, labels, times, scikit-learn's tools."""
+"""TaskKFold and TaskTimeSeriesSplit: folds, labels, times, scikit-learn's tools."""
 
 import copy
 import datetime
@@ -42,7 +42,7 @@ def folds_of(splitter, X, y=None, groups=None):
 
 
 def table(folds, tasks, n_splits):
-    """Rows of every task (one a row) in every fold (one a column)."""
+    """Number of rows of every task (one per row) in every fold (one per column)."""
     codes = np.unique(tasks, return_inverse=True)[1]
     counts = np.zeros((codes.max() + 1, n_splits), dtype=int)
     np.add.at(counts, (codes, folds), 1)
@@ -136,7 +136,7 @@ def test_shuffle():
     assert (first != second).any()
 
 
-# where labels come from
+# sources of labels
 
 SHOPS = np.array(["b", "a", "a", "b", "c", "a", "b", "c", "a", "b"])
 
@@ -191,7 +191,7 @@ def test_groups_override_the_column(wrap):
     groups = np.repeat([1, 2], 5)
     folds = folds_of(TaskKFold(2, task_column="shop"), X, groups=wrap(groups))
     np.testing.assert_array_equal(folds, folds_of(TaskKFold(2), X, groups=groups))
-    # groups are enough, even if the column is not there
+    # groups suffice, even if the column is missing
     np.testing.assert_array_equal(
         folds, folds_of(TaskKFold(2, task_column="shop"), X[["x"]], groups=groups)
     )
@@ -203,9 +203,9 @@ def test_groups_override_the_column(wrap):
 @pytest.mark.parametrize(
     "kwargs, error, match",
     [
-        ({"n_splits": 1}, ValueError, "n_splits=1 is too small"),
-        ({"n_splits": 2.5}, ValueError, "n_splits=2.5 is of type float"),
-        ({"n_splits": True}, ValueError, "n_splits=True is of type bool"),
+        ({"n_splits": 1}, ValueError, "n_splits=1 must be a number of folds, .* at least 2"),
+        ({"n_splits": 2.5}, ValueError, "n_splits=2.5 must be a number of folds"),
+        ({"n_splits": True}, ValueError, "n_splits=True must be a number of folds"),
         ({"shuffle": 1}, TypeError, "shuffle=1 must be True or False"),
         ({"random_state": 0}, ValueError, "random_state=0 has no effect.*shuffle=True"),
     ],
@@ -251,7 +251,7 @@ def test_warns_if_every_row_is_a_task():
 
 
 def panel(n_tasks=6, n_rows=15, seed=0):
-    """A pandas table sorted by string task ids; a task's level and slope are its own."""
+    """A pandas table sorted by string task ids; level and slope differ between tasks."""
     rng = np.random.default_rng(seed)
     shop = np.repeat([f"shop {i}" for i in range(n_tasks)], n_rows)
     X = pd.DataFrame(rng.normal(size=(len(shop), 3)), columns=["p", "q", "r"])
@@ -337,7 +337,7 @@ def test_repr_pickle_copy():
 
 
 def forward_reference(n_splits, time, task, gap=0, test_size=None, max_train_size=None):
-    """The definition in loops: sorted (train, test) rows of every fold."""
+    """The definition as loops: sorted (train, test) rows of every fold."""
     folds = [(set(), set()) for _ in range(n_splits)]
     for label in set(task):
         times = sorted({t for t, s in zip(time, task, strict=True) if s == label})
@@ -356,7 +356,7 @@ def forward_reference(n_splits, time, task, gap=0, test_size=None, max_train_siz
 
 
 def ragged_times(seed, sizes=(1, 2, 3, 4, 9, 17, 40), repeats=1.3):
-    """Unsorted rows of tasks with so many distinct times, some of them shared by several rows."""
+    """Unsorted rows of tasks with few to many distinct times, some of them in several rows."""
     rng = np.random.default_rng(seed)
     time, task = [], []
     for i, size in enumerate(sizes):
@@ -402,7 +402,7 @@ def test_no_future_in_training_and_the_gap_honoured(options):
     for train, test in TaskTimeSeriesSplit(time_column=0, **options).split(
         time[:, None], None, task
     ):
-        assert set(task[test]) == set(task[train])  # a task is in both, or in neither
+        assert set(task[test]) == set(task[train])  # a task is in both or in neither
         for label in set(task[test]):
             past, future = (time[rows[task[rows] == label]] for rows in (train, test))
             times = np.unique(time[task == label])
@@ -413,7 +413,7 @@ def test_no_future_in_training_and_the_gap_honoured(options):
 def test_tables_are_cut_at_one_date():
     time, task = ragged_times(3)
     cv = TaskTimeSeriesSplit(4, time_column=0, cut="table", gap=2)
-    for train, test in cv.split(time[:, None]):  # tasks are not asked for
+    for train, test in cv.split(time[:, None]):  # tasks are not needed
         assert time[train].max() < time[test].min()
         between = np.unique(time[(time > time[train].max()) & (time < time[test].min())])
         assert len(between) == 2
@@ -460,7 +460,7 @@ def test_order_of_rows_does_not_matter():
 
 
 DAYS = np.array([3, 0, 5, 2, 1, 4, 6, 0, 9, 3, 2, 8])
-DATES = np.datetime64("2023-12-28") + DAYS  # over a new year
+DATES = np.datetime64("2023-12-28") + DAYS  # across a new year
 STAMPS = pd.Series(pd.to_datetime(DATES))
 TIMES = {
     "int": DAYS,
@@ -511,8 +511,8 @@ def test_sparse_and_list_tables():
 @pytest.mark.parametrize(
     "kwargs, match",
     [
-        ({"n_splits": 0}, "n_splits=0 is too small: give at least 1 fold"),
-        ({"n_splits": 2.5}, "n_splits=2.5 is of type float"),
+        ({"n_splits": 0}, "n_splits=0 must be a number of folds, .* at least 1"),
+        ({"n_splits": 2.5}, "n_splits=2.5 must be a number of folds"),
         ({"gap": -1}, "gap=-1 must be a number of distinct times"),
         ({"gap": None}, "gap=None must be a number of distinct times"),
         ({"test_size": 0}, "test_size=0 must be .* at least 1, or None"),
@@ -652,7 +652,7 @@ def test_a_task_that_no_fold_holds_out_is_fitted_but_not_judged(estimator, n_spl
 
 
 def drifting_stores(seed, n_stores=30, n_weeks=156, step=0.2):
-    """Stores whose level goes for a random walk: week, a feature, store; and the target."""
+    """Stores with a random walk as their level: week, a feature, store; and the target."""
     rng = np.random.default_rng(seed)
     shape = n_weeks, n_stores
     level = np.cumsum(step * rng.normal(size=shape), axis=0) + 3 * rng.normal(size=n_stores)
@@ -663,30 +663,30 @@ def drifting_stores(seed, n_stores=30, n_weeks=156, step=0.2):
 
 
 def test_the_report_on_drifting_series_is_honest():
-    """The next 13 weeks: shuffled folds promise half of the error that comes, forward ones most."""
-    promised, came = {"shuffled": [], "forward": []}, {"shuffled": [], "forward": []}
+    """For the next 13 weeks, shuffled folds predict half of the error, forward folds most of it."""
+    predicted, actual = {"shuffled": [], "forward": []}, {"shuffled": [], "forward": []}
     for seed in range(4):
         week, X, y = drifting_stores(seed)
-        past = week < 156 - 13  # rows stand in the order of weeks
+        past = week < 156 - 13  # rows are in the order of weeks
         for name, cv in (("shuffled", 5), ("forward", TaskTimeSeriesSplit(2, test_size=13))):
             model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
-            promised[name].append(model.task_report_["error_shared"][:-1].mean())
-            came[name].append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
-    ratio = {name: np.mean(promised[name]) / np.mean(came[name]) for name in came}
+            predicted[name].append(model.task_report_["error_shared"][:-1].mean())
+            actual[name].append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
+    ratio = {name: np.mean(predicted[name]) / np.mean(actual[name]) for name in actual}
     assert ratio["shuffled"] < 0.65
     assert 1 / 1.25 < ratio["forward"] < 1.25
     # it also chooses the better model for the future
-    assert np.mean(came["forward"]) < 0.95 * np.mean(came["shuffled"])
+    assert np.mean(actual["forward"]) < 0.95 * np.mean(actual["shuffled"])
 
 
 def test_the_report_allows_for_having_chosen_the_model():
-    """With a trend a store there is more to choose; what the windows promise still comes."""
-    promised, came = [], []
+    """With one trend per store there are more choices; the windows still predict the error."""
+    predicted, actual = [], []
     for seed in range(4):
         week, X, y = drifting_stores(seed)
         X, past = np.column_stack([X, week]), week < 156 - 13
         cv = TaskTimeSeriesSplit(3, time_column=2, test_size=13)
         model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
-        promised.append(model.task_report_["error_shared"][:-1].mean())
-        came.append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
-    assert 0.8 < np.mean(promised) / np.mean(came) < 1.25
+        predicted.append(model.task_report_["error_shared"][:-1].mean())
+        actual.append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
+    assert 0.8 < np.mean(predicted) / np.mean(actual) < 1.25

@@ -23,7 +23,7 @@ PROBABILITIES = ("log_loss", "brier", "roc_auc")
 
 
 def gardens(n_gardens=16, n_rows=8, seed=0):
-    """Two or three kinds of birds a garden, and where they stand out."""
+    """Two or three kinds of birds per garden, and the features that separate them."""
     rng = np.random.default_rng(seed)
     centres = 1.5 * rng.normal(size=(len(BIRDS), 3))
     garden, code = [], []
@@ -89,7 +89,7 @@ def test_classes_that_are_taken_for_shared_halve_no_brier_score(fitted):
 
 
 def test_areas_over_all_rows_count_those_of_tasks_with_the_class():
-    """That a row of another task is no owl is known without a model."""
+    """Distinguishing the owl from rows of other tasks takes no model."""
     task = np.repeat(["a", "b"], 4)
     y = np.array(["jay", "jay", "owl", "owl", "jay", "kite", "jay", "kite"])
     p = np.zeros((8, 3))
@@ -139,7 +139,7 @@ def test_a_label_that_was_never_seen_has_no_probability(fitted):
 @pytest.mark.parametrize("last", ["b", "c", "none of the labels"])
 @pytest.mark.parametrize("metric", PROBABILITIES)
 def test_rows_of_weight_zero_tell_no_classes(metric, last):
-    """Neither by their label nor by what is predicted for them."""
+    """Neither their labels nor their predictions count."""
     p = np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [0.8, 0.2, 0.0], [0.2, 0.2, 0.6]])
     y = np.array(["a", "b", "b", last])
     arguments = {"metric": metric, "labels": ["a", "b", "c"], "shared_classes": False}
@@ -179,7 +179,7 @@ def rare_class():
 
 
 def test_strings_of_scikit_learn_break_or_flatter():
-    """What the scorers are for; once these fail, the guide is to be changed."""
+    """The reason for the scorers; if this fails, the guide must be changed."""
     X, y = rare_class()
     cv = FewShotSplit(4, n_shots=2, task_column="garden")
     for scoring in ("neg_log_loss", "neg_brier_score", "roc_auc_ovr"):
@@ -228,7 +228,7 @@ def shops(n_shops=24, n_rows=20):
     return X, np.where(log_odds > 0, "buys", "walks by")
 
 
-# What a shop's share of buyers alone does not reach: 0.54, -0.69, -0.25 and 0.5 at best.
+# Beyond the scores of predicting each shop's share of buyers: at best 0.54, -0.69, -0.25, 0.5.
 LEAST = {"accuracy": 0.75, "log_loss": -0.5, "brier": -0.17, "roc_auc": 0.8}
 
 

@@ -1,7 +1,8 @@
-"""Small real tables with a task column, embedded: nothing is downloaded."""
+"""Small real tables with a task column. They are part of the package; nothing is downloaded."""
 
 import csv
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -14,14 +15,14 @@ Grunfeld's investment panel: 11 U.S. firms over 20 years
 
 Task:      firm (11): American Steel, Atlantic Refining, Chrysler, Diamond Match, General Electric,
            General Motors, Goodyear, IBM, US Steel, Union Oil, Westinghouse
-Rows:      220, one a firm and year, 1935 to 1954; nothing is missing
+Rows:      220, one per firm and year, 1935 to 1954, without missing values
 Target:    invest, gross investment in millions of 1947 dollars
 Features:  value, market value of the firm as of Dec. 31 in millions of 1947 dollars
            capital, stock of plant and equipment in millions of 1947 dollars
            year
 
-Why it is here: few rows a task, and tasks of very different size (General Motors invests 200 times
-as much as Diamond Match) that answer the same question. How much should they share?
+Each task has few rows, and the scale of the tasks differs widely: General Motors invests 200 times
+as much as Diamond Match. How much the tasks should share is the question of multi-task learning.
 
 Source: the original 11-firm data of Yehuda Grunfeld, "The Determinants of Corporate Investment",
 Ph.D. thesis, University of Chicago, 1958, as recreated by C. Kleiber and A. Zeileis, "The Grunfeld
@@ -32,8 +33,8 @@ reordered; statsmodels states that the data are in the public domain.
 
 
 def _read_grunfeld():
-    """The columns of the embedded file, as a dict of lists of strings."""
-    # A Traversable, not a path: the package may be running from a zip file.
+    """Return the columns of the file as a dict of lists of strings."""
+    # A Traversable rather than a path, as the package may be in a zip file.
     with files(__name__).joinpath("grunfeld.csv").open("r", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
@@ -44,11 +45,11 @@ def _grunfeld_frame(task, features, target):
         import pandas as pd
     except ImportError as exc:
         raise ImportError("load_grunfeld(as_frame=True) needs pandas: pip install pandas") from exc
-    frame = pd.DataFrame({"firm": task} | features | {"invest": target})
-    return frame.astype({"year": "int64"})
+    columns = {"firm": task} | features | {"invest": target}
+    return pd.DataFrame(columns).astype({"year": "int64"})
 
 
-def load_grunfeld(*, return_X_y=False, as_frame=False):
+def load_grunfeld(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple[Any, Any]:
     """Load Grunfeld's investment panel: 11 firms (the tasks) by 20 years.
 
     ==============   =====================
@@ -58,9 +59,9 @@ def load_grunfeld(*, return_X_y=False, as_frame=False):
     Target           invest, real 1 - 1487
     ==============   =====================
 
-    Column 0 of `data` is always the task column, so that the table goes into an estimator as it
-    is: by name (``task_column="firm"``) from a data frame, by index (``task_column=0``) from an
-    array, where the firm stands as an integer code.
+    Column 0 of `data` is the task column, so that the table can be passed to an estimator as it
+    is: with ``task_column="firm"`` for a data frame, or ``task_column=0`` for an array, where firms
+    are integer codes.
 
     Parameters
     ----------
@@ -75,8 +76,8 @@ def load_grunfeld(*, return_X_y=False, as_frame=False):
         Dictionary-like object with the attributes
 
         data : ndarray or DataFrame of shape (220, 4)
-            The columns ``feature_names``. With ``as_frame=False`` all are floats, and firm is the
-            position of the firm in `task_labels`.
+            The columns `feature_names`. With ``as_frame=False`` all are floats, and firm is the
+            index of the firm in `task_labels`.
         target : ndarray or Series of shape (220,)
             Gross investment in millions of 1947 dollars.
         feature_names : list of str
@@ -86,7 +87,7 @@ def load_grunfeld(*, return_X_y=False, as_frame=False):
         task_name : str
             "firm", the task column.
         task : ndarray of shape (220,)
-            The firm of every row, a string.
+            The firm of every row, as a string.
         task_labels : ndarray of shape (11,)
             The firms, sorted.
         frame : DataFrame of shape (220, 5)
@@ -94,6 +95,7 @@ def load_grunfeld(*, return_X_y=False, as_frame=False):
         DESCR : str
             The full description.
     (data, target) : tuple if ``return_X_y`` is True
+        The attributes `data` and `target` alone.
 
     Raises
     ------
@@ -102,7 +104,7 @@ def load_grunfeld(*, return_X_y=False, as_frame=False):
 
     Notes
     -----
-    Taken from ``statsmodels.datasets.grunfeld`` (public domain): the original 11-firm data of
+    Copied from ``statsmodels.datasets.grunfeld`` (public domain): the original 11-firm data of
     Grunfeld's Ph.D. thesis, as recreated by Kleiber and Zeileis [1]_.
 
     References

@@ -1,4 +1,4 @@
-"""Pictures of what sharing between tasks does, in the manner of scikit-learn's displays."""
+"""Displays of what sharing between tasks does, modelled on scikit-learn's displays."""
 
 from ._coefficients import TaskCoefficientsDisplay
 from ._few_shot_curve import few_shot_curve

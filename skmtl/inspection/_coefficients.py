@@ -1,57 +1,72 @@
-"""The tasks' coefficients, and how far sharing moves them."""
+"""Display of the tasks' coefficients, and how far sharing moves them."""
 
 import numbers
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from .common import BLUE, VERMILION, find_model, import_pyplot, shorten, task_name
+from .._typing import ArrayLike, MatrixLike
+from .common import (
+    BLUE,
+    VERMILION,
+    Axes,
+    find_model,
+    open_axes,
+    shorten,
+    style_axes,
+    task_name,
+)
 
 __all__ = ["TaskCoefficientsDisplay"]
 
 _DARK = "0.15"
-_REACH = 10.0  # interquartile ranges from the quartiles; what is farther becomes an arrow
-_CROWD = 30  # from so many tasks on, points are spread over a band
-_DUST = 300  # from so many on, rings would run together: filled and faint points
+_FARTHEST = 10.0  # interquartile ranges from the quartiles; coefficients beyond become an arrow
+_N_SPREAD = 30  # with this many tasks, points are spread vertically
+_N_FAINT = 300  # with this many tasks, points are filled and faint, as rings would overlap
 
 
 class TaskCoefficientsDisplay:
-    """The coefficients of all tasks, and how far sharing moves them.
+    """Coefficients of all tasks, and how far sharing moves them.
 
-    A strip a feature. Its lower row has a point for every task, the coefficient the model uses.
-    Its upper row, where there is an independent model to compare with, has the coefficient that
-    the task's rows give alone, and a thin line leads from the one to the other. The coefficient
-    that all tasks share is a line across. Where little is shared the thin lines stand upright;
-    where much is, they run together. The tasks of smallest and largest coefficient are named.
+    There is one strip per feature. Its lower row has one point per task, the coefficient that the
+    model uses. If there is an independent model to compare with, the upper row has the coefficient
+    estimated from the task's rows alone, and a thin line joins the two. A vertical line marks the
+    coefficient that all tasks share. If little is shared, the thin lines are vertical; if much is
+    shared, they converge. The tasks with the smallest and the largest coefficient are named.
 
     It is recommended to use :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
     coef : array-like of shape (n_tasks, n_features)
-        The tasks' coefficients; an intercept is a feature like others.
+        Coefficients of the tasks; the intercept counts as a feature.
     shared_coef : array-like of shape (n_features,)
-        What they are drawn towards.
+        Coefficients that those of the tasks are shrunk towards.
     tasks : array-like of shape (n_tasks,)
-        Labels.
+        Labels of the tasks.
     feature_names : sequence of length n_features
+        Titles of the strips.
     independent_coef : array-like of shape (n_tasks, n_features), default=None
-        The tasks' coefficients with nothing shared.
+        Coefficients of the tasks without sharing.
     units : sequence of str, default=None
-        What the coefficients of each feature are measured in.
+        Unit of the coefficients of each feature.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes of shape (n_features,)
         The strips, from the top.
     figure_ : matplotlib Figure
+        Figure that contains the axes.
     points_ : list of matplotlib PathCollection
-        For every strip the tasks' coefficients that are within its limits.
+        For every strip, the coefficients within its limits.
     independent_points_ : list of matplotlib PathCollection, or None
-        The independent ones; None without them.
+        For every strip, the independent coefficients within its limits; None without them.
     shared_lines_ : list of matplotlib Line2D
+        For every strip, the line of the shared coefficient.
 
     Raises
     ------
@@ -61,13 +76,13 @@ class TaskCoefficientsDisplay:
     See Also
     --------
     TaskReportDisplay : What each task gains by sharing.
-    skmtl.MultiTaskRegressor.coef_frame : The figures, with names.
+    skmtl.MultiTaskRegressor.coef_frame : The coefficients as a table.
 
     Notes
     -----
-    The independent model is regularised too: what a task's rows can't tell it draws to zero, not to
-    the shared coefficient. Where features are correlated, a coefficient may move away from the
-    shared one because another moves towards it.
+    The independent model is regularised too. It shrinks coefficients towards zero, not towards the
+    shared coefficients. If features are correlated, a coefficient may move away from the shared one
+    because another one moves towards it.
 
     A coefficient farther than ten interquartile ranges from the middle half of the tasks would
     leave no room for the others; it becomes an arrow at the edge of its strip.
@@ -85,16 +100,21 @@ class TaskCoefficientsDisplay:
     """
 
     def __init__(
-        self, coef, shared_coef, *, tasks, feature_names, independent_coef=None, units=None
-    ):
+        self,
+        coef: ArrayLike,
+        shared_coef: ArrayLike,
+        *,
+        tasks: ArrayLike,
+        feature_names: Sequence[Any],
+        independent_coef: ArrayLike | None = None,
+        units: Sequence[str] | None = None,
+    ) -> None:
         self.coef = _finite(coef, "coef", None)
         n_tasks, n_features = self.coef.shape
         self.shared_coef = _finite(shared_coef, "shared_coef", (n_features,))
-        self.independent_coef = (
-            None
-            if independent_coef is None
-            else _finite(independent_coef, "independent_coef", self.coef.shape)
-        )
+        self.independent_coef = None
+        if independent_coef is not None:
+            self.independent_coef = _finite(independent_coef, "independent_coef", self.coef.shape)
         self.tasks = np.asarray(tasks, dtype=object)
         self.feature_names = list(feature_names)
         self.units = [""] * n_features if units is None else list(units)
@@ -109,18 +129,18 @@ class TaskCoefficientsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X=None,
-        y=None,
+        estimator: Any,
+        X: MatrixLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        task=None,
-        independent=None,
-        features=None,
-        max_features=4,
-        class_of_interest=None,
-        name=None,
-        ax=None,
-    ):
+        task: ArrayLike | None = None,
+        independent: Any = None,
+        features: str | int | Sequence[str | int] | None = None,
+        max_features: int = 4,
+        class_of_interest: Any = None,
+        name: str | None = None,
+        ax: Axes = None,
+    ) -> Self:
         """Draw the coefficients of a fitted multi-task estimator.
 
         Parameters
@@ -130,39 +150,40 @@ class TaskCoefficientsDisplay:
             TransformedTargetRegressor that ends in one. Behind a Pipeline the features are those
             that reach the model, in their units there.
         X : array-like or data frame of shape (n_samples, n_features), default=None
-            The rows the estimator was fitted on. With them the intercept is replaced by the
-            prediction at the features' means, as an intercept at zero may lie far from all rows.
+            Rows that the estimator was fitted on. If given, the intercept is replaced by the
+            prediction at the features' means, as an intercept at zero may be far from all rows.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Their labels. With X and y an independent model is fitted for comparison, a clone with
-            ``sharing="independent"``; weights are left out.
+            Labels of the rows. With X and y an independent model is fitted for comparison: a clone
+            with ``sharing="independent"``, fitted without sample weights.
         task : array-like of shape (n_samples,), default=None
-            Task labels of the rows, where fit was given ``task=``.
+            Task labels of the rows, if fit was given ``task=``.
         independent : fitted estimator, default=None
-            The model to compare with, in place of the one fitted on X and y. None without y draws
-            no comparison.
+            Model to compare with, instead of one fitted on X and y. If None, and without y, there
+            is no comparison.
         features : list of str or int, default=None
             Names among ``coef_feature_names_`` or "intercept", or positions among the features.
-            If None, the intercept and those whose coefficients vary most over the tasks: per
+            If None, the intercept and the features whose coefficients vary most between tasks: per
             standard deviation of the feature if X is given, else per unit.
         max_features : int, default=4
-            How many strips there are where `features` is None.
+            Number of strips if `features` is None.
         class_of_interest : class label, default=None
-            The class whose coefficients are drawn. Of two classes the second if None; with more
-            it must be given.
+            The class whose coefficients are drawn. If None, the second of two classes; with more
+            than two it must be given.
         name : str, default=None
-            What one task is called. If None, the estimator's `task_column` if that is a name,
-            else "task".
+            Noun for one task. If None, the estimator's `task_column` if that is a name, else
+            "task".
         ax : matplotlib Axes or array-like of Axes, default=None
-            One for every feature. If None, a new figure is made.
+            One axes per feature. If None, a new figure is made.
 
         Returns
         -------
         display : :class:`TaskCoefficientsDisplay`
+            The display, drawn.
 
         Raises
         ------
         TypeError
-            If there is no multi-task estimator to be found.
+            If no step of the estimator is a multi-task estimator.
         NotFittedError
             If the estimator is not fitted.
         ValueError
@@ -202,117 +223,110 @@ class TaskCoefficientsDisplay:
             units=_units(found, y, k, sign, chosen, at_mean=X is not None),
         ).plot(ax=ax, name=task_name(model, name))
 
-    def plot(self, *, ax=None, name=None):
+    def plot(self, *, ax: Axes = None, name: str | None = None) -> Self:
         """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or array-like of Axes, default=None
-            One for every feature. If None, a new figure is made.
+            One axes per feature. If None, a new figure is made.
         name : str, default=None
-            What one task is called, such as "firm". If None, "task".
+            Noun for one task, such as "firm". If None, "task".
 
         Returns
         -------
         display : :class:`TaskCoefficientsDisplay`
+            The display itself.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there are not as many axes as features.
+            If the number of axes is not that of the features.
         """
-        plt = import_pyplot(type(self).__name__)
-        name = "task" if name is None else str(name)
         n_features = self.coef.shape[1]
-        if ax is None:
-            tall = 0.7 + n_features * (0.98 if self.independent_coef is None else 1.5)
-            _, ax = plt.subplots(n_features, figsize=(7.6, tall), layout="constrained")
-        self.axes_ = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        height = 0.7 + n_features * (0.98 if self.independent_coef is None else 1.5)
+        self.axes_ = open_axes(type(self).__name__, ax, n_features, figsize=(7.6, height))
         if len(self.axes_) != n_features:
             raise ValueError(f"ax has {len(self.axes_)} axes; give one for each of {n_features}.")
         self.figure_ = self.axes_[0].figure
-        self.points_, self.shared_lines_ = [], []
-        self.independent_points_ = None if self.independent_coef is None else []
+        self.points_: list[Any] = []
+        self.shared_lines_: list[Any] = []
+        self.independent_points_: list[Any] | None = None if self.independent_coef is None else []
         for j, axes in enumerate(self.axes_):
             self._draw_strip(axes, j)
-        self._draw_legend(self.axes_[-1], name)
+        self._draw_legend(self.axes_[-1], "task" if name is None else str(name))
         return self
 
     def _draw_strip(self, ax, j):
-        """One feature: points, the lines between them, the shared line, and names."""
+        """Draw one feature: points, the lines between them, the shared line, and names."""
         coef = self.coef[:, j]
         alone = None if self.independent_coef is None else self.independent_coef[:, j]
-        limits = _limits(coef, alone, self.shared_coef[j])
-        height = _spread(coef)
+        low, high = ends = _strip_ends(coef, alone, self.shared_coef[j])
+        heights = _point_heights(coef)
         size = float(np.clip(150 / np.sqrt(len(coef)), 5, 44))
-        if limits[0] < 0 < limits[1]:
+        if low < 0 < high:
             ax.axvline(0, color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.5)
         line = ax.axvline(self.shared_coef[j], color=VERMILION, linewidth=1.8, zorder=2)
         self.shared_lines_.append(line)
         if alone is not None:
-            self._draw_moves(ax, coef, alone, height)
+            self._draw_moves(ax, coef, alone, heights)
             ring = {"facecolors": "white", "edgecolors": BLUE, "linewidths": 1.2}
-            if len(coef) >= _DUST:
+            if len(coef) >= _N_FAINT:
                 ring = {"facecolors": BLUE, "alpha": 0.6, "linewidths": 0}
-            points = _scatter(ax, alone, 1 + height, limits, BLUE, s=size, **ring)
+            points = _scatter(ax, alone, 1 + heights, ends, BLUE, s=size, **ring)
             self.independent_points_.append(points)
-        rim = 0.8 if len(coef) < _DUST else 0.2
+        rim = 0.8 if len(coef) < _N_FAINT else 0.2
         points = _scatter(
-            ax, coef, height, limits, _DARK,
+            ax, coef, heights, ends, _DARK,
             s=size, facecolors=_DARK, edgecolors="white", linewidths=rim,
         )  # fmt: skip
         self.points_.append(points)
-        self._name_ends(ax, coef, height, limits)
-        ax.set_xlim(limits)
+        self._name_extremes(ax, coef, ends)
+        ax.set_xlim(ends)
         ax.set_ylim(-0.62, 0.4 if alone is None else 1.35)
         self._draw_frame(ax, j)
 
-    def _draw_moves(self, ax, coef, alone, height):
-        """A thin line for every task, from what its own rows say to what the model uses."""
+    def _draw_moves(self, ax, coef, alone, heights):
+        """Draw one thin line per task, from its independent coefficient to that of the model."""
         from matplotlib.collections import LineCollection
 
-        ends = np.stack([np.c_[alone, 1 + height], np.c_[coef, height]], axis=1)
-        alpha = float(np.clip(12 / len(coef) ** 0.75, 0.04, 0.8))  # dark, but never solid
+        lines = np.stack([np.c_[alone, 1 + heights], np.c_[coef, heights]], axis=1)
+        alpha = float(np.clip(12 / len(coef) ** 0.75, 0.04, 0.8))
         ax.add_collection(
-            LineCollection(ends, colors=BLUE, alpha=alpha, linewidths=0.9, zorder=1),
+            LineCollection(lines, colors=BLUE, alpha=alpha, linewidths=0.9, zorder=1),
             autolim=False,
         )
 
-    def _name_ends(self, ax, coef, height, limits):
-        """The names of the tasks with the smallest and the largest coefficient."""
+    def _name_extremes(self, ax, coef, ends):
+        """Write the names of the tasks with the smallest and the largest coefficient."""
         if len(coef) < 2 or np.ptp(coef) == 0:
             return
         for t, side in ((int(np.argmin(coef)), 0), (int(np.argmax(coef)), 1)):
-            label, at = shorten(self.tasks[t], 22), coef[t]
-            if not limits[0] <= at <= limits[1]:
-                label, at = f"{label} ({at:.3g})", limits[side]
-            # Towards the free side where there is room for some twenty letters, else inwards.
-            room = abs(at - limits[side]) > 0.25 * (limits[1] - limits[0])
-            align = ("right", "left")[side] if room else ("left", "right")[side]
+            label, x = shorten(self.tasks[t], 22), coef[t]
+            if not ends[0] <= x <= ends[1]:
+                label, x = f"{label} ({x:.3g})", ends[side]
+            # Outwards if there is room for about twenty letters, else inwards.
+            has_room = abs(x - ends[side]) > 0.25 * (ends[1] - ends[0])
+            align = ("right", "left")[side] if has_room else ("left", "right")[side]
             ax.annotate(
-                label, (at, -0.26), xytext=(4 if align == "left" else -4, 0),
+                label, (x, -0.26), xytext=(4 if align == "left" else -4, 0),
                 textcoords="offset points", ha=align, va="top", fontsize="small", color="0.3",
                 zorder=4,
             )  # fmt: skip
 
     def _draw_frame(self, ax, j):
-        """Title, units and the names of the two lines."""
+        """Draw the title, the unit and the names of the two rows."""
         ax.set_title(str(self.feature_names[j]), loc="left", fontweight="bold", fontsize="medium")
         ax.set_title(self.units[j], loc="right", color="0.4", fontsize="small")
-        if self.independent_coef is None:
-            ax.set_yticks([0], ["this model"])
-        else:
-            ax.set_yticks([0, 1], ["this model", "independent"])
+        rows = ["this model"] if self.independent_coef is None else ["this model", "independent"]
+        ax.set_yticks(range(len(rows)), rows)
         ax.tick_params(axis="y", length=0, pad=7)  # room for arrows
-        ax.grid(axis="x", color="0.93", linewidth=0.8)
-        ax.set_axisbelow(True)
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
+        style_axes(ax, "x", ("top", "right", "left"), "0.93")
 
     def _draw_legend(self, ax, name):
-        """Below the last strip."""
+        """Draw the legend below the last strip."""
         from matplotlib.transforms import ScaledTranslation
 
         handles = [self.points_[-1], self.shared_lines_[-1]]
@@ -335,6 +349,7 @@ class TaskCoefficientsDisplay:
 
 
 def _finite(values, name, shape):
+    """Return `values` as a finite array of this shape; None stands for any 2-D shape."""
     values = np.asarray(values, dtype=np.float64)
     if (values.ndim != 2 or 0 in values.shape) if shape is None else values.shape != shape:
         wanted = "(n_tasks, n_features)" if shape is None else shape
@@ -345,7 +360,7 @@ def _finite(values, name, shape):
 
 
 def _class_position(model, label):
-    """``(k, sign)``: the class's position in 3-D coefficients, or the sign of 2-D ones."""
+    """Return ``(k, sign)``: the position of the class in 3-D, or the sign of 2-D coefficients."""
     if not is_classifier(model):
         if label is not None:
             raise ValueError(
@@ -357,13 +372,13 @@ def _class_position(model, label):
     if label is None and len(classes) > 2:
         raise ValueError(f"class_of_interest must be given with {len(classes)} classes: {classes}.")
     if label is not None and label not in classes:
-        raise ValueError(f"class_of_interest={label!r} is not a class; those are {classes}.")
+        raise ValueError(f"class_of_interest={label!r} is not a class; the classes are {classes}.")
     k = 1 if label is None else classes.index(label)
     return (k, 1.0) if len(classes) > 2 else (None, 1.0 if k else -1.0)
 
 
 def _coefficients(model, k, sign):
-    """Names, tasks' and shared coefficients of one class, intercept first; copies."""
+    """Return names, and copies of the tasks' and the shared coefficients, intercept first."""
     names, tasks, shared = model._named_coefficients()
     if k is not None:
         tasks, shared = tasks[:, k], shared[k]
@@ -378,14 +393,14 @@ def _mean_and_scale(X):
 
 
 def _fit_independent(model, X, y, task):
-    """A clone that shares nothing, tuned by cross-validation even where `model` was fixed."""
+    """Fit a clone without sharing, tuned by cross-validation even if `model` was not tuned."""
     cv = 5 if model.cv is None else model.cv
     alone = clone(model).set_params(sharing="independent", cv=cv)
     return alone.fit(X, y) if task is None else alone.fit(X, y, task=task)
 
 
 def _check_comparable(model, alone):
-    """Raise unless both have coefficients of the same tasks, features and classes."""
+    """Raise unless both models have coefficients of the same tasks, features and classes."""
     for attribute in ("tasks_", "coef_feature_names_", "classes_"):
         ours, theirs = (getattr(one, attribute, np.empty(0)) for one in (model, alone))
         if ours.tolist() != theirs.tolist():
@@ -396,11 +411,10 @@ def _check_comparable(model, alone):
 
 
 def _choose(names, coef, scale, features, max_features):
-    """Positions among `names` of what is drawn."""
+    """Return the positions among `names` of the coefficients to draw."""
     if features is None:
-        variation = coef[:, 1:].std(axis=0) * scale
-        most = np.argsort(-variation, kind="stable")[: max_features - 1]
-        return [0, *(int(j) + 1 for j in most)]
+        order = np.argsort(-coef[:, 1:].std(axis=0) * scale, kind="stable")
+        return [0, *(int(j) + 1 for j in order[: max_features - 1])]
     features = [features] if isinstance(features, (str, numbers.Integral)) else list(features)
     if not features:
         raise ValueError("features is empty; give a name or position, or None.")
@@ -417,67 +431,62 @@ def _choose(names, coef, scale, features, max_features):
 
 
 def _units(found, y, k, sign, chosen, *, at_mean):
-    """What each coefficient is measured in, in words."""
+    """Return the unit of each coefficient, in words."""
     model = found.model
-    if is_classifier(model):
+    if k is not None:  # scores of the softmax: log-odds up to a constant common to all classes
+        target = f"log-score of {model.classes_.tolist()[k]!r}"
+    elif is_classifier(model):
         target = f"log-odds of {model.classes_.tolist()[1 if sign > 0 else 0]!r}"
-        if k is not None:  # the softmax's scores: log-odds up to a constant all classes have
-            target = f"log-score of {model.classes_.tolist()[k]!r}"
     else:
         target = str(getattr(y, "name", None) or "target")
         if found.targets:
             target += ", transformed,"
-    place = " at the features' means" if at_mean else " where all features are 0"
+    where = " at the features' means" if at_mean else " where all features are 0"
     unit = "preprocessed unit" if found.heads else "unit"
-    return [target.rstrip(",") + place if j == 0 else f"{target} per {unit}" for j in chosen]
+    return [target.rstrip(",") + where if j == 0 else f"{target} per {unit}" for j in chosen]
 
 
 # ------------------------------------------------------------------------------ where to draw it
 
 
-def _limits(coef, alone, shared):
-    """Where a strip begins and ends; a few far-off tasks don't widen it."""
+def _strip_ends(coef, alone, shared):
+    """Return the limits of a strip, which a few distant tasks do not widen."""
     low = high = shared
     for values in (coef, alone):
-        if values is None:
-            continue
-        first, third = np.quantile(values, [0.25, 0.75])
-        reach = _REACH * (third - first)
-        if reach == 0:
-            reach = np.inf
-        inside = values[(values >= first - reach) & (values <= third + reach)]
-        low, high = min(low, inside.min()), max(high, inside.max())
+        if values is not None:
+            first, third = np.quantile(values, [0.25, 0.75])
+            margin = _FARTHEST * (third - first) or np.inf
+            inside = values[(values >= first - margin) & (values <= third + margin)]
+            low, high = min(low, inside.min()), max(high, inside.max())
     size = max(abs(low), abs(high))
     pad = 0.05 * (high - low) if high - low > 1e-9 * size else 0.1 * size or 1.0
     return low - pad, high + pad
 
 
-def _spread(coef):
-    """Heights around a line, so that many points don't hide one another."""
+def _point_heights(coef):
+    """Return heights of points around a row: zero, or spread if there are many."""
     n_tasks = len(coef)
-    if n_tasks < _CROWD:
+    if n_tasks < _N_SPREAD:
         return np.zeros(n_tasks)
     rank = np.argsort(np.argsort(coef, kind="stable"), kind="stable")
-    turn = (rank * 0.6180339887498949) % 1.0  # neighbours in value are far apart in height
-    return (turn - 0.5) * min(0.4, 0.08 * np.sqrt(n_tasks / _CROWD))
+    turn = (rank * 0.6180339887498949) % 1.0  # similar coefficients get very different heights
+    return (turn - 0.5) * min(0.4, 0.08 * np.sqrt(n_tasks / _N_SPREAD))
 
 
-def _scatter(ax, values, heights, limits, color, **style):
-    """The points within the limits, and an arrow with their number for those beyond each."""
-    inside = (values >= limits[0]) & (values <= limits[1])
+def _scatter(ax, values, heights, ends, color, **style):
+    """Draw the points within the limits, and an arrow with the number of points beyond each."""
     level = float(np.mean(heights))
-    for edge, marker, beyond in (
-        (limits[0], "<", values < limits[0]),
-        (limits[1], ">", values > limits[1]),
-    ):
-        if not beyond.any():
+    beyond = (values < ends[0]).sum(), (values > ends[1]).sum()
+    for edge, marker, n_beyond in zip(ends, "<>", beyond, strict=True):
+        if not n_beyond:
             continue
         ax.scatter([edge], [level], s=34, marker=marker, color=color, clip_on=False, zorder=4)
         left = marker == "<"
         ax.annotate(
-            f"{int(beyond.sum()):,} beyond", (edge, level), xytext=(7 if left else -7, 0),
+            f"{n_beyond:,} beyond", (edge, level), xytext=(7 if left else -7, 0),
             textcoords="offset points", ha="left" if left else "right", va="center",
             fontsize="x-small", color="0.3", zorder=4,
             bbox={"boxstyle": "square,pad=0.1", "fc": "white", "lw": 0, "alpha": 0.8},
         )  # fmt: skip
+    inside = (values >= ends[0]) & (values <= ends[1])
     return ax.scatter(values[inside], heights[inside], zorder=3, **style)

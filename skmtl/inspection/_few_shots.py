@@ -1,10 +1,14 @@
-"""A picture of how good a model of a new task is with few labelled rows, and with more."""
+"""Display of the scores of new tasks against their number of labelled rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import is_classifier
 
+from .._typing import ArrayLike, MatrixLike, RandomState
 from ._few_shot_curve import few_shot_curve, final_step
-from .common import BLUE, VERMILION, import_pyplot, task_name
+from .common import BLUE, VERMILION, Axes, open_axes, style_axes, task_name
 
 __all__ = ["FewShotCurveDisplay"]
 
@@ -15,63 +19,67 @@ _STYLE = {
     },
 }  # fmt: skip
 _LEGEND = {
-    "adapted": "adapted, from what other tasks taught",
-    "independent": "independent (the labelled rows alone)",
-    "pooled": "pooled (one model for all, no labelled row)",
+    "adapted": "adapted (learned from other tasks)",
+    "independent": "independent (fitted on the labelled rows alone)",
+    "pooled": "pooled (one model for all, without labelled rows)",
 }
 _NAMES = {"log_loss": "log-loss", "brier": "Brier score", "roc_auc": "area under the ROC curve",
           "r2": "R²", "mse": "mean squared error", "mae": "mean absolute error",
           "rmse": "root mean squared error", "nmse": "normalised mean squared error"}  # fmt: skip
-_WORST_R2 = -1.0  # the curves of worse models leave the picture, so that they hide no others
+_WORST_R2 = -1.0  # lower limit of the axis, which leaves room for the better curves
 
 
 class FewShotCurveDisplay:
-    """How good a model of a new task is with few of its rows labelled, and with more.
+    """Scores of new tasks against their number of labelled rows.
 
-    Mean scores over tasks against the number of labelled rows, with a band of one standard error:
-    *adapted* by the estimator, *independent* (fitted on these rows alone) and, where a class means
-    the same in every task, *pooled* (one model for all tasks, that has seen none of them).
+    The curves are mean scores over held-out tasks, with a band of one standard error: *adapted* by
+    the estimator, *independent* (fitted on these rows alone) and, if the classes are shared by all
+    tasks, *pooled* (one model for all tasks, fitted without the held-out ones).
 
     It is recommended to use :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
     shots : array-like of shape (n_shots,)
-        How many rows of a task are labelled.
+        Number of labelled rows of a task.
     adapted, independent : array-like of shape (n_shots, n_tasks)
-        Scores of every task, on rows that are the same for all.
+        Scores of every task; those of a task are measured on the same rows.
     pooled : array-like of shape (n_tasks,), default=None
+        Scores of the pooled model, if there is one.
     score_name : str, default="score"
+        Name of the score in the axis label.
     per_class : bool, default=False
         Whether `shots` counts rows of each class.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes of the display.
     figure_ : matplotlib Figure
+        Figure that contains the axes.
     lines_ : dict of matplotlib Line2D
-        Under "adapted", "independent" and, if there is one, "pooled".
+        Curves by name: "adapted", "independent" and, if there is one, "pooled".
     bands_ : dict of matplotlib PolyCollection
-        The same; empty for a single task.
+        Bands by name; empty for a single task.
     mean_, standard_error_ : dict of ndarray
-        What is drawn: of shape (n_shots,), or a number for "pooled". Of the tasks with a score in
-        all of them.
+        Mean scores and their standard errors, by name: of shape (n_shots,), or a number for
+        "pooled". They are computed over the tasks that have a score in all curves.
 
     Raises
     ------
     ValueError
-        If shapes don't match, or no task has a score in all of them.
+        If shapes don't match, or no task has a score in all curves.
 
     See Also
     --------
-    few_shot_curve : The figures.
+    few_shot_curve : Computes the scores.
     skmtl.model_selection.FewShotSplit : The folds.
 
     Notes
     -----
-    The bands tell how much tasks differ. Curves are paired, on the same rows of the same tasks, so
-    that a difference between two of them is known better than either. R² below -1 is not shown
-    where others are above.
+    The bands show how much tasks differ. The curves are paired, being measured on the same rows of
+    the same tasks, so that a difference between two of them is more certain than either curve. R²
+    below -1 is cut off if other curves are above it.
 
     Examples
     --------
@@ -91,20 +99,24 @@ class FewShotCurveDisplay:
     """
 
     def __init__(
-        self, shots, adapted, independent, pooled=None, *, score_name="score", per_class=False
-    ):
+        self,
+        shots: ArrayLike,
+        adapted: ArrayLike,
+        independent: ArrayLike,
+        pooled: ArrayLike | None = None,
+        *,
+        score_name: str = "score",
+        per_class: bool = False,
+    ) -> None:
         self.shots = np.asarray(shots)
         self.adapted = np.asarray(adapted, dtype=np.float64)
         self.independent = np.asarray(independent, dtype=np.float64)
         self.pooled = None if pooled is None else np.asarray(pooled, dtype=np.float64)
         self.score_name, self.per_class = score_name, per_class
-        self._check()
-
-    def _check(self):
         if self.adapted.ndim != 2 or len(self.adapted) != len(self.shots):
             raise ValueError(
-                f"adapted has shape {self.adapted.shape}, but must have a row for each of "
-                f"{len(self.shots)} shots and a column for every task."
+                f"adapted has shape {self.adapted.shape}, but must have one row for each of "
+                f"{len(self.shots)} shots and one column per task."
             )
         shapes = {"independent": self.adapted.shape, "pooled": self.adapted.shape[1:]}
         for name, shape in shapes.items():
@@ -115,46 +127,65 @@ class FewShotCurveDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: Any,
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        task=None,
-        shots=(1, 2, 5, 10, 20),
-        n_splits=5,
-        scoring=None,
-        baseline=None,
-        random_state=0,
-        n_jobs=None,
-        score_name=None,
-        name=None,
-        ax=None,
-    ):
+        task: ArrayLike | None = None,
+        shots: Sequence[int] = (1, 2, 5, 10, 20),
+        n_splits: int = 5,
+        scoring: str | Callable | None = None,
+        baseline: Any = None,
+        random_state: RandomState = 0,
+        n_jobs: int | None = None,
+        score_name: str | None = None,
+        name: str | None = None,
+        ax: Axes = None,
+    ) -> Self:
         """Score an estimator with folds over tasks, and draw the curves.
+
+        All parameters but the last three are those of :func:`few_shot_curve`.
 
         Parameters
         ----------
         estimator : estimator
             A `MetaLearnerClassifier` or `MetaLearnerRegressor` (or a multi-task estimator), or a
-            Pipeline that ends in one. Clones of it are fitted; it stays as it is.
-        X, y, task, shots, n_splits, scoring, baseline, random_state, n_jobs
-            As in :func:`few_shot_curve`.
+            Pipeline that ends in one. Clones of it are fitted; it is left unchanged.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Table of all tasks.
+        y : array-like of shape (n_samples,)
+            Labels.
+        task : array-like of shape (n_samples,), default=None
+            Task labels of the rows.
+        shots : sequence of int, default=(1, 2, 5, 10, 20)
+            Numbers of labelled rows of a new task.
+        n_splits : int, default=5
+            Number of folds.
+        scoring : str, callable or None, default=None
+            Metric. None is accuracy for classifiers, and R² for regressors.
+        baseline : estimator, default=None
+            Estimator of the independent and pooled models.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the folds and of the draw of shots.
+        n_jobs : int, default=None
+            Number of folds that are computed in parallel.
         score_name : str, default=None
-            What the scores are called. None takes it from `scoring`.
+            Name of the score in the axis label. If None, it is taken from `scoring`.
         name : str, default=None
-            What one task is called. If None, the estimator's `task_column` if that is a name,
-            else "task".
+            Noun for one task. If None, the estimator's `task_column` if that is a name, else
+            "task".
         ax : matplotlib Axes, default=None
             Axes to draw on. If None, a new figure is made.
 
         Returns
         -------
         display : :class:`FewShotCurveDisplay`
+            The display, drawn.
 
         Raises
         ------
         TypeError, ValueError
-            As :func:`few_shot_curve`.
+            As :func:`few_shot_curve` does.
         """
         curve = few_shot_curve(
             estimator, X, y, task=task, shots=shots, n_splits=n_splits, scoring=scoring,
@@ -172,7 +203,7 @@ class FewShotCurveDisplay:
             score_name=score_name, per_class=classifies,
         ).plot(ax=ax, name=task_name(final_step(estimator), name))  # fmt: skip
 
-    def plot(self, *, ax=None, name=None):
+    def plot(self, *, ax: Axes = None, name: str | None = None) -> Self:
         """Draw the display.
 
         Parameters
@@ -180,11 +211,12 @@ class FewShotCurveDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on. If None, a new figure is made.
         name : str, default=None
-            What one task is called, such as "shop". If None, "task".
+            Noun for one task, such as "shop". If None, "task".
 
         Returns
         -------
         display : :class:`FewShotCurveDisplay`
+            The display itself.
 
         Raises
         ------
@@ -193,76 +225,71 @@ class FewShotCurveDisplay:
         ValueError
             If no task has a score in all curves.
         """
-        plt = import_pyplot(type(self).__name__)
-        name = "task" if name is None else str(name)
         n_tasks = self._summarise()
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-        self.ax_, self.figure_, self.lines_, self.bands_ = ax, ax.figure, {}, {}
+        (self.ax_,) = open_axes(type(self).__name__, ax, figsize=(6.4, 4.4))
+        self.figure_ = self.ax_.figure
+        self.lines_: dict[str, Any] = {}
+        self.bands_: dict[str, Any] = {}
         for curve in self.mean_:
             self._draw_curve(curve, n_tasks)
-        self._draw_frame(name, n_tasks)
+        self._draw_frame("task" if name is None else str(name), n_tasks)
         return self
 
     def _summarise(self):
-        """Means and standard errors over the tasks with a score everywhere; how many these are."""
+        """Compute means and standard errors over the tasks with all scores; return their number."""
         curves = {"adapted": self.adapted, "independent": self.independent}
         if self.pooled is not None:
             curves["pooled"] = self.pooled
-        whole = np.all([np.isfinite(np.atleast_2d(c)).all(axis=0) for c in curves.values()], axis=0)
-        n = int(whole.sum())
-        if not n:
+        whole = np.isfinite(np.vstack(list(curves.values()))).all(axis=0)
+        n_tasks = int(whole.sum())
+        if not n_tasks:
             raise ValueError(
-                f"no task has a {self.score_name} for every number of shots; score more rows a "
-                "task (fewer shots), or choose a metric that is defined for few."
+                f"no task has a {self.score_name} for every number of shots; score more rows per "
+                "task (fewer shots), or choose a metric that is defined for few rows."
             )
-        self.mean_ = {k: c[..., whole].mean(axis=-1) for k, c in curves.items()}
+        curves = {name: scores[..., whole] for name, scores in curves.items()}
+        self.mean_ = {name: scores.mean(axis=-1) for name, scores in curves.items()}
         self.standard_error_ = {
-            k: c[..., whole].std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(c), np.nan)
-            for k, c in curves.items()
+            name: scores.std(axis=-1, ddof=1) / np.sqrt(n_tasks)
+            if n_tasks > 1
+            else np.full(scores.shape[:-1], np.nan)
+            for name, scores in curves.items()
         }
-        return n
+        return n_tasks
 
     def _draw_curve(self, curve, n_tasks):
-        mean, error = self.mean_[curve], self.standard_error_[curve]
+        ax, mean, error = self.ax_, self.mean_[curve], self.standard_error_[curve]
+        label, low, high = _LEGEND[curve], mean - error, mean + error
         if curve == "pooled":
-            color = "0.45"
-            line = self.ax_.axhline(mean, color=color, linestyle=(0, (5, 3)), zorder=2)
-            line.set_label(_LEGEND[curve])
-        else:
-            color = _STYLE[curve]["color"]
-            (line,) = self.ax_.plot(
-                self.shots, mean, linewidth=1.8, markersize=6, label=_LEGEND[curve], **_STYLE[curve]
+            style = {"color": "0.45", "alpha": 0.1, "linewidth": 0, "zorder": 1}
+            self.lines_[curve] = ax.axhline(
+                mean, color="0.45", linestyle=(0, (5, 3)), zorder=2, label=label
             )
-        self.lines_[curve] = line
-        if n_tasks > 1 and curve == "pooled":
-            self.bands_[curve] = self.ax_.axhspan(
-                mean - error, mean + error, color=color, alpha=0.1, linewidth=0, zorder=1
-            )
-        elif n_tasks > 1:
-            self.bands_[curve] = self.ax_.fill_between(
-                self.shots, mean - error, mean + error, color=color, alpha=0.16, linewidth=0,
-                zorder=1,
-            )  # fmt: skip
+            if n_tasks > 1:
+                self.bands_[curve] = ax.axhspan(low, high, **style)
+            return
+        style = {"color": _STYLE[curve]["color"], "alpha": 0.16, "linewidth": 0, "zorder": 1}
+        (self.lines_[curve],) = ax.plot(
+            self.shots, mean, linewidth=1.8, markersize=6, label=label, **_STYLE[curve]
+        )
+        if n_tasks > 1:
+            self.bands_[curve] = ax.fill_between(self.shots, low, high, **style)
 
     def _draw_frame(self, name, n_tasks):
-        """Scales, labels and legend."""
+        """Draw scales, labels and legend."""
         ax = self.ax_
         ax.set_xscale("log")
         ax.set_xticks(self.shots, [f"{n:,}" for n in self.shots])
         ax.minorticks_off()
-        per = ", of each class" if self.per_class else ""
-        ax.set_xlabel(f"labelled rows of a new {name}{per}")
+        per_class = ", of each class" if self.per_class else ""
+        ax.set_xlabel(f"labelled rows of a new {name}{per_class}")
         tasks = f"{n_tasks:,} {name}s" if n_tasks > 1 else f"one {name}"
         ax.set_ylabel(f"{self.score_name}, mean over {tasks}")
         low = ax.get_ylim()[0]
-        if self.score_name == _NAMES["r2"] and low < _WORST_R2:
-            best = max(float(np.max(mean)) for mean in self.mean_.values())
-            ax.set_ylim(bottom=_WORST_R2 if best > _WORST_R2 else low)
-        ax.grid(axis="y", color="0.9", linewidth=0.8)
-        ax.set_axisbelow(True)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
+        best = max(float(np.max(mean)) for mean in self.mean_.values())
+        if self.score_name == _NAMES["r2"] and low < _WORST_R2 < best:
+            ax.set_ylim(bottom=_WORST_R2)
+        style_axes(ax, "y", ("top", "right"))
         ax.legend(
             loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize="small",
             borderaxespad=0.1,

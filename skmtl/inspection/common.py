@@ -1,76 +1,83 @@
-"""What the displays share: the model inside a wrapper, names that fit, matplotlib when needed."""
+"""Helpers of the displays: unwrapping estimators, naming tasks, and drawing shared elements."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
     "BLUE",
+    "LEFT_LIMIT",
     "VERMILION",
+    "Axes",
     "Found",
+    "draw_loss_arrows",
+    "draw_right_column",
     "find_model",
-    "import_pyplot",
+    "format_percent",
     "line_heights",
+    "name_band",
+    "open_axes",
     "plural",
     "shorten",
+    "style_axes",
     "task_name",
 ]
 
-# Okabe-Ito blue and vermilion: told apart by colour-blind readers and in grey print.
+Axes: TypeAlias = Any  # of matplotlib, which is imported only when something is drawn
+
+# Okabe-Ito blue and vermilion: distinguishable with colour blindness and in greyscale.
 BLUE, VERMILION = "#0072b2", "#d55e00"
+LEFT_LIMIT = -100.0  # percent; a larger loss becomes an arrow, to leave room for the others
 _MULTI_TASK = "multi-task estimators such as MultiTaskRegressor"
 
 
 class Found(NamedTuple):
-    """A fitted multi-task estimator, and what stands between it and the caller's table."""
+    """A fitted multi-task estimator, and the transformers between it and the caller's table."""
 
     model: object
     heads: list  # fitted transformers of X, in order
     targets: list  # fitted transformers of y, in order
 
     def features(self, X):
-        """`X` as the model sees it."""
+        """Return `X` as it reaches the model."""
         for head in self.heads:
             X = head.transform(X)
         return X
 
     def target(self, y):
-        """`y` as the model sees it."""
+        """Return `y` as it reaches the model."""
         for transformer in self.targets:
             column = np.asarray(y)
-            column = column[:, None] if column.ndim == 1 else column
-            y = transformer.transform(column)
+            y = transformer.transform(column[:, None] if column.ndim == 1 else column)
             y = y[:, 0] if y.shape[1] == 1 else y
         return y
 
 
 def find_model(estimator, attribute, display, drawn=_MULTI_TASK):
-    """The fitted step with `attribute` inside pipelines, searches and target transformers.
+    """Find the fitted step with `attribute` inside pipelines, searches and target transformers.
 
     Raises
     ------
     TypeError
-        If there is none, naming `display` and what is `drawn` by it.
+        If no step has it; the message names `display` and what it draws, `drawn`.
     NotFittedError
         If the innermost estimator is not fitted.
     """
-    found = Found(estimator, [], [])
-    while not hasattr(found.model, attribute):
-        inner = found.model
-        if hasattr(inner, "best_estimator_"):  # GridSearchCV and its like
-            found = found._replace(model=inner.best_estimator_)
+    inner, heads, targets = estimator, [], []
+    while not hasattr(inner, attribute):
+        if hasattr(inner, "best_estimator_"):  # such as GridSearchCV
+            inner = inner.best_estimator_
         elif hasattr(inner, "steps"):  # Pipeline
-            heads = [inner[:-1]] if len(inner.steps) > 1 else []
-            found = found._replace(model=inner.steps[-1][1], heads=found.heads + heads)
+            heads += [inner[:-1]] if len(inner.steps) > 1 else []
+            inner = inner.steps[-1][1]
         elif hasattr(inner, "regressor_"):  # TransformedTargetRegressor
-            targets = [inner.transformer_] if hasattr(inner, "transformer_") else []
-            found = found._replace(model=inner.regressor_, targets=found.targets + targets)
+            targets += [inner.transformer_] if hasattr(inner, "transformer_") else []
+            inner = inner.regressor_
         else:
             break
-    inner = found.model
-    if hasattr(inner, attribute):
-        return found
+    else:
+        return Found(inner, heads, targets)
     if hasattr(inner, "get_params"):
         check_is_fitted(inner)
     where = f" (the final step of {type(estimator).__name__})" if inner is not estimator else ""
@@ -81,13 +88,13 @@ def find_model(estimator, attribute, display, drawn=_MULTI_TASK):
 
 
 def task_name(model, name):
-    """What one task is called: `name`, or the task column's name, or None."""
+    """Return what one task is called: `name`, else the name of the task column, else None."""
     column = getattr(model, "task_column", None)
     return column if name is None and isinstance(column, str) else name
 
 
 def plural(name):
-    """`name` in the plural if it is a plain word, else "tasks"."""
+    """Return the plural of `name` if it is a plain word, else "tasks"."""
     if not (name.isalpha() and name.islower() and len(name) > 2):
         return "tasks"
     if name.endswith(("s", "x", "ch", "sh")):
@@ -97,11 +104,58 @@ def plural(name):
     return name + "s"
 
 
-def line_heights(n_lines, most):
-    """Where lines stand (0 at the top, downwards), which are named, and where the band is.
+def shorten(label, width=28):
+    """Cut `label` in its middle, as long names mostly differ at their ends."""
+    label = str(label)
+    if len(label) <= width:
+        return label
+    return label[: width // 2] + "…" + label[-(width - width // 2 - 1) :]
 
-    Up to `most` tasks or sources get a line each. Beyond that the first and the last ones do, and
-    all others share a band between them as unnamed, smaller points: nothing is left out.
+
+def format_percent(value, _):
+    """Format a tick label with its sign."""
+    return f"{value:+.3g}" if value else "0"
+
+
+# ------------------------------------------------------------------------------------- drawing
+
+
+def open_axes(display, ax, n_rows=1, n_columns=1, **figure):
+    """Return the axes to draw on, as an array of one dimension; import matplotlib only here.
+
+    `ax` is one axes or an array-like of axes; None opens a new figure, described by `figure`.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as exc:
+        raise ImportError(f"{display}.plot needs matplotlib: pip install skmtl[plot]") from exc
+    if ax is None:
+        _, ax = plt.subplots(n_rows, n_columns, layout="constrained", **figure)
+    return np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+
+
+def style_axes(ax, grid, hidden, color="0.9"):
+    """Draw grid lines of axis `grid` behind the data, without the spines at the sides `hidden`."""
+    ax.grid(axis=grid, color=color, linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in hidden:
+        ax.spines[side].set_visible(False)
+
+
+def line_heights(n_lines, most):
+    """Arrange tasks or sources on lines, the first one at the top.
+
+    Up to `most` of them get a line each. Of more, the first and the last ones do, and all others
+    share a band between these, as smaller points without a name.
+
+    Returns
+    -------
+    heights : ndarray of shape (n_lines,)
+        Downwards from 0.
+    named : ndarray of bool of shape (n_lines,)
+        Which of them have a line.
+    band : tuple of float or None
+        Upper and lower end of the band.
     """
     if n_lines <= most:
         return np.arange(n_lines, dtype=float), np.ones(n_lines, dtype=bool), None
@@ -116,18 +170,32 @@ def line_heights(n_lines, most):
     return heights, named, (top - 0.5, top - 0.5 + band)
 
 
-def shorten(label, width=28):
-    """`label` cut in its middle: what tells two long names apart is mostly at their ends."""
-    label = str(label)
-    if len(label) <= width:
-        return label
-    return label[: width // 2] + "…" + label[-(width - width // 2 - 1) :]
+def name_band(ax, n_points, band):
+    """Write beside a band how many points it holds."""
+    ax.annotate(
+        f"{n_points:,} more,\nin the same order", (0, sum(band) / 2),
+        xycoords=("axes fraction", "data"), xytext=(-8, 0), textcoords="offset points",
+        ha="right", va="center", style="italic", color="0.4",
+    )  # fmt: skip
 
 
-def import_pyplot(display):
-    """matplotlib.pyplot, imported only when something is drawn."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as exc:
-        raise ImportError(f"{display}.plot needs matplotlib: pip install skmtl[plot]") from exc
-    return plt
+def draw_loss_arrows(ax, gains, heights, color, **text):
+    """Draw an arrow at the left edge, labelled with its value, for each loss beyond the limit."""
+    ax.scatter(np.full(len(gains), LEFT_LIMIT), heights, s=34, marker="<", c=color, zorder=4)
+    for gain, height in zip(gains, heights, strict=True):
+        ax.annotate(
+            f"{gain:.0f}" if gain > -9999.5 else "< -9999", (LEFT_LIMIT, height), xytext=(6, 0),
+            textcoords="offset points", va="center", fontsize="x-small", color=color, zorder=3,
+            **text,
+        )  # fmt: skip
+
+
+def draw_right_column(ax, title, texts, heights, offset):
+    """Write a column of texts, and its title, `offset` points to the right of the axes."""
+    style = {"textcoords": "offset points", "fontsize": "small", "color": "0.4"}
+    for text, height in zip(texts, heights, strict=True):
+        ax.annotate(
+            text, (1, height), xytext=(offset, 0), xycoords=("axes fraction", "data"), va="center",
+            **style,
+        )  # fmt: skip
+    ax.annotate(title, (1, 1), xytext=(offset, 4), xycoords="axes fraction", **style)

@@ -1,15 +1,17 @@
-"""Which gains of a ``task_report_`` mean something: by task, and summed over tasks of a size.
+r"""Gains of a ``task_report_`` with their uncertainty: per task, and summed over tasks of a size.
 
-Of a task's error :math:`E` with one way of sharing, and :math:`E_s` with what is fitted, the gain
-is :math:`1 - E_s / E`. Its standard error is taken to be that of the difference :math:`E - E_s`, in
-units of :math:`E`: on a few rows :math:`E` may be tiny by chance, and then neither means anything.
+With :math:`E` a task's error under another way of sharing (independent or pooled), and :math:`E_s`
+its error under the fitted sharing, the gain is :math:`1 - E_s / E`. Its standard error is that of
+the difference :math:`E - E_s`, divided by :math:`E`. On few rows :math:`E` may be tiny by chance,
+and then neither the gain nor its standard error is meaningful.
 
-The variance of a row's difference is told from the task's own rows, and drawn to what is typical
-as a few further rows would draw it: two rows may differ by next to nothing, by chance or as they
-predict each other. Typical is the most of what all tasks' rows say, what those of tasks of its
-size say, and what would make the scatter of :math:`(E - E_s) / (E + E_s)` among these mere noise.
-This is the moderated t-statistic of Smyth (2004), :doi:`10.2202/1544-6115.1027`, with the weight
-of the prior fixed.
+The variance of a row's difference is estimated from the task's own rows and shrunk towards a prior
+value, because a few rows may differ by next to nothing, by chance or because they predict each
+other. The prior value is the largest of three estimates: from the rows of all tasks; from the rows
+of the tasks of the same size; and the variance at which noise alone would explain the scatter of
+:math:`(E - E_s) / (E + E_s)` among the tasks of that size. The prior counts as a fixed number of
+rows. This is the moderated t-statistic of Smyth (2004), :doi:`10.2202/1544-6115.1027`, with a
+fixed prior weight.
 """
 
 from typing import NamedTuple
@@ -24,7 +26,9 @@ __all__ = [
     "by_size",
     "chance",
     "choose_named",
-    "has_spreads",
+    "has_standard_errors",
+    "is_telling",
+    "is_unseen",
     "mostly_noise",
     "sum_of_all",
     "task_gains",
@@ -32,24 +36,24 @@ __all__ = [
 
 OTHERS = ("independent", "pooled")
 _LEVEL = 0.9772498680518208  # of the normal distribution below two standard deviations
-_NOTHING = 0.005  # a gain that rounds to 0 % is none, however sure
+_ROUNDS_TO_ZERO = 0.005  # a smaller gain is shown as 0 %, and counts as none
 _MOST_CLASSES = 8
 _NORMAL = 2.0  # variance of a squared normal error, in units of its squared mean
-_PRIOR = 4  # rows' worth of what all tasks tell of a task's variance
-_FEW_TASKS = 5  # of fewer, their scatter tells less than their own standard errors
+_PRIOR_ROWS = 4  # weight of the prior variance
+_FEW_TASKS = 5  # with fewer, their own standard errors say more than their scatter
 
 
 class Gains(NamedTuple):
-    """Gains over one other way of sharing, and how far they can be told from nothing.
+    """Gains over one other way of sharing, with their uncertainty.
 
     Attributes
     ----------
     gain : ndarray of shape (n,)
     reach : ndarray of shape (n,)
-        Two standard errors, or what Student's distribution asks for in their place on few rows;
+        Two standard errors, or the equivalent quantile of Student's distribution on few rows;
         infinite where there is no standard error.
     solid : ndarray of bool of shape (n,)
-        Whether the other's error, by which the gain is divided, exceeds two standard errors of its
+        Whether the other error, by which the gain is divided, exceeds two standard errors of its
         own.
     """
 
@@ -59,33 +63,36 @@ class Gains(NamedTuple):
 
     @property
     def telling(self):
-        """Which mean something: known to within the other's error or, of a loss that is a multiple
-        of it, both being more than noise."""
+        """Whether each gain is meaningful.
+
+        Its uncertainty is at most the other error; or the gain is a loss of several times that
+        error, and both the loss and the error exceed two standard errors.
+        """
         beyond = self.solid & (np.abs(self.gain) > self.reach)
         return np.isfinite(self.gain) & ((self.reach <= 1.0) | beyond)
 
     @property
     def clear(self):
-        """Which mean something and exceed two standard errors."""
-        is_any = np.abs(self.gain) >= _NOTHING
+        """Whether each gain is meaningful and exceeds two standard errors."""
+        is_any = np.abs(self.gain) >= _ROUNDS_TO_ZERO
         return self.telling & (np.abs(self.gain) > self.reach) & is_any
 
     def take(self, rows):
-        """Those of some entries."""
+        """Return the gains of some entries."""
         return Gains(self.gain[rows], self.reach[rows], self.solid[rows])
 
 
 class SizeClasses(NamedTuple):
-    """Tasks of a size, from the smallest, and the gains of their summed errors.
+    """Classes of tasks of similar size, smallest first, and the gains of their summed errors.
 
     Attributes
     ----------
     low, high : ndarray of shape (n_classes,)
         Rows of the smallest and of the largest task.
     n_tasks, n_samples : ndarray of shape (n_classes,)
-        How many tasks there are, and how many rows they have together.
+        Number of tasks, and of their rows in total.
     errors : dict of ndarray of shape (n_classes,)
-        "independent", "pooled" and "shared": errors a row.
+        "independent", "pooled" and "shared": errors per row.
     gains : dict of Gains
         Over "independent" and "pooled".
     """
@@ -98,130 +105,136 @@ class SizeClasses(NamedTuple):
     gains: dict
 
 
-def has_spreads(report):
-    """Whether the report holds what is needed to tell gains from noise."""
-    names = (*OTHERS, "shared")
-    return all(f"{key}_{name}" in report for key in ("error", "std_error") for name in names)
+def has_standard_errors(report):
+    """Return whether the report has all errors and their standard errors."""
+    keys = [f"{key}_{name}" for key in ("error", "std_error") for name in (*OTHERS, "shared")]
+    return all(key in report for key in keys)
 
 
-def _counts(report):
-    """Rows by which every task was judged."""
+def is_unseen(report):
+    """Return for every entry of the report whether it is the task never seen."""
+    return np.array([task is None for task in report["task"]], dtype=bool)
+
+
+def _column(report, key):
+    return np.asarray(report[key], dtype=float)
+
+
+def _n_tested(report):
+    """Return the number of rows from which each task's errors were measured."""
     return np.asarray(report.get("n_tested", report["n_samples"]), dtype=float)
 
 
-def _two(degrees):
-    """What two standard errors are in Student's distribution of so many degrees of freedom."""
+def _two_standard_errors(degrees):
+    """Return the quantile of Student's distribution that stands for two standard errors."""
     degrees = np.asarray(degrees, dtype=float)
     return np.where(degrees >= 1, stdtrit(np.maximum(degrees, 1), _LEVEL), np.inf)
 
 
-def _raw_spread(report, other):
-    """Standard errors of the differences of the two errors, from every task's own rows.
+def _raw_standard_error(report, other):
+    """Return the standard error of each task's difference of errors, from its own rows alone.
 
-    ``std_error_gain_over_...`` tells them where the report has it, from the rows' paired
-    differences. Else the two errors are taken for uncorrelated; being of the same rows, they mostly
-    are correlated, so that the true standard error is rather smaller.
+    ``std_error_gain_over_...`` has it, from the rows' paired differences, if the report does.
+    Otherwise the two errors are taken to be uncorrelated. Being of the same rows, they mostly are
+    positively correlated, so that the true standard error is smaller.
     """
-    paired = report.get(f"std_error_gain_over_{other}")
-    if paired is not None:
-        return np.asarray(paired, dtype=float) * np.asarray(report[f"error_{other}"], dtype=float)
-    spreads = [np.asarray(report[f"std_error_{name}"], dtype=float) for name in (other, "shared")]
-    return np.hypot(*spreads)
+    if f"std_error_gain_over_{other}" in report:
+        return _column(report, f"std_error_gain_over_{other}") * _column(report, f"error_{other}")
+    return np.hypot(_column(report, f"std_error_{other}"), _column(report, "std_error_shared"))
 
 
-def _is_unseen(report):
-    return np.array([task is None for task in report["task"]], dtype=bool)
-
-
-def _moderated(report, own, scale, least):
-    """Standard errors of means over a task's rows, drawn to those of other tasks.
+def _moderated(report, raw, scale, least):
+    """Shrink standard errors of means over a task's rows towards those of other tasks.
 
     Parameters
     ----------
     report : dict of arrays
-    own : ndarray of shape (n,)
-        Told from the task's own rows.
+    raw : ndarray of shape (n,)
+        Standard errors from each task's own rows.
     scale : ndarray of shape (n,)
-        In units of which tasks are alike.
+        Unit in which the variances of tasks are comparable.
     least : float or ndarray of shape (n,)
-        What a row's variance typically is at least, in units of the squared scale.
+        Smallest prior variance of a row, in units of the squared scale.
 
     Returns
     -------
-    spread, degrees : ndarray of shape (n,)
-        Standard errors and their degrees of freedom.
+    standard_error, degrees : ndarray of shape (n,)
+        Moderated standard errors and their degrees of freedom.
     """
-    unseen, rows = _is_unseen(report), _counts(report)
+    unseen, rows = is_unseen(report), _n_tested(report)
     degrees = np.maximum(rows - 1, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = rows * (own / scale) ** 2
-        told = ~unseen & np.isfinite(ratio) & (degrees > 0)
-        degrees = np.where(told, degrees, 0.0)
-        ratio = degrees * np.where(told, ratio, 0.0)
-        typical = np.full(len(rows), ratio.sum() / degrees.sum())
-        for mine in _classes(_sizes(report), ~unseen):
-            typical[mine] = np.fmax(typical[mine], ratio[mine].sum() / degrees[mine].sum())
-        typical = np.fmax(typical, least)
-        degrees = degrees + _PRIOR
-        spread = scale * np.sqrt((ratio + _PRIOR * typical) / degrees / rows)
-    degrees[unseen] = (~unseen).sum() - 1.0  # there the tasks are what was drawn
-    return np.where(unseen, own, spread), degrees
+        variance = rows * (raw / scale) ** 2
+        known = ~unseen & np.isfinite(variance) & (degrees > 0)
+        degrees = np.where(known, degrees, 0.0)
+        squares = degrees * np.where(known, variance, 0.0)
+        prior = np.full(len(rows), squares.sum() / degrees.sum())
+        for members in _classes(_sizes(report), ~unseen):
+            of_size = squares[members].sum() / degrees[members].sum()
+            prior[members] = np.fmax(prior[members], of_size)
+        prior = np.fmax(prior, least)
+        degrees = degrees + _PRIOR_ROWS
+        moderated = scale * np.sqrt((squares + _PRIOR_ROWS * prior) / degrees / rows)
+    degrees[unseen] = (~unseen).sum() - 1.0  # the error of an unseen task is a mean over tasks
+    return np.where(unseen, raw, moderated), degrees
 
 
 def _sizes(report):
     return np.asarray(report["n_samples"]).astype(np.int64)
 
 
-def _scatter(report, difference, scale):
-    """The variance of a row's difference that would make the scatter in a size mere noise."""
-    unseen, rows = _is_unseen(report), _counts(report)
+def _variance_of_scatter(report, difference, scale):
+    """Return the variance of a row's difference that would explain the scatter within a size."""
+    unseen, rows = is_unseen(report), _n_tested(report)
     out = np.full(len(rows), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = difference / scale
     known = ~unseen & np.isfinite(relative)
-    for mine in _classes(_sizes(report), known):
-        if len(mine) >= _FEW_TASKS:
-            out[mine] = rows[mine] * relative[mine].var(ddof=1)
+    for members in _classes(_sizes(report), known):
+        if len(members) >= _FEW_TASKS:
+            out[members] = rows[members] * relative[members].var(ddof=1)
     return out
 
 
-def _spread(report, other):
-    """Standard errors of the differences of errors, and their degrees of freedom."""
-    base, shared = (np.asarray(report[f"error_{name}"], dtype=float) for name in (other, "shared"))
+def _standard_error(report, other):
+    """Return standard errors of the differences of errors, and their degrees of freedom."""
+    base, shared = _column(report, f"error_{other}"), _column(report, "error_shared")
     scale = base + shared
-    return _moderated(
-        report, _raw_spread(report, other), scale, _scatter(report, base - shared, scale)
-    )
+    least = _variance_of_scatter(report, base - shared, scale)
+    return _moderated(report, _raw_standard_error(report, other), scale, least)
 
 
 def task_gains(report, other):
-    """The gains of every task over `other`, as `Gains`.
+    """Return the gains of every task over `other`.
 
     Parameters
     ----------
     report : dict of arrays
         A ``task_report_``.
     other : {"independent", "pooled"}
+
+    Returns
+    -------
+    Gains
     """
-    gain = np.asarray(report[f"gain_over_{other}"], dtype=float)
-    if not has_spreads(report):
+    gain = _column(report, f"gain_over_{other}")
+    if not has_standard_errors(report):
         return Gains(gain, np.full(len(gain), np.inf), np.zeros(len(gain), dtype=bool))
-    spread, degrees = _spread(report, other)
-    base = np.asarray(report[f"error_{other}"], dtype=float)
-    own = np.asarray(report[f"std_error_{other}"], dtype=float)
+    standard_error, degrees = _standard_error(report, other)
+    base = _column(report, f"error_{other}")
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = _two(degrees) * spread / base
-        of_base, degrees = _moderated(report, own, base, _NORMAL)
-        solid = _two(degrees) * of_base <= base
+        reach = _two_standard_errors(degrees) * standard_error / base
+        of_base, degrees = _moderated(report, _column(report, f"std_error_{other}"), base, _NORMAL)
+        solid = _two_standard_errors(degrees) * of_base <= base
     return Gains(gain, np.where(np.isnan(reach), np.inf, reach), solid)
 
 
 def by_size(report, tasks, *, one_class=False):
-    """The gains of tasks of a size together: errors summed over their rows.
+    """Return the gains of tasks of similar size taken together: errors summed over their rows.
 
-    Sizes are 1, 2, 3, 4 to 7, 8 to 15, ... rows, wider where that makes many classes. The
-    standard error of a sum comes from the scatter of the tasks' differences about their mean or, of
-    few tasks, from their own standard errors.
+    Sizes are 1, 2, 3, 4 to 7, 8 to 15, ... rows, or wider classes if there would be too many. The
+    standard error of a sum comes from the scatter of the tasks' differences about their mean or,
+    for few tasks, from their own standard errors.
 
     Parameters
     ----------
@@ -230,64 +243,68 @@ def by_size(report, tasks, *, one_class=False):
     tasks : ndarray of int
         Rows of the report.
     one_class : bool, default=False
-        Whether all tasks are taken for one size.
+        Whether to put all tasks into one class.
 
     Returns
     -------
     SizeClasses
     """
-    names = (*OTHERS, "shared")
-    errors = {name: np.asarray(report[f"error_{name}"], dtype=float)[tasks] for name in names}
-    known = np.isfinite(list(errors.values())).all(axis=0) & (_counts(report)[tasks] > 0)
+    errors = {name: _column(report, f"error_{name}")[tasks] for name in (*OTHERS, "shared")}
+    known = np.isfinite(list(errors.values())).all(axis=0) & (_n_tested(report)[tasks] > 0)
     tasks = tasks[known]
-    errors = {name: error[known] for name, error in errors.items()}
-    rows = _counts(report)[tasks]
-    sizes = np.asarray(report["n_samples"])[tasks].astype(np.int64)
-    members = [np.arange(len(sizes))] if one_class and len(sizes) else _classes(sizes)
-    total = np.array([rows[mine].sum() for mine in members])
-    sums = {
-        name: np.array([(rows[mine] * error[mine]).sum() for mine in members]) / total
-        for name, error in errors.items()
-    }
+    rows, sizes = _n_tested(report)[tasks], _sizes(report)[tasks]
+    classes = [np.arange(len(sizes))] if one_class and len(sizes) else _classes(sizes)
+
+    def sums(values):
+        return np.array([values[members].sum() for members in classes])
+
+    total = sums(rows)
+    errors = {name: sums(rows * error[known]) / total for name, error in errors.items()}
     gains = {}
     for other in OTHERS:
-        spread = _spread(report, other)[0][tasks]
-        difference = rows * (errors[other] - errors["shared"])
+        standard_error = rows * _standard_error(report, other)[0][tasks]
+        base, shared = (_column(report, f"error_{name}")[tasks] for name in (other, "shared"))
+        difference = rows * (base - shared)
         reach = [
-            _reach_of_sum(difference[mine], rows[mine], spread[mine]) / rows[mine].sum()
-            for mine in members
+            _reach_of_sum(difference[members], rows[members], standard_error[members])
+            for members in classes
         ]
         with np.errstate(divide="ignore", invalid="ignore"):
-            gain = 1.0 - sums["shared"] / sums[other]
-            reach = np.array(reach) / sums[other]
+            gain = 1.0 - errors["shared"] / errors[other]
+            reach = np.array(reach) / total / errors[other]
         none = np.zeros(len(gain), dtype=bool)
         gains[other] = Gains(gain, np.where(np.isnan(reach), np.inf, reach), none)
     return SizeClasses(
-        np.array([sizes[mine].min() for mine in members], dtype=np.int64),
-        np.array([sizes[mine].max() for mine in members], dtype=np.int64),
-        np.array([len(mine) for mine in members], dtype=np.int64),
-        np.array([sizes[mine].sum() for mine in members], dtype=np.int64),
-        sums,
+        np.array([sizes[members].min() for members in classes], dtype=np.int64),
+        np.array([sizes[members].max() for members in classes], dtype=np.int64),
+        np.array([len(members) for members in classes], dtype=np.int64),
+        sums(sizes).astype(np.int64),
+        errors,
         gains,
     )
 
 
 def sum_of_all(report, tasks):
-    """As `by_size`, with all `tasks` as one class."""
+    """Return `by_size` with all `tasks` in one class."""
     return by_size(report, tasks, one_class=True)
 
 
-def _reach_of_sum(difference, rows, spread):
-    """Two standard errors of the sum of the tasks' differences, each of them summed over rows."""
+def _reach_of_sum(difference, rows, standard_error):
+    """Return two standard errors of the sum of the tasks' differences.
+
+    `difference` and `standard_error` are those of the task's error summed over its rows.
+    """
     n_tasks = len(difference)
     if n_tasks >= _FEW_TASKS:
-        about = difference - rows * (difference.sum() / rows.sum())
-        return _two(n_tasks - 1) * np.sqrt(n_tasks / (n_tasks - 1) * (about @ about))
-    return _two((rows - 1).sum() + _PRIOR) * np.sqrt(((rows * spread) ** 2).sum())
+        residual = difference - rows * (difference.sum() / rows.sum())
+        variance = n_tasks / (n_tasks - 1) * (residual @ residual)
+        return _two_standard_errors(n_tasks - 1) * np.sqrt(variance)
+    degrees = (rows - 1).sum() + _PRIOR_ROWS
+    return _two_standard_errors(degrees) * np.sqrt((standard_error**2).sum())
 
 
 def _classes(sizes, among=None):
-    """Which tasks, of those `among`, are of a size: arrays of positions, from the smallest on."""
+    """Group tasks (those `among`, or all) by size; return arrays of positions, smallest first."""
     rows = np.arange(len(sizes)) if among is None else np.flatnonzero(among)
     if not len(rows):
         return []
@@ -300,27 +317,31 @@ def _classes(sizes, among=None):
     return [rows[level == one] for one in np.unique(level)]
 
 
-# ------------------------------------------------------------------------------ what is to be named
+# ------------------------------------------------------------------------- which tasks to name
+
+
+def is_telling(report):
+    """Return for every entry whether its gain over independent or over pooled is meaningful."""
+    return np.any([task_gains(report, other).telling for other in OTHERS], axis=0)
 
 
 def mostly_noise(report, tasks):
-    """Whether most of the tasks have too few rows for gains of their own to mean anything."""
-    telling = np.any([task_gains(report, other).telling[tasks] for other in OTHERS], axis=0)
-    return bool(len(tasks)) and bool(telling.mean() < 0.5)
+    """Return whether most of the tasks have too few rows for a meaningful gain."""
+    return bool(len(tasks)) and bool(is_telling(report)[tasks].mean() < 0.5)
 
 
 def choose_named(report, tasks, most, key="independent"):
-    """Of tasks in order, those to be named where there are too many to name all.
+    """Choose the tasks to name where there are too many to name them all.
 
-    They gain or lose more than two standard errors over `key`, or lose as much over the other of
-    independent and pooled. Where that are more than `most`, the first and the last are named.
+    These gain or lose more than two standard errors over `key`, or lose as much over the other one
+    of independent and pooled. If they are more than `most`, the first and the last of them.
 
     Returns
     -------
     named : ndarray of int
-        Of `tasks`, in their order.
+        Some of `tasks`, in the same order.
     n_clear : int
-        How many there are.
+        Number of tasks that gain or lose as much.
     """
     clear = task_gains(report, key).clear
     for other in OTHERS:
@@ -334,5 +355,5 @@ def choose_named(report, tasks, most, key="independent"):
 
 
 def chance(gains):
-    """How many tasks would exceed two standard errors to one side by chance alone."""
+    """Return how many tasks would exceed two standard errors on one side by chance alone."""
     return round((1.0 - _LEVEL) * int(np.isfinite(gains.reach).sum()))

@@ -1,4 +1,4 @@
-"""Scores per task, their averages over tasks, and scorers that know the task column."""
+"""Scores per task, their averages over tasks, and scorers that read the task column."""
 
 from ._scorer import task_scorer
 from ._scores import task_score, task_scores

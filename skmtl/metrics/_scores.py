@@ -1,12 +1,15 @@
 """Scores per task, and their averages over tasks."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
+from .._typing import ArrayLike, NDArray
 from ._rows import labelled_rows
-from .formulas import check_metric, metric_name, score_tasks
+from .formulas import metric_name, score_tasks
 
 __all__ = ["check_average", "task_score", "task_scores"]
 
@@ -14,16 +17,16 @@ _AVERAGES = ("macro", "micro", "median")
 
 
 def task_scores(
-    y_true,
-    y_pred,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
     *,
-    task=None,
-    metric="r2",
-    sample_weight=None,
-    labels=None,
-    shared_classes=True,
-    pos_label=None,
-):
+    task: ArrayLike | None = None,
+    metric: str | Callable = "r2",
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    shared_classes: bool = True,
+    pos_label: Any = None,
+) -> dict[str, NDArray]:
     r"""Score the predictions of every task on its own.
 
     With :math:`w_i` the weights (1 without `sample_weight`), :math:`W_t` their sum over the
@@ -35,32 +38,33 @@ def task_scores(
         {\frac{1}{W_t} \sum_{i \in t} w_i (y_i - \bar y_t)^2}, \quad
         r^2_t = 1 - \mathrm{nmse}_t,
 
-    rmse is the square root of mse, and mae has absolute values for squares.
+    rmse is the square root of mse, and mae has absolute values in place of squares.
 
-    For classes, accuracy is the share of rows predicted right. Of the rows of a class, recall is
-    the share predicted to be of it; of the rows predicted to be of a class, precision is the share
-    that are; f1 is the harmonic mean of the two. With two classes over all tasks they are figures
-    of the positive one; with more they are means over the classes that the task's labels and
-    predictions show, as with "_macro". "_weighted" weighs these by the task's rows of each class,
-    and "_micro" counts the rows of all classes together. balanced_accuracy is the mean recall of
-    the task's classes.
+    For classes, accuracy is the share of rows predicted correctly. Recall is the share of the rows
+    of a class that are predicted to be of it; precision is the share of the rows predicted to be of
+    a class that are of it; f1 is their harmonic mean. With two classes over all tasks, they refer
+    to the positive one; with more, they are means over the classes that occur in the task's labels
+    or predictions, as with "_macro". "_weighted" weighs these by the task's rows of each class, and
+    "_micro" counts the rows of all classes together. balanced_accuracy is the mean recall over the
+    task's classes.
 
     With :math:`p_{ik}` the probability of class :math:`k` in row :math:`i`, log_loss is the mean of
-    :math:`-\log p_{i y_i}` (natural logarithm, probabilities below 2e-16 raised to that) and brier
-    that of :math:`\sum_k (p_{ik} - [y_i = k])^2`, halved for two classes. roc_auc is the share of
-    the task's pairs of rows, one of the second class and one of the first, in which the former is
-    scored higher; with more than two classes the mean over the classes that the task can tell of,
-    each against the rest. For a task with all classes, all are scikit-learn's metrics.
+    :math:`-\log p_{i y_i}` (natural logarithm, probabilities clipped at 2e-16) and brier is the
+    mean of :math:`\sum_k (p_{ik} - [y_i = k])^2`, halved for two classes. roc_auc is the share of
+    the task's pairs of rows, one of the second class and one of the first, in which the former has
+    the higher score; with more than two classes it is the mean over the classes that have such
+    pairs in the task, each against the rest. For a task with all classes, these are scikit-learn's
+    metrics.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels. With two dimensions every column is a task. NaN (or None) means "not labelled" and
+        Labels. With two dimensions, every column is a task. NaN (or None) means "not labelled" and
         is left out.
     y_pred : array-like of the shape of `y_true`, or of shape (n_samples, n_classes)
         Predictions, finite where `y_true` is not NaN: numbers, or classes for accuracy, precision,
-        recall and f1. For log_loss and brier probabilities, for roc_auc any scores: a column for
-        every class in the order of `labels`, or those of the second of two classes.
+        recall and f1. For log_loss and brier probabilities, for roc_auc any scores: one column per
+        class in the order of `labels`, or those of the second of two classes.
     task : array-like of shape (n_samples,), default=None
         The task of every row: strings, integers or categories. Only with a one-dimensional
         `y_true`, which without `task` is a single task.
@@ -74,42 +78,42 @@ def task_scores(
         Weights of the rows, not negative. They count within a task.
     labels : array-like of shape (n_classes,), default=None
         The classes in the order of the columns of `y_pred`, such as a model's ``classes_``, for
-        log_loss, brier and roc_auc, and for precision, recall and f1 to tell the positive one. None
-        takes the distinct values over all tasks, sorted. A task needs not have seen them all.
+        log_loss, brier and roc_auc; for precision, recall and f1 they determine the positive class.
+        None uses the sorted distinct values over all tasks. A task need not have all classes.
     shared_classes : bool, default=True
-        Whether the classes are the same in every task, for log_loss, brier and roc_auc. False: each
-        task has its own, as a `MetaLearnerClassifier` whose ``shared_classes_`` is False. A task's
-        own are those with a probability above zero in some row of it, and those of its labels; rows
-        of weight zero tell nothing.
-        Scores are then those of a model with these classes only (brier is halved where there are
-        two), and a label that is not among `labels` has probability zero and is no error.
+        Whether the classes are the same in every task, for log_loss, brier and roc_auc. If False,
+        each task has classes of its own, as in a `MetaLearnerClassifier` whose ``shared_classes_``
+        is False: those with a probability above zero in any of its rows, and those of its labels,
+        where rows of weight zero do not count. Scores are then those of a model with these classes
+        only (brier is halved if there are two), and a label that is not among `labels` has
+        probability zero and is no error.
     pos_label : object, default=None
-        The positive one of two classes, for precision, recall and f1. None takes the second.
+        The positive one of two classes, for precision, recall and f1. None is the second.
 
     Returns
     -------
     scores : dict of ndarray, each of shape (n_tasks,)
         In the style of ``cv_results_``, e.g. for ``pandas.DataFrame(scores)``: "task" (the labels,
         sorted, or the indices of the columns), "n_samples" (labelled rows) and "score". The score
-        is NaN where the metric is undefined: no labelled row of positive weight, for r2 and nmse
-        also fewer than two, or labels without variance, and for roc_auc a single class; for
-        precision no row predicted to be of the class, for recall none of it, and for f1 neither.
-        Where a mean is taken over classes, those for which that is so are left out of it.
+        is NaN where the metric is undefined: without labelled rows of positive weight; r2 and nmse
+        for fewer than two rows or labels without variance; roc_auc for a single class; precision
+        without rows predicted to be of the class, recall without rows of it, and f1 without either.
+        A mean over classes leaves out those for which it is undefined.
 
     Raises
     ------
     ValueError
-        If shapes don't match, if `task` comes with several columns of `y_true`, if a labelled row
-        has no finite prediction, if labels or weights are unusable, if `metric` is unknown, if
-        probabilities are none, if `labels` or `pos_label` doesn't go with `y_true`, `y_pred` or
-        `metric`, if a single class does not tell which is the positive one, or if `shared_classes`
-        is no bool.
+        If shapes don't match; if `task` is given with several columns of `y_true`; if a labelled
+        row has no finite prediction; if labels or weights are invalid; if `metric` is unknown; if
+        `y_pred` are not probabilities; if `labels` or `pos_label` don't fit `y_true`, `y_pred` or
+        `metric`; if a single class leaves the positive class undetermined; or if `shared_classes`
+        is not a bool.
 
     Notes
     -----
-    scikit-learn's "neg_log_loss" and "neg_brier_score" raise where the rows to be scored lack a
-    class of the model, and "roc_auc_ovr" flatters where tasks have classes of their own: that other
-    tasks' rows are not of a class is known without a model.
+    scikit-learn's "neg_log_loss" and "neg_brier_score" raise an error if the scored rows lack a
+    class of the model, and "roc_auc_ovr" is too optimistic if tasks have classes of their own:
+    distinguishing a class from the rows of other tasks takes no model.
 
     Examples
     --------
@@ -123,7 +127,7 @@ def task_scores(
     a: 3 rows, error 0.33
     b: 2 rows, error 1.00
 
-    A task of one class has a log-loss, but no roc_auc:
+    A task with one class has a log-loss, but no roc_auc:
 
     >>> y_true, task = ["no", "yes", "no", "no"], ["a", "a", "b", "b"]
     >>> p_yes = [0.3, 0.6, 0.2, 0.4]
@@ -132,7 +136,6 @@ def task_scores(
     log_loss [0.43 0.37]
     roc_auc [ 1. nan]
     """
-    check_metric(metric)
     rows = labelled_rows(
         y_true, y_pred, task, sample_weight, metric, labels, shared_classes, pos_label
     )
@@ -140,23 +143,23 @@ def task_scores(
 
 
 def task_score(
-    y_true,
-    y_pred,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
     *,
-    task=None,
-    metric="r2",
-    average="macro",
-    sample_weight=None,
-    labels=None,
-    shared_classes=True,
-    pos_label=None,
-):
-    """Score predictions with one number that does justice to all tasks.
+    task: ArrayLike | None = None,
+    metric: str | Callable = "r2",
+    average: Literal["macro", "micro", "median"] = "macro",
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    shared_classes: bool = True,
+    pos_label: Any = None,
+) -> float:
+    """Average a metric over tasks.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels. With two dimensions every column is a task. NaN means "not labelled" and is left
+        Labels. With two dimensions, every column is a task. NaN means "not labelled" and is left
         out.
     y_pred : array-like of the shape of `y_true`, or of shape (n_samples, n_classes)
         Predictions, as in :func:`task_scores`.
@@ -167,16 +170,18 @@ def task_score(
         As in :func:`task_scores`. Errors are returned as they are, not negated.
     average : {"macro", "micro", "median"}, default="macro"
         "macro" is the unweighted mean over tasks: a task of ten rows counts as much as one of a
-        thousand. "median" is the median over tasks. Both leave out tasks where the metric is
-        undefined. "micro" is the plain metric over all labelled rows together, whatever their
-        task, so that large tasks count more; with r2 and nmse, differences between the tasks'
-        means count as variance explained, and with roc_auc as pairs put right (of each class over
-        the rows of tasks that have it, where classes are not shared). (The "_macro" and "_micro"
-        of a metric's name are over classes.)
+        thousand. "median" is the median over tasks. Both leave out tasks for which the metric is
+        undefined. "micro" is the metric over all labelled rows together, regardless of their task,
+        so that large tasks count more. Differences between the means of the tasks then count as
+        explained variance in r2 and nmse, and pairs of rows from different tasks count in roc_auc
+        (for each class over the rows of tasks that have it, if classes are not shared). ("_macro"
+        and "_micro" in a metric's name refer to classes.)
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. With "macro" and "median" they count within a task only.
     labels : array-like of shape (n_classes,), default=None
+        As in :func:`task_scores`.
     shared_classes : bool, default=True
+        As in :func:`task_scores`.
     pos_label : object, default=None
         As in :func:`task_scores`.
 
@@ -188,7 +193,7 @@ def task_score(
     Raises
     ------
     ValueError
-        As :func:`task_scores`, or if `average` is unknown.
+        As :func:`task_scores` does, or if `average` is unknown.
 
     Examples
     --------
@@ -200,7 +205,6 @@ def task_score(
     >>> round(task_score(y_true, y_pred, task=task, metric="mae", average="micro"), 3)
     0.6
     """
-    check_metric(metric)
     check_average(average)
     rows = labelled_rows(
         y_true, y_pred, task, sample_weight, metric, labels, shared_classes, pos_label
@@ -211,9 +215,9 @@ def task_score(
     scores = scores[~np.isnan(scores)]
     if not len(scores):
         warnings.warn(
-            f"metric={metric_name(metric)} is undefined for every task, so that the score is NaN; "
-            "r2, nmse and roc_auc need at least two different labels, precision, recall and f1 "
-            "rows of the class.",
+            f"metric={metric_name(metric)} is undefined for every task, so the score is NaN; r2, "
+            "nmse and roc_auc need at least two different labels, and precision, recall and f1 "
+            "need rows of the class.",
             UndefinedMetricWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""What each metric is: its formula, for all tasks at once, and what it is computed from."""
+"""Formulas of the metrics, computed for all tasks at once, and their inputs."""
 
 from typing import NamedTuple
 
@@ -6,25 +6,25 @@ import numpy as np
 
 from ._confusion import CONFUSION, score_confusion
 
-__all__ = ["METRICS", "Metric", "check_metric", "metric_name", "score_tasks"]
+__all__ = ["METRICS", "Metric", "find_metric", "metric_name", "score_tasks"]
 
 
 class Metric(NamedTuple):
-    """What the callers of a metric need to know of it."""
+    """Properties of a metric."""
 
-    greater_is_better: bool
-    reads: str  # what y_pred is: "numbers", "labels", "probabilities" or "scores" of classes
-    methods: tuple = ("predict",)  # of a model, the first that it has gives y_pred
-    of_positive: bool = False  # whether it is, of two classes, the figure of the positive one
+    greater_is_better: bool | None  # None: unknown
+    reads: str  # y_pred: "numbers", "labels", "probabilities", "scores" of classes or "anything"
+    methods: tuple = ("predict",)  # of a model; the first one it has gives y_pred
+    of_positive: bool = False  # whether it refers to the positive one of two classes
 
     @property
     def by_class(self):
-        """Whether `y_pred` has a column, or a meaning, for every class."""
+        """Whether `y_pred` has one column per class."""
         return self.reads in ("probabilities", "scores")
 
     @property
     def takes_classes(self):
-        """Whether the order of the classes says something."""
+        """Whether it depends on the order of the classes."""
         return self.by_class or self.of_positive
 
 
@@ -45,28 +45,34 @@ METRICS = {
 }
 
 
+_CALLABLE = Metric(None, "anything")
+
+
 def metric_name(metric):
-    """The metric as its user would write it."""
+    """Return the metric as it is written in code."""
     if isinstance(metric, str):
         return repr(metric)
     return getattr(metric, "__name__", repr(metric))
 
 
-def check_metric(metric):
-    """Raise for a metric that is neither known by name nor callable."""
-    if not callable(metric) and not (isinstance(metric, str) and metric in METRICS):
-        raise ValueError(
-            f"metric={metric!r} is unknown; give one of {', '.join(map(repr, METRICS))}, or a "
-            "function metric(y_true, y_pred)."
-        )
+def find_metric(metric):
+    """Return the properties of a metric; raise unless it is a known name or callable."""
+    if callable(metric):
+        return _CALLABLE
+    if isinstance(metric, str) and metric in METRICS:
+        return METRICS[metric]
+    raise ValueError(
+        f"metric={metric!r} is unknown; give one of {', '.join(map(repr, METRICS))}, or a "
+        "function metric(y_true, y_pred)."
+    )
 
 
 def score_tasks(rows, metric):
-    """The metric of every task, NaN where it is undefined.
+    """Return the metric of every task, NaN where it is undefined.
 
     Parameters
     ----------
-    rows : Rows
+    rows : LabelledRows
     metric : str or callable
 
     Returns
@@ -87,10 +93,10 @@ def score_tasks(rows, metric):
         return error
     if metric == "rmse":
         return np.sqrt(error)
-    # Less one of the task's own labels, so that the variance of equal labels is exactly zero.
-    anchor = np.zeros(len(rows.labels))
-    anchor[rows.codes] = rows.y
-    y = rows.y - anchor[rows.codes]
+    # Relative to one of the task's labels, so that the variance of equal labels is exactly zero.
+    origin = np.zeros(len(rows.labels))
+    origin[rows.codes] = rows.y
+    y = rows.y - origin[rows.codes]
     deviation = y - _mean(y, rows)[rows.codes]
     variance = _mean(deviation * deviation, rows)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -104,27 +110,27 @@ def _accuracy(rows):
 
 def _log_loss(rows):
     of_truth = rows.prediction[np.arange(len(rows.y)), rows.y]
-    return -np.log(np.maximum(of_truth, np.finfo(np.float64).eps))  # a flat "no" costs 36, not inf
+    return -np.log(np.maximum(of_truth, np.finfo(np.float64).eps))  # at most 36
 
 
 def _brier(rows):
-    """The squared error of the probability, or with more than two classes of all of them."""
+    """Return squared errors of the probability of the second of two classes, or of all classes."""
     n_classes = rows.prediction.shape[1]
     first = 1 if n_classes == 2 else 0
     truth = rows.y[:, None] == np.arange(first, n_classes)
     error = ((rows.prediction[:, first:] - truth) ** 2).sum(axis=1)
-    if rows.own is None or n_classes == 2:
+    if rows.task_classes is None or n_classes == 2:
         return error
-    return np.where(rows.own.sum(axis=1) == 2, error / 2, error)
+    return np.where(rows.task_classes.sum(axis=1) == 2, error / 2, error)
 
 
 _CLASS_LOSSES = {"accuracy": _accuracy, "log_loss": _log_loss, "brier": _brier}
 
 
 def _roc_auc(rows):
-    """Of two classes the area for the second; of more the mean over those the task can tell of.
+    """Return the area for the second of two classes, or the mean over the classes of the task.
 
-    Only rows whose task has the class count for it: others say "no" without having learned to.
+    For each class, only the rows of tasks that have it count.
     """
     n_classes = rows.prediction.shape[1]
     classes = [1] if n_classes == 2 else range(n_classes)
@@ -135,18 +141,18 @@ def _roc_auc(rows):
 
 
 def _rows_with_class(rows, k):
-    """The rows whose task has class `k`."""
-    if rows.own is None or rows.own[:, k].all():
+    """Return the rows whose task has class `k`."""
+    if rows.task_classes is None or rows.task_classes[:, k].all():
         return rows
     columns = {name: getattr(rows, name) for name in ("codes", "y", "prediction", "weight")}
-    kept = {name: c if c is None else c[rows.own[:, k]] for name, c in columns.items()}
-    return rows._replace(**kept)
+    kept = rows.task_classes[:, k]
+    return rows._replace(**{name: c if c is None else c[kept] for name, c in columns.items()})
 
 
 def _area(rows, k):
-    """Share of a task's pairs (one of class `k`, one not) that the score for it puts right.
+    """Return the share of a task's pairs of rows, of class `k` and not, that are ranked correctly.
 
-    Ties count half. NaN for a task without such pairs.
+    Ties count half. The share is NaN for a task without such pairs.
     """
     score, positive = rows.prediction[:, k], rows.y == k
     n_tasks = len(rows.labels)
@@ -155,25 +161,26 @@ def _area(rows, k):
     weight = np.ones(len(order)) if rows.weight is None else rows.weight[order]
     is_new = np.ones(len(order), dtype=bool)
     is_new[1:] = (codes[1:] != codes[:-1]) | (score[1:] != score[:-1])
-    starts = np.flatnonzero(is_new)  # of the rows of one task with one score
+    starts = np.flatnonzero(is_new)  # of runs of rows of one task with the same score
     task = codes[starts]
-    ups = np.add.reduceat(weight * positive, starts)
-    downs = np.add.reduceat(weight * ~positive, starts)
-    n_up, n_down = (np.bincount(task, mass, minlength=n_tasks) for mass in (ups, downs))
-    below = np.cumsum(downs) - downs - (np.cumsum(n_down) - n_down)[task]
-    won = np.bincount(task, ups * (below + 0.5 * downs), minlength=n_tasks)
+    of_class = np.add.reduceat(weight * positive, starts)
+    others = np.add.reduceat(weight * ~positive, starts)
+    n_of_class, n_others = (np.bincount(task, sums, n_tasks) for sums in (of_class, others))
+    below = np.cumsum(others) - others - (np.cumsum(n_others) - n_others)[task]
+    correct = np.bincount(task, of_class * (below + 0.5 * others), n_tasks)
+    n_pairs = n_of_class * n_others
     with np.errstate(invalid="ignore"):
-        return np.where(n_up * n_down > 0, won / (n_up * n_down), np.nan)
+        return np.where(n_pairs > 0, correct / n_pairs, np.nan)
 
 
 def _mean(values, rows):
-    """Weighted means of `values` over the rows of every task, NaN for a task without rows."""
+    """Return weighted means of `values` over every task's rows, NaN for a task without rows."""
     n_tasks = len(rows.labels)
     if rows.weight is not None:
         values = values * rows.weight
     with np.errstate(invalid="ignore"):  # 0 / 0
-        return np.bincount(rows.codes, values, minlength=n_tasks) / np.bincount(
-            rows.codes, rows.weight, minlength=n_tasks
+        return np.bincount(rows.codes, values, n_tasks) / np.bincount(
+            rows.codes, rows.weight, n_tasks
         )
 
 
@@ -182,8 +189,7 @@ def _score_by_call(rows, metric):
     order = np.argsort(rows.codes, kind="stable")
     ends = np.cumsum(np.bincount(rows.codes, minlength=n_tasks))
     scores = np.full(n_tasks, np.nan)
-    for t in range(n_tasks):
-        block = order[(ends[t - 1] if t else 0) : ends[t]]
+    for t, block in enumerate(np.split(order, ends[:-1])):
         if len(block):
             weight = {} if rows.weight is None else {"sample_weight": rows.weight[block]}
             scores[t] = float(metric(rows.y[block], rows.prediction[block], **weight))

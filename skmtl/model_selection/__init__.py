@@ -1,4 +1,4 @@
-"""Splitters that know about tasks."""
+"""Cross-validation splitters for tables of several tasks."""
 
 from ._few_shot import FewShotSplit
 from ._source_target import source_target_split

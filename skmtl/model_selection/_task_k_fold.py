@@ -1,12 +1,14 @@
 """Folds over the rows of every task."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, indexable
 
+from .._typing import ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..tasks.columns import unwrap
-from ._base import TaskSplitter, check_n_splits, row_tasks
+from ._base import TaskSplitter, check_count, check_shuffle
 
 __all__ = ["TaskKFold"]
 
@@ -14,29 +16,29 @@ __all__ = ["TaskKFold"]
 class TaskKFold(TaskSplitter):
     """K-fold over the rows of every task, so that every fold trains on every task.
 
-    The rows of each task are dealt to the `n_splits` folds as evenly as they go: a task's rows in
-    two folds differ by at most one. The left-over rows of the tasks go around the folds in turn, so
-    that the sizes of whole folds differ by at most one too. A task with at least two rows is in
-    every training fold. A task with a single row is in one test fold, where it is a task never
-    seen in training; that is legal, and a shared or pooled model can still predict it.
+    The rows of each task are distributed as evenly as possible over the `n_splits` folds: the
+    numbers of a task's rows in two folds differ by at most one. The remainders of the tasks are
+    assigned to the folds in turn, so that the sizes of whole folds differ by at most one too. A
+    task with at least two rows is in every training fold. A task with a single row is in one test
+    fold, where it is unseen in training; a shared or pooled model can still predict it.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Number of folds, at least 2 and at most the number of rows. It may exceed the rows of a
-        task, which is then tested in as many folds as it has rows.
+        Number of folds, at least 2 and at most the number of rows. It may exceed the number of rows
+        of a task, which is then tested in as many folds as it has rows.
     task_column : str, int or list of these, default=None
-        The column of `X` with the task labels: a name (data frames) or an integer index (arrays).
-        A name is found exactly, or as the one column that ends in ``__name``. Not needed where
-        `split` gets `groups`.
+        Column of `X` with the task labels: a name (data frames) or an integer index (arrays). A
+        name matches the column of that name, or else the only column that ends in ``__name``. Not
+        needed if `split` is given `groups`.
     shuffle : bool, default=False
-        Without shuffling, each fold tests one contiguous segment of a task's rows, in the order of
-        the table: fold 0 the first, the last fold the last. Shuffle when that order means something
-        which the folds should not follow, e.g. rows sorted by the target or by a feature. Rows
-        in the order of time are the other case: if the model is to predict the future, neither
-        shuffled nor contiguous folds say how well it will, as both train on later rows.
+        Whether to shuffle the rows of each task. If False, each fold tests one contiguous segment
+        of a task's rows, in the order of the table. Shuffle if that order carries information that
+        folds should not follow, e.g. rows sorted by the target or by a feature. Do not use this
+        splitter if rows are in order of time and the model is to predict the future: shuffled or
+        not, its folds train on later rows than those they test.
     random_state : int, RandomState instance or None, default=None
-        Seeds the shuffling; an int gives the same folds in every call. Only with `shuffle=True`.
+        Seed of the shuffling; an int gives the same folds in every call. Only with `shuffle=True`.
 
     Raises
     ------
@@ -49,8 +51,8 @@ class TaskKFold(TaskSplitter):
     See Also
     --------
     TaskTimeSeriesSplit : Trains on the past and tests on the future.
-    FewShotSplit : Holds out whole tasks but for a few rows, to judge a model on new ones.
-    sklearn.model_selection.GroupKFold : Holds out whole tasks, of which then no row is known.
+    FewShotSplit : Holds out all but a few rows of whole tasks, to test a model on new tasks.
+    sklearn.model_selection.GroupKFold : Holds out all rows of whole tasks.
 
     Notes
     -----
@@ -67,20 +69,27 @@ class TaskKFold(TaskSplitter):
     train [0 1 4 5] test [2 3 6]
     """
 
-    def __init__(self, n_splits=5, *, task_column=None, shuffle=False, random_state=None):
-        self.n_splits = check_n_splits(n_splits, fewest=2)
-        if not isinstance(shuffle, bool):
-            raise TypeError(f"shuffle={shuffle!r} must be True or False.")
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        task_column: TaskColumn = None,
+        shuffle: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_splits = check_count("n_splits", n_splits, 2, "folds")
+        self.shuffle = check_shuffle(shuffle)
         if random_state is not None and not shuffle:
             raise ValueError(
                 f"random_state={random_state!r} has no effect without shuffling; "
                 "set shuffle=True, or leave random_state at None."
             )
         self.task_column = task_column
-        self.shuffle = shuffle
         self.random_state = random_state
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: MatrixLike, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[tuple[NDArray, NDArray]]:
         """Generate the row indices of each fold's training and test set.
 
         Parameters
@@ -88,7 +97,7 @@ class TaskKFold(TaskSplitter):
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
             The table; read for its number of rows and, without `groups`, for `task_column`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Ignored, but for its length.
+            Ignored, except for its length.
         groups : array-like of shape (n_samples,), default=None
             The task label of every row. Overrides `task_column`.
 
@@ -102,35 +111,31 @@ class TaskKFold(TaskSplitter):
         Raises
         ------
         ValueError
-            If there are neither `groups` nor a `task_column`, if the column is not found, if
-            labels are missing or of mixed kinds, or if there are fewer rows than folds.
+            If neither `groups` nor a `task_column` is given, if the column is not found, if
+            labels are missing or of mixed types, or if there are fewer rows than folds.
         """
-        return super().split(unwrap(X), y, groups)
-
-    def _iter_test_masks(self, X=None, y=None, groups=None):
-        # The hook that BaseCrossValidator documents; its `split` has checked the lengths by now.
-        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-        if self.n_splits > n_samples:
+        X, y, groups = indexable(unwrap(X), y, groups)
+        labels, codes = self._read_tasks(X, groups)
+        if self.n_splits > len(codes):
             raise ValueError(
                 f"Cannot have number of splits n_splits={self.n_splits} greater than the number "
-                f"of samples: n_samples={n_samples}."
+                f"of samples: n_samples={len(codes)}."
             )
-        labels, codes = row_tasks(X, groups, self.task_column, owner=type(self).__name__)
-        if len(labels) == n_samples:
+        if len(labels) == len(codes):
             warnings.warn(
-                f"Each of the {n_samples} rows is a task of its own, so that no task in a test "
-                "fold was seen in training; check that the right column holds the task labels.",
+                f"Each of the {len(codes)} rows is a task of its own, so that no task in a test "
+                "fold was seen in training; check that task_column is the right column.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=2,
             )
         rng = check_random_state(self.random_state) if self.shuffle else None
-        folds = _deal_rows(codes, len(labels), self.n_splits, rng)
+        folds = _assign_folds(codes, len(labels), self.n_splits, rng)
         for fold in range(self.n_splits):
-            yield folds == fold
+            yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 
 
-def _deal_rows(codes, n_tasks, n_splits, rng):
-    """The test fold of every row.
+def _assign_folds(codes, n_tasks, n_splits, rng):
+    """Return the test fold of every row.
 
     Parameters
     ----------
@@ -138,23 +143,23 @@ def _deal_rows(codes, n_tasks, n_splits, rng):
         Task of every row, 0 to n_tasks - 1.
     n_tasks, n_splits : int
     rng : RandomState or None
-        Shuffles rows and tasks; None leaves them in order.
+        Shuffles rows and tasks; None keeps their order.
 
     Returns
     -------
     folds : ndarray of shape (n_samples,)
     """
-    # A small unsigned type makes numpy's stable sort a radix sort, ten times as fast.
+    # numpy sorts small unsigned integers by radix sort, ten times as fast.
     codes = codes.astype(np.min_scalar_type(n_tasks))
     if rng is None:
         turns = np.arange(n_tasks)
         order = np.argsort(codes, kind="stable")
     else:
-        turns = rng.permutation(n_tasks)  # which folds get the left-over rows is random as well
+        turns = rng.permutation(n_tasks)  # the folds of the remainders are random as well
         shuffled = rng.permutation(len(codes))
         order = shuffled[np.argsort(codes[shuffled], kind="stable")]
     base, extra = np.divmod(np.bincount(codes, minlength=n_tasks), n_splits)
-    # Left-over rows go around the folds: each task goes on where the task before it stopped.
+    # Remainders are assigned in turn: each task starts where the previous one stopped.
     start = np.empty(n_tasks, dtype=np.int64)
     start[turns] = (np.cumsum(extra[turns]) - extra[turns]) % n_splits
     fold = np.arange(n_splits)

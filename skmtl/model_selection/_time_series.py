@@ -1,67 +1,73 @@
 """Forward splits in time."""
 
-import numbers
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from sklearn.utils import indexable
 
-from ..tasks.columns import unwrap
+from .._typing import ArrayLike, MatrixLike, NDArray, TaskColumn
+from ..tasks.columns import as_table, find_column, take_column, unwrap
 from ..tasks.times import rank_times
-from ._base import TaskSplitter, check_n_splits, read_column, row_tasks
+from ._base import TaskSplitter, check_count
 
 __all__ = ["TaskTimeSeriesSplit"]
 
+_TIMES = "distinct times"
+
 
 class TaskTimeSeriesSplit(TaskSplitter):
-    """Forward split in time: train on each task's past, test on what comes next.
+    """Forward split in time: train on each task's past, test on what follows.
 
-    The last distinct times of every task are cut into `n_splits` consecutive test windows. Each
-    fold tests one window and trains on all that is earlier, so that training sets expand; no row
-    is trained on that is as late as a test row of its task. Rows may stand in any order, and rows
-    that share one time stay together.
+    The last distinct times of every task are divided into `n_splits` consecutive test windows. Each
+    fold tests one window and trains on all earlier rows, so that training sets expand. No training
+    row of a task is as late as one of its test rows. Rows may be in any order, and rows with the
+    same time stay together.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 1.
     time_column : str or int, default=None
-        The column of `X` with the time of every row: numbers, datetimes or ISO strings such as
-        "2024-03-31", found as `task_column` is. None: rows stand in the order of time.
+        Column of `X` with the time of every row: numbers, datetimes or ISO strings such as
+        "2024-03-31". It is looked up as `task_column` is. None means that rows are in order of
+        time.
     task_column : str, int or list of these, default=None
-        The column of `X` with the task labels: a name (data frames) or an integer index (arrays).
-        A name is found exactly, or as the one column that ends in ``__name``. Not needed where
-        `split` gets `groups`, as it does inside `MultiTaskRegressor`, nor with ``cut="table"``.
+        Column of `X` with the task labels: a name (data frames) or an integer index (arrays). A
+        name matches the column of that name, or else the only column that ends in ``__name``. Not
+        needed if `split` is given `groups`, as inside `MultiTaskRegressor`, or with
+        ``cut="table"``.
     gap : int, default=0
-        Distinct times left out between training and test: how far ahead, less one, the first
-        prediction looks.
+        Number of distinct times left out between training and test: the first prediction is
+        ``gap + 1`` times ahead.
     test_size : int, default=None
-        Distinct times in a test window. None is ``max(1, T // (n_splits + 1))`` for a task of T
-        distinct times (with ``cut="table"`` a table of so many).
+        Number of distinct times in a test window. None is ``max(1, T // (n_splits + 1))`` for a
+        task with T distinct times (with ``cut="table"``, a table with T distinct times).
     max_train_size : int, default=None
-        Most distinct times to train on, the latest. None is all.
+        Largest number of distinct times to train on, counted from the latest. None is all.
     cut : {"task", "table"}, default="task"
-        "task" cuts every task in its own distinct times, so that each is judged, whenever it began
-        and ended; training may then hold rows of other tasks that are later than a task's test
-        rows. "table" cuts all tasks at the same dates, counted in the table's distinct times: right
-        where a shock hits many tasks at once (weather, holidays, a crisis), of which the other
-        tasks' later rows would tell.
+        "task" divides the distinct times of every task, so that each task is tested, whenever it
+        began and ended; training may then include rows of other tasks that are later than a task's
+        test rows. "table" divides all tasks at the same times, counted in the table's distinct
+        times. Use it if a shock affects many tasks at once (weather, holidays, a crisis), so that
+        later rows of other tasks would reveal it.
 
     Raises
     ------
     ValueError
-        If a count is not an integer or too small, or `cut` is neither of the two.
+        If a count is not an integer or too small, or if `cut` is unknown.
 
     See Also
     --------
     TaskKFold : For rows without an order in time.
-    FewShotSplit : Holds out whole tasks but for a few rows, to judge a model on new ones.
-    sklearn.model_selection.TimeSeriesSplit : The same counted in rows, for a single task.
+    FewShotSplit : Holds out all but a few rows of whole tasks, to test a model on new tasks.
+    sklearn.model_selection.TimeSeriesSplit : Counts rows instead of times, for a single task.
 
     Notes
     -----
     With ``cut="task"`` a task is in a fold only if it has rows to train on and to test: a task with
     few distinct times is in the last folds only, and one with a single time in none. With
-    ``cut="table"`` a task may be in the training or the test set of a fold alone.
+    ``cut="table"`` a task may be in only the training set or only the test set of a fold.
 
     `split` requests `groups` in scikit-learn's metadata routing, as ``GroupKFold`` does.
 
@@ -84,29 +90,31 @@ class TaskTimeSeriesSplit(TaskSplitter):
 
     def __init__(
         self,
-        n_splits=5,
+        n_splits: int = 5,
         *,
-        time_column=None,
-        task_column=None,
-        gap=0,
-        test_size=None,
-        max_train_size=None,
-        cut="task",
-    ):
-        self.n_splits = check_n_splits(n_splits, fewest=1)
+        time_column: str | int | None = None,
+        task_column: TaskColumn = None,
+        gap: int = 0,
+        test_size: int | None = None,
+        max_train_size: int | None = None,
+        cut: Literal["task", "table"] = "task",
+    ) -> None:
+        self.n_splits = check_count("n_splits", n_splits, 1, "folds")
         self.time_column = time_column
         self.task_column = task_column
-        self.gap = _check_times("gap", gap, fewest=0)
-        self.test_size = _check_times("test_size", test_size, fewest=1, none="the default")
-        self.max_train_size = _check_times("max_train_size", max_train_size, fewest=1, none="all")
+        self.gap = check_count("gap", gap, 0, _TIMES)
+        self.test_size = check_count("test_size", test_size, 1, _TIMES, none="the default")
+        self.max_train_size = check_count("max_train_size", max_train_size, 1, _TIMES, "all")
         if cut not in ("task", "table"):
             raise ValueError(
-                f"cut={cut!r} must be 'task' (every task in its own times) or 'table' (all tasks "
-                "at the same dates)."
+                f"cut={cut!r} must be 'task' (every task at its own times) or 'table' (all tasks "
+                "at the same times)."
             )
         self.cut = cut
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: MatrixLike, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[tuple[NDArray, NDArray]]:
         """Generate the row indices of each fold's training and test set, the earliest fold first.
 
         Parameters
@@ -115,7 +123,7 @@ class TaskTimeSeriesSplit(TaskSplitter):
             The table; read for its number of rows, for `time_column` and, without `groups`, for
             `task_column`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Ignored, but for its length.
+            Ignored, except for its length.
         groups : array-like of shape (n_samples,), default=None
             The task label of every row. Overrides `task_column`.
 
@@ -129,14 +137,16 @@ class TaskTimeSeriesSplit(TaskSplitter):
         Raises
         ------
         ValueError
-            If there are neither `groups` nor a `task_column`, if a column is not found, if labels
-            or times are missing or of mixed kinds, or if no task has times enough for the first
+            If neither `groups` nor a `task_column` is given, if a column is not found, if labels
+            or times are missing or of mixed types, or if no task has enough times for the first
             fold.
         """
         X, y, groups = indexable(unwrap(X), y, groups)
         rank, n_times = self._rank_rows(X, groups)
-        test_size = self._test_size(n_times)
-        first = n_times - self.n_splits * test_size  # where the first fold's test window begins
+        test_size = self.test_size
+        if test_size is None:
+            test_size = np.maximum(1, n_times // (self.n_splits + 1))
+        first = n_times - self.n_splits * test_size  # start of the first test window
         if not (first > self.gap).any():
             raise ValueError(self._too_short(n_times.max(initial=0)))
         for fold in range(self.n_splits):
@@ -146,43 +156,38 @@ class TaskTimeSeriesSplit(TaskSplitter):
             train = rank < stop
             if self.max_train_size is not None:
                 train &= rank >= stop - self.max_train_size
-            if self.cut == "task":  # nothing to train on, or nothing left to test: not in the fold
+            if self.cut == "task":  # a task without training rows is not in the fold
                 test &= stop > 0
             yield np.flatnonzero(train), np.flatnonzero(test)
 
     def _rank_rows(self, X, groups):
-        """Every row's position among its task's distinct times, and how many these are."""
+        """Return every row's position among its task's distinct times, and their number."""
         n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
         codes = np.zeros(n_samples, dtype=np.int64)
         if self.cut == "task":
-            codes = row_tasks(X, groups, self.task_column, owner=type(self).__name__)[1]
-        if self.time_column is None:
-            time = np.arange(n_samples)
-        else:
-            column = read_column(X, self.time_column, "time_column")
+            codes = self._read_tasks(X, groups)[1]
+        time = np.arange(n_samples)
+        if self.time_column is not None:
+            X = as_table(X)
+            column = take_column(X, find_column(X, self.time_column, "time_column"))
             time = rank_times(column, f"time_column={self.time_column!r}")
         order = np.lexsort((time, codes))
-        c, t = codes[order], time[order]
-        new_task = np.diff(c, prepend=-1) > 0
-        position = np.cumsum(new_task | (np.diff(t, prepend=-1) != 0)) - 1
-        position -= position[new_task][c]
+        task = codes[order]
+        is_new_task = np.diff(task, prepend=-1) > 0
+        position = np.cumsum(is_new_task | (np.diff(time[order], prepend=-1) != 0)) - 1
+        position -= position[is_new_task][task]
         rank = np.empty(n_samples, dtype=np.int64)
         rank[order] = position
-        n_times = np.zeros(len(np.flatnonzero(new_task)), dtype=np.int64)
+        n_times = np.zeros(is_new_task.sum(), dtype=np.int64)
         np.maximum.at(n_times, codes, rank + 1)
         return rank, n_times[codes]
 
-    def _test_size(self, n_times):
-        if self.test_size is not None:
-            return self.test_size
-        return np.maximum(1, n_times // (self.n_splits + 1))
-
     def _too_short(self, most):
-        """Says why the first fold is empty, where the longest task has `most` distinct times."""
+        """Return why the first fold is empty if the longest task has `most` distinct times."""
         test_size = 1 if self.test_size is None else self.test_size
         needed = self.n_splits * test_size + self.gap + 1
-        of = "the table" if self.cut == "table" else "even the longest task"
-        found = f"{of} has {most} distinct times"
+        found = "the table" if self.cut == "table" else "even the longest task"
+        found += f" has {most} distinct times"
         if self.time_column is None:
             found += " (time_column=None: every row is one)"
         return (
@@ -190,16 +195,3 @@ class TaskTimeSeriesSplit(TaskSplitter):
             f"test_size={self.test_size} and gap={self.gap} need more than {needed - 1}. Use fewer "
             "folds, a smaller test_size or gap, or check the time and task columns."
         )
-
-
-def _check_times(name, value, fewest, none=None):
-    """A count of distinct times; None is allowed where `none` says what it means."""
-    if value is None and none is not None:
-        return None
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= fewest:
-        return int(value)
-    alternative = "" if none is None else f", or None ({none})"
-    raise ValueError(
-        f"{name}={value!r} must be a number of distinct times, an integer of at least "
-        f"{fewest}{alternative}."
-    )

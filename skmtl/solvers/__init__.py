@@ -1,4 +1,4 @@
-"""Loops that end with a certificate."""
+"""Direct and iterative solvers, with a certificate of optimality."""
 
 from .arrow import ArrowSystem, kkt_residual
 from .mixed import MixedSystem, solve_given
@@ -15,9 +15,9 @@ __all__ = [
 
 
 def make_system(data, penalty, executor=None, varies=None, centres=None, anchors=None):
-    """The arrow system for `TaskMoments` or for `TaskRows`.
+    """Return the arrow system for `TaskMoments` or `TaskRows`.
 
-    `varies` says which features' slopes differ by task; None is all. `centres` and
+    `varies` marks the features whose slopes differ between tasks; None means all. `centres` and
     `anchors`, of shape (n_tasks, n_features), are those of `ArrowSystem`.
     """
     if not hasattr(data, "scatter"):

@@ -1,12 +1,12 @@
-r"""Adam, for objectives of which only noisy gradients are at hand.
+r"""Adam, for objectives with noisy gradients.
 
 With the gradient g of step t the moments are :math:`m = \beta_1 m + (1 - \beta_1) g` and
 :math:`v = \beta_2 v + (1 - \beta_2) g^2`, and x moves by
-:math:`-\eta\,\hat m / (\sqrt{\hat v} + \epsilon)`, the hats dividing by :math:`1 - \beta^t`.
+:math:`-\eta\,\hat m / (\sqrt{\hat v} + \epsilon)`, where the hats divide by :math:`1 - \beta^t`.
 
-Such an x goes on trembling about where it would settle. What is looked at and returned is its
-running mean :math:`\bar x = a \bar x + (1 - a) x` with :math:`a = \min(average, t / (t + 30))`:
-over about a thirtieth of the steps in the beginning, over the last ``1 / (1 - average)`` later.
+As x fluctuates around its limit, the held-out loss is measured for, and the result is, its running
+mean :math:`\bar x = a \bar x + (1 - a) x` with :math:`a = \min(average, t / (t + 30))`: over
+about a thirtieth of the steps at first, and over the last ``1 / (1 - average)`` steps later.
 
 References
 ----------
@@ -27,24 +27,24 @@ from .. import kernels
 
 __all__ = ["AdamResult", "adam", "steps_along"]
 
-# Decays of the moments, and what keeps from dividing by zero.
+# Decays of the two moments, and epsilon.
 CONSTANTS = 0.9, 0.999, 1e-8
 
 
 @dataclass
 class AdamResult:
-    """Where a run of `adam` ended.
+    """Result of `adam`.
 
     Attributes
     ----------
     x : ndarray
-        The best running mean by the held-out loss; the last where nothing was held out.
+        The running mean with the lowest held-out loss, or the last one without held-out data.
     n_iter : int
-        Steps taken, those after the best included.
+        Number of steps, including those after the best one.
     stopped : str
         "max_iter", "no_change", "diverged" or "interrupted".
     history : dict of arrays
-        "step", "train_loss" (the mean since the entry before), and what `held_out` returned.
+        "step", "train_loss" (the mean since the previous entry), and the output of `held_out`.
     """
 
     x: np.ndarray
@@ -54,9 +54,10 @@ class AdamResult:
 
 
 def steps_along(gradient, learning_rate, average=0.0):
-    """What `adam` takes, of a ``gradient(x, step, out)`` that fills `out` and returns the loss.
+    """Return the `advance` of `adam` for a function ``gradient(x, step, out)``.
 
-    `average` is the decay of the running mean of x; 0 is x itself.
+    The function writes the gradient to `out` and returns the loss. `average` is the decay of the
+    running mean of x; with 0 it is x itself.
     """
     constants = np.array([learning_rate, *CONSTANTS, average])
 
@@ -72,28 +73,29 @@ def steps_along(gradient, learning_rate, average=0.0):
 
 def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, tol=0.0,
          progress=None):  # fmt: skip
-    """Minimise by Adam, and stop when the held-out loss no longer falls.
+    """Minimise by Adam, and stop when the held-out loss no longer decreases.
 
     Parameters
     ----------
     x : ndarray of shape (n,)
-        The start, float32 or float64; not modified.
+        Starting point, float32 or float64; not modified.
     advance : callable
-        ``advance(x, moments, step, n_steps)`` takes steps ``step .. step + n_steps`` in place of
-        `x` and of `moments` (3, n), the last of which is the running mean of x, and returns their
-        losses; see `steps_along`.
+        ``advance(x, moments, step, n_steps)`` takes `n_steps` steps from number `step`, updates `x`
+        and `moments` (3, n) in place, the last of which is the running mean of x, and returns the
+        losses of the steps; see `steps_along`.
     max_iter : int
-        Most steps.
+        Largest number of steps.
     held_out : callable, optional
-        ``held_out(x)`` returns a dict of numbers or arrays for the history, with "held_out_loss"
-        among them. It gets the running mean.
+        ``held_out(x)`` returns a dict of numbers or arrays for the history, which includes
+        "held_out_loss". It is called with the running mean.
     check_every : int
-        Steps from one look at the held-out loss to the next.
+        Number of steps between two checks of the held-out loss.
     patience : int
-        So many looks without a loss lower by more than `tol` end the run.
+        Number of checks without a loss lower by more than `tol`, after which the run ends.
     tol : float
+        Smallest decrease of the held-out loss that counts.
     progress : callable, optional
-        Is told in words how it goes.
+        Called with a message after every check.
 
     Returns
     -------
@@ -101,8 +103,8 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
 
     Notes
     -----
-    Ctrl-C ends the run with a warning, as in scikit-learn's perceptrons, and what was best so far
-    is kept. So it is, with a ConvergenceWarning, when numbers overflow.
+    Ctrl-C ends the run with a warning, as in scikit-learn's perceptrons, and the best parameters so
+    far are returned. So does an overflow, with a ConvergenceWarning.
 
     Examples
     --------
@@ -121,24 +123,22 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
     average[:] = x
     best, best_loss, best_step, history = x.copy(), np.inf, 0, []
 
-    def look(losses):
+    def check(losses):
         nonlocal best_loss, best_step
         entry = {"step": step, "train_loss": np.mean(losses) if len(losses) else np.nan}
         if held_out is not None:
             entry |= held_out(average)
-            if entry["held_out_loss"] < best_loss - tol:
-                best_loss, best_step = entry["held_out_loss"], step
-                best[:] = average
-        else:
+        if held_out is None or entry["held_out_loss"] < best_loss - tol:
+            best_loss, best_step = entry.get("held_out_loss", np.inf), step
             best[:] = average
         history.append(entry)
         if progress is not None and step:
             shown = {k: v for k, v in entry.items() if np.ndim(v) == 0 and k != "step"}
-            said = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items())
-            progress(f"step {step}: {said}")
+            values = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items())
+            progress(f"step {step}: {values}")
 
     try:
-        look([])
+        check([])
         while step < max_iter:
             n_steps = min(check_every, max_iter - step)
             losses = advance(x, moments, step, n_steps)
@@ -146,19 +146,21 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
                 stopped = "diverged"
                 warnings.warn(
                     f"Adam met numbers that are not finite between steps {step} and "
-                    f"{step + n_steps}; what was best before is kept. A lower learning rate may "
-                    "help.",
+                    f"{step + n_steps}; the best parameters before are kept. A lower learning rate "
+                    "may help.",
                     ConvergenceWarning,
                     stacklevel=2,
                 )
                 break
             step += n_steps
-            look(losses)
+            check(losses)
             if held_out is not None and step - best_step >= patience * check_every:
                 stopped = "no_change"
                 break
     except KeyboardInterrupt:
-        warnings.warn(f"Interrupted after step {step}; what was best is kept.", stacklevel=2)
+        warnings.warn(
+            f"Interrupted after step {step}; the best parameters so far are kept.", stacklevel=2
+        )
         stopped = "interrupted"
     curves = {k: np.array([entry[k] for entry in history]) for k in (history or [{}])[0]}
     return AdamResult(best, step, stopped, curves)

@@ -1,13 +1,14 @@
-r"""Linear models of one task's rows that are pulled to given parameters, or start from them.
+r"""Linear models of one task's rows that are shrunk towards given parameters, or start from them.
 
-With scores :math:`f_k(x) = x'b_k + c_k` (one of numbers and of two classes, else one a class) and
-a centre :math:`m_k` of the slopes,
+With scores :math:`f_k(x) = x'b_k + c_k` (one for numbers and for two classes, else one per class)
+and a centre :math:`m_k` of the slopes,
 
 .. math:: \min_{b, c} \; \sum_i w_i \ell(f(x_i), y_i) + \frac{s}{2} \sum_k \|b_k - m_k\|^2
 
-where the loss is half the square, or the log-loss. Intercepts are free. The slopes move within the
-space of the rows only, so that a thin singular value decomposition of them leaves few unknowns:
-closed form for the square, Newton's method for the log-loss, with steps by conjugate gradients.
+where the loss is half the squared error, or the log-loss. Intercepts are not penalised. The slopes
+move within the span of the rows only, so a thin singular value decomposition of the rows leaves few
+unknowns: the squared error is minimised in closed form, and the log-loss by Newton's method, with
+steps by conjugate gradients.
 
 References
 ----------
@@ -25,29 +26,27 @@ from ..losses import LOG_LOSS, SQUARED_ERROR
 __all__ = ["LogisticRows", "SquaredRows", "gradient_path"]
 
 _MOST_STEPS, _MOST_HALVINGS = 100, 40
-# Of the log-loss by intercepts, a row: probabilities of 0 and 1 have none at all.
-_LEAST_BEND = 1e-10
+# Lower bound on the curvature of a row's log-loss, which vanishes at probabilities of 0 and 1.
+_LEAST_CURVATURE = 1e-10
 
 
-class _Rows:
-    """Rows about their mean, and their singular value decomposition.
+class _AnchoredRows:
+    """Centred rows and their singular value decomposition.
 
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_features)
     weight : ndarray of shape (n_rows,)
-        Above zero.
+        Positive.
     fit_intercept : bool
-        False: intercepts stay as they are at the start.
+        If False, intercepts keep their initial values.
     """
 
-    # The loss's curvature is at most this.
-    curvature = 1.0
+    curvature = 1.0  # upper bound on that of the loss
 
     def __init__(self, X, weight, fit_intercept):
         self.weight, self.fit_intercept = weight, fit_intercept
-        mean = weight @ X / weight.sum()
-        self.mean = mean if fit_intercept else np.zeros_like(mean)
+        self.mean = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
         self.X = X - self.mean
         self.root = np.sqrt(weight)
         U, s, self.V = np.linalg.svd(self.root[:, None] * self.X, full_matrices=False)
@@ -56,12 +55,12 @@ class _Rows:
 
     @property
     def scale(self):
-        """Strength at which a pull counts about as much as the rows."""
+        """Strength at which the penalty counts about as much as the rows."""
         return self.curvature * (self.s**2).sum() / max(len(self.s), 1)
 
 
-class SquaredRows(_Rows):
-    """Rows whose target is a number; `y` is of shape (n_rows,)."""
+class SquaredRows(_AnchoredRows):
+    """Rows whose target `y`, of shape (n_rows,), is a number."""
 
     def __init__(self, X, y, weight, fit_intercept=True):
         super().__init__(X, weight, fit_intercept)
@@ -74,36 +73,37 @@ class SquaredRows(_Rows):
         ----------
         centre : ndarray of shape (1, n_features)
         intercept : ndarray of shape (1,)
-            Kept where intercepts are not fitted.
+            Kept if intercepts are not fitted.
         strength : float
-            s; 0 is the least squares solution nearest to the centre, infinity the centre.
+            s; 0 gives the least squares solution nearest to the centre, infinity the centre.
 
         Returns
         -------
-        coef, intercept
-            As `centre` and `intercept`.
+        coef, intercept : ndarray
+            Of the shapes of `centre` and `intercept`.
         """
         level = self.weight @ self.y / self.weight.sum() if self.fit_intercept else intercept[0]
-        missed = self.U.T @ (self.root * (self.y - level - self.X @ centre[0]))
+        residual = self.U.T @ (self.root * (self.y - level - self.X @ centre[0]))
         factor = np.zeros_like(self.s) if strength == np.inf else self.s / (self.s**2 + strength)
-        coef = centre[0] + (factor * missed) @ self.V
+        coef = centre[0] + (factor * residual) @ self.V
         return coef[None], np.atleast_1d(level - self.mean @ coef)
 
     def gradient(self, scores):
-        """By the scores ``(n_rows, 1)`` of every row."""
+        """Return the derivatives of the loss by the scores ``(n_rows, 1)``."""
         return self.weight[:, None] * SQUARED_ERROR.gradient(scores, self.y[:, None])
 
 
-class LogisticRows(_Rows):
+class LogisticRows(_AnchoredRows):
     """Rows whose target is a class.
 
-    Where rows of some classes are lacking, free intercepts would run away. So the scores of these
-    classes at the rows' mean stay where they start, and those of the others keep their mean.
+    If some classes have no rows, the likelihood has no maximum in their intercepts. Therefore the
+    scores of these classes at the rows' mean keep their initial values, and those of the other
+    classes keep their mean.
 
     Parameters
     ----------
     codes : ndarray of shape (n_rows,)
-        Of classes, from 0 on.
+        Classes, from 0 on.
     n_classes : int
     """
 
@@ -120,11 +120,11 @@ class LogisticRows(_Rows):
         self.free = free if fit_intercept else free[:, :0]
 
     def gradient(self, scores):
-        """By the scores ``(n_rows, n_scores)`` of every row."""
+        """Return the derivatives of the loss by the scores ``(n_rows, n_scores)``."""
         return self.weight[:, None] * LOG_LOSS.gradient(scores, self.target)
 
     def loss(self, scores):
-        """The log-loss, summed over rows."""
+        """Return the log-loss, summed over rows."""
         return self.weight @ LOG_LOSS.value(scores, self.target)
 
     def solve(self, centre, intercept, strength, tol=1e-10):
@@ -134,22 +134,22 @@ class LogisticRows(_Rows):
         ----------
         centre : ndarray of shape (n_scores, n_features)
         intercept : ndarray of shape (n_scores,)
-            To start from.
+            Initial values.
         strength : float
-            s, above 0; infinity leaves the slopes at the centre.
+            s, positive; infinity keeps the slopes at the centre.
         tol : float
-            On the largest entry of the gradient, each relative to the sum of the sizes of what
-            adds up to it.
+            Tolerance on the entries of the gradient, each relative to the sum of the absolute
+            values of its terms.
 
         Returns
         -------
-        coef, intercept
-            As `centre` and `intercept`.
+        coef, intercept : ndarray
+            Of the shapes of `centre` and `intercept`.
 
         Warns
         -----
         ConvergenceWarning
-            Where the gradient is not as small as `tol`.
+            If an entry of the gradient exceeds `tol`.
         """
         Z = self.X @ self.V.T
         if strength == np.inf:
@@ -162,21 +162,22 @@ class LogisticRows(_Rows):
         for _ in range(_MOST_STEPS):
             slope = self.gradient(scores)
             g_u, g_z = Z.T @ slope + strength * u, self.free.T @ slope.sum(axis=0)
-            each = np.abs(g_u) / (size[:, None] + strength * np.abs(u))
-            residual = max(each.max(initial=0.0), np.abs(g_z).max(initial=0.0) / self.weight.sum())
+            relative = np.abs(g_u) / (size[:, None] + strength * np.abs(u))
+            residual = max(
+                relative.max(initial=0.0), np.abs(g_z).max(initial=0.0) / self.weight.sum()
+            )
             if residual <= tol:
                 break
             du, dz = self._direction(Z, scores, g_u, g_z, strength, min(0.1, residual))
-            step, moved = 1.0, Z @ du + self.free @ dz
-            fall = (g_u * du).sum() + g_z @ dz
+            step, d_scores = 1.0, Z @ du + self.free @ dz
+            descent = (g_u * du).sum() + g_z @ dz
             for _ in range(_MOST_HALVINGS):
-                new = u + step * du, z + step * dz
-                there = scores + step * moved
-                after = self.loss(there) + 0.5 * strength * (new[0] ** 2).sum()
-                if after <= value + 1e-4 * step * fall + 1e-14 * abs(value):
+                new_u, new_z, new_scores = u + step * du, z + step * dz, scores + step * d_scores
+                new_value = self.loss(new_scores) + 0.5 * strength * (new_u**2).sum()
+                if new_value <= value + 1e-4 * step * descent + 1e-14 * abs(value):
                     break
                 step *= 0.5
-            (u, z), scores, value = new, there, after
+            u, z, scores, value = new_u, new_z, new_scores, new_value
         else:
             warnings.warn(
                 f"Newton's method stopped after {_MOST_STEPS} steps with a gradient of "
@@ -186,16 +187,14 @@ class LogisticRows(_Rows):
                 stacklevel=2,
             )
         coef = centre + u.T @ self.V[: len(u)]
-        # Of the centred features; a stay of the intercept is one of them as they stand.
-        level = intercept + centre @ self.mean + self.free @ z
-        if self.fit_intercept:
-            level = level - coef @ self.mean
-        return coef, level
+        level = intercept + centre @ self.mean + self.free @ z  # at the mean of the features
+        return coef, level - coef @ self.mean if self.fit_intercept else level
 
     def _start(self, base):
-        """Where free intercepts start: at the classes' shares, if that is better than at zero.
+        """Return initial intercepts from the shares of the classes, or zero if that is better.
 
-        Where the source's scores are far off, all probabilities are 0 or 1, and nothing bends.
+        If the scores of the source are very large, all probabilities are 0 or 1 and the curvature
+        vanishes.
         """
         shares = self.weight @ self.target / self.weight.sum()
         with np.errstate(divide="ignore"):
@@ -204,71 +203,75 @@ class LogisticRows(_Rows):
         return z if self.loss(base + self.free @ z) < self.loss(base) else np.zeros_like(z)
 
     def _direction(self, Z, scores, g_u, g_z, strength, forcing):
-        """Newton's step, by preconditioned conjugate gradients."""
+        """Return Newton's step, by preconditioned conjugate gradients."""
         p, w = LOG_LOSS.means(scores), self.weight[:, None]
         total = self.weight.sum()
-        bend = (w * p * (1.0 - p)).sum(axis=0) / total
-        by = (self.s[: len(g_u), None] ** 2 * bend + strength).ravel()
-        by = np.concatenate([by, np.full(len(g_z), max(bend.mean(), _LEAST_BEND) * total)])
-        by = np.maximum(by, by.max() * 1e-15)
+        curvature = (w * p * (1.0 - p)).sum(axis=0) / total
+        of_u = (self.s[: len(g_u), None] ** 2 * curvature + strength).ravel()
+        of_z = np.full(len(g_z), max(curvature.mean(), _LEAST_CURVATURE) * total)
+        diagonal = np.concatenate([of_u, of_z])
+        diagonal = np.maximum(diagonal, diagonal.max() * 1e-15)
         shape, n_u = g_u.shape, g_u.size
 
-        def curve(flat):
+        def hessian(flat):
             du, dz = flat[:n_u].reshape(shape), flat[n_u:]
-            d = Z @ du + self.free @ dz
-            d = w * LOG_LOSS.curve(p, d)
+            d = w * LOG_LOSS.curve(p, Z @ du + self.free @ dz)
             return np.concatenate([(Z.T @ d + strength * du).ravel(), self.free.T @ d.sum(axis=0)])
 
-        flat = _conjugate_gradients(curve, -np.concatenate([g_u.ravel(), g_z]), by, forcing)
+        gradient = np.concatenate([g_u.ravel(), g_z])
+        flat = _conjugate_gradients(hessian, -gradient, diagonal, forcing)
         return flat[:n_u].reshape(shape), flat[n_u:]
 
 
-def _conjugate_gradients(matrix, b, by, forcing):
-    """x with ``matrix(x) = b``, up to `forcing` of b; `by` is about the matrix's diagonal."""
+def _conjugate_gradients(matrix, b, diagonal, forcing):
+    """Solve ``matrix(x) = b`` to the relative tolerance `forcing`.
+
+    `diagonal` approximates that of the matrix, and is the preconditioner.
+    """
     x, r = np.zeros_like(b), b.copy()
-    d = r / by
-    rho = start = r @ d
+    d = r / diagonal
+    rho = first = r @ d
     for _ in range(2 * len(b) + 10):
         q = matrix(d)
-        bend = d @ q
-        if bend <= 0.0:
+        curvature = d @ q
+        if curvature <= 0.0:
             break
-        x += rho / bend * d
-        r -= rho / bend * q
-        new = r @ (r / by)
-        if new <= forcing**2 * start:
+        x += rho / curvature * d
+        r -= rho / curvature * q
+        new = r @ (r / diagonal)
+        if new <= forcing**2 * first:
             break
-        d = r / by + new / rho * d
+        d = r / diagonal + new / rho * d
         rho = new
-    return x if x.any() else b / by
+    return x if x.any() else b / diagonal
 
 
 def gradient_path(rows, coef, intercept, penalty, steps):
-    r"""Gradient descent from given parameters: where it is after so many steps.
+    r"""Yield the parameters after given numbers of steps of gradient descent.
 
-    The objective is the rows' loss and :math:`\frac{s}{2} \sum_k \|b_k\|^2`. A step's length is
-    one over the largest curvature there is, for the slopes and for the intercepts (at the rows'
-    mean) each; so no step makes the objective larger.
+    The objective is the rows' loss plus :math:`\frac{s}{2} \sum_k \|b_k\|^2`. The step length is
+    the inverse of the largest possible curvature, for the slopes and for the intercepts (at the
+    rows' mean) separately, so that no step increases the objective.
 
     Parameters
     ----------
     rows : SquaredRows or LogisticRows
     coef : ndarray of shape (n_scores, n_features)
     intercept : ndarray of shape (n_scores,)
-        To start from.
+        Initial values.
     penalty : float
         s.
     steps : list of int
-        Ascending.
+        Numbers of steps, ascending.
 
     Yields
     ------
-    coef, intercept
+    coef, intercept : ndarray
         After each of `steps`.
     """
     level = intercept + coef @ rows.mean
-    top = rows.curvature * rows.s.max(initial=0.0) ** 2 + penalty
-    slope_step = 1.0 / top if top > 0.0 else 0.0
+    largest = rows.curvature * rows.s.max(initial=0.0) ** 2 + penalty
+    slope_step = 1.0 / largest if largest > 0.0 else 0.0
     level_step = 1.0 / (rows.curvature * rows.weight.sum()) if rows.fit_intercept else 0.0
     done = 0
     for wanted in steps:

@@ -1,15 +1,15 @@
-r"""The arrow system where only some features' slopes differ by task.
+r"""The arrow system if only some features' slopes differ between tasks.
 
 Let V be these features and F the others, :math:`U = (I + \kappa C_{VV})^{-1}`, and
-:math:`W = U C_{VF}`. Eliminating the task's own intercept and slopes leaves on the shared
-(a, m) what `skmtl.kernels.arrow` says, with
+:math:`W = U C_{VF}`. Eliminating the task-specific intercept and slopes leads to the system in the
+shared (a, m) of `skmtl.kernels.arrow`, with
 
 .. math:: \begin{pmatrix} (I - U)/\kappa & W \\ W' & C_{FF} - \kappa C_{FV} W \end{pmatrix},
     \quad u = \begin{pmatrix} U \bar x_V \\ \bar x_F - \kappa C_{FV} U \bar x_V \end{pmatrix},
     \quad d = \begin{pmatrix} U c_V \\ c_F - \kappa C_{FV} U c_V \end{pmatrix}
 
-in the places of :math:`(I - U)/\kappa`, u and d, and with :math:`\bar x_V'u_V` and
-:math:`\bar x_V'd_V` in those of :math:`\bar x'u` and :math:`\bar x'd`; then :math:`b_F = m_F`
+in place of :math:`(I - U)/\kappa`, u and d, and with :math:`\bar x_V'u_V` and
+:math:`\bar x_V'd_V` in place of :math:`\bar x'u` and :math:`\bar x'd`; then :math:`b_F = m_F`
 and :math:`b_V = U m_V - \kappa W m_F + \kappa d_V + \kappa w (\tilde y - a - u'm) u_V`.
 """
 
@@ -23,12 +23,12 @@ __all__ = ["MixedSystem", "solve_given"]
 
 
 class MixedSystem(ArrowSystem):
-    """`ArrowSystem` where the slopes of some features are the same in every task.
+    """`ArrowSystem` with slopes of some features that are the same in every task.
 
     Parameters
     ----------
     varies : bool ndarray of shape (n_features,)
-        Features whose slopes differ by task.
+        Features whose slopes differ between tasks.
     """
 
     def __init__(self, moments, penalty, varies, executor=None, centres=None, anchors=None):
@@ -72,7 +72,7 @@ class MixedSystem(ArrowSystem):
         return self
 
     def _assemble(self, schur_own, tasks):
-        """The tasks' share of the shared system, of which `schur_own` is the varying part."""
+        """Return what `tasks` add to the shared system; `schur_own` is its varying part."""
         m, own, rest = self.moments, self._own, self._rest
         W, cross = self._W[tasks], self._cross[tasks]
         inner = m.scatter[tasks][:, rest[:, None], rest].sum(0)
@@ -86,8 +86,8 @@ class MixedSystem(ArrowSystem):
         return out
 
     def _schur_by_group(self, group):
-        each = [group == g for g in range(group.max() + 1)]
-        return np.array([self._assemble(self._schur(self._scatter, mine), mine) for mine in each])
+        members = [group == g for g in range(group.max() + 1)]
+        return np.array([self._assemble(self._schur(self._scatter, one), one) for one in members])
 
     def leftover_variance(self):
         out = np.full(self.moments.n_features, self.kappa * len(self.active))
@@ -111,28 +111,27 @@ class MixedSystem(ArrowSystem):
             + self._uv[tasks, :, None] * step[:, None]
         )
         B[:, -2] = -1.0
-        miss = -a - np.einsum("tj,tjc->tc", mean, B[:, :-1])
-        pulled = np.where(n > 0, n / np.where(n > 0, n + alphas, 1.0), 0.0)
-        B[:, -1] = a + pulled * miss
+        error = -a - np.einsum("tj,tjc->tc", mean, B[:, :-1])
+        B[:, -1] = a + np.where(n > 0, n / np.where(n > 0, n + alphas, 1.0), 0.0) * error
         return B
 
 
 def solve_given(system, given, values, intercept_strengths, ridges, penalty=None):
-    """`ArrowSystem.solve_shared` where the shared slopes of some features are known.
+    """Return `ArrowSystem.solve_shared` if the shared slopes of some features are known.
 
     Parameters
     ----------
     given : bool ndarray of shape (n_features,)
+        These features.
     values : ndarray of shape (n_given,)
         Their slopes.
     penalty : ndarray of shape (n_features,), optional
-        Instead of the system's own.
+        Replaces the penalty of the system.
     """
     system.given = given
     penalty = system.penalty if penalty is None else penalty
     theta = np.zeros((len(ridges), 1 + system.moments.n_features))
     theta[:, 1:][:, given] = values
-    system._solve_free(
+    return system._solve_free(
         system._S, system._r, system.active, penalty, intercept_strengths, ridges, theta, ~given
     )
-    return theta

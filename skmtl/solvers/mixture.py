@@ -1,16 +1,16 @@
-r"""Proportions of a mixture of known parts, by maximum likelihood.
+r"""Maximum likelihood estimates of the proportions of a mixture of known components.
 
 .. math:: \max_p \sum_t v_t \log \sum_l A_{tl} p_l \quad \text{subject to} \quad p \ge 0, \;
     \textstyle\sum_l p_l = 1
 
-where the weights v sum to one and no entry of A is below zero. The problem is convex; what EM
-takes thousands of steps for takes Newton's method some ten.
+where the weights v sum to one and no entry of A is negative. The problem is convex; Newton's method
+needs about ten steps where EM needs thousands.
 
 With :math:`d_l = \sum_t v_t A_{tl} / (Ap)_t`, the objective is at most :math:`\log \max_l d_l`
 below its maximum (by Jensen's inequality, as :math:`\sum_l q_l d_l \le \max_l d_l` for all
-proportions q): the certificate. The sum is no constraint for the solver: subtracting
-:math:`\sum_l p_l` from the objective gives a maximum that sums to one by itself, and the interior
-point method (primal-dual, with a line search on the barrier function) only has bounds to mind.
+proportions q); this is the certificate. The solver does not need the constraint on the sum: with
+:math:`\sum_l p_l` subtracted from the objective, the maximum sums to one by itself. The interior
+point method (primal-dual, with a line search on the barrier function) handles the bounds only.
 
 References
 ----------
@@ -31,13 +31,13 @@ from scipy.linalg.blas import dsyrk
 
 __all__ = ["MixtureSolution", "solve_mixture"]
 
-_SHRINK = 0.1  # of the barrier, an iteration
+_SHRINK = 0.1  # factor on the barrier per iteration
 _SUFFICIENT = 1e-4  # Armijo's rule
 
 
 @dataclass
 class MixtureSolution:
-    """Proportions, and how good they are.
+    """Proportions and their certificate.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class MixtureSolution:
         Sums to one.
     objective : float
     gap : float
-        At most so much below the maximum.
+        Upper bound on the distance of the objective to its maximum.
     n_iter : int
     """
 
@@ -61,28 +61,28 @@ def solve_mixture(A, v, tol=1e-8, max_iter=100):
     Parameters
     ----------
     A : ndarray of shape (n_rows, n_parts)
-        At least zero; no row is zero.
+        Not negative, without rows of zeros.
     v : ndarray of shape (n_rows,)
-        Above zero; divided by their sum.
+        Positive; divided by their sum.
     tol : float
-        It ends where the gap is below.
+        Tolerance on the gap.
     max_iter : int
 
     Returns
     -------
     MixtureSolution
-        Ask its gap whether `tol` was reached.
+        Its gap shows whether `tol` was reached.
     """
-    top = A.max(axis=1)  # a factor of a row is a constant of the objective
-    A, v = A / top[:, None], v / v.sum()
-    constant, n = v @ np.log(top), A.shape[1]
+    largest = A.max(axis=1)  # scaling a row adds a constant to the objective
+    A, v = A / largest[:, None], v / v.sum()
+    constant, n = v @ np.log(largest), A.shape[1]
     p = np.full(n, 1.0 / n)
-    force = np.ones(n)  # multipliers of the bounds
+    multiplier = np.ones(n)  # of the bounds
     best = None
     for n_iter in range(max_iter + 1):
         mixed = A @ p
         pull = A.T @ (v / mixed)
-        # At proportions p / sum(p), where everything in A @ p is divided by that sum.
+        # For the proportions p / sum(p).
         total = p.sum()
         gap = max(float(np.log(pull.max() * total)), 0.0)
         if best is None or gap < best.gap:
@@ -90,31 +90,31 @@ def solve_mixture(A, v, tol=1e-8, max_iter=100):
             best = MixtureSolution(p / total, objective, gap, n_iter)
         if gap <= tol or n_iter == max_iter:
             break
-        mu = _SHRINK * (p @ force) / n
-        step = _newton(A, v, mixed, pull, p, force, mu)
+        mu = _SHRINK * (p @ multiplier) / n
+        step = _newton(A, v, mixed, pull, p, multiplier, mu)
         if step is None:
             break
-        p, force = _move(A, v, p, force, mixed, step, mu)
+        p, multiplier = _move(A, v, p, multiplier, mixed, step, mu)
     return MixtureSolution(best.p, best.objective, best.gap, n_iter)
 
 
-def _newton(A, v, mixed, pull, p, force, mu):
-    """Changes of p and of the multipliers, and the barrier function's slope along them."""
+def _newton(A, v, mixed, pull, p, multiplier, mu):
+    """Return the steps of p and of the multipliers, and the slope of the barrier function."""
     scaled = A * (np.sqrt(v) / mixed)[:, None]
     curvature = dsyrk(1.0, scaled.T, lower=1)
-    curvature[np.diag_indices(len(p))] += force / p
+    curvature[np.diag_indices(len(p))] += multiplier / p
     gradient = 1.0 - pull - mu / p
     try:
         factor = cho_factor(curvature, lower=True, check_finite=False, overwrite_a=True)
     except LinAlgError:
         return None
     d = -cho_solve(factor, gradient, check_finite=False)
-    return d, mu / p - force - force / p * d, gradient @ d
+    return d, mu / p - multiplier - multiplier / p * d, gradient @ d
 
 
-def _move(A, v, p, force, mixed, step, mu):
-    """A step that keeps all above zero and lowers the barrier function."""
-    d, d_force, slope = step
+def _move(A, v, p, multiplier, mixed, step, mu):
+    """Take a step that keeps all values positive and decreases the barrier function."""
+    d, d_multiplier, slope = step
     length = min(1.0, 0.99 / max((-d / p).max(), 1e-300))
     change = A @ d
     for _ in range(40):
@@ -125,5 +125,5 @@ def _move(A, v, p, force, mixed, step, mu):
         if rise <= _SUFFICIENT * length * slope:
             break
         length *= 0.5
-    by = min(1.0, 0.99 / max((-d_force / force).max(), 1e-300))
-    return p + length * d, force + by * d_force
+    length_of_multiplier = min(1.0, 0.99 / max((-d_multiplier / multiplier).max(), 1e-300))
+    return p + length * d, multiplier + length_of_multiplier * d_multiplier

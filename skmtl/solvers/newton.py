@@ -1,21 +1,20 @@
 r"""Newton's method for partial pooling with the logistic loss.
 
-Over the shared (a, m) and each task's (a_t, v_t), on features standardised over the table, it
+Over the shared (a, m) and the (a_t, v_t) of each task, on features standardised over the table, it
 minimises
 
 .. math:: \sum_t \sum_{i \in t} w_i \log(1 + e^{-y_i f_t(x_i)})
           + \tfrac12 \left(\lambda_m m'Pm + \lambda_a \sum_t a_t^2
           + \lambda_v \sum_t \|v_t\|^2\right), \quad f_t(x) = a + a_t + x'(m + v_t),
 
-for y in {-1, 1}. Each step is the arrow system of `skmtl.solvers.arrow` on the moments of the
-working responses, halved until the objective falls. Where features are many, the products of a
-step's moments cost a hundred times what its gradient does; then curvatures and their factors serve
-for as many steps as the objective falls by what they promise, of this and of other strengths (the
-chord method). With more than two classes every class has
-scores of its own, the loss is multinomial, and the classes take their steps in turn: given the
-others, one class is a binary problem with an offset. Rounds over the classes converge slowly where
-the classes separate, so they are extrapolated by Anderson's method wherever that lowers the
-objective.
+for y in {-1, 1}. Each step solves the arrow system of `skmtl.solvers.arrow` on the moments of the
+working responses, and is halved until the objective decreases. With many features, computing the
+moments of a step costs a hundred times as much as its gradient. Curvatures and their factorisation
+are then kept for further steps, and for other strengths, as long as the objective decreases by
+about the amount they predict (the chord method). With more than two classes, every class has its
+own scores, the loss is multinomial, and the classes take steps in turn: given the others, one class
+is a binary problem with an offset. Rounds over the classes converge slowly if the classes are well
+separated, so they are extrapolated by Anderson's method whenever that decreases the objective.
 
 References
 ----------
@@ -38,27 +37,27 @@ from .arrow import kkt_residual
 __all__ = ["LogisticSystem", "Scores"]
 
 _MOST_HALVINGS = 30
-# From this many features on curvatures are kept, while steps lower the objective by what these say
-# up to such a part of it; what a step with old ones counts for; and up to which part of the least
-# gain these go on, as they leave more behind.
+# Number of features from which curvatures are kept.
 _MANY_FEATURES = 24
+# Largest relative deviation of the decrease from its prediction at which they are kept further.
 _MISLEADS = 0.3
-_OLD_STEP = 0.25
-_OLD_GAIN = 0.2
-# Rounds over the classes that an extrapolation looks back on.
-_MEMORY = 6
+# Steps that one with kept curvatures counts as, and the share of the least gain at which these
+# steps end, which is smaller because they leave more of the gain to later steps.
+_KEPT_STEP = 0.25
+_KEPT_GAIN = 0.2
+_MEMORY = 6  # rounds over the classes that an extrapolation uses
 
 
 @dataclass
 class Scores:
-    """Linear scores of every task, one set a class; a single set where there are two classes.
+    """Linear scores of every task: one set per class, or a single set for two classes.
 
     Attributes
     ----------
     coef : ndarray of shape (n_scores, n_tasks, n_features)
     intercept : ndarray of shape (n_scores, n_tasks)
     theta : ndarray of shape (n_scores, 1 + n_features)
-        The shared intercepts and slopes.
+        Shared intercepts and slopes.
     """
 
     coef: np.ndarray
@@ -74,38 +73,41 @@ class Scores:
         )
 
     def flat(self):
-        """All numbers as one vector."""
+        """Return all numbers as one vector."""
         return np.concatenate([self.coef.ravel(), self.intercept.ravel(), self.theta.ravel()])
 
     def like(self, vector):
-        """Scores of the same shapes from one vector."""
-        parts = np.split(vector, np.cumsum([self.coef.size, self.intercept.size]))
-        own = self.coef, self.intercept, self.theta
-        return Scores(*(v.reshape(a.shape) for v, a in zip(parts, own, strict=True)))
+        """Return scores of the same shapes from one vector."""
+        coef, intercept, theta = np.split(vector, np.cumsum([self.coef.size, self.intercept.size]))
+        return Scores(
+            coef.reshape(self.coef.shape),
+            intercept.reshape(self.intercept.shape),
+            theta.reshape(self.theta.shape),
+        )
 
     def stretched(self, factor):
-        """The same scores on features multiplied by `factor`."""
+        """Return the same scores for features multiplied by `factor`."""
         theta = self.theta.copy()
         theta[:, 1:] /= factor
         return Scores(self.coef / factor, self.intercept.copy(), theta)
 
 
 class LogisticSystem:
-    """Labelled rows of some tasks, and Newton's method on them.
+    """Newton's method on labelled rows of some tasks.
 
     Parameters
     ----------
     table : TaskTable
-        Its target holds the codes of the classes.
+        Its target holds codes of the classes.
     n_classes : int
     centre, scale : ndarray of shape (n_features,)
-        The problem is in the features ``(X - centre) * scale``.
+        The features of the problem are ``(X - centre) * scale``.
     penalty : ndarray of shape (n_features,)
         Diagonal of P.
     varies : bool ndarray of shape (n_features,), optional
-        Features whose slopes differ by task; None is all.
+        Features whose slopes differ between tasks; None means all.
     places : callable, optional
-        Gives centres and anchors (`ArrowSystem`) for the tasks' weights and feature means.
+        Returns centres and anchors (`ArrowSystem`) from the tasks' weights and feature means.
     """
 
     def __init__(
@@ -118,9 +120,8 @@ class LogisticSystem:
         self.n_scores = 1 if n_classes == 2 else n_classes
         self.weight = table.weights()
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
-        # Curvatures of an earlier place: the working weights, and an arrow system with these.
-        self._kept = None
-        # Sparse rows are gathered once, not at every step.
+        self._kept = None  # working weights of earlier scores, and the arrow system with these
+        # Sparse rows are gathered once, instead of at every step.
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         self.centres = self.anchors = None
         if places is not None:
@@ -129,7 +130,7 @@ class LogisticSystem:
             self.centres, self.anchors = places(weight, mean)
 
     def scores_of(self, coef, intercept):
-        """Scores ``(n_packed,)`` of all rows under one set of the tasks' models."""
+        """Return the scores ``(n_packed,)`` of all rows for one set of the tasks' models."""
         table, raw = self.table, np.ascontiguousarray(coef * self.scale)
         constant = intercept - raw @ self.centre
         if self._sparse is None:
@@ -144,45 +145,49 @@ class LogisticSystem:
         return np.asarray(products).ravel() + constant[codes]
 
     def eta(self, scores):
-        """Scores of all rows, ``(n_scores, n_packed)``."""
+        """Return the scores of all rows, ``(n_scores, n_packed)``."""
         return np.array(
             [self.scores_of(scores.coef[k], scores.intercept[k]) for k in range(self.n_scores)]
         )
 
     def log_probabilities(self, scores):
-        """Log-probabilities of the classes, ``(n_classes, n_packed)``."""
+        """Return the log-probabilities of the classes, ``(n_classes, n_packed)``."""
         return self.log_probabilities_at(self.eta(scores))
 
     def log_probabilities_at(self, eta):
-        """The same at scores of all rows."""
+        """Return the log-probabilities from the scores of all rows."""
         return LOG_LOSS.log_probabilities(eta, axis=0)
 
     def losses(self, log_probabilities, expected=None):
-        """Log-loss of every task, summed over its rows.
+        """Return the log-loss of every task, summed over its rows.
 
-        With `expected`, of shape (n_classes, n_packed), the mean over labels so distributed.
+        If `expected` (n_classes, n_packed) is given, it is the expected loss for labels with these
+        probabilities.
         """
         if expected is None:
-            codes = self.table.y.astype(np.int64)[None]
-            return self.by_task(-np.take_along_axis(log_probabilities, codes, axis=0)[0])
+            return self.by_task(-self._of_label(log_probabilities))
         return self.by_task(-(expected * log_probabilities).sum(axis=0))
 
+    def _of_label(self, values):
+        """Return the values ``(n_packed,)`` of each row's class from (n_classes, n_packed)."""
+        return np.take_along_axis(values, self.table.y.astype(np.int64)[None], axis=0)[0]
+
     def by_task(self, values):
-        """Weighted sums over each task's rows."""
+        """Return weighted sums over each task's rows."""
         return self.table.task_sums(self.weight * values)
 
     def target(self, k):
-        """1 for rows of the class that score set k is about, else 0."""
+        """Return 1 for rows of the class of score set k, else 0."""
         return (self.table.y == (1 if self.n_scores == 1 else k)).astype(np.float64)
 
     def offset(self, eta, k):
-        """What makes class k a binary problem, given the other classes' scores."""
+        """Return the offset of the binary problem of class k, given the other classes' scores."""
         if self.n_scores == 1:
             return np.zeros(eta.shape[1])
         return -log_sum_exp(np.delete(eta, k, axis=0), axis=0)[0]
 
     def quadratic(self, eta, k):
-        """The working table of score set k at the scores `eta`, and the tasks' losses."""
+        """Return the working table of score set k at the scores `eta`, and the tasks' losses."""
         n = len(self.table.rows)
         w, z, loss = np.empty(n), np.empty(n), np.empty(self.n_tasks)
         run_chunks(
@@ -192,7 +197,7 @@ class LogisticSystem:
         return replace(self.table, y=z, sample_weight=w), loss
 
     def moments(self, working):
-        """Standardised moments of a working table, or its rows where those are smaller."""
+        """Return the standardised moments of a working table, or its rows if these are smaller."""
         if prefers_rows(working, 1):
             moments = TaskRows.of(working)
         else:
@@ -200,30 +205,25 @@ class LogisticSystem:
         return moments.rescale(*self._units)
 
     def working_moments(self, eta, k):
-        """Standardised moments of score set k's working table at the scores `eta`."""
+        """Return the standardised moments of score set k's working table at the scores `eta`."""
         working, _ = self.quadratic(eta, k)
         system = self._kept_arrow(working, eta[k])
         return self.moments(working) if system is None else system.moments.copy()
 
     def arrow_at(self, eta, k):
-        """The arrow system of score set k at the scores `eta`, by the curvatures kept, if any."""
+        """Return the arrow system of score set k at `eta`, with kept curvatures if any."""
         working, _ = self.quadratic(eta, k)
-        system = self._kept_arrow(working, eta[k])
-        return self.arrow(working) if system is None else system
+        return self._kept_arrow(working, eta[k]) or self._arrow(self.moments(working))
 
-    def arrow(self, working):
-        """The arrow system of a working table."""
-        return self._arrow_of(self.moments(working))
-
-    def _arrow_of(self, moments):
+    def _arrow(self, moments):
         return make_system(
             moments, self.penalty, self.executor, self.varies, self.centres, self.anchors
         )
 
     @property
     def keeps_curvatures(self):
-        """Whether steps may go by the curvatures of an earlier place."""
-        # Classes take turns, and a class's steps say little of how good its curvatures are.
+        """Whether steps may use curvatures of earlier scores."""
+        # Not with several classes: the steps of the other classes change the curvatures of each.
         return (
             self.n_scores == 1
             and self.n_features >= _MANY_FEATURES
@@ -233,16 +233,16 @@ class LogisticSystem:
         )
 
     def keep(self, weight, moments):
-        """Let the next steps go by these moments, with working weights `weight`."""
+        """Use these moments, with working weights `weight`, in the next steps."""
         if self.keeps_curvatures:
-            self._kept = weight, self._arrow_of(moments.rescale(*self._units))
+            self._kept = weight, self._arrow(moments.rescale(*self._units))
 
     def _kept_arrow(self, working, score):
-        """The arrow system of the curvatures kept, if any, and the gradient at these scores."""
+        """Return the arrow system of kept curvatures with the gradient at `score`, or None."""
         if self._kept is None:
             return None
         weight, system = self._kept
-        # Products of the weights kept and the responses that have this gradient with them.
+        # Products of the kept weights with the responses that give this gradient.
         products = weight * score + working.sample_weight * (working.y - score)
         total = system.moments.weight
         mean = self.table.task_sums(products) / np.where(total > 0.0, total, 1.0)
@@ -265,92 +265,94 @@ class LogisticSystem:
             Slope strength, intercept strength and ridge.
         start : Scores
         tol : float
-            On the KKT residual, relative to the gradient at zero; 0 leaves it uncomputed.
+            Tolerance on the KKT residual, relative to the gradient at zero; with 0 it is not
+            computed.
         max_iter : int
-            Most steps, or rounds over the classes.
+            Largest number of steps, or rounds over the classes.
         least_gain : float
-            Stop, too, when a round lowers the objective by less.
+            Stop if a round decreases the objective by less.
         given : ndarray of shape (n_scores, n_features), optional
-            Shared slopes that are known of the features that do not vary.
+            Shared slopes, which are known for the features that do not vary.
 
         Returns
         -------
         scores : Scores
         residual : float
-            The KKT residual reached; NaN where it was not computed.
+            KKT residual; NaN if it was not computed.
         n_iter : int
+            Number of steps or rounds.
         """
         scores = self._feasible(start, strengths, given)
         eta = self.eta(scores)
         quadratic = None
-        ahead = _Extrapolation() if self.n_scores > 1 and tol > 0.0 else None
+        extrapolate = _Extrapolation() if self.n_scores > 1 and tol > 0.0 else None
+        known = None if given is None else ~self.varies
         steps, n_iter = 0.0, 0
         while True:
-            residual, gain, old, moves = 0.0, 0.0, False, steps < max_iter
-            moves = moves and (tol == 0.0 or n_iter < max_iter)
-            start = scores.flat() if ahead else None
+            residual, gain, any_kept = 0.0, 0.0, False
+            moves = steps < max_iter and (tol == 0.0 or n_iter < max_iter)
+            before = scores.flat() if extrapolate else None
             for k in range(self.n_scores):
                 working, loss = quadratic or self.quadratic(eta, k)
                 system = self._kept_arrow(working, eta[k])
-                kept = system is not None
+                is_kept = system is not None
                 system = system or self._new_arrow(working)
                 if tol > 0.0:
-                    here = scores.theta[k], scores.coef[k], scores.intercept[k]
-                    known = None if given is None else ~self.varies
-                    away = kkt_residual(
-                        system.moments, self.penalty, strengths, *here, self.varies, known,
-                        self.centres, self.anchors,
+                    residual_k = kkt_residual(
+                        system.moments, self.penalty, strengths, scores.theta[k], scores.coef[k],
+                        scores.intercept[k], self.varies, known, self.centres, self.anchors,
                     )  # fmt: skip
-                    residual = max(residual, away)
-                if moves and (tol == 0.0 or away > tol):
-                    fallen, quadratic, told = self._step(
+                    residual = max(residual, residual_k)
+                if moves and (tol == 0.0 or residual_k > tol):
+                    decrease, quadratic, is_predicted = self._step(
                         system, strengths, scores, eta, k, working, loss.sum(), given
                     )
-                    gain += fallen
-                    old = old or kept
-                    if not told or fallen <= 0.0:
-                        self._kept = None  # anew at the next step
-                if self.n_scores > 1:  # what follows is about another class
+                    gain += decrease
+                    any_kept = any_kept or is_kept
+                    if not is_predicted or decrease <= 0.0:
+                        self._kept = None  # computed anew in the next step
+                if self.n_scores > 1:  # the next model is that of another class
                     quadratic = None
             if (tol > 0.0 and residual <= tol) or not moves:
                 break
-            if not (old and tol > 0.0) and gain < least_gain * (_OLD_GAIN if old else 1.0):
+            least = least_gain * (_KEPT_GAIN if any_kept else 1.0)
+            if gain < least and not (any_kept and tol > 0.0):
                 break
-            steps, n_iter = steps + (_OLD_STEP if old else 1.0), n_iter + 1
-            if ahead and steps < max_iter:
-                scores, eta = self._further(ahead, strengths, start, scores, eta, given)
+            steps, n_iter = steps + (_KEPT_STEP if any_kept else 1.0), n_iter + 1
+            if extrapolate and steps < max_iter:
+                proposed = scores.like(extrapolate(before, scores.flat()))
+                scores, eta = self._better(strengths, proposed, scores, eta, given)
         return scores, residual if tol > 0.0 else np.nan, n_iter
 
     def _new_arrow(self, working):
-        """The arrow system of a working table, kept for the next steps where that is worth it."""
-        system = self.arrow(working)
+        """Return the arrow system of a working table, kept for the next steps if worthwhile."""
+        system = self._arrow(self.moments(working))
         if self.keeps_curvatures:
             self._kept = working.sample_weight, system
         return system
 
-    def _further(self, ahead, strengths, start, scores, eta, given=None):
-        """Scores and their `eta` after a round, extrapolated where that lowers the objective."""
-        proposed = scores.like(ahead(start, scores.flat()))
-        if self.varies is not None:  # up to rounding they are; what does not vary is to be exact
+    def _better(self, strengths, proposed, scores, eta, given):
+        """Return the better of two scores by the objective, with the scores of all rows."""
+        if self.varies is not None:  # removes rounding errors in the slopes that do not vary
             proposed = self._feasible(proposed, strengths, given)
-        there = self.eta(proposed)
-        if self._objective(strengths, proposed, there) < self._objective(strengths, scores, eta):
-            return proposed, there
+        proposed_eta = self.eta(proposed)
+        if self._objective(strengths, proposed, proposed_eta) < self._objective(
+            strengths, scores, eta
+        ):
+            return proposed, proposed_eta
         return scores, eta
 
     def _objective(self, strengths, scores, eta):
-        codes = self.table.y.astype(np.int64)[None]
-        own = np.take_along_axis(eta, codes, axis=0)[0]
-        total = self.weight @ (log_sum_exp(eta, axis=0)[0] - own)
+        total = self.weight @ (log_sum_exp(eta, axis=0)[0] - self._of_label(eta))
         for k in range(self.n_scores):
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])
         return total
 
     def _step(self, system, strengths, scores, eta, k, working, loss, given=None):
-        """One Newton step of score set k, halved until the objective falls; in place.
+        """Take one Newton step of score set k, halved until the objective decreases, in place.
 
-        Returns how much it fell, the quadratic model at the new scores, and whether it fell by
-        what the model before had told.
+        Returns the decrease, the quadratic model at the new scores, and whether the old model
+        predicted about this decrease.
         """
         slope, pull, ridge = strengths
         system.factor(slope)
@@ -362,25 +364,25 @@ class LogisticSystem:
             theta = solve_given(system, ~self.varies, known, pulls, np.array([ridge]))
         coef, intercept = np.zeros_like(scores.coef[k]), np.zeros(self.n_tasks)
         system.add_blend(theta, pulls, np.ones((self.n_tasks, 1)), coef, intercept)
-        old, start = (scores.coef[k], scores.intercept[k], scores.theta[k]), eta[k].copy()
+        old, old_eta = (scores.coef[k], scores.intercept[k], scores.theta[k]), eta[k].copy()
         new = [coef, intercept, theta[0]]
         eta[k] = self.scores_of(coef, intercept)
         before = loss + self._penalty(strengths, *old)
-        along = (working.sample_weight * (working.y - start)) @ (eta[k] - start)
-        gaps = [b - a for a, b in zip(old, new, strict=True)]
-        pulled = self._penalty(strengths, *new) - self._penalty(strengths, *old)
-        told = 0.5 * (along - pulled + self._penalty(strengths, *gaps))
+        descent = (working.sample_weight * (working.y - old_eta)) @ (eta[k] - old_eta)
+        change = [b - a for a, b in zip(old, new, strict=True)]
+        more_penalty = self._penalty(strengths, *new) - self._penalty(strengths, *old)
+        predicted = 0.5 * (descent - more_penalty + self._penalty(strengths, *change))
         for halving in range(_MOST_HALVINGS):
             quadratic = self.quadratic(eta, k)
             after = quadratic[1].sum() + self._penalty(strengths, *new)
             if after <= before + 1e-12 * abs(before):
                 scores.coef[k], scores.intercept[k], scores.theta[k] = new
-                fallen, rounding = before - after, 1e-10 * abs(before)
-                true = halving == 0 and abs(fallen - told) <= _MISLEADS * told + rounding
-                return fallen, quadratic, true
+                decrease, rounding = before - after, 1e-10 * abs(before)
+                is_near = abs(decrease - predicted) <= _MISLEADS * predicted + rounding
+                return decrease, quadratic, halving == 0 and is_near
             new = [0.5 * (a + b) for a, b in zip(old, new, strict=True)]
-            eta[k] = 0.5 * (start + eta[k])
-        eta[k] = start
+            eta[k] = 0.5 * (old_eta + eta[k])
+        eta[k] = old_eta
         return 0.0, self.quadratic(eta, k), False
 
     def _penalty(self, strengths, coef, intercept, theta):
@@ -395,13 +397,13 @@ class LogisticSystem:
         return 0.5 * total
 
     def _at_centres(self, intercept, coef, theta):
-        """The tasks' intercepts at their centres, without what the shared slopes give there."""
+        """Return the tasks' intercepts at their centres, less the shared slopes at the anchors."""
         if self.centres is None:
             return intercept
         return intercept + (self.centres * coef).sum(axis=1) - self.anchors @ theta[1:]
 
     def _feasible(self, start, strengths, given=None):
-        """A copy of the scores that keeps what infinite strengths, and what is known, demand."""
+        """Return a copy of the scores that meets infinite strengths and given slopes."""
         slope, pull, ridge = strengths
         coef, intercept, theta = start.coef.copy(), start.intercept.copy(), start.theta.copy()
         if np.isinf(ridge):
@@ -414,19 +416,18 @@ class LogisticSystem:
             coef[:] = theta[:, None, 1:]
         if np.isinf(pull):
             for k in range(self.n_scores):
-                turned = self._at_centres(0.0, coef[k], theta[k])
-                intercept[k] = theta[k, 0] - turned
+                intercept[k] = theta[k, 0] - self._at_centres(0.0, coef[k], theta[k])
         return Scores(coef, intercept, theta)
 
 
 class _Extrapolation:
-    """Where the rounds of a fixed-point iteration lead, from what the last few did."""
+    """Extrapolation of a fixed-point iteration from its last rounds."""
 
     def __init__(self):
         self._rounds = []
 
     def __call__(self, start, end):
-        """An affine combination of the ends of the last rounds; `start` and `end` are vectors."""
+        """Return an affine combination of the ends of the last rounds, all of them vectors."""
         self._rounds = [*self._rounds[1 - _MEMORY :], (end, end - start)]
         if len(self._rounds) < 2:
             return end

@@ -1,4 +1,4 @@
-"""Products of centred rows, of which sets of rows can be weighed without another pass over them."""
+"""Products of centred rows, which combine sets of rows without another pass over them."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,25 @@ from scipy import sparse
 
 __all__ = ["Products"]
 
-# Rows that are centred and multiplied at once.
-_AT_ONCE = 2**16
+_BLOCK_ROWS = 2**16  # centred and multiplied at once
 
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """Sums over rows that are centred on their own mean.
+    """Sums of products over rows that are centred on their mean.
 
     Attributes
     ----------
     gram : ndarray of shape (n_features, n_features)
+        Products of the features.
     moment : ndarray of shape (n_features,)
-        Of features and labels.
+        Products of features and labels.
     square : float
-        Of labels.
+        Sum of the squared labels.
     weight : float
-        Of the rows.
+        Sum of the weights of the rows.
     mean : ndarray of shape (1 + n_features,)
-        Of features, and of the labels at the end.
+        Means of the features, and of the labels at the end.
     """
 
     gram: np.ndarray
@@ -36,10 +36,10 @@ class Products:
 
     @classmethod
     def of(cls, X, y, weight=None, centre=True):
-        """From dense or CSR rows; about zero where `centre` is False."""
-        total = float(len(y)) if weight is None else float(weight.sum())
-        mean = np.zeros(X.shape[1] + 1)
+        """Compute products from dense or CSR rows; they are not centred if `centre` is False."""
         w = np.ones(len(y)) if weight is None else weight
+        total = float(w.sum())
+        mean = np.zeros(X.shape[1] + 1)
         if centre:
             mean[:-1], mean[-1] = (X.T @ w) / total, (y @ w) / total
         r = y - mean[-1]
@@ -48,24 +48,24 @@ class Products:
             gram -= total * np.outer(mean[:-1], mean[:-1])
             return cls(gram, X.T @ (w * r), float(w @ r**2), total, mean)
         gram, moment, root = np.zeros((X.shape[1], X.shape[1])), np.zeros(X.shape[1]), np.sqrt(w)
-        for start in range(0, len(y), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            Z = X[some] - mean[:-1]
+        for start in range(0, len(y), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            Z = X[block] - mean[:-1]
             if weight is not None:
-                Z *= root[some, None]
+                Z *= root[block, None]
             gram += Z.T @ Z
-            moment += Z.T @ (root[some] * r[some])
+            moment += Z.T @ (root[block] * r[block])
         return cls(gram, moment, float(w @ r**2), total, mean)
 
     def plus(self, others, factor):
-        """With those of `others`, times a factor; the mean stays this one's."""
+        """Add those of `others`, times a factor; the mean is kept."""
         return Products(
             self.gram + factor * others.gram, self.moment + factor * others.moment,
             self.square + factor * others.square, self.weight + factor * others.weight, self.mean,
         )  # fmt: skip
 
     def less(self, coef):
-        """Of the labels less ``X @ coef``."""
+        """Return the products with ``X @ coef`` subtracted from the labels."""
         fitted = self.gram @ coef
         square = self.square - 2 * self.moment @ coef + coef @ fitted
         return Products(
@@ -73,7 +73,7 @@ class Products:
         )  # fmt: skip
 
     def strongest(self):
-        """The least strength at which all coefficients are zero."""
+        """Return the smallest strength at which all coefficients are zero."""
         return float(np.abs(self.moment).max()) / self.weight
 
     def intercept(self, coef):

@@ -1,25 +1,25 @@
-r"""Convex quadratic programs in a box, with a bounded sum.
+r"""Convex quadratic programs with bounds on the variables and on their sum.
 
 .. math:: \min_c \tfrac12 c'Kc - k'c \quad \text{subject to} \quad 0 \le c \le u, \;
     l \le \textstyle\sum_i c_i \le h
 
-where K is positive semidefinite, and may be singular up to rounding, as Gaussian kernel matrices
-are. Nothing is added to its diagonal.
+where K is positive semidefinite, and may be numerically singular, as Gaussian kernel matrices are.
+Nothing is added to its diagonal.
 
-**Certificate.** At a feasible c with gradient g = Kc - k, no feasible s has an objective lower
-than that of c by more than :math:`\max_s g'(c - s)`: the duality gap, a fractional knapsack that a
-sort solves exactly. The best of the bounds that it gives holds for all points. It needs no rank of
-K, and ends each of the two ways:
+**Certificate.** At a feasible c with gradient g = Kc - k, the objective of a feasible s is lower
+than that of c by at most :math:`\max_s g'(c - s)`, the duality gap. This is a fractional knapsack
+problem, which a sort solves exactly. The best lower bound on the minimum over all points is kept.
+The certificate does not depend on the rank of K. There are two methods, which both end by it:
 
-*Block pivoting* (Portugal, Judice and Vicente 1994), from the support that some sweeps of
-coordinate descent leave. It solves for the coordinates between their bounds, moves to their bounds
-all that came out beyond, and releases those with the steepest slopes; in single precision, as long
-as many move. A few factorisations of the support's size where K is well conditioned; given up where
-it is not, or where they are many.
+*Block pivoting* (Portugal, Judice and Vicente 1994) starts from the support found by some sweeps of
+coordinate descent. It solves for the coordinates between their bounds, moves those that violate a
+bound to that bound, and frees those with the steepest slopes; in single precision as long as many
+coordinates move. It takes a few factorisations of the size of the support if K is well conditioned,
+and stops if K is not, or if it needs too many.
 
-*Interior point* (Mehrotra 1992), safe always. Where K has low rank, up to rounding, its systems
-are solved in that rank, and the solution is not unique, up to rounding: it ends at one with many
-positive coordinates rather than few large ones.
+*Interior point* (Mehrotra 1992) always converges. If K has low numerical rank, its systems are
+solved in that rank. The solution is then numerically not unique, and the method ends at one with
+many positive coordinates rather than few large ones.
 
 References
 ----------
@@ -43,32 +43,32 @@ from .. import kernels
 __all__ = ["QuadraticSolution", "duality_gap", "solve_in_parts", "solve_quadratic"]
 
 _SWEEPS = 10  # of coordinate descent, before pivoting
-# All that leave their bounds at once would be too many: at most this share of those in between,
-# and after half the pivots one.
+# Pivots, and the share of the free coordinates that may leave their bounds in one of them; in the
+# second half of the pivots only one may, as too many at once can cycle.
 _PIVOTS, _ADDED = 80, 0.25
-_ROUGH = 0.05  # as long as a larger share moves, single precision tells which
-_ROUNDING = 1e-11  # slopes below this share of the largest k are zero
-# Rank up to which systems are solved in it, as a share of the coordinates, and the share of the
-# trace that is not in it. The residuals are those of K itself.
+_ROUGH = 0.05  # share of the free coordinates; while more move, single precision suffices
+_ROUNDING = 1e-11  # slopes below this share of the largest k count as zero
+# Largest rank, as a share of the coordinates, at which systems are solved in it, and the share of
+# the trace outside of it. Residuals are computed with K itself.
 _LOW_RANK, _LEFT = 0.4, 1e-7
-_FEW = 100  # coordinates, for which rank does not matter
-_BLOCK = 1 << 22  # entries of a kernel matrix that is not kept
-# A room for the sum of this share, or less, is none: it is held at its middle.
-_NO_ROOM = 1e-8
+_FEW = 100  # number of coordinates below which the rank is not used
+_BLOCK = 1 << 22  # entries of a block of a kernel matrix that is not stored
+# Relative width of the bounds on the sum below which it is fixed at their middle.
+_FIXED_SUM = 1e-8
 
 
 @dataclass
 class QuadraticSolution:
-    """A feasible point, and how good it is.
+    """A feasible point and its certificate.
 
     Attributes
     ----------
     c : ndarray of shape (n,)
     objective : float
     gap : float
-        At most so much above the minimum.
+        Upper bound on the distance of the objective to its minimum.
     history : dict of arrays
-        "objective" and "gap", of every iteration.
+        "objective" and "gap" of every iteration.
     """
 
     c: np.ndarray
@@ -78,7 +78,7 @@ class QuadraticSolution:
 
 
 def duality_gap(gradient, c, upper, low, high):
-    """The most that a feasible s could be below c, to first order: ``max gradient @ (c - s)``."""
+    """Return the duality gap, ``max gradient @ (c - s)`` over feasible s."""
     order = np.argsort(gradient, kind="stable")
     before = np.cumsum(upper[order]) - upper[order]
     limit = np.where(gradient[order] < 0.0, high, low)
@@ -94,68 +94,65 @@ def solve_quadratic(K, k, upper, low, high, tol=1e-8, max_iter=100):
     K : ndarray of shape (n, n)
         Symmetric, positive semidefinite, with a positive diagonal.
     k, upper : ndarray of shape (n,)
-        `upper` above zero.
+        `upper` is positive.
     low, high : float
         With ``low < sum(upper)`` and ``0 < high``.
     tol : float
-        It ends where the gap is below this share of the objective's absolute value.
+        Tolerance on the gap, as a share of the absolute value of the objective.
     max_iter : int
-        Of the interior point method.
+        Largest number of iterations of the interior point method.
 
     Returns
     -------
     QuadraticSolution
-        That of the least objective; ask its gap whether `tol` was reached.
+        The point with the lowest objective; its gap shows whether `tol` was reached.
     """
     low, high = max(low, 0.0), min(high, upper.sum())
-    problem = _Problem(K, k, upper, low, high, tol)
+    problem = _BoxProblem(K, k, upper, low, high, tol)
     factor = _low_rank(K)
     done = _pivot(problem) if factor is None else _interior(problem, factor, max_iter)
-    if not done:  # a singular support, or too much rounding in the low rank
+    if not done:  # singular support, or rounding errors in the low rank
         _interior(problem, None, max_iter)
     return problem.solution()
 
 
-class _Problem:
-    """The data, the best point so far, and what was seen on the way."""
+class _BoxProblem:
+    """The data, the best point so far, and the history."""
 
     def __init__(self, K, k, upper, low, high, tol):
         self.K, self.k, self.upper, self.low, self.high, self.tol = K, k, upper, low, high, tol
-        self.room = high - low > _NO_ROOM * high
-        if not self.room:
+        self.has_free_sum = high - low > _FIXED_SUM * high
+        if not self.has_free_sum:
             self.low = self.high = (low + high) / 2
-        self.best, self.bound, self.seen = None, -np.inf, []
+        self.best, self.bound, self.history = None, -np.inf, []
 
-    def offer(self, c, gradient):
-        """Note a feasible point (its sum up to rounding), and say whether it is good enough."""
+    def add(self, c, gradient):
+        """Record a feasible point (its sum up to rounding); return whether it meets `tol`."""
         objective = 0.5 * (c @ (gradient - self.k))
         gap = duality_gap(gradient, c, self.upper, self.low, self.high)
-        self.bound = max(self.bound, objective - gap)  # of the minimum
+        self.bound = max(self.bound, objective - gap)  # on the minimum
         if self.best is None or objective < self.best[1]:
             self.best = c.copy(), objective
         gap = max(self.best[1] - self.bound, 0.0)
-        self.seen.append((self.best[1], gap))
+        self.history.append((self.best[1], gap))
         return gap <= self.tol * abs(self.best[1])
 
     def solution(self):
-        c = _feasible(self.best[0], self.upper, self.low, self.high)
-        return QuadraticSolution(c, *self.seen[-1], _history(self.seen))
+        return _solution(self.best[0], self.upper, self.low, self.high, self.history)
 
 
-def _feasible(c, upper, low, high):
-    """The point without what rounding left beyond its bounds."""
+def _solution(c, upper, low, high, history):
+    """Return a solution, with rounding errors beyond its bounds removed."""
     c = np.clip(c, 0.0, upper)
     total = c.sum()
-    return c if low <= total <= high else np.minimum(c * (np.clip(total, low, high) / total), upper)
-
-
-def _history(seen):
-    objective, gap = np.array(seen).T
-    return {"objective": objective, "gap": gap}
+    if not low <= total <= high:
+        c = np.minimum(c * (np.clip(total, low, high) / total), upper)
+    objective, gap = np.array(history).T
+    return QuadraticSolution(c, *history[-1], {"objective": objective, "gap": gap})
 
 
 def _low_rank(K):
-    """``L (n, rank)`` with ``LL' ~ K``, or None where K has no low rank."""
+    """Return ``L (n, rank)`` with ``LL' ~ K``, or None unless K has low rank."""
     if len(K) < _FEW:
         return None
     rows = np.empty((int(_LOW_RANK * len(K)), len(K)))
@@ -167,76 +164,76 @@ def _low_rank(K):
 
 
 def _pivot(problem):
-    """Whether pivoting found a point that is good enough."""
+    """Run block pivoting; return whether it found a point that meets the tolerance."""
     K, k, upper = problem.K, problem.k, problem.upper
     c = np.minimum(np.full(len(k), 0.5 * (problem.low + problem.high) / len(k)), upper)
     gradient = K @ c - k
     kernels.quadratic.descend(K, gradient, c, upper, _SWEEPS)
-    place = np.where(c <= 0.0, -1, np.where(c >= upper, 1, 0))
-    least, rough = _ROUNDING * np.abs(k).max(), True
+    side = np.where(c <= 0.0, -1, np.where(c >= upper, 1, 0))  # at zero, between, at `upper`
+    least, is_rough = _ROUNDING * np.abs(k).max(), True
     for n_pivots in range(_PIVOTS):
-        found = _equalities(problem, place, rough)
+        found = _equalities(problem, side, is_rough)
         if found is None:
-            if not rough:
+            if not is_rough:
                 return False
-            rough = False
+            is_rough = False
             continue
         c, gradient, multiplier = found
         out = (c < 0.0) | (c > upper)
-        if not rough and not out.any() and problem.offer(c, gradient):
+        if not is_rough and not out.any() and problem.add(c, gradient):
             return True
-        back = np.flatnonzero(place * (gradient + multiplier) > least)
-        n_out, n_back = out.sum(), len(back)
-        if not rough and not n_out and not n_back:
+        freed = np.flatnonzero(side * (gradient + multiplier) > least)
+        n_moves = out.sum() + len(freed)
+        if not is_rough and not n_moves:
             return False
-        place[out] = np.where(c[out] < 0.0, -1, 1)
-        n_free = len(k) - np.count_nonzero(place)
+        side[out] = np.where(c[out] < 0.0, -1, 1)
+        n_free = len(k) - np.count_nonzero(side)
         most = 1 + int(_ADDED * n_free) if n_pivots < _PIVOTS // 2 else 1
-        if n_back > most:
-            back = back[np.argpartition(-np.abs(gradient[back] + multiplier), most)[:most]]
-        place[back] = 0
-        rough = rough and n_out + n_back > _ROUGH * n_free
+        if len(freed) > most:
+            freed = freed[np.argpartition(-np.abs(gradient[freed] + multiplier), most)[:most]]
+        side[freed] = 0
+        is_rough = is_rough and n_moves > _ROUGH * n_free
     return False
 
 
-def _equalities(problem, place, rough):
-    """Coordinates in between solved for, the others at their bounds.
+def _equalities(problem, side, is_rough):
+    """Solve for the coordinates between their bounds, with the others at their bounds.
 
-    Returns the point, its gradient and the multiplier of the sum: below and above zero where that
-    is held at its lower and upper bound. None where the system is singular. `rough`: in single
-    precision, which takes half the time.
+    Returns the point, its gradient and the multiplier of the sum, which is negative at the lower
+    bound of the sum and positive at its upper bound. Returns None if the system is singular. If
+    `is_rough`, the system is solved in single precision, which takes half the time.
     """
     K, k, upper = problem.K, problem.k, problem.upper
-    free, full = np.flatnonzero(place == 0), np.flatnonzero(place > 0)
+    free, full = np.flatnonzero(side == 0), np.flatnonzero(side > 0)
     gradient = -k
     kernels.quadratic.add_rows(K, full, upper[full], gradient)
-    solve = _square_system(K, free, rough)
+    solve = _square_system(K, free, is_rough)
     if solve is None:
         return None
     inner = solve(-gradient[free])
     multiplier, total = 0.0, inner.sum() + upper[full].sum()
-    limit = problem.high if total > problem.high else problem.low if total < problem.low else None
-    if limit is not None:
+    if total < problem.low or total > problem.high:
         if not len(free):
             return None
-        flat = solve(np.ones(len(free)))
-        multiplier = (total - limit) / flat.sum()
-        inner -= multiplier * flat
-    c = np.where(place > 0, upper, 0.0)
+        limit = problem.high if total > problem.high else problem.low
+        of_ones = solve(np.ones(len(free)))
+        multiplier = (total - limit) / of_ones.sum()
+        inner -= multiplier * of_ones
+    c = np.where(side > 0, upper, 0.0)
     c[free] = inner
     kernels.quadratic.add_rows(K, free, inner, gradient)
     return c, gradient, multiplier
 
 
-def _square_system(K, rows, rough):
-    """A solver for these rows and columns of K; None where they are singular."""
+def _square_system(K, rows, is_rough):
+    """Return a solver for these rows and columns of K, or None if they are singular."""
     if not len(rows):
         return np.copy
-    A = np.empty((len(rows), len(rows)), dtype=np.float32 if rough else np.float64)
+    A = np.empty((len(rows), len(rows)), dtype=np.float32 if is_rough else np.float64)
     kernels.quadratic.take_square(K, rows, A)
-    factorise, solve = (spotrf, spotrs) if rough else (dpotrf, dpotrs)
-    factor, failed = factorise(A.T, lower=1, clean=0, overwrite_a=1)  # in LAPACK's order
-    if failed:
+    factorise, solve = (spotrf, spotrs) if is_rough else (dpotrf, dpotrs)
+    factor, info = factorise(A.T, lower=1, clean=0, overwrite_a=1)  # in Fortran order
+    if info:
         return None
     return lambda right: solve(factor, right, lower=1)[0].astype(np.float64, copy=False)
 
@@ -245,97 +242,94 @@ def _square_system(K, rows, rough):
 
 
 def _interior(problem, factor, max_iter):
-    """Mehrotra's predictor and corrector, from equal shares; every iterate is feasible.
+    """Run Mehrotra's predictor-corrector method from equal shares; every iterate is feasible.
 
-    Returns whether it came to a point that is good enough.
+    Returns whether it found a point that meets the tolerance.
     """
-    point = _Point(problem)
+    point = _InteriorPoint(problem)
     for _ in range(max_iter):
         gradient = problem.K @ point.c - problem.k
-        if problem.offer(point.c, gradient):
+        if problem.add(point.c, gradient):
             return True
         solve = _system(problem.K, factor, point)
         if solve is None:
             return False
-        ahead = point.step(gradient, solve, 0.0, None)
-        length = point.longest(ahead)
+        predictor = point.step(gradient, solve, 0.0, None)
         mu = point.mu()
-        shrink = (point.mu(ahead, length) / mu) ** 3
-        step = point.step(gradient, solve, shrink * mu, ahead)
+        shrink = (point.mu(predictor, point.longest(predictor)) / mu) ** 3
+        step = point.step(gradient, solve, shrink * mu, predictor)
         length = min(1.0, 0.995 * point.longest(step))
-        if length < 1e-10:  # rounding
+        if length < 1e-10:  # limited by rounding
             return False
         point.move(step, length)
     return False
 
 
-class _Point:
-    """c, its distances to all bounds (`room`, above zero), and their multipliers (`force`).
+class _InteriorPoint:
+    """c, its distances to all bounds (`slack`, positive), and their multipliers.
 
-    One array each: n to zero, n to the upper bounds, and two of the sum, to `low` and to `high`
-    (none where the sum is held; no lower one at zero, which is redundant).
+    The n lower bounds come first, then the n upper ones, then those of the sum, `low` and `high`
+    (none if the sum is fixed; no lower one at zero, which is redundant).
     """
 
     def __init__(self, problem):
-        self.upper = problem.upper
-        self.low, self.high = problem.low, problem.high
-        self.signs = [] if not problem.room else [-1.0] if problem.low <= 0.0 else [1.0, -1.0]
-        self.signs = np.array(self.signs)
+        self.upper, self.low, self.high = problem.upper, problem.low, problem.high
+        signs = [-1.0] if problem.low <= 0.0 else [1.0, -1.0]
+        self.signs = np.array(signs if problem.has_free_sum else [])
         middle = 0.5 * (problem.low + min(problem.high, problem.upper.sum()))
         self.c = self.upper * (middle / self.upper.sum())
-        self.room = self._rooms(self.c)
+        self.slack = self._slack(self.c)
         scale = max(np.abs(problem.k).mean(), 1e-300)
-        self.force = scale * self.c.mean() / self.room  # all rooms times forces are the same
+        self.multiplier = scale * self.c.mean() / self.slack  # all products are equal
 
-    def _rooms(self, c):
+    def _slack(self, c):
         ends = np.array([c.sum() - self.low, self.high - c.sum()])[-len(self.signs) :]
         return np.concatenate([c, self.upper - c, ends[: len(self.signs)]])
 
     def along(self, d):
-        """Changes of the rooms with those of c."""
+        """Return the changes of the slacks for changes of c."""
         return np.concatenate([d, -d, self.signs * d.sum()])
 
-    def back(self, values):
-        """The transpose of `along`."""
+    def transpose(self, values):
+        """Return the transpose of `along`, times `values`."""
         n = len(self.c)
         return values[:n] - values[n : 2 * n] + self.signs @ values[2 * n :]
 
     def mu(self, step=None, length=0.0):
-        """Mean of room times force, here or after a step."""
-        if step is None:
-            return self.room @ self.force / len(self.room)
-        room, force = self.room + length * step[1], self.force + length * step[2]
-        return room @ force / len(self.room)
+        """Return the mean of slack times multiplier, here or after a step."""
+        slack, multiplier = self.slack, self.multiplier
+        if step is not None:
+            slack, multiplier = slack + length * step[1], multiplier + length * step[2]
+        return slack @ multiplier / len(slack)
 
-    def step(self, gradient, solve, mu, ahead):
-        """Changes of (c, room, force) towards complementarity `mu`."""
-        wanted = mu / self.room
-        if ahead is not None:
-            wanted = wanted - ahead[1] * ahead[2] / self.room
-        d = solve(self.back(wanted) - gradient)
-        room = self.along(d)
-        return d, room, wanted - self.force - self.force / self.room * room
+    def step(self, gradient, solve, mu, predictor):
+        """Return changes of (c, slack, multiplier) towards complementarity `mu`."""
+        wanted = mu / self.slack
+        if predictor is not None:
+            wanted = wanted - predictor[1] * predictor[2] / self.slack
+        d = solve(self.transpose(wanted) - gradient)
+        slack = self.along(d)
+        return d, slack, wanted - self.multiplier - self.multiplier / self.slack * slack
 
     def longest(self, step):
-        """The longest length, at most 1, at which all rooms and forces are above zero."""
-        steepest = max((-step[1] / self.room).max(), (-step[2] / self.force).max())
+        """Return the largest length, at most 1, that keeps all slacks and multipliers positive."""
+        steepest = max((-step[1] / self.slack).max(), (-step[2] / self.multiplier).max())
         return 1.0 if steepest <= 1.0 else 1.0 / steepest
 
     def move(self, step, length):
         self.c = self.c + length * step[0]
         if not len(self.signs):
             self.c *= self.high / self.c.sum()
-        self.room = self._rooms(self.c)
-        self.force = self.force + length * step[2]
+        self.slack = self._slack(self.c)
+        self.multiplier = self.multiplier + length * step[2]
 
 
 def _system(K, factor, point):
-    """A solver for ``K + diag + a 11'``, as the rooms and forces say; None where that fails."""
+    """Return a solver for ``K + diag + a 11'`` of the interior point, or None if it is singular."""
     n = len(point.c)
-    ratio = point.force / point.room
+    ratio = point.multiplier / point.slack
     diagonal = ratio[:n] + ratio[n : 2 * n]
-    # Infinite where the sum is held: 1 / a is then zero.
-    inverse = 1.0 / ratio[2 * n :].sum() if len(point.signs) else 0.0
+    inverse = 1.0 / ratio[2 * n :].sum() if len(point.signs) else 0.0  # 1 / a; zero: sum is fixed
     try:
         if factor is None:
             A = K.copy()
@@ -357,36 +351,42 @@ def _system(K, factor, point):
                 inner = cho_solve(cholesky, scaled.T @ right, check_finite=False)
                 return (right - scaled @ inner) / root
 
-        flat = plain(np.ones(n))
+        of_ones = plain(np.ones(n))
     except LinAlgError:
         return None
 
     def solve(right):
         found = plain(right)
-        return found - flat * (found.sum() / (inverse + flat.sum()))
+        return found - of_ones * (found.sum() / (inverse + of_ones.sum()))
 
     return solve
 
 
-# ------------------------------------------------------------------------- more than fits memory
+# ------------------------------------------------------------------------- larger than memory
 
 
 def solve_in_parts(kernel, k, upper, low, high, parts, tol=1e-8, max_rounds=30):
-    """The same where K is too large to be kept: it is asked for in blocks.
+    """Solve the program of `solve_quadratic` if K is too large to be stored.
 
-    First each part alone, as if it were a sample of all; these points together are feasible, and
-    near the minimum. Then, in rounds, for the rows that are farthest from optimal, the others as
-    they stand.
+    First, each part is solved alone, as if it were a sample of all rows; the points together are
+    feasible and close to the minimum. Then, in rounds, the rows farthest from optimal are solved
+    for, with the others fixed.
 
     Parameters
     ----------
     kernel : callable
-        ``kernel(rows, columns)`` is that block of K, for two index arrays.
+        ``kernel(rows, columns)`` returns that block of K, for two index arrays.
     k, upper, low, high, tol
         As in `solve_quadratic`.
     parts : list of index arrays
-        Which part together all n rows, some at least each; at most so many are solved for at once.
+        A partition of the n rows into non-empty parts. The largest part is the number of rows that
+        are solved for at once.
     max_rounds : int
+        Largest number of rounds.
+
+    Returns
+    -------
+    QuadraticSolution
     """
     c, gradient = np.empty(len(k)), -k
     for rows in parts:
@@ -396,16 +396,16 @@ def solve_in_parts(kernel, k, upper, low, high, parts, tol=1e-8, max_rounds=30):
         )
         c[rows] = part.c
         gradient = gradient + _product(kernel, len(k), rows, part.c)
-    seen, bound, size = [], -np.inf, max(len(rows) for rows in parts)
+    history, bound, size = [], -np.inf, max(len(rows) for rows in parts)
     random_state = np.random.RandomState(0)
     for n_rounds in range(max_rounds + 1):
         objective = 0.5 * c @ (gradient - k)
         bound = max(bound, objective - duality_gap(gradient, c, upper, low, high))
-        seen.append((objective, max(objective - bound, 0.0)))
-        if seen[-1][1] <= tol * abs(seen[-1][0]) or n_rounds == max_rounds:
+        history.append((objective, max(objective - bound, 0.0)))
+        if history[-1][1] <= tol * abs(objective) or n_rounds == max_rounds:
             break
         rows = _farthest(c, gradient, upper, low, high, size)
-        if len(seen) > 1 and seen[-1][1] > 0.5 * seen[-2][1]:  # these alone get no farther
+        if len(history) > 1 and history[-1][1] > 0.5 * history[-2][1]:  # slow with these rows
             rows = _and_others(rows, len(k), random_state)
         rows = np.sort(rows)
         K, rest = kernel(rows, rows), c.sum() - c[rows].sum()
@@ -415,11 +415,11 @@ def solve_in_parts(kernel, k, upper, low, high, parts, tol=1e-8, max_rounds=30):
         step = found - c[rows]
         c[rows] = found
         gradient = gradient + _product(kernel, len(k), rows, step)
-    return QuadraticSolution(_feasible(c, upper, low, high), *seen[-1], _history(seen))
+    return _solution(c, upper, low, high, history)
 
 
 def _product(kernel, n, columns, values):
-    """``K[:, columns] @ values``, in blocks of rows."""
+    """Return ``K[:, columns] @ values``, computed in blocks of rows."""
     columns, values = columns[values != 0.0], values[values != 0.0]
     step = max(1, _BLOCK // max(len(columns), 1))
     starts = range(0, n, step)
@@ -429,18 +429,18 @@ def _product(kernel, n, columns, values):
 
 
 def _farthest(c, gradient, upper, low, high, size):
-    """Rows in the order of what they would gain, to first order; `size` of them.
+    """Return the `size` rows with the largest possible gain, to first order, in its order.
 
-    Where the sum is at a bound, as many that would rise as that would fall.
+    If the sum is at a bound, half of them would increase and half would decrease.
     """
     slope, total = gradient, c.sum()
-    held = not low * (1 + _NO_ROOM) < total < high * (1 - _NO_ROOM)
-    if held:
+    at_bound = not low * (1 + _FIXED_SUM) < total < high * (1 - _FIXED_SUM)
+    if at_bound:
         price = (gradient[c < upper].min(initial=0.0) + gradient[c > 0.0].max(initial=0.0)) / 2
         slope = gradient - price
     gain = np.where(slope > 0.0, slope * c, -slope * np.minimum(upper - c, c + c.mean()))
     order = np.argsort(-gain, kind="stable")
-    if held:
+    if at_bound:
         rising = slope[order] < 0.0
         half = np.concatenate([order[rising][: size // 2], order[~rising][: size // 2]])
         order = np.concatenate([half, np.setdiff1d(order, half)])
@@ -448,7 +448,7 @@ def _farthest(c, gradient, upper, low, high, size):
 
 
 def _and_others(rows, n, random_state):
-    """Half of the rows, and others that are drawn: solved for together, rows miss those."""
+    """Return half of the rows and as many random ones, whose interactions they would miss."""
     first = rows[::2]
     others = np.setdiff1d(np.arange(n), first)
     drawn = random_state.choice(others, min(len(rows) - len(first), len(others)), replace=False)

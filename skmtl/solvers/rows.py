@@ -1,9 +1,10 @@
-r"""The arrow system from rows: for tasks with fewer rows than features.
+r"""The arrow system computed from rows, for tasks with fewer rows than features.
 
 With the centred rows X of a task, :math:`U = (I + \kappa X'X)^{-1} = I - \kappa Y'Y` where
 :math:`LL' = I + \kappa XX'` and :math:`Y = L^{-1}X`; and :math:`(I - U)/\kappa = Y'Y`. The
-formulas of `skmtl.kernels.arrow` follow with matrices as small as the task's rows. Where only
-some columns V vary by task, :math:`LL' = I + \kappa X_V X_V'`, and Y is the same of all columns.
+formulas of `skmtl.kernels.arrow` then need matrices of the size of the task's rows only. If only
+some columns V vary between tasks, :math:`LL' = I + \kappa X_V X_V'`, and Y is computed from all
+columns as before.
 """
 
 import numpy as np
@@ -15,12 +16,12 @@ __all__ = ["RowSystem"]
 
 
 class RowSystem(ArrowSystem):
-    """`ArrowSystem` on `TaskRows`.
+    """`ArrowSystem` for `TaskRows`.
 
     Parameters
     ----------
     varies : bool ndarray of shape (n_features,), optional
-        Features whose slopes differ by task; None is all.
+        Features whose slopes differ between tasks; None means all.
     """
 
     def __init__(self, moments, penalty, executor=None, varies=None, centres=None, anchors=None):
@@ -42,8 +43,8 @@ class RowSystem(ArrowSystem):
             root = data.root(t)
             X, y, mean = root[:, :p], root[:, p], self._about[t, :p]
             if self.kappa > 0:
-                own = X[:, self._own]
-                L = cholesky(np.eye(len(X)) + self.kappa * (own @ own.T), lower=True)
+                varying = X[:, self._own]
+                L = cholesky(np.eye(len(X)) + self.kappa * (varying @ varying.T), lower=True)
                 X, y = (
                     solve_triangular(L, root, lower=True)[:, :p],
                     solve_triangular(L, y, lower=True),
@@ -51,10 +52,10 @@ class RowSystem(ArrowSystem):
             self._Y[t] = X
             self._S += X.T @ X
             self._d[t] = X.T @ y
-            mine = mean[self._own]
-            self._u[t] = mean - self.kappa * (X.T @ (X[:, self._own] @ mine))
-            self._xu[t] = mine @ self._u[t, self._own]
-            self._xd[t] = mine @ self._d[t, self._own]
+            own_mean = mean[self._own]
+            self._u[t] = mean - self.kappa * (X.T @ (X[:, self._own] @ own_mean))
+            self._xu[t] = own_mean @ self._u[t, self._own]
+            self._xd[t] = own_mean @ self._d[t, self._own]
         self._r = self._d.sum(0)
         return self
 
@@ -65,8 +66,8 @@ class RowSystem(ArrowSystem):
         return schur
 
     def _models(self, t, theta, strengths):
-        """Slopes ``(n_pairs, n_features)`` and intercepts of task t under each solution."""
-        data, p = self.moments, self.moments.n_features
+        """Return slopes ``(n_pairs, n_features)`` and intercepts of task t for each solution."""
+        data, p, own = self.moments, self.moments.n_features, self._own
         a, M = theta[:, 0], theta[:, 1:]
         centre = anchor = np.zeros(p)
         if self.centres is not None:
@@ -75,18 +76,15 @@ class RowSystem(ArrowSystem):
             return M.copy(), a + M @ (anchor - centre)
         Y, n, mean = self._Y[t], data.weight[t], self._about[t]
         at_centre = a + M @ anchor
-        rho = pull(n, strengths)
-        w = rho / (1.0 + self.kappa * rho * self._xu[t])
-        B = M
+        B = M.copy()
         if self.kappa > 0:
+            rho = pull(n, strengths)
+            w = rho / (1.0 + self.kappa * rho * self._xu[t])
             e = mean[p] - self.kappa * self._xd[t] - at_centre - M @ self._u[t]
-            own = self._own
-            B = M.copy()
             B[:, own] += self.kappa * (self._d[t, own] - (M @ Y.T) @ Y[:, own])
             B[:, own] += (self.kappa * w * e)[:, None] * self._u[t, own]
-        pulled = n / (n + strengths)
-        own = at_centre + pulled * (mean[p] - B @ mean[:p] - at_centre)
-        return B, own - B @ centre
+        intercept = at_centre + n / (n + strengths) * (mean[p] - B @ mean[:p] - at_centre)
+        return B, intercept - B @ centre
 
     def leftover_variance(self):
         out = np.zeros(self.moments.n_features)
@@ -101,14 +99,15 @@ class RowSystem(ArrowSystem):
         for t in np.flatnonzero(test.weight > 0):
             B, a = self._models(t, theta, intercept_strengths)
             root = test.root(t)
-            miss = test.mean[t, -1] - a - B @ test.mean[t, :-1]
-            sse[t] = ((root[:, -1:] - root[:, :-1] @ B.T) ** 2).sum(0) + test.weight[t] * miss**2
+            mean_error = test.mean[t, -1] - a - B @ test.mean[t, :-1]
+            squares = ((root[:, -1:] - root[:, :-1] @ B.T) ** 2).sum(0)
+            sse[t] = squares + test.weight[t] * mean_error**2
         return sse
 
     def models(self, theta, intercept_strengths, slopes, intercepts, first=0):
-        where = slice(first, first + len(theta))
+        columns = slice(first, first + len(theta))
         for t in range(len(self.active)):
-            slopes[t, where], intercepts[t, where] = self._models(t, theta, intercept_strengths)
+            slopes[t, columns], intercepts[t, columns] = self._models(t, theta, intercept_strengths)
 
     def add_blend(self, theta, intercept_strengths, share, coef, intercept):
         for t in np.flatnonzero(share.any(axis=1)):

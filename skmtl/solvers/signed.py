@@ -1,16 +1,17 @@
-r"""Partial pooling with slopes that are at least zero: block pivoting on the arrow system.
+r"""Partial pooling with non-negative slopes: block pivoting on the arrow system.
 
 Minimises the objective of `skmtl.solvers.arrow` subject to :math:`b_{tj} = m_j + v_{tj} \ge 0`
-and :math:`m_j \ge 0` for some features j. Where a feature's slopes vary, m is a mean of the
-tasks' slopes, drawn to zero, so that its own constraint never binds; where they do not, it is
-the only one.
+and :math:`m_j \ge 0` for some features j. For features with slopes that vary, m is a mean of the
+tasks' slopes, shrunk towards zero, so that its own constraint is never active; for the others, it
+is the only constraint.
 
-With :math:`b_{tj} = 0` for the features j of a set :math:`A_t`, these columns vanish from task t,
-and :math:`v_{tj} = -m_j` adds :math:`\lambda_v m_j^2` to the ridge: what is left is an arrow
-system. Block pivoting (Portugal, Judice and Vicente 1994; Kim and Park 2011) guesses the sets,
-solves, moves to zero what came out negative and frees what has a negative multiplier, all at
-once; where that makes no progress, one a task, and then one at all, which always ends. It ends at
-the solution exactly, mostly after a few systems, and fewer from the sets of a similar problem.
+If :math:`b_{tj} = 0` for the features j of a set :math:`A_t`, these columns vanish from task t,
+and :math:`v_{tj} = -m_j` adds :math:`\lambda_v m_j^2` to the ridge: the remaining problem is an
+arrow system. Block pivoting (Portugal, Judice and Vicente 1994; Kim and Park 2011) guesses the
+sets, solves, moves negative slopes to zero and frees those with a negative multiplier, all at once;
+if this makes no progress, one per task, and finally one at a time, which always terminates. It ends
+exactly at the solution, mostly after a few systems, and after fewer from the sets of a similar
+problem.
 
 References
 ----------
@@ -32,18 +33,17 @@ from .mixed import solve_given
 
 __all__ = ["SignedSolution", "SignedSystem"]
 
-# Below zero by less than this share of the largest slope, or multiplier, is rounding.
+# Values below zero by less than this share of the largest slope, or multiplier, are rounding.
 _ROUNDING = 1e-11
-# Slope strength, as a share of the largest task's rows, at which one of zero is taken: with less,
-# rounding would decide which slopes of tasks with few rows are negative.
+# Slope strength, as a share of the largest task's rows, that stands for zero: with a smaller one,
+# rounding errors would decide which slopes of tasks with few rows are negative.
 _LEAST_STRENGTH = 1e-7
-# Rounds without progress before fewer pivots are taken at once.
-_PATIENCE = 5
+_PATIENCE = 5  # rounds without progress before fewer pivots are taken at once
 
 
 @dataclass
 class SignedSolution:
-    """One solution, and the sets it was found by.
+    """A solution with its active sets.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class SignedSolution:
     residual : float
         Largest violation of the optimality conditions, relative to the gradient at zero.
     own, shared : bool ndarrays of shape (n_tasks, n_features) and (n_features,)
-        Slopes that are held at zero.
+        Slopes that are fixed at zero.
     n_iter : int
-        Systems solved.
+        Number of systems solved.
     """
 
     theta: np.ndarray
@@ -67,12 +67,12 @@ class SignedSolution:
     n_iter: int
 
     def stretched(self, factor):
-        """The same on features multiplied by `factor`."""
+        """Return the same solution for features multiplied by `factor`."""
         return replace(self, coef=self.coef / factor, theta=self.theta / np.append(1.0, factor))
 
 
 class SignedSystem:
-    """Training moments of some tasks, and features whose slopes are at least zero.
+    """Training moments of some tasks, with features whose slopes must not be negative.
 
     Parameters
     ----------
@@ -81,27 +81,29 @@ class SignedSystem:
         Diagonal of P.
     positive : bool ndarray of shape (n_features,)
     varies : bool ndarray of shape (n_features,), optional
-        Features whose slopes differ by task; None is all.
+        Features whose slopes differ between tasks; None means all.
     """
+
+    _last = None  # solution
+    _system = None  # the last one, with its slope strength and set of slopes at zero
+    _system_slope = _system_own = None
 
     def __init__(self, data, penalty, positive, varies=None, executor=None):
         self.data, self.penalty, self.positive, self.executor = data, penalty, positive, executor
         self.varies = np.ones(len(positive), dtype=bool) if varies is None else varies
         self._varies = varies
-        self._scale = self._gradients(
-            np.zeros((len(data.weight), len(positive))), np.zeros(len(data.weight))
-        )[2]
-        self._last = None
+        zeros = np.zeros((len(data.weight), len(positive)))
+        self._scale = self._gradients(zeros, np.zeros(len(zeros)))[2]
 
     def solve(self, strengths, start=None, given=None, max_iter=500):
-        """The solution at (slope strength, intercept strength, ridge).
+        """Solve at (slope strength, intercept strength, ridge).
 
         Parameters
         ----------
         start : SignedSolution, optional
-            Of a similar problem; else the last one found.
+            Solution of a similar problem; by default, the last solution of this system.
         given : ndarray of shape (n_features,), optional
-            Shared slopes that are known of the features that do not vary.
+            Shared slopes, which are known for the features that do not vary.
         """
         slope, pull, ridge = strengths
         slope = max(slope, _LEAST_STRENGTH * self.data.weight.max(initial=1.0))
@@ -133,20 +135,19 @@ class SignedSystem:
         return found
 
     def _equalities(self, strengths, own, shared, given, n_iter):
-        """The solution with the slopes in the sets `own` and `shared` at zero."""
+        """Return the solution with the slopes in the sets `own` and `shared` at zero."""
         slope, pull, ridge = strengths
         pulls = np.array([pull])
-        if not hasattr(self, "_system") or self._slope != slope or (self._sets != own).any():
+        if self._system_slope != slope or (self._system_own != own).any():
             data = _without(self.data, own)
-            self._system = make_system(data, self.penalty, self.executor, self._varies).factor(
-                slope
-            )
-            self._slope, self._sets = slope, own
+            self._system = make_system(data, self.penalty, self.executor, self._varies)
+            self._system.factor(slope)
+            self._system_slope, self._system_own = slope, own
         system = self._system
         penalty, weight = self.penalty, np.array([ridge])
         if np.isfinite(ridge):
-            held = own.sum(0) / system.kappa if system.kappa > 0 else 0.0
-            penalty, weight = ridge * self.penalty + held, np.ones(1)
+            fixed = own.sum(0) / system.kappa if system.kappa > 0 else 0.0
+            penalty, weight = ridge * self.penalty + fixed, np.ones(1)
         known, values = shared.copy(), np.zeros(len(shared))
         if given is not None:
             known |= ~self.varies
@@ -158,16 +159,15 @@ class SignedSystem:
         return SignedSolution(theta[0], coef, intercept, np.nan, own, shared, n_iter)
 
     def _gradients(self, coef, intercept):
-        """``X'r`` and ``1'r`` of the tasks' residuals r, and their scale at zero."""
-        data, p = self.data, self.data.n_features
-        mean = data.mean
+        """Return ``X'r`` and ``1'r`` of the tasks' residuals r, and their scale."""
+        data, mean, p = self.data, self.data.mean, self.data.n_features
         grad_a = data.weight * (mean[:, p] - intercept - (mean[:, :p] * coef).sum(1))
         grad_b = data.gradient(coef) + mean[:, :p] * grad_a[:, None]
         scale = max(np.abs(grad_b).sum(0).max(initial=0.0), np.abs(grad_a).sum(), 1e-300)
         return grad_b, grad_a, scale
 
     def _multipliers(self, found, strengths):
-        """Derivatives of half the objective by the tasks' slopes, and by the shared ones."""
+        """Return derivatives of half the objective by the tasks' slopes and by the shared ones."""
         slope, _, ridge = strengths
         m = found.theta[1:]
         grad_b, grad_a, _ = self._gradients(found.coef, found.intercept)
@@ -179,9 +179,9 @@ class SignedSystem:
         return np.where(self.varies, gaps - grad_b, 0.0), by_shared, grad_a
 
     def _wrong(self, found, strengths, can_own, can_shared):
-        """Free slopes below zero, and those at zero that would rather rise."""
+        """Return free slopes that are negative, and fixed ones with a negative multiplier."""
         rounding = _ROUNDING
-        if strengths[0] > 0:  # the weaker, the worse conditioned
+        if strengths[0] > 0:  # the weaker the strength, the worse the condition number
             rounding += 1e-15 * self.data.weight.max(initial=1.0) / strengths[0]
         small = rounding * max(np.abs(found.coef).max(initial=0.0), 1e-300)
         by_own, by_shared, _ = self._multipliers(found, strengths)
@@ -191,35 +191,36 @@ class SignedSystem:
         return wrong_own, np.where(found.shared, by_shared < -least, below)
 
     def _clipped(self, found, strengths, given):
-        """The solution without what rounding left below zero, and its residual."""
-        where = self.positive
-        found.coef[:, where] = np.maximum(found.coef[:, where], 0.0)
-        found.theta[1:][where] = np.maximum(found.theta[1:][where], 0.0)
+        """Return the solution with negative rounding errors set to zero, and its residual."""
+        slope, pull, ridge = strengths
+        positive = self.positive
+        found.coef[:, positive] = np.maximum(found.coef[:, positive], 0.0)
+        found.theta[1:][positive] = np.maximum(found.theta[1:][positive], 0.0)
         by_own, by_shared, grad_a = self._multipliers(found, strengths)
-        at_zero = where & (found.coef == 0.0)
+        at_zero = positive & (found.coef == 0.0)
         by_own = np.where(at_zero, np.minimum(by_own, 0.0), by_own)
-        tied = where & ~(np.isfinite(strengths[0]) & self.varies) & (found.theta[1:] == 0.0)
-        by_shared = np.where(tied, np.minimum(by_shared, 0.0), by_shared)
+        at_zero = positive & ~(np.isfinite(slope) & self.varies) & (found.theta[1:] == 0.0)
+        by_shared = np.where(at_zero, np.minimum(by_shared, 0.0), by_shared)
         residuals = [abs(grad_a.sum()), np.abs(by_own).max(initial=0.0)]
-        if np.isfinite(strengths[2]):
+        if np.isfinite(ridge):
             free = slice(None) if given is None else self.varies
             residuals.append(np.abs(by_shared[free]).max(initial=0.0))
-        if np.isfinite(strengths[1]):
-            gaps = grad_a - strengths[1] * (found.intercept - found.theta[0])
+        if np.isfinite(pull):
+            gaps = grad_a - pull * (found.intercept - found.theta[0])
             residuals.append(np.abs(gaps).max(initial=0.0))
         found.residual = max(residuals) / self._scale
         return found
 
 
 def _pivot(own, shared, wrong_own, wrong_shared, step):
-    """Exchange all that is wrong (step 0), one of each task (1), or one at all (2)."""
+    """Exchange all wrong slopes (step 0), one per task (1), or a single one (2)."""
     if step > 0:
         rows = np.flatnonzero(wrong_own.any(axis=1))
         last = wrong_own.shape[1] - 1 - np.argmax(wrong_own[rows, ::-1], axis=1)
-        some = slice(None) if step == 1 else slice(len(rows) - 1, len(rows))
+        chosen = slice(None) if step == 1 else slice(len(rows) - 1, len(rows))
         picked_own, picked_shared = np.zeros_like(wrong_own), np.zeros_like(wrong_shared)
-        picked_own[rows[some], last[some]] = True
-        if wrong_shared.any():  # counted after all others
+        picked_own[rows[chosen], last[chosen]] = True
+        if wrong_shared.any():  # shared slopes come after all others
             picked_shared[np.flatnonzero(wrong_shared)[-1]] = True
             if step == 2:
                 picked_own[:] = False
@@ -228,7 +229,7 @@ def _pivot(own, shared, wrong_own, wrong_shared, step):
 
 
 def _without(data, columns):
-    """The data of each task without some of its columns: they become zero."""
+    """Return the data with the given columns of each task set to zero."""
     if not columns.any():
         return data
     keep = np.column_stack([~columns, np.ones(len(columns), dtype=bool)]).astype(np.float64)
@@ -239,7 +240,7 @@ def _without(data, columns):
 
 
 class _RowsWithout:
-    """`TaskRows` of which each task lacks some columns."""
+    """`TaskRows` with some columns of each task set to zero."""
 
     def __init__(self, data, keep):
         self.data, self.keep = data, keep

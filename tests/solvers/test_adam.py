@@ -1,4 +1,4 @@
-"""Adam: the update, early stopping, and what is kept when a run ends badly."""
+"""Adam: the update, early stopping, and the result of a run that fails or is interrupted."""
 
 import numpy as np
 import pytest

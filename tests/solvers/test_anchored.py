@@ -1,4 +1,4 @@
-"""Solvers of pulled linear models: gradients, descent, and the warning."""
+"""Solvers of anchored linear models: gradients, gradient descent, and the warning."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from skmtl.solvers.anchored import LogisticRows, SquaredRows, gradient_path
 _rng = np.random.default_rng(0)
 X, W = _rng.normal(2.0, 1.0, size=(15, 4)), _rng.uniform(0.5, 2.0, 15)
 Y, CODES = X @ [1.0, 0.0, -1.0, 2.0] + _rng.normal(size=15), np.arange(15) % 3
-del _rng  # a test draws from a generator of its own
+del _rng  # each test draws from its own generator
 
 
 def test_gradient_of_the_log_loss_by_differences(rng):
@@ -22,7 +22,7 @@ def test_gradient_of_the_log_loss_by_differences(rng):
 
 @pytest.mark.parametrize("penalty", [0.0, 3.0])
 def test_descent_has_a_closed_form_for_the_square(penalty):
-    """After k steps what is left of the way is ``(I - H / L)^k`` of it, in the slopes."""
+    """After k steps the remaining distance of the slopes is ``(I - H / L)^k`` times the first."""
     rows, start = SquaredRows(X, Y, W), np.array([[0.5, 0.5, 0.0, 0.0]])
     C = X - W @ X / W.sum()
     H = C.T @ (W[:, None] * C)

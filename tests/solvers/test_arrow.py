@@ -34,7 +34,7 @@ def data_of(table, form):
 
 
 def answers(system, slope, test):
-    """Everything a system says at one slope strength."""
+    """All results of a system at one slope strength."""
     n_tasks, p = len(system.active), system.moments.n_features
     system.factor(slope)
     theta = system.solve_shared(PULLS, RIDGES)
@@ -70,7 +70,7 @@ def test_rows_and_moments_say_the_same(slope, p, weighted):
         assert type(system) is kind
         systems.append(answers(system, slope, data_of(test, form)))
     exact = slope > 0
-    if not exact:  # near the limit only predictions are determined, of tasks with rows enough
+    if not exact:  # near the limit only predictions for tasks with enough rows are determined
         if p > 4:
             return
         systems = [{"sse": s["sse"]} for s in systems]
@@ -141,7 +141,7 @@ def test_own_slopes_about_centres_are_those_of_the_dense_problem(form, varies, a
         )  # fmt: skip
         coef, intercept = np.zeros((5, 3)), np.zeros(5)
         system.add_blend(theta, pulls, np.eye(4)[np.full(5, c)], coef, intercept)
-        bound = 1e-5 if c == 2 else 1e-7  # the shared intercept is told by 1e-9 rows a task
+        bound = 1e-5 if c == 2 else 1e-7  # the shared intercept depends on 1e-9 rows per task
         for got, answer in zip((theta[c], coef, intercept), wanted, strict=True):
             np.testing.assert_allclose(got, answer, rtol=bound, atol=bound)
         np.testing.assert_allclose(models[0][:, c], coef, rtol=1e-9, atol=1e-9)
@@ -173,7 +173,7 @@ def test_without_a_group_is_a_fit_without_its_rows(form, slope):
 
 @pytest.mark.parametrize("slope", [0.3, 5.0])
 def test_leftover_variance_is_that_of_the_posterior(slope):
-    """The diagonal of (slope + centred Gram matrix)^-1, over tasks, those without rows too."""
+    """The diagonal of (slope + centred Gram matrix)^-1, summed over all tasks, even empty ones."""
     table = table_of(3)
     system = make_system(data_of(table, "moments"), np.ones(3)).factor(slope)
     wanted = np.zeros(3)
@@ -249,7 +249,7 @@ def test_threads_change_nothing(form):
 
 
 def test_a_level_that_is_wrong_in_all_tasks_is_no_solution():
-    """Nothing draws the shared intercept, and centred features feel none of it."""
+    """The shared intercept is not penalised, and has no effect on centred features."""
     moments = data_of(table_of(3), "moments")
     moments.mean[:, :3] = 0.0
     system = make_system(moments, np.ones(3)).factor(2.0)
@@ -268,7 +268,7 @@ def test_a_level_that_is_wrong_in_all_tasks_is_no_solution():
 
 
 def many(p=90, n=400):
-    """Tasks of many features, in some of which two are constant; one is empty."""
+    """Tasks with many features, two of which are constant in some tasks; one task is empty."""
     rng = np.random.default_rng(3)
     X, codes = rng.normal(size=(n, p)), rng.integers(5, size=n)
     codes[codes == 3] = 0

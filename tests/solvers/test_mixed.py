@@ -1,4 +1,4 @@
-"""Slopes of which only some differ by task: moments and rows against the dense problem."""
+"""Slopes that differ between tasks for some features only, against the dense problem."""
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_leftover_variance_of_what_does_not_vary_is_all_of_it(form):
 @pytest.mark.parametrize("form", ["moments", "rows"])
 @pytest.mark.parametrize("slope", SLOPES[1:])
 def test_given_shared_slopes_are_an_offset(form, slope):
-    """Columns with known slopes, the same in every task, may as well be taken off the target."""
+    """Columns with known slopes, equal in all tasks, can be subtracted from the target."""
     table = table_of(4)
     varies = np.array([True, False, True, False])
     data, values = data_of(table, form), np.array([0.7, -2.0])

@@ -1,4 +1,4 @@
-"""Proportions of a mixture: against expectation maximisation, and certified."""
+"""Proportions of a mixture, against expectation maximisation and by their certificate."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Newton's method with curvatures that serve many steps, against steps with those of here."""
+"""Newton's method with curvatures kept for many steps, against current ones."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def solve(system, strengths, tol=1e-8, start=None, **kwargs):
 
 
 def places(weight, mean):
-    """As for slopes within tasks: these turn about the tasks' means."""
+    """Centres and anchors as for slopes within tasks, about the tasks' means."""
     return 0.7 * mean, np.zeros_like(mean)
 
 
@@ -61,7 +61,7 @@ def test_curvatures_serve_other_strengths_and_are_made_anew_where_they_mislead(r
     monkeypatch.setattr(system, "moments", lambda working: made.append(1) or moments(working))
     steps = [solve(system, (s, 1.0, 1.0), 1e-6)[2] for s in (1.0, 1.5, 2.0)]
     assert len(made) < system.n_scores * sum(steps) / 2
-    # Curvatures of another place altogether.
+    # Curvatures at very different scores.
     weight = np.full(len(table.rows), 1e-3)
     for k in range(system.n_scores):
         working, _ = system.quadratic(np.zeros((system.n_scores, len(table.rows))), k)

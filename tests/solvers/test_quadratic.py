@@ -1,4 +1,4 @@
-"""Quadratic programs in a box with a bounded sum: against a general optimiser, and certified."""
+"""Quadratic programs with bounds and a bounded sum, against a general optimiser."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def assert_feasible(c, upper, low, high):
     assert low - slack <= c.sum() <= high + slack
 
 
-# Low rank (interior point in it), high rank (pivoting), a sum and a box that bind, a held sum.
+# Low rank (interior point), high rank (pivoting), active bounds of sum and variables, fixed sum.
 CASES = [(120, 1, {}), (60, 2, {}), (60, 10, {}), (50, 30, {}), (60, 10, {"eps": 0.0}),
          (60, 2, {"eps": 0.0}), (60, 10, {"top": 1.7, "eps": 0.01}), (50, 2, {"top": 1.5}),
          (30, 10, {"eps": 1e-4}), (2, 3, {}), (60, 1, {"top": 3.0, "eps": 0.02})]  # fmt: skip
@@ -56,7 +56,7 @@ def test_both_ways_agree(n, p, how):
     limits = bounds(n, **how)
     wanted = solve_quadratic(K, k, *limits)
     for factor in [None] + [np.linalg.cholesky(K + 1e-10 * np.eye(n))] * (p == 2):
-        problem = room._Problem(K, k, *limits, 1e-8)
+        problem = room._BoxProblem(K, k, *limits, 1e-8)
         room._interior(problem, factor, 100)
         found = problem.solution()
         assert_feasible(found.c, *limits)
@@ -92,7 +92,7 @@ def test_the_gap_is_a_linear_program():
 
 
 def test_many_weights_are_as_good_and_the_even_ones_are_found():
-    """Coordinate descent ends as low, at far fewer rows."""
+    """Coordinate descent reaches the same objective with far fewer positive coordinates."""
     K, k = matching(300, 1)
     found = solve_quadratic(K, k, *bounds(300)).c
     uneven = np.ones(300)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from skmtl.solvers.shared_map import MappedTask, Shared, SharedMap
+from skmtl.solvers.shared_map import MappedTask, MapSolution, SharedMap
 
 BASE = np.random.default_rng(0).normal(size=(5, 2))
 
@@ -20,7 +20,7 @@ def squared_tasks(rng, n_tasks=3, n=30, fit_intercept=True):
 
 
 def mixed_tasks(rng):
-    """A task of three classes, and one of two."""
+    """One task with three classes, and one with two."""
     X, Z, w = rng.normal(size=(12, 5)), rng.normal(size=(4, 5)), rng.uniform(0.5, 2.0, 12)
     three = MappedTask.of(X, np.eye(3)[np.arange(12) % 3], w, False)
     return [three, MappedTask.of(Z, np.array([[0.0], [1.0], [1.0], [0.0]]), w[:4], False)]
@@ -39,7 +39,7 @@ def test_derivatives_by_differences(squared, rng):
 
 
 def test_objective_on_the_rows_as_they_are(rng):
-    """Rows are made few by an orthogonal transform; levels are the best there are."""
+    """An orthogonal transform reduces the rows; levels are optimal."""
     tasks, rows = squared_tasks(rng)
     assert len(tasks[0].X) == 6  # of 30
     shared = SharedMap(tasks, 2)
@@ -52,13 +52,13 @@ def test_objective_on_the_rows_as_they_are(rng):
         total += 0.5 * w @ missed**2
     left_out = sum(0.5 * (w @ (y - w @ y / w.sum()) ** 2) for _, y, w in rows)
     inside = sum(0.5 * (task.target**2).sum() for task in tasks)
-    # What no slope explains leaves the reduced rows with it: the QR keeps all of it.
+    # The QR decomposition also keeps the part of the target that no slope explains.
     np.testing.assert_allclose(inside, left_out)
     np.testing.assert_allclose(total, end.history[-1])
 
 
 def trace_norm(tasks, mu, n_iter=5000):
-    """Proximal gradient steps on ``L(B) + mu |B|_*``, naively."""
+    """Minimise ``L(B) + mu |B|_*`` by plain proximal gradient steps."""
     L = max(np.linalg.norm(np.sqrt(t.weight) * t.X, 2) ** 2 for t in tasks)
     B = np.zeros((tasks[0].X.shape[1], len(tasks)))
     for _ in range(n_iter):
@@ -77,7 +77,7 @@ def test_with_as_many_components_as_tasks_it_is_the_trace_norm(share, rng):
     np.testing.assert_allclose(end.A @ end.H, trace_norm(tasks, mu), atol=1e-6)
     np.testing.assert_allclose(shared.excess(end, mu), 1.0, atol=1e-6)
     assert end.gradient <= 1e-7 and (np.diff(end.history) <= 0).all()
-    np.testing.assert_allclose(  # balanced, so that the norms are those of the trace
+    np.testing.assert_allclose(  # balanced, so that the norms add up to the trace norm
         ((end.A**2).sum() + (end.H**2).sum()) / 2, np.linalg.svd(end.A @ end.H)[1].sum()
     )
 
@@ -107,7 +107,7 @@ def test_components_that_a_strong_penalty_killed_come_back(rng):
     assert np.linalg.matrix_rank(killed.A @ killed.H, tol=1e-4) < 3
     on, cold = shared.solve(weak, killed), shared.solve(weak)
     np.testing.assert_allclose(on.history[-1], cold.history[-1], rtol=1e-9)
-    nothing = Shared(0 * killed.A, 0 * killed.H, killed.c, [], 0.0)
+    nothing = MapSolution(0 * killed.A, 0 * killed.H, killed.c, [], 0.0)
     again = shared.solve(weak, nothing)
     np.testing.assert_allclose(again.history[-1], cold.history[-1], rtol=1e-9)
 
@@ -124,5 +124,5 @@ def test_weights_scale_and_intercepts(rng):
 
 def test_a_gradient_that_is_left_is_told(rng):
     tasks, _ = squared_tasks(rng)
-    with pytest.warns(ConvergenceWarning, match="left after 1 steps with a gradient of"):
+    with pytest.warns(ConvergenceWarning, match="stopped after 1 steps with a gradient of"):
         SharedMap(tasks, 2).solve(1.0, max_iter=1)

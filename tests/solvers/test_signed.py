@@ -1,4 +1,4 @@
-"""Slopes of at least zero: block pivoting against bounded least squares on the dense problem."""
+"""Non-negative slopes: block pivoting against bounded least squares on the dense problem."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_many_features(form):
 
 @FORMS
 def test_independent_is_nonnegative_least_squares_a_task(form):
-    """Of centred rows, as the intercepts are free; at a strength of zero."""
+    """With centred rows, as the intercepts are not penalised, and at a strength of zero."""
     table = table_of(3, n=200, weighted=False)
     positive = np.ones(3, dtype=bool)
     for strengths in ((0.0, 0.0, np.inf), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)):
@@ -81,7 +81,7 @@ def test_independent_is_nonnegative_least_squares_a_task(form):
             np.testing.assert_allclose(found.coef[t], wanted, rtol=1e-6, atol=1e-7)
             want = y.mean() - X.mean(0) @ wanted
             np.testing.assert_allclose(found.intercept[t], want, rtol=1e-6, atol=1e-7)
-        assert found.residual < 1e-6  # at a limit of double precision
+        assert found.residual < 1e-6  # at the limit of double precision
 
 
 @FORMS
@@ -145,7 +145,7 @@ def test_given_shared_slopes_are_an_offset(form):
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.jit
 def test_tables_of_every_kind_are_solved(seed):
-    """Few rows a task, collinear and equal columns, strengths of zero."""
+    """Few rows per task, collinear and equal columns, strengths of zero."""
     rng = np.random.default_rng(seed)
     n_tasks, p = rng.integers(2, 30), rng.integers(1, 28)
     n = n_tasks * rng.integers(1, 30)
@@ -180,7 +180,7 @@ def test_the_residual_sees_what_is_not_solved():
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_fewer_pivots_end_at_the_same_solution(step, monkeypatch):
-    """What block pivoting falls back to where it makes no progress."""
+    """The fallback of block pivoting if it makes no progress."""
     from skmtl.solvers import signed
 
     table, positive = table_of(9, n_tasks=12), np.ones(9, dtype=bool)

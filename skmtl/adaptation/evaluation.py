@@ -1,4 +1,4 @@
-"""How well a fitted predictor does on target rows."""
+"""Prediction errors of fitted models on target rows."""
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -10,30 +10,29 @@ __all__ = ["candidate_errors", "evidence_of_squares", "row_errors", "sharpened_l
 
 
 def candidate_errors(problem, models):
-    """Cross-validated errors of candidates.
+    """Return the cross-validated errors of candidates.
 
     Parameters
     ----------
     problem : TransferProblem
         With splits.
     models : callable
-        ``models(index)`` yields the model of every candidate, fitted with the target's rows
-        `index`.
+        ``models(index)`` yields the model of every candidate, fitted with the target rows `index`.
 
     Returns
     -------
     ndarray of shape (n_candidates,)
-        Mean over the target's rows: squared error, or as `row_errors` has it for classes.
+        Means over target rows of the errors that `row_errors` defines.
     """
     found = Parallel(n_jobs=problem.n_jobs)(
-        delayed(_judge)(problem, models, train, test) for train, test in problem.splits
+        delayed(_split_errors)(problem, models, train, test) for train, test in problem.splits
     )
     sums, totals = zip(*found, strict=True)
     return np.sum(sums, axis=0) / np.sum(totals)
 
 
-def _judge(problem, models, train, test):
-    """Sums of the test rows' errors under every candidate, and of their weights."""
+def _split_errors(problem, models, train, test):
+    """Return the weighted sum of the test rows' errors for every candidate, and total weight."""
     rows = problem.take(test)
     X, y, weight = rows.X, rows.y, rows.row_weight
     sums = [weight @ row_errors(model, X, y, problem.classes) for model in models(train)]
@@ -41,9 +40,10 @@ def _judge(problem, models, train, test):
 
 
 def row_errors(predictor, X, y, classes=None):
-    """The error of every row.
+    """Return the error of every row.
 
-    Squared for numbers; for classes the log-loss, or 0 and 1 where there are no probabilities.
+    The squared error for numbers; for classes the log-loss, or 0 and 1 if the predictor has no
+    probabilities.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def row_errors(predictor, X, y, classes=None):
     X, y
         Target rows.
     classes : ndarray or None
-        Of the problem, sorted; None where y are numbers.
+        The problem's classes, sorted; None for a regressor.
 
     Returns
     -------
@@ -65,25 +65,25 @@ def row_errors(predictor, X, y, classes=None):
     return -log[np.arange(len(y)), np.searchsorted(classes, y)]
 
 
-def sharpened_losses(predictor, X, y, classes, factors):
-    """Log-losses of the rows with probabilities taken to each power, and normalised.
+def sharpened_losses(predictor, X, y, classes, powers):
+    """Return the log-losses of rows for probabilities raised to each power and normalised.
 
     Parameters
     ----------
     predictor : fitted classifier
         With ``predict_proba``.
     X, y, classes
-        As in `row_errors`.
-    factors : sequence of float
-        The powers: above 1 for bolder probabilities.
+        As for `row_errors`.
+    powers : sequence of float
+        Powers above 1 move probabilities towards 0 and 1.
 
     Returns
     -------
-    ndarray of shape (n_factors, n_rows)
+    ndarray of shape (n_powers, n_rows)
     """
     log = _log_probabilities(predictor, X, classes)
-    own = np.arange(len(y)), np.searchsorted(classes, y)
-    return np.array([-log_softmax(factor * log, axis=1)[own] for factor in factors])
+    observed = np.arange(len(y)), np.searchsorted(classes, y)
+    return np.array([-log_softmax(power * log, axis=1)[observed] for power in powers])
 
 
 def _log_probabilities(predictor, X, classes):
@@ -92,11 +92,12 @@ def _log_probabilities(predictor, X, classes):
 
 
 def evidence_of_squares(error, n_rows, constant):
-    """Half the log-likelihood of each candidate, of its mean squared error on `n_rows` rows.
+    """Return half the log-likelihood of each candidate, given its mean squared error.
 
-    Half, as the rows are few, and the same ones for all. `constant` is the error of a constant,
-    beside which what is tiny is rounding; not of the worst candidate, which may have diverged.
+    Half, because the `n_rows` rows are few and the same for all candidates. Errors that are tiny
+    relative to `constant`, the error of a constant prediction, are rounding. They are not compared
+    with the largest error, since a candidate may have diverged.
     """
-    limits = np.finfo(np.float64)
-    error = np.clip(error, max(1e-12 * constant, limits.tiny), limits.max)
+    float64 = np.finfo(np.float64)
+    error = np.clip(error, max(1e-12 * constant, float64.tiny), float64.max)
     return -0.25 * n_rows * np.log(error)

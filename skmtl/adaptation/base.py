@@ -155,9 +155,13 @@ class Adaptation(BaseEstimator):
     needs_numbers = True
     needs_random_state = True
     only: str | None = None
+    # By parameter: a check such as `check_number`, called with the adaptation and the name.
+    _checks: dict = {}
 
     def check(self) -> None:
-        """Check the parameters; raise a ValueError if one is invalid."""
+        """Raise a ValueError if a parameter is invalid."""
+        for name, check in self._checks.items():
+            check(self, name)
 
     def reads_numbers(self, estimator: Any) -> bool:
         """Return whether tables must be finite float64 numbers for this estimator.
@@ -239,6 +243,9 @@ class Adaptation(BaseEstimator):
         AdaptationResult
             The fitted predictor, and the weights of the sources.
         """
+        return self._fit(problem, random_state, progress)
+
+    def _fit(self, problem, random_state, progress):
         raise NotImplementedError
 
 
@@ -306,8 +313,9 @@ def is_auto(value):
 
 
 def check_number(
-    owner, name, *, above=None, least=None, below=None, auto=False, whole=False, infinite=False, why
-):
+    owner, name, *, why, above=None, least=None, below=None,
+    auto=False, none=False, whole=False, infinite=False,
+):  # fmt: skip
     """Raise a ValueError unless a parameter is a number within bounds, or "auto" if allowed.
 
     Parameters
@@ -315,15 +323,18 @@ def check_number(
     owner : Adaptation
     name : str
         Name of the parameter.
-    above, least, below : float or None
-        Bounds; only `least` itself is an allowed value.
-    auto, whole, infinite : bool
-        Whether "auto" is allowed, whether the number must be whole, and whether it may be infinite.
     why : str
         Meaning of the parameter, for the error.
+    above, least, below : float or None
+        Bounds; only `least` itself is an allowed value.
+    auto, none, whole, infinite : bool
+        Whether "auto" and None are allowed, whether the number must be whole, and whether it may be
+        infinite.
     """
     value = getattr(owner, name)
-    if (auto and is_auto(value)) or _is_within(value, above, least, below, whole, infinite):
+    if (auto and is_auto(value)) or (none and value is None):
+        return
+    if _is_within(value, above, least, below, whole, infinite):
         return
     wanted = "'auto' or " * auto + ("a whole number" if whole else "a number")
     wanted += "" if above is None else f" above {above:g}"

@@ -10,8 +10,6 @@ from sklearn.pipeline import Pipeline
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     fit_rows,
     is_auto,
     takes_weights,
@@ -85,10 +83,7 @@ class Alignment(Adaptation):
     needs_labels = False
     uses_unlabeled = True
     target_weight: float | Literal["auto"]
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        Pooled(self.target_weight).check()
+    _checks = Pooled._checks
 
     def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
@@ -118,12 +113,7 @@ class Alignment(Adaptation):
         """
         raise NotImplementedError
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Align all rows, and fit the estimator on sources and labelled target rows."""
         sources = [Domain.of(source.X, source.row_weight) for source in problem.sources]
         target = Domain.of(*target_features(problem))
@@ -136,8 +126,7 @@ class Alignment(Adaptation):
             return AdaptationResult(_pipeline(step, model), np.ones(len(sources)))
         if not problem.splits:
             candidates = [default]
-        tried: list[dict] = []
-        best: Any = None
+        tried, best = [], None
         for candidate in candidates:
             aligned, step = _aligned_problem(problem, *align(**candidate))
             grid, errors = self._errors(aligned, len(candidates) > 1, progress)

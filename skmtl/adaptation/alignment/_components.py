@@ -1,5 +1,7 @@
 """The number of components of a row, and their signs."""
 
+from functools import partial
+
 import numpy as np
 
 from ..base import check_number, is_auto
@@ -12,12 +14,9 @@ _SHARE = 0.9
 _N_CANDIDATES = 6
 
 
-def check_components(owner):
-    """Raise a ValueError unless `n_components` is "auto" or a positive whole number."""
-    check_number(
-        owner, "n_components", least=1, auto=True, whole=True,
-        why="the number of components of a row",
-    )  # fmt: skip
+check_components = partial(
+    check_number, least=1, auto=True, whole=True, why="the number of components of a row"
+)
 
 
 def component_candidates(n_components, spread, most):

@@ -1,6 +1,7 @@
 """Give source rows the mean and covariance of the target rows."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -86,6 +87,18 @@ class CORAL(Alignment):
     True
     """
 
+    _checks = {
+        **Alignment._checks,
+        "regularization": partial(
+            check_number,
+            least=0.0,
+            auto=True,
+            infinite=True,
+            why="the strength that is added to variances",
+        ),
+        "align_means": partial(check_bool, auto=True),
+    }
+
     def __init__(
         self,
         regularization: float | Literal["auto"] = "auto",
@@ -95,15 +108,6 @@ class CORAL(Alignment):
         self.regularization = regularization
         self.align_means = align_means
         self.target_weight = target_weight
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_number(
-            self, "regularization", least=0.0, auto=True, infinite=True,
-            why="the strength that is added to variances",
-        )  # fmt: skip
-        check_bool(self, "align_means", auto=True)
 
     def _candidates(self, problem, sources, target):
         strengths = [float(self.regularization)] if not is_auto(self.regularization) else _STRENGTHS

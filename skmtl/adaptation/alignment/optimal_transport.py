@@ -1,6 +1,7 @@
 """Move source rows to target rows by optimal transport."""
 
 import warnings
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +97,14 @@ class OptimalTransport(Alignment):
     True
     """
 
+    _checks = {
+        **Alignment._checks,
+        "regularization": partial(check_number, above=0.0, why="a share of the mean cost"),
+        "class_regularization": partial(check_number, least=0.0, why="a share of the mean cost"),
+        "max_iter": partial(check_number, least=1, whole=True, why="the most Sinkhorn iterations"),
+        "tol": partial(check_number, above=0.0, why="the tolerance for column sums"),
+    }
+
     def __init__(
         self,
         regularization: float = 0.1,
@@ -109,14 +118,6 @@ class OptimalTransport(Alignment):
         self.max_iter = max_iter
         self.tol = tol
         self.target_weight = target_weight
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_number(self, "regularization", above=0.0, why="a share of the mean cost")
-        check_number(self, "class_regularization", least=0.0, why="a share of the mean cost")
-        check_number(self, "max_iter", least=1, whole=True, why="the most Sinkhorn iterations")
-        check_number(self, "tol", above=0.0, why="the tolerance for column sums")
 
     def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)

@@ -35,7 +35,7 @@ class SubspaceAlignment(Alignment):
     Parameters
     ----------
     n_components : "auto" or int, default="auto"
-        d, at least 1; at most the dimension that the target's rows span, and for a source at most
+        The number d, at least 1; at most the dimension that the target's rows span, and for a source at most
         the dimension that its rows span. "auto" chooses among up to six numbers, in equal ratios,
         by cross-validation over labelled target rows. Without labels it is the number that explains
         90 % of the target's variance.
@@ -71,6 +71,11 @@ class SubspaceAlignment(Alignment):
     True
     """
 
+    _checks = {
+        **Alignment._checks,
+        "n_components": check_components,
+    }
+
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",
@@ -78,11 +83,6 @@ class SubspaceAlignment(Alignment):
     ):
         self.n_components = n_components
         self.target_weight = target_weight
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_components(self)
 
     def _candidates(self, problem, sources, target):
         require_spread(target, "SubspaceAlignment")

@@ -1,5 +1,6 @@
 """Transfer component analysis."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -91,6 +92,14 @@ class TCA(Alignment):
     True
     """
 
+    _checks = {
+        **Alignment._checks,
+        "n_components": check_components,
+        "kernel": partial(check_choice, choices=("linear", "rbf")),
+        "gamma": partial(check_number, above=0.0, none=True, why="the inverse width of the kernel"),
+        "regularization": partial(check_number, above=0.0, why="the strength of the penalty"),
+    }
+
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",
@@ -104,15 +113,6 @@ class TCA(Alignment):
         self.gamma = gamma
         self.regularization = regularization
         self.target_weight = target_weight
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_components(self)
-        check_choice(self, "kernel", ("linear", "rbf"))
-        if self.gamma is not None:
-            check_number(self, "gamma", above=0.0, why="the inverse width of the kernel")
-        check_number(self, "regularization", above=0.0, why="the strength of the penalty")
 
     def _candidates(self, problem, sources, target):
         rows, source = Domain.concatenate([*sources, target]), Domain.concatenate(sources)

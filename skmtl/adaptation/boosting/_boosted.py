@@ -52,7 +52,13 @@ class Boosted(BaseEstimator):
         return model
 
     def fit(self, X: Any, y: Any) -> None:
-        """Raise a TypeError: `TransferEstimator` fits the model."""
+        """Raise a TypeError: `TransferEstimator` fits the model.
+
+        Parameters
+        ----------
+        X, y : object
+            Not used.
+        """
         raise TypeError(
             f"{type(self).__name__} comes fitted from TransferEstimator; fit that instead."
         )

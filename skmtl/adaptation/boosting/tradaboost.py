@@ -1,11 +1,12 @@
 """The boosting classics: TrAdaBoost, TrAdaBoost.R2 and two-stage TrAdaBoost.R2."""
 
 import math
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..base import Adaptation, AdaptationResult, ProgressFunction, TransferProblem, check_number
+from ..base import Adaptation, AdaptationResult, check_number
 from ._boosted import BoostedClassifier, BoostedRegressor
 from ._rounds import (
     BoostingRows,
@@ -30,21 +31,19 @@ class Boosting(Adaptation):
     needs_numbers = False
     needs_random_state = False
 
+    _checks = {
+        "n_estimators": partial(
+            check_number,
+            least=1,
+            whole=True,
+            why="the number of rounds of boosting",
+        ),
+    }
+
     def __init__(self, n_estimators: int = 10):
         self.n_estimators = n_estimators
 
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(
-            self, "n_estimators", least=1, whole=True, why="the number of rounds of boosting"
-        )
-
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on all rows in every round."""
         rows = BoostingRows(problem)
         progress(f"boosting {self.n_estimators} rounds on {len(rows.y)} rows")
@@ -294,24 +293,21 @@ class TwoStageTrAdaBoostR2(Boosting):
 
     only = "regressor"
 
+    _checks = {
+        **Boosting._checks,
+        "n_steps": partial(
+            check_number,
+            least=2,
+            whole=True,
+            why="the number of steps from all rows to the target's",
+        ),
+    }
+
     def __init__(self, n_steps: int = 10, n_estimators: int = 10):
         self.n_steps = n_steps
         self.n_estimators = n_estimators
 
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_number(
-            self, "n_steps", least=2, whole=True,
-            why="the number of steps from all rows to the target's",
-        )  # fmt: skip
-
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Find the weights of all steps, choose a step, and boost with its weights."""
         rows = BoostingRows(problem, reuse=True)
         progress(f"weighting {rows.n_source} source rows in {self.n_steps} steps")

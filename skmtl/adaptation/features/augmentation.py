@@ -13,8 +13,6 @@ from ..._compat import LinearClassifierMixin, LinearModel
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     check_bool,
     check_choice,
     check_number,
@@ -44,25 +42,20 @@ class _Augmentation(Adaptation):
     rows `rows`.
     """
 
-    scale: float | Literal["auto"]
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(
-            self, "scale", least=0.0, auto=True, infinite=True,
+    _checks = {
+        "scale": partial(
+            check_number,
+            least=0.0,
+            auto=True,
+            infinite=True,
             why="the scale of what sources contribute, relative to the target's own columns",
-        )  # fmt: skip
+        ),
+    }
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Choose the scale, and fit on all rows."""
         prepared = self._prepare(problem, progress)
-        scale: Any = self.scale
-        history: dict = {}
+        scale, history = self.scale, {}
         if is_auto(scale):
             scale, history = self._choose(problem, prepared, progress)
         progress(f"fitting at scale {scale:g}")
@@ -169,14 +162,14 @@ class FeatureAugmentation(_Augmentation):
     array([ 1. , -2. ,  0.5,  2. ])
     """
 
+    _checks = {
+        **_Augmentation._checks,
+        "own_level": check_bool,
+    }
+
     def __init__(self, scale: float | Literal["auto"] = "auto", own_level: bool = True):
         self.scale = scale
         self.own_level = own_level
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_bool(self, "own_level")
 
     def _prepare(self, problem, progress):
         return None
@@ -307,6 +300,11 @@ class PredictionFeature(_Augmentation):
     True
     """
 
+    _checks = {
+        **_Augmentation._checks,
+        "response_method": partial(check_choice, choices=_RESPONSES),
+    }
+
     def __init__(
         self,
         scale: float | Literal["auto"] = "auto",
@@ -314,11 +312,6 @@ class PredictionFeature(_Augmentation):
     ):
         self.scale = scale
         self.response_method = response_method
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_choice(self, "response_method", _RESPONSES)
 
     def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)

@@ -15,8 +15,6 @@ from ...tasks.targets import class_codes
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     check_number,
     enough_classes,
     fit_target,
@@ -106,6 +104,22 @@ class FeatureMap(Adaptation):
     True
     """
 
+    _checks = {
+        "n_components": partial(
+            check_number,
+            least=1,
+            auto=True,
+            whole=True,
+            why="the number of components of the shared map",
+        ),
+        "alpha": partial(check_number, above=0.0, auto=True, why="the penalty of map and heads"),
+        "target_weight": partial(
+            check_number,
+            above=0.0,
+            why="the weight of a target row, relative to a source row",
+        ),
+    }
+
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",
@@ -116,30 +130,11 @@ class FeatureMap(Adaptation):
         self.alpha = alpha
         self.target_weight = target_weight
 
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(
-            self, "n_components", least=1, auto=True, whole=True,
-            why="the number of components of the shared map",
-        )  # fmt: skip
-        check_number(self, "alpha", above=0.0, auto=True, why="the penalty of map and heads")
-        check_number(
-            self,
-            "target_weight",
-            above=0.0,
-            why="the weight of a target row, relative to a source row",
-        )
-
     def check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
         super().check_given(estimator=estimator, classifier=classifier, **given)
         check_linear(self, estimator, classifier)
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Choose the candidate by cross-validation, and fit map and heads on all rows."""
         all_rows = np.arange(len(problem.y))
         require_two_classes(problem, self)
@@ -149,9 +144,9 @@ class FeatureMap(Adaptation):
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]
         tasks = [*sources, self._target_task(problem, all_rows)]
         most = min(problem.X.shape[1], sum(task.target.shape[1] for task in tasks))
-        n_components: Any = [1, 2, 4] if is_auto(self.n_components) else [self.n_components]
+        n_components = [1, 2, 4] if is_auto(self.n_components) else [self.n_components]
         n_components = sorted({min(n, most) for n in n_components})
-        alphas: Any = [self.alpha]
+        alphas = [self.alpha]
         if is_auto(self.alpha):
             alphas = ((SharedMap(tasks, 1).strongest() or 1.0) * _SHARES).tolist()
         splits = [s for s in problem.splits if enough_classes(problem, problem.y[s[0]])]

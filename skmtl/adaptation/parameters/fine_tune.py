@@ -12,8 +12,6 @@ from ...solvers.anchored import gradient_path
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     check_choice,
     check_number,
     fit_target,
@@ -106,6 +104,19 @@ class FineTune(Adaptation):
     True
     """
 
+    _checks = {
+        "n_epochs": partial(
+            check_number,
+            least=0,
+            auto=True,
+            whole=True,
+            infinite=True,
+            why="steps on the target's rows; np.inf is a fit on these alone",
+        ),
+        "n_frozen": partial(check_number, least=0, whole=True, why="the number of fixed layers"),
+        "sources": partial(check_choice, choices=("nearest", "all")),
+    }
+
     def __init__(
         self,
         n_epochs: float | Literal["auto"] = "auto",
@@ -115,15 +126,6 @@ class FineTune(Adaptation):
         self.n_epochs = n_epochs
         self.n_frozen = n_frozen
         self.sources = sources
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(
-            self, "n_epochs", least=0, auto=True, whole=True, infinite=True,
-            why="steps on the target's rows; np.inf is a fit on these alone",
-        )  # fmt: skip
-        check_number(self, "n_frozen", least=0, whole=True, why="the number of fixed layers")
-        check_choice(self, "sources", ("nearest", "all"))
 
     def check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
         super().check_given(estimator=estimator, classifier=classifier, **given)
@@ -144,12 +146,7 @@ class FineTune(Adaptation):
                 "freeze fewer."
             )
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Choose the candidate by cross-validation, and train it on all target rows."""
         progress(f"fitting on the rows of {len(problem.sources)} sources")
         models = source_models(problem, self.sources, partial(_source_error, problem))
@@ -158,20 +155,18 @@ class FineTune(Adaptation):
             _check_outputs(models[0][1], problem)
             models = [pair for pair in models if len(pair[1].classes_) == len(problem.classes)]
         path = self._network_path if network else self._linear_path
-        epochs: list = [self.n_epochs]
-        alone: list = []
+        epochs, alone, history = [self.n_epochs], [], {}
         if is_auto(self.n_epochs):
             epochs = _EPOCHS if problem.splits else [0]
             alone = [np.inf] * (bool(problem.splits) and can_fit_target(problem))
         # Of equals the first: all sources, and the fewest steps.
         tried = [(pair, n) for pair in models for n in epochs] + [(models[0], n) for n in alone]
         (group, model), n = tried[0]
-        history = {}
         if problem.splits and len(tried) > 1:
             paths = partial(_paths, path, problem, models, epochs, alone)
             progress(f"evaluating {len(tried)} candidates in {len(problem.splits)} splits")
             error = candidate_errors(problem, paths)
-            (group, model), n = tried[int(np.argmin(error))]
+            (group, model), n = tried[np.argmin(error)]
             history = {
                 "n_sources": np.array([len(group) for (group, _), _ in tried]),
                 "n_epochs": np.array([float(n) for _, n in tried]),

@@ -9,8 +9,6 @@ from ..._compat import take_rows
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     check_choice,
     check_number,
     fit_target,
@@ -98,6 +96,17 @@ class ShrinkToSource(Adaptation):
     True
     """
 
+    _checks = {
+        "alpha": partial(
+            check_number,
+            least=0.0,
+            auto=True,
+            infinite=True,
+            why="the strength of the shrinkage towards the source's slopes",
+        ),
+        "sources": partial(check_choice, choices=("nearest", "all")),
+    }
+
     def __init__(
         self,
         alpha: float | Literal["auto"] = "auto",
@@ -106,24 +115,11 @@ class ShrinkToSource(Adaptation):
         self.alpha = alpha
         self.sources = sources
 
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(
-            self, "alpha", least=0.0, auto=True, infinite=True,
-            why="the strength of the shrinkage towards the source's slopes",
-        )  # fmt: skip
-        check_choice(self, "sources", ("nearest", "all"))
-
     def check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
         super().check_given(estimator=estimator, classifier=classifier, **given)
         check_linear(self, estimator, classifier)
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Choose the candidate by cross-validation, and fit it on all target rows."""
         progress(f"fitting on the rows of {len(problem.sources)} sources")
         all_rows = np.arange(len(problem.y))
@@ -134,8 +130,7 @@ class ShrinkToSource(Adaptation):
         tried = [(centre, alpha) for centre in centres for alpha in grid]
         if is_auto(self.alpha) and _can_be_zero(problem):
             tried.append((centres[0], 0.0))
-        centre, alpha = tried[0]
-        history = {}
+        (centre, alpha), history = tried[0], {}
         if problem.splits and len(tried) > 1:
             progress(f"evaluating {len(tried)} candidates in {len(problem.splits)} splits")
             error = candidate_errors(problem, partial(self._models, problem, tried))
@@ -146,7 +141,7 @@ class ShrinkToSource(Adaptation):
                 "error": error,
             }
         progress(f"fitting on {len(all_rows)} target rows, with alpha={alpha:g}")
-        predictor = self._fit(problem, rows, all_rows, centre, alpha)
+        predictor = self._fit_candidate(problem, rows, all_rows, centre, alpha)
         weights = np.zeros(len(problem.sources))
         weights[centre[0]] = float(alpha > 0)
         return AdaptationResult(predictor, weights, history=history)
@@ -157,7 +152,7 @@ class ShrinkToSource(Adaptation):
 
         def source_error(model):
             centre = None, model, read_scores(model, problem.classes, self)
-            model = self._fit(problem, rows, all_rows, centre, np.inf)
+            model = self._fit_candidate(problem, rows, all_rows, centre, np.inf)
             return problem.row_weight @ row_errors(model, problem.X, problem.y, problem.classes)
 
         return [
@@ -168,9 +163,9 @@ class ShrinkToSource(Adaptation):
     def _models(self, problem, tried, index):
         rows = target_rows(problem, index)
         for centre, alpha in tried:
-            yield self._fit(problem, rows, index, centre, alpha)
+            yield self._fit_candidate(problem, rows, index, centre, alpha)
 
-    def _fit(self, problem, rows, index, centre, alpha):
+    def _fit_candidate(self, problem, rows, index, centre, alpha):
         """Return the model of the target rows `index`, which the solver takes as `rows`."""
         own = own_penalty(problem.estimator) or 0.0
         if alpha == 0 and not own:

@@ -1,6 +1,7 @@
 """Sparse linear regression from nested sets of sources, with a correction fitted on the target."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
 from ...solvers.lasso import lasso_path
 from ...solvers.products import Products
-from ..base import Adaptation, AdaptationResult, ProgressFunction, TransferProblem, check_number
+from ..base import Adaptation, AdaptationResult, check_number
 from ..evaluation import evidence_of_squares
 from ..pooled_rows import weight_steps
 
@@ -100,14 +101,14 @@ class TransLasso(Adaptation):
     only = "regressor"
     _SUPPORTED = (Lasso, LassoCV, LinearRegression, Ridge)
 
+    _checks = {
+        "tol": partial(check_number, above=0.0, why="a share of the objective, such as 1e-6"),
+        "max_iter": partial(check_number, least=1, whole=True, why="the most sweeps, such as 1000"),
+    }
+
     def __init__(self, tol: float = 1e-6, max_iter: int = 1000):
         self.tol = tol
         self.max_iter = max_iter
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(self, "tol", above=0.0, why="a share of the objective, such as 1e-6")
-        check_number(self, "max_iter", least=1, whole=True, why="the most sweeps, such as 1000")
 
     def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
@@ -118,12 +119,7 @@ class TransLasso(Adaptation):
                 f"{names}, got {type(estimator).__name__}."
             )
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Rank the sources, evaluate the candidates, and average them."""
         if not problem.splits:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Base class of the density-ratio estimators: the fit that follows, centres, folds."""
 
 import warnings
-from typing import Literal
+from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -11,8 +11,6 @@ from ...tasks.stack import stack_rows
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     check_number,
     fit_rows,
     is_auto,
@@ -37,20 +35,17 @@ class DensityRatio(Adaptation):
     needs_labels = False
     uses_unlabeled = True
     needs_weights = True
-    target_weight: float
-    sigma: float | Literal["auto"]
 
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        check_number(self, "target_weight", above=0.0, why="the weight of a labelled target row")
-        check_number(self, "sigma", above=0.0, auto=True, why="the width of the kernel")
+    _checks = {
+        "target_weight": partial(
+            check_number,
+            above=0.0,
+            why="the weight of a labelled target row",
+        ),
+        "sigma": partial(check_number, above=0.0, auto=True, why="the width of the kernel"),
+    }
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Estimate the ratio, and fit a clone of the estimator on all labelled rows."""
         weights = [source.row_weight for source in problem.sources]
         w = np.concatenate(weights)

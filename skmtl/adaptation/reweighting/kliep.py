@@ -1,5 +1,6 @@
 """The density ratio that maximises the likelihood of the target's rows."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -86,6 +87,12 @@ class KLIEP(DensityRatio):
     True
     """
 
+    _checks = {
+        **DensityRatio._checks,
+        "n_centers": partial(check_number, least=1, whole=True, why="the number of centres"),
+        "tol": partial(check_number, above=0.0, why="the tolerance of the mean log-likelihood"),
+    }
+
     def __init__(
         self,
         sigma: float | Literal["auto"] = "auto",
@@ -97,12 +104,6 @@ class KLIEP(DensityRatio):
         self.n_centers = n_centers
         self.target_weight = target_weight
         self.tol = tol
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_number(self, "n_centers", least=1, whole=True, why="the number of centres")
-        check_number(self, "tol", above=0.0, why="the tolerance of the mean log-likelihood")
 
     def _ratios(self, S, w, T, v, random_state, progress):
         centers = draw_centers(T, self.n_centers, random_state)

@@ -1,5 +1,6 @@
 """Kernel mean matching."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -81,6 +82,25 @@ class KMM(DensityRatio):
     True
     """
 
+    _checks = {
+        **DensityRatio._checks,
+        "max_weight": partial(check_number, above=1.0, why="the largest weight of a source row"),
+        "eps": partial(
+            check_number,
+            least=0.0,
+            below=1.0,
+            auto=True,
+            why="the largest deviation of the mean weight from 1",
+        ),
+        "max_rows": partial(
+            check_number,
+            least=2,
+            whole=True,
+            why="rows of a kernel matrix in memory",
+        ),
+        "tol": partial(check_number, above=0.0, why="a share of the objective"),
+    }
+
     def __init__(
         self,
         sigma: float | Literal["auto"] = "auto",
@@ -96,17 +116,6 @@ class KMM(DensityRatio):
         self.target_weight = target_weight
         self.max_rows = max_rows
         self.tol = tol
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_number(self, "max_weight", above=1.0, why="the largest weight of a source row")
-        check_number(
-            self, "eps", least=0.0, below=1.0, auto=True,
-            why="the largest deviation of the mean weight from 1",
-        )  # fmt: skip
-        check_number(self, "max_rows", least=2, whole=True, why="rows of a kernel matrix in memory")
-        check_number(self, "tol", above=0.0, why="a share of the objective")
 
     def _ratios(self, S, w, T, v, random_state, progress):
         sigma = median_distance([S, T], random_state) if is_auto(self.sigma) else self.sigma

@@ -1,5 +1,6 @@
 """The relative density ratio by least squares."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -84,6 +85,23 @@ class RuLSIF(DensityRatio):
     True
     """
 
+    _checks = {
+        **DensityRatio._checks,
+        "alpha": partial(
+            check_number,
+            least=0.0,
+            below=1.0,
+            why="the share of the target's density",
+        ),
+        "regularization": partial(
+            check_number,
+            least=0.0,
+            auto=True,
+            why="the penalty of the ratio's coefficients",
+        ),
+        "n_centers": partial(check_number, least=1, whole=True, why="the number of centres"),
+    }
+
     def __init__(
         self,
         alpha: float = 0.5,
@@ -97,16 +115,6 @@ class RuLSIF(DensityRatio):
         self.regularization = regularization
         self.n_centers = n_centers
         self.target_weight = target_weight
-
-    def check(self) -> None:
-        """Raise a ValueError if a parameter is invalid."""
-        super().check()
-        check_number(self, "alpha", least=0.0, below=1.0, why="the share of the target's density")
-        check_number(
-            self, "regularization", least=0.0, auto=True,
-            why="the penalty of the ratio's coefficients",
-        )  # fmt: skip
-        check_number(self, "n_centers", least=1, whole=True, why="the number of centres")
 
     def _ratios(self, S, w, T, v, random_state, progress):
         centers = draw_centers(T, self.n_centers, random_state)

@@ -11,8 +11,6 @@ from sklearn.utils import get_tags
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     enough_classes,
     takes_weights,
 )  # fmt: skip
@@ -137,15 +135,21 @@ class Auto(Adaptation):
             )
 
     def reads_numbers(self, estimator: Any) -> bool:
-        """Return whether tables must be numbers: for a plain `Ridge`, whose moments are used."""
+        """Return whether tables must be finite float64 numbers for this estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The estimator to be fitted.
+
+        Returns
+        -------
+        bool
+            True for a `Ridge` whose fits can be computed from moments of the rows.
+        """
         return is_plain_ridge(estimator)
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Evaluate the candidates, and fit a clone of the estimator with the resulting weights."""
         n_sources = len(problem.sources)
         if not problem.splits:

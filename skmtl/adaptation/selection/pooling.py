@@ -8,8 +8,6 @@ import numpy as np
 from ..base import (
     Adaptation,
     AdaptationResult,
-    ProgressFunction,
-    TransferProblem,
     check_number,
     fit_target,
     is_auto,
@@ -43,12 +41,7 @@ class Independent(Adaptation):
     needs_numbers = False
     needs_random_state = False
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on the target's rows."""
         progress(f"fitting on {len(problem.y)} target rows")
         predictor = fit_target(problem, np.arange(len(problem.y)))
@@ -104,15 +97,17 @@ class Pooled(Adaptation):
 
     needs_numbers = False
 
+    _checks = {
+        "target_weight": partial(
+            check_number,
+            above=0.0,
+            auto=True,
+            why="the weight of a target row, relative to a source row",
+        ),
+    }
+
     def __init__(self, target_weight: float | Literal["auto"] = "auto"):
         self.target_weight = target_weight
-
-    def check(self) -> None:
-        """Raise a ValueError unless `target_weight` is "auto" or above zero."""
-        check_number(
-            self, "target_weight", above=0.0, auto=True,
-            why="the weight of a target row, relative to a source row",
-        )  # fmt: skip
 
     def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
@@ -126,22 +121,16 @@ class Pooled(Adaptation):
                 "rows can be repeated."
             )
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        random_state: np.random.RandomState | None,
-        progress: ProgressFunction,
-    ) -> AdaptationResult:
+    def _fit(self, problem, random_state, progress):
         """Choose the weight by cross-validation, and fit a clone of the estimator on all rows."""
         repeat = not takes_weights(problem.estimator)
-        target_weight: Any = self.target_weight
-        history: dict = {}
+        target_weight, history = self.target_weight, {}
         if is_auto(target_weight):
             target_weight, history = _choose(problem, repeat, progress)
         n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
         progress(f"fitting on {n_rows} rows, target rows with weight {target_weight:g}")
         pool = PooledRows(problem, np.arange(len(problem.y)))
-        predictor = _fit(pool, target_weight, repeat)
+        predictor = _fit_pooled(pool, target_weight, repeat)
         source_weights = np.full(len(problem.sources), 1.0 / target_weight)
         return AdaptationResult(predictor, source_weights, history=history)
 
@@ -175,10 +164,10 @@ def weight_grid(problem, repeat):
 def _models(problem, grid, repeat, index):
     pool = PooledRows(problem, index)
     for target_weight in grid:
-        yield _fit(pool, target_weight, repeat)
+        yield _fit_pooled(pool, target_weight, repeat)
 
 
-def _fit(pool, target_weight, repeat):
+def _fit_pooled(pool, target_weight, repeat):
     n_sources = len(pool.problem.sources)
     if repeat:
         return pool.fit(np.ones(n_sources), times=int(target_weight))

@@ -15,8 +15,8 @@ from .normal_equations import fit_ridge
 
 __all__ = [
     "Adaptation", "AdaptationResult", "ProgressFunction", "SourceRows", "TransferProblem",
-    "check_bool", "check_choice", "check_number", "enough_classes", "fit_rows", "fit_target",
-    "is_auto", "require_two_classes", "takes_weights",
+    "boolean", "choice", "enough_classes", "fit_rows", "fit_target", "is_auto", "number",
+    "require_two_classes", "splits_with_classes", "takes_weights",
 ]  # fmt: skip
 
 ProgressFunction: TypeAlias = Callable[[str], object]
@@ -95,6 +95,11 @@ class TransferProblem(_LabeledRows):
     splits: Sequence = field(default_factory=list)
     n_jobs: int | None = None
 
+    @property
+    def all_rows(self):
+        """Indices of all target rows."""
+        return np.arange(len(self.y))
+
     def take(self, index):
         """Return the target rows at `index` as `SourceRows`."""
         weight = None if self.weight is None else self.weight[index]
@@ -155,13 +160,13 @@ class Adaptation(BaseEstimator):
     needs_numbers = True
     needs_random_state = True
     only: str | None = None
-    # By parameter: a check such as `check_number`, called with the adaptation and the name.
+    # By parameter: a check such as `number` returns, called with name and value.
     _checks: dict = {}
 
     def check(self) -> None:
         """Raise a ValueError if a parameter is invalid."""
         for name, check in self._checks.items():
-            check(self, name)
+            check(name, getattr(self, name))
 
     def reads_numbers(self, estimator: Any) -> bool:
         """Return whether tables must be finite float64 numbers for this estimator.
@@ -213,12 +218,12 @@ class Adaptation(BaseEstimator):
                 f"{kind}."
             )
         if (self.needs_weights or weighted) and not takes_weights(estimator):
-            reason, remedy = "rows have weights", ", or do not pass sample_weight."
-            if self.needs_weights:
-                reason, remedy = f"the adaptation {name} weights rows", "."
+            needed = self.needs_weights
+            reason = f"the adaptation {name} weights rows" if needed else "rows have weights"
+            remedy = "" if needed else ", or do not pass sample_weight"
             raise ValueError(
                 f"{reason}, but estimator={estimator_name} does not support sample_weight in fit; "
-                f"use an estimator that does{remedy}"
+                f"use an estimator that does{remedy}."
             )
 
     def fit(
@@ -294,6 +299,11 @@ def enough_classes(problem, y):
     return not problem.classifier or len(np.unique(y)) > 1
 
 
+def splits_with_classes(problem):
+    """Return the splits with enough classes in their training rows."""
+    return [split for split in problem.splits if enough_classes(problem, problem.y[split[0]])]
+
+
 def require_two_classes(problem, adaptation):
     """Raise a ValueError if the target's labels are all of one class."""
     if not enough_classes(problem, problem.y):
@@ -312,17 +322,14 @@ def is_auto(value):
     return isinstance(value, str) and value == "auto"
 
 
-def check_number(
-    owner, name, *, why, above=None, least=None, below=None,
+def number(
+    why, *, above=None, least=None, below=None,
     auto=False, none=False, whole=False, infinite=False,
 ):  # fmt: skip
-    """Raise a ValueError unless a parameter is a number within bounds, or "auto" if allowed.
+    """Return a check that a parameter is a number within bounds, or "auto" or None if allowed.
 
     Parameters
     ----------
-    owner : Adaptation
-    name : str
-        Name of the parameter.
     why : str
         Meaning of the parameter, for the error.
     above, least, below : float or None
@@ -331,44 +338,49 @@ def check_number(
         Whether "auto" and None are allowed, whether the number must be whole, and whether it may be
         infinite.
     """
-    value = getattr(owner, name)
-    if (auto and is_auto(value)) or (none and value is None):
-        return
-    if _is_within(value, above, least, below, whole, infinite):
-        return
     wanted = "'auto' or " * auto + ("a whole number" if whole else "a number")
     wanted += "" if above is None else f" above {above:g}"
     if least is not None:
         wanted += f" from {least:g} to infinity" if infinite else f" of at least {least:g}"
     wanted += "" if below is None else f" and below {below:g}"
-    raise ValueError(f"{name}={value!r} must be {wanted}: {why}.")
+
+    def is_allowed(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return (auto and is_auto(value)) or (none and value is None)
+        if value == np.inf:
+            return infinite
+        return (
+            np.isfinite(value)
+            and (not whole or isinstance(value, numbers.Integral))
+            and (above is None or value > above)
+            and (least is None or value >= least)
+            and (below is None or value < below)
+        )
+
+    def check(name, value):
+        if not is_allowed(value):
+            raise ValueError(f"{name}={value!r} must be {wanted}: {why}.")
+
+    return check
 
 
-def _is_within(value, above, least, below, whole, infinite):
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        return False
-    if value == np.inf:
-        return infinite
-    return (
-        np.isfinite(value)
-        and (not whole or isinstance(value, numbers.Integral))
-        and (above is None or value > above)
-        and (least is None or value >= least)
-        and (below is None or value < below)
-    )
+def choice(*choices):
+    """Return a check that a parameter is one of two or more strings."""
+
+    def check(name, value):
+        if not isinstance(value, str) or value not in choices:
+            *first, last = map(repr, choices)
+            raise ValueError(f"{name}={value!r} must be {', '.join(first)} or {last}.")
+
+    return check
 
 
-def check_choice(owner, name, choices):
-    """Raise a ValueError unless a parameter is one of two or more strings."""
-    value = getattr(owner, name)
-    if not isinstance(value, str) or value not in choices:
-        *first, last = map(repr, choices)
-        raise ValueError(f"{name}={value!r} must be {', '.join(first)} or {last}.")
+def boolean(*, auto=False):
+    """Return a check that a parameter is a bool, or "auto" if allowed."""
+    choices = "'auto', " * auto + "True or False"
 
+    def check(name, value):
+        if not isinstance(value, (bool, np.bool_)) and not (auto and is_auto(value)):
+            raise ValueError(f"{name}={value!r} must be {choices}.")
 
-def check_bool(owner, name, *, auto=False):
-    """Raise a ValueError unless a parameter is a bool, or "auto" if allowed."""
-    value = getattr(owner, name)
-    if not isinstance(value, (bool, np.bool_)) and not (auto and is_auto(value)):
-        wanted = "'auto', " * auto + "True or False"
-        raise ValueError(f"{name}={value!r} must be {wanted}.")
+    return check

@@ -6,7 +6,13 @@ from scipy.special import log_softmax
 
 from ..tasks.targets import align_classes
 
-__all__ = ["candidate_errors", "evidence_of_squares", "row_errors", "sharpened_losses"]
+__all__ = [
+    "best_candidate",
+    "candidate_errors",
+    "evidence_of_squares",
+    "row_errors",
+    "sharpened_losses",
+]
 
 
 def candidate_errors(problem, models):
@@ -29,6 +35,22 @@ def candidate_errors(problem, models):
     )
     sums, totals = zip(*found, strict=True)
     return np.sum(sums, axis=0) / np.sum(totals)
+
+
+def best_candidate(problem, candidates, models, progress):
+    """Return the candidate with the smallest error, the first of equals, and all errors.
+
+    Parameters
+    ----------
+    problem : TransferProblem
+    candidates : list
+    models : callable
+        As for `candidate_errors`.
+    progress : callable
+    """
+    progress(f"evaluating {len(candidates)} candidates in {len(problem.splits)} splits")
+    errors = candidate_errors(problem, models)
+    return candidates[int(np.argmin(errors))], errors
 
 
 def _split_errors(problem, models, train, test):

@@ -155,7 +155,8 @@ class LinearRows:
         moments = self._rest.moments(weights[:, self.n_first :])
         if self.n_first:
             first = self.first(weights[:, : self.n_first]) if first is None else first
-            moments = _merge(first, moments) if self._intercept else _add(first, moments)
+            both = first, moments
+            moments = _merge(*both) if self._intercept else Moments(*map(np.add, *both))
         A, b = moments.scatter[:, :-1, :-1], moments.scatter[:, :-1, -1]
         means, levels = moments.mean[:, :-1], moments.mean[:, -1]
         if type(self.estimator) is Ridge:
@@ -290,8 +291,7 @@ class _CentredRows:
         scatter = square - shift[:, :, None] * sums[:, None, :]
         lost = np.einsum("ijj->ij", scatter) < _CANCELLED * np.einsum("ijj->ij", square)
         for i in np.flatnonzero(lost.any(axis=1)):  # weight has moved to rows far from the centre
-            Z = self.Z[1:] - shift[i][:, None]
-            scatter[i] = _square(Z, weights[[i]])[0]
+            scatter[i] = _square(self.Z[1:] - shift[i][:, None], weights[[i]])[0]
         return Moments(total, self.centre + shift, scatter)
 
 
@@ -317,7 +317,3 @@ def _merge(a, b):
     between = (a.total * share)[:, None, None] * (gap[:, :, None] * gap[:, None, :])
     mean = a.mean + share[:, None] * gap
     return Moments(total, mean, a.scatter + b.scatter + between)
-
-
-def _add(a, b):
-    return Moments(*(u + v for u, v in zip(a, b, strict=True)))

@@ -75,13 +75,13 @@ def match_columns(handle, X, names, parameter):
             "data frame too, so that columns can be matched."
         )
     if source_names is not None:
-        remedy = f"{type(handle).__name__}(X.to_numpy(), ...)"
         raise ValueError(
             f"{parameter} is a data frame with columns such as {source_names[0]!r}, but X has no "
             "column names: a step before TransferEstimator, such as a scaler in a Pipeline, has "
             f"converted X to an array, without the rows of {parameter}. Move such steps inside, as "
             "preprocessor= or as a Pipeline in estimator=. If X is an array from the beginning, "
-            f"and both have the same columns in the same order, pass {remedy}."
+            f"and both have the same columns in the same order, pass "
+            f"{type(handle).__name__}(X.to_numpy(), ...)."
         )
     return handle.X
 

@@ -37,8 +37,10 @@ class Domain:
     @classmethod
     def concatenate(cls, domains):
         """Return the rows of several domains as one domain."""
-        X = np.concatenate([domain.X for domain in domains])
-        return cls(X, np.concatenate([domain.weight for domain in domains]))
+        return cls(
+            np.concatenate([domain.X for domain in domains]),
+            np.concatenate([domain.weight for domain in domains]),
+        )
 
     @property
     def share(self):

@@ -1,10 +1,8 @@
 """The number of components of a row, and their signs."""
 
-from functools import partial
-
 import numpy as np
 
-from ..base import check_number, is_auto
+from ..base import is_auto, number
 
 __all__ = ["check_components", "component_candidates", "signs_of"]
 
@@ -14,9 +12,7 @@ _SHARE = 0.9
 _N_CANDIDATES = 6
 
 
-check_components = partial(
-    check_number, least=1, auto=True, whole=True, why="the number of components of a row"
-)
+check_components = number(least=1, auto=True, whole=True, why="the number of components of a row")
 
 
 def component_candidates(n_components, spread, most):

@@ -1,13 +1,12 @@
 """Give source rows the mean and covariance of the target rows."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy import linalg
 
-from ..base import check_bool, check_number, is_auto
+from ..base import boolean, is_auto, number
 from ._align import Alignment, common_scale
 
 __all__ = ["CORAL"]
@@ -89,14 +88,13 @@ class CORAL(Alignment):
 
     _checks = {
         **Alignment._checks,
-        "regularization": partial(
-            check_number,
+        "regularization": number(
             least=0.0,
             auto=True,
             infinite=True,
             why="the strength that is added to variances",
         ),
-        "align_means": partial(check_bool, auto=True),
+        "align_means": boolean(auto=True),
     }
 
     def __init__(
@@ -124,11 +122,8 @@ class CORAL(Alignment):
             return moved, None
 
         candidates = [{"align_means": m, "regularization": s} for m in means for s in strengths]
-        default = {
-            "align_means": means[-1],
-            "regularization": _STRENGTH if is_auto(self.regularization) else strengths[0],
-        }
-        return candidates, default, align
+        strength = _STRENGTH if is_auto(self.regularization) else strengths[0]
+        return candidates, {"align_means": means[-1], "regularization": strength}, align
 
 
 @dataclass(frozen=True, eq=False)

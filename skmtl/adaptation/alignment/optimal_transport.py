@@ -1,14 +1,13 @@
 """Move source rows to target rows by optimal transport."""
 
 import warnings
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 
-from ..base import check_number
+from ..base import number
 from ._align import Alignment, common_scale
 
 __all__ = ["OptimalTransport"]
@@ -99,10 +98,10 @@ class OptimalTransport(Alignment):
 
     _checks = {
         **Alignment._checks,
-        "regularization": partial(check_number, above=0.0, why="a share of the mean cost"),
-        "class_regularization": partial(check_number, least=0.0, why="a share of the mean cost"),
-        "max_iter": partial(check_number, least=1, whole=True, why="the most Sinkhorn iterations"),
-        "tol": partial(check_number, above=0.0, why="the tolerance for column sums"),
+        "regularization": number(above=0.0, why="a share of the mean cost"),
+        "class_regularization": number(least=0.0, why="a share of the mean cost"),
+        "max_iter": number(least=1, whole=True, why="the most Sinkhorn iterations"),
+        "tol": number(above=0.0, why="the tolerance for column sums"),
     }
 
     def __init__(
@@ -146,7 +145,15 @@ class OptimalTransport(Alignment):
             for _ in range(_ROUNDS - 1):
                 slope = 0.5 / np.sqrt(member.T @ plan / b + _SMALL)
                 plan = self._plan(a, b, cost + self.class_regularization * (member @ slope))
-        self._warn(np.linalg.norm(plan.sum(axis=0) - b))
+        deviation = np.linalg.norm(plan.sum(axis=0) - b)
+        if not deviation <= self.tol:
+            warnings.warn(
+                f"OptimalTransport: after {self.max_iter} iterations, column sums deviate by "
+                f"{deviation:.2g}, more than tol={self.tol:g}; increase max_iter, tol or "
+                f"regularization={self.regularization:g}.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return plan @ target.X / plan.sum(axis=1, keepdims=True)
 
     def _plan(self, a, b, cost):
@@ -158,16 +165,6 @@ class OptimalTransport(Alignment):
             a, b, cost, float(self.regularization), method="sinkhorn_stabilized",
             numItermax=int(self.max_iter), stopThr=float(self.tol), warn=False,
         )  # fmt: skip
-
-    def _warn(self, deviation):
-        if not deviation <= self.tol:
-            warnings.warn(
-                f"OptimalTransport: after {self.max_iter} iterations, column sums deviate by "
-                f"{deviation:.2g}, more than tol={self.tol:g}; increase max_iter, tol or "
-                f"regularization={self.regularization:g}.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
 
 
 def _import_pot():

@@ -35,10 +35,10 @@ class SubspaceAlignment(Alignment):
     Parameters
     ----------
     n_components : "auto" or int, default="auto"
-        The number d, at least 1; at most the dimension that the target's rows span, and for a source at most
-        the dimension that its rows span. "auto" chooses among up to six numbers, in equal ratios,
-        by cross-validation over labelled target rows. Without labels it is the number that explains
-        90 % of the target's variance.
+        The number d, at least 1; at most the dimension that the target's rows span, and for a
+        source at most the dimension that its rows span. "auto" chooses among up to six numbers, in
+        equal ratios, by cross-validation over labelled target rows. Without labels it is the number
+        that explains 90 % of the target's variance.
     target_weight : "auto" or float, default="auto"
         The weight of a labelled target row, relative to a source row, as in `Pooled`.
 

@@ -1,13 +1,12 @@
 """Transfer component analysis."""
 
-from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy import linalg
 from sklearn.metrics.pairwise import rbf_kernel
 
-from ..base import check_choice, check_number, is_auto
+from ..base import choice, is_auto, number
 from ..maps import KernelMap, LinearMap
 from ._align import Alignment, Domain, common_scale
 from ._components import check_components, component_candidates, signs_of
@@ -95,9 +94,9 @@ class TCA(Alignment):
     _checks = {
         **Alignment._checks,
         "n_components": check_components,
-        "kernel": partial(check_choice, choices=("linear", "rbf")),
-        "gamma": partial(check_number, above=0.0, none=True, why="the inverse width of the kernel"),
-        "regularization": partial(check_number, above=0.0, why="the strength of the penalty"),
+        "kernel": choice("linear", "rbf"),
+        "gamma": number(above=0.0, none=True, why="the inverse width of the kernel"),
+        "regularization": number(above=0.0, why="the strength of the penalty"),
     }
 
     def __init__(

@@ -214,10 +214,11 @@ def boost(rows, n_rounds, deviations_of, most, factor):
 
 def boost_linear(rows, n_rounds):
     """Return what `boost` does for TrAdaBoost.R2, by one kernel; None if that is not possible."""
-    if not rows.is_linear:
-        return None
-    rounding = _ROUNDING * rows.scale
-    boosted = rows.learner.rows.boost(rows.sample_weight, rows.n_source, n_rounds, rounding)
+    boosted = None
+    if rows.is_linear:
+        boosted = rows.learner.rows.boost(
+            rows.sample_weight, rows.n_source, n_rounds, _ROUNDING * rows.scale
+        )
     if boosted is None:
         return None
     solutions, weights, statistics = boosted

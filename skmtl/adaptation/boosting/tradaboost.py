@@ -1,12 +1,11 @@
 """The boosting classics: TrAdaBoost, TrAdaBoost.R2 and two-stage TrAdaBoost.R2."""
 
 import math
-from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..base import Adaptation, AdaptationResult, check_number
+from ..base import Adaptation, AdaptationResult, number
 from ._boosted import BoostedClassifier, BoostedRegressor
 from ._rounds import (
     BoostingRows,
@@ -32,8 +31,7 @@ class Boosting(Adaptation):
     needs_random_state = False
 
     _checks = {
-        "n_estimators": partial(
-            check_number,
+        "n_estimators": number(
             least=1,
             whole=True,
             why="the number of rounds of boosting",
@@ -50,8 +48,10 @@ class Boosting(Adaptation):
         models, votes, weight, history = self._boost(problem, rows)
         first = math.ceil(len(models) / 2) - 1  # learner ceil(N / 2), counted from 1
         models = [rows.learner.model(model) for model in models[first:]]
-        predictor = self._predictor(models, votes[first:], problem)
-        return AdaptationResult(predictor, rows.source_weights(weight), history=history)
+        return AdaptationResult(
+            self._predictor(models, votes[first:], problem), rows.source_weights(weight),
+            history=history,
+        )  # fmt: skip
 
     def _boost(self, problem, rows):
         """Return learners, votes, weights and history, as `boost` does."""
@@ -295,8 +295,7 @@ class TwoStageTrAdaBoostR2(Boosting):
 
     _checks = {
         **Boosting._checks,
-        "n_steps": partial(
-            check_number,
+        "n_steps": number(
             least=2,
             whole=True,
             why="the number of steps from all rows to the target's",
@@ -323,8 +322,10 @@ class TwoStageTrAdaBoostR2(Boosting):
         )
         used = np.flatnonzero(votes[:, 0])
         models = [rows.learner.model(models[t][0]) for t in used]
-        predictor = BoostedRegressor._of(models, votes[used, 0], problem.X)
-        return AdaptationResult(predictor, rows.source_weights(weights[best]), history=history)
+        return AdaptationResult(
+            BoostedRegressor._of(models, votes[used, 0], problem.X),
+            rows.source_weights(weights[best]), history=history,
+        )  # fmt: skip
 
     def _errors(self, rows, weights, problem):
         """Return the mean squared error of target rows at every step."""

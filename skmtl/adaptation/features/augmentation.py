@@ -13,16 +13,17 @@ from ..._compat import LinearClassifierMixin, LinearModel
 from ..base import (
     Adaptation,
     AdaptationResult,
-    check_bool,
-    check_choice,
-    check_number,
+    boolean,
+    choice,
     enough_classes,
     fit_rows,
     fit_target,
     is_auto,
+    number,
     require_two_classes,
+    splits_with_classes,
 )  # fmt: skip
-from ..evaluation import candidate_errors
+from ..evaluation import best_candidate
 from ..maps import AppendPredictions, RepeatColumns
 from ..pooled_rows import stack_groups
 
@@ -43,8 +44,7 @@ class _Augmentation(Adaptation):
     """
 
     _checks = {
-        "scale": partial(
-            check_number,
+        "scale": number(
             least=0.0,
             auto=True,
             infinite=True,
@@ -59,9 +59,9 @@ class _Augmentation(Adaptation):
         if is_auto(scale):
             scale, history = self._choose(problem, prepared, progress)
         progress(f"fitting at scale {scale:g}")
-        predictor = self._fit_one(problem, prepared, np.arange(len(problem.y)), float(scale))
-        used = self._used(problem, prepared) * float(scale > 0.0)
-        return AdaptationResult(predictor, used, history=history)
+        predictor = self._fit_one(problem, prepared, problem.all_rows, float(scale))
+        source_weights = self._used(problem, prepared) * float(scale > 0.0)
+        return AdaptationResult(predictor, source_weights, history=history)
 
     def _used(self, problem, prepared):
         """Return 1.0 for sources that are used, otherwise 0.0."""
@@ -72,10 +72,9 @@ class _Augmentation(Adaptation):
         scales, splits = self._candidates(problem)
         if not splits:
             return 1.0, {}
-        progress(f"evaluating {len(scales)} scales in {len(splits)} splits")
         models = partial(self._models, problem, prepared, scales)
-        error = candidate_errors(replace(problem, splits=splits), models)
-        return scales[int(np.argmin(error))], {"scale": np.array(scales), "error": error}
+        scale, errors = best_candidate(replace(problem, splits=splits), scales, models, progress)
+        return scale, {"scale": np.array(scales), "error": errors}
 
     def _models(self, problem, prepared, scales, index):
         for scale in scales:
@@ -164,7 +163,7 @@ class FeatureAugmentation(_Augmentation):
 
     _checks = {
         **_Augmentation._checks,
-        "own_level": check_bool,
+        "own_level": boolean(),
     }
 
     def __init__(self, scale: float | Literal["auto"] = "auto", own_level: bool = True):
@@ -176,7 +175,7 @@ class FeatureAugmentation(_Augmentation):
 
     def _candidates(self, problem):
         # The target's rows alone may lack classes; all rows together do not.
-        alone = all(enough_classes(problem, problem.y[train]) for train, _ in problem.splits)
+        alone = len(splits_with_classes(problem)) == len(problem.splits)
         return [scale for scale in _SCALES if scale > 0.0 or alone], problem.splits
 
     def _fit_one(self, problem, prepared, rows, scale):
@@ -184,11 +183,9 @@ class FeatureAugmentation(_Augmentation):
             return fit_target(problem, rows)
         domains, (common, specific) = [problem.take(rows), *problem.sources], _factors(scale)
         if specific > 0.0:
-            steps = []
-            for k in range(len(domains)):
-                factors = np.zeros(len(domains) + 1)
-                factors[0], factors[k + 1] = common, specific
-                steps.append(RepeatColumns(factors, bool(self.own_level)))
+            n = len(domains)
+            factors = np.column_stack([np.full(n, common), specific * np.eye(n)])
+            steps = [RepeatColumns(row, bool(self.own_level)) for row in factors]
             pairs = zip(domains, steps, strict=True)
             domains = [replace(domain, X=step.transform(domain.X)) for domain, step in pairs]
         model = fit_rows(problem.estimator, *stack_groups([*domains[1:], domains[0]]))
@@ -224,8 +221,8 @@ class SourceScorer:
 
     @property
     def linear(self):
-        linear_kinds = {"predict": LinearModel, "decision_function": LinearClassifierMixin}
-        return isinstance(self.model, linear_kinds.get(self.method, ()))
+        kinds = {"predict": LinearModel, "decision_function": LinearClassifierMixin}
+        return isinstance(self.model, kinds.get(self.method, ()))
 
     def coefficients(self):
         """Return coefficients ``(n_scores, n_features)`` and intercepts of the scores."""
@@ -302,7 +299,7 @@ class PredictionFeature(_Augmentation):
 
     _checks = {
         **_Augmentation._checks,
-        "response_method": partial(check_choice, choices=_RESPONSES),
+        "response_method": choice(*_RESPONSES),
     }
 
     def __init__(
@@ -347,8 +344,7 @@ class PredictionFeature(_Augmentation):
         return np.array([float(scorer is not None) for scorer in prepared])
 
     def _candidates(self, problem):
-        splits = [s for s in problem.splits if enough_classes(problem, problem.y[s[0]])]
-        return _SCALES, splits
+        return _SCALES, splits_with_classes(problem)
 
     def _fit_one(self, problem, prepared, rows, scale):
         scorers = [scorer for scorer in prepared if scorer is not None]

@@ -15,11 +15,12 @@ from ...tasks.targets import class_codes
 from ..base import (
     Adaptation,
     AdaptationResult,
-    check_number,
     enough_classes,
     fit_target,
     is_auto,
+    number,
     require_two_classes,
+    splits_with_classes,
 )  # fmt: skip
 from ..evaluation import candidate_errors
 from ..linear_models import check_linear, class_factors, one_hot, read_scores, write_scores
@@ -105,16 +106,14 @@ class FeatureMap(Adaptation):
     """
 
     _checks = {
-        "n_components": partial(
-            check_number,
+        "n_components": number(
             least=1,
             auto=True,
             whole=True,
             why="the number of components of the shared map",
         ),
-        "alpha": partial(check_number, above=0.0, auto=True, why="the penalty of map and heads"),
-        "target_weight": partial(
-            check_number,
+        "alpha": number(above=0.0, auto=True, why="the penalty of map and heads"),
+        "target_weight": number(
             above=0.0,
             why="the weight of a target row, relative to a source row",
         ),
@@ -136,20 +135,19 @@ class FeatureMap(Adaptation):
 
     def _fit(self, problem, random_state, progress):
         """Choose the candidate by cross-validation, and fit map and heads on all rows."""
-        all_rows = np.arange(len(problem.y))
         require_two_classes(problem, self)
-        alone = fit_target(problem, all_rows)
+        alone = fit_target(problem, problem.all_rows)
         read_scores(alone, None, self)  # raises unless it is a linear model
         used = [s for s, rows in enumerate(problem.sources) if enough_classes(problem, rows.y)]
         sources = [_mapped_task(problem, problem.sources[s]) for s in used]
-        tasks = [*sources, self._target_task(problem, all_rows)]
+        tasks = [*sources, self._target_task(problem, problem.all_rows)]
         most = min(problem.X.shape[1], sum(task.target.shape[1] for task in tasks))
         n_components = [1, 2, 4] if is_auto(self.n_components) else [self.n_components]
         n_components = sorted({min(n, most) for n in n_components})
         alphas = [self.alpha]
         if is_auto(self.alpha):
             alphas = ((SharedMap(tasks, 1).strongest() or 1.0) * _SHARES).tolist()
-        splits = [s for s in problem.splits if enough_classes(problem, problem.y[s[0]])]
+        splits = splits_with_classes(problem)
         chosen, history = (n_components[0], alphas[min(1, len(alphas) - 1)]), {}
         if splits and len(n_components) * len(alphas) > 1:
             problem = replace(problem, splits=splits)
@@ -167,7 +165,7 @@ class FeatureMap(Adaptation):
             "objective": np.array(solution.history),
             "excess": np.full(len(solution.history), shared.excess(solution, alpha)),
         }
-        predictor = self._target_model(problem, alone, shared, solution, all_rows)
+        predictor = self._target_model(problem, alone, shared, solution, problem.all_rows)
         return AdaptationResult(predictor, weights, history=history)
 
     def _target_task(self, problem, index):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..base import enough_classes, fit_rows
+from ..base import enough_classes, fit_rows, splits_with_classes
 from ..pooled_rows import stack_groups
 
 __all__ = ["can_fit_target", "source_models"]
@@ -10,8 +10,8 @@ __all__ = ["can_fit_target", "source_models"]
 
 def can_fit_target(problem):
     """Return whether the target rows have enough classes for a fit, in every split too."""
-    labels = [problem.y, *(problem.y[train] for train, _ in problem.splits)]
-    return all(enough_classes(problem, y) for y in labels)
+    n_splits = len(splits_with_classes(problem))
+    return enough_classes(problem, problem.y) and n_splits == len(problem.splits)
 
 
 def source_models(problem, which, error_of):

@@ -12,12 +12,12 @@ from ...solvers.anchored import gradient_path
 from ..base import (
     Adaptation,
     AdaptationResult,
-    check_choice,
-    check_number,
+    choice,
     fit_target,
     is_auto,
+    number,
 )  # fmt: skip
-from ..evaluation import candidate_errors, row_errors
+from ..evaluation import best_candidate, row_errors
 from ..linear_models import (
     check_linear,
     one_hot,
@@ -105,16 +105,15 @@ class FineTune(Adaptation):
     """
 
     _checks = {
-        "n_epochs": partial(
-            check_number,
+        "n_epochs": number(
             least=0,
             auto=True,
             whole=True,
             infinite=True,
             why="steps on the target's rows; np.inf is a fit on these alone",
         ),
-        "n_frozen": partial(check_number, least=0, whole=True, why="the number of fixed layers"),
-        "sources": partial(check_choice, choices=("nearest", "all")),
+        "n_frozen": number(least=0, whole=True, why="the number of fixed layers"),
+        "sources": choice("nearest", "all"),
     }
 
     def __init__(
@@ -154,7 +153,7 @@ class FineTune(Adaptation):
         if network and problem.classifier:
             _check_outputs(models[0][1], problem)
             models = [pair for pair in models if len(pair[1].classes_) == len(problem.classes)]
-        path = self._network_path if network else self._linear_path
+        path = partial(self._path, self._network_path if network else self._linear_path)
         epochs, alone, history = [self.n_epochs], [], {}
         if is_auto(self.n_epochs):
             epochs = _EPOCHS if problem.splits else [0]
@@ -164,28 +163,29 @@ class FineTune(Adaptation):
         (group, model), n = tried[0]
         if problem.splits and len(tried) > 1:
             paths = partial(_paths, path, problem, models, epochs, alone)
-            progress(f"evaluating {len(tried)} candidates in {len(problem.splits)} splits")
-            error = candidate_errors(problem, paths)
-            (group, model), n = tried[np.argmin(error)]
+            ((group, model), n), errors = best_candidate(problem, tried, paths, progress)
             history = {
                 "n_sources": np.array([len(group) for (group, _), _ in tried]),
                 "n_epochs": np.array([float(n) for _, n in tried]),
-                "error": error,
+                "error": errors,
             }
         progress(f"training on {len(problem.y)} target rows, {n:g} epochs")
-        (predictor,) = path(problem, model, [n], np.arange(len(problem.y)))
+        (predictor,) = path(problem, model, [n], problem.all_rows)
         weights = np.zeros(len(problem.sources))
         weights[group] = float(n < np.inf)
         return AdaptationResult(predictor, weights, history=history)
 
-    def _linear_path(self, problem, model, epochs, index):
+    def _path(self, gradient_steps, problem, model, epochs, index):
         """Yield models after each number of epochs (ascending) on the target rows `index`."""
-        rows, X = target_rows(problem, index), take_rows(problem.X, index)
-        start, penalty = read_scores(model, problem.classes, self), own_penalty(model) or 0.0
-        for coef, intercept in gradient_path(rows, *start, penalty, _finite(epochs)):
-            yield write_scores(model, coef, intercept, problem.classes, X, self)
+        yield from gradient_steps(problem, model, [int(n) for n in epochs if n < np.inf], index)
         if np.inf in epochs:
             yield fit_target(problem, index)
+
+    def _linear_path(self, problem, model, epochs, index):
+        rows, X = target_rows(problem, index), take_rows(problem.X, index)
+        start, penalty = read_scores(model, problem.classes, self), own_penalty(model) or 0.0
+        for coef, intercept in gradient_path(rows, *start, penalty, epochs):
+            yield write_scores(model, coef, intercept, problem.classes, X, self)
 
     def _network_path(self, problem, model, epochs, index):
         rows = problem.take(index)
@@ -193,10 +193,8 @@ class FineTune(Adaptation):
         layers = LaterLayers(model, self.n_frozen, rows.X, target, rows.row_weight)
         # Products are small, and sums are the same for any number of threads.
         with threadpool_limits(1, user_api="blas"):
-            for x in descent_path(layers, _finite(epochs)):
+            for x in descent_path(layers, epochs):
                 yield layers.write(x)
-        if np.inf in epochs:
-            yield fit_target(problem, index)
 
 
 def _paths(path, problem, models, epochs, alone, index):
@@ -212,10 +210,6 @@ def _source_error(problem, model):
         return weight @ row_errors(model, problem.X, problem.y, problem.classes)
     residuals = problem.y - model.predict(problem.X)
     return weight @ (residuals - weight @ residuals / weight.sum()) ** 2
-
-
-def _finite(epochs):
-    return [int(n) for n in epochs if n < np.inf]
 
 
 def _check_outputs(model, problem):

@@ -9,12 +9,12 @@ from ..._compat import take_rows
 from ..base import (
     Adaptation,
     AdaptationResult,
-    check_choice,
-    check_number,
+    choice,
     fit_target,
     is_auto,
+    number,
 )  # fmt: skip
-from ..evaluation import candidate_errors, row_errors
+from ..evaluation import best_candidate, row_errors
 from ..linear_models import check_linear, own_penalty, read_scores, target_rows, write_scores
 from ._candidates import can_fit_target, source_models
 
@@ -97,14 +97,13 @@ class ShrinkToSource(Adaptation):
     """
 
     _checks = {
-        "alpha": partial(
-            check_number,
+        "alpha": number(
             least=0.0,
             auto=True,
             infinite=True,
             why="the strength of the shrinkage towards the source's slopes",
         ),
-        "sources": partial(check_choice, choices=("nearest", "all")),
+        "sources": choice("nearest", "all"),
     }
 
     def __init__(
@@ -122,8 +121,7 @@ class ShrinkToSource(Adaptation):
     def _fit(self, problem, random_state, progress):
         """Choose the candidate by cross-validation, and fit it on all target rows."""
         progress(f"fitting on the rows of {len(problem.sources)} sources")
-        all_rows = np.arange(len(problem.y))
-        rows = target_rows(problem, all_rows)
+        rows = target_rows(problem, problem.all_rows)
         centres = self._centres(problem, rows)
         grid = _grid(problem, rows) if is_auto(self.alpha) else [float(self.alpha)]
         # Of equals the first: all sources, and the strongest shrinkage.
@@ -132,27 +130,25 @@ class ShrinkToSource(Adaptation):
             tried.append((centres[0], 0.0))
         (centre, alpha), history = tried[0], {}
         if problem.splits and len(tried) > 1:
-            progress(f"evaluating {len(tried)} candidates in {len(problem.splits)} splits")
-            error = candidate_errors(problem, partial(self._models, problem, tried))
-            centre, alpha = tried[np.argmin(error)]
+            models = partial(self._models, problem, tried)
+            (centre, alpha), errors = best_candidate(problem, tried, models, progress)
             history = {
                 "n_sources": np.array([len(group) for (group, *_), _ in tried]),
                 "alpha": np.array([alpha for _, alpha in tried]),
-                "error": error,
+                "error": errors,
             }
-        progress(f"fitting on {len(all_rows)} target rows, with alpha={alpha:g}")
-        predictor = self._fit_candidate(problem, rows, all_rows, centre, alpha)
+        progress(f"fitting on {len(problem.y)} target rows, with alpha={alpha:g}")
+        predictor = self._fit_candidate(problem, rows, problem.all_rows, centre, alpha)
         weights = np.zeros(len(problem.sources))
         weights[centre[0]] = float(alpha > 0)
         return AdaptationResult(predictor, weights, history=history)
 
     def _centres(self, problem, rows):
         """Return the candidates to shrink towards: (positions of sources, model, its scores)."""
-        all_rows = np.arange(len(problem.y))
 
         def source_error(model):
             centre = None, model, read_scores(model, problem.classes, self)
-            model = self._fit_candidate(problem, rows, all_rows, centre, np.inf)
+            model = self._fit_candidate(problem, rows, problem.all_rows, centre, np.inf)
             return problem.row_weight @ row_errors(model, problem.X, problem.y, problem.classes)
 
         return [
@@ -192,5 +188,4 @@ def _can_be_zero(problem):
 
     Without a penalty, rows of a single class do not determine a model.
     """
-    can_be_fitted = own_penalty(problem.estimator) or can_fit_target(problem)
-    return bool(problem.splits) and bool(can_be_fitted)
+    return bool(problem.splits) and bool(own_penalty(problem.estimator) or can_fit_target(problem))

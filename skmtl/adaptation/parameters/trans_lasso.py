@@ -1,7 +1,6 @@
 """Sparse linear regression from nested sets of sources, with a correction fitted on the target."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
 from ...solvers.lasso import lasso_path
 from ...solvers.products import Products
-from ..base import Adaptation, AdaptationResult, check_number
+from ..base import Adaptation, AdaptationResult, number
 from ..evaluation import evidence_of_squares
 from ..pooled_rows import weight_steps
 
@@ -102,8 +101,8 @@ class TransLasso(Adaptation):
     _SUPPORTED = (Lasso, LassoCV, LinearRegression, Ridge)
 
     _checks = {
-        "tol": partial(check_number, above=0.0, why="a share of the objective, such as 1e-6"),
-        "max_iter": partial(check_number, least=1, whole=True, why="the most sweeps, such as 1000"),
+        "tol": number(above=0.0, why="a share of the objective, such as 1e-6"),
+        "max_iter": number(least=1, whole=True, why="the most sweeps, such as 1000"),
     }
 
     def __init__(self, tol: float = 1e-6, max_iter: int = 1000):
@@ -128,21 +127,20 @@ class TransLasso(Adaptation):
             )
         progress(f"evaluating sets of {len(problem.sources)} sources")
         search = _Search(problem)
-        choices, errors, share = search.choices()
+        choices, share = search.choices()
         progress(f"fitting {np.count_nonzero(share)} candidates")
         coef, gap = np.zeros(problem.X.shape[1]), 0.0
-        target = search.target
         for i in np.flatnonzero(share):
-            coef_of_one, gap_of_one = search.fit_choice(target, choices[i], self.tol, self.max_iter)
+            coef_of_one, gap_of_one = search.fit_choice(choices[i], self.tol, self.max_iter)
             coef += share[i] * coef_of_one
             gap = max(gap, gap_of_one)
         weights = share @ np.array([search.weights_of(c.candidate) for c in choices])
-        predictor = _as_fitted(problem.estimator, coef, target.intercept(coef))
+        predictor = _as_fitted(problem.estimator, coef, search.target.intercept(coef))
         history = {
             "n_sources": np.array([len(c.candidate.members) for c in choices]),
             "weight": np.array([c.candidate.weight for c in choices]),
             "difference": np.array([c.difference is not None for c in choices]),
-            "error": errors,
+            "error": np.array([c.error for c in choices]),
             "share": share,
         }
         report = {"error": search.ranking, "dual_gap": np.full(len(weights), gap)}
@@ -168,6 +166,7 @@ class _Choice:
     candidate: _NestedSet
     step: int
     difference: int | None
+    error: float
 
 
 class _Search:
@@ -176,7 +175,7 @@ class _Search:
     def __init__(self, problem):
         self.problem = problem
         self.centre = problem.estimator.fit_intercept
-        self.target = self.target_of(np.arange(len(problem.y)))
+        self.target = self.target_of(problem.all_rows)
         of_sources = [Products.of(s.X, s.y, s.weight, self.centre) for s in problem.sources]
         self.ranking = np.array([self._error_alone(p) for p in of_sources])
         self.candidates = self._list(of_sources)
@@ -226,38 +225,39 @@ class _Search:
         coefs, gaps = _path(products, _N_DIFFERENCES, _LEAST_DIFFERENCE, n_steps, tol, **options)
         return coef + coefs, gaps
 
-    def fit_choice(self, target, choice, tol, max_iter):
+    def fit_choice(self, choice, tol, max_iter):
         """Return coefficients, and the largest duality gap."""
         options = {"tol": tol, "max_iter": max_iter, "warn": True}
-        coefs, gaps = self._first(target, choice.candidate, choice.step + 1, **options)
+        coefs, gaps = self._first(self.target, choice.candidate, choice.step + 1, **options)
         if choice.difference is None:
             return coefs[-1], gaps[-1]
-        corrected, more = self._second(target, coefs[-1], choice.difference + 1, **options)
+        corrected, more = self._second(self.target, coefs[-1], choice.difference + 1, **options)
         return corrected[-1], max(gaps[-1], more[-1])
 
     # ------------------------------------------------------------------------------ errors
 
     def choices(self):
-        """Return the choices ``(n,)``, their errors, and their shares."""
+        """Return the choices, and their shares."""
         folds = [(self.target_of(train), test) for train, test in self.problem.splits]
-        choices, errors = [], []
+        choices = []
         for candidate in self.candidates:
             paths = [self._first(target, candidate)[0] for target, _ in folds]
             error = self._errors(folds, paths)
             step = int(error.argmin())
-            choices.append(_Choice(candidate, step, None))
-            errors.append(error[step])
+            choices.append(_Choice(candidate, step, None, error[step]))
             if candidate.members:
                 corrected = [
                     self._second(target, coefs[step])[0]
                     for (target, _), coefs in zip(folds, paths, strict=True)
                 ]
                 error = self._errors(folds, corrected)
-                choices.append(_Choice(candidate, step, int(error.argmin())))
-                errors.append(error.min())
-        errors = np.array(errors)
+                choices.append(_Choice(candidate, step, int(error.argmin()), error.min()))
+        errors = np.array([choice.error for choice in choices])
         constant = self.target.square / self.target.weight
-        return choices, errors, _shares(errors, self.problem.total_weight, constant)
+        evidence = evidence_of_squares(errors, self.problem.total_weight, constant)
+        share = np.exp(evidence - evidence.max())
+        share = np.where(share < _LEAST_SHARE * share.sum(), 0.0, share)
+        return choices, share / share.sum()
 
     def _errors(self, folds, paths):
         """Return the mean squared errors of held-out rows, by strength."""
@@ -286,13 +286,6 @@ def _sizes(n_sources):
     while min(sizes) > 1:
         sizes.add(max(1, int(round(_SHRINK * min(sizes)))))
     return sizes
-
-
-def _shares(errors, n_rows, constant):
-    evidence = evidence_of_squares(errors, n_rows, constant)
-    share = np.exp(evidence - evidence.max())
-    share = np.where(share < _LEAST_SHARE * share.sum(), 0.0, share)
-    return share / share.sum()
 
 
 def _as_fitted(estimator, coef, intercept):

@@ -1,7 +1,6 @@
 """Base class of the density-ratio estimators: the fit that follows, centres, folds."""
 
 import warnings
-from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -11,9 +10,9 @@ from ...tasks.stack import stack_rows
 from ..base import (
     Adaptation,
     AdaptationResult,
-    check_number,
     fit_rows,
     is_auto,
+    number,
 )  # fmt: skip
 from ..pooled_rows import stack_groups, target_features
 from ._gaussian import distinct_rows, median_distance
@@ -37,12 +36,11 @@ class DensityRatio(Adaptation):
     needs_weights = True
 
     _checks = {
-        "target_weight": partial(
-            check_number,
+        "target_weight": number(
             above=0.0,
             why="the weight of a labelled target row",
         ),
-        "sigma": partial(check_number, above=0.0, auto=True, why="the width of the kernel"),
+        "sigma": number(above=0.0, auto=True, why="the width of the kernel"),
     }
 
     def _fit(self, problem, random_state, progress):

@@ -1,13 +1,12 @@
 """The density ratio that maximises the likelihood of the target's rows."""
 
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from ..._compat import take_rows
 from ...solvers.mixture import solve_mixture
-from ..base import check_number
+from ..base import number
 from ._density_ratio import (
     N_FOLDS,
     DensityRatio,
@@ -89,8 +88,8 @@ class KLIEP(DensityRatio):
 
     _checks = {
         **DensityRatio._checks,
-        "n_centers": partial(check_number, least=1, whole=True, why="the number of centres"),
-        "tol": partial(check_number, above=0.0, why="the tolerance of the mean log-likelihood"),
+        "n_centers": number(least=1, whole=True, why="the number of centres"),
+        "tol": number(above=0.0, why="the tolerance of the mean log-likelihood"),
     }
 
     def __init__(

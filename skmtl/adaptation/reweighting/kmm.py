@@ -1,13 +1,12 @@
 """Kernel mean matching."""
 
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from ..._compat import take_rows
 from ...solvers.quadratic import solve_in_parts, solve_quadratic
-from ..base import check_number, is_auto
+from ..base import is_auto, number
 from ._density_ratio import DensityRatio, warn_of_gap
 from ._gaussian import gaussian, kernel_means, median_distance
 
@@ -84,21 +83,19 @@ class KMM(DensityRatio):
 
     _checks = {
         **DensityRatio._checks,
-        "max_weight": partial(check_number, above=1.0, why="the largest weight of a source row"),
-        "eps": partial(
-            check_number,
+        "max_weight": number(above=1.0, why="the largest weight of a source row"),
+        "eps": number(
             least=0.0,
             below=1.0,
             auto=True,
             why="the largest deviation of the mean weight from 1",
         ),
-        "max_rows": partial(
-            check_number,
+        "max_rows": number(
             least=2,
             whole=True,
             why="rows of a kernel matrix in memory",
         ),
-        "tol": partial(check_number, above=0.0, why="a share of the objective"),
+        "tol": number(above=0.0, why="a share of the objective"),
     }
 
     def __init__(

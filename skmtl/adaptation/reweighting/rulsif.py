@@ -1,11 +1,10 @@
 """The relative density ratio by least squares."""
 
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from ..base import check_number, is_auto
+from ..base import is_auto, number
 from ._density_ratio import N_FOLDS, DensityRatio, deal_folds, draw_centers, widths_to_try
 from ._gaussian import combine, gaussian, row_blocks
 
@@ -87,19 +86,17 @@ class RuLSIF(DensityRatio):
 
     _checks = {
         **DensityRatio._checks,
-        "alpha": partial(
-            check_number,
+        "alpha": number(
             least=0.0,
             below=1.0,
             why="the share of the target's density",
         ),
-        "regularization": partial(
-            check_number,
+        "regularization": number(
             least=0.0,
             auto=True,
             why="the penalty of the ratio's coefficients",
         ),
-        "n_centers": partial(check_number, least=1, whole=True, why="the number of centres"),
+        "n_centers": number(least=1, whole=True, why="the number of centres"),
     }
 
     def __init__(

@@ -2,13 +2,14 @@
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
 
 from ..._compat import take_rows
 from ..base import enough_classes, takes_weights
 from ..evaluation import row_errors, sharpened_losses
 from ..pooled_rows import PooledRows
-from ._ridge_screening import Candidate, HeldOutRows
+from ._ridge_screening import Candidate, HeldOutRows, candidate_arrays
 
 __all__ = ["Finalists", "few_splits", "list_finalists"]
 
@@ -78,8 +79,7 @@ class Finalists:
         candidates with sources. For estimators without weights the best candidate is returned.
         """
         errors = self._errors(candidates, progress)
-        weights = np.array([c.weights for c in candidates])
-        shifted = np.array([c.shifted for c in candidates])
+        weights, shifted = candidate_arrays(candidates)
         helped = weights.any(axis=1)
         if self.problem.classifier:
             cost = _INDEPENDENT_COST_OF_CLASSES
@@ -88,8 +88,7 @@ class Finalists:
             cost = _INDEPENDENT_COST
             evidence = self.held_out.evidence_of_squares(errors, full=True)
         evidence = evidence - np.where(helped, 0.0, cost)
-        share = np.exp(evidence - evidence.max())
-        share /= share.sum()
+        share = softmax(evidence)
         history = {
             "candidate": np.array([c.name for c in candidates]),
             "weight": weights.max(axis=1),
@@ -194,6 +193,5 @@ def list_finalists(screening, weights, shifted):
 
 
 def _same(a, b):
-    if (a.shifted > 0) != (b.shifted > 0):
-        return False
-    return bool((np.abs(a.weights - b.weights) <= _SAME * np.maximum(a.weights, b.weights)).all())
+    close = np.abs(a.weights - b.weights) <= _SAME * np.maximum(a.weights, b.weights)
+    return (a.shifted > 0) == (b.shifted > 0) and bool(close.all())

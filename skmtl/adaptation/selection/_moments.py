@@ -42,8 +42,7 @@ class RidgeMoments:
     def alone(self):
         """Return each source's own ridge's predictions, (n_sources, n_target, n_labels)."""
         p = self._n_features
-        no_target = 0.0, 0.0 * self.means[0], 0.0
-        coef, level = self._ridges(np.eye(len(self.totals)), no_target)
+        coef, level = self._ridges(np.eye(len(self.totals)), (0.0, 0.0 * self.means[0], 0.0))
         return (self.target.X - self.centre[:p]) @ coef + (level + self.centre[p:])[:, None, :]
 
     def residuals(self, weights, shift, train, test):

@@ -67,21 +67,15 @@ def exact_ridge_data(problem):
     groups = [problem, *problem.sources]
     if sum(len(g.y) for g in groups) < p or not all(_is_finite(g.X) for g in groups):
         return None
-    target, *sources = (SourceRows(g.X, g.y[:, None], g.weight, None) for g in groups)
-    target = replace(target, X=as_dense(problem.X))
-    return RidgeData(target, _named(sources, problem), ridge.alpha)
+    target = SourceRows(as_dense(problem.X), problem.y[:, None], problem.weight, None)
+    sources = tuple(replace(source, y=source.y[:, None]) for source in problem.sources)
+    return RidgeData(target, sources, ridge.alpha)
 
 
 def _is_finite(X):
     """Return whether a table is an array or a csr matrix of finite numbers."""
-    known = isinstance(X, np.ndarray) or sparse.issparse(X)
-    return bool(known and X.dtype == np.float64 and np.isfinite(X.sum()))
-
-
-def _named(rows, problem):
-    """Return rows of the sources with the sources' labels."""
-    pairs = zip(rows, problem.sources, strict=True)
-    return tuple(replace(part, label=source.label) for part, source in pairs)
+    is_array = isinstance(X, np.ndarray) or sparse.issparse(X)
+    return bool(is_array and X.dtype == np.float64 and np.isfinite(X.sum()))
 
 
 def approximate_ridge_data(problem):
@@ -89,7 +83,9 @@ def approximate_ridge_data(problem):
     groups = [_sample_rows(source, len(problem.sources)) for source in problem.sources]
     groups.append(problem)
     bounds = np.cumsum([0, *(len(g.y) for g in groups)])
-    Y = _labels(problem, np.concatenate([g.y for g in groups]))
+    Y = np.concatenate([g.y for g in groups])[:, None]
+    if problem.classifier:
+        Y = (Y == problem.classes).astype(np.float64)
     w = np.concatenate([g.row_weight for g in groups])
     slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
     Z = _numbers(stack_rows([g.X for g in groups]))
@@ -100,8 +96,9 @@ def approximate_ridge_data(problem):
     X, _ = _standardise(np.hstack(parts), w)
     Y, spread = _standardise(Y, w)
     unit = 1.0 if problem.classifier or spread[0] == 0.0 else float(spread[0])
-    rows = [SourceRows(X[s], Y[s], w[s], None) for s in slices]
-    return RidgeData(rows[-1], _named(rows[:-1], problem), _strength(rows), unit)
+    labels = [*(source.label for source in problem.sources), None]
+    rows = [SourceRows(X[s], Y[s], w[s], label) for s, label in zip(slices, labels, strict=True)]
+    return RidgeData(rows[-1], tuple(rows[:-1]), _strength(rows), unit)
 
 
 def _sample_rows(source, n_sources):
@@ -112,13 +109,6 @@ def _sample_rows(source, n_sources):
     rows = np.sort(np.random.RandomState(0).permutation(n)[:most])
     weight = source.row_weight[rows] * (source.row_weight.sum() / source.row_weight[rows].sum())
     return SourceRows(take_rows(source.X, rows), source.y[rows], weight, source.label)
-
-
-def _labels(problem, y):
-    """Return numbers as one column, or one indicator column per class."""
-    if problem.classifier:
-        return (y[:, None] == problem.classes).astype(np.float64)
-    return y[:, None]
 
 
 def _numbers(X):
@@ -175,13 +165,14 @@ def _leaves(Z, Y, weight, slices):
     """Return indicators of the leaves of small trees, one for each of the largest sources."""
     sizes = np.array([weight[s].sum() for s in slices])
     chosen = np.argsort(-sizes, kind="stable")[:_MOST_TREES]
-    n_leaves = _MOST_LEAVES // len(chosen)
     out = []
     for k in chosen:
         rows = slice(slices[k].start, min(slices[k].stop, slices[k].start + _ROWS_OF_TREE))
         least = min(_LEAST_LEAF / weight[rows].sum(), 0.5)
         tree = DecisionTreeRegressor(
-            max_leaf_nodes=n_leaves, min_weight_fraction_leaf=least, random_state=0
+            max_leaf_nodes=_MOST_LEAVES // len(chosen),
+            min_weight_fraction_leaf=least,
+            random_state=0,
         )
         leaf = tree.fit(Z[rows], Y[rows], sample_weight=weight[rows]).apply(Z)
         leaves = np.flatnonzero(tree.tree_.children_left < 0)

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from ..evaluation import evidence_of_squares
 from ..pooled_rows import weight_steps
 from ._moments import RidgeMoments
 
-__all__ = ["Candidate", "HeldOutRows", "RidgeScreening"]
+__all__ = ["Candidate", "HeldOutRows", "RidgeScreening", "candidate_arrays"]
 
 # Candidate weights of source rows are at most this factor apart, and at most this many.
 _STEP, _MOST_STEPS = 10.0, 5
@@ -33,6 +34,11 @@ class Candidate:
     name: str
     weights: np.ndarray
     shifted: float = 0.0
+
+
+def candidate_arrays(candidates):
+    """Return the weights ``(n_candidates, n_sources)`` and the shares of the shift."""
+    return np.array([c.weights for c in candidates]), np.array([c.shifted for c in candidates])
 
 
 class RidgeScreening:
@@ -83,8 +89,7 @@ class RidgeScreening:
 
     def _errors_of(self, candidates):
         """Return cross-validated squared errors of all rows, of shape (n_candidates, n_target)."""
-        weights = np.array([c.weights for c in candidates])
-        shifted = np.array([c.shifted for c in candidates])
+        weights, shifted = candidate_arrays(candidates)
         # Candidates often differ by the shift only. The ridges, which cost most, are the same.
         weights, position = np.unique(weights, axis=0, return_inverse=True)
         position = position.ravel()  # two-dimensional in numpy 2.0
@@ -129,8 +134,7 @@ class RidgeScreening:
 
     def source_weights(self):
         """Return the weights of the sources ``(n_sources,)``, and the share of shifted labels."""
-        weights = np.array([c.weights for c in self.candidates])
-        shifted = np.array([c.shifted for c in self.candidates])
+        weights, shifted = candidate_arrays(self.candidates)
         if self.takes_weights:
             helped = weights.any(axis=1)
             shift_share = self.share @ shifted / max(self.share[helped].sum(), 1e-300)
@@ -158,14 +162,11 @@ class RidgeScreening:
 
     def _shares(self):
         """Return the posterior share of each candidate."""
-        helped = np.array([c.weights.any() for c in self.candidates])
-        shifted = np.array([c.shifted for c in self.candidates])
-        prior = _SHIFT_GAIN * shifted - np.where(helped, 0.0, _INDEPENDENT_COST)
+        weights, shifted = candidate_arrays(self.candidates)
+        prior = _SHIFT_GAIN * shifted - np.where(weights.any(axis=1), 0.0, _INDEPENDENT_COST)
         # For classes the full evidence, since two-valued labels contain little information.
-        full = self.target.y.shape[1] > 1
-        evidence = self.held_out.evidence_of_squares(self.errors, full) + prior
-        share = np.exp(evidence - evidence.max())
-        return share / share.sum()
+        evidence = self.held_out.evidence_of_squares(self.errors, full=self.target.y.shape[1] > 1)
+        return softmax(evidence + prior)
 
     def history(self):
         """Return one entry per candidate."""

@@ -160,9 +160,8 @@ class Auto(Adaptation):
         else:
             weights, shifts, report, history = self._choose_weights(problem, progress)
             report["shift"] = np.zeros(n_sources) if shifts is None else shifts
-        used = int(np.count_nonzero(weights))
-        progress(f"fitting on target rows and {used} of {n_sources} sources")
-        predictor = PooledRows(problem, np.arange(len(problem.y))).fit(weights, shifts)
+        progress(f"fitting on target rows and {np.count_nonzero(weights)} of {n_sources} sources")
+        predictor = PooledRows(problem, problem.all_rows).fit(weights, shifts)
         return AdaptationResult(predictor, weights, report, history)
 
     def _choose_weights(self, problem, progress):
@@ -195,7 +194,7 @@ class Auto(Adaptation):
             weights = screening.without_traces(weights)
         shifts = None
         if shifted > 0 and weights.any():
-            shifts = shifted * screening.shifts_of(np.arange(len(problem.y)))
+            shifts = shifted * screening.shifts_of(problem.all_rows)
             shifts[weights == 0] = 0.0
         return weights, shifts, screening.report(), history
 
@@ -204,10 +203,12 @@ def _accepts_shifts(problem, screening, candidates):
     """Return whether the estimator can be fitted to shifted labels; counts cannot be negative."""
     if any(y.min() < 0.0 for y in (problem.y, *(source.y for source in problem.sources))):
         return True  # the estimator is known to accept negative labels
-    all_rows = np.arange(len(problem.y))
-    pool, candidate = PooledRows(problem, all_rows), next(c for c in candidates if c.shifted)
+    pool, candidate = (
+        PooledRows(problem, problem.all_rows),
+        next(c for c in candidates if c.shifted),
+    )
     try:
-        pool.fit(candidate.weights, candidate.shifted * screening.shifts_of(all_rows))
+        pool.fit(candidate.weights, candidate.shifted * screening.shifts_of(problem.all_rows))
     except ValueError as error:
         pool.fit(candidate.weights)  # raises if the shift is not the cause
         warnings.warn(

@@ -8,12 +8,12 @@ import numpy as np
 from ..base import (
     Adaptation,
     AdaptationResult,
-    check_number,
     fit_target,
     is_auto,
+    number,
     takes_weights,
 )  # fmt: skip
-from ..evaluation import candidate_errors
+from ..evaluation import best_candidate, candidate_errors
 from ..pooled_rows import PooledRows, weight_steps
 
 __all__ = ["Independent", "Pooled", "weight_errors", "weight_grid"]
@@ -44,7 +44,7 @@ class Independent(Adaptation):
     def _fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on the target's rows."""
         progress(f"fitting on {len(problem.y)} target rows")
-        predictor = fit_target(problem, np.arange(len(problem.y)))
+        predictor = fit_target(problem, problem.all_rows)
         return AdaptationResult(predictor, np.zeros(len(problem.sources)))
 
 
@@ -98,8 +98,7 @@ class Pooled(Adaptation):
     needs_numbers = False
 
     _checks = {
-        "target_weight": partial(
-            check_number,
+        "target_weight": number(
             above=0.0,
             auto=True,
             why="the weight of a target row, relative to a source row",
@@ -129,10 +128,9 @@ class Pooled(Adaptation):
             target_weight, history = _choose(problem, repeat, progress)
         n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
         progress(f"fitting on {n_rows} rows, target rows with weight {target_weight:g}")
-        pool = PooledRows(problem, np.arange(len(problem.y)))
-        predictor = _fit_pooled(pool, target_weight, repeat)
-        source_weights = np.full(len(problem.sources), 1.0 / target_weight)
-        return AdaptationResult(predictor, source_weights, history=history)
+        predictor = _fit_pooled(PooledRows(problem, problem.all_rows), target_weight, repeat)
+        weights = np.full(len(problem.sources), 1.0 / target_weight)
+        return AdaptationResult(predictor, weights, history=history)
 
 
 def _choose(problem, repeat, progress):
@@ -140,10 +138,10 @@ def _choose(problem, repeat, progress):
     grid = weight_grid(problem, repeat)
     if not problem.splits or len(grid) == 1:
         return 1.0, {}
-    progress(f"evaluating {len(grid)} weights of target rows in {len(problem.splits)} splits")
-    error = weight_errors(problem, grid, repeat)
     # Of equals the first, which uses the sources most.
-    return float(grid[np.argmin(error)]), {"target_weight": grid, "error": error}
+    models = partial(_models, problem, grid, repeat)
+    target_weight, errors = best_candidate(problem, grid, models, progress)
+    return float(target_weight), {"target_weight": grid, "error": errors}
 
 
 def weight_errors(problem, grid, repeat):

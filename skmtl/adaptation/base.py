@@ -32,6 +32,7 @@ class _LabeledRows:
 
     @property
     def total_weight(self):
+        """Sum of the weights, or number of rows."""
         return float(len(self.y) if self.weight is None else self.weight.sum())
 
 

@@ -30,10 +30,10 @@ def candidate_errors(problem, models):
     ndarray of shape (n_candidates,)
         Means over target rows of the errors that `row_errors` defines.
     """
-    found = Parallel(n_jobs=problem.n_jobs)(
+    results = Parallel(n_jobs=problem.n_jobs)(
         delayed(_split_errors)(problem, models, train, test) for train, test in problem.splits
     )
-    sums, totals = zip(*found, strict=True)
+    sums, totals = zip(*results, strict=True)
     return np.sum(sums, axis=0) / np.sum(totals)
 
 

@@ -89,9 +89,9 @@ def read_scores(model, classes, adaptation):
         return coef, intercept
     if len(model.classes_) == 2:
         coef, intercept = np.vstack([-coef, coef]) / 2, np.append(-intercept, intercept) / 2
-    at = np.searchsorted(classes, model.classes_)
+    positions = np.searchsorted(classes, model.classes_)
     full_coef, full_intercept = np.zeros((len(classes), coef.shape[1])), np.zeros(len(classes))
-    full_coef[at], full_intercept[at] = coef, intercept
+    full_coef[positions], full_intercept[positions] = coef, intercept
     return full_coef, full_intercept
 
 

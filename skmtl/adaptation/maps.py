@@ -78,13 +78,23 @@ class RepeatColumns(_FixedMap):
         self.level = level
 
     def transform(self, X):
-        zeros = sparse.csr_matrix if sparse.issparse(X) else np.zeros
-        blocks = []
-        for k, factor in enumerate(self.factors):
-            blocks.append(factor * X if factor else zeros(X.shape))
-            if self.level and k:
-                blocks.append(np.full((X.shape[0], 1), factor))
-        return _joined(blocks)
+        n, p = X.shape
+        if sparse.issparse(X):
+            blocks = []
+            for k, factor in enumerate(self.factors):
+                blocks.append(factor * X if factor else sparse.csr_matrix((n, p)))
+                if self.level and k:
+                    blocks.append(sparse.csr_matrix(np.full((n, 1), factor)))
+            return sparse.hstack(blocks, format="csr")
+        # Written in place: joining blocks would copy them once more.
+        width = p + self.level
+        out = np.zeros((n, p + width * (len(self.factors) - 1)))
+        out[:, :p] = self.factors[0] * X
+        for k in np.flatnonzero(self.factors[1:]):
+            start = p + k * width
+            out[:, start : start + p] = self.factors[k + 1] * X
+            out[:, start + p : start + width] = self.factors[k + 1]
+        return out
 
 
 class AppendPredictions(_FixedMap):
@@ -103,10 +113,5 @@ class AppendPredictions(_FixedMap):
 
     def transform(self, X):
         of_features, of_scores = self.factors
-        scores = [of_scores * scorer.scores(X) for scorer in self.scorers]
-        return _joined([of_features * X, *scores])
-
-
-def _joined(blocks):
-    """Return blocks of columns as one table, sparse if the first is."""
-    return sparse.hstack(blocks, format="csr") if sparse.issparse(blocks[0]) else np.hstack(blocks)
+        blocks = [of_features * X, *(of_scores * scorer.scores(X) for scorer in self.scorers)]
+        return sparse.hstack(blocks, format="csr") if sparse.issparse(X) else np.hstack(blocks)

@@ -161,10 +161,10 @@ class LinearRows:
         means, levels = moments.mean[:, :-1], moments.mean[:, -1]
         if type(self.estimator) is Ridge:
             np.einsum("ijj->ij", A)[...] += self.estimator.alpha  # a view of the diagonals
-            solved = [_solve_ridge(*one) for one in zip(A, b, strict=True)]
+            solved = [_solve_ridge(*pair) for pair in zip(A, b, strict=True)]
         else:
             tol = getattr(self.estimator, "tol", 0.0)
-            solved = [_solve_least_squares(*one, tol) for one in zip(A, b, strict=True)]
+            solved = [_solve_least_squares(*pair, tol) for pair in zip(A, b, strict=True)]
         solutions = []
         for i, (coef, others) in enumerate(solved):
             if coef is None:

@@ -1,6 +1,5 @@
 """Give source rows the mean and covariance of the target rows."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -110,7 +109,7 @@ class CORAL(Alignment):
     def _candidates(self, problem, sources, target):
         strengths = [float(self.regularization)] if not is_auto(self.regularization) else _STRENGTHS
         means = [bool(self.align_means)] if not is_auto(self.align_means) else [False, True]
-        recolourings = [_Recolouring.of(source, target) for source in sources]
+        recolourings = [_Recolouring(source, target) for source in sources]
 
         def align(align_means, regularization):
             moved = []
@@ -126,19 +125,13 @@ class CORAL(Alignment):
         return candidates, {"align_means": means[-1], "regularization": strength}, align
 
 
-@dataclass(frozen=True, eq=False)
 class _Recolouring:
     """Units of the features, and eigenpairs of the covariances in these units."""
 
-    scale: np.ndarray
-    source: tuple
-    target: tuple
-
-    @classmethod
-    def of(cls, source, target):
-        scale = common_scale(source, target)
-        pairs = (linalg.eigh(d.covariance() / np.outer(scale, scale)) for d in (source, target))
-        return cls(scale, *pairs)
+    def __init__(self, source, target):
+        self.scale = scale = common_scale(source, target)
+        self.source = linalg.eigh(source.covariance() / np.outer(scale, scale))
+        self.target = linalg.eigh(target.covariance() / np.outer(scale, scale))
 
     def matrix(self, regularization):
         """Return the matrix that maps centred source rows to aligned rows."""

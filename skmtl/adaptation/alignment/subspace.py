@@ -91,9 +91,9 @@ class SubspaceAlignment(Alignment):
 
         def align(n_components):
             target_basis, tables = basis[:, :n_components], []
-            for source, (center, unit, _, own) in zip(sources, of_sources, strict=True):
-                own = own[:, :n_components]
-                tables.append((source.X - center) / unit @ (own @ (own.T @ target_basis)))
+            for source, (center, unit, _, source_basis) in zip(sources, of_sources, strict=True):
+                B = source_basis[:, :n_components]
+                tables.append((source.X - center) / unit @ (B @ (B.T @ target_basis)))
             to_target = target_basis / scale[:, None]
             return tables, LinearMap(to_target, -mean @ to_target)
 

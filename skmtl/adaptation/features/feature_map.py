@@ -176,9 +176,9 @@ class FeatureMap(Adaptation):
 
         More components are tried as long as they reduce the error.
         """
-        n_splits = len(problem.splits)
         progress(
-            f"evaluating up to {len(n_components) * len(alphas)} candidates in {n_splits} splits"
+            f"evaluating up to {len(n_components) * len(alphas)} candidates in "
+            f"{len(problem.splits)} splits"
         )
         alone = candidate_errors(problem, partial(_alone, problem))
         tried, error = [], []

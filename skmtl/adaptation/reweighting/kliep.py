@@ -124,9 +124,9 @@ class KLIEP(DensityRatio):
             scores = np.array([part.likelihood(sample, folds) for part in parts])
             best = int(np.argmax(scores))
         fits = [part.fit(slice(None), self.tol) for part in parts]
-        alpha, found = fits[best]
-        if found.gap > self.tol:
-            warn_of_gap("KLIEP", found.gap, self.tol, "", "give a larger tol")
+        alpha, mixture = fits[best]
+        if mixture.gap > self.tol:
+            warn_of_gap("KLIEP", mixture.gap, self.tol, "", "give a larger tol")
         history = {
             "sigma": np.array([part.sigma for part in parts]),
             "score": scores,
@@ -152,10 +152,10 @@ class _TargetKernels:
         """Return the coefficients of all kernels, and the mixture, for the target `rows`."""
         A, v = self.A[rows], self.v[rows]
         live = A.max(axis=1) > 0.0  # other rows are far from all centres
-        found = solve_mixture(A[live], v[live], tol)
+        mixture = solve_mixture(A[live], v[live], tol)
         alpha = np.zeros(len(self.means))
-        alpha[self.reach] = found.p / self.means[self.reach]
-        return alpha, found
+        alpha[self.reach] = mixture.p / self.means[self.reach]
+        return alpha, mixture
 
     def likelihood(self, rows, folds):
         """Return the mean log-likelihood of held-out target rows."""

@@ -122,18 +122,18 @@ class KMM(DensityRatio):
         k = total * kernel_means(S, T, v, sigma)
         bounds = self.max_weight * w, (1.0 - eps) * total, (1.0 + eps) * total
         if n <= self.max_rows:
-            found = solve_quadratic(gaussian(S, S, sigma), k, *bounds, tol=self.tol)
+            solution = solve_quadratic(gaussian(S, S, sigma), k, *bounds, tol=self.tol)
         else:
             parts = np.array_split(random_state.permutation(n), -(-n // self.max_rows))
 
             def kernel(rows, columns):
                 return gaussian(take_rows(S, rows), take_rows(S, columns), sigma)
 
-            found = solve_in_parts(kernel, k, *bounds, parts, tol=self.tol)
-        share = found.gap / max(abs(found.objective), 1e-300)
+            solution = solve_in_parts(kernel, k, *bounds, parts, tol=self.tol)
+        share = solution.gap / max(abs(solution.objective), 1e-300)
         if share > self.tol:
             remedy = "give a larger tol, or more max_rows if they are fewer than the source rows"
             warn_of_gap("KMM", share, self.tol, " of the objective", remedy)
-        n_seen = len(found.history["gap"])
-        ratios = np.minimum(found.c / w, self.max_weight)  # rounding may exceed it
-        return ratios, {"sigma": np.full(n_seen, sigma), **found.history}
+        n_seen = len(solution.history["gap"])
+        ratios = np.minimum(solution.c / w, self.max_weight)  # rounding may exceed it
+        return ratios, {"sigma": np.full(n_seen, sigma), **solution.history}

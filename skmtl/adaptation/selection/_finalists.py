@@ -180,7 +180,8 @@ def list_finalists(screening, weights, shifted):
         weights, shifted = best.weights, best.shifted
     selected = (weights >= _SELECTED * weights.max()).astype(float)
     candidate = Candidate("selected", selected, shifted)
-    # A target with one class is predicted best if sources with the other class count little.
+    # Not for a target with one class, which would be predicted best if sources with the other class
+    # counted little.
     if screening.takes_weights and screening.alone:
         weighted = Candidate("weighed", weights, shifted)
         without, with_weights = screening.evidence_of([candidate, weighted])

@@ -166,7 +166,5 @@ def _models(problem, grid, repeat, index):
 
 
 def _fit_pooled(pool, target_weight, repeat):
-    n_sources = len(pool.problem.sources)
-    if repeat:
-        return pool.fit(np.ones(n_sources), times=int(target_weight))
-    return pool.fit(np.full(n_sources, 1.0 / target_weight))
+    weights = np.full(len(pool.problem.sources), 1.0 if repeat else 1.0 / target_weight)
+    return pool.fit(weights, times=int(target_weight) if repeat else 1)

@@ -191,7 +191,7 @@ class FineTune(Adaptation):
         rows = problem.take(index)
         target = one_hot(rows.y, model.classes_) if problem.classifier else rows.y[:, None]
         layers = LaterLayers(model, self.n_frozen, rows.X, target, rows.row_weight)
-        # Products are small, and sums are the same for any number of threads.
+        # One thread: products are small, and results do not depend on the number of threads.
         with threadpool_limits(1, user_api="blas"):
             for x in descent_path(layers, epochs):
                 yield layers.write(x)

@@ -195,10 +195,10 @@ BAD_SOURCES = {
     "NaN in y": ((X, [0, 1, np.nan, 3, 4, 5]), "Source: y|missing"),
     "None in y": ((X, ["a", "b", None, "a", "b", "a"]), "1 missing labels, the first in row 2"),
     "mixed y": ((X, ["a", 1] * 3), "mixed kinds"),
-    "dates": ((X, np.zeros(6, dtype="M8[s]")), "give numbers or class labels"),
+    "dates": ((X, np.zeros(6, dtype="M8[s]")), "pass numbers or class labels"),
     "missing task": ((X, Y, ["a", None] * 3), "task= has 3 missing labels"),
-    "no rows": ((X[:0], Y[:0]), "at least, got shape"),
-    "one dimension": ((Y, Y), "at least, got shape"),
+    "no rows": ((X[:0], Y[:0]), "at least one row and one column, got shape"),
+    "one dimension": ((Y, Y), "at least one row and one column, got shape"),
     "names twice": ((pd.DataFrame(X, columns=["a", "a"]), Y), "duplicate column names"),
 }
 
@@ -291,7 +291,7 @@ def test_tables_that_nothing_can_be_fitted_to(X, message):
     ("y", "message"),
     [
         (np.full(4, 1j), "y is of type complex128"),
-        (np.zeros((4, 1, 1)), r"y must be one label a row.*\(4, 1, 1\)"),
+        (np.zeros((4, 1, 1)), r"y must be one label per row.*\(4, 1, 1\)"),
         ([[1.0], [2.0, 3.0], [1.0], [1.0]], "entries of several lengths"),
         (np.array([{1}, {2}, {1}, {2}], dtype=object), r"y holds \{1\} of type set in row 0"),
     ],

@@ -574,7 +574,7 @@ def test_the_same_twice():
 def test_verbose_says_what_is_done(capsys):
     TransferEstimator(source=SOURCE, verbose=1).fit(X, Y)
     said = capsys.readouterr().out
-    assert "[TransferEstimator] judging 3 sources" in said and "and 3 of 3 sources" in said
+    assert "[TransferEstimator] evaluating 3 sources" in said and "and 3 of 3 sources" in said
 
 
 def test_callbacks_are_told():
@@ -621,7 +621,7 @@ def test_what_an_adaptation_is_given():
         assert s.weight is None and s.X.shape == (30, 9)
         np.testing.assert_array_equal(s.X[:, :3], XS[TASK == s.label])
         np.testing.assert_array_equal(s.y, YS[TASK == s.label])
-    assert len(problem.splits) == 3 and problem.classes is None and not problem.weighted
+    assert len(problem.splits) == 3 and problem.classes is None and problem.weight is None
     assert sorted(np.concatenate([test for _, test in problem.splits])) == list(range(24))
     assert model.transfer_report_["n_columns"].tolist() == [9, 9, 9]
     assert model.transfer_report_["source"].tolist() == [0, 1, 2]
@@ -661,7 +661,7 @@ def test_what_is_lacking_is_said_before_anything_changes():
     lacking = [
         (dict(adaptation=Demanding()), (X, Y), "needs target rows without labels.*Unlabeled"),
         (dict(adaptation=Demanding(), unlabeled=UNLABELED, estimator=KNeighborsRegressor()),
-         (X, Y), "weighs rows, but estimator=KNeighborsRegressor does not support sample_weight"),
+         (X, Y), "weights rows, but estimator=KNeighborsRegressor does not support sample_weight"),
         (dict(adaptation=Demanding(), unlabeled=UNLABELED, estimator=LogisticRegression(),
               source=LABELS), (X, L), "is for a regressor, but estimator=LogisticRegression"),
         ({}, (X,), "Auto requires y to be passed"),

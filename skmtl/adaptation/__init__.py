@@ -1,4 +1,4 @@
-"""How a source helps a target: one class per method."""
+"""Adaptations: methods by which source rows help a target, one class per method."""
 
 from .alignment import CORAL, TCA, OptimalTransport, SubspaceAlignment
 from .boosting import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
@@ -30,7 +30,7 @@ __all__ = [
     "TwoStageTrAdaBoostR2",
 ]
 
-# What a string stands for in ``TransferEstimator(adaptation=...)``.
+# The names of adaptations in ``TransferEstimator(adaptation=...)``.
 BY_NAME = {
     "auto": Auto,
     "independent": Independent,

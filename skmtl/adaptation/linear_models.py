@@ -1,4 +1,4 @@
-"""What adaptations of linear models have in common: parameters read, and written."""
+"""Reading and writing the parameters of linear models, for the adaptations of these."""
 
 import copy
 
@@ -21,41 +21,38 @@ __all__ = [
 
 
 def check_linear(adaptation, estimator, classifier):
-    """Raise a ValueError unless the estimator is a linear model of a loss that is known here.
+    """Raise a ValueError unless the estimator is a linear model with a supported loss.
 
-    Whether a regressor is linear shows only when it is fitted.
+    Whether a regressor is linear can be checked only once it is fitted.
     """
-    own, name = type(adaptation).__name__, type(estimator).__name__
+    name, estimator_name = type(adaptation).__name__, type(estimator).__name__
     if classifier:
         known = isinstance(estimator, LogisticRegression)
         if not known or isinstance(estimator, LogisticRegressionCV):
             raise ValueError(
-                f"the adaptation {own} knows the log-loss only, but estimator={name}; use "
-                "LogisticRegression, or adaptation='auto', which takes any classifier."
+                f"the adaptation {name} supports the log-loss only, but estimator="
+                f"{estimator_name}; use LogisticRegression, or adaptation='auto', which works "
+                "with any classifier."
             )
-        if not _is_ridge(estimator):
+        # scikit-learn 1.8 deprecates `penalty` in favour of `l1_ratio`.
+        is_deprecated = estimator.penalty == "deprecated"
+        if estimator.l1_ratio if is_deprecated else estimator.penalty not in ("l2", None):
             raise ValueError(
-                f"the adaptation {own} knows the squared (L2) penalty only, but estimator={name} "
-                f"has penalty={estimator.penalty!r}, l1_ratio={estimator.l1_ratio!r}; leave them "
-                "out."
+                f"the adaptation {name} supports the squared (L2) penalty only, but estimator="
+                f"{estimator_name} has penalty={estimator.penalty!r}, "
+                f"l1_ratio={estimator.l1_ratio!r}; leave them out."
             )
     elif getattr(estimator, "positive", False):
         raise ValueError(
-            f"the adaptation {own} knows no signs of coefficients, but estimator={name} has "
-            "positive=True; set positive=False."
+            f"the adaptation {name} does not support constraints on the signs of coefficients, but "
+            f"estimator={estimator_name} has positive=True; set positive=False."
         )
 
 
-def _is_ridge(estimator):
-    if estimator.penalty == "deprecated":  # scikit-learn 1.8 and later
-        return not estimator.l1_ratio
-    return estimator.penalty in ("l2", None)
-
-
 def own_penalty(estimator):
-    """The strength s in ``loss + s / 2 |b|^2`` of the estimator; None where it has another.
+    """Return the strength s in ``loss + s / 2 |b|^2`` of the estimator; None for other penalties.
 
-    The loss is half the square, or the log-loss, summed over rows.
+    The loss is half the squared error, or the log-loss, summed over rows.
     """
     if isinstance(estimator, LogisticRegression):
         return 0.0 if estimator.penalty is None else 1.0 / estimator.C
@@ -67,49 +64,48 @@ def own_penalty(estimator):
 
 
 def read_scores(model, classes, adaptation):
-    """Slopes and intercepts of a fitted linear model.
+    """Return slopes and intercepts of a fitted linear model.
 
     Parameters
     ----------
     model : fitted estimator
     classes : ndarray or None
-        That scores are wanted of; those that the model does not know get zeros.
+        The classes to return scores of; zeros for those that the model does not know.
     adaptation : Adaptation
         For the error.
 
     Returns
     -------
     coef : ndarray of shape (n_scores, n_features)
-        One score of numbers and of two classes, else one a class.
+        One score for a regressor and for two classes, otherwise one per class.
     intercept : ndarray of shape (n_scores,)
     """
     coef, intercept = getattr(model, "coef_", None), getattr(model, "intercept_", None)
     if coef is None or intercept is None:
-        raise _not_linear(model, adaptation, "has no coef_ and intercept_ once it is fitted")
-    coef = as_dense(coef)
-    coef = np.array(np.atleast_2d(coef), dtype=np.float64)
+        raise _not_linear(model, adaptation, "has no coef_ and intercept_ after fit")
+    coef = np.array(np.atleast_2d(as_dense(coef)), dtype=np.float64)
     intercept = np.array(np.broadcast_to(np.ravel(intercept), len(coef)), dtype=np.float64)
     if classes is None or len(classes) == 2:
         return coef, intercept
     if len(model.classes_) == 2:
         coef, intercept = np.vstack([-coef, coef]) / 2, np.append(-intercept, intercept) / 2
-    at = np.searchsorted(classes, model.classes_)
-    every = np.zeros((len(classes), coef.shape[1])), np.zeros(len(classes))
-    every[0][at], every[1][at] = coef, intercept
-    return every
+    positions = np.searchsorted(classes, model.classes_)
+    full_coef, full_intercept = np.zeros((len(classes), coef.shape[1])), np.zeros(len(classes))
+    full_coef[positions], full_intercept[positions] = coef, intercept
+    return full_coef, full_intercept
 
 
 def write_scores(model, coef, intercept, classes, X, adaptation):
-    """A copy of a fitted model with these parameters; an error if it does not predict by them.
+    """Return a copy of a fitted model with the given parameters.
 
     Parameters
     ----------
     model : fitted estimator
     coef, intercept
-        As `read_scores` returns them.
+        As returned by `read_scores`.
     classes : ndarray or None
     X : table
-        Some rows.
+        Rows on which to check that the model predicts ``X @ coef_ + intercept_``.
     adaptation : Adaptation
         For the error.
     """
@@ -138,10 +134,9 @@ def _not_linear(model, adaptation, what):
 
 
 def target_rows(problem, rows):
-    """The target's `rows` for a solver: a `SquaredRows`, or a `LogisticRows`."""
+    """Return the target's `rows` for a solver: a `SquaredRows`, or a `LogisticRows`."""
     rows = problem.take(rows)
-    X, y, weight = rows.X, rows.y, rows.row_weight
-    X = as_dense(X)
+    X, y, weight = as_dense(rows.X), rows.y, rows.row_weight
     fit_intercept = getattr(problem.estimator, "fit_intercept", True)
     if not problem.classifier:
         return SquaredRows(X, y, weight, fit_intercept)
@@ -151,7 +146,7 @@ def target_rows(problem, rows):
 
 
 def class_factors(estimator, classes, codes, weight):
-    """What the ``class_weight`` of an estimator makes of a row, by class.
+    """Return the factors that the ``class_weight`` of an estimator applies to rows of each class.
 
     Parameters
     ----------
@@ -170,6 +165,6 @@ def class_factors(estimator, classes, codes, weight):
 
 
 def one_hot(y, classes):
-    """Return labels as scores are compared with them: a column of two classes, else one a class."""
+    """Return labels as columns: one for two classes, otherwise one per class."""
     codes, n = class_codes(y, classes), len(classes)
     return np.eye(n)[codes] if n > 2 else codes[:, None].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Fitted transformers: what a predictor does to rows before its estimator sees them."""
+"""Fitted transformers that a predictor applies to rows before its estimator sees them."""
 
 import numpy as np
 from scipy import sparse
@@ -10,8 +10,8 @@ from ..tasks.stack import as_dense
 __all__ = ["AppendPredictions", "KernelMap", "LinearMap", "RepeatColumns"]
 
 
-class _Fitted(TransformerMixin, BaseEstimator):
-    """Made by an adaptation, which knows all parameters: nothing is left to be fitted."""
+class _FixedMap(TransformerMixin, BaseEstimator):
+    """A transformer all of whose parameters an adaptation sets; fit does nothing."""
 
     def fit(self, X, y=None):
         return self
@@ -20,8 +20,8 @@ class _Fitted(TransformerMixin, BaseEstimator):
         return True
 
 
-class LinearMap(_Fitted):
-    """``X @ components + offset``.
+class LinearMap(_FixedMap):
+    """The map ``X @ components + offset``.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ class LinearMap(_Fitted):
         return X @ self.components + self.offset
 
 
-class KernelMap(_Fitted):
-    """Components that are weighted sums of the kernel ``exp(-gamma |u - v|²)`` with known rows.
+class KernelMap(_FixedMap):
+    """Components that are weighted sums of kernels ``exp(-gamma |u - v|²)`` at given rows v.
 
     Parameters
     ----------
     center, scale : ndarray of shape (n_features,)
-        A row u is ``(x - center) / scale``.
+        u is ``(x - center) / scale``.
     rows : ndarray of shape (n_rows, n_features)
-        In these units.
+        The rows v, in the same units as u.
     components : ndarray of shape (n_rows, n_components)
     gamma : float
     """
@@ -62,15 +62,15 @@ class KernelMap(_Fitted):
         return rbf_kernel((X - self.center) / self.scale, self.rows, self.gamma) @ self.components
 
 
-class RepeatColumns(_Fitted):
-    """Columns of X once for every block, each block times a factor of its own.
+class RepeatColumns(_FixedMap):
+    """The columns of X once per block, multiplied by the factor of the block.
 
     Parameters
     ----------
     factors : ndarray of shape (n_blocks,)
         Zero: a block of zeros.
     level : bool
-        Whether every block but the first ends with a column of its factor.
+        Whether every block but the first ends with a constant column, its factor.
     """
 
     def __init__(self, factors, level):
@@ -79,7 +79,6 @@ class RepeatColumns(_Fitted):
 
     def transform(self, X):
         n, p = X.shape
-        width = p + self.level
         if sparse.issparse(X):
             blocks = []
             for k, factor in enumerate(self.factors):
@@ -87,6 +86,8 @@ class RepeatColumns(_Fitted):
                 if self.level and k:
                     blocks.append(sparse.csr_matrix(np.full((n, 1), factor)))
             return sparse.hstack(blocks, format="csr")
+        # Written in place: joining blocks would copy them once more.
+        width = p + self.level
         out = np.zeros((n, p + width * (len(self.factors) - 1)))
         out[:, :p] = self.factors[0] * X
         for k in np.flatnonzero(self.factors[1:]):
@@ -96,23 +97,21 @@ class RepeatColumns(_Fitted):
         return out
 
 
-class AppendPredictions(_Fitted):
-    """Columns of X, and beside them what other models say of the row, in units of their own.
+class AppendPredictions(_FixedMap):
+    """The columns of X, followed by the scaled scores of other models.
 
     Parameters
     ----------
-    voices : list of Voice
+    scorers : list of SourceScorer
     factors : (float, float)
-        Of the columns of X, and of those of the models.
+        Factors of the columns of X and of the scores.
     """
 
-    def __init__(self, voices, factors):
-        self.voices = voices
+    def __init__(self, scorers, factors):
+        self.scorers = scorers
         self.factors = factors
 
     def transform(self, X):
-        said = [voice.said(X) for voice in self.voices]
-        own, theirs = self.factors
-        if sparse.issparse(X):
-            return sparse.hstack([own * X, *(theirs * s for s in said)], format="csr")
-        return np.hstack([own * X, *(theirs * s for s in said)])
+        of_features, of_scores = self.factors
+        blocks = [of_features * X, *(of_scores * scorer.scores(X) for scorer in self.scorers)]
+        return sparse.hstack(blocks, format="csr") if sparse.issparse(X) else np.hstack(blocks)

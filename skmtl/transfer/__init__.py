@@ -1,4 +1,4 @@
-"""Predict for one target, with help from sources."""
+"""Estimators for one target, with help from sources."""
 
 from .estimator import TransferEstimator
 from .source import Source, Unlabeled

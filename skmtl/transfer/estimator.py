@@ -1,6 +1,7 @@
-"""TransferEstimator: predict for one target, with help from sources."""
+"""TransferEstimator: prediction for one target, with help from sources."""
 
 import numbers
+from typing import Any, Self
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -14,22 +15,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, StrOptions, check_columns, fit_context
+from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState
 from ..adaptation import BY_NAME, Independent
 from ..adaptation.base import Adaptation
 from ..base import Face
 from ..tasks.columns import as_table
 from ..tasks.targets import align_classes
-from .reading import Reading, Steps, read_table
+from .reading import ProblemReader, Steps, read_table
 from .source import REMEDY, Source, Unlabeled
 
 __all__ = ["TransferEstimator"]
 
-# What estimators say of a table that is not finite numbers.
+# Parts of estimators' errors for a table that is not of finite numbers.
 _NOT_NUMBERS = ("NaN", "infinity", "could not convert", "must be a string")
 
 
 def _has(method):
-    """Whether the fitted model, or the estimator that is to be fitted, has the method."""
+    """Return a check whether the fitted model, or the unfitted estimator, has the method."""
 
     def check(self):
         getattr(getattr(self, "estimator_", None) or self._unfitted(), method)
@@ -39,76 +41,79 @@ def _has(method):
 
 
 class TransferEstimator(Face):
-    """Predicts for one target, from a few labelled rows of it and many rows of sources.
+    """Prediction for one target, from few labelled rows of it and many rows of sources.
 
-    A classifier or a regressor, as the estimator that it wraps. `fit` sees the target's rows
-    only; those of sources come as a parameter, ``source=``. So cross-validation, stacking and
-    grid searches split the target's rows, every fit has all source rows, and scores are about the
+    A classifier or a regressor, like the estimator that it wraps. `fit` takes the target's rows
+    only; source rows are a parameter, ``source=``. Therefore cross-validation, stacking and grid
+    searches split the target's rows, every fit uses all source rows, and scores are those on the
     target.
 
     Parameters
     ----------
     estimator : classifier or regressor, default=None
-        What to fit; None is ``Ridge()``. A Pipeline has its first steps fitted on source and
-        target rows alike, each row of positive weight once; sample weights go to its last step.
+        The estimator to be fitted; None is ``Ridge()``. The first steps of a Pipeline are fitted on
+        source and target rows together, with each row of positive weight once; sample weights are
+        passed to its last step.
     source : Source or None, default=None
-        Labelled rows from elsewhere. None: the plain estimator is fitted on the target's rows, so
-        that ``{"source": [first, second, None]}`` is a grid that tells whether help helps.
+        Labelled rows of one or more sources. None: the estimator is fitted on the target's rows
+        alone, so that the grid ``{"source": [first, second, None]}`` shows whether sources help.
     adaptation : str or object, default="auto"
-        How sources help: an object of `skmtl.adaptation`, or the name of one; `Auto` judges each
-        source on the target's rows and weighs it. Not used without a source.
+        How sources are used: an object of `skmtl.adaptation`, or the name of one. `Auto` chooses
+        the weight of each source on the target's rows. Not used without a source.
     unlabeled : Unlabeled or None, default=None
-        Target rows without labels, for adaptations that learn from such.
+        Target rows without labels, for adaptations that use them.
     preprocessor : "auto" or transformer, default=None
-        Makes finite numbers of the columns of X, before `estimator`: fitted on source and target
-        rows alike. "auto" fills gaps with the median (and says where), one-hot encodes categories
-        and strings, and scales. None takes columns as they are.
+        Converts the columns of X to finite numbers, before `estimator`; fitted on source and target
+        rows together. "auto" fills gaps with the median (and adds indicators of gaps), one-hot
+        encodes categories and strings, and scales. None leaves columns as they are.
     cv : int, splitter, iterable of splits or None, default=None
-        Splits of the target's rows for whatever the adaptation tunes. An int is so many shuffled
-        folds (stratified, of a classifier), at most one a row; None is 5. Train and test of a
-        split share no row; one listed several times counts so often. An iterator can be read
-        only once: fit again, it is refused.
+        Splits of the target's rows, for the choices that the adaptation makes. An int is a number
+        of shuffled folds (stratified for a classifier), at most one per row; None is 5. Train and
+        test rows of a split must be disjoint; a row that is listed several times has that weight.
+        An iterator can be read only once: a second fit with it is refused.
     n_jobs : int, default=None
-        Processes for what is tuned; None is 1.
+        Number of processes for these choices; None is 1.
     random_state : int, RandomState instance or None, default=None
-        Seeds folds and the adaptation; None always starts alike. The wrapped estimator has its
-        own.
+        Seed of folds and of the adaptation; None always uses the same seed. The wrapped estimator
+        has its own.
     verbose : int, default=0
-        Above 0, prints what is being done.
+        Above 0, progress is printed.
 
     Attributes
     ----------
     estimator_ : estimator
-        What to deploy: fitted, self-contained, with neither source nor target rows. A Pipeline
-        where there are preparing steps.
+        The fitted model to deploy, which keeps neither source nor target rows. A Pipeline if there
+        are preparing steps.
     classes_ : ndarray of shape (n_classes,)
-        Of source and target together. Only of a classifier.
+        Classes of source and target together. Only for a classifier.
     source_weights_ : ndarray of shape (n_sources,)
-        What a row of each source counts beside a row of the target. Empty without a source.
+        The weight of a row of each source, relative to a row of the target. Empty without a source.
     transfer_report_ : dict of arrays
-        One entry a source: "source" (label), "n_samples", "weight", and what the adaptation adds.
+        One entry per source: "source" (label), "n_samples", "weight", and entries that the
+        adaptation adds.
     adaptation_ : object
         The adaptation that was used: `Independent` without a source.
     history_ : dict of arrays
-        What the adaptation tried.
+        The candidates or steps of the adaptation.
     n_features_in_ : int
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where X is a data frame with string names.
+        Column names, if X is a data frame with string names.
 
     See Also
     --------
-    MultiTaskRegressor : Predicts well for all tasks of a table.
-    MetaLearnerClassifier : Is ready for tasks that come tomorrow.
-    skmtl.model_selection.source_target_split : Cuts one table into source and target.
+    MultiTaskRegressor : Prediction for all tasks of a table.
+    MetaLearnerClassifier : Prediction for tasks that come later.
+    skmtl.model_selection.source_target_split : Split one table into source and target.
 
     Notes
     -----
-    The fitted object holds the `source` it was given, as any estimator its parameters; its pickle
-    is as large. ``estimator_`` is small.
+    The fitted object holds its parameter `source`, as every estimator does, and its pickle includes
+    it. ``estimator_`` is small.
 
     Examples
     --------
-    A new plant with ten labelled rows, and 500 rows of others:
+    A new plant with ten labelled rows, and 500 rows of other plants:
 
     >>> import numpy as np
     >>> from sklearn.linear_model import Ridge
@@ -128,7 +133,7 @@ class TransferEstimator(Face):
     __metadata_request__score = {"sample_weight": True}
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit"]), None],  # a stack has no predict before it is fitted
+        "estimator": [HasMethods(["fit"]), None],  # a stack has no predict before fit
         "source": [Source, None],
         "adaptation": [StrOptions(BY_NAME.keys()), Adaptation],
         "unlabeled": [Unlabeled, None],
@@ -141,16 +146,16 @@ class TransferEstimator(Face):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        source=None,
-        adaptation="auto",
-        unlabeled=None,
-        preprocessor=None,
-        cv=None,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
+        source: Source | None = None,
+        adaptation: str | Adaptation = "auto",
+        unlabeled: Unlabeled | None = None,
+        preprocessor: Any = None,
+        cv: CV = None,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
     ):
         self.estimator = estimator
         self.source = source
@@ -162,8 +167,20 @@ class TransferEstimator(Face):
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params):
-        """Set parameters; ``estimator__...``, ``adaptation__...`` reach into objects."""
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, including nested ones, such as ``adaptation__alpha``.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name; ``estimator__...``, ``adaptation__...`` and ``preprocessor__...`` are
+            parameters of these objects.
+
+        Returns
+        -------
+        TransferEstimator
+            The estimator itself.
+        """
         nested = [key for key in params if key.startswith("estimator__")]
         if nested and params.get("estimator", self.estimator) is None:
             raise ValueError(
@@ -177,34 +194,37 @@ class TransferEstimator(Face):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
-        """Fit for the target.
+    def fit(
+        self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Fit a model for the target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows of the target: whatever the estimator, or `preprocessor`, takes.
+            Rows of the target, of any kind that the estimator, or `preprocessor`, accepts.
         y : array-like of shape (n_samples,), default=None
-            Their labels. None is legal for an adaptation that needs none.
+            Labels of the rows. None is allowed for an adaptation that needs none.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts; rows of weight zero are left out.
+            Weights of the rows; rows of weight zero are left out.
 
         Returns
         -------
-        self : object
+        TransferEstimator
+            The fitted estimator itself.
 
         Raises
         ------
         ValueError
-            Where the adaptation lacks something it needs; where the source has other columns, or
-            labels of another kind, than the target; for NaN labels, bad weights, bad splits; and
-            what the estimator itself raises.
+            If a requirement of the adaptation is not met; if the source has other columns than the
+            target, or labels of another kind; for NaN labels, invalid weights and invalid splits;
+            and if the estimator itself raises it.
         """
         progress = Progress(self, X, y)
         self._require_predictor()
         effective_n_jobs(self.n_jobs)  # raises for 0
         steps = Steps.of(self._unfitted())
-        adaptation = self._named_object()  # its parameters are checked in any case
+        adaptation = self._named_object()  # checks its parameters even if it is not used
         if self.source is None:
             adaptation = Independent()
         adaptation.check_given(
@@ -216,10 +236,10 @@ class TransferEstimator(Face):
             or getattr(self.source, "sample_weight", None) is not None,
         )
         seed = self._seed()
-        reading = Reading(self, steps, adaptation, seed)
-        problem = reading.problem(X, y, sample_weight)
+        reader = ProblemReader(self, steps, adaptation, seed)
+        problem = reader.problem(X, y, sample_weight)
         adapted = self._adapt(adaptation, problem, seed, progress)
-        self._store(X, adaptation, problem, adapted, reading.deploy(adapted.predictor))
+        self._store(X, adaptation, problem, adapted, reader.fitted(adapted.predictor))
         progress.end()
         return self
 
@@ -227,7 +247,7 @@ class TransferEstimator(Face):
         if isinstance(self.preprocessor, type):
             name = self.preprocessor.__name__
             raise ValueError(
-                f"preprocessor={name} is a class; give an object of it: preprocessor={name}()."
+                f"preprocessor={name} is a class; pass an object of it: preprocessor={name}()."
             )
         estimator = self._unfitted()
         if not is_classifier(estimator) and not is_regressor(estimator):
@@ -237,18 +257,18 @@ class TransferEstimator(Face):
             )
 
     def _adapt(self, adaptation, problem, seed, progress):
-        """Return what the adaptation makes of the problem."""
+        """Return the result of the adaptation."""
         # Seeding takes as long as a small fit.
-        draws = np.random.RandomState(seed) if adaptation.needs_random_state else None
+        generator = np.random.RandomState(seed) if adaptation.needs_random_state else None
         try:
-            return adaptation.fit(problem, draws, progress)
+            return adaptation.fit(problem, generator, progress)
         except (ValueError, TypeError) as error:
-            if self.preprocessor is None and any(sign in str(error) for sign in _NOT_NUMBERS):
+            if self.preprocessor is None and any(part in str(error) for part in _NOT_NUMBERS):
                 error.add_note(REMEDY)
             raise
 
     def _store(self, X, adaptation, problem, adapted, estimator):
-        """Set the fitted attributes, all at once at the very end."""
+        """Set all fitted attributes, at the very end of fit."""
         check_columns(self, as_table(X), reset=True)
         self.estimator_ = estimator
         vars(self).pop("classes_", None)  # of an earlier fit
@@ -271,64 +291,103 @@ class TransferEstimator(Face):
         return getattr(self.estimator_, method)(X)
 
     def _of_all_classes(self, found, missing):
-        """Return columns in the order of ``classes_``, `missing` where the model has none."""
+        """Return columns in the order of ``classes_``, with `missing` for unknown classes."""
         return align_classes(found, self.estimator_.classes_, self.classes_, missing)
 
-    def predict(self, X):
-        """Predict rows of the target.
+    def predict(self, X: MatrixLike) -> NDArray:
+        """Predict for rows of the target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the target.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            Predicted labels.
         """
         return self._ask("predict", X)
 
     @available_if(_has("predict_proba"))
-    def predict_proba(self, X):
-        """Probabilities of the classes; zero for those that the model was not fitted on.
+    def predict_proba(self, X: MatrixLike) -> NDArray:
+        """Predict probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the target.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            Probabilities in the order of ``classes_``; zero for classes that the model was not
+            fitted on.
         """
         return self._of_all_classes(self._ask("predict_proba", X), 0.0)
 
     @available_if(_has("predict_log_proba"))
-    def predict_log_proba(self, X):
-        """Logarithms of `predict_proba`."""
+    def predict_log_proba(self, X: MatrixLike) -> NDArray:
+        """Predict logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the target.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Logarithms of `predict_proba`.
+        """
         return self._of_all_classes(self._ask("predict_log_proba", X), -np.inf)
 
     @available_if(_has("decision_function"))
-    def decision_function(self, X):
-        """Scores of the classes, or of the second of two.
+    def decision_function(self, X: MatrixLike) -> NDArray:
+        """Compute scores of the classes; for two classes, that of the second.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the target.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            The lowest finite number for classes that the model was not fitted on.
+            Scores; the lowest finite number for classes that the model was not fitted on.
         """
         scores = self._ask("decision_function", X)
         return self._of_all_classes(scores, np.finfo(scores.dtype).min)
 
-    def score(self, X, y, sample_weight=None):
-        """Accuracy of a classifier, R² of a regressor."""
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy of a classifier, or the R² of a regressor.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the target.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            The score; at most 1.
+        """
         score = accuracy_score if is_classifier(self) else r2_score
         return score(y, self.predict(X), sample_weight=sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        theirs = get_tags(self._unfitted())
-        tags.estimator_type = theirs.estimator_type
-        tags.classifier_tags, tags.regressor_tags = theirs.classifier_tags, theirs.regressor_tags
-        tags.non_deterministic = theirs.non_deterministic
-        tags.input_tags = theirs.input_tags
+        wrapped = get_tags(self._unfitted())
+        tags.estimator_type = wrapped.estimator_type
+        tags.classifier_tags, tags.regressor_tags = wrapped.classifier_tags, wrapped.regressor_tags
+        tags.non_deterministic = wrapped.non_deterministic
+        tags.input_tags = wrapped.input_tags
         tags.input_tags.pairwise = False
-        tags.target_tags = theirs.target_tags
+        tags.target_tags = wrapped.target_tags
         tags.target_tags.multi_output, tags.target_tags.single_output = False, True
         tags.target_tags.required = True
         return self._follow_preprocessor(tags)

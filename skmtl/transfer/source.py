@@ -1,4 +1,6 @@
-"""Handles on rows: given to an estimator as a parameter, shared by all its clones."""
+"""Handles of rows: parameters of an estimator that all its clones share."""
+
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -6,25 +8,28 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import column_or_1d
 
 from .._compat import take_rows
+from .._typing import ArrayLike, MatrixLike, NDArray
 from .._validation import check_features, check_weights, refuse_masked
 from ..tasks.columns import as_table, check_names, column_names, is_missing, is_plain
 from ..tasks.encode import TaskLabels
 
 __all__ = ["REMEDY", "Handle", "Source", "Unlabeled", "check_kind", "read_target"]
 
-# What `Source` without a task calls its only source.
+# The label of the only source of a `Source` without a task.
 ONE_SOURCE = "source"
 REMEDY = (
     'X must be finite numbers: preprocessor="auto" fills gaps and encodes categories, and a '
-    "Pipeline as estimator= prepares source and target rows alike."
+    "Pipeline as estimator= prepares source and target rows in the same way."
 )
 
 
 class Handle:
-    """Rows that are never changed: clones and copies of a handle are the handle itself."""
+    """Immutable rows: clones and copies of a handle are the handle itself."""
 
     # No __len__, __iter__, shape or __array__: numpy, which holds the parameters of a grid search,
-    # would take a handle for a sequence.
+    # would treat a handle as a sequence.
+
+    X: Any
 
     def _hold(self, **attributes):
         vars(self).update({name: _read_only(value) for name, value in attributes.items()})
@@ -49,69 +54,84 @@ class Handle:
         return {name: value for name, value in vars(self).items() if name != "_numbers"}
 
     def __setstate__(self, state):
-        self._hold(**state)  # arrays come writeable out of a pickle
+        self._hold(**state)  # unpickled arrays are writeable
 
     @property
-    def n_rows(self):
-        """Rows, all sources together."""
+    def n_rows(self) -> int:
+        """Number of rows, of all sources together."""
         return self.X.shape[0]
 
     @property
-    def n_features(self):
-        """Columns of X."""
+    def n_features(self) -> int:
+        """Number of columns of X."""
         return self.X.shape[1]
 
     @property
-    def feature_names(self):
-        """Column names of a data frame as a list, or None."""
+    def feature_names(self) -> list | None:
+        """Column names of a data frame; None for other tables."""
         return column_names(self.X)
 
-    def numbers(self):
-        """X as finite float64 numbers, an ndarray (C-ordered) or csr matrix; converted once."""
+    def numbers(self) -> Any:
+        """Return X as finite float64 numbers, which are converted once.
+
+        Returns
+        -------
+        ndarray or csr matrix of shape (n_rows, n_features)
+            An ndarray is C-ordered.
+
+        Raises
+        ------
+        ValueError
+            If a value is not a finite number.
+        """
         if "_numbers" not in vars(self):
             self._hold(_numbers=check_features(type(self).__name__, self.X, REMEDY))
-        return self._numbers
+        return vars(self)["_numbers"]
 
 
 class Source(Handle):
-    """Labelled rows from elsewhere, to be given to `TransferEstimator` as ``source=``.
+    """Labelled rows of one or more sources, for the parameter ``source=`` of `TransferEstimator`.
 
-    An immutable handle: clones and copies of an estimator share it, however many rows it has, and
-    in parallel jobs joblib maps its arrays from disk rather than copying them.
+    An immutable handle: all clones of an estimator share it, however many rows it has, and in
+    parallel jobs joblib maps its arrays from disk rather than copying them.
 
     Parameters
     ----------
     X : {array-like, sparse matrix, data frame} of shape (n_rows, n_features)
-        The same columns as the target's rows: in data frames of the same names, in any order.
+        Source rows, with the same columns as the target's rows; in data frames, columns with the
+        same names, in any order.
     y : array-like of shape (n_rows,)
-        Numbers or class labels, as those of the target.
+        Numbers or class labels, of the same kind as the target's.
     task : array-like of shape (n_rows,), default=None
-        Which source each row belongs to: strings or integers. None: all are of one source.
+        The source of each row: strings or integers. None: all rows are of one source.
     sample_weight : array-like of shape (n_rows,), default=None
-        How often each row counts. Rows of weight zero are left out.
+        Weights of the rows. Rows of weight zero are left out.
 
     Attributes
     ----------
     X : ndarray, csr matrix or data frame
-        Rows source by source; the rows of source s are ``offsets[s]:offsets[s + 1]``.
+        Rows sorted by source; the rows of source s are ``offsets[s]:offsets[s + 1]``.
     y : ndarray of shape (n_rows,)
+        Labels of these rows.
     sample_weight : ndarray of shape (n_rows,) or None
+        Weights of these rows.
     labels : ndarray of shape (n_sources,)
         The sources, sorted; ``["source"]`` without `task`.
     offsets : ndarray of shape (n_sources + 1,)
+        Positions of the first row of each source, and the number of rows.
 
     Raises
     ------
     ValueError
-        For lengths that differ, missing labels, labels of mixed kinds, duplicate column names, bad
-        weights, and for no rows.
+        If lengths differ, labels are missing or of mixed kinds, column names are duplicate, weights
+        are invalid, or there are no rows.
 
     Notes
     -----
     **Rows are not copied** unless they must be sorted by source, or some have weight zero: the
-    handle holds read-only views of the arrays given, and shallow copies of data frames. Nothing
-    that uses it changes them. If you change the arrays in place afterwards, the handle sees that;
-    pass ``X.copy()`` where you mean to. (Data frames of pandas 3 and polars protect themselves.)
+    handle holds read-only views of the arrays, and shallow copies of data frames. No estimator
+    changes them. If you change the original arrays in place, the handle changes too; pass
+    ``X.copy()`` to prevent that. (Data frames of pandas 3 and polars protect themselves.)
 
     Two sources are equal only if they are the same object.
 
@@ -124,37 +144,48 @@ class Source(Handle):
     Source(500 rows x 3 features, 4 sources)
     """
 
-    def __init__(self, X, y, task=None, sample_weight=None):
-        X, y = _read_table(X, "Source"), read_target(y)
-        _check_length(y, X, "y")
-        weight = check_weights(sample_weight, len(y))
-        labels, codes = np.array([ONE_SOURCE], dtype=object), None
+    y: NDArray
+    labels: NDArray
+
+    def __init__(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        task: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ):
+        table, target = _read_table(X, "Source"), read_target(y)
+        _check_length(target, table, "y")
+        weight = check_weights(sample_weight, len(target))
+        labels, codes = np.array([ONE_SOURCE], dtype=object), np.zeros(len(target), dtype=np.int64)
         if task is not None:
             encoded, codes = TaskLabels.from_rows(task, "task=")
-            _check_length(codes, X, "task")
+            _check_length(codes, table, "task")
             labels = encoded.classes
         rows = _rows_to_take(codes, weight)
         if rows is not None:
-            X, y = take_rows(X, rows), y[rows]
+            table, target, codes = take_rows(table, rows), target[rows], codes[rows]
             weight = None if weight is None else weight[rows]
-            codes = None if codes is None else codes[rows]
-        if codes is None:
-            sizes = np.array([len(y)])
-        else:
-            sizes = np.bincount(codes, minlength=len(labels))
-            labels, sizes = labels[sizes > 0], sizes[sizes > 0]
+        sizes = np.bincount(codes, minlength=len(labels))
         self._hold(
-            X=X, y=y, sample_weight=weight, labels=labels, offsets=np.append(0, np.cumsum(sizes))
-        )
+            X=table, y=target, sample_weight=weight, labels=labels[sizes > 0],
+            offsets=np.append(0, np.cumsum(sizes[sizes > 0])),
+        )  # fmt: skip
 
-    def distinct(self):
-        """The distinct values of y, sorted; found once."""
+    def distinct(self) -> NDArray:
+        """Return the distinct values of y, which are computed once.
+
+        Returns
+        -------
+        ndarray of shape (n_distinct,)
+            Sorted values.
+        """
         if "_distinct" not in vars(self):
             self._hold(_distinct=np.unique(self.y))
-        return self._distinct
+        return vars(self)["_distinct"]
 
     @property
-    def n_sources(self):
+    def n_sources(self) -> int:
         """Number of sources."""
         return len(self.labels)
 
@@ -164,17 +195,19 @@ class Source(Handle):
 
 
 class Unlabeled(Handle):
-    """Target rows without labels, to be given to `TransferEstimator` as ``unlabeled=``.
+    """Target rows without labels, for the parameter ``unlabeled=`` of `TransferEstimator`.
 
-    An immutable handle, as `Source` is; rows are not copied.
+    An immutable handle, like `Source`; rows are not copied.
 
     Parameters
     ----------
     X : {array-like, sparse matrix, data frame} of shape (n_rows, n_features)
+        Target rows.
 
     Attributes
     ----------
     X : ndarray, csr matrix or data frame
+        The rows.
 
     Examples
     --------
@@ -184,7 +217,7 @@ class Unlabeled(Handle):
     Unlabeled(200 rows x 3 features)
     """
 
-    def __init__(self, X):
+    def __init__(self, X: MatrixLike):
         self._hold(X=_read_table(X, "Unlabeled"))
 
     def __repr__(self):
@@ -192,25 +225,25 @@ class Unlabeled(Handle):
 
 
 def check_kind(X, owner, dates=True):
-    """Raise for a table that nothing can be fitted to.
+    """Raise a ValueError for a kind of table that no estimator can be fitted to.
 
     Parameters
     ----------
     X : table
     owner : str
-        Whose table it is, for the error.
+        The object that the table belongs to, for the error.
     dates : bool
-        Whether an array of dates is legal, as a step may make numbers of them.
+        Whether an array of dates is allowed, because a step may convert them to numbers.
     """
     if isinstance(X, np.matrix):
-        raise ValueError(f"{owner}: X is a numpy matrix; give an array, np.asarray(X).")
+        raise ValueError(f"{owner}: X is a numpy matrix; pass an array, np.asarray(X).")
     refuse_masked(X, f"{owner}: X")
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind and kind in "cV" + "mM" * (not dates):
-        what = "Complex data not supported: " * (kind == "c")  # scikit-learn's words
+        prefix = "Complex data not supported: " * (kind == "c")  # scikit-learn's message
         raise ValueError(
-            f"{what}{owner}: X is an array of type {X.dtype}; it must be numbers, or columns that "
-            "preprocessor= or a Pipeline as estimator= makes numbers of."
+            f"{prefix}{owner}: X is an array of type {X.dtype}; it must be numbers, or columns "
+            "that preprocessor= or a Pipeline as estimator= converts to numbers."
         )
 
 
@@ -219,29 +252,35 @@ def _read_table(X, owner):
     check_kind(X, owner)
     if len(X.shape) != 2 or 0 in X.shape:
         raise ValueError(
-            f"{owner}: X must be a table of one row and one column at least, got shape {X.shape}."
+            f"{owner}: X must be a table of at least one row and one column, got shape {X.shape}."
         )
     check_names(X)
     if column_names(X) is not None:
-        # Shares the columns; those that the caller replaces later stay as they are here.
+        # A shallow copy: it keeps columns that the caller replaces later.
         return X.clone() if hasattr(X, "clone") else X.copy(deep=False)
     return sparse.csr_matrix(X) if sparse.issparse(X) else np.asarray(X)
 
 
 def read_target(y):
-    """Labels in one dimension, numbers as numbers and strings as strings; none is missing."""
-    if isinstance(y, (list, tuple)):  # numpy would turn [1, "yes"] into strings
+    """Return labels in one dimension, either numbers or strings, without missing values."""
+    if isinstance(y, (list, tuple)):  # numpy would convert [1, "yes"] to strings
         if any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in y):
-            y = _one_a_row(y)
+            try:
+                y = np.array(y)  # may have one column
+            except ValueError:
+                raise ValueError(
+                    "Source: y has entries of several lengths; pass one number or class label per "
+                    "row."
+                ) from None
         else:
             y = np.array(y, dtype=object)
     if is_plain(y, 1):
         return y
     y = np.asarray(y)
     if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
-        raise ValueError(f"Source: y must be one label a row, got an array of shape {y.shape}.")
+        raise ValueError(f"Source: y must be one label per row, got an array of shape {y.shape}.")
     if y.dtype.kind in "mMcV":
-        raise ValueError(f"Source: y is of type {y.dtype}; give numbers or class labels.")
+        raise ValueError(f"Source: y is of type {y.dtype}; pass numbers or class labels.")
     y = column_or_1d(y, warn=True)  # nullable integers stay integers
     if y.dtype.kind in "iufb":
         assert_all_finite(y, input_name="Source: y")
@@ -255,58 +294,45 @@ def read_target(y):
     missing = [i for i, value in enumerate(values) if is_missing(value)]
     if missing:
         raise ValueError(
-            f"Source: y has {len(missing)} missing labels, the first in row {missing[0]}; a source "
-            "is labelled rows: drop these."
+            f"Source: y has {len(missing)} missing labels, the first in row {missing[0]}; source "
+            "rows must be labelled: drop these."
         )
-    nested = [
-        i for i, value in enumerate(values) if np.ndim(value) or isinstance(value, (set, dict))
-    ]
-    if nested:
-        i = nested[0]
-        raise ValueError(
-            f"Source: y holds {values[i]!r} of type {type(values[i]).__name__} in row {i}; give "
-            "one number or class label a row."
-        )
+    for i, value in enumerate(values):
+        if np.ndim(value) or isinstance(value, (set, dict)):
+            raise ValueError(
+                f"Source: y holds {value!r} of type {type(value).__name__} in row {i}; pass one "
+                "number or class label per row."
+            )
     plain = np.array(values)
     if any(issubclass(t, str) for t in types) or plain.dtype.kind not in "iufb":
         names = ", ".join(sorted(t.__name__ for t in types))
-        raise ValueError(f"Source: y has labels of mixed kinds ({names}); make them all one kind.")
+        raise ValueError(f"Source: y has labels of mixed kinds ({names}); use only one kind.")
     assert_all_finite(plain, input_name="Source: y")
     return plain
-
-
-def _one_a_row(y):
-    """A list of lists as an array of one column, say; raises where they are of several lengths."""
-    try:
-        return np.array(y)
-    except ValueError:
-        raise ValueError(
-            "Source: y has entries of several lengths; give one number or class label a row."
-        ) from None
 
 
 def _check_length(values, X, name):
     if len(values) != X.shape[0]:
         raise ValueError(
-            f"Source: X has {X.shape[0]} rows, but {name} has {len(values)}; give one label a row."
+            f"Source: X has {X.shape[0]} rows, but {name} has {len(values)}; pass one label per "
+            "row."
         )
 
 
 def _rows_to_take(codes, weight):
-    """Rows of positive weight in the order of their sources; None where all are, as they stand."""
+    """Return rows of positive weight, sorted by source; None if these are all rows in order."""
     rows = None
     if weight is not None and (weight == 0).any():
         rows = np.flatnonzero(weight)
-    if codes is not None:
-        codes = codes if rows is None else codes[rows]
-        if (np.diff(codes) < 0).any():
-            order = np.argsort(codes, kind="stable")
-            rows = order if rows is None else rows[order]
+        codes = codes[rows]
+    if (np.diff(codes) < 0).any():
+        order = np.argsort(codes, kind="stable")
+        rows = order if rows is None else rows[order]
     return rows
 
 
 def _read_only(value):
-    """Arrays as read-only views; the caller's own stay writeable."""
+    """Return read-only views of arrays; the caller's arrays stay writeable."""
     if sparse.issparse(value):
         parts = tuple(_read_only(part) for part in (value.data, value.indices, value.indptr))
         return sparse.csr_matrix(parts, shape=value.shape)

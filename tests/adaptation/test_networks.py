@@ -327,7 +327,7 @@ def test_a_map_of_few_or_plain_rows():
         (FineTune(n_frozen=1), None, "n_frozen=1 leaves nothing to train: estimator=Ridge has 1"),
         (FineTune(n_frozen=3), MLPRegressor(**MLP), "leaves nothing .* has 3 layers, counting"),
         (FineTune(), DecisionTreeRegressor(), "FineTune is for linear models.*DecisionTree"),
-        (FineTune(), LinearSVC(), "FineTune knows the log-loss only, but estimator=LinearSVC"),
+        (FineTune(), LinearSVC(), "FineTune supports the log-loss only, but estimator=LinearSVC"),
         (FeatureMap(0), None, "n_components=0 must be 'auto' or a whole number of at least 1"),
         (FeatureMap(alpha=0), None, "alpha=0 must be 'auto' or a number above 0"),
         (FeatureMap(target_weight="auto"), None, "target_weight='auto' must be a number above 0"),

@@ -1,8 +1,8 @@
-"""Move the features of source rows to where those of the target are.
+"""Align the features of source rows with those of target rows.
 
-All alignments look at features only, so that target rows need no labels. What follows is alike
-too (`_align`): the estimator is fitted on aligned source rows and on those target rows that have
-labels, and which of several candidates is best is judged on the latter.
+Alignments use features only, so that target rows need no labels. The estimator is then fitted on
+the aligned source rows and on the labelled target rows (`_align`), and if there are several
+candidates, cross-validation over the labelled target rows chooses one.
 """
 
 from .coral import CORAL

@@ -1,16 +1,23 @@
-"""What alignments of features have in common: rows of two domains, and the fit that follows."""
+"""Base class of the alignments of features: rows of two domains, and the fit that follows."""
 
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
-from ..base import Adaptation, AdaptationResult, fit_rows, is_auto, takes_weights
-from ..pool import features_of_target, stack_groups
+from ..base import (
+    Adaptation,
+    AdaptationResult,
+    fit_rows,
+    is_auto,
+    takes_weights,
+)  # fmt: skip
+from ..pooled_rows import stack_groups, target_features
 from ..selection.pooling import Pooled, weight_errors, weight_grid
 
-__all__ = ["Alignment", "Domain", "common_scale", "need_spread"]
+__all__ = ["Alignment", "Domain", "common_scale", "require_spread"]
 
 
 # ------------------------------------------------------------------------------------ domains
@@ -28,9 +35,12 @@ class Domain:
         return cls(X.toarray() if sparse.issparse(X) else np.asarray(X), weight)
 
     @classmethod
-    def together(cls, domains):
-        """The rows of several as one."""
-        return cls(*(np.concatenate([getattr(d, k) for d in domains]) for k in ("X", "weight")))
+    def concatenate(cls, domains):
+        """Return the rows of several domains as one domain."""
+        return cls(
+            np.concatenate([domain.X for domain in domains]),
+            np.concatenate([domain.weight for domain in domains]),
+        )
 
     @property
     def share(self):
@@ -41,7 +51,7 @@ class Domain:
         return self.share @ self.X
 
     def variance(self):
-        """Of every feature; exactly zero for one that is constant."""
+        """Return the variance of every feature, exactly zero if it is constant."""
         varies = (self.X != self.X[0]).any(axis=0)
         return np.where(varies, self.share @ (self.X - self.mean) ** 2, 0.0)
 
@@ -51,115 +61,112 @@ class Domain:
 
 
 def common_scale(source, target):
-    """A unit for every feature: the root of the mean of its variances in source and target."""
+    """Return, by feature, the root of the mean of its variances in source and target."""
     scale = np.sqrt(0.5 * (source.variance() + target.variance()))
     return np.where(scale > 0.0, scale, 1.0)
 
 
-def need_spread(target, owner):
+def require_spread(target, name):
+    """Raise a ValueError if all target rows are equal."""
     if not target.variance().any():
         raise ValueError(
-            f"the adaptation {owner} needs target rows that differ, but there is one row only or "
-            f"all are alike (n_samples = {len(target.X)}); give more, such as "
+            f"the adaptation {name} needs target rows that differ, but there is only one row or "
+            f"all are equal (n_samples = {len(target.X)}); pass more rows, such as "
             "unlabeled=skmtl.Unlabeled(X)."
         )
 
 
-# ---------------------------------------------------------------------------------- all of them
+# ---------------------------------------------------------------------------------- base class
 
 
 class Alignment(Adaptation):
-    """What alignments have in common: they differ in `_ways` only."""
+    """Base class of the alignments, which differ in `_candidates` only."""
 
     needs_labels = False
     uses_unlabeled = True
+    target_weight: float | Literal["auto"]
+    _checks = Pooled._checks
 
-    def check(self):
-        Pooled(self.target_weight).check()
-
-    def check_given(self, *, estimator, **given):
+    def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
         if given["labels"]:
             Pooled(self.target_weight).check_given(estimator=estimator, **given)
 
-    def _ways(self, problem, sources, target):
-        """How rows may be aligned.
+    def _candidates(self, problem, sources, target):
+        """Return the alignments to choose from.
 
         Parameters
         ----------
         problem : TransferProblem
         sources : list of Domain
-            Its sources.
+            The sources of the problem.
         target : Domain
-            All its target rows, labelled or not.
+            All target rows, labelled or not.
 
         Returns
         -------
         candidates : list of dict
-            What they differ in, by name; the simplest first.
+            Keywords for `align`; the simplest alignment first.
         default : dict
-            The candidate to take where there is nothing to judge by.
+            The candidate to use if there are no labels.
         align : callable
-            From a candidate (as keywords) to the sources' new tables, and the transformer of
-            target rows (None: they stay as they are).
+            Takes a candidate as keywords and returns the sources' aligned tables, and the
+            transformer of target rows (None: they stay as they are).
         """
         raise NotImplementedError
 
-    def fit(self, problem, random_state, progress):
+    def _fit(self, problem, random_state, progress):
         """Align all rows, and fit the estimator on sources and labelled target rows."""
-        sources = [Domain.of(s.X, s.row_weight) for s in problem.sources]
-        target = Domain.of(*features_of_target(problem))
+        sources = [Domain.of(source.X, source.row_weight) for source in problem.sources]
+        target = Domain.of(*target_features(problem))
         progress(f"aligning {len(sources)} sources to {len(target.X)} target rows")
-        candidates, default, align = self._ways(problem, sources, target)
+        candidates, default, align = self._candidates(problem, sources, target)
         if problem.y is None:
-            return _fit_sources(problem, *align(**default))
+            tables, step = align(**default)
+            rows = stack_groups(_replace_tables(problem.sources, tables))
+            model = fit_rows(problem.estimator, *rows)
+            return AdaptationResult(_pipeline(step, model), np.ones(len(sources)))
         if not problem.splits:
             candidates = [default]
         tried, best = [], None
         for candidate in candidates:
-            posed, step = _pose(problem, *align(**candidate))
-            grid, error = self._judge(posed, len(candidates) > 1, progress)
-            for weight, e in zip(grid, error, strict=True):
-                tried.append({**candidate, "target_weight": weight, "error": e})
-            # Of equals the first: the simplest alignment, which uses the sources most.
-            if best is None or error.min() < best[0]:
-                best = error.min(), posed, step, float(grid[np.argmin(error)])
-        _, posed, step, target_weight = best
-        adapted = Pooled(target_weight).fit(posed, random_state, progress)
+            aligned, step = _aligned_problem(problem, *align(**candidate))
+            grid, errors = self._errors(aligned, len(candidates) > 1, progress)
+            for weight, error in zip(grid, errors, strict=True):
+                tried.append({**candidate, "target_weight": weight, "error": error})
+            # The first of equals: the simplest alignment, which uses the sources most.
+            if best is None or errors.min() < best[0]:
+                best = errors.min(), aligned, step, float(grid[np.argmin(errors)])
+        _, aligned, step, target_weight = best
+        adapted = Pooled(target_weight).fit(aligned, random_state, progress)
         history = {name: np.array([t[name] for t in tried]) for name in tried[0]}
         return AdaptationResult(
-            _chain(step, adapted.predictor), adapted.source_weights,
+            _pipeline(step, adapted.predictor), adapted.source_weights,
             history=history if len(tried) > 1 else {},
         )  # fmt: skip
 
-    def _judge(self, posed, several, progress):
-        """Weights of a target row, and their cross-validated errors (zero: nothing to choose)."""
+    def _errors(self, aligned, several, progress):
+        """Return weights of a target row and their errors (zero if there is nothing to choose)."""
         tune = is_auto(self.target_weight)
-        if not posed.splits or not (tune or several):
+        if not aligned.splits or not (tune or several):
             return np.array([1.0 if tune else self.target_weight]), np.zeros(1)
-        repeat = not takes_weights(posed.estimator)
-        grid = weight_grid(posed, repeat) if tune else np.array([self.target_weight])
-        progress(f"judging {len(grid)} weights of target rows in {len(posed.splits)} splits")
-        return grid, weight_errors(posed, grid, repeat)
+        repeat = not takes_weights(aligned.estimator)
+        grid = weight_grid(aligned, repeat) if tune else np.array([self.target_weight])
+        progress(f"evaluating {len(grid)} weights of target rows in {len(aligned.splits)} splits")
+        return grid, weight_errors(aligned, grid, repeat)
 
 
-def _pose(problem, tables, step):
-    """The problem of aligned rows, and the transformer as it came."""
+def _aligned_problem(problem, tables, step):
+    """Return the problem with aligned rows, and the transformer `step`."""
     X = problem.X if step is None else step.transform(problem.X)
     if step is None and sparse.issparse(X):
         X = X.toarray()  # as the aligned rows are
-    return replace(problem, X=X, sources=_moved(problem.sources, tables)), step
+    return replace(problem, X=X, sources=_replace_tables(problem.sources, tables)), step
 
 
-def _moved(sources, tables):
-    return tuple(replace(s, X=Z) for s, Z in zip(sources, tables, strict=True))
+def _replace_tables(sources, tables):
+    return tuple(replace(source, X=X) for source, X in zip(sources, tables, strict=True))
 
 
-def _fit_sources(problem, tables, step):
-    """The estimator fitted on source rows alone."""
-    model = fit_rows(problem.estimator, *stack_groups(_moved(problem.sources, tables)))
-    return AdaptationResult(_chain(step, model), np.ones(len(problem.sources)))
-
-
-def _chain(step, model):
+def _pipeline(step, model):
     return model if step is None else Pipeline([("align", step), ("model", model)])

@@ -1,32 +1,33 @@
-"""How many components describe a row, and their signs."""
+"""The number of components of a row, and their signs."""
 
 import numpy as np
 
-from ..base import check_number, is_auto
+from ..base import is_auto, number
 
-__all__ = ["check_components", "component_ways", "signs_of"]
+__all__ = ["check_components", "component_candidates", "signs_of"]
 
-# Without labels to judge by: components are kept until they explain this share of the variance.
+# Without labels, components are kept until they explain this share of the variance.
 _SHARE = 0.9
-# Numbers of components that are tried, at most.
+# At most this many numbers of components are tried.
 _N_CANDIDATES = 6
 
 
-def check_components(owner):
-    """Raise a ValueError unless `n_components` is "auto" or a whole number from 1."""
-    check_number(
-        owner, "n_components", least=1, auto=True, whole=True,
-        why="how many components describe a row",
-    )  # fmt: skip
+check_components = number(least=1, auto=True, whole=True, why="the number of components of a row")
 
 
-def component_ways(wanted, spread, most):
-    """Return numbers of components to try, and the one to take where there is nothing to judge by.
+def component_candidates(n_components, spread, most):
+    """Return numbers of components to try, and the one to use if there are no labels.
 
-    `spread`: what each component explains, descending. `most` is at least one.
+    Parameters
+    ----------
+    n_components : int or "auto"
+    spread : ndarray of shape (n,)
+        The variance that each component explains, descending.
+    most : int
+        The largest number of components; at least 1.
     """
-    if not is_auto(wanted):
-        only = {"n_components": min(wanted, most)}
+    if not is_auto(n_components):
+        only = {"n_components": min(n_components, most)}
         return [only], only
     tried = np.unique(np.rint(np.geomspace(1, most, min(_N_CANDIDATES, most))).astype(int))
     explained = np.cumsum(spread) / spread.sum()

@@ -1,25 +1,26 @@
-"""Carry source rows to target rows by optimal transport."""
+"""Move source rows to target rows by optimal transport."""
 
 import warnings
+from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 
-from ..base import check_number
+from ..base import number
 from ._align import Alignment, common_scale
 
 __all__ = ["OptimalTransport"]
 
-# Rounds of linearising the class term, and what keeps its slope finite.
+# Rounds of linearising the class term, and a constant that keeps its slope finite.
 _ROUNDS, _SMALL = 10, 1e-3
 
 
 class OptimalTransport(Alignment):
-    r"""Source rows are carried to target rows at the least cost, all in all.
+    r"""Transport of source rows to target rows at the least total cost.
 
-    An entropic transport plan tells how much of each source row goes to each target row, such that
-    every row gives and takes its weight:
+    An entropic transport plan :math:`\gamma` determines how much of each source row goes to each
+    target row, such that every row gives or receives its weight:
 
     .. math:: \min_\gamma \sum_{ij} \gamma_{ij} M_{ij}
         + \lambda \sum_{ij} \gamma_{ij} \log \gamma_{ij}
@@ -27,50 +28,50 @@ class OptimalTransport(Alignment):
 
     with row sums :math:`a_i` and column sums :math:`b_j`, the rows' weights divided by their sum,
     and :math:`M` the squared distances of features in units of their standard deviation, divided by
-    their mean. The last term is for classes c of the source: a target row should take from one
-    class only. A source row moves to the mean of where it goes,
-    :math:`\sum_j \gamma_{ij} x_j / a_i`, and a model is fitted on moved rows and on target rows
-    that have labels. With several sources each is moved to the target on its own.
+    their mean. The last term is over the classes c of the source: a target row should receive from
+    one class only. A source row moves to the mean of its destinations,
+    :math:`\sum_j \gamma_{ij} x_j / a_i`, and the estimator is fitted on moved rows and on the
+    labelled target rows. Each of several sources is moved to the target separately.
 
-    Assumes that each source row has a counterpart among the target's rows (as many of each class),
-    and that counterparts are near. Rows that have none, or a target whose classes have other
-    shares, are carried to the wrong place. Where rows differ rather than how they are measured,
-    this does harm, as with `CORAL`.
+    The assumption is that each source row has a counterpart among the target's rows (equally many
+    of each class), and that counterparts are near. Rows without one are moved to a wrong place, and
+    so are all rows if the classes have other shares in the target. If the rows differ rather than
+    how they are measured, transport does harm, as with `CORAL`.
 
-    Needs no target labels: ``fit(X)`` fits on moved source rows alone. Rows given as ``unlabeled=``
-    are target rows like the others; few target rows are a poor picture of where the target is.
-    Needs POT: ``pip install skmtl[ot]``.
+    Target labels are not needed: ``fit(X)`` fits on moved source rows alone. Rows passed as
+    ``unlabeled=`` are target rows like the others; with few target rows the target's distribution
+    is poorly known. The package POT is needed: ``pip install skmtl[ot]``.
 
     Parameters
     ----------
     regularization : float, default=0.1
-        :math:`\lambda`, above zero, as a share of the mean cost. The more, the nearer all source
-        rows come to the target's mean; the less, the more iterations it takes.
+        :math:`\lambda`, above zero, as a share of the mean cost. Larger values move all source rows
+        nearer to the target's mean; smaller values take more iterations.
     class_regularization : float, default=0.0
-        :math:`\eta`, zero or more, likewise. Above zero only for a classifier.
+        :math:`\eta`, zero or more, as a share of the mean cost. Above zero for classifiers only.
     max_iter : int, default=10000
-        Sinkhorn iterations, at most; with the class term in each of ten rounds.
+        Maximum number of Sinkhorn iterations; with the class term, in each of ten rounds.
     tol : float, default=1e-6
-        They stop where column sums are off by less than this, as the root of the sum of squares.
+        Iterations stop when the deviations of the column sums have a smaller Euclidean norm.
     target_weight : "auto" or float, default="auto"
-        How many source rows a labelled target row counts for, as in `Pooled`.
+        The weight of a labelled target row, relative to a source row, as in `Pooled`.
 
     Raises
     ------
     ImportError
-        In fit, where POT is not installed.
+        In fit, if POT is not installed.
 
     Warns
     -----
     ConvergenceWarning
-        Where `tol` is not reached.
+        If `tol` is not reached.
 
     Notes
     -----
-    The predictor is the estimator itself, on the target's features as they are. Memory and time
-    grow with the rows of a source times those of the target. The class term is concave: ten rounds
-    of linearising it, as its authors do, lead to a local optimum. What is judged on left-out target
-    rows has seen their features, though not their labels.
+    The predictor is the estimator itself, fitted for the target's features as they are. Memory and
+    time grow with the number of a source's rows times the number of target rows. The class term is
+    concave: ten rounds of linearising it, as its authors do, lead to a local optimum. The alignment
+    uses the features of held-out target rows, though not their labels.
 
     References
     ----------
@@ -95,13 +96,21 @@ class OptimalTransport(Alignment):
     True
     """
 
+    _checks = {
+        **Alignment._checks,
+        "regularization": number(above=0.0, why="a share of the mean cost"),
+        "class_regularization": number(least=0.0, why="a share of the mean cost"),
+        "max_iter": number(least=1, whole=True, why="the most Sinkhorn iterations"),
+        "tol": number(above=0.0, why="the tolerance for column sums"),
+    }
+
     def __init__(
         self,
-        regularization=0.1,
-        class_regularization=0.0,
-        max_iter=10000,
-        tol=1e-6,
-        target_weight="auto",
+        regularization: float = 0.1,
+        class_regularization: float = 0.0,
+        max_iter: int = 10000,
+        tol: float = 1e-6,
+        target_weight: float | Literal["auto"] = "auto",
     ):
         self.regularization = regularization
         self.class_regularization = class_regularization
@@ -109,30 +118,22 @@ class OptimalTransport(Alignment):
         self.tol = tol
         self.target_weight = target_weight
 
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        super().check()
-        check_number(self, "regularization", above=0.0, why="a share of the mean cost")
-        check_number(self, "class_regularization", least=0.0, why="a share of the mean cost")
-        check_number(self, "max_iter", least=1, whole=True, why="Sinkhorn iterations, at most")
-        check_number(self, "tol", above=0.0, why="how far off column sums may be")
-
-    def check_given(self, *, estimator, **given):
+    def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
         if self.class_regularization and not given["classifier"]:
             raise ValueError(
                 f"class_regularization={self.class_regularization!r} is for classes, but "
                 f"estimator={type(estimator).__name__} is a regressor; set it to 0.0."
             )
-        _pot()
+        _import_pot()
 
-    def _ways(self, problem, sources, target):
+    def _candidates(self, problem, sources, target):
         pairs = zip(sources, problem.sources, strict=True)
         moved = [self._move(domain, target, rows.y) for domain, rows in pairs]
         return [{}], {}, lambda: (moved, None)
 
     def _move(self, source, target, y):
-        """Where the rows of a source go."""
+        """Return the moved rows of a source."""
         scale = common_scale(source, target)
         a, b = source.share, target.share
         cost = cdist(source.X / scale, target.X / scale, "sqeuclidean")
@@ -144,30 +145,29 @@ class OptimalTransport(Alignment):
             for _ in range(_ROUNDS - 1):
                 slope = 0.5 / np.sqrt(member.T @ plan / b + _SMALL)
                 plan = self._plan(a, b, cost + self.class_regularization * (member @ slope))
-        self._warn(np.linalg.norm(plan.sum(axis=0) - b))
-        return plan @ target.X / plan.sum(axis=1, keepdims=True)
-
-    def _plan(self, a, b, cost):
-        # What is taken off rows and columns leaves the plan as it is, and exp(-cost) above zero.
-        cost = cost - cost.min(axis=1, keepdims=True)
-        cost -= cost.min(axis=0)
-        return _pot().sinkhorn(
-            a, b, cost, float(self.regularization), method="sinkhorn_stabilized",
-            numItermax=int(self.max_iter), stopThr=float(self.tol), warn=False,
-        )  # fmt: skip
-
-    def _warn(self, off):
-        if not off <= self.tol:
+        deviation = np.linalg.norm(plan.sum(axis=0) - b)
+        if not deviation <= self.tol:
             warnings.warn(
-                f"OptimalTransport: after {self.max_iter} iterations column sums are off by "
-                f"{off:.2g}, more than tol={self.tol:g}; increase max_iter, tol or "
+                f"OptimalTransport: after {self.max_iter} iterations, column sums deviate by "
+                f"{deviation:.2g}, more than tol={self.tol:g}; increase max_iter, tol or "
                 f"regularization={self.regularization:g}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        return plan @ target.X / plan.sum(axis=1, keepdims=True)
+
+    def _plan(self, a, b, cost):
+        # Constants subtracted from rows and columns do not change the plan, and keep exp(-cost)
+        # above zero.
+        cost = cost - cost.min(axis=1, keepdims=True)
+        cost -= cost.min(axis=0)
+        return _import_pot().sinkhorn(
+            a, b, cost, float(self.regularization), method="sinkhorn_stabilized",
+            numItermax=int(self.max_iter), stopThr=float(self.tol), warn=False,
+        )  # fmt: skip
 
 
-def _pot():
+def _import_pot():
     try:
         import ot
     except ImportError as error:

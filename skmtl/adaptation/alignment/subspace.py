@@ -1,49 +1,51 @@
-"""Turn the principal components of source rows to those of the target's."""
+"""Map the principal components of source rows to those of target rows."""
+
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
 
 from ..maps import LinearMap
-from ._align import Alignment, need_spread
-from ._components import check_components, component_ways, signs_of
+from ._align import Alignment, require_spread
+from ._components import check_components, component_candidates, signs_of
 
 __all__ = ["SubspaceAlignment"]
 
 
 class SubspaceAlignment(Alignment):
-    r"""Principal components of a source are turned to those of the target.
+    r"""Alignment of the principal components of source and target.
 
     Let the columns of :math:`P_s` and :math:`P_t` be the first d principal components of source and
-    target, each of which is brought to mean zero and variance one, feature by feature, on its own.
-    A target row is described by its components :math:`z P_t`, a source row by
+    target, each standardised separately: every feature has mean zero and variance one. A target row
+    is described by its components :math:`z P_t`, a source row by
 
     .. math:: z P_s M, \qquad M = P_s^\top P_t
         = \arg\min_M \lVert P_s M - P_t \rVert_F
 
-    A model is fitted on these d numbers, of source rows and of target rows that have labels. With
-    several sources each is aligned to the target on its own.
+    The estimator is fitted on these d numbers, for source rows and for the labelled target rows.
+    Each of several sources is aligned to the target separately.
 
-    Assumes that what matters lies in the directions in which rows vary most, and that these
-    directions, means and variances mean the same in source and target. Where rows differ rather
-    than how they are measured, this does harm, as with `CORAL`.
+    The assumption is that labels depend on the directions in which rows vary most, and that these
+    directions, means and variances have the same meaning in source and target. If the rows differ
+    rather than how they are measured, the alignment does harm, as with `CORAL`.
 
-    Needs no target labels: ``fit(X)`` fits on aligned source rows alone. Rows given as
-    ``unlabeled=`` help to know the target's components.
+    Target labels are not needed: ``fit(X)`` fits on aligned source rows alone. Rows passed as
+    ``unlabeled=`` improve the estimate of the target's components.
 
     Parameters
     ----------
     n_components : "auto" or int, default="auto"
-        d, from 1; at most as many are used as the target's rows span, and of a source no more than
-        its rows span. "auto" takes the best of up to six numbers, in equal ratios, by
-        cross-validation over labelled target rows. Without labels it is as many as explain 90 % of
-        the target's variance.
+        The number d, at least 1; at most the dimension that the target's rows span, and for a
+        source at most the dimension that its rows span. "auto" chooses among up to six numbers, in
+        equal ratios, by cross-validation over labelled target rows. Without labels it is the number
+        that explains 90 % of the target's variance.
     target_weight : "auto" or float, default="auto"
-        How many source rows a labelled target row counts for, as in `Pooled`.
+        The weight of a labelled target row, relative to a source row, as in `Pooled`.
 
     Notes
     -----
-    The predictor is a Pipeline: the map to components, then the estimator. It keeps no rows.
-    What is judged on left-out target rows has seen their features, though not their labels.
+    The predictor is a Pipeline: the map to components, then the estimator. It keeps no rows. The
+    alignment uses the features of held-out target rows, though not their labels.
 
     References
     ----------
@@ -69,33 +71,37 @@ class SubspaceAlignment(Alignment):
     True
     """
 
-    def __init__(self, n_components="auto", target_weight="auto"):
+    _checks = {
+        **Alignment._checks,
+        "n_components": check_components,
+    }
+
+    def __init__(
+        self,
+        n_components: int | Literal["auto"] = "auto",
+        target_weight: float | Literal["auto"] = "auto",
+    ):
         self.n_components = n_components
         self.target_weight = target_weight
 
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        super().check()
-        check_components(self)
-
-    def _ways(self, problem, sources, target):
-        need_spread(target, "SubspaceAlignment")
+    def _candidates(self, problem, sources, target):
+        require_spread(target, "SubspaceAlignment")
         mean, scale, spread, basis = _components(target)
-        theirs = [_components(source) for source in sources]
+        of_sources = [_components(source) for source in sources]
 
         def align(n_components):
-            ours, tables = basis[:, :n_components], []
-            for source, (center, unit, _, own) in zip(sources, theirs, strict=True):
-                own = own[:, :n_components]
-                tables.append((source.X - center) / unit @ (own @ (own.T @ ours)))
-            to_target = ours / scale[:, None]
+            target_basis, tables = basis[:, :n_components], []
+            for source, (center, unit, _, source_basis) in zip(sources, of_sources, strict=True):
+                B = source_basis[:, :n_components]
+                tables.append((source.X - center) / unit @ (B @ (B.T @ target_basis)))
+            to_target = target_basis / scale[:, None]
             return tables, LinearMap(to_target, -mean @ to_target)
 
-        return *component_ways(self.n_components, spread, len(spread)), align
+        return *component_candidates(self.n_components, spread, len(spread)), align
 
 
 def _components(domain):
-    """Mean, unit of every feature, variances and directions of the principal components."""
+    """Return means and units of features, and variances and directions of the components."""
     mean, scale = domain.mean, np.sqrt(domain.variance())
     scale = np.where(scale > 0.0, scale, 1.0)
     Z = (domain.X - mean) / scale * np.sqrt(domain.share)[:, None]

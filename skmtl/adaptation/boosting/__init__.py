@@ -1,4 +1,4 @@
-"""Boosting in which source rows that are predicted badly lose weight."""
+"""Boosting that takes weight from source rows with large errors."""
 
 from .tradaboost import TrAdaBoost, TrAdaBoostR2, TwoStageTrAdaBoostR2
 

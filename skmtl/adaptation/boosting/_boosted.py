@@ -1,4 +1,6 @@
-"""What boosting leaves behind: learners with votes, as ordinary fitted estimators."""
+"""Fitted estimators that boosting returns: learners with votes."""
+
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -8,22 +10,23 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..._compat import check_columns
+from ..._typing import MatrixLike, NDArray
 from ...tasks.columns import as_table
 
 __all__ = ["BoostedClassifier", "BoostedRegressor", "weighted_median"]
 
-# Heights this close to one half, relatively, are one half.
+# A cumulative share of votes this close to one half, relatively, counts as one half.
 _SLACK = 1e-12
 
 
 def weighted_median(values, votes):
-    """The least of values that, with all below it, has half of the votes.
+    """Return the smallest value at which the cumulative votes reach half of all votes.
 
     Parameters
     ----------
     values : ndarray of shape (n_learners, n_rows)
     votes : ndarray of shape (n_learners,)
-        From zero on, not all zero.
+        Not negative, and not all zero.
 
     Returns
     -------
@@ -32,14 +35,14 @@ def weighted_median(values, votes):
     if len(values) == 1:
         return values[0]
     order = np.argsort(values, axis=0, kind="stable")
-    heights = np.cumsum(votes[order], axis=0)
-    place = (heights >= (0.5 - _SLACK) * heights[-1]).argmax(axis=0)
+    sums = np.cumsum(votes[order], axis=0)
+    median = (sums >= (0.5 - _SLACK) * sums[-1]).argmax(axis=0)
     rows = np.arange(values.shape[1])
-    return values[order[place, rows], rows]
+    return values[order[median, rows], rows]
 
 
 class Boosted(BaseEstimator):
-    """Learners and what their votes count."""
+    """Base class of the boosted estimators: learners and their votes."""
 
     @classmethod
     def _of(cls, estimators, votes, X):
@@ -48,13 +51,20 @@ class Boosted(BaseEstimator):
         check_columns(model, X, reset=True)
         return model
 
-    def fit(self, X, y):
-        """Raises: the model comes fitted from `TransferEstimator`."""
-        name = type(self).__name__
-        raise TypeError(f"{name} comes fitted from TransferEstimator; fit that instead.")
+    def fit(self, X: Any, y: Any) -> None:
+        """Raise a TypeError: `TransferEstimator` fits the model.
+
+        Parameters
+        ----------
+        X, y : object
+            Not used.
+        """
+        raise TypeError(
+            f"{type(self).__name__} comes fitted from TransferEstimator; fit that instead."
+        )
 
     def _read(self, X):
-        """The table as the learners are to see it; they check what is in it."""
+        """Return X as a table after the check of its columns; the learners check its values."""
         check_is_fitted(self)
         X = as_table(X)
         check_columns(self, X, reset=False)
@@ -68,18 +78,20 @@ class Boosted(BaseEstimator):
 
 
 class BoostedRegressor(RegressorMixin, Boosted):
-    """Predicts the weighted median of its learners' predictions.
+    """Weighted median of the predictions of boosted learners.
 
-    Made by `TransferEstimator` with `TrAdaBoostR2` or `TwoStageTrAdaBoostR2`.
+    The fitted model of `TransferEstimator` with `TrAdaBoostR2` or `TwoStageTrAdaBoostR2`.
 
     Attributes
     ----------
     estimators_ : list of estimators
+        The learners.
     estimator_weights_ : ndarray of shape (n_learners,)
-        What the prediction of each counts in the median.
+        The votes of the learners in the median.
     n_features_in_ : int
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where the learners were fitted on a data frame with string names.
+        Column names, if the learners were fitted on a data frame with string names.
     """
 
     @classmethod
@@ -90,17 +102,18 @@ class BoostedRegressor(RegressorMixin, Boosted):
             model._intercept = np.array([[e.intercept_] for e in model.estimators_])
         return model
 
-    def predict(self, X):
-        """Predict.
+    def predict(self, X: MatrixLike) -> NDArray:
+        """Predict the weighted median.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Whatever the learners take.
+            A table that the learners accept.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            Predictions.
         """
         if hasattr(self, "_coef"):  # all learners in one product
             X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
@@ -112,19 +125,22 @@ class BoostedRegressor(RegressorMixin, Boosted):
 
 
 class BoostedClassifier(ClassifierMixin, Boosted):
-    """Predicts the class with most votes of its learners.
+    """Weighted vote of boosted classifiers.
 
-    Made by `TransferEstimator` with `TrAdaBoost`.
+    The fitted model of `TransferEstimator` with `TrAdaBoost`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        The classes, sorted.
     estimators_ : list of estimators
+        The learners.
     estimator_weights_ : ndarray of shape (n_learners,)
-        What the vote of each counts.
+        The votes of the learners.
     n_features_in_ : int
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where the learners were fitted on a data frame with string names.
+        Column names, if the learners were fitted on a data frame with string names.
     """
 
     @classmethod
@@ -134,7 +150,7 @@ class BoostedClassifier(ClassifierMixin, Boosted):
         return model
 
     def _shares(self, X):
-        """Shares of the votes, of shape (n_samples, n_classes)."""
+        """Return each class's share of the votes, of shape (n_samples, n_classes)."""
         X = self._read(X)
         shares, rows = np.zeros((X.shape[0], len(self.classes_))), np.arange(X.shape[0])
         votes = self.estimator_weights_ / self.estimator_weights_.sum()
@@ -142,29 +158,35 @@ class BoostedClassifier(ClassifierMixin, Boosted):
             shares[rows, np.searchsorted(self.classes_, learner.predict(X))] += vote
         return shares
 
-    def predict(self, X):
-        """The class with most votes; of equals the first in ``classes_``.
+    def predict(self, X: MatrixLike) -> NDArray:
+        """Predict the class with the most votes; of equals, the first in ``classes_``.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Whatever the learners take.
+            A table that the learners accept.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            Class labels.
         """
         return self.classes_[self._shares(X).argmax(axis=1)]
 
-    def decision_function(self, X):
-        """How far the learners agree: ``(K s - 1) / (K - 1)`` for a share s of the votes.
+    def decision_function(self, X: MatrixLike) -> NDArray:
+        """Return the agreement of the learners: ``(K s - 1) / (K - 1)`` for a share s of the votes.
 
-        As of scikit-learn's ``AdaBoostClassifier``: from -1 / (K - 1) to 1 for K classes.
+        As in scikit-learn's ``AdaBoostClassifier``: from -1 / (K - 1) to 1 for K classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            A table that the learners accept.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of two classes the second's minus the first's, from -2 to 2.
+            For two classes, that of the second minus that of the first, from -2 to 2.
         """
         shares = self._shares(X)
         n_classes = shares.shape[1]
@@ -172,19 +194,36 @@ class BoostedClassifier(ClassifierMixin, Boosted):
             return 2.0 * (shares[:, 1] - shares[:, 0])
         return (n_classes * shares - 1.0) / max(n_classes - 1, 1)
 
-    def predict_log_proba(self, X):
-        """Logarithms of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+    def predict_log_proba(self, X: MatrixLike) -> NDArray:
+        """Return the logarithms of `predict_proba`.
 
-    def predict_proba(self, X):
-        """Softmax of the agreement, ``decision_function`` by class over ``K - 1``.
-
-        As of scikit-learn's ``AdaBoostClassifier``. It never reaches zero or one and says little
-        of frequencies: calibrate where probabilities matter.
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            A table that the learners accept.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            Log-probabilities.
+        """
+        return np.log(self.predict_proba(X))
+
+    def predict_proba(self, X: MatrixLike) -> NDArray:
+        """Return the softmax of the agreement by class, divided by ``K - 1``.
+
+        As in scikit-learn's ``AdaBoostClassifier``. The values never reach zero or one and are not
+        calibrated: calibrate them if probabilities matter.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            A table that the learners accept.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities.
         """
         shares = self._shares(X)
         n_classes = max(shares.shape[1], 2)

@@ -1,4 +1,4 @@
-"""Rounds of boosting: rows with their weights, who fits them, and how weights change."""
+"""Rounds of boosting: rows with their weights, learners, and the updates of the weights."""
 
 import copy
 
@@ -9,65 +9,70 @@ from ..._compat import take_rows
 from ..._validation import check_features
 from ..base import fit_rows
 from ..normal_equations import LinearRows, Moments, is_linear
-from ..pool import stack_groups
+from ..pooled_rows import stack_groups
 from ._boosted import weighted_median
 
 __all__ = [
-    "AllRows",
+    "BoostingRows",
     "boost",
-    "boost_lines",
+    "boost_linear",
     "boost_target",
     "find_steps",
-    "judge_steps",
     "relative",
+    "step_errors",
 ]
 
-# An error that counts as zero would have an infinite vote.
+# The smallest error; an error of zero would have an infinite vote.
 _LEAST_ERROR = np.finfo(np.float64).eps
-# Deviations this small beside the largest label are rounding, and count as none.
+# Deviations below this share of the largest label are rounding, and count as zero.
 _ROUNDING = 1e-12
-# Newton's method for a step's beta ends at this relative change of its logarithm; it takes ten.
-_ROOT, _MOST_STEPS = 1e-14, 200
+# Newton's method for a step's beta stops at this relative change of its logarithm; it takes about
+# ten iterations.
+_ROOT, _MOST_ITERATIONS = 1e-14, 200
+# The columns of ``history_``.
+_HISTORY = "error", "beta", "target_share"
 
 
 # ----------------------------------------------------------------------------------------- rows
 
 
-class AllRows:
-    """Rows of all sources and, below them, of the target, with who fits and predicts them.
+class BoostingRows:
+    """Rows of all sources followed by those of the target, and the learner that fits them.
+
+    Parameters
+    ----------
+    problem : TransferProblem
+    reuse : bool, default=False
+        Whether `keeping` of the learner will be called.
 
     Attributes
     ----------
     y, sample_weight : ndarray of shape (n_rows,)
     n_source : int
-        The first so many rows are those of sources.
+        Number of source rows, which come first.
     offsets : ndarray of shape (n_sources + 1,)
     scale : float
-        Of y, for regressors.
+        The largest absolute label, for regressors.
     is_linear : bool
     learner : _CloneLearner or _LinearLearner
     """
 
-    @classmethod
-    def of(cls, problem, apart=False):
-        """The rows of a problem; `apart`: `keeping` will be asked for."""
-        rows = cls()
+    def __init__(self, problem, reuse=False):
         groups = [*problem.sources, problem]
-        X, rows.y, _ = stack_groups(groups)
-        rows.sample_weight = np.concatenate([group.row_weight for group in groups])
-        rows.offsets = np.cumsum([0] + [len(source.y) for source in problem.sources])
-        rows.n_source = int(rows.offsets[-1])
-        rows.scale = 0.0 if problem.classifier else np.abs(rows.y).max()
-        rows.is_linear = is_linear(problem.estimator)
-        if rows.is_linear:  # scikit-learn would check them in every round
+        X, self.y, _ = stack_groups(groups)
+        self.sample_weight = np.concatenate([group.row_weight for group in groups])
+        self.offsets = np.cumsum([0] + [len(source.y) for source in problem.sources])
+        self.n_source = int(self.offsets[-1])
+        self.scale = 0.0 if problem.classifier else np.abs(self.y).max()
+        self.is_linear = is_linear(problem.estimator)
+        if self.is_linear:  # scikit-learn would check the rows in every round
             X = check_features(problem.estimator, X)
-            rows.is_linear = not sparse.issparse(X)
-        kind = _LinearLearner if rows.is_linear else _CloneLearner
-        rows.learner = kind(problem.estimator, X, rows.y, rows.n_source if apart else 0)
-        return rows
+            self.is_linear = not sparse.issparse(X)
+        kind = _LinearLearner if self.is_linear else _CloneLearner
+        self.learner = kind(problem.estimator, X, self.y, self.n_source if reuse else 0)
 
     def source_weights(self, weight):
-        """Mean weights of sources' rows beside the mean weight of the target's."""
+        """Return the mean weight of each source's rows relative to that of the target's rows."""
         n = self.n_source
         target = weight[n:].sum() / self.sample_weight[n:].sum()
         sums = np.add.reduceat(weight[:n], self.offsets[:-1])
@@ -80,21 +85,21 @@ class _CloneLearner:
     def __init__(self, estimator, X, y, n_first):
         self.estimator, self.X, self.y = estimator, X, y
 
-    def keeping(self, weights, which):
-        """The learner for weights whose source rows stay as they are here.
+    def keeping(self, weights, groups):
+        """Return the learner for weights whose source rows keep the weights given here.
 
         Parameters
         ----------
         weights : ndarray of shape (n_runs, n_rows)
-        which : ndarray of shape (n_runs,)
-            Runs of equal number, from 0 on, have source rows of equal weights.
+        groups : ndarray of shape (n_runs,)
+            Runs with the same number, from 0 on, have the same weights of source rows.
         """
         return self
 
     def fit(self, weights, runs=None):
-        """Models of weights ``(n_fits, n_rows)``, and their predictions of all rows, likewise.
+        """Return the models for weights ``(n_fits, n_rows)``, and their predictions of all rows.
 
-        `runs` are their numbers among those that `keeping` was told of.
+        `runs` are the positions of the fits among those passed to `keeping`.
         """
         models = [self._fit_one(weight) for weight in weights]
         return models, np.array([model.predict(self.X) for model in models])
@@ -106,45 +111,51 @@ class _CloneLearner:
         return fit_rows(self.estimator, take_rows(self.X, rows), self.y[rows], weight[rows])
 
     def model(self, model):
-        """The fitted estimator that `fit` gave."""
+        """Return the fitted estimator of a model that `fit` returned."""
         return model
 
 
 class _LinearLearner:
-    """The same for Ridge and LinearRegression, by weighted normal equations."""
+    """Fits Ridge and LinearRegression by weighted normal equations; see `_CloneLearner`."""
 
     def __init__(self, estimator, X, y, n_first):
-        self._rows = LinearRows(estimator, X, y, n_first)
-        self._first = self._which = None
+        self.rows = LinearRows(estimator, X, y, n_first)
+        self._first = self._groups = None
 
-    def keeping(self, weights, which):
+    def keeping(self, weights, groups):
         learner = copy.copy(self)
-        _, first_of = np.unique(which, return_index=True)
-        learner._first = self._rows.first(weights[first_of, : self._rows.n_first])
-        learner._which = which
+        _, first_of = np.unique(groups, return_index=True)
+        learner._first = self.rows.first(weights[first_of, : self.rows.n_first])
+        learner._groups = groups
         return learner
 
     def fit(self, weights, runs=None):
         first = None
         if runs is not None:
-            first = Moments(*(part[self._which[runs]] for part in self._first))
-        lines = self._rows.fit(weights, first)
-        return lines, self._rows.predict(lines)
+            first = Moments(*(part[self._groups[runs]] for part in self._first))
+        solutions = self.rows.fit(weights, first)
+        return solutions, self.rows.predict(solutions)
 
-    def boost(self, *given):
-        """As `LinearRows.boost`."""
-        return self._rows.boost(*given)
-
-    def model(self, line):
-        return self._rows.model(line)
+    def model(self, solution):
+        return self.rows.model(solution)
 
 
 # ------------------------------------------------------------------------------------- boosting
 
 
-def relative(missed, live, scale):
-    """Deviations over the largest among live rows, zero of others; by fit ``(n_fits, n_rows)``."""
-    deviation = np.abs(missed, out=missed)
+def relative(residuals, live, scale):
+    """Return absolute residuals divided by each fit's largest one among live rows; zero elsewhere.
+
+    Parameters
+    ----------
+    residuals : ndarray of shape (n_fits, n_rows)
+        Overwritten.
+    live : ndarray of shape (n_fits, n_rows)
+        Rows of positive weight.
+    scale : float
+        The largest absolute label.
+    """
+    deviation = np.abs(residuals, out=residuals)
     deviation *= live
     largest = deviation.max(axis=1, keepdims=True)
     largest[largest <= _ROUNDING * scale] = np.inf
@@ -152,26 +163,27 @@ def relative(missed, live, scale):
     return deviation
 
 
-def boost(rows, n_rounds, judge, most, factor):
-    """Rounds of TrAdaBoost or TrAdaBoost.R2.
+def boost(rows, n_rounds, deviations_of, most, factor):
+    """Run the rounds of TrAdaBoost or TrAdaBoost.R2.
 
     Parameters
     ----------
-    rows : AllRows
+    rows : BoostingRows
     n_rounds : int
-    judge : callable
-        Deviations from 0 to 1 of predictions of all rows, which were fitted with these weights.
+    deviations_of : callable
+        ``deviations_of(predicted, weight)`` returns deviations from 0 to 1 of all rows' predictions
+        by a learner fitted with these weights.
     most : float
-        A learner of this error ends the boosting.
+        A learner with this error ends the boosting.
     factor : float
-        One less than the number of classes; one of a regressor.
+        One less than the number of classes; one for a regressor.
 
     Returns
     -------
     models, votes : list
-        Of the learners that are left.
+        Of the learners that are kept.
     weight : ndarray of shape (n_rows,)
-        That the last of them was fitted with.
+        The weights that the last kept learner was fitted with.
     history : dict of arrays
     """
     n, weight = rows.n_source, rows.sample_weight
@@ -180,9 +192,9 @@ def boost(rows, n_rounds, judge, most, factor):
     models, votes, history, kept = [], [], [], weight
     for _ in range(n_rounds):
         (model,), (predicted,) = rows.learner.fit(weight[None])
-        wrong = judge(predicted, weight)
+        deviation = deviations_of(predicted, weight)
         target = weight[n:].sum()
-        error = weight[n:] @ wrong[n:] / target
+        error = weight[n:] @ deviation[n:] / target
         clipped = min(max(error, _LEAST_ERROR), 1.0 - _LEAST_ERROR)
         beta = clipped / ((1.0 - clipped) * factor)
         history.append((error, beta, target / total))
@@ -193,74 +205,72 @@ def boost(rows, n_rounds, judge, most, factor):
             kept = weight
         if over:
             break
-        wrong[:n] *= np.log(shrink)
-        wrong[n:] *= -np.log(beta)
-        weight = weight * np.exp(wrong)
+        deviation[:n] *= np.log(shrink)
+        deviation[n:] *= -np.log(beta)
+        weight = weight * np.exp(deviation)
         weight *= total / weight.sum()
-    return models, votes, kept, _named(history)
+    return models, votes, kept, dict(zip(_HISTORY, np.array(history).T, strict=True))
 
 
-def _named(history):
-    names = "error", "beta", "target_share"
-    return dict(zip(names, np.array(history).T, strict=True))
-
-
-def boost_lines(rows, n_rounds):
-    """Return the same for TrAdaBoost.R2, all rounds in one kernel; None where that cannot be."""
-    given = rows.sample_weight, rows.n_source, n_rounds, _ROUNDING * rows.scale
-    made = rows.learner.boost(*given) if rows.is_linear else None
-    if made is None:
+def boost_linear(rows, n_rounds):
+    """Return what `boost` does for TrAdaBoost.R2, by one kernel; None if that is not possible."""
+    boosted = None
+    if rows.is_linear:
+        boosted = rows.learner.rows.boost(
+            rows.sample_weight, rows.n_source, n_rounds, _ROUNDING * rows.scale
+        )
+    if boosted is None:
         return None
-    lines, weights, told = made
-    votes = -np.log(told[:, 1])
-    n_kept = len(lines)
-    if told[-1, 0] >= 0.5:  # the last learner is dropped, but for the first
+    solutions, weights, statistics = boosted
+    history = dict(zip(_HISTORY, statistics.T, strict=True))
+    votes, n_kept = -np.log(history["beta"]), len(solutions)
+    if history["error"][-1] >= 0.5:  # the last learner is dropped, unless it is the first
         n_kept, votes[0] = max(n_kept - 1, 1), votes[0] if n_kept > 1 else 1.0
-    return lines[:n_kept], votes[:n_kept], weights[n_kept - 1], _named(told)
+    return solutions[:n_kept], votes[:n_kept], weights[n_kept - 1], history
 
 
-def boost_target(rows, weights, which, n_rounds):
-    """AdaBoost.R2 in which source rows keep their weights, for several weights at once.
+def boost_target(rows, weights, groups, n_rounds):
+    """Run AdaBoost.R2 with constant weights of source rows, for several weights at once.
 
     Parameters
     ----------
-    rows : AllRows
+    rows : BoostingRows
     weights : ndarray of shape (n_runs, n_rows)
-        To begin with; rows of weight zero are left out. Changed in place.
-    which : ndarray of shape (n_runs,)
-        Runs of equal number, from 0 on, have source rows of equal weights.
+        Initial weights; rows of weight zero are left out. Changed in place.
+    groups : ndarray of shape (n_runs,)
+        Runs with the same number, from 0 on, have the same weights of source rows.
     n_rounds : int
 
     Returns
     -------
     models : list of list
-        Of every round, by run; None where the run had ended.
+        By round and run; None if the run had ended.
     votes : ndarray of shape (n_rounds, n_runs)
         Zero for learners that are dropped.
     predicted : ndarray of shape (n_rounds, n_runs, n_target_rows)
     """
     n, n_runs, live = rows.n_source, len(weights), weights > 0.0
-    learner = rows.learner.keeping(weights, which)
+    learner = rows.learner.keeping(weights, groups)
     totals, of_target = weights.sum(axis=1), weights[:, n:].sum(axis=1)
     votes = np.zeros((n_rounds, n_runs))
     predicted = np.zeros((n_rounds, n_runs, weights.shape[1] - n))
     models, runs = [], np.arange(n_runs)
     for t in range(n_rounds):
-        at = slice(None) if len(runs) == n_runs else runs  # no copies while all go on
+        at = slice(None) if len(runs) == n_runs else runs  # no copies while no run has ended
         fitted, values = learner.fit(weights[at], runs)
         models.append([None] * n_runs)
         for run, model in zip(runs, fitted, strict=True):
             models[t][run] = model
         predicted[t, at] = values[:, n:]
-        wrong = relative(values - rows.y, live[at], rows.scale)
-        error = np.einsum("ij,ij->i", weights[at], wrong) / totals[at]
+        deviation = relative(values - rows.y, live[at], rows.scale)
+        error = np.einsum("ij,ij->i", weights[at], deviation) / totals[at]
         clipped = np.clip(error, _LEAST_ERROR, 1.0 - _LEAST_ERROR)
         beta, over = clipped / (1.0 - clipped), error >= 0.5
         votes[t, at] = np.where(over, float(t == 0), -np.log(beta))
-        runs, beta, wrong = runs[~over], beta[~over, None], wrong[~over, n:]
+        runs, beta, deviation = runs[~over], beta[~over, None], deviation[~over, n:]
         if not len(runs):
             break
-        target = weights[runs, n:] * beta ** (1.0 - wrong)
+        target = weights[runs, n:] * beta ** (1.0 - deviation)
         weights[runs, n:] = target * (of_target[runs] / target.sum(axis=1))[:, None]
     return models, votes, predicted
 
@@ -269,50 +279,50 @@ def boost_target(rows, weights, which, n_rounds):
 
 
 def find_steps(rows, n_steps):
-    """Weights of all rows at every step, and what there is to tell of them."""
-    n, weight = rows.n_source, rows.sample_weight
-    total = weight.sum()
-    shares = np.linspace(weight[n:].sum() / total, 1.0, n_steps)
-    weights, betas = [weight], [1.0]
+    """Return the weights of all rows at every step, and the history."""
+    n, sample_weight = rows.n_source, rows.sample_weight
+    total = sample_weight.sum()
+    shares = np.linspace(sample_weight[n:].sum() / total, 1.0, n_steps)
+    weights, betas = [sample_weight], [1.0]
     for share in shares[1:-1]:
         weight = weights[-1]
         _, values = rows.learner.fit(weight[None])
-        wrong = relative(values - rows.y, weight[None] > 0.0, rows.scale)[0, :n]
+        deviation = relative(values - rows.y, weight[None] > 0.0, rows.scale)[0, :n]
         wanted = weight[n:].sum() * (1.0 - share) / share
-        beta, factors = _shrink(weight[:n], wrong, wanted)
+        beta, factors = _shrink(weight[:n], deviation, wanted)
         source = weight[:n] * factors
         source *= (1.0 - share) * total / source.sum()
         target = weight[n:] * (share * total / weight[n:].sum())
         weights.append(np.concatenate([source, target]))
         betas.append(beta)
-    target = rows.sample_weight[n:]
+    target = sample_weight[n:]
     weights.append(np.concatenate([np.zeros(n), target * (total / target.sum())]))
     return weights, {"target_share": shares, "beta": np.array([*betas, 0.0])}
 
 
-def _shrink(weight, wrong, wanted):
-    """Beta, and ``beta ** wrong``, such that the sum of ``weight * beta ** wrong`` is as wanted.
+def _shrink(weight, deviation, wanted):
+    """Return beta and ``factors = beta ** deviation`` with ``sum(weight * factors) = wanted``.
 
-    With zeros where no beta is small enough.
+    If even beta = 0 leaves a larger sum, return 0 and factors of 0 and 1.
     """
-    if weight[wrong == 0.0].sum() >= wanted:
-        return 0.0, (wrong == 0.0).astype(np.float64)
-    # The logarithm of the sum is increasing and convex in that of beta: from 1 on, where the sum
-    # is too large, Newton's steps never pass the solution.
+    if weight[deviation == 0.0].sum() >= wanted:
+        return 0.0, (deviation == 0.0).astype(np.float64)
+    # The logarithm of the sum is increasing and convex in the logarithm of beta. Newton's steps
+    # from beta = 1, where the sum is too large, therefore never pass the solution.
     power, factors = 0.0, np.ones(len(weight))
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MOST_ITERATIONS):
         reached = weight * factors
         total = reached.sum()
-        step = np.log(total / wanted) * total / (reached @ wrong)
+        step = np.log(total / wanted) * total / (reached @ deviation)
         power -= step
-        factors = np.exp(power * wrong)
+        factors = np.exp(power * deviation)
         if step <= _ROOT * max(-power, 1.0):
             break
     return np.exp(power), factors
 
 
-def judge_steps(rows, weights, splits, pairs, n_rounds):
-    """The sum of the squared errors of test rows for pairs of a step and a split."""
+def step_errors(rows, weights, splits, pairs, n_rounds):
+    """Return the sum of the test rows' squared errors for each pair of a step and a split."""
     n = rows.n_source
     steps = np.array([step for step, _ in pairs])
     runs = np.array([weights[step] for step in steps])
@@ -321,9 +331,9 @@ def judge_steps(rows, weights, splits, pairs, n_rounds):
         target[splits[k][0]] = run[n:][splits[k][0]]
         run[n:] = target * (run[n:].sum() / target.sum())
     _, votes, predicted = boost_target(rows, runs, steps - steps[0], n_rounds)
-    missed = []
+    errors = []
     for i, (_, k) in enumerate(pairs):
         test, used = splits[k][1], votes[:, i] > 0.0
         median = weighted_median(predicted[used, i][:, test], votes[used, i])
-        missed.append(rows.sample_weight[n + test] @ (rows.y[n + test] - median) ** 2)
-    return missed
+        errors.append(rows.sample_weight[n + test] @ (rows.y[n + test] - median) ** 2)
+    return errors

@@ -5,85 +5,100 @@ import math
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..base import Adaptation, AdaptationResult, check_number
+from ..base import Adaptation, AdaptationResult, number
 from ._boosted import BoostedClassifier, BoostedRegressor
-from ._rounds import AllRows, boost, boost_lines, boost_target, find_steps, judge_steps, relative
+from ._rounds import (
+    BoostingRows,
+    boost,
+    boost_linear,
+    boost_target,
+    find_steps,
+    relative,
+    step_errors,
+)  # fmt: skip
 
 __all__ = ["TrAdaBoost", "TrAdaBoostR2", "TwoStageTrAdaBoostR2"]
 
-# Numbers in a temporary array, where many fits are made at once.
+# Numbers in a temporary array, if many fits are computed at once.
 _AT_ONCE = 2**18
 
 
 class Boosting(Adaptation):
-    """What they have in common, and the rounds of TrAdaBoost and TrAdaBoost.R2."""
+    """Base class with the rounds of TrAdaBoost and TrAdaBoost.R2."""
 
     needs_weights = True
     needs_numbers = False
     needs_random_state = False
 
-    def __init__(self, n_estimators=10):
+    _checks = {
+        "n_estimators": number(
+            least=1,
+            whole=True,
+            why="the number of rounds of boosting",
+        ),
+    }
+
+    def __init__(self, n_estimators: int = 10):
         self.n_estimators = n_estimators
 
-    def check(self):
-        """Raise a ValueError unless `n_estimators` is a whole number from 1 on."""
-        check_number(self, "n_estimators", least=1, whole=True, why="how many rounds of boosting")
-
-    def fit(self, problem, random_state, progress):
+    def _fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on all rows in every round."""
-        rows = AllRows.of(problem)
+        rows = BoostingRows(problem)
         progress(f"boosting {self.n_estimators} rounds on {len(rows.y)} rows")
         models, votes, weight, history = self._boost(problem, rows)
-        first = math.ceil(len(models) / 2) - 1  # learners N/2, rounded up, to N; they count from 1
+        first = math.ceil(len(models) / 2) - 1  # learner ceil(N / 2), counted from 1
         models = [rows.learner.model(model) for model in models[first:]]
-        predictor = self._predictor(models, votes[first:], problem)
-        return AdaptationResult(predictor, rows.source_weights(weight), history=history)
+        return AdaptationResult(
+            self._predictor(models, votes[first:], problem), rows.source_weights(weight),
+            history=history,
+        )  # fmt: skip
 
     def _boost(self, problem, rows):
-        """Learners, votes, weights and history, as `boost` gives them."""
-        return boost(rows, self.n_estimators, *self._judge(problem, rows))
+        """Return learners, votes, weights and history, as `boost` does."""
+        return boost(rows, self.n_estimators, *self._boost_arguments(problem, rows))
 
 
 class TrAdaBoost(Boosting):
-    r"""Boosting in which wrong target rows gain weight and wrong source rows lose it; classes.
+    r"""Boosting for classes in which misclassified source rows lose weight.
 
     TrAdaBoost [1]_. In every round a learner h is fitted on all rows with weights w, whose sum
     stays that of the sample weights (without any, the number of rows). With :math:`\varepsilon`,
-    the weighted share of target rows that it gets wrong,
+    the weighted share of target rows that h misclassifies,
 
     .. math:: w_i \leftarrow w_i \times
-        \begin{cases} 1 / \beta_t & \text{wrong rows of the target,} \quad
+        \begin{cases} 1 / \beta_t & \text{misclassified target rows,} \quad
             \beta_t = \frac{\varepsilon}{(1 - \varepsilon)(K - 1)} \\
-        \beta & \text{wrong rows of sources,} \quad \beta = 1 / (1 + \sqrt{2 \ln n / N})
+        \beta & \text{misclassified source rows,} \quad \beta = 1 / (1 + \sqrt{2 \ln n / N})
         \end{cases}
 
-    for n source rows (the sum of their sample weights), N rounds and K classes. Learners from
-    round :math:`\lceil N/2 \rceil` on vote with :math:`\ln(1 / \beta_t)`.
+    for n source rows (the sum of their sample weights), N rounds and K classes. The learners from
+    round :math:`\lceil N/2 \rceil` on vote with weights :math:`\ln(1 / \beta_t)`.
 
-    It assumes that some source rows follow the target's law as they stand, so that those that do
-    not can be told by being predicted wrongly. It needs labels of the target, and an estimator
-    that takes ``sample_weight``. It has no guard against sources that do harm; see the guide.
+    The assumption is that for some source rows labels depend on features as they do in the target,
+    and that the other source rows are recognised by being misclassified. Target labels are needed,
+    and an estimator that supports ``sample_weight``. There is no guard against sources that do
+    harm; see the guide.
 
     Parameters
     ----------
     n_estimators : int, default=10
-        Rounds of boosting, N.
+        Number of rounds of boosting, N.
 
     Notes
     -----
     **More than two classes.** The paper has two. The factor :math:`K - 1` is that of SAMME [2]_:
-    votes are positive where a learner beats a guess among K classes. K counts the classes of
-    source and target together.
+    votes are positive if a learner is better than a random choice among K classes. K is the number
+    of classes in source and target together.
 
-    **What the paper leaves open.** A learner with :math:`\varepsilon \ge 1 - 1/K` (a half, of two
+    **What the paper leaves open.** A learner with :math:`\varepsilon \ge 1 - 1/K` (1/2 for two
     classes) ends the boosting and is dropped, and N in "from round N/2 on" is the number of
-    learners left, as in TrAdaBoost.R2; the very first is kept, with a vote of one. An
-    :math:`\varepsilon` of zero counts as 2.2e-16, so that a vote is at most 36. Of classes with
-    equal votes the first is predicted.
+    remaining learners, as in TrAdaBoost.R2; the first learner is always kept, with a vote of one.
+    An :math:`\varepsilon` of zero counts as 2.2e-16, so that a vote is at most 36. Among classes
+    with equal votes the first is predicted.
 
-    ``history_`` has a row a round: the `error` of target rows, `beta` (:math:`\beta_t`) and
-    `target_share`, that of target rows in the weights the learner was fitted with.
-    ``source_weights_`` are mean weights in the last round that was kept, beside the target's.
+    ``history_`` has one row per round: the `error` on target rows, `beta` (:math:`\beta_t`) and
+    `target_share`, the share of target rows in the weights that the learner was fitted with.
+    ``source_weights_`` are mean weights in the last round that was kept, relative to the target's.
 
     References
     ----------
@@ -94,7 +109,7 @@ class TrAdaBoost(Boosting):
 
     Examples
     --------
-    Half of the source rows are labelled by another law:
+    Half of the source rows have labels that depend on another feature:
 
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
@@ -112,20 +127,20 @@ class TrAdaBoost(Boosting):
 
     only = "classifier"
 
-    def _judge(self, problem, rows):
-        most = 1.0 - 1.0 / max(len(problem.classes), 2)
+    def _boost_arguments(self, problem, rows):
+        n_classes = max(len(problem.classes), 2)
 
         def wrong(predicted, weight):
             return (predicted != rows.y).astype(np.float64)
 
-        return wrong, most, max(len(problem.classes), 2) - 1.0
+        return wrong, 1.0 - 1.0 / n_classes, n_classes - 1.0
 
     def _predictor(self, models, votes, problem):
         return BoostedClassifier._of(models, votes, problem.X, problem.classes)
 
 
 class TrAdaBoostR2(Boosting):
-    r"""Boosting in which wrong target rows gain weight and wrong source rows lose it; numbers.
+    r"""Boosting for numbers in which badly predicted source rows lose weight.
 
     TrAdaBoost.R2. In every round a learner h is fitted on all rows with weights w, whose sum stays
     that of the sample weights (without any, the number of rows). With deviations of all rows
@@ -133,36 +148,37 @@ class TrAdaBoostR2(Boosting):
     :math:`\varepsilon`, their weighted mean over target rows,
 
     .. math:: w_i \leftarrow w_i \times
-        \begin{cases} \beta_t^{-e_i} & \text{rows of the target,} \quad
+        \begin{cases} \beta_t^{-e_i} & \text{target rows,} \quad
             \beta_t = \varepsilon / (1 - \varepsilon) \\
-        \beta^{e_i} & \text{rows of sources,} \quad \beta = 1 / (1 + \sqrt{2 \ln n / N})
+        \beta^{e_i} & \text{source rows,} \quad \beta = 1 / (1 + \sqrt{2 \ln n / N})
         \end{cases}
 
-    for n source rows (the sum of their sample weights) and N rounds. Predicted is the median of
-    the learners from round :math:`\lceil N/2 \rceil` on, weighted by :math:`\ln(1 / \beta_t)`.
+    for n source rows (the sum of their sample weights) and N rounds. The prediction is the median
+    of the learners from round :math:`\lceil N/2 \rceil` on, weighted by :math:`\ln(1 / \beta_t)`.
 
-    It assumes that some source rows follow the target's law as they stand. It needs labels of the
-    target, and an estimator that takes ``sample_weight``. It has no guard against sources that do
-    harm, and is often worse than the target's rows alone; see the guide.
+    The assumption is that for some source rows labels depend on features as they do in the target.
+    Target labels are needed, and an estimator that supports ``sample_weight``. There is no guard
+    against sources that do harm, and the result is often worse than a fit on the target's rows
+    alone; see the guide.
 
     Parameters
     ----------
     n_estimators : int, default=10
-        Rounds of boosting, N.
+        Number of rounds of boosting, N.
 
     Notes
     -----
     A learner with :math:`\varepsilon \ge 1/2` ends the boosting and is dropped, and N in "from
-    round N/2 on" is the number of learners left; the very first is kept, as the only one. An
-    :math:`\varepsilon` of zero counts as 2.2e-16, so that a vote is at most 36; where no deviation
-    is above 1e-12 of the largest label, all count as none.
+    round N/2 on" is the number of remaining learners; the first learner is kept if there is no
+    other. An :math:`\varepsilon` of zero counts as 2.2e-16, so that a vote is at most 36. If no
+    deviation is above 1e-12 of the largest label, all count as zero.
 
-    ``history_`` has a row a round: the `error` of target rows, `beta` (:math:`\beta_t`) and
-    `target_share`, that of target rows in the weights the learner was fitted with.
-    ``source_weights_`` are mean weights in the last round that was kept, beside the target's.
+    ``history_`` has one row per round: the `error` on target rows, `beta` (:math:`\beta_t`) and
+    `target_share`, the share of target rows in the weights that the learner was fitted with.
+    ``source_weights_`` are mean weights in the last round that was kept, relative to the target's.
 
-    `Ridge` and `LinearRegression` are fitted by weighted normal equations, which give what
-    scikit-learn gives, faster.
+    `Ridge` and `LinearRegression` are fitted by weighted normal equations, which is faster than
+    scikit-learn and gives the same results up to rounding.
 
     References
     ----------
@@ -187,10 +203,10 @@ class TrAdaBoostR2(Boosting):
     only = "regressor"
 
     def _boost(self, problem, rows):
-        made = boost_lines(rows, self.n_estimators)
-        return super()._boost(problem, rows) if made is None else made
+        boosted = boost_linear(rows, self.n_estimators)
+        return super()._boost(problem, rows) if boosted is None else boosted
 
-    def _judge(self, problem, rows):
+    def _boost_arguments(self, problem, rows):
         def deviation(predicted, weight):
             return relative((predicted - rows.y)[None], weight[None] > 0.0, rows.scale)[0]
 
@@ -201,55 +217,56 @@ class TrAdaBoostR2(Boosting):
 
 
 class TwoStageTrAdaBoostR2(Boosting):
-    r"""Takes weight from source rows step by step, and stops where cross-validation says; numbers.
+    r"""Boosting for numbers that reduces the weights of source rows in a chosen number of steps.
 
     Two-stage TrAdaBoost.R2 [1]_. At step t = 1, ..., S the target has the share
-    :math:`a_t = \frac{m}{n+m} + \frac{t-1}{S-1} (1 - \frac{m}{n+m})` of the weights, of m target
-    and n source rows. From a step to the next, source rows lose by how badly a learner h of all
-    rows predicts them:
+    :math:`a_t = \frac{m}{n+m} + \frac{t-1}{S-1} (1 - \frac{m}{n+m})` of the weights, for m target
+    and n source rows. From one step to the next, the weights of source rows are reduced according
+    to the errors of a learner h fitted on all rows:
 
     .. math:: w_i \leftarrow w_i \beta_t^{e_i}, \qquad
         e_i = |y_i - h(x_i)| / \max_j |y_j - h(x_j)|,
 
     where :math:`\beta_t` is such that the target's share becomes :math:`a_{t+1}`. At each step a
-    model is boosted by AdaBoost.R2 [2]_ in which only target rows change their weights (and sum up
-    to what they did). The model is that of the step with the least squared error in
+    model is boosted by AdaBoost.R2 [2]_ in which only the weights of target rows change, while
+    their sum stays the same. The model is that of the step with the smallest squared error in
     cross-validation over target rows, with all source rows in training.
 
-    The first step is boosting from all rows alike, the last from the target's rows alone, so that
-    there is something to fall back to. It assumes that rows which are predicted badly are those
-    that do not belong. It needs labels of the target, and an estimator that takes
-    ``sample_weight``.
+    At the first step all rows have their sample weights, and at the last one source rows have
+    weight zero, so that a model of the target's rows alone is among the candidates. The assumption
+    is that source rows which are predicted badly do not help. Target labels are needed, and an
+    estimator that supports ``sample_weight``.
 
     Parameters
     ----------
     n_steps : int, default=10
-        Steps from all rows to the target's alone, S; two at least.
+        Number of steps from all rows to the target's alone, S; at least two.
     n_estimators : int, default=10
-        Rounds of AdaBoost.R2, at most, at each step.
+        Maximum number of rounds of AdaBoost.R2 at each step.
 
     Notes
     -----
-    Splits are those of ``cv`` of `TransferEstimator`. In training the target rows of a split have
-    the weight that all target rows have at that step. With a single target row there is nothing to
-    judge by, and the first step is taken. Weights of source rows at a step follow from the labels
-    of all target rows, as in the paper, so that the error is a little optimistic.
+    The splits are those of ``cv`` of `TransferEstimator`. The training rows of a split have the
+    weight that all target rows have at that step. With a single target row cross-validation is not
+    possible, and the first step is used. The weights of source rows at a step depend on the labels
+    of all target rows, as in the paper, so that the error is slightly optimistic.
 
-    Weights always sum up to the sample weights (without any, to the number of rows), so that the
-    penalty of a ridge counts less at later steps, where these are shared by fewer rows. m and n
-    are sums of sample weights. :math:`\beta_t` is found to rounding, by Newton's method for its
-    logarithm. Where rows that are fitted exactly keep too much weight for any :math:`\beta_t`,
-    they are scaled down. Source rows of weight zero are left out, deviations included, so that the
-    last step is AdaBoost.R2 on the target's rows. A learner of AdaBoost.R2 with a weighted mean
-    deviation of 1/2 or more ends it and is dropped, but for the first; zero counts as 2.2e-16.
+    The sum of all weights is always that of the sample weights (without any, the number of rows),
+    so that the penalty of a ridge has less influence at later steps, where fewer rows share that
+    sum. m and n are sums of sample weights. :math:`\beta_t` is found up to rounding, by Newton's
+    method for its logarithm. If rows that are fitted exactly keep too much weight for any
+    :math:`\beta_t`, they are scaled down. Source rows of weight zero are left out, also when
+    deviations are scaled, so that the last step is AdaBoost.R2 on the target's rows. A learner of
+    AdaBoost.R2 with a weighted mean deviation of 1/2 or more ends the rounds and is dropped, unless
+    it is the first; a mean deviation of zero counts as 2.2e-16.
 
-    ``history_`` has a row a step: `target_share`, `beta` (that led to the step) and `error`, the
-    mean squared one of cross-validation. ``source_weights_`` are mean weights at the step that was
-    taken, beside the target's.
+    ``history_`` has one row per step: `target_share`, `beta` (which led to the step) and `error`,
+    the cross-validated mean squared error. ``source_weights_`` are mean weights at the chosen step,
+    relative to the target's.
 
-    `Ridge` and `LinearRegression` are fitted by weighted normal equations, which give what
-    scikit-learn gives, faster; anything else is fitted ``n_steps * n_estimators * n_splits``
-    times, in parallel with `n_jobs`.
+    `Ridge` and `LinearRegression` are fitted by weighted normal equations, which is faster than
+    scikit-learn and gives the same results up to rounding. Other estimators are fitted ``n_steps *
+    n_estimators * n_splits`` times, in parallel with `n_jobs`.
 
     References
     ----------
@@ -276,27 +293,27 @@ class TwoStageTrAdaBoostR2(Boosting):
 
     only = "regressor"
 
-    def __init__(self, n_steps=10, n_estimators=10):
+    _checks = {
+        **Boosting._checks,
+        "n_steps": number(
+            least=2,
+            whole=True,
+            why="the number of steps from all rows to the target's",
+        ),
+    }
+
+    def __init__(self, n_steps: int = 10, n_estimators: int = 10):
         self.n_steps = n_steps
         self.n_estimators = n_estimators
 
-    def check(self):
-        """Raise a ValueError for parameters that are no whole numbers, or too small."""
-        check_number(
-            self, "n_steps", least=2, whole=True, why="how many steps from all rows to the target's"
-        )
-        check_number(
-            self, "n_estimators", least=1, whole=True, why="how many rounds of boosting a step"
-        )
-
-    def fit(self, problem, random_state, progress):
-        """Find the weights of all steps, judge them, and boost at the best."""
-        rows = AllRows.of(problem, apart=True)
-        progress(f"weighing {rows.n_source} source rows in {self.n_steps} steps")
+    def _fit(self, problem, random_state, progress):
+        """Find the weights of all steps, choose a step, and boost with its weights."""
+        rows = BoostingRows(problem, reuse=True)
+        progress(f"weighting {rows.n_source} source rows in {self.n_steps} steps")
         weights, history = find_steps(rows, self.n_steps)
         best = 0
         if problem.splits:
-            progress(f"judging {self.n_steps} steps in {len(problem.splits)} splits")
+            progress(f"evaluating {self.n_steps} steps in {len(problem.splits)} splits")
             history["error"] = self._errors(rows, weights, problem)
             best = int(np.argmin(history["error"]))
         progress(f"boosting at step {best + 1}")
@@ -305,21 +322,21 @@ class TwoStageTrAdaBoostR2(Boosting):
         )
         used = np.flatnonzero(votes[:, 0])
         models = [rows.learner.model(models[t][0]) for t in used]
-        predictor = BoostedRegressor._of(models, votes[used, 0], problem.X)
-        return AdaptationResult(predictor, rows.source_weights(weights[best]), history=history)
+        return AdaptationResult(
+            BoostedRegressor._of(models, votes[used, 0], problem.X),
+            rows.source_weights(weights[best]), history=history,
+        )  # fmt: skip
 
     def _errors(self, rows, weights, problem):
-        """The mean squared error of target rows at every step."""
+        """Return the mean squared error of target rows at every step."""
         splits, n_splits = problem.splits, len(problem.splits)
         pairs = [(step, k) for step in range(len(weights)) for k in range(n_splits)]
-        # Normal equations take many fits at once; others go one by one, side by side.
+        # Normal equations solve many fits at once; other estimators are fitted one by one.
         at_once = max(1, _AT_ONCE // len(rows.y)) if rows.is_linear else 1
         groups = [pairs[i : i + at_once] for i in range(0, len(pairs), at_once)]
-        jobs = [
-            delayed(judge_steps)(rows, weights, splits, group, self.n_estimators)
+        sums = Parallel(n_jobs=None if rows.is_linear else problem.n_jobs)(
+            delayed(step_errors)(rows, weights, splits, group, self.n_estimators)
             for group in groups
-        ]
-        n_jobs = None if rows.is_linear else problem.n_jobs
-        missed = Parallel(n_jobs=n_jobs)(jobs)
-        missed = np.reshape(np.concatenate(missed), (len(weights), n_splits)).sum(axis=1)
-        return missed / sum(rows.sample_weight[rows.n_source :][test].sum() for _, test in splits)
+        )
+        sums = np.reshape(np.concatenate(sums), (len(weights), n_splits)).sum(axis=1)
+        return sums / sum(rows.sample_weight[rows.n_source :][test].sum() for _, test in splits)

@@ -1,4 +1,4 @@
-"""Fit on other features: copies per domain, predictions of the sources, a shared map."""
+"""Adaptations by other features: columns per domain, predictions of sources, a shared map."""
 
 from .augmentation import FeatureAugmentation, PredictionFeature
 from .feature_map import FeatureMap

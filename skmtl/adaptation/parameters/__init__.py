@@ -1,4 +1,4 @@
-"""Start from the parameters of the sources' model, or shrink towards them."""
+"""Adaptations that start from the parameters of a source model, or shrink towards them."""
 
 from .fine_tune import FineTune
 from .shrink_to_source import ShrinkToSource

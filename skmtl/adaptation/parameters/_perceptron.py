@@ -1,4 +1,4 @@
-"""The later layers of a fitted scikit-learn perceptron, as one vector that can be trained."""
+"""The later layers of a fitted scikit-learn perceptron as one vector of parameters."""
 
 import copy
 
@@ -9,8 +9,9 @@ from ...losses import LOG_LOSS, SQUARED_ERROR
 
 __all__ = ["LaterLayers", "descent_path"]
 
+# The shortest step of a line search, and the factor by which the next step may be longer.
 _SHORTEST, _LONGER = 1e-12, 1.5
-# Value of each activation, and its derivative written in that value.
+# Each activation function, and its derivative as a function of its value.
 _ACTIVATIONS = {
     "identity": (lambda z: z, lambda a: np.ones_like(a)),
     "logistic": (expit, lambda a: a * (1.0 - a)),
@@ -20,20 +21,20 @@ _ACTIVATIONS = {
 
 
 class LaterLayers:
-    r"""Layers `n_frozen`, ... of a perceptron, on some rows.
+    r"""Loss of a perceptron on some rows as a function of its layers from `n_frozen` on.
 
     The objective is scikit-learn's, over all rows at once:
 
     .. math:: \frac{1}{\sum_i w_i} \Big( \sum_i w_i \ell(f(x_i), y_i)
               + \frac{\alpha}{2} \sum_l \|W_l\|^2 \Big)
 
-    with half the square, or the log-loss.
+    with half the squared error, or the log-loss.
 
     Parameters
     ----------
     model : fitted MLPRegressor or MLPClassifier
     n_frozen : int
-        Layers that stay as they are; what they make of the rows is found once.
+        Number of first layers that stay as they are; their output is computed once.
     X : {ndarray, csr matrix} of shape (n_rows, n_features)
     target : ndarray of shape (n_rows, n_outputs)
     weight : ndarray of shape (n_rows,)
@@ -49,26 +50,27 @@ class LaterLayers:
         self.X = X
 
     def start(self):
-        """The parameters as the model has them: a vector, layer by layer."""
-        m, k = self.model, self.n_frozen
-        layers = zip(m.coefs_[k:], m.intercepts_[k:], strict=True)
-        flat = [part.ravel() for layer in layers for part in layer]
-        return np.concatenate(flat).astype(np.float64)
+        """Return the parameters of the model as a vector, layer by layer."""
+        k = self.n_frozen
+        layers = zip(self.model.coefs_[k:], self.model.intercepts_[k:], strict=True)
+        return np.concatenate(
+            [part.ravel() for layer in layers for part in layer], dtype=np.float64
+        )
 
     def layers(self, x):
-        """``(W, b)`` of every layer, views of the vector."""
-        out, at = [], 0
+        """Return ``(W, b)`` of every layer, as views of the vector x."""
+        layers, start = [], 0
         for W in self.model.coefs_[self.n_frozen :]:
-            b = at + W.size
-            out.append((x[at:b].reshape(W.shape), x[b : b + W.shape[1]]))
-            at = b + W.shape[1]
-        return out
+            stop = start + W.size
+            layers.append((x[start:stop].reshape(W.shape), x[stop : stop + W.shape[1]]))
+            start = stop + W.shape[1]
+        return layers
 
     def loss_and_gradient(self, x):
-        """The objective at x, and its gradient."""
+        """Return the objective at x, and its gradient."""
         act, derivative = _ACTIVATIONS[self.model.activation]
-        out = np.empty_like(x)
-        layers, grads, values = self.layers(x), self.layers(out), [self.X]
+        gradient = np.empty_like(x)
+        layers, grads, values = self.layers(x), self.layers(gradient), [self.X]
         for W, b in layers[:-1]:
             values.append(act(values[-1] @ W + b))
         W, b = layers[-1]
@@ -79,19 +81,16 @@ class LaterLayers:
             G[:], g[:] = values[i].T @ delta + self.penalty * W, delta.sum(axis=0)
             if i:
                 delta = (delta @ W.T) * derivative(values[i])
-        return value, out
+        return value, gradient
 
     def _output(self, z):
-        """The loss of what the last layer puts out, and its gradient."""
+        """Return the loss of the last layer's output z, and its gradient."""
         loss = SQUARED_ERROR if self.model.out_activation_ == "identity" else LOG_LOSS
         value = self.share[:, 0] @ loss.value(z, self.target)
         return value, self.share * loss.gradient(z, self.target)
 
     def write(self, x):
-        """A copy of the model with these parameters.
-
-        What its own training left behind for going on is dropped.
-        """
+        """Return a copy of the model with the parameters x, without the state of its training."""
         model, k = copy.copy(self.model), self.n_frozen
         layers = [(W.copy(), b.copy()) for W, b in self.layers(x)]
         model.coefs_ = [W.copy() for W in self.model.coefs_[:k]] + [W for W, _ in layers]
@@ -101,10 +100,11 @@ class LaterLayers:
 
 
 def descent_path(layers, steps):
-    """Parameters after each of so many steps of gradient descent, from the model's own.
+    """Yield the parameters after each of the given numbers of gradient steps.
 
-    A step is as long as lets the objective fall by half of what the gradient promises, as one over
-    the curvature does; so it never rises.
+    The first step starts from the model's own parameters. Each step is so short that the objective
+    falls by at least half of the first-order prediction, as it does for a step of one over the
+    curvature; the objective never rises.
 
     Parameters
     ----------
@@ -120,15 +120,15 @@ def descent_path(layers, steps):
     value, slope = layers.loss_and_gradient(x)
     for wanted in steps:
         for _ in range(wanted - done):
-            promise, moved = slope @ slope, False
+            decrease, moved = slope @ slope, False
             while not moved and length > _SHORTEST:
                 new = x - length * slope
-                there, slope_there = layers.loss_and_gradient(new)
-                moved = there <= value - 0.5 * length * promise
+                new_value, new_slope = layers.loss_and_gradient(new)
+                moved = new_value <= value - 0.5 * length * decrease
                 length *= _LONGER if moved else 0.5
-            if not moved:  # as low as rounding lets it be
+            if not moved:  # the objective cannot be reduced further, up to rounding
                 length = 1.0
                 break
-            x, value, slope = new, there, slope_there
+            x, value, slope = new, new_value, new_slope
         done = wanted
         yield x

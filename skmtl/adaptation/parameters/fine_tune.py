@@ -1,6 +1,7 @@
-"""Training that starts from the source's model."""
+"""Gradient steps on the target that start from the source's model."""
 
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -8,8 +9,15 @@ from threadpoolctl import threadpool_limits
 
 from ..._compat import take_rows
 from ...solvers.anchored import gradient_path
-from ..base import Adaptation, AdaptationResult, check_choice, check_number, fit_target, is_auto
-from ..judge import candidate_errors, row_errors
+from ..base import (
+    Adaptation,
+    AdaptationResult,
+    choice,
+    fit_target,
+    is_auto,
+    number,
+)  # fmt: skip
+from ..evaluation import best_candidate, row_errors
 from ..linear_models import (
     check_linear,
     one_hot,
@@ -18,7 +26,7 @@ from ..linear_models import (
     target_rows,
     write_scores,
 )  # fmt: skip
-from ._candidates import has_classes, source_models
+from ._candidates import can_fit_target, source_models
 from ._perceptron import LaterLayers, descent_path
 
 __all__ = ["FineTune"]
@@ -27,50 +35,48 @@ _EPOCHS = [0, *(2**k for k in range(11))]
 
 
 class FineTune(Adaptation):
-    r"""The source's model, trained on with the target's rows for a while.
+    r"""Gradient steps on the target's rows that start from the source's model.
 
     A linear model, or a perceptron (MLPRegressor, MLPClassifier), is fitted on the source's rows.
-    From its parameters :math:`\theta^S` gradient steps lead towards those of least loss on the
-    target's rows,
+    From its parameters :math:`\theta^S`, gradient steps reduce the loss on the target's rows,
 
     .. math:: \theta_0 = \theta^S, \quad \theta_{k+1} = \theta_k - r_k \nabla \Big( \sum_i w_i
         \ell(f_\theta(x_i), y_i) + \text{penalty}(\theta) \Big),
 
-    and stop early: few steps leave what the rows say little about as the source has it, which is
-    much the same as pulling the parameters to the source's (`ShrinkToSource`). Every step sees all
-    target rows, so an epoch is one step, and the order of rows doesn't matter. At 0 epochs it is
-    the source's model; infinity stands for the estimator fitted on the target's rows alone, which
-    is what protects from a source that harms.
+    and stop early. After few steps, parameters that the target's rows say little about are still
+    the source's; the effect is similar to that of `ShrinkToSource`. Every step uses all target
+    rows, so that an epoch is one step, and the order of rows does not matter. At 0 epochs the
+    result is the source's model; infinity stands for the estimator fitted on the target's rows
+    alone, which is the guard against a harmful source.
 
-    It assumes that the source's model is near one that is good for the target, or, with frozen
-    layers, that what these make of the features is of use for both. It needs labels of the
-    target.
+    The assumption is that the source's model is close to one that is good for the target or, with
+    frozen layers, that the output of these is useful for both. Target labels are needed.
 
     Parameters
     ----------
     n_epochs : "auto", int or inf, default="auto"
-        Steps on the target's rows. "auto" takes the best of 0, 1, 2, 4, ..., 1024 and infinity, by
-        cross-validation over target rows (``cv`` of `TransferEstimator`), by squared error or
-        log-loss. With a single target row it is 0.
+        Number of steps on the target's rows. "auto" chooses among 0, 1, 2, 4, ..., 1024 and
+        infinity by cross-validation over target rows (``cv`` of `TransferEstimator`), with the
+        squared error or the log-loss. With a single target row it is 0.
     n_frozen : int, default=0
-        Layers of the perceptron, the first ones, that stay as they are. A linear model has one
+        Number of first layers of the perceptron that stay as they are. A linear model has one
         layer.
     sources : {"nearest", "all"}, default="nearest"
-        Of several sources, the model to start from is that of all their rows, or of the rows of
-        the nearest: sources are sorted by how well the model of each predicts the target's rows
-        (whatever the level of numbers), and the first one, two, four, ..., all are tried along with
-        `n_epochs`.
+        With several sources, whether to start from the model of all their rows only ("all"), or
+        also from those of the nearest ones: sources are sorted by the error of each one's model on
+        the target's rows (regardless of the level, for numbers), and the first one, two, four, ...,
+        all are tried along with `n_epochs`.
 
     Notes
     -----
-    A linear regressor's steps are on squared loss, with the penalty of Ridge where it is one; those
-    of a LogisticRegression on the log-loss with its penalty; those of a perceptron on its own loss
-    and penalty, whatever its solver. Steps are plain ones, as long as the curvature allows, so that
-    none makes the objective larger. Features of very different scales make for slow progress in
-    some of them: scale in a Pipeline. What the estimator learned besides, such as ``loss_curve_``,
-    is about the source. A perceptron cannot be given classes that the source lacks.
+    For a linear regressor the loss is the squared error, with the penalty of a Ridge; for a
+    LogisticRegression, the log-loss with its penalty; for a perceptron, its own loss and penalty,
+    whatever its solver. Steps are plain gradient steps, as long as the curvature allows, and never
+    increase the objective. With features of very different scales some of them make slow progress:
+    scale features in a Pipeline. Other fitted attributes, such as ``loss_curve_``, are those of the
+    fit on the source. A perceptron cannot learn classes that the source lacks.
 
-    ``source_weights_`` are 1 for the sources whose model is started from, else 0.
+    ``source_weights_`` are 1 for the sources whose model is the starting point, otherwise 0.
 
     References
     ----------
@@ -98,28 +104,36 @@ class FineTune(Adaptation):
     True
     """
 
-    def __init__(self, n_epochs="auto", n_frozen=0, sources="nearest"):
+    _checks = {
+        "n_epochs": number(
+            least=0,
+            auto=True,
+            whole=True,
+            infinite=True,
+            why="steps on the target's rows; np.inf is a fit on these alone",
+        ),
+        "n_frozen": number(least=0, whole=True, why="the number of fixed layers"),
+        "sources": choice("nearest", "all"),
+    }
+
+    def __init__(
+        self,
+        n_epochs: float | Literal["auto"] = "auto",
+        n_frozen: int = 0,
+        sources: Literal["nearest", "all"] = "nearest",
+    ):
         self.n_epochs = n_epochs
         self.n_frozen = n_frozen
         self.sources = sources
 
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        check_number(
-            self, "n_epochs", least=0, auto=True, whole=True, infinite=True,
-            why="steps on the target's rows; np.inf is a fit on these alone",
-        )  # fmt: skip
-        check_number(self, "n_frozen", least=0, whole=True, why="layers that stay as they are")
-        check_choice(self, "sources", ("nearest", "all"))
-
-    def check_given(self, *, estimator, classifier, **given):
+    def check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
         super().check_given(estimator=estimator, classifier=classifier, **given)
         n_layers, name = 1, type(estimator).__name__
         if isinstance(estimator, (MLPClassifier, MLPRegressor)):
             n_layers += np.size(estimator.hidden_layer_sizes)
             if getattr(estimator, "loss", "squared_error") not in ("squared_error", "log_loss"):
                 raise ValueError(
-                    f"the adaptation FineTune knows loss='squared_error' only, but "
+                    f"the adaptation FineTune supports loss='squared_error' only, but "
                     f"estimator={name} has loss={estimator.loss!r}."
                 )
         else:
@@ -127,60 +141,60 @@ class FineTune(Adaptation):
         if self.n_frozen >= n_layers:
             raise ValueError(
                 f"n_frozen={self.n_frozen} leaves nothing to train: estimator={name} has "
-                f"{n_layers} layer{'s' if n_layers > 1 else ''}, counting that of the outputs; "
+                f"{n_layers} layer{'s' if n_layers > 1 else ''}, counting the output layer; "
                 "freeze fewer."
             )
 
-    def fit(self, problem, random_state, progress):
-        """Fit on the source, then train on with the target's rows, of every split and of all."""
+    def _fit(self, problem, random_state, progress):
+        """Choose the candidate by cross-validation, and train it on all target rows."""
         progress(f"fitting on the rows of {len(problem.sources)} sources")
-        models = source_models(problem, self.sources, partial(_misses, problem))
+        models = source_models(problem, self.sources, partial(_source_error, problem))
         network = isinstance(problem.estimator, (MLPClassifier, MLPRegressor))
         if network and problem.classifier:
             _check_outputs(models[0][1], problem)
-            models = [each for each in models if len(each[1].classes_) == len(problem.classes)]
-        path = self._network if network else self._linear
+            models = [pair for pair in models if len(pair[1].classes_) == len(problem.classes)]
+        path = partial(self._path, self._network_path if network else self._linear_path)
         epochs, alone, history = [self.n_epochs], [], {}
         if is_auto(self.n_epochs):
             epochs = _EPOCHS if problem.splits else [0]
-            alone = [np.inf] * (bool(problem.splits) and has_classes(problem))
-        # Of equals the first: all sources, and as few steps as can be.
-        tried = [(each, n) for each in models for n in epochs] + [(models[0], n) for n in alone]
+            alone = [np.inf] * (bool(problem.splits) and can_fit_target(problem))
+        # Of equals the first: all sources, and the fewest steps.
+        tried = [(pair, n) for pair in models for n in epochs] + [(models[0], n) for n in alone]
         (group, model), n = tried[0]
         if problem.splits and len(tried) > 1:
             paths = partial(_paths, path, problem, models, epochs, alone)
-            progress(f"judging {len(tried)} candidates in {len(problem.splits)} splits")
-            error = candidate_errors(problem, paths)
-            (group, model), n = tried[np.argmin(error)]
+            ((group, model), n), errors = best_candidate(problem, tried, paths, progress)
             history = {
                 "n_sources": np.array([len(group) for (group, _), _ in tried]),
                 "n_epochs": np.array([float(n) for _, n in tried]),
-                "error": error,
+                "error": errors,
             }
         progress(f"training on {len(problem.y)} target rows, {n:g} epochs")
-        (predictor,) = path(problem, model, [n], np.arange(len(problem.y)))
+        (predictor,) = path(problem, model, [n], problem.all_rows)
         weights = np.zeros(len(problem.sources))
         weights[group] = float(n < np.inf)
         return AdaptationResult(predictor, weights, history=history)
 
-    def _linear(self, problem, model, epochs, index):
-        """Models after each of so many epochs (ascending) on the target's rows `index`."""
-        rows, X = target_rows(problem, index), take_rows(problem.X, index)
-        start, penalty = read_scores(model, problem.classes, self), own_penalty(model) or 0.0
-        for coef, intercept in gradient_path(rows, *start, penalty, _finite(epochs)):
-            yield write_scores(model, coef, intercept, problem.classes, X, self)
+    def _path(self, gradient_steps, problem, model, epochs, index):
+        """Yield models after each number of epochs (ascending) on the target rows `index`."""
+        yield from gradient_steps(problem, model, [int(n) for n in epochs if n < np.inf], index)
         if np.inf in epochs:
             yield fit_target(problem, index)
 
-    def _network(self, problem, model, epochs, index):
+    def _linear_path(self, problem, model, epochs, index):
+        rows, X = target_rows(problem, index), take_rows(problem.X, index)
+        start, penalty = read_scores(model, problem.classes, self), own_penalty(model) or 0.0
+        for coef, intercept in gradient_path(rows, *start, penalty, epochs):
+            yield write_scores(model, coef, intercept, problem.classes, X, self)
+
+    def _network_path(self, problem, model, epochs, index):
         rows = problem.take(index)
         target = one_hot(rows.y, model.classes_) if problem.classifier else rows.y[:, None]
         layers = LaterLayers(model, self.n_frozen, rows.X, target, rows.row_weight)
-        with threadpool_limits(1, user_api="blas"):  # small products, and sums always alike
-            for x in descent_path(layers, _finite(epochs)):
+        # One thread: products are small, and results do not depend on the number of threads.
+        with threadpool_limits(1, user_api="blas"):
+            for x in descent_path(layers, epochs):
                 yield layers.write(x)
-        if np.inf in epochs:
-            yield fit_target(problem, index)
 
 
 def _paths(path, problem, models, epochs, alone, index):
@@ -189,17 +203,13 @@ def _paths(path, problem, models, epochs, alone, index):
     yield from (fit_target(problem, index) for _ in alone)
 
 
-def _misses(problem, model):
-    """The error of a model on the target's rows, leaving aside the level of numbers."""
+def _source_error(problem, model):
+    """Return the error of a model on the target's rows, regardless of the level of numbers."""
     weight = problem.row_weight
     if problem.classifier:
         return weight @ row_errors(model, problem.X, problem.y, problem.classes)
-    missed = problem.y - model.predict(problem.X)
-    return weight @ (missed - weight @ missed / weight.sum()) ** 2
-
-
-def _finite(epochs):
-    return [int(n) for n in epochs if n < np.inf]
+    residuals = problem.y - model.predict(problem.X)
+    return weight @ (residuals - weight @ residuals / weight.sum()) ** 2
 
 
 def _check_outputs(model, problem):
@@ -207,6 +217,6 @@ def _check_outputs(model, problem):
     if len(unknown):
         raise ValueError(
             f"y has classes that no source has, such as {unknown.tolist()[0]!r}, and "
-            f"estimator={type(model).__name__} has no output for them; leave out such rows, or use "
+            f"estimator={type(model).__name__} has no output for them; drop these rows, or use "
             "adaptation='auto'."
         )

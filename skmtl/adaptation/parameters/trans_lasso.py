@@ -1,6 +1,7 @@
-"""Sparse linear regression from nested sets of sources, and what the target adds to them."""
+"""Sparse linear regression from nested sets of sources, with a correction fitted on the target."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -8,68 +9,69 @@ from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge
 
 from ...solvers.lasso import lasso_path
 from ...solvers.products import Products
-from ..base import Adaptation, AdaptationResult, check_number
-from ..judge import evidence_of_squares
-from ..pool import steps_down, total_weight
+from ..base import Adaptation, AdaptationResult, number
+from ..evaluation import evidence_of_squares
+from ..pooled_rows import weight_steps
 
 __all__ = ["TransLasso"]
 
-# Sets of the nearest sources: each has this share of the next larger one.
+# Each set of the nearest sources has this share of the number of sources in the next larger set.
 _SHRINK = 0.6
-# Weights of source rows: at most this factor apart, down to where they count as the target's.
+# Weights of source rows: at most this factor apart, down to where all of them count as much as the
+# target's rows.
 _STEP, _MOST_STEPS = 10.0, 3
-# Strengths, in equal ratios from the strongest down to this share of it.
+# Numbers of strengths, in equal ratios from the largest one down to this share of it, of the first
+# step and of the correction.
 _N_STRENGTHS, _LEAST = 10, 1 / 30
-# ... and those of the difference.
 _N_DIFFERENCES, _LEAST_DIFFERENCE = 8, 1 / 8
-# Strengths at which sources are ranked, as shares of the strongest.
+# Strengths at which sources are ranked, as shares of the largest.
 _RANKED_AT = (0.5, 0.2)
-# Candidates of less than this share are not worth a fit.
+# Candidates with less than this share are dropped.
 _LEAST_SHARE = 0.01
 _ROUGH_TOL = 1e-3
 
 
 class TransLasso(Adaptation):
-    r"""Sparse linear regression, in two steps, with sets of sources averaged.
+    r"""Sparse linear regression in two steps, averaged over sets of sources.
 
-    For a set of sources S and a weight :math:`\omega` of their rows, first
+    For a set of sources S and a weight :math:`\omega` of their rows, the first step is
 
     .. math:: b = \arg\min_b \; \frac{1}{2 W} \Big( \sum_{i \in \text{target}} (y_i - a - x_i'b)^2
         + \omega \sum_{k \in S} \sum_{i \in k} (y_i - a_k - x_i'b)^2 \Big) + s \|b\|_1
 
-    and then, on the target's rows alone, what they add:
+    and the second step is a correction fitted on the target's rows alone:
 
     .. math:: \delta = \arg\min_\delta \; \frac{1}{2n} \sum_{i \in \text{target}}
         (y_i - a - x_i'(b + \delta))^2 + s' \|\delta\|_1
 
-    Sources are ranked by the squared error of their own lasso on the target's rows. The sets are
+    Sources are ranked by the squared error of each one's lasso on the target's rows. The sets are
     the nearest source, the two nearest, and so on in growing steps up to all, each at up to three
-    weights of its rows; beside them stands the target's own lasso. Every candidate's strength s,
-    with and without :math:`\delta`, and s' are chosen by cross-validation over target rows (``cv``
-    of `TransferEstimator`); the candidates' coefficients are averaged by their errors e with
-    shares :math:`\propto e^{-n/4}`.
+    weights of its rows; the lasso of the target's rows alone is a further candidate. Every
+    candidate's strength s, with and without :math:`\delta`, and s' are chosen by cross-validation
+    over target rows (``cv`` of `TransferEstimator`). The candidates' coefficients are averaged with
+    shares :math:`\propto e^{-n/4}`, for errors e.
 
-    It assumes that the target's coefficients are sparse and that those of good sources differ from
-    them in few places, or by little. Each source has an intercept of its own. Features are not
-    scaled. It needs target labels.
+    The assumption is that the target's coefficients are sparse, and that those of good sources
+    differ from them in few places or by small amounts. Each source has its own intercept. Features
+    are not scaled. Target labels are needed.
 
     Parameters
     ----------
     tol : float, default=1e-6
-        Duality gap of the last fits, as a share of the error of a constant.
+        Duality gap of the final fits, relative to the error of a constant prediction.
     max_iter : int, default=1000
-        Sweeps over the coefficients, for each strength.
+        Maximum number of sweeps over the coefficients, for each strength.
 
     Notes
     -----
-    Of the wrapped estimator, a `Lasso`, `LassoCV`, `Ridge` or `LinearRegression`, only
-    ``fit_intercept`` is used: strengths are chosen here. ``estimator_`` is a `Lasso` (`LassoCV`
-    where that was given) with the coefficients set. Li, Cai and Li rank sources by marginal
-    products, choose strengths by theory, and aggregate on a part of the rows held out.
+    The estimator must be a `Lasso`, `LassoCV`, `Ridge` or `LinearRegression`, of which only
+    ``fit_intercept`` is used; strengths are chosen here. ``estimator_`` is a `Lasso` (or a
+    `LassoCV` if that was passed) with these coefficients. Li, Cai and Li rank sources by marginal
+    products, choose strengths by theory, and aggregate on held-out rows.
 
-    Memory grows with the square of the number of features, and time hardly with the rows: the fits
-    work on products of the rows. ``transfer_report_`` has, by source, the "error" of its own lasso
-    on the target's rows.
+    Fits use products of the rows, so that memory grows with the square of the number of features,
+    and time depends little on the number of rows. ``transfer_report_`` contains, for each source,
+    the "error" of its own lasso on the target's rows.
 
     References
     ----------
@@ -96,50 +98,49 @@ class TransLasso(Adaptation):
     """
 
     only = "regressor"
-    _TAKES = (Lasso, LassoCV, LinearRegression, Ridge)
+    _SUPPORTED = (Lasso, LassoCV, LinearRegression, Ridge)
 
-    def __init__(self, tol=1e-6, max_iter=1000):
+    _checks = {
+        "tol": number(above=0.0, why="a share of the objective, such as 1e-6"),
+        "max_iter": number(least=1, whole=True, why="the most sweeps, such as 1000"),
+    }
+
+    def __init__(self, tol: float = 1e-6, max_iter: int = 1000):
         self.tol = tol
         self.max_iter = max_iter
 
-    def check(self):
-        """Raise a ValueError unless both parameters are above zero."""
-        check_number(self, "tol", above=0.0, why="a share of the objective, such as 1e-6")
-        check_number(self, "max_iter", least=1, whole=True, why="sweeps, such as 1000")
-
-    def check_given(self, *, estimator, **given):
+    def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
-        if type(estimator) not in self._TAKES:
-            names = ", ".join(kind.__name__ for kind in self._TAKES)
+        if type(estimator) not in self._SUPPORTED:
+            names = ", ".join(kind.__name__ for kind in self._SUPPORTED)
             raise ValueError(
                 f"the adaptation TransLasso is a lasso by itself: estimator must be one of "
                 f"{names}, got {type(estimator).__name__}."
             )
 
-    def fit(self, problem, random_state, progress):
-        """Rank the sources, judge the candidates, and average them."""
+    def _fit(self, problem, random_state, progress):
+        """Rank the sources, evaluate the candidates, and average them."""
         if not problem.splits:
             raise ValueError(
-                "the adaptation TransLasso judges by target rows and needs two at least; got "
-                f"n_samples={len(problem.y)}. Use adaptation='pooled'."
+                "the adaptation TransLasso chooses by cross-validation over target rows and needs "
+                f"at least two; got n_samples={len(problem.y)}. Use adaptation='pooled'."
             )
-        progress(f"judging sets of {len(problem.sources)} sources")
+        progress(f"evaluating sets of {len(problem.sources)} sources")
         search = _Search(problem)
-        choices, errors, share = search.judge()
+        choices, share = search.choices()
         progress(f"fitting {np.count_nonzero(share)} candidates")
         coef, gap = np.zeros(problem.X.shape[1]), 0.0
-        target = search.target
         for i in np.flatnonzero(share):
-            found, one_gap = search.fit_choice(target, choices[i], self.tol, self.max_iter)
-            coef += share[i] * found
-            gap = max(gap, one_gap)
+            coef_of_one, gap_of_one = search.fit_choice(choices[i], self.tol, self.max_iter)
+            coef += share[i] * coef_of_one
+            gap = max(gap, gap_of_one)
         weights = share @ np.array([search.weights_of(c.candidate) for c in choices])
-        predictor = _as_fitted(problem.estimator, coef, target.intercept(coef))
+        predictor = _as_fitted(problem.estimator, coef, search.target.intercept(coef))
         history = {
             "n_sources": np.array([len(c.candidate.members) for c in choices]),
             "weight": np.array([c.candidate.weight for c in choices]),
             "difference": np.array([c.difference is not None for c in choices]),
-            "error": errors,
+            "error": np.array([c.error for c in choices]),
             "share": share,
         }
         report = {"error": search.ranking, "dual_gap": np.full(len(weights), gap)}
@@ -157,20 +158,24 @@ class _NestedSet:
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """A candidate at strengths given as steps down from the strongest, the second maybe None."""
+    """A candidate with the positions of its strengths, counted from the largest.
+
+    That of the correction is None if there is none.
+    """
 
     candidate: _NestedSet
     step: int
     difference: int | None
+    error: float
 
 
 class _Search:
-    """Candidates, and their errors on target rows left out."""
+    """Candidates, and their cross-validated errors on target rows."""
 
     def __init__(self, problem):
         self.problem = problem
         self.centre = problem.estimator.fit_intercept
-        self.target = self.target_of(np.arange(len(problem.y)))
+        self.target = self.target_of(problem.all_rows)
         of_sources = [Products.of(s.X, s.y, s.weight, self.centre) for s in problem.sources]
         self.ranking = np.array([self._error_alone(p) for p in of_sources])
         self.candidates = self._list(of_sources)
@@ -180,7 +185,7 @@ class _Search:
         return Products.of(rows.X, rows.y, rows.weight, self.centre)
 
     def _error_alone(self, products):
-        """Mean squared error of a source's own lasso on target rows, whatever its intercept."""
+        """Return the mean squared error of a source's lasso on target rows, up to an intercept."""
         strengths = products.strongest() * np.array(_RANKED_AT)
         coef = lasso_path(products, strengths, 0.1)[0][-1] if strengths[0] > 0 else 0.0
         coef = np.broadcast_to(coef, products.moment.shape)
@@ -188,108 +193,103 @@ class _Search:
 
     def _list(self, of_sources):
         order = np.argsort(self.ranking, kind="stable")
-        out, total = [_NestedSet((), 0.0, None)], None
+        candidates, total = [_NestedSet((), 0.0, None)], None
         sizes = _sizes(len(order))
-        of_target = total_weight(self.problem)
-        for place, k in enumerate(order):
+        for n, k in enumerate(order, start=1):
             total = of_sources[k] if total is None else total.plus(of_sources[k], 1.0)
-            if place + 1 in sizes:
-                members = tuple(order[: place + 1].tolist())
-                for weight in steps_down(total.weight, of_target, _STEP, _MOST_STEPS, share=1.0):
-                    out.append(_NestedSet(members, float(weight), total))
-        return out
+            if n in sizes:
+                weights = weight_steps(
+                    total.weight, self.problem.total_weight, _STEP, _MOST_STEPS, share=1.0
+                )
+                members = tuple(order[:n].tolist())
+                candidates += [_NestedSet(members, float(weight), total) for weight in weights]
+        return candidates
 
     def weights_of(self, candidate):
-        out = np.zeros(len(self.problem.sources))
-        out[list(candidate.members)] = candidate.weight
-        return out
+        weights = np.zeros(len(self.problem.sources))
+        weights[list(candidate.members)] = candidate.weight
+        return weights
 
     # ------------------------------------------------------------------------------ fits
 
     def _first(self, target, candidate, n_steps=_N_STRENGTHS, tol=_ROUGH_TOL, **options):
-        """The first step along its path: coefficients and gaps."""
+        """Return coefficients and gaps of the first step, for a path of strengths."""
         products = target
         if candidate.products is not None:
             products = target.plus(candidate.products, candidate.weight)
         return _path(products, _N_STRENGTHS, _LEAST, n_steps, tol, **options)
 
     def _second(self, target, coef, n_steps=_N_DIFFERENCES, tol=_ROUGH_TOL, **options):
-        """The difference on the target, likewise."""
+        """Return coefficients with a correction fitted on the target, and gaps, for a path."""
         products = target.less(coef)
         coefs, gaps = _path(products, _N_DIFFERENCES, _LEAST_DIFFERENCE, n_steps, tol, **options)
         return coef + coefs, gaps
 
-    def fit_choice(self, target, choice, tol, max_iter):
-        """Coefficients, and the largest duality gap."""
+    def fit_choice(self, choice, tol, max_iter):
+        """Return coefficients, and the largest duality gap."""
         options = {"tol": tol, "max_iter": max_iter, "warn": True}
-        coefs, gaps = self._first(target, choice.candidate, choice.step + 1, **options)
+        coefs, gaps = self._first(self.target, choice.candidate, choice.step + 1, **options)
         if choice.difference is None:
             return coefs[-1], gaps[-1]
-        moved, more = self._second(target, coefs[-1], choice.difference + 1, **options)
-        return moved[-1], max(gaps[-1], more[-1])
+        corrected, more = self._second(self.target, coefs[-1], choice.difference + 1, **options)
+        return corrected[-1], max(gaps[-1], more[-1])
 
-    # ------------------------------------------------------------------------- judgement
+    # ------------------------------------------------------------------------------ errors
 
-    def judge(self):
-        """The choices ``(n,)``, their errors, and their shares."""
+    def choices(self):
+        """Return the choices, and their shares."""
         folds = [(self.target_of(train), test) for train, test in self.problem.splits]
-        choices, errors = [], []
+        choices = []
         for candidate in self.candidates:
             paths = [self._first(target, candidate)[0] for target, _ in folds]
             error = self._errors(folds, paths)
             step = int(error.argmin())
-            choices.append(_Choice(candidate, step, None))
-            errors.append(error[step])
+            choices.append(_Choice(candidate, step, None, error[step]))
             if candidate.members:
-                moved = [
+                corrected = [
                     self._second(target, coefs[step])[0]
                     for (target, _), coefs in zip(folds, paths, strict=True)
                 ]
-                error = self._errors(folds, moved)
-                choices.append(_Choice(candidate, step, int(error.argmin())))
-                errors.append(error.min())
-        errors = np.array(errors)
+                error = self._errors(folds, corrected)
+                choices.append(_Choice(candidate, step, int(error.argmin()), error.min()))
+        errors = np.array([choice.error for choice in choices])
         constant = self.target.square / self.target.weight
-        return choices, errors, _shares(errors, total_weight(self.problem), constant)
+        evidence = evidence_of_squares(errors, self.problem.total_weight, constant)
+        share = np.exp(evidence - evidence.max())
+        share = np.where(share < _LEAST_SHARE * share.sum(), 0.0, share)
+        return choices, share / share.sum()
 
     def _errors(self, folds, paths):
-        """Mean squared errors of the rows left out, by strength."""
+        """Return the mean squared errors of held-out rows, by strength."""
         sums, total = 0.0, 0.0
         for (target, test), coefs in zip(folds, paths, strict=True):
             rows = self.problem.take(test)
             level = target.mean[-1] - coefs @ target.mean[:-1]
-            missed = rows.y[:, None] - rows.X @ coefs.T - level
-            sums = sums + rows.row_weight @ missed**2
+            residuals = rows.y[:, None] - rows.X @ coefs.T - level
+            sums = sums + rows.row_weight @ residuals**2
             total += rows.row_weight.sum()
         return sums / total
 
 
 def _path(products, n_all, least, n_steps, tol, **options):
-    """Coefficients and gaps at the first `n_steps` of `n_all` strengths, the strongest first."""
+    """Return coefficients and gaps at the `n_steps` largest of `n_all` strengths."""
     strongest = products.strongest()
-    if strongest <= 0.0:  # labels that do not vary, or nothing left to explain
+    if strongest <= 0.0:  # labels are constant, or there is nothing left to explain
         return np.zeros((n_steps, len(products.moment))), np.zeros(n_steps)
     strengths = strongest * np.geomspace(1.0, least, n_all)[:n_steps]
     return lasso_path(products, strengths, tol, **options)
 
 
 def _sizes(n_sources):
-    """Sizes of the sets: each a share of the next, down to one."""
+    """Return the sizes of the sets: each a share of the next, down to one."""
     sizes = {n_sources}
     while min(sizes) > 1:
         sizes.add(max(1, int(round(_SHRINK * min(sizes)))))
     return sizes
 
 
-def _shares(errors, n_rows, constant):
-    evidence = evidence_of_squares(errors, n_rows, constant)
-    share = np.exp(evidence - evidence.max())
-    share = np.where(share < _LEAST_SHARE * share.sum(), 0.0, share)
-    return share / share.sum()
-
-
 def _as_fitted(estimator, coef, intercept):
-    """A fitted `LassoCV` or `Lasso` with these coefficients."""
+    """Return a fitted `LassoCV` or `Lasso` with these coefficients."""
     model = clone(estimator)
     if not isinstance(model, (Lasso, LassoCV)):
         model = Lasso(fit_intercept=estimator.fit_intercept)

@@ -1,4 +1,4 @@
-"""Weigh source rows by how much likelier the target has such rows."""
+"""Weights of source rows by estimates of the density ratio of target to source rows."""
 
 from .kliep import KLIEP
 from .kmm import KMM

@@ -1,4 +1,4 @@
-"""Gaussian kernels between rows, how wide they are, and rows that do not depend on order."""
+"""Gaussian kernels between rows, their widths, and distinct rows."""
 
 import numpy as np
 from scipy import sparse
@@ -12,12 +12,12 @@ from ...tasks.stack import stack_rows
 
 __all__ = ["combine", "distinct_rows", "gaussian", "kernel_means", "median_distance", "row_blocks"]
 
-_MOST_ROWS = 300  # for the median of distances
-_BLOCK = 1 << 17  # entries of a kernel matrix that are made at a time: what a cache holds
+_MOST_ROWS = 300  # rows for the median of distances
+_BLOCK = 1 << 17  # entries of a block of a kernel matrix, which should fit the cache
 
 
 def distinct_rows(X, weight):
-    """Every different row once, in an order of their own.
+    """Return each distinct row once, in an order that does not depend on that of X.
 
     Parameters
     ----------
@@ -28,28 +28,30 @@ def distinct_rows(X, weight):
     -------
     rows : {ndarray, csr matrix} of shape (n_distinct, n_features)
     weight : ndarray of shape (n_distinct,)
-        Summed.
-    place : ndarray of shape (n_rows,)
-        Which of them each row is.
+        The sum over equal rows.
+    of_row : ndarray of shape (n_rows,)
+        The position of each row of X among the distinct rows.
     """
     if sparse.issparse(X):
         X = sparse.csr_matrix(X, copy=True)
         X.sum_duplicates()
         X.eliminate_zeros()
         spans = zip(X.indptr[:-1], X.indptr[1:], strict=True)
-        keys = [X.indices[a:b].tobytes() + b"|" + X.data[a:b].tobytes() for a, b in spans]
-        keys = np.array(keys, dtype=object)
+        keys = np.array(
+            [X.indices[a:b].tobytes() + b"|" + X.data[a:b].tobytes() for a, b in spans],
+            dtype=object,
+        )
     else:
         X = np.ascontiguousarray(X + 0.0)  # no -0.0
         keys = X.view(np.dtype((np.void, X.dtype.itemsize * X.shape[1]))).ravel()
-    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    return take_rows(X, first), np.bincount(place, weight, minlength=len(first)), place
+    _, first, of_row = np.unique(keys, return_index=True, return_inverse=True)
+    return take_rows(X, first), np.bincount(of_row, weight, minlength=len(first)), of_row
 
 
 def gaussian(A, B, sigma):
-    """``exp(-|a - b|^2 / (2 sigma^2))`` for the rows of A and B, ``(len(A), len(B))``.
+    """Return ``exp(-|a - b|^2 / (2 sigma^2))`` for the rows of A and B, ``(len(A), len(B))``.
 
-    Only half of it is worked out where both are the same object.
+    If both are the same object, only half of the matrix is computed.
     """
     scale = 1.0 / sigma
     if sparse.issparse(A) or sparse.issparse(B):
@@ -73,8 +75,8 @@ def gaussian(A, B, sigma):
 
 
 def _lift(A, B, scale):
-    """Rows whose products are the logarithms of the kernel's values."""
-    centre = A.mean(axis=0)  # distances lose fewer digits
+    """Return rows whose products are the logarithms of the kernel's values."""
+    centre = A.mean(axis=0)  # centring reduces rounding errors of distances
     same = A is B
     A = (A - centre) * scale
     B = A if same else (B - centre) * scale
@@ -84,20 +86,20 @@ def _lift(A, B, scale):
 
 
 def _multiply(A, B, out=None):
-    """The kernel's values for rows of `_lift`, written to `out` if there is one."""
+    """Return the kernel's values for rows of `_lift`, written to `out` if it is given."""
     out = np.matmul(A, B.T, out=out)
     kernels.exponential.exponentiate(out.reshape(-1))
     return out
 
 
 def row_blocks(n, n_columns):
-    """Slices of ``range(n)``, of so many that a block of a matrix with `n_columns` stays small."""
+    """Return slices of ``range(n)`` such that blocks with `n_columns` columns stay small."""
     step = max(1, _BLOCK // n_columns)
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
 def combine(A, B, sigma, values):
-    """``gaussian(A, B) @ values``, in blocks."""
+    """Return ``gaussian(A, B, sigma) @ values``, computed in blocks."""
     blocks = row_blocks(A.shape[0], B.shape[0])
     if sparse.issparse(A) or sparse.issparse(B):
         return np.concatenate([gaussian(A[block], B, sigma) @ values for block in blocks])
@@ -109,32 +111,31 @@ def combine(A, B, sigma, values):
 
 
 def kernel_means(A, B, weight, sigma):
-    """Weighted means over the rows of B."""
+    """Return the weighted means of the kernel over the rows of B."""
     return combine(A, B, sigma, weight / weight.sum())
 
 
 def median_distance(tables, random_state):
-    """The median distance of two different rows of all tables together.
+    """Return the median distance of two different rows of all tables together.
 
     Parameters
     ----------
     tables : list of {ndarray, csr matrix}
-        Of distinct rows each; of many rows together, 300 are drawn.
+        Each of distinct rows; if there are more than 300 rows in total, 300 are drawn.
     random_state : numpy.random.RandomState
 
     Returns
     -------
     float
-        Above zero; 1 where all rows are the same.
+        Positive; 1 if all rows are equal.
     """
     n_rows = np.array([table.shape[0] for table in tables])
-    n_drawn = n_rows
     if n_rows.sum() > _MOST_ROWS:
         n_drawn = np.maximum(n_rows * _MOST_ROWS // n_rows.sum(), 1)
-        rows = [
+        drawn = [
             random_state.choice(n, m, replace=False) for n, m in zip(n_rows, n_drawn, strict=True)
         ]
-        tables = [table[rows] for table, rows in zip(tables, rows, strict=True)]
+        tables = [table[rows] for table, rows in zip(tables, drawn, strict=True)]
     rows = stack_rows(tables)
     if sparse.issparse(rows):
         distances = euclidean_distances(rows)[np.triu_indices(rows.shape[0], 1)]

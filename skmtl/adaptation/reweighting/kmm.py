@@ -1,10 +1,12 @@
 """Kernel mean matching."""
 
+from typing import Literal
+
 import numpy as np
 
 from ..._compat import take_rows
 from ...solvers.quadratic import solve_in_parts, solve_quadratic
-from ..base import check_number, is_auto
+from ..base import is_auto, number
 from ._density_ratio import DensityRatio, warn_of_gap
 from ._gaussian import gaussian, kernel_means, median_distance
 
@@ -12,49 +14,52 @@ __all__ = ["KMM"]
 
 
 class KMM(DensityRatio):
-    r"""Weighs source rows so that they look like the target's, by kernel mean matching.
+    r"""Weights of source rows by kernel mean matching.
 
-    The weights :math:`b` bring the means of source and target rows together, in the space of a
-    Gaussian kernel :math:`K`:
+    The weights :math:`b` minimise the distance between the means of source and target rows in the
+    feature space of a Gaussian kernel :math:`K`:
 
     .. math:: \min_b \tfrac12 b'Kb - \kappa'b \quad \text{subject to} \quad 0 \le b_i \le B, \;
         |\tfrac1n \textstyle\sum_i b_i - 1| \le \epsilon
 
-    where :math:`\kappa_i = \frac{n}{m} \sum_j K(x_i, x_j^*)`, of n source rows :math:`x` and m
-    target rows :math:`x^*`. The estimator is then fitted on weighted source rows, and on target
-    rows where they have labels.
+    where :math:`\kappa_i = \frac{n}{m} \sum_j K(x_i, x_j^*)`, for n source rows :math:`x` and m
+    target rows :math:`x^*`. The estimator is then fitted on the weighted source rows and on the
+    labelled target rows.
 
-    It assumes covariate shift: source and target have the same y for the same x and differ in x
-    only, and wherever the target has rows the source has some. It needs no labels of the target;
-    more rows without labels come as ``unlabeled=``. All sources together are taken for one.
+    The assumption is covariate shift: the distribution of y given x is the same in source and
+    target, only that of x differs, and wherever the target has rows the source has some too. Target
+    labels are not needed; pass additional rows without labels as ``unlabeled=``. Several
+    sources are treated as one.
 
     Parameters
     ----------
     sigma : "auto" or float, default="auto"
-        Width of the kernel :math:`\exp(-|x - x'|^2 / (2 \sigma^2))`, in the units of the columns,
-        which it takes all alike: scale them by ``preprocessor=`` or a Pipeline as `estimator` of
+        Width of the kernel :math:`\exp(-|x - x'|^2 / (2 \sigma^2))`, in the units of the columns.
+        All columns share it: scale them by ``preprocessor=`` or a Pipeline as `estimator` of
         `TransferEstimator`. "auto" is the median distance of two different rows of source and
-        target together (drawn, where they are more than 300).
+        target together (of 300 rows, drawn at random, if there are more).
     max_weight : float, default=1000.0
-        The bound :math:`B` of a weight, above 1; small ones keep a few rows from dominating.
+        The largest weight :math:`B`, above 1; smaller values keep a few rows from dominating.
     eps : "auto" or float, default="auto"
-        How far the mean weight may be from 1, from 0 to below 1. "auto" is the paper's
-        :math:`(\sqrt n - 1) / \sqrt n`.
+        The largest deviation of the mean weight from 1; at least 0 and below 1. "auto" is the
+        paper's :math:`(\sqrt n - 1) / \sqrt n`.
     target_weight : float, default=1.0
-        How much a labelled target row counts, where the weights of source rows have mean 1 or so.
+        The weight of a labelled target row; the mean weight of source rows is about 1.
     max_rows : int, default=4000
-        Most source rows whose kernel matrix is made (so many squared, times 16 bytes). With more,
-        parts of so many are solved, and then, in rounds, the rows farthest from optimal.
+        The largest number of source rows whose kernel matrix is computed (its square, times 16
+        bytes). With more rows, parts of this size are solved, and then, in rounds, the rows that
+        are farthest from optimal.
     tol : float, default=1e-8
-        It ends where the objective is at most this share of its absolute value above the minimum.
+        Tolerance: the objective is at most this share of its absolute value above the minimum.
 
     Notes
     -----
-    ``history_`` has the objective and its duality gap, by iteration; ``transfer_report_`` the
-    effective number of rows of each source, :math:`(\sum b)^2 / \sum b^2`: where it is far below
-    the number of rows, a few rows decide. In few dimensions K is singular but for rounding, and
-    many weights are as good as each other; an interior point method then ends at even ones.
-    Equal rows are merged, and sample weights of source and target rows count as repetitions.
+    ``history_`` contains the objective and its duality gap, by iteration;
+    ``transfer_report_`` contains the effective number of rows of each source,
+    :math:`(\sum b)^2 / \sum b^2`: if it is far below the number of rows, the fit depends on a few
+    rows. With few features K is singular up to rounding, and many weights are equally good; the
+    interior point method then ends at even ones. Equal rows are merged, and sample weights of
+    source and target rows count as repetitions.
 
     References
     ----------
@@ -76,14 +81,31 @@ class KMM(DensityRatio):
     True
     """
 
+    _checks = {
+        **DensityRatio._checks,
+        "max_weight": number(above=1.0, why="the largest weight of a source row"),
+        "eps": number(
+            least=0.0,
+            below=1.0,
+            auto=True,
+            why="the largest deviation of the mean weight from 1",
+        ),
+        "max_rows": number(
+            least=2,
+            whole=True,
+            why="rows of a kernel matrix in memory",
+        ),
+        "tol": number(above=0.0, why="a share of the objective"),
+    }
+
     def __init__(
         self,
-        sigma="auto",
-        max_weight=1000.0,
-        eps="auto",
-        target_weight=1.0,
-        max_rows=4000,
-        tol=1e-8,
+        sigma: float | Literal["auto"] = "auto",
+        max_weight: float = 1000.0,
+        eps: float | Literal["auto"] = "auto",
+        target_weight: float = 1.0,
+        max_rows: int = 4000,
+        tol: float = 1e-8,
     ):
         self.sigma = sigma
         self.max_weight = max_weight
@@ -91,17 +113,6 @@ class KMM(DensityRatio):
         self.target_weight = target_weight
         self.max_rows = max_rows
         self.tol = tol
-
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        super().check()
-        check_number(self, "max_weight", above=1.0, why="the most a source row counts")
-        check_number(
-            self, "eps", least=0.0, below=1.0, auto=True,
-            why="how far the mean weight may be from 1",
-        )  # fmt: skip
-        check_number(self, "max_rows", least=2, whole=True, why="rows of a kernel matrix in memory")
-        check_number(self, "tol", above=0.0, why="a share of the objective")
 
     def _ratios(self, S, w, T, v, random_state, progress):
         sigma = median_distance([S, T], random_state) if is_auto(self.sigma) else self.sigma
@@ -111,18 +122,18 @@ class KMM(DensityRatio):
         k = total * kernel_means(S, T, v, sigma)
         bounds = self.max_weight * w, (1.0 - eps) * total, (1.0 + eps) * total
         if n <= self.max_rows:
-            found = solve_quadratic(gaussian(S, S, sigma), k, *bounds, tol=self.tol)
+            solution = solve_quadratic(gaussian(S, S, sigma), k, *bounds, tol=self.tol)
         else:
             parts = np.array_split(random_state.permutation(n), -(-n // self.max_rows))
 
             def kernel(rows, columns):
                 return gaussian(take_rows(S, rows), take_rows(S, columns), sigma)
 
-            found = solve_in_parts(kernel, k, *bounds, parts, tol=self.tol)
-        share = found.gap / max(abs(found.objective), 1e-300)
+            solution = solve_in_parts(kernel, k, *bounds, parts, tol=self.tol)
+        share = solution.gap / max(abs(solution.objective), 1e-300)
         if share > self.tol:
-            remedy = "give a larger tol, or more max_rows where there are fewer than source rows"
+            remedy = "give a larger tol, or more max_rows if they are fewer than the source rows"
             warn_of_gap("KMM", share, self.tol, " of the objective", remedy)
-        n_seen = len(found.history["gap"])
-        ratios = np.minimum(found.c / w, self.max_weight)  # but for rounding it is
-        return ratios, {"sigma": np.full(n_seen, sigma), **found.history}
+        n_seen = len(solution.history["gap"])
+        ratios = np.minimum(solution.c / w, self.max_weight)  # rounding may exceed it
+        return ratios, {"sigma": np.full(n_seen, sigma), **solution.history}

@@ -1,4 +1,4 @@
-"""Choose which sources help and how much they count; the two limits, independent and pooled."""
+"""Choice of the sources and their weights; also the two limits, independent and pooled."""
 
 from .auto import Auto
 from .pooling import Independent, Pooled

@@ -1,93 +1,102 @@
-"""Which sources help, how much they are to count, and whether their labels are to be shifted."""
+"""Automatic choice of the sources' weights, and of constants added to their labels."""
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils import get_tags
 
-from ..base import Adaptation, AdaptationResult, takes_weights, tells_classes
-from ..pool import Pool
+from ..base import (
+    Adaptation,
+    AdaptationResult,
+    enough_classes,
+    takes_weights,
+)  # fmt: skip
+from ..pooled_rows import PooledRows
 from ._finalists import Finalists, few_splits, list_finalists
-from ._ridge_judge import RidgeJudge
-from ._view import exact_view, is_plain_ridge, rough_view
+from ._ridge_data import approximate_ridge_data, exact_ridge_data, is_plain_ridge
+from ._ridge_screening import RidgeScreening
 
 __all__ = ["Auto"]
 
 
 class Auto(Adaptation):
-    r"""Sources that help count much, others little or nothing: judged on target rows.
+    r"""Weights of sources, chosen on the target's rows: large if a source helps, otherwise small.
 
-    One model for all rows, as in `Pooled`, with a weight for each source. Sources are judged by
-    ridge regressions, which cost little, on target rows left out (``cv`` of `TransferEstimator`):
+    One model for all rows, as in `Pooled`, with one weight per source. Sources are evaluated by
+    ridge regressions, which are cheap, on held-out target rows (``cv`` of `TransferEstimator`):
 
     - *independent*: target rows alone;
-    - each source alone beside the target;
-    - the best two sources, the best three, ..., all of them (of many sources, in growing steps).
+    - each source alone with the target;
+    - the best two sources, the best three, ..., all of them (with many sources, in growing steps).
 
-    Each set is tried at several weights of its rows, from 1 (*pooled*) down to where they count
-    a tenth of the target's rows, and, for a regressor, with and without a constant of its own
-    added to each source's labels: the mean of what its ridge misses on the target.
-    Candidate :math:`c` of mean squared error :math:`e_c` gets the share
+    Each set is tried at several weights of its rows, from 1 (*pooled*) down to where they count a
+    tenth of the target's rows, and, for a regressor, with and without a constant added to the
+    labels of each source: the mean residual of the source's ridge on the target. A candidate c with
+    mean squared error :math:`e_c` has the share
 
     .. math:: \pi_c \propto e_c^{-n/4} \text{ (numbers)}, \qquad
         \pi_c \propto e_c^{-n/2} \text{ (classes, as one column of 0 and 1 each)}
 
-    with `n` target rows: of numbers half the evidence is taken, as few rows judge many candidates.
-    Beforehand, help is ahead of none by 2 nats, and shifted labels of others by a half.
-    The weights of the sources are the candidates' mean by share,
-    :math:`(\sum_c \pi_c w_c^p)^{1/p}`. At :math:`p = 1` some trust in a large source that harms
-    outweighs the target's rows; so means of six powers from 1 down to 0.1 are judged in turn, on
-    all of the evidence, each 0.8 nats behind the one before, and the best is taken.
+    with `n` target rows; for numbers the log-likelihood is halved, since the rows are few and
+    the candidates many. The prior is 2 nats in favour of candidates with sources, and half a nat in
+    favour of shifted labels. The weights of the sources are the mean of the candidates' weights,
+    :math:`(\sum_c \pi_c w_c^p)^{1/p}`. At :math:`p = 1` a small share of a large harmful source
+    outweighs the target's rows. Therefore means with six powers from 1 down to 0.1 are compared by
+    the full log-likelihood, each 0.8 nats behind the one before, and the best is used.
 
-    For a `Ridge` of up to 128 features these are its own errors, and that is all. Any other
-    estimator is not a ridge: it is fitted itself, in up to four splits, with the *finalists*
+    For a `Ridge` with up to 128 features these errors are the estimator's own, and the weights are
+    final. Any other estimator is itself fitted, in up to four splits, with the *finalists*
 
     - *independent*: target rows alone;
-    - *weighed*: the weights that ridges lead to, or their best set where they see no help; or,
-      where ridges do not do better with them by 1 nat, *selected*: the sources of at least a tenth
-      of the largest of these weights, at weight 1;
-    - *pooled*: all rows alike.
+    - *weighed*: the weights that ridges lead to, or their best set of sources if these are zero;
+      or, if ridges are not better with the weights by 1 nat, *selected*: the sources with at least
+      a tenth of the largest of these weights, at weight 1;
+    - *pooled*: all rows with weight 1.
 
-    Their shares are by likelihood, :math:`e_c^{-n/2}`, or :math:`\exp(-n e_c)` of log-losses at
-    the best of four powers of the probabilities, from 1 up, so that what counts is how well
-    classes are told apart; help is ahead by 1 nat, of classes 2. The weights are their mean with
-    :math:`p = 1/2`, and with these the estimator is fitted to all rows.
+    Their shares are :math:`\propto e_c^{-n/2}`, or :math:`\propto \exp(-n e_c)` for log-losses with
+    the best of four powers of the probabilities, from 1 up, so that the shares depend on how well
+    classes are separated. The prior in favour of candidates with sources is 1 nat, and 2 nats for
+    classes. The weights are the mean with :math:`p = 1/2`, and the estimator is fitted with them on
+    all rows.
 
-    Harmful sources end with a weight of almost or exactly zero, and where no help helps,
-    the target's rows alone remain: guarded, not guaranteed, as the judges are few.
+    Harmful sources receive a weight of almost or exactly zero, and if no source helps, the model is
+    that of the target's rows alone. This is guarded, not guaranteed: the choice is
+    based on few rows.
 
     Parameters
     ----------
     shift : bool, default=True
         Whether constants added to the labels of sources are tried. Never for a classifier, a
-        ``TransformedTargetRegressor`` and estimators whose tags ask for positive labels; nor,
-        with a warning, where the estimator refuses them.
+        ``TransformedTargetRegressor``, or an estimator whose tags require positive labels; nor,
+        with a warning, if the estimator raises an error for them.
 
     Notes
     -----
-    The estimator is fitted at most 15 times in all: 12 to judge three finalists in four splits, two
-    to see whether it takes shifted labels, where none is below zero, and once at the end. More
-    splits than four are joined to four, where each row is tested once; else the first four count.
-    ``n_jobs`` runs splits in parallel.
+    The estimator is fitted at most 15 times: 12 times to evaluate three finalists in four splits,
+    twice to test whether it accepts shifted labels if no label is negative, and once at the end. If
+    there are more than four splits, they are joined to four if each row is tested once; otherwise
+    the first four are used. ``n_jobs`` runs splits in parallel.
 
-    Ridges see numbers: at most 64 columns, those most correlated with labels, standardised (gaps
+    Ridges use numbers: at most 64 columns, those most correlated with labels, standardised (gaps
     filled, categories one-hot encoded), and, unless the estimator is a linear one of scikit-learn,
-    the leaves of small trees fitted to the largest sources, which tell what is not linear. Their
-    strength is chosen by generalised cross-validation within sources and target.
+    the leaves of small trees fitted to the largest sources, which represent nonlinear effects. The
+    ridges' strength is chosen by generalised cross-validation within sources and target.
 
-    An estimator that does not take ``sample_weight`` gets the best finalist, of sets of sources
-    at weight 1. A single target row cannot judge: all sources count 1. For `Lasso` and `LassoCV`
-    `TransLasso` is faster still.
+    For an estimator that does not support ``sample_weight`` the best finalist is used, among sets
+    of sources at weight 1. With a single target row all sources have weight 1. For `Lasso` and
+    `LassoCV`, `TransLasso` is faster still.
 
-    In ``transfer_report_`` are, for each source, "error" (cross-validated squared error of the
-    ridge with this source alone at the best weight, labels shifted or not; of classes summed over
-    their standardised columns), "error_independent" (without any, the same for all),
-    "standard_error" of the difference, and "shift" (what was added to its labels). These errors
-    also did the choosing and are somewhat optimistic. ``history_`` has the finalists, of a `Ridge`
-    all candidates. Where rows of the target are copies of each other, give a ``cv`` that keeps
-    copies together: else the target's rows alone look better than they are.
+    ``transfer_report_`` contains, for each source, "error" (the cross-validated squared error of
+    the ridge with this source alone at the best weight, with labels shifted or not; for classes,
+    summed over their standardised columns), "error_independent" (without sources, the same number
+    for all), "standard_error" of the difference, and "shift" (the constant added to its labels).
+    These errors are those used for the choice, and are therefore slightly optimistic. ``history_``
+    contains the finalists; for a `Ridge`, all candidates. If target rows are copies of each other,
+    pass a ``cv`` that keeps copies together: otherwise the error of the target's rows alone is too
+    small.
 
     References
     ----------
@@ -115,87 +124,97 @@ class Auto(Adaptation):
 
     needs_numbers = False
 
-    def __init__(self, shift=True):
+    def __init__(self, shift: bool = True):
         self.shift = shift
 
-    def check(self):
+    def check(self) -> None:
         """Raise a ValueError unless `shift` is a bool."""
         if not isinstance(self.shift, (bool, np.bool_)):
             raise ValueError(
                 f"shift={self.shift!r} must be True (try constants added to labels) or False."
             )
 
-    def reads_numbers(self, estimator):
-        """Whether tables are to be numbers: of a plain `Ridge` their sums are enough."""
+    def reads_numbers(self, estimator: Any) -> bool:
+        """Return whether tables must be finite float64 numbers for this estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The estimator to be fitted.
+
+        Returns
+        -------
+        bool
+            True for a `Ridge` whose fits can be computed from moments of the rows.
+        """
         return is_plain_ridge(estimator)
 
-    def fit(self, problem, random_state, progress):
-        """Judge the candidates and fit a clone of the estimator with the weights they lead to."""
+    def _fit(self, problem, random_state, progress):
+        """Evaluate the candidates, and fit a clone of the estimator with the resulting weights."""
         n_sources = len(problem.sources)
         if not problem.splits:
-            progress(f"fitting on all rows; {len(problem.y)} target rows cannot judge")
+            progress(
+                f"fitting on all rows; {len(problem.y)} target rows are too few to choose weights"
+            )
             weights, shifts, report, history = np.ones(n_sources), None, {}, {}
         else:
-            weights, shifts, report, history = self._judge(problem, progress)
+            weights, shifts, report, history = self._choose_weights(problem, progress)
             report["shift"] = np.zeros(n_sources) if shifts is None else shifts
-        used = int(np.count_nonzero(weights))
-        progress(f"fitting on target rows and {used} of {n_sources} sources")
-        predictor = Pool(problem, np.arange(len(problem.y))).fit(weights, shifts)
+        progress(f"fitting on target rows and {np.count_nonzero(weights)} of {n_sources} sources")
+        predictor = PooledRows(problem, problem.all_rows).fit(weights, shifts)
         return AdaptationResult(predictor, weights, report, history)
 
-    def _judge(self, problem, progress):
-        """Weights of the sources, what to add to their labels, the report and the history."""
-        given = {
-            "shift": self.shift and _may_shift(problem),
-            "weighs": takes_weights(problem.estimator),
-            # Where the target's rows show one class they cannot tell the other's.
-            "alone": tells_classes(problem, problem.y),
-        }
-        view = exact_view(problem)
-        if view is not None:
-            judge = _by_ridges(view, problem.splits, progress, **given)
-            weights, shifted = judge.verdict()
-            history = judge.history()
+    def _choose_weights(self, problem, progress):
+        """Return the weights and shifts of the sources, the report, and the history."""
+        data, splits = exact_ridge_data(problem), problem.splits
+        exact = data is not None
+        if not exact:
+            data, splits = approximate_ridge_data(problem), few_splits(splits)
+        n = len(data.sources)
+        progress(f"evaluating {n} source{'s' * (n > 1)} by ridges in {len(splits)} splits")
+        screening = RidgeScreening(
+            data, splits,
+            shift=self.shift and _may_shift(problem),
+            takes_weights=takes_weights(problem.estimator),
+            # Target rows of one class do not show how well the other class is predicted.
+            alone=enough_classes(problem, problem.y),
+        )  # fmt: skip
+        weights, shifted = screening.source_weights()
+        if exact:
+            history = screening.history()
         else:
-            splits = few_splits(problem.splits)
-            view = rough_view(problem)
-            judge = _by_ridges(view, splits, progress, **given)
-            listed = list_finalists(judge, *judge.verdict())
-            if any(c.shifted for c in listed) and not _takes_shifts(problem, judge, listed):
-                listed = [replace(c, shifted=0.0) for c in listed]
-            weights, shifted, history = Finalists(problem, splits, judge.shifts_of).choose(
-                listed, progress
+            finalists = list_finalists(screening, weights, shifted)
+            if any(c.shifted for c in finalists) and not _accepts_shifts(
+                problem, screening, finalists
+            ):
+                finalists = [replace(c, shifted=0.0) for c in finalists]
+            weights, shifted, history = Finalists(problem, splits, screening.shifts_of).choose(
+                finalists, progress
             )
-            weights = judge.without_traces(weights)
+            weights = screening.without_traces(weights)
         shifts = None
         if shifted > 0 and weights.any():
-            shifts = shifted * judge.shifts_of(np.arange(len(problem.y)))
+            shifts = shifted * screening.shifts_of(problem.all_rows)
             shifts[weights == 0] = 0.0
-        return weights, shifts, judge.report(), history
+        return weights, shifts, screening.report(), history
 
 
-def _by_ridges(view, splits, progress, **given):
-    n = len(view.sources)
-    progress(f"judging {n} source{'s' * (n > 1)} by ridges in {len(splits)} splits")
-    judge = RidgeJudge(view, splits, **given)
-    judge.judge()
-    return judge
-
-
-def _takes_shifts(problem, judge, candidates):
-    """Whether the estimator can be fitted to shifted labels, as counts cannot below zero."""
+def _accepts_shifts(problem, screening, candidates):
+    """Return whether the estimator can be fitted to shifted labels; counts cannot be negative."""
     if any(y.min() < 0.0 for y in (problem.y, *(source.y for source in problem.sources))):
-        return True  # the estimator is known to take labels below zero
-    every = np.arange(len(problem.y))
-    pool, one = Pool(problem, every), next(c for c in candidates if c.shifted)
+        return True  # the estimator is known to accept negative labels
+    pool, candidate = (
+        PooledRows(problem, problem.all_rows),
+        next(c for c in candidates if c.shifted),
+    )
     try:
-        pool.fit(one.weights, one.shifted * judge.shifts_of(every))
+        pool.fit(candidate.weights, candidate.shifted * screening.shifts_of(problem.all_rows))
     except ValueError as error:
-        pool.fit(one.weights)  # raises, where the shift is not to blame
+        pool.fit(candidate.weights)  # raises if the shift is not the cause
         warnings.warn(
-            f"a constant added to the labels of sources is not tried, as it would be with "
-            f"other labels: estimator={type(problem.estimator).__name__} raised {error!r}. "
-            "Set adaptation=Auto(shift=False) to say so yourself.",
+            "constants added to the labels of sources are not tried: estimator="
+            f"{type(problem.estimator).__name__} raised {error!r} when fitted to shifted labels. "
+            "Set adaptation=Auto(shift=False) to suppress this warning.",
             UserWarning,
             stacklevel=2,
         )

@@ -1,24 +1,32 @@
-"""The two limits: the target alone, and one model for source and target rows together."""
+"""The two limits: a model of the target alone, and one model for source and target rows."""
 
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
-from ..base import Adaptation, AdaptationResult, check_number, fit_target, is_auto, takes_weights
-from ..judge import candidate_errors
-from ..pool import Pool, steps_down, total_weight
+from ..base import (
+    Adaptation,
+    AdaptationResult,
+    fit_target,
+    is_auto,
+    number,
+    takes_weights,
+)  # fmt: skip
+from ..evaluation import best_candidate, candidate_errors
+from ..pooled_rows import PooledRows, weight_steps
 
 __all__ = ["Independent", "Pooled", "weight_errors", "weight_grid"]
 
-# Candidates for the weight of a target row are at most this factor apart, and at most so many.
+# Candidates for the weight of a target row are at most this factor apart, and at most this many.
 _STEP, _MOST_CANDIDATES = 4.0, 9
 
 
 class Independent(Adaptation):
-    """The target's rows alone; sources are not used.
+    """A model of the target's rows alone; sources are not used.
 
-    What to compare with: help from elsewhere should beat it. Steps that prepare the rows
-    (`preprocessor`, a Pipeline's first steps) still see source and target rows alike.
+    This is a baseline for the other adaptations. Steps that prepare the rows (`preprocessor`, the
+    first steps of a Pipeline) are still fitted on source and target rows.
 
     Examples
     --------
@@ -33,42 +41,42 @@ class Independent(Adaptation):
     needs_numbers = False
     needs_random_state = False
 
-    def fit(self, problem, random_state, progress):
+    def _fit(self, problem, random_state, progress):
         """Fit a clone of the estimator on the target's rows."""
         progress(f"fitting on {len(problem.y)} target rows")
-        predictor = fit_target(problem, np.arange(len(problem.y)))
+        predictor = fit_target(problem, problem.all_rows)
         return AdaptationResult(predictor, np.zeros(len(problem.sources)))
 
 
 class Pooled(Adaptation):
-    r"""One model for all rows, in which a target row counts more than a source row.
+    r"""One model for all rows, with a weight of target rows relative to source rows.
 
-    With squared loss, for instance, it minimises
+    With the squared loss, for instance, it minimises
 
     .. math:: \sum_{i \in \text{target}} w_i (y_i - f(x_i))^2
         + \frac{1}{\lambda} \sum_{j \in \text{source}} w_j (y_j - f(x_j))^2 + \text{penalty}(f)
 
-    where :math:`\lambda` is `target_weight` and :math:`w` are sample weights. At 1 all rows count
-    the same; with larger weights the model comes close to that of the target's rows alone, at the
+    where :math:`\lambda` is `target_weight` and :math:`w` are sample weights. At 1 all rows have
+    the same weight; as it increases, the model approaches that of the target's rows alone, with the
     same strength of the estimator's own penalty.
 
     Parameters
     ----------
     target_weight : "auto" or float, default="auto"
-        How many source rows a target row counts for, above zero. "auto" takes the best of up to
-        nine weights from 1 on, in equal ratios, up to where all source rows together count a tenth
-        of the target rows: by cross-validation over target rows (``cv`` of `TransferEstimator`),
-        source rows always in training; squared error, or log-loss (error rate where the estimator
-        has no probabilities). With a single target row there is nothing to judge by, and it is 1.
+        The weight of a target row, relative to a source row; above zero. "auto" chooses among up to
+        nine weights from 1 up, in equal ratios, to where all source rows together count a tenth of
+        the target rows, by cross-validation over target rows (``cv`` of `TransferEstimator`), with
+        all source rows in training, and with the squared error, or the log-loss (the error rate if
+        the estimator has no probabilities). With a single target row it is 1.
 
     Notes
     -----
-    An estimator that does not take ``sample_weight`` gets every target row `target_weight` times,
-    which must then be a whole number. Repeated rows mislead what splits rows inside the
-    estimator, such as early stopping. An estimator that hands on its fit parameters, such as a
-    VotingRegressor, is given weights, and raises where one within it takes none. Do not search
-    within: a GridSearchCV as estimator judges mostly by source rows; put it around
-    `TransferEstimator`.
+    For an estimator that does not support ``sample_weight``, every target row is repeated
+    `target_weight` times, which must then be a whole number. Repeated rows are misleading if the
+    estimator splits rows internally, as early stopping does. An estimator that passes on its fit
+    parameters, such as a VotingRegressor, receives weights, and raises an error if an estimator
+    within does not support them. Do not use a GridSearchCV as estimator: its scores are mostly
+    those of source rows; use it around `TransferEstimator`.
 
     Examples
     --------
@@ -89,74 +97,74 @@ class Pooled(Adaptation):
 
     needs_numbers = False
 
-    def __init__(self, target_weight="auto"):
+    _checks = {
+        "target_weight": number(
+            above=0.0,
+            auto=True,
+            why="the weight of a target row, relative to a source row",
+        ),
+    }
+
+    def __init__(self, target_weight: float | Literal["auto"] = "auto"):
         self.target_weight = target_weight
 
-    def check(self):
-        """Raise a ValueError unless `target_weight` is "auto" or above zero."""
-        check_number(
-            self, "target_weight", above=0.0, auto=True,
-            why="how many source rows a target row counts for",
-        )  # fmt: skip
-
-    def check_given(self, *, estimator, **given):
+    def check_given(self, *, estimator: Any, **given: bool) -> None:
         super().check_given(estimator=estimator, **given)
         if takes_weights(estimator) or self.target_weight == 1:
             return
-        name, value = type(estimator).__name__, self.target_weight
+        value: Any = self.target_weight
         if not is_auto(value) and (value != int(value) or value < 1):
             raise ValueError(
-                f"target_weight={value!r} needs sample_weight in fit, which estimator={name} does "
-                "not support; give a whole number, so that target rows can be repeated."
+                f"target_weight={value!r} needs sample_weight in fit, which estimator="
+                f"{type(estimator).__name__} does not support; set a whole number, so that target "
+                "rows can be repeated."
             )
 
-    def fit(self, problem, random_state, progress):
-        """Fit a clone of the estimator on all rows, once for every candidate and split and once."""
+    def _fit(self, problem, random_state, progress):
+        """Choose the weight by cross-validation, and fit a clone of the estimator on all rows."""
         repeat = not takes_weights(problem.estimator)
         target_weight, history = self.target_weight, {}
         if is_auto(target_weight):
             target_weight, history = _choose(problem, repeat, progress)
         n_rows = len(problem.y) + sum(len(source.y) for source in problem.sources)
-        progress(f"fitting on {n_rows} rows, a target row counting {target_weight:g} times")
-        predictor = _fit(Pool(problem, np.arange(len(problem.y))), target_weight, repeat)
-        source_weights = np.full(len(problem.sources), 1.0 / target_weight)
-        return AdaptationResult(predictor, source_weights, history=history)
+        progress(f"fitting on {n_rows} rows, target rows with weight {target_weight:g}")
+        predictor = _fit_pooled(PooledRows(problem, problem.all_rows), target_weight, repeat)
+        weights = np.full(len(problem.sources), 1.0 / target_weight)
+        return AdaptationResult(predictor, weights, history=history)
 
 
 def _choose(problem, repeat, progress):
-    """The target weight of least cross-validated error, and what was tried."""
+    """Return the target weight with the smallest cross-validated error, and the history."""
     grid = weight_grid(problem, repeat)
     if not problem.splits or len(grid) == 1:
         return 1.0, {}
-    progress(f"judging {len(grid)} weights of target rows in {len(problem.splits)} splits")
-    error = weight_errors(problem, grid, repeat)
     # Of equals the first, which uses the sources most.
-    return float(grid[np.argmin(error)]), {"target_weight": grid, "error": error}
+    models = partial(_models, problem, grid, repeat)
+    target_weight, errors = best_candidate(problem, grid, models, progress)
+    return float(target_weight), {"target_weight": grid, "error": errors}
 
 
 def weight_errors(problem, grid, repeat):
-    """The cross-validated error of every weight of a target row in `grid`.
+    """Return the cross-validated error of every weight of a target row in `grid`.
 
-    `repeat`: by repeating rows, as the estimator takes no weights.
+    `repeat`: whether to repeat rows, because the estimator does not support weights.
     """
     return candidate_errors(problem, partial(_models, problem, grid, repeat))
 
 
 def weight_grid(problem, repeat):
-    """Candidates from 1 to where all source rows together count little."""
-    of_sources = sum(total_weight(source) for source in problem.sources)
-    grid = 1.0 / steps_down(of_sources, total_weight(problem), _STEP, _MOST_CANDIDATES)
+    """Return candidate weights of a target row, from 1 to where all source rows count little."""
+    source_weight = sum(source.total_weight for source in problem.sources)
+    grid = 1.0 / weight_steps(source_weight, problem.total_weight, _STEP, _MOST_CANDIDATES)
     return np.unique(np.rint(grid)) if repeat else grid
 
 
 def _models(problem, grid, repeat, index):
-    pool = Pool(problem, index)
+    pool = PooledRows(problem, index)
     for target_weight in grid:
-        yield _fit(pool, target_weight, repeat)
+        yield _fit_pooled(pool, target_weight, repeat)
 
 
-def _fit(pool, target_weight, repeat):
-    n_sources = len(pool.problem.sources)
-    if repeat:
-        return pool.fit(np.ones(n_sources), times=int(target_weight))
-    return pool.fit(np.full(n_sources, 1.0 / target_weight))
+def _fit_pooled(pool, target_weight, repeat):
+    weights = np.full(len(pool.problem.sources), 1.0 if repeat else 1.0 / target_weight)
+    return pool.fit(weights, times=int(target_weight) if repeat else 1)

@@ -333,7 +333,9 @@ def test_labels_are_needed(kind):
 
 
 def test_responses_that_the_estimator_has_not():
-    with pytest.raises(ValueError, match="needs predict_proba, which estimator=Perceptron has not"):
+    with pytest.raises(
+        ValueError, match="needs predict_proba, which estimator=Perceptron does not have"
+    ):
         fitted(PredictionFeature(1.0, "predict_proba"), Perceptron(), LABELS, y=L)
     assert fitted("prediction_feature", Perceptron(), LABELS, y=L).score(X, L) > 0.5
     wide = "response_method='decision_function' needs decision_function, which .*KNeighbors"

@@ -326,9 +326,9 @@ def test_frames_and_sparse_rows():
         (SVR(kernel="linear"), False, "SVR does not let its coef_ be set"),
         (PoissonRegressor(), False, "PoissonRegressor does not predict X @ coef_"),
         (Ridge(positive=True), False, "estimator=Ridge has positive=True; set"),
-        (GaussianNB(), True, "knows the log-loss only, but estimator=GaussianNB"),
+        (GaussianNB(), True, "supports the log-loss only, but estimator=GaussianNB"),
         (LogisticRegressionCV(), True, "but estimator=LogisticRegressionCV"),
-        (LogisticRegression(l1_ratio=0.5), True, r"knows the squared \(L2\) penalty only"),
+        (LogisticRegression(l1_ratio=0.5), True, r"supports the squared \(L2\) penalty only"),
     ],
     ids=str,
 )

@@ -168,7 +168,7 @@ def test_bad_input():
     for params, match in bad:
         with pytest.raises(ValueError, match=match):
             fit(**params)
-    with pytest.raises(ValueError, match="two at least; got n_samples=1"):
+    with pytest.raises(ValueError, match="needs at least two; got n_samples=1"):
         TransferEstimator(source=SOURCE, adaptation="trans_lasso").fit(X[:1], Y[:1])
 
 

@@ -172,7 +172,7 @@ def test_the_score_of_rulsif_by_hand():
     model, seed = RuLSIF(alpha=0.3), np.random.RandomState(0)
     folds = [rulsif.deal_folds(n, 5, seed) for n in (80, 50)]
     H, h = model._moments(S, w, folds[0], T, v, folds[1], T[:7], 0.7, 5)
-    score = rulsif._left_out(H, h, np.array([0.1]))[0]
+    score = rulsif._held_out(H, h, np.array([0.1]))[0]
     wanted = 0.0
     for fold in range(5):
         near = [gaussian(rows, T[:7], 0.7) for rows in (S, T)]
@@ -325,7 +325,7 @@ def test_bad_parameters(adaptation, said):
 
 @each
 def test_an_estimator_without_weights_is_refused(adaptation):
-    with pytest.raises(ValueError, match="weighs rows.*KNeighborsRegressor does not support"):
+    with pytest.raises(ValueError, match="weights rows.*KNeighborsRegressor does not support"):
         fitted(adaptation, estimator=KNeighborsRegressor())
 
 
@@ -357,7 +357,7 @@ def test_an_end_too_early_is_said(monkeypatch):
 def test_nothing_is_printed_but_what_is_asked_for(capsys):
     fitted(KLIEP(), verbose=1)
     said = capsys.readouterr().out
-    assert "judging 9 widths of the kernel in 5 folds" in said and "fitting on 80 rows" in said
+    assert "evaluating 9 widths of the kernel in 5 folds" in said and "fitting on 80 rows" in said
 
 
 # ------------------------------------------------------------------------------------ the kernels

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation.base import SourceRows
-from skmtl.adaptation.selection import _view
+from skmtl.adaptation.selection import _ridge_data
 from skmtl.adaptation.selection._finalists import few_splits
 
 
@@ -118,7 +118,7 @@ def test_progress_names_every_split(rng, capsys):
     X, y, A, b, task = draw(rng, 3)
     TransferEstimator(Lasso(0.2), source=Source(A, b, task), verbose=1).fit(X, y)
     said = capsys.readouterr().out
-    assert "judging 3 sources by ridges in 4 splits" in said
+    assert "evaluating 3 sources by ridges in 4 splits" in said
     assert all(f"split {k} of 4" in said for k in range(1, 5))
 
 
@@ -179,9 +179,9 @@ def test_strength_by_generalised_cross_validation(rng):
         group.y[:] += 0.7 * group.X[:, :1]
     score = [
         sum(reference.gcv_score(g.X, g.y[:, 0], g.weight, a) for g in groups)
-        for a in _view._STRENGTHS
+        for a in _ridge_data._STRENGTHS
     ]
-    assert _view._strength(groups) == _view._STRENGTHS[np.argmin(score)]
+    assert _ridge_data._strength(groups) == _ridge_data._STRENGTHS[np.argmin(score)]
 
 
 @pytest.mark.parametrize("thin", [False, True])
@@ -193,7 +193,7 @@ def test_relevant_columns(thin, rng):
     y[100:] *= -1.0
     w, slices = rng.uniform(0.5, 2.0, n), [slice(0, 100), slice(100, 300)]
     kind = sparse.csr_matrix if thin else np.asarray
-    found = _view._relevant(kind(Z), y[:, None], w, slices)
+    found = _ridge_data._relevant(kind(Z), y[:, None], w, slices)
     score = np.zeros(p)
     for j in range(p):
         for s in slices:
@@ -207,9 +207,12 @@ def test_leaves_see_what_is_not_linear(rng):
     task = np.repeat([0, 1], 300)
     y, b = np.abs(X[:, 0]), np.where(task == 0, -1.0, 1.0) * np.abs(A[:, 0])
     tree = HistGradientBoostingRegressor()
-    view = _view.rough_view(problem_of(tree, X, y, A, b, task))
+    view = _ridge_data.approximate_ridge_data(problem_of(tree, X, y, A, b, task))
     assert view.target.X.shape[1] > 4
-    assert _view.rough_view(problem_of(Lasso(), X, y, A, b, task)).target.X.shape[1] == 4
+    assert (
+        _ridge_data.approximate_ridge_data(problem_of(Lasso(), X, y, A, b, task)).target.X.shape[1]
+        == 4
+    )
     model = TransferEstimator(HistGradientBoostingRegressor(max_iter=20), source=Source(A, b, task))
     weight = model.fit(X, y).source_weights_
     assert weight[0] < 0.1 < weight[1]

@@ -16,7 +16,7 @@ from skmtl.adaptation import (
     Independent,
     Pooled,
 )  # fmt: skip
-from skmtl.adaptation.judge import row_errors
+from skmtl.adaptation.evaluation import row_errors
 from skmtl.tasks.targets import align_classes
 
 _rng = np.random.default_rng(1)

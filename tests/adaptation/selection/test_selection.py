@@ -13,8 +13,8 @@ from sklearn.svm import LinearSVC
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import Auto
-from skmtl.adaptation.judge import row_errors, sharpened_losses
-from skmtl.adaptation.selection._ridge_judge import _sizes
+from skmtl.adaptation.evaluation import row_errors, sharpened_losses
+from skmtl.adaptation.selection._ridge_screening import _sizes
 
 _rng = np.random.default_rng(2)
 P, N = 6, 24

@@ -1,4 +1,4 @@
-"""Rows as numbers that a ridge can judge by, whatever the estimator sees."""
+"""Rows as numbers for the ridges that evaluate sources, whatever the estimator's input is."""
 
 from dataclasses import dataclass, replace
 
@@ -17,20 +17,20 @@ from ...tasks.stack import as_dense, stack_rows
 from ..base import SourceRows
 from ..normal_equations import has_one_strength
 
-__all__ = ["View", "exact_view", "is_plain_ridge", "rough_view"]
+__all__ = ["RidgeData", "approximate_ridge_data", "exact_ridge_data", "is_plain_ridge"]
 
-# Features up to which ridges themselves are cheap beside the estimator's fits.
+# The largest number of features for which the ridges are the estimator's own.
 _MOST_EXACT = 128
-# Columns of the tables that a rough view has at most, and leaves of trees beside them.
+# The largest numbers of columns, leaves and trees, and the smallest weight of a leaf.
 _MOST_COLUMNS, _MOST_LEAVES, _MOST_TREES, _LEAST_LEAF = 64, 64, 8, 5.0
-# Source rows that it has at most: more are not needed to tell a source that helps.
+# The largest number of source rows, all together, and for a tree.
 _MOST_ROWS, _ROWS_OF_TREE = 2**16, 2000
-# Strengths, of standardised features and labels; sources that choose one.
+# Candidate strengths for standardised features and labels; the number of sources that choose.
 _STRENGTHS, _MOST_CHOOSERS = 10.0 ** np.arange(-1.0, 4.5, 0.5), 8
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class RidgeData:
     """Rows of numbers, and the strength of ridges on them.
 
     Attributes
@@ -40,7 +40,7 @@ class View:
     sources : tuple of SourceRows
     alpha : float
     unit : float
-        Of the labels of a regressor: what one of the view's is in the problem's.
+        One unit of y here in the units of the problem's labels, for a regressor.
     """
 
     target: SourceRows
@@ -50,16 +50,16 @@ class View:
 
 
 def is_plain_ridge(estimator):
-    """Whether it is a `Ridge`, by whatever solver, of the kind that `RidgeMoments` sums up."""
+    """Return whether `RidgeMoments` computes the estimator's fits: a `Ridge` of any solver."""
     if type(estimator) is not Ridge or estimator.positive is not False:
         return False
     return estimator.fit_intercept is True and has_one_strength(estimator) and estimator.alpha > 0
 
 
-def exact_view(problem):
-    """The rows as they are, where the estimator is a `Ridge` of few features; else None.
+def exact_ridge_data(problem):
+    """Return the rows unchanged if the estimator is a `Ridge` with few features; otherwise None.
 
-    What the ridges of a `RidgeJudge` say is then what the estimator would have said.
+    The errors of a `RidgeScreening` are then the estimator's own.
     """
     ridge, p = problem.estimator, problem.X.shape[1]
     if not is_plain_ridge(ridge) or p > _MOST_EXACT:
@@ -67,47 +67,42 @@ def exact_view(problem):
     groups = [problem, *problem.sources]
     if sum(len(g.y) for g in groups) < p or not all(_is_finite(g.X) for g in groups):
         return None
-    X = as_dense(problem.X)
-    target, *sources = (SourceRows(g.X, g.y[:, None], g.weight, None) for g in groups)
-    target = replace(target, X=X)
-    return View(target, _named(sources, problem), ridge.alpha)
+    target = SourceRows(as_dense(problem.X), problem.y[:, None], problem.weight, None)
+    sources = tuple(replace(source, y=source.y[:, None]) for source in problem.sources)
+    return RidgeData(target, sources, ridge.alpha)
 
 
 def _is_finite(X):
-    """Whether a table is an array or a csr matrix of finite numbers."""
-    known = isinstance(X, np.ndarray) or sparse.issparse(X)
-    return bool(known and X.dtype == np.float64 and np.isfinite(X.sum()))
+    """Return whether a table is an array or a csr matrix of finite numbers."""
+    is_array = isinstance(X, np.ndarray) or sparse.issparse(X)
+    return bool(is_array and X.dtype == np.float64 and np.isfinite(X.sum()))
 
 
-def _named(sources, problem):
-    return tuple(
-        SourceRows(rows.X, rows.y, rows.weight, s.label)
-        for rows, s in zip(sources, problem.sources, strict=True)
-    )
-
-
-def rough_view(problem):
-    """Standardised numbers of a few columns, and leaves of small trees unless it is linear."""
-    groups = [_some_rows(source, len(problem.sources)) for source in problem.sources]
-    groups.append(SourceRows(problem.X, problem.y, problem.weight, None))
+def approximate_ridge_data(problem):
+    """Return standardised numbers of few columns, and leaves of small trees if not linear."""
+    groups = [_sample_rows(source, len(problem.sources)) for source in problem.sources]
+    groups.append(problem)
     bounds = np.cumsum([0, *(len(g.y) for g in groups)])
-    Y = _labels(problem, np.concatenate([g.y for g in groups]))
+    Y = np.concatenate([g.y for g in groups])[:, None]
+    if problem.classifier:
+        Y = (Y == problem.classes).astype(np.float64)
     w = np.concatenate([g.row_weight for g in groups])
     slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
     Z = _numbers(stack_rows([g.X for g in groups]))
     columns = _relevant(Z, Y, w, slices) if Z.shape[1] > _MOST_COLUMNS else slice(None)
-    X = Z[:, columns]
-    X = as_dense(X)
-    parts = [X] if _is_linear(problem.estimator) else [X, _leaves(Z, Y, w, slices[:-1])]
-    X, _ = _standardised(np.hstack(parts), w)
-    Y, spread = _standardised(Y, w)
+    parts = [as_dense(Z[:, columns])]
+    if not _is_linear(problem.estimator):
+        parts.append(_leaves(Z, Y, w, slices[:-1]))
+    X, _ = _standardise(np.hstack(parts), w)
+    Y, spread = _standardise(Y, w)
     unit = 1.0 if problem.classifier or spread[0] == 0.0 else float(spread[0])
-    rows = [SourceRows(X[s], Y[s], w[s], None) for s in slices]
-    return View(rows[-1], _named(rows[:-1], problem), _strength(rows), unit)
+    labels = [*(source.label for source in problem.sources), None]
+    rows = [SourceRows(X[s], Y[s], w[s], label) for s, label in zip(slices, labels, strict=True)]
+    return RidgeData(rows[-1], tuple(rows[:-1]), _strength(rows), unit)
 
 
-def _some_rows(source, n_sources):
-    """A source's rows, or enough of them, which then count for the others too."""
+def _sample_rows(source, n_sources):
+    """Return a source's rows, or a sample of them with the same total weight."""
     n, most = len(source.y), max(_MOST_ROWS // n_sources, 100)
     if n <= most:
         return source
@@ -116,35 +111,26 @@ def _some_rows(source, n_sources):
     return SourceRows(take_rows(source.X, rows), source.y[rows], weight, source.label)
 
 
-def _labels(problem, y):
-    """Numbers as a column, classes as a column each."""
-    if problem.classifier:
-        return (y[:, None] == problem.classes).astype(np.float64)
-    return y[:, None]
-
-
 def _numbers(X):
-    """Finite numbers: gaps filled, categories and strings one-hot encoded."""
-    if not sparse.issparse(X):
-        try:
-            X = np.asarray(X, dtype=np.float64)
-        except OverflowError:
-            raise ValueError(
-                "X holds numbers beyond the range of float64; give them in a larger unit."
-            ) from None
-        except (ValueError, TypeError):
-            X = drop_columns(X, unreadable_columns(X))  # the estimator may know what they are
-            if not X.shape[1]:
-                return np.zeros((X.shape[0], 1))
-            X = make_preprocessor("auto", X).fit_transform(X)
-    else:
-        X = sparse.csr_matrix(X, dtype=np.float64)
-    values = X.data if sparse.issparse(X) else X
-    if np.isfinite(values.sum()):
-        return X
+    """Return finite numbers: gaps filled, categories and strings one-hot encoded."""
     if sparse.issparse(X):
-        X = X.copy()
-        X.data[~np.isfinite(X.data)] = 0.0
+        X = sparse.csr_matrix(X, dtype=np.float64)
+        if not np.isfinite(X.data.sum()):
+            X = X.copy()
+            X.data[~np.isfinite(X.data)] = 0.0
+        return X
+    try:
+        X = np.asarray(X, dtype=np.float64)
+    except OverflowError:
+        raise ValueError(
+            "X holds numbers beyond the range of float64; give them in a larger unit."
+        ) from None
+    except (ValueError, TypeError):
+        X = drop_columns(X, unreadable_columns(X))  # the estimator may be able to read them
+        if not X.shape[1]:
+            return np.zeros((X.shape[0], 1))
+        X = make_preprocessor("auto", X).fit_transform(X)
+    if np.isfinite(X.sum()):
         return X
     finite = np.isfinite(X)
     mean = np.where(finite, X, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
@@ -152,49 +138,50 @@ def _numbers(X):
 
 
 def _relevant(Z, Y, weight, slices):
-    """The columns most correlated with labels, within sources and target."""
+    """Return the columns most correlated with labels, within sources and target."""
     score = np.zeros(Z.shape[1])
-    for some in slices:
-        A, w = Z[some], weight[some] / weight[some].sum()
-        y = Y[some] - w @ Y[some]
+    for rows in slices:
+        A, w = Z[rows], weight[rows] / weight[rows].sum()
+        y = Y[rows] - w @ Y[rows]
         mean = A.T @ w
         square = (A.multiply(A).T @ w) if sparse.issparse(A) else (w @ A**2)
         spread = np.maximum(square - mean**2, 0.0)
         moment = A.T @ (w[:, None] * y)  # y is centred
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             share = (moment**2).sum(axis=1) / (spread * (w @ y**2).sum())
-        # Rounding makes a spread of what is constant.
+        # Constant columns may have a positive variance by rounding.
         score += np.where(np.isfinite(share) & (spread > 1e-12 * square), share, 0.0)
     return np.sort(np.argsort(-score, kind="stable")[:_MOST_COLUMNS])
 
 
 def _is_linear(estimator):
-    """Whether a ridge sees all that it can see."""
+    """Return whether the estimator is linear, so that ridges on the columns resemble it."""
     others = LinearSVC, LinearSVR, LinearDiscriminantAnalysis
     module = type(estimator).__module__
     return isinstance(estimator, others) or module.startswith("sklearn.linear_model.")
 
 
 def _leaves(Z, Y, weight, slices):
-    """Indicators of the leaves of a small tree a source, of the largest sources."""
+    """Return indicators of the leaves of small trees, one for each of the largest sources."""
     sizes = np.array([weight[s].sum() for s in slices])
     chosen = np.argsort(-sizes, kind="stable")[:_MOST_TREES]
-    n_leaves = _MOST_LEAVES // len(chosen)
     out = []
     for k in chosen:
         rows = slice(slices[k].start, min(slices[k].stop, slices[k].start + _ROWS_OF_TREE))
         least = min(_LEAST_LEAF / weight[rows].sum(), 0.5)
         tree = DecisionTreeRegressor(
-            max_leaf_nodes=n_leaves, min_weight_fraction_leaf=least, random_state=0
+            max_leaf_nodes=_MOST_LEAVES // len(chosen),
+            min_weight_fraction_leaf=least,
+            random_state=0,
         )
         leaf = tree.fit(Z[rows], Y[rows], sample_weight=weight[rows]).apply(Z)
-        found = np.flatnonzero(tree.tree_.children_left < 0)
-        out.append((leaf[:, None] == found).astype(np.float64))
+        leaves = np.flatnonzero(tree.tree_.children_left < 0)
+        out.append((leaf[:, None] == leaves).astype(np.float64))
     return np.hstack(out)
 
 
-def _standardised(X, weight):
-    """Columns of mean zero and spread one (zero, where they are constant), and the spreads."""
+def _standardise(X, weight):
+    """Return columns of mean zero and variance one (zero if constant), and the old deviations."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.average(X, axis=0, weights=weight)
         spread = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
@@ -204,9 +191,9 @@ def _standardised(X, weight):
 
 
 def _strength(rows):
-    """The strength of ridges of single sources, and the target's, that predicts rows left out.
+    """Return the strength of the ridges, chosen by generalised cross-validation.
 
-    By generalised cross-validation.
+    The criterion is summed over ridges of the target and of the largest sources alone.
     """
     sizes = np.array([group.row_weight.sum() for group in rows])
     score = np.zeros(len(_STRENGTHS))
@@ -218,7 +205,7 @@ def _strength(rows):
         values = np.maximum(values, 0.0)
         moment, n = ((vectors.T @ (X.T @ y)) ** 2).sum(axis=1), w.sum()
         kept = values / (values + _STRENGTHS[:, None])
-        # Squares of residuals from the squares of labels and what each direction explains.
+        # Squares of residuals, from the squares of labels and what each direction explains.
         explained = (kept * (2.0 - kept)) @ np.where(
             values > 1e-9 * n, moment / np.maximum(values, 1e-300), 0.0
         )

@@ -35,6 +35,9 @@ def test_the_surface_is_found():
 
 @pytest.mark.parametrize("name", SURFACE)
 def test_docstrings_are_valid(name):
+    if SURFACE[name].__doc__ is None:
+        assert inspect.getdoc(SURFACE[name]), "no docstring, not even an inherited one"
+        return
     errors = [f"{code} {text}" for code, text in validate(name)["errors"] if code not in LEFT_OUT]
     assert errors == []
 

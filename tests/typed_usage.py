@@ -42,6 +42,6 @@ source = Source(X, y, task=task)
 transfer = TransferEstimator(source=source, adaptation=ShrinkToSource()).fit(X, y)
 assert_type(transfer, TransferEstimator)
 
-task_scores(model, X, y)
+task_scores(y, model.predict(X), task=task)
 task_scorer("r2", task_column="store")
 FewShotSplit(5, n_shots=5)

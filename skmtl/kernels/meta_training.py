@@ -32,7 +32,7 @@ SECOND_ORDER = 2
 Inner = namedtuple("Inner", ["n_steps", "first", "order"])
 
 # Parameters that all tasks start from, and the rates of the inner steps, one a parameter.
-Start = namedtuple("Start", ["theta", "rates"])
+Start = namedtuple("Start", ["parameters", "rates"])
 
 # `Rows` of the same tasks.
 Episodes = namedtuple("Episodes", ["support", "query"])

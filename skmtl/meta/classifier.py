@@ -356,7 +356,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         that probabilities of these rows, each left out in turn, have them as their mean.
         """
         prior = check_class_prior(class_prior, self.classes_ if own is None else own)
-        if getattr(self._knowledge, "minds_class_prior", False):
+        if getattr(self._knowledge, "uses_class_prior", False):
             return self._knowledge.adapt(replace(task, class_prior=prior[None]))
         weight = prior_weights(task.y, task.weight, prior)
         head = self._knowledge.adapt(replace(task, weight=weight))

@@ -11,9 +11,9 @@ from skmtl import MetaLearnerClassifier
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
 from skmtl.learners import _shared as shared_room
-from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
-from skmtl.learners._prior import GaussianPrior, Prototypes
+from skmtl.learners._prior import ClassMeans, GaussianPrior
+from skmtl.learners._scaling import Scaling
 from skmtl.learners._shared import SharedPart, pooled_mean
 from skmtl.learners.base import LabelledTasks
 from skmtl.learners.closed_form import LinearHeads, _noise_of
@@ -141,8 +141,8 @@ def test_tasks_that_share_nothing_are_left_alone():
 def test_what_a_few_classes_teach_is_not_forced_on_others():
     """Four classes seen, eight new ones: about as good as from scratch."""
     train, known = own_classes(80, 20, range(4), 0), own_classes(60, 30, range(4, 12), 1)
-    shown = known.rows(np.tile(np.arange(30) < 8, 60))
-    asked = known.rows(np.tile(np.arange(30) >= 8, 60))
+    shown = known.select_rows(np.tile(np.arange(30) < 8, 60))
+    asked = known.select_rows(np.tile(np.arange(30) >= 8, 60))
     adapted = learned(Auto(), train).adapt(shown)
     right = adapted.predict(asked.X, asked.codes).argmax(1) == asked.y
     prior = GaussianPrior("independent", np.zeros((2, 7)), np.eye(7))
@@ -237,13 +237,13 @@ def test_em_raises_the_evidence_of_numbers():
 
 def test_prototypes_leave_rows_out_exactly():
     tasks = own_classes(3, 8, range(6), 0)
-    candidate = Prototypes("prototypes", np.full(6, 0.7))
+    candidate = ClassMeans("prototypes", np.full(6, 0.7))
     _, left_out = candidate.heads_and_left_out(tasks)
     for i in (0, 5, 11):
         t = tasks.codes[i]
         others = np.ones(len(tasks.y), dtype=bool)
         others[i] = False
-        heads = candidate.heads(tasks.rows(others))
+        heads = candidate.heads(tasks.select_rows(others))
         own = tasks.X[i] @ heads[t, tasks.y[i], 1:] + heads[t, tasks.y[i], 0]
         # The task's mean behind each class's, of a tenth of a row, keeps the row.
         assert abs(left_out[i, tasks.y[i]] - own) < 0.05 * abs(own) + 0.05
@@ -297,7 +297,7 @@ def test_intercepts_that_vary_beside_shared_slopes():
     np.testing.assert_allclose(shared.mean[0, 1:], [-1, 1, 0], atol=0.1)
     # Where tasks' centres are looked at, they tell the levels: 1.5 - 1 along the first feature.
     for some, error in ((tasks, 0.3), (numbers, 0.15)):
-        shared = SharedPart.of(replace(some, pull=Frame.of(some).pull))
+        shared = SharedPart.of(replace(some, prior_rows=Scaling.of(some).prior_rows))
         np.testing.assert_allclose(shared.mean[0, 1:], [-1, 1, 0], atol=error)
         np.testing.assert_allclose(shared.between[0, 0], 0.5, atol=error)
         assert shared.variance < 0.3
@@ -320,7 +320,7 @@ def uneven(seed=0, p=3, spread=(0.0, 1.0, 20.0)):
 def test_the_frame_is_that_of_an_analysis_of_variance():
     tasks = uneven()
     tasks = replace(tasks, X=np.column_stack([tasks.X, 1.0 * tasks.codes, np.full(67, 2.0)]))
-    found = Frame.of(tasks)
+    found = Scaling.of(tasks)
     groups = [np.flatnonzero(tasks.codes == t) for t in range(6)]
     n = np.array([tasks.weight[g].sum() for g in groups])
     for j in range(3):
@@ -334,28 +334,33 @@ def test_the_frame_is_that_of_an_analysis_of_variance():
         outside /= n.sum() - (n**2).sum() / n.sum()
         np.testing.assert_allclose(found.scale[j], np.sqrt(inside), rtol=1e-10)
         wanted = inside / outside if outside > 1e-6 * inside else np.inf
-        np.testing.assert_allclose(found.pull[j], wanted, rtol=1e-10)
-    assert found.pull[2] < 0.05
+        np.testing.assert_allclose(found.prior_rows[j], wanted, rtol=1e-10)
+    assert found.prior_rows[2] < 0.05
     # Constant within tasks: on the scale of the table, and without slopes of the tasks' own.
     deviation = np.sqrt(np.cov(tasks.codes, aweights=tasks.weight, ddof=0))
     np.testing.assert_allclose(found.scale[3:], [deviation, 1.0], rtol=1e-10)
-    np.testing.assert_array_equal(found.pull[3:], 0.0)
+    np.testing.assert_array_equal(found.prior_rows[3:], 0.0)
     inner = found(tasks)
     gaps = inner.X - inner.centres()[inner.codes]
     np.testing.assert_allclose(gaps[:, 3:], 0.0, atol=1e-12)
     # Rows of tasks with few of them are drawn to the table's mean.
-    drawn = found.pull[1] / (tasks.weight[0] + found.pull[1])
+    drawn = found.prior_rows[1] / (tasks.weight[0] + found.prior_rows[1])
     np.testing.assert_allclose(inner.centres()[0, 1], (1 - drawn) * inner.X[0, 1], rtol=1e-10)
     np.testing.assert_array_equal(inner.centres()[6], 0.0)
     kurtosis = np.array([
         np.average(g**4, weights=tasks.weight) / np.average(g**2, weights=tasks.weight) ** 2
         for g in (tasks.X - tasks.means(tasks.X)[tasks.codes])[:, :3].T
     ])  # fmt: skip
-    assert found.evenness is None and np.ptp(np.log(kurtosis)) < np.log(2)
+    assert found.inverse_kurtosis is None and np.ptp(np.log(kurtosis)) < np.log(2)
     rare = replace(tasks, X=np.column_stack([tasks.X[:, :2], np.arange(67) == 25]))
-    evenness = Frame.of(rare).evenness
-    np.testing.assert_allclose(evenness[1] / evenness[0], kurtosis[0] / kurtosis[1], rtol=1e-10)
-    assert evenness[2] < 0.2 * evenness[:2].min() and abs(evenness.mean() - 1.0) < 1e-12
+    inverse_kurtosis = Scaling.of(rare).inverse_kurtosis
+    np.testing.assert_allclose(
+        inverse_kurtosis[1] / inverse_kurtosis[0], kurtosis[0] / kurtosis[1], rtol=1e-10
+    )
+    assert (
+        inverse_kurtosis[2] < 0.2 * inverse_kurtosis[:2].min()
+        and abs(inverse_kurtosis.mean() - 1.0) < 1e-12
+    )
     heads = np.random.default_rng(1).normal(size=(7, 1, 6))
     there = heads[inner.codes, 0, 0] + (inner.X * heads[inner.codes, 0, 1:]).sum(axis=1)
     back = found.restore(heads)
@@ -364,7 +369,7 @@ def test_the_frame_is_that_of_an_analysis_of_variance():
 
 
 def test_heads_about_a_centre_are_ridge_fits_of_deviations():
-    tasks = replace(uneven(), pull=np.array([np.inf, 1.0, 0.01]))
+    tasks = replace(uneven(), prior_rows=np.array([np.inf, 1.0, 0.01]))
     rng = np.random.default_rng(1)
     mean, between = rng.normal(size=(1, 4)), rng.normal(size=(1, 3))
     root = rng.normal(size=(4, 4))
@@ -395,14 +400,14 @@ def test_heads_about_a_centre_are_ridge_fits_of_deviations():
                 left_out[i, 0], intercept + tasks.X[i] @ slopes, rtol=1e-5, atol=1e-5
             )
     # A task without rows is where its rows will be: slopes as far as features differ by task.
-    share = 1.0 / (1.0 + tasks.pull)
+    share = 1.0 / (1.0 + tasks.prior_rows)
     wanted = mean[0, 1:] + share * (between[0] - mean[0, 1:])
     np.testing.assert_allclose(found[6, 0], [mean[0, 0], *wanted], rtol=1e-10)
 
 
 @pytest.mark.parametrize("free", [True, False])
 def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
-    tasks = replace(uneven(), pull=np.zeros(3))
+    tasks = replace(uneven(), prior_rows=np.zeros(3))
     zero, root = np.zeros((1, 4)), np.diag([1.0, 2.0, 2.0, 2.0])
     prior = GaussianPrior("x", zero, root, between=zero[:, 1:], free=free)
     far = replace(tasks, y=tasks.y + 1e5 * (tasks.codes == 2))
@@ -416,7 +421,7 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
     np.testing.assert_array_equal(np.delete(moved, 2, axis=0), np.delete(plain, 2, axis=0))
     # However little levels vary, this one's is found beside its slopes, and left out with a row.
     stiff = GaussianPrior("x", zero, np.diag([0.01, 2.0, 2.0, 2.0]), between=zero[:, 1:])
-    flat = replace(far, pull=np.full(3, np.inf))
+    flat = replace(far, prior_rows=np.full(3, np.inf))
     loose = GaussianPrior(
         "x", zero, np.diag([100.0, 2.0, 2.0, 2.0]), between=zero[:, 1:], free=True
     )
@@ -466,7 +471,7 @@ def test_own_classes_weigh_by_what_is_learned_and_count_so_many_rows():
 def test_the_spread_within_classes_of_two_rows_each():
     tasks = own_classes(100, 4, range(6), 0)
     (candidate,) = families.prototypes(tasks)
-    np.testing.assert_allclose(candidate.metric, 1.0, rtol=0.15)
+    np.testing.assert_allclose(candidate.precision, 1.0, rtol=0.15)
 
 
 def test_slopes_that_do_not_differ_have_no_moments():

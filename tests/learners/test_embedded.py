@@ -9,7 +9,7 @@ import reference
 from sklearn.base import clone
 
 from skmtl.learners import Prototypes, RidgeHead, _episodes
-from skmtl.learners._embedding import Embedding, Padded, padded_chunks
+from skmtl.learners._embedding import Embedding, Padded, padded_batches
 from skmtl.learners._heads import PrototypeHead, RidgeSolve
 from skmtl.learners.base import LabelledTasks
 from skmtl.learners.embedded import Model
@@ -35,18 +35,18 @@ def random_tasks(kind, lengths, seed, n_features=3):
 
 def random_model(head, kind, hidden, n_components, activation="tanh", seed=0):
     rng, state = np.random.default_rng(seed), np.random.RandomState(seed)
-    embedding = Embedding.start(3, hidden, n_components, activation, state)
-    embedding.theta = embedding.theta + 0.2 * rng.normal(size=embedding.theta.shape)
+    embedding = Embedding.initial(3, hidden, n_components, activation, state)
+    embedding.parameters = embedding.parameters + 0.2 * rng.normal(size=embedding.parameters.shape)
     head = head(embedding.width, 1 if kind == "numbers" else 3, kind != "own")
     rows = Padded.of(random_tasks(kind, [4, 6, 5], 5))
     model = Model(embedding, head, None)
     start = next(head.starts(model.embedded(rows), rows))
-    return replace(model, parameters=0.4 * rng.normal(size=len(start)))
+    return replace(model, head_parameters=0.4 * rng.normal(size=len(start)))
 
 
 def twin_loss(model, flat, support, query):
     """Mean query loss, task by task."""
-    embedding, n = model.embedding, len(model.embedding.theta)
+    embedding, n = model.embedding, len(model.embedding.parameters)
     losses = []
     for t in range(support.n_tasks):
         parts, ways = [], 1 if support.ways is None else support.ways[t]
@@ -75,7 +75,7 @@ def test_loss_and_gradient(head, kind, hidden, n_components, lengths):
     for activation in ("tanh", "relu"):
         model = random_model(head, kind, hidden, n_components, activation)
         grad = np.full(len(model.flat), np.nan)
-        rows = Padded.of(support), Padded.of(query).averaging()
+        rows = Padded.of(support), Padded.of(query).normalised()
         loss = model.gradient(*rows, grad)
         wanted = reference.complex_step(
             lambda flat, model=model: twin_loss(model, flat, support, query), model.flat
@@ -84,7 +84,7 @@ def test_loss_and_gradient(head, kind, hidden, n_components, lengths):
             loss, twin_loss(model, model.flat, support, query), rtol=1e-8, atol=1e-9
         )
         np.testing.assert_allclose(grad, wanted, atol=1e-10)
-        np.testing.assert_allclose(model.judge(*rows)[0], loss, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(model.evaluate(*rows)[0], loss, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize(("head", "kind"), HEADS)
@@ -119,16 +119,16 @@ def test_few_and_many_rows_meet():
 def test_a_linear_embedding_starts_at_the_features():
     state = np.random.RandomState(0)
     X = np.random.default_rng(0).normal(size=(5, 4))
-    np.testing.assert_array_equal(Embedding.start(4, (), None, "relu", state)(X), X)
+    np.testing.assert_array_equal(Embedding.initial(4, (), None, "relu", state)(X), X)
     for count in (2, 6):
-        P = Embedding.start(4, (), count, "relu", state).layers(
-            Embedding.start(4, (), count, "relu", state).theta
+        P = Embedding.initial(4, (), count, "relu", state).layers(
+            Embedding.initial(4, (), count, "relu", state).parameters
         )[0][:-1]
         gram = P.T @ P if count == 2 else P @ P.T
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-10)
 
 
-def test_padded_chunks_hold_every_task_once():
+def test_padded_batches_hold_every_task_once():
     rng = np.random.default_rng(0)
     lengths = np.r_[rng.integers(0, 9, 3000), 20_000]
     offsets = np.append(0, np.cumsum(lengths))
@@ -137,7 +137,7 @@ def test_padded_chunks_hold_every_task_once():
         offsets,
     )  # fmt: skip
     seen, total = [], np.zeros(len(lengths))
-    for chosen, rows in padded_chunks(tasks):
+    for chosen, rows in padded_batches(tasks):
         seen.append(chosen)
         assert rows.weight.size <= 8192 or len(chosen) == 1
         total[chosen] = rows.target.sum(axis=(1, 2))

@@ -88,7 +88,7 @@ def test_history(classification):
 
 
 def test_reproducible_from_the_random_state():
-    a, b, c = (learned(MAML(**SHORT), lines(), seed).network.theta for seed in (0, 0, 1))
+    a, b, c = (learned(MAML(**SHORT), lines(), seed).network.parameters for seed in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert (a != c).any()
 
@@ -120,7 +120,7 @@ def test_more_tasks_than_are_adapted_at_a_time(regression):
 def test_tasks_without_rows_get_the_start(adapted_layers):
     knowledge = learned(MAML(**SHORT, adapted_layers=adapted_layers), lines())
     new = lines(3)
-    bare = new.rows(new.codes == 1)  # the first task has none now
+    bare = new.select_rows(new.codes == 1)  # the first task has none now
     got = knowledge.adapt(bare).predict(new.X[:4], np.zeros(4, int))
     start = knowledge.adapt(new, 0).predict(new.X[:4], np.zeros(4, int))
     np.testing.assert_allclose(got, start, rtol=1e-6)
@@ -153,7 +153,7 @@ def test_tasks_too_small_to_split_take_no_part():
     tasks = lines(12)
     X, y = np.r_[tasks.X, [[9.0, 9.0]]], np.r_[tasks.y, 1e6]
     lonely = packed(X, y, np.r_[tasks.sizes, 1])
-    found, wanted = (learned(MAML(**SHORT), some).network.theta for some in (lonely, tasks))
+    found, wanted = (learned(MAML(**SHORT), some).network.parameters for some in (lonely, tasks))
     np.testing.assert_array_equal(found, wanted)
     with pytest.raises(ValueError, match="none of the 3 tasks has two rows"):
         learned(MAML(), packed(np.ones((3, 1)), np.ones(3), [1, 1, 1]))
@@ -169,7 +169,7 @@ def test_weights_count():
     heavy = replace(tasks, weight=np.where(np.arange(len(tasks.y)) % 2, 5.0, 1e-9))
     knowledge = learned(MAML(**SHORT), tasks)
     found = knowledge.adapt(heavy).predict(tasks.X, tasks.codes)
-    wanted = knowledge.adapt(tasks.rows(heavy.weight > 1)).predict(tasks.X, tasks.codes)
+    wanted = knowledge.adapt(tasks.select_rows(heavy.weight > 1)).predict(tasks.X, tasks.codes)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -294,5 +294,7 @@ def test_cloned_and_pickled(regression):
 
 def test_a_linear_network_in_double_precision():
     knowledge = learned(MAML((), dtype="float64", max_iter=300, learning_rate=0.02), lines())
-    assert knowledge.network.theta.dtype == np.float64 and len(knowledge.network.theta) == 3
+    assert (
+        knowledge.network.parameters.dtype == np.float64 and len(knowledge.network.parameters) == 3
+    )
     assert loss(knowledge, lines(seed=7)) < 0.5

@@ -284,7 +284,7 @@ def test_an_unknown_task_is_one_without_rows(face):
     none = np.zeros(0, dtype=np.int64 if ways is not None else np.float64)
     empty = LabelledTasks(np.zeros((0, 3)), none, np.zeros(0), np.array([0, 0]), ways)
     Z = (X - X.mean(0)) / X.std(0)
-    wanted = model._knowledge.adapt(empty).predict(Z, np.zeros(len(X), dtype=int))
+    wanted = model._result.knowledge.adapt(empty).predict(Z, np.zeros(len(X), dtype=int))
     if ways is None:
         wanted = wanted * Y.std() + Y.mean()
     with pytest.warns(UnknownTaskWarning, match="never seen in fit, such as -1"):
@@ -491,7 +491,7 @@ def test_what_a_learner_is_told_of_a_new_task():
     X, y, task = birds()
     model = MetaLearnerClassifier(Recorder()).fit(X, y, task=task)
     model.adapt(X[:4], ["A", "b", "d", "A"])
-    seen = model._knowledge.seen
+    seen = model._result.knowledge.seen
     assert list(seen.labels[0]) == [7, 1, 3] and list(seen.ways) == [3]
     assert sorted(seen.y) == [0, 0, 1, 2] and not seen.shared_classes
 
@@ -904,7 +904,7 @@ def handed(y, task=TASK, weight=None, rows=None, face=MetaLearnerClassifier, X=X
     rows = np.arange(len(y)) if rows is None else rows
     weight = None if weight is None else weight[rows]
     model = face(Recorder(), **params).fit(X[rows], y[rows], weight, task=task[rows])
-    return model._knowledge.learned_from
+    return model._result.knowledge.learned_from
 
 
 def assert_alike(one, other):

@@ -18,10 +18,8 @@ def can_be_split(tasks, n_shots=None):
     """Return a mask of the tasks that have enough rows for both support and query."""
     if tasks.ways is None or (tasks.shared_classes and n_shots is None):
         return tasks.sizes >= 2
-    has_pair = np.zeros(tasks.n_tasks, dtype=bool)
-    codes, y = tasks.codes, tasks.y
-    for c in range(int(tasks.ways.max(initial=0))):
-        has_pair |= np.bincount(codes[y == c], minlength=tasks.n_tasks) >= 2
+    counts = replace(tasks, weight=np.ones(len(tasks.y))).class_counts()
+    has_pair = (counts >= 2).any(axis=1)
     return has_pair if tasks.shared_classes else has_pair & (tasks.ways >= 2)
 
 
@@ -42,10 +40,9 @@ def split(tasks, n_shots, random_state, chosen=None):
     """
     chosen = np.arange(tasks.n_tasks) if chosen is None else chosen
     rows, codes = _rows_of(tasks, chosen, random_state)
-    y, labels = tasks.y[rows], tasks.labels
+    y = tasks.y[rows]
     if tasks.own_classes:
         y = _permuted(y, codes, tasks.ways[chosen], random_state)
-        labels = None  # they would no longer match the permuted indices, and are not used
     whole = tasks.ways is None or (n_shots is None and tasks.shared_classes)
     classes = np.zeros(len(y), np.int64) if whole else y
     keys = random_state.uniform(size=len(classes))
@@ -61,7 +58,7 @@ def split(tasks, n_shots, random_state, chosen=None):
     return tuple(
         replace(
             tasks.pick(chosen, rows[part], np.bincount(codes[part], minlength=len(chosen))),
-            y=y[part], labels=None if labels is None else labels[chosen],
+            y=y[part], labels=None,  # they do not match permuted indices, and are not used
         )
         for part in (in_support, in_query)
     )  # fmt: skip

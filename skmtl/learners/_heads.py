@@ -53,18 +53,8 @@ def losses_of_heads(heads, Z, rows):
 
 
 @dataclass
-class RidgeSolve:
-    r"""A ridge regression on the residuals of a head shared by all tasks.
-
-    With the shared scores :math:`f(z) = m'z + b` of embedded rows z, the residuals :math:`r_i` are
-    :math:`y_i - f(z_i)` for numbers, and indicators of the classes minus the softmax of
-    :math:`f(z_i)` for classes. Scores are
-
-    .. math:: f(z) + \alpha V'\tilde z, \quad V = \arg\min_V \sum_i w_i
-              \|r_i - V'\tilde z_i\|^2 + \lambda \|V\|^2, \quad \tilde z = (z, \kappa).
-
-    Parameters are :math:`\log\lambda, \log\kappa, \log\alpha` (:math:`\alpha` is 1 for numbers)
-    and, if outputs mean the same in every task, m and b; otherwise m and b are zero.
+class _Head:
+    """Base of the heads.
 
     Attributes
     ----------
@@ -77,6 +67,21 @@ class RidgeSolve:
     width: int
     n_outputs: int
     shared: bool
+
+
+class RidgeSolve(_Head):
+    r"""A ridge regression on the residuals of a head shared by all tasks.
+
+    With the shared scores :math:`f(z) = m'z + b` of embedded rows z, the residuals :math:`r_i` are
+    :math:`y_i - f(z_i)` for numbers, and indicators of the classes minus the softmax of
+    :math:`f(z_i)` for classes. Scores are
+
+    .. math:: f(z) + \alpha V'\tilde z, \quad V = \arg\min_V \sum_i w_i
+              \|r_i - V'\tilde z_i\|^2 + \lambda \|V\|^2, \quad \tilde z = (z, \kappa).
+
+    Parameters are :math:`\log\lambda, \log\kappa, \log\alpha` (:math:`\alpha` is 1 for numbers)
+    and, if outputs mean the same in every task, m and b; otherwise m and b are zero.
+    """
 
     # Candidate initial values: strengths relative to the mean square of a row, and scales (alpha).
     _STRENGTHS, _SCALES = 10.0 ** np.arange(-3.0, 1.5, 0.5), (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -174,8 +179,7 @@ def class_sums(Z, rows):
     return weighted.transpose(0, 2, 1) @ Z, weighted.sum(axis=1)
 
 
-@dataclass
-class PrototypeHead:
+class PrototypeHead(_Head):
     r"""Classification by the nearest class mean.
 
     With the total weight :math:`N_c` of a task's rows of class c and the sum :math:`S_c` of their
@@ -187,18 +191,7 @@ class PrototypeHead:
     Parameters are :math:`\log\gamma, \log k` and, if classes are the same in every task,
     :math:`\log h`, the shares :math:`\pi` as scores of a softmax, and prototypes q of the
     classes. Otherwise q is the mean of the task's rows, and :math:`s_c` is 1.
-
-    Attributes
-    ----------
-    width, n_outputs : int
-        Width of the embedding, and number of classes.
-    shared : bool
-        Whether classes are the same in every task.
     """
-
-    width: int
-    n_outputs: int
-    shared: bool
 
     # Candidate initial values: scales (gamma), and prior rows of the prototypes (k).
     _SCALES, _PRIOR_ROWS = 10.0 ** np.arange(-3.0, 1.0, 0.5), (0.1, 1.0, 10.0)

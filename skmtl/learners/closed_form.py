@@ -37,11 +37,9 @@ class _ClosedForm(Learner):
     """Base of the closed-form learners.
 
     Candidates are judged on held-out tasks, and averaged with weights that depend on task size.
+    Subclasses define ``_candidates(tasks, random_state)``, which estimates the candidates from the
+    tasks and returns equally many for any tasks of a table.
     """
-
-    def _candidates(self, tasks, random_state):
-        """Return candidates estimated from the tasks, equally many for any tasks of a table."""
-        raise NotImplementedError
 
     def learn(
         self,
@@ -71,9 +69,9 @@ class _ClosedForm(Learner):
             scaling = replace(scaling, unit=scaling.unit * _noise_of(scaling(tasks)))
         tasks = scaling(tasks)
         candidates = self._candidates(tasks, random_state)
-        evidence = self._evidence(tasks, len(candidates), random_state, progress)
+        scores, rows, sizes = self._evidence(tasks, len(candidates), random_state, progress)
         costs = np.repeat([c.cost for c in candidates], len(_inverse_temperatures(tasks)))
-        prior, noise = _weigh(tasks, *evidence, -costs)
+        prior, noise = _weigh(tasks, scores, rows, sizes, -costs)
         prevalence = None
         if tasks.ways is not None and tasks.shared_classes:
             prevalence = Prevalence.of(tasks.class_counts())

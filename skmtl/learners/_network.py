@@ -107,7 +107,7 @@ class Network:
         """Take an inner step from the parameters `at`."""
         units = kernels.mlp.Units(space.acts[0], space.deltas[0])
         kernels.meta_training.inner_step(
-            at, self.first, self.rates, self.net, rows, units, space.turned, space.slope,
+            at, self.first, self.rates, self.net, rows, units, space.scratch, space.slope,
             space.own[0], losses,
         )  # fmt: skip
 
@@ -146,7 +146,7 @@ class Network:
         codes = np.repeat(np.arange(n_tasks), np.diff(query.offsets))
         for k in range(n_steps + 1):
             at = moved if k else start
-            kernels.mlp.losses_and_deltas(at, last, net, query, units, space.turned, losses[k])
+            kernels.mlp.losses_and_deltas(at, last, net, query, units, space.scratch, losses[k])
             if self.loss == kernels.mlp.CROSS_ENTROPY:
                 p = kernels.mlp.block(units.acts, self.sizes, last, len(query.X))
                 correct = p.argmax(1) == query.target.argmax(1)
@@ -221,5 +221,5 @@ class AdaptedNetwork(Adapted):
         for i, layer in enumerate(self.layers):
             net.layer(space.own[0], net.first + i, len(present))[:] = layer[present]
         acts, at = space.acts[0], net.kernel_parameters(rows, space)[1]
-        kernels.mlp.forward(at, net.net, X, offsets, acts, space.turned)
+        kernels.mlp.forward(at, net.net, X, offsets, acts, space.scratch)
         return kernels.mlp.block(acts, net.sizes, net.n_layers, len(X))

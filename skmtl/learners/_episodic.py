@@ -63,13 +63,12 @@ class EpisodicLearner(Learner):
         usable = random_state.permutation(usable)
         n_out = int(np.ceil(self.validation_fraction * len(usable)))
         n_out = min(n_out, MAX_HELD_OUT) if len(usable) >= _MIN_TASKS else 0
-        training, held = tasks.take(usable[n_out:]), None
-        if n_out:
-            held = self._held_out_episodes(tasks.take(usable[:n_out]), random_state)
-        return training, held
+        if not n_out:
+            return tasks.take(usable), None
+        held = self._held_out_episodes(tasks.take(usable[:n_out]), random_state)
+        return tasks.take(usable[n_out:]), held
 
     def _held_out_episodes(self, tasks, random_state):
         """Return support and query rows of held-out tasks, several times each if there are few."""
-        repeats = -(-_MIN_EPISODES // tasks.n_tasks)
-        chosen = np.tile(np.arange(tasks.n_tasks), repeats)
+        chosen = np.tile(np.arange(tasks.n_tasks), -(-_MIN_EPISODES // tasks.n_tasks))
         return _episodes.split(tasks, self.n_shots, random_state, chosen)

@@ -73,10 +73,8 @@ def feature_weights(tasks):
     A column that is nearly always the same has large standardised values where it is not. With
     equal weights a slope that is learned only from these would be as large as any other.
     """
-    weights = [np.ones(tasks.n_features)]
-    if tasks.inverse_kurtosis is not None:
-        weights.append(tasks.inverse_kurtosis)
-    return weights
+    equal = np.ones(tasks.n_features)
+    return [equal] if tasks.inverse_kurtosis is None else [equal, tasks.inverse_kurtosis]
 
 
 def independent(tasks):

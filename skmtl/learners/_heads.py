@@ -240,8 +240,8 @@ class PrototypeHead(_Head):
         scale, prior_rows, share_rows, shares, _ = self._parts(x)
         by_slopes, by_intercept = by_heads[:, :-1].transpose(0, 2, 1), by_heads[:, -1]
         by_means = 2.0 * scale * (by_slopes - means * by_intercept[:, :, None])
-        squares = (means**2).sum(axis=2)
-        grad[0] += scale * (2.0 * (by_slopes * means).sum() - (by_intercept * squares).sum())
+        by_scale = 2.0 * (by_slopes * means).sum() - (by_intercept * (means**2).sum(axis=2)).sum()
+        grad[0] += scale * by_scale
         by_sums = by_means / (counts + prior_rows)[:, :, None]
         grad[1] += prior_rows * (by_sums * (centre - means)).sum()
         if self.shared:

@@ -53,20 +53,18 @@ def few_shot(tasks, max_episodes, random_state):
     support, query : LabelledTasks
         Each with one task per episode.
     """
-    offsets = tasks.offsets
     sizes = [_support_sizes(n) for n in tasks.sizes]
     repeats = int(np.clip(max_episodes // max(sum(map(len, sizes)), 1), 1, _MAX_REPEATS))
     pairs = [(t, s) for _ in range(repeats) for t, of_task in enumerate(sizes) for s in of_task]
     pairs = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     if len(pairs) > max_episodes:
-        chosen = random_state.choice(len(pairs), max_episodes, replace=False)
-        pairs = pairs[np.sort(chosen)]
+        pairs = pairs[np.sort(random_state.choice(len(pairs), max_episodes, replace=False))]
     support, query = [], []
     order, last = _shuffled(tasks, random_state), -1
     for t, s in pairs:
         if t < last:  # the next repeat
             order = _shuffled(tasks, random_state)
-        rows, last = order[offsets[t] : offsets[t + 1]], t
+        rows, last = order[tasks.offsets[t] : tasks.offsets[t + 1]], t
         support.append(rows[:s])
         query.append(rows[s : s + _MAX_QUERY_ROWS])
     nothing = np.zeros(0, dtype=np.int64)

@@ -54,9 +54,8 @@ class Scaling:
     def of(cls, tasks):
         """Estimate the scaling from `LabelledTasks` with at least one row."""
         scale, prior_rows = _within_and_between(tasks, tasks.X)
-        unit = 1.0
-        if tasks.ways is None:
-            unit = float(_within_and_between(tasks, tasks.y[:, None])[0][0])
+        labels = tasks.y[:, None]
+        unit = float(_within_and_between(tasks, labels)[0][0]) if tasks.ways is None else 1.0
         return cls(scale, unit, prior_rows, inverse_kurtosis(tasks))
 
     def __call__(self, tasks):
@@ -100,9 +99,8 @@ def _within_and_between(tasks, X):
     overall = np.average((X - centre) ** 2, axis=0, weights=w)
     freedom = np.maximum(total - 1.0, 0.0).sum()
     within = within / freedom if freedom > 0.0 else np.zeros_like(within)
-    squares = total @ (means - centre) ** 2
-    effective = total.sum() - (total**2).sum() / total.sum()
-    between = (squares - ((total > 0.0).sum() - 1.0) * within) / max(effective, 1e-300)
+    between = total @ (means - centre) ** 2 - ((total > 0.0).sum() - 1.0) * within
+    between /= max(total.sum() - (total**2).sum() / total.sum(), 1e-300)
     flat = within <= _ROUNDING * overall
     scale = np.sqrt(np.where(flat, np.where(overall > 0.0, overall, 1.0), within))
     prior_rows = np.full_like(scale, np.inf)

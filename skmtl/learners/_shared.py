@@ -51,7 +51,7 @@ def pooled_mean(tasks, variance=1.0, offset=0.0, start=None):
     root = diagonal_root(np.full(tasks.n_features, variance), FREE)
     if ways is not None and len(tasks.y) >= _MANY_ROWS:
         Z = np.column_stack([np.ones(len(tasks.y)), tasks.X]) * np.diag(root)
-        base = np.zeros((len(tasks.y), len(zero))) + offset
+        base = np.broadcast_to(offset, (len(tasks.y), len(zero)))
         start = None if start is None else start / np.diag(root)
         return newton_of_many(Z, base, tasks.y, tasks.weight, start) * np.diag(root)
     whole = replace(tasks, offsets=tasks.offsets[[0, -1]], ways=ways)

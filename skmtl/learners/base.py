@@ -190,8 +190,8 @@ def log_probabilities(scores, ways):
 class Learner(BaseEstimator):
     """Base class of the learners.
 
-    A subclass has constructor parameters, the conditions on their values in `_requirements`, and
-    the method `learn`.
+    A subclass defines constructor parameters, conditions on their values in `_requirements`, and
+    either ``_learn(tasks, random_state, progress)`` or the whole method `learn`.
     """
 
     # For each parameter to check, a predicate and the words for what it requires.
@@ -236,8 +236,14 @@ class Learner(BaseEstimator):
         ------
         ValueError
             If a parameter has an invalid value, or the learner cannot be trained on these tasks.
+
+        Warns
+        -----
+        UserWarning
+            If no task has enough rows for training, and the learner can be used untrained.
         """
-        raise NotImplementedError
+        self.check()
+        return self._learn(tasks, random_state, progress)
 
 
 class Knowledge:

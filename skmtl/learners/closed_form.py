@@ -1,6 +1,5 @@
 """Learners in closed form: linear heads under priors learned from the tasks, averaged."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +11,7 @@ from . import _families as families
 from ._held_out import few_shot, folds
 from ._requirements import AUTO_OR_COUNT
 from ._scaling import Scaling
-from .base import Adapted, Knowledge, LabelledTasks, Learner, log_probabilities
+from .base import Adapted, Knowledge, Learner, log_probabilities
 
 __all__ = ["Auto", "Hierarchical", "Subspace"]
 
@@ -41,28 +40,7 @@ class _ClosedForm(Learner):
     tasks and returns equally many for any tasks of a table.
     """
 
-    def learn(
-        self,
-        tasks: LabelledTasks,
-        random_state: np.random.RandomState,
-        progress: Callable[[str], object],
-    ) -> "Averaged":
-        """Estimate the candidates from the tasks, and their weights from held-out ones.
-
-        Parameters
-        ----------
-        tasks : LabelledTasks
-            The training tasks.
-        random_state : numpy.random.RandomState
-            Source of all random draws.
-        progress : callable
-            Called with a short text at the start of each stage.
-
-        Returns
-        -------
-        Averaged
-            The candidates and their weights.
-        """
+    def _learn(self, tasks, random_state, progress):
         tasks = tasks.take(np.flatnonzero(tasks.sizes > 0))
         scaling = Scaling.of(tasks)
         if tasks.ways is None:
@@ -148,8 +126,7 @@ def _likelihoods(scores, tasks, offset=0.0):
         return -tasks.sums(tasks.weight * (tasks.y - scores[:, 0]) ** 2)[:, None]
     out = []
     for factor in _INVERSE_TEMPERATURES:
-        scaled = factor * (scores - offset) + offset
-        log = log_probabilities(scaled, tasks.ways[tasks.codes])
+        log = log_probabilities(factor * (scores - offset) + offset, tasks.ways[tasks.codes])
         out.append(tasks.sums(tasks.weight * log[np.arange(len(log)), tasks.y]))
     return np.column_stack(out)
 

@@ -18,7 +18,7 @@ Snell, J., Swersky, K. and Zemel, R. (2017). Prototypical networks for few-shot 
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -34,7 +34,7 @@ from ._heads import PrototypeHead, RidgeSolve, losses_of_heads
 from ._held_out import folds
 from ._requirements import OPTIONAL_COUNT
 from ._scaling import inverse_kurtosis
-from .base import Adapted, Knowledge, LabelledTasks
+from .base import Adapted, Knowledge
 from .closed_form import LinearHeads
 
 __all__ = ["Prototypes", "RidgeHead"]
@@ -137,39 +137,7 @@ class _EmbeddedLearner(EpisodicLearner):
         )  # fmt: skip
         self.n_components = n_components
 
-    def learn(
-        self,
-        tasks: LabelledTasks,
-        random_state: np.random.RandomState,
-        progress: Callable[[str], object],
-    ) -> "EmbeddedKnowledge":
-        """Learn the embedding and the parameters of the head.
-
-        Parameters
-        ----------
-        tasks : LabelledTasks
-            The training tasks.
-        random_state : numpy.random.RandomState
-            Source of all random draws.
-        progress : callable
-            Called with a short text at the start of each stage.
-
-        Returns
-        -------
-        EmbeddedKnowledge
-            The trained model.
-
-        Raises
-        ------
-        ValueError
-            If a parameter has an invalid value.
-
-        Warns
-        -----
-        UserWarning
-            If no task has enough rows to be split. The model is then untrained.
-        """
-        self.check()
+    def _learn(self, tasks, random_state, progress):
         with threadpool_limits(1, user_api="blas"):  # small products, reproducible sums
             training, held, n_steps = self._plan(tasks, random_state, progress)
             model, result = self._train(training, held, n_steps, random_state, progress)
@@ -491,41 +459,10 @@ class Prototypes(_EmbeddedLearner):
 
     _head = PrototypeHead
 
-    def learn(
-        self,
-        tasks: LabelledTasks,
-        random_state: np.random.RandomState,
-        progress: Callable[[str], object],
-    ) -> EmbeddedKnowledge:
-        """Learn the embedding and the parameters of the head.
-
-        Parameters
-        ----------
-        tasks : LabelledTasks
-            The training tasks, with classes as labels.
-        random_state : numpy.random.RandomState
-            Source of all random draws.
-        progress : callable
-            Called with a short text at the start of each stage.
-
-        Returns
-        -------
-        EmbeddedKnowledge
-            The trained model.
-
-        Raises
-        ------
-        ValueError
-            If a parameter has an invalid value, or the labels are numbers.
-
-        Warns
-        -----
-        UserWarning
-            If no task has enough rows to be split. The model is then untrained.
-        """
+    def _learn(self, tasks, random_state, progress):
         if tasks.ways is None:
             raise ValueError(
                 "Prototypes are means of classes, but the target is numeric; use "
                 'learner="ridge_head", or MetaLearnerClassifier if the numbers are class labels.'
             )
-        return super().learn(tasks, random_state, progress)
+        return super()._learn(tasks, random_state, progress)

@@ -25,7 +25,7 @@ Raghu, A., Raghu, M., Bengio, S. and Vinyals, O. (2020). Rapid learning or featu
 understanding the effectiveness of MAML. ICLR. :arxiv:`1909.09157`
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -38,7 +38,7 @@ from . import _episodes
 from ._episodic import ACTIVATIONS, MAX_HELD_OUT, EpisodicLearner, hidden_widths
 from ._network import AdaptedNetwork, Network
 from ._requirements import AUTO_OR_POSITIVE, COUNT, FLAG, SEVERAL_STEPS, one_of
-from .base import Knowledge, LabelledTasks
+from .base import Knowledge
 
 __all__ = ["MAML", "Reptile"]
 
@@ -147,34 +147,7 @@ class _GradientLearner(EpisodicLearner):
         self.inner_rate = inner_rate
         self.dtype = dtype
 
-    def learn(
-        self,
-        tasks: LabelledTasks,
-        random_state: np.random.RandomState,
-        progress: Callable[[str], object],
-    ) -> "NetworkKnowledge":
-        """Learn initial parameters from which a few gradient steps adapt to a task.
-
-        Parameters
-        ----------
-        tasks : LabelledTasks
-            The training tasks.
-        random_state : numpy.random.RandomState
-            Source of all random draws.
-        progress : callable
-            Called with a short text at the start of each stage.
-
-        Returns
-        -------
-        NetworkKnowledge
-            The trained network.
-
-        Raises
-        ------
-        ValueError
-            If a parameter has an invalid value, or no task has enough rows to be split.
-        """
-        self.check()
+    def _learn(self, tasks, random_state, progress):
         usable, reason = self._usable(tasks)
         if not len(usable):
             raise ValueError(f"{type(self).__name__} cannot be trained: {reason}")

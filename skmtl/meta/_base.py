@@ -224,8 +224,7 @@ def _refuse_sparse(X):
 
 
 def _standardised(rows, standards):
-    X, y = standards.features(rows.X), standards.target(rows.y)
-    return replace(rows, X=X, y=y)
+    return replace(rows, X=standards.features(rows.X), y=standards.target(rows.y))
 
 
 def with_classes(rows, n_classes, shared):

@@ -1,4 +1,4 @@
-"""A learner small enough to read: linear heads of each task, drawn towards those of all rows."""
+"""A minimal learner: linear heads of each task, shrunk towards the pooled head."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from skmtl.learners.base import Adapted, Knowledge, Learner
 
 
 class Towards(Learner):
-    """Ridge or logistic heads, drawn towards the pooled ones where all tasks have the same kind.
+    """Ridge or logistic heads, shrunk towards the pooled head if tasks have the same classes.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        On the squared distance from the pooled head, intercepts included.
+        Strength on the squared distance from the pooled head, including intercepts.
     """
 
     def __init__(self, alpha=1.0):
@@ -69,7 +69,7 @@ class Heads(Adapted):
 
 
 def solve(X, y, weight, start, alpha, classes):
-    """The head ``(n_scores, n_features + 1)`` that minimises loss + alpha / 2 |head - start|^2."""
+    """Return the head ``(n_scores, n_features + 1)`` minimising loss + alpha/2 |head - start|^2."""
     Z = np.column_stack([np.ones(len(X)), X])
     if not classes:
         A = (Z.T * weight) @ Z + alpha * np.eye(Z.shape[1])

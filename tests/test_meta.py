@@ -1,4 +1,4 @@
-"""The meta-learning faces: the task contract, scikit-learn's checks and tools, classes, adapt."""
+"""Meta-learners: the task contract, scikit-learn's checks and tools, classes, adapt."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ from skmtl.learners.base import Knowledge, LabelledTasks
 from skmtl.model_selection import FewShotSplit, TaskKFold
 
 FACES = [MetaLearnerClassifier, MetaLearnerRegressor]
-# Small systems, well conditioned, solved alone or beside others.
+# Tolerance: small, well-conditioned systems, solved alone or together with others.
 CLOSE = {"rtol": 1e-8, "atol": 1e-9}
 
 # -------------------------------------------------------------------------- the task contract
@@ -43,7 +43,7 @@ CONTRACT = {
         "messy columns": (Towards(), {"preprocessor": "auto"}),
     }.items()
 }
-# Learners of an embedding, with so few steps that the checks are quick.
+# Learners of an embedding, with few steps for speed.
 QUICK = {"max_iter": 10, "learning_rate": 0.02, "check_every": 5}
 EMBEDDED = [
     (MetaLearnerClassifier, RidgeHead(**QUICK)),
@@ -76,7 +76,7 @@ def test_bad_input(face, name):
 
 
 class RegressorWithTasks(checks.TaskColumnAdded, MetaLearnerRegressor):
-    """Adds a task column to whatever scikit-learn's checks feed."""
+    """Adds a task column to the data of scikit-learn's checks."""
 
     inner_class = MetaLearnerRegressor
 
@@ -99,7 +99,7 @@ class ClassifierWithTasks(checks.TaskColumnAdded, MetaLearnerClassifier):
 
 
 class ClassifierWithOwnClasses(ClassifierWithTasks):
-    """Tasks of all classes, none of which is unknown in predict, as that could not be served."""
+    """Tasks with all classes; none is unknown in predict, as it could not be predicted."""
 
     def _add_tasks(self, X):
         if sparse.issparse(X):
@@ -153,7 +153,7 @@ def test_estimator_checks(estimator, check):
 
 
 def shops(n_tasks=8, rows=14, seed=0, spread=0.7):
-    """Features, a target and the tasks' codes; every task has a slope and a level of its own."""
+    """Return features, a target and task codes; each task has its own slope and level."""
     rng = np.random.default_rng(seed)
     task = rng.permutation(np.repeat(np.arange(n_tasks), rows))
     X = rng.normal(size=(len(task), 3)) * [1.0, 30.0, 0.1] + [0.0, 5.0, 1.0]
@@ -164,7 +164,7 @@ def shops(n_tasks=8, rows=14, seed=0, spread=0.7):
 
 
 def birds(n_tasks=40, way=3, shot=4, n_classes=7, seed=0):
-    """A table where every task has `way` of the classes, named by letters."""
+    """Return a table where each task has `way` of the classes, named by letters."""
     rng = np.random.default_rng(seed)
     centres = 3.0 * rng.normal(size=(n_classes, 4))
     own = np.array([rng.permutation(n_classes)[:way] for _ in range(n_tasks)])
@@ -284,7 +284,7 @@ def test_an_unknown_task_is_one_without_rows(face):
     none = np.zeros(0, dtype=np.int64 if ways is not None else np.float64)
     empty = LabelledTasks(np.zeros((0, 3)), none, np.zeros(0), np.array([0, 0]), ways)
     Z = (X - X.mean(0)) / X.std(0)
-    wanted = model._knowledge.adapt(empty).predict(Z, np.zeros(len(X), dtype=int))
+    wanted = model._result.knowledge.adapt(empty).predict(Z, np.zeros(len(X), dtype=int))
     if ways is None:
         wanted = wanted * Y.std() + Y.mean()
     with pytest.warns(UnknownTaskWarning, match="never seen in fit, such as -1"):
@@ -342,7 +342,7 @@ def test_what_adapt_returns_does_not_grow_with_the_table(face):
         sizes.append(len(pickle.dumps(model.adapt(X[:9], y[:9]))))
         wholes.append(len(pickle.dumps(model)))
     assert abs(sizes[1] - sizes[0]) < 50
-    assert wholes[1] - wholes[0] < 195 * 8 * 14  # less than the rows
+    assert wholes[1] - wholes[0] < 195 * 8 * 14  # less than the size of the rows
 
 
 @pytest.mark.parametrize(
@@ -377,13 +377,13 @@ def test_a_class_never_seen_where_classes_are_shared(y):
 
 
 def sets_of(rng, n_tasks, sizes, draw):
-    """Labels and tasks of a table whose task t has ``sizes[t]`` rows of the classes it draws."""
+    """Return labels and tasks of a table whose task t has ``sizes[t]`` rows of random classes."""
     labels = [draw(rng, size) for size in np.broadcast_to(sizes, n_tasks)]
     return np.concatenate(labels), np.repeat(np.arange(n_tasks), [len(each) for each in labels])
 
 
 def of_shares(*shares, unlike=0.0):
-    """Every task draws from shares of its own about these."""
+    """Return a function that draws labels from shares of the task, which vary around these."""
 
     def draw(rng, size):
         own = rng.dirichlet(np.array(shares) / unlike) if unlike else np.array(shares)
@@ -426,7 +426,7 @@ def test_auto_tells_whether_classes_are_shared(name):
         order = rng.permutation(len(y))
         X = rng.normal(size=(len(y), 2))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # one row a task
+            warnings.simplefilter("ignore", UserWarning)  # one row per task
             model = MetaLearnerClassifier(Nothing()).fit(X[order], y[order], task=task[order])
         assert model.shared_classes_ == (name in SHARED)
         for given in (True, False):
@@ -435,7 +435,7 @@ def test_auto_tells_whether_classes_are_shared(name):
 
 
 class Nothing(Towards):
-    """Learns nothing, at once."""
+    """Learns nothing."""
 
     def learn(self, tasks, random_state, progress):
         return Blank()
@@ -475,13 +475,13 @@ def test_a_new_task_brings_classes_never_seen():
     model = MetaLearnerClassifier(Towards()).fit(X, y, task=task)
     rows = np.flatnonzero(task == 4)
     known = np.unique(y[rows])
-    renamed = np.where(y[rows] == known[1], "A new one", y[rows])  # sorts before the others
+    renamed = np.where(y[rows] == known[1], "A new one", y[rows])  # sorted before the others
     one, other = (model.adapt(X[rows], labels) for labels in (renamed, y[rows]))
     assert list(one.classes_) == ["A new one", known[0], known[2]]
     np.testing.assert_allclose(
         one.predict_proba(X[rows])[:, [1, 0, 2]], other.predict_proba(X[rows]), **CLOSE
     )
-    numbers = model.adapt(X[rows], np.searchsorted(known, y[rows]) + 10)  # of another kind
+    numbers = model.adapt(X[rows], np.searchsorted(known, y[rows]) + 10)  # of another type
     assert list(numbers.classes_) == [10, 11, 12]
     alone = model.adapt(X[rows], np.full(12, "z"))
     np.testing.assert_array_equal(alone.predict_proba(X[rows]), np.ones((12, 1)))
@@ -491,7 +491,7 @@ def test_what_a_learner_is_told_of_a_new_task():
     X, y, task = birds()
     model = MetaLearnerClassifier(Recorder()).fit(X, y, task=task)
     model.adapt(X[:4], ["A", "b", "d", "A"])
-    seen = model._knowledge.seen
+    seen = model._result.knowledge.seen
     assert list(seen.labels[0]) == [7, 1, 3] and list(seen.ways) == [3]
     assert sorted(seen.y) == [0, 0, 1, 2] and not seen.shared_classes
 
@@ -521,7 +521,7 @@ def test_a_task_of_one_class():
     )
     with pytest.raises(ValueError, match="no task has rows of two classes"):
         own.fit(X, np.array(list("abcdefgh"))[TASK], task=TASK)
-    assert own.shared_classes_ is False  # what it was before
+    assert own.shared_classes_ is False  # unchanged
 
 
 def test_classes_of_rows_without_weight_are_not_known():
@@ -552,7 +552,7 @@ def test_bad_classes(name):
 
 
 def rare(seed, n_new=30, shots=5, rate=0.08, spread=0.3, n_tasks=120, p=6):
-    """Tasks with few rows of one class, and new ones of which some of each class are known."""
+    """Return tasks with a rare class, and new tasks with a few known rows of each class."""
     rng = np.random.default_rng(seed)
     slopes = 0.8 * rng.normal(size=p) + spread * rng.normal(size=(n_tasks + n_new, p))
     level = np.log(rate / (1 - rate)) - 0.7 * (rate < 0.5) + spread * rng.normal(size=len(slopes))
@@ -588,7 +588,7 @@ def test_few_balanced_labels_in_an_unbalanced_world(seed, shots, spread):
 
 
 def test_labels_drawn_at_random_tell_how_frequent_classes_are():
-    """A task of which half the rows drawn are of a class is believed where tasks differ so."""
+    """Equal shares in a task are taken as evidence if tasks differ that much."""
     rng = np.random.default_rng(4)
     share = rng.beta(0.8, 0.8, size=150)
     task = np.repeat(np.arange(150), 30)
@@ -612,7 +612,7 @@ def test_a_class_prior_is_the_share_that_a_task_is_given(learner):
         models = [model.adapt(X_known, y_known, class_prior={0: 1 - p, 1: p}) for p in given]
         means.append([m.predict_proba(X_new)[:, 1].mean() for m in models])
     found, given = np.mean(means, axis=0), np.array(given)
-    gap = np.log(found / (1 - found)) - np.log(given / (1 - given))  # 2 and more without
+    gap = np.log(found / (1 - found)) - np.log(given / (1 - given))  # at least 2 without correction
     assert (np.abs(gap) < (0.7 if isinstance(learner, str) else 1.0)).all()
 
 
@@ -644,7 +644,7 @@ def test_an_unfit_class_prior():
 
 
 def lines(n_tasks=8, rows=25, seed=0, spread=0.0, p=3):
-    """Slopes that differ a little by task, of features whose means differ by `spread`."""
+    """Return tasks with slightly different slopes, of features whose means differ by `spread`."""
     rng = np.random.default_rng(seed)
     task = np.repeat(np.arange(n_tasks), rows)
     inside = rng.normal(size=(len(task), p))
@@ -655,11 +655,13 @@ def lines(n_tasks=8, rows=25, seed=0, spread=0.0, p=3):
 
 
 def by_task(estimator, X, y, task, known):
-    """Predictions of a model of each task's own."""
+    """Return the predictions of independent models."""
     out = np.empty(len(y))
     for t in np.unique(task):
         own = task == t
-        if y.dtype.kind == "i" and len(set(y[own & known])) == 1:  # no model: Laplace's rule
+        if (
+            y.dtype.kind == "i" and len(set(y[own & known])) == 1
+        ):  # no model: Laplace's rule of succession
             out[own] = (y[own & known].sum() + 1.0) / (known[own].sum() + 2.0)
             continue
         model = estimator.fit(X[own & known], y[own & known])
@@ -712,7 +714,7 @@ def test_features_that_differ_between_tasks_keep_their_slopes_within(spread):
 
 
 def test_a_task_without_rows_is_where_features_between_tasks_say():
-    """Slopes from task to task are those for rows of a task never seen, not those within."""
+    """Rows of an unseen task are predicted with the slopes between tasks, not those within."""
     rng = np.random.default_rng(3)
     task = np.repeat(np.arange(40), 20)
     place = 30.0 * rng.normal(size=41)
@@ -766,7 +768,7 @@ def test_columns_that_are_constant_within_tasks():
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_equal_rows_are_told_apart_where_features_have_few_values(weighted):
-    """A row whose equals are known is no news of the other label."""
+    """A row that equals known rows is not evidence for the other label."""
     rng = np.random.default_rng(0)
 
     def rates(n_tasks, n):
@@ -791,7 +793,7 @@ def test_equal_rows_are_told_apart_where_features_have_few_values(weighted):
 
 
 def invariant(face, kind):
-    """Predictions of the default, a function of the table; and a table."""
+    """Return a function that fits the default and predicts, and a table."""
     X, y, task, _ = lines(9, 20, 11, 1.0, 3)
     X = np.rint(2 * X) if kind == "whole numbers" else X
     y = y if face is MetaLearnerRegressor else (y > np.quantile(y, 0.6)).astype(int)
@@ -885,7 +887,7 @@ def test_numbers_whose_squares_are_none_are_refused_by_name(face):
 
 
 class Recorder(Towards):
-    """Keeps what it is handed on what it returns."""
+    """Stores its arguments on the result."""
 
     def learn(self, tasks, random_state, progress):
         knowledge = super().learn(tasks, random_state, progress)
@@ -904,7 +906,7 @@ def handed(y, task=TASK, weight=None, rows=None, face=MetaLearnerClassifier, X=X
     rows = np.arange(len(y)) if rows is None else rows
     weight = None if weight is None else weight[rows]
     model = face(Recorder(), **params).fit(X[rows], y[rows], weight, task=task[rows])
-    return model._knowledge.learned_from
+    return model._result.knowledge.learned_from
 
 
 def assert_alike(one, other):
@@ -932,7 +934,7 @@ def test_a_row_of_weight_two_is_two_rows(face):
     repeated = np.random.default_rng(1).permutation(np.repeat(np.arange(len(Y)), weight))
     one, other = handed(y, weight=weight, face=face), handed(y, rows=repeated, face=face)
     assert_alike(one, other)
-    # Copies are one row, and weights are relative to the mean of all.
+    # Copies are merged, and weights are relative to the mean of all rows.
     assert len(one.X) == (weight > 0).sum()
     scale = weight.sum() / len(one.X)
     np.testing.assert_allclose(np.sort(one.weight) * scale, np.sort(weight[weight > 0]))
@@ -958,7 +960,7 @@ def test_classes_are_positions():
     assert got.shared_classes and set(got.y) == {0, 1} and (got.ways == 2).all()
     assert got.labels is None and got.y.dtype == np.int64
     birds_, own, task = birds()
-    own = np.where(task == 0, np.where(own == own[0], own, "z"), own)  # a task of two ways
+    own = np.where(task == 0, np.where(own == own[0], own, "z"), own)  # a task with two classes
     got = handed(own, task, X=birds_)
     assert not got.shared_classes and sorted(got.ways) == [2] + [3] * 39
     assert got.labels.shape == (40, 3) and (got.labels >= 0).sum() == got.ways.sum()
@@ -1043,7 +1045,7 @@ def test_fitted_attributes(face):
 
 
 class Uncounted(Towards):
-    """Does not count its steps."""
+    """A learner without a number of steps."""
 
     def learn(self, tasks, random_state, progress):
         return Means()
@@ -1097,7 +1099,7 @@ def test_grid_search(face, piped):
 
 @pytest.mark.parametrize("face", FACES)
 def test_folds_over_tasks(face):
-    """A held-out task is predicted as `adapt` on the rows of it that are known does."""
+    """A held-out task is predicted as by `adapt` on its known rows."""
     y, estimator = target(face), make_pipeline(FunctionTransformer(), model_of(face))
     folds = FewShotSplit(4, n_shots=3, task_column="shop")
     grid = {f"{face.__name__.lower()}__learner__alpha": [1.0, 1e4]}
@@ -1151,7 +1153,7 @@ def test_routing(face):
 
 
 def test_few_shot_digits():
-    """Classes of its own a task: true class ids, of which test tasks have others."""
+    """Each task has its own classes, given by true class ids; those of test tasks are new."""
     rng = np.random.default_rng(0)
     X, y = load_digits(return_X_y=True)
 

@@ -1,4 +1,4 @@
-"""MetaTrainingDisplay: what is drawn of a history, and what has none."""
+"""MetaTrainingDisplay: plots of a history, and errors without one."""
 
 import sys
 

@@ -1,7 +1,8 @@
 """All compiled code: pure functions on arrays that know nothing of estimators.
 
-Submodules load on first use, so that ``import skmtl`` does not import numba. Kernels that call
-each other may stand in several files: a change in any file here has all of them compiled anew.
+Submodules are imported on first use, so that ``import skmtl`` does not import numba. Kernels may
+call kernels of other files in this folder: after a change in any of these files, all kernels are
+compiled again.
 """
 
 import importlib

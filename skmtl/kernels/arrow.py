@@ -1,25 +1,27 @@
 r"""The arrow-shaped ridge system of partial pooling, task by task.
 
 For task t with training moments (weight n, means :math:`\bar x, \bar y`, centred scatter C, c)
-and strengths :math:`\lambda_v = 1/\kappa` on slopes, :math:`\lambda_a` on intercepts, put
+and strengths :math:`\lambda_v = 1/\kappa` on slopes, :math:`\lambda_a` on intercepts, let
 :math:`U = (I + \kappa C)^{-1}`, :math:`u = U\bar x`, :math:`d = Uc`,
 :math:`\rho = n\lambda_a/(n + \lambda_a)` and :math:`w = \rho/(1 + \kappa\rho\,\bar x'u)`.
-Eliminating the task's own intercept and slopes leaves on the shared (a, m) the Gram matrix
+Eliminating the task's own intercept and slopes adds to the system in the shared (a, m) the Gram
+matrix
 
 .. math:: \mathrm{diag}(0, (I - U)/\kappa) + w\,[1; u][1; u]'
 
 with right-hand side :math:`[0; d] + w\tilde y\,[1; u]`, where
-:math:`\tilde y = \bar y - \kappa\,\bar x'd`; and given (a, m) the task's coefficients are
-:math:`b = Um + \kappa d + \kappa w(\tilde y - a - u'm)u`. Every formula holds at
-:math:`\kappa = 0` (no slopes of their own) and :math:`\lambda_a = \infty`.
+:math:`\tilde y = \bar y - \kappa\,\bar x'd`. Given (a, m), the task's coefficients are
+:math:`b = Um + \kappa d + \kappa w(\tilde y - a - u'm)u`. All formulas hold for
+:math:`\kappa = 0` (no task-specific slopes) and :math:`\lambda_a = \infty`.
 
-Where a task's own slopes turn about a centre :math:`c_t` and the shared line meets the anchor
-:math:`z_t` there, :math:`\bar x - c_t` takes the place of :math:`\bar x` in u and in the products
-with it; the shared system has :math:`z_t + u` instead of u, and the coefficients' formula a task's
-own :math:`a + z_t'm` instead of a, which gives the intercept at :math:`c_t`.
+If the task's own intercept is defined at a centre :math:`c_t`, where the shared line has the value
+:math:`a + z_t'm` for an anchor :math:`z_t`, then :math:`\bar x - c_t` replaces :math:`\bar x` in u
+and in the products with u; :math:`z_t + u` replaces u in the shared system; and
+:math:`a + z_t'm` replaces a in the formula of the coefficients, which yields the intercept at
+:math:`c_t`.
 
-Kernels take named tuples of arrays, and work space from the functions that call them: arrays made
-inside, slices and calls of BLAS take longer to compile than all the arithmetic.
+Kernels take named tuples of arrays, and their workspace as an argument: arrays made inside, slices
+and calls of BLAS take longer to compile than all the arithmetic.
 """
 
 from collections import namedtuple
@@ -28,29 +30,30 @@ import numpy as np
 
 from .._jit import njit
 
-# From this many features on BLAS multiplies faster than plain loops.
+# From this number of features on, BLAS multiplies faster than plain loops.
 _WIDE = 6
-# Numbers of the tasks' models under all candidates that are held at a time, and tasks at least.
-_NUMBERS, _TASKS = 2**15, 16
+# Size of the tasks' models under all candidates that is processed at a time, and least number of
+# tasks.
+_BATCH_SIZE, _MIN_TASKS = 2**15, 16
 
-# Where kappa times the trace is below so much a feature, (I - U) would cancel.
+# If kappa times the trace per feature is below this, (I - U) would suffer from cancellation.
 CANCELS = 1e-3
 
-# Arrays of all tasks: training or test moments, and what `factor` makes of them.
+# Arrays of all tasks: training or test moments, and the results of `factor`.
 Moments = namedtuple("Moments", ["weight", "mean", "scatter"])
 Factors = namedtuple("Factors", ["U", "u", "d", "xu", "xd"])
-# What the shared system needs of the tasks, and which of them take part.
+# Arrays of all tasks that the shared system requires, and a mask of the tasks that it includes.
 Means = namedtuple("Means", ["weight", "mean", "u", "xu", "xd", "active"])
 # Shared solutions: intercepts at the tasks' centres, of shape (n_tasks, n_pairs), slopes in
-# columns, and the intercept strength of each.
+# columns, and the intercept strength of each pair.
 Shared = namedtuple("Shared", ["a", "M", "alphas"])
 
 
 @njit(helper=True)
 def _live_columns(C, p, live):
-    """Put those of the first `p` columns that vary into `live`; returns how many there are.
+    """Write the indices of the varying columns among the first `p` to `live`; return their number.
 
-    Features of the task itself, rare categories and dummies leave many constant within a task.
+    Many columns may be constant within a task: features of the task itself, rare categories.
     """
     q = 0
     for i in range(p):
@@ -61,17 +64,17 @@ def _live_columns(C, p, live):
 
 
 @njit(inlined=True)
-def _pull(n, alpha):
-    """rho = n alpha / (n + alpha): what is left of the mean's weight with a task intercept."""
+def _mean_weight(n, alpha):
+    """Return rho = n alpha / (n + alpha), the weight of a mean without the task intercept."""
     return n if alpha == np.inf else n * alpha / (n + alpha)
 
 
 @njit(helper=True)
 def _reduce(W, q):
-    """[A, b] to [R, R'^-1 b] in place, where A = R'R is of order q.
+    """Transform [A, b] to [R, R'^-1 b] in place, where A = R'R is of order q.
 
-    Rows whose pivot has vanished beside the largest are set to zero. Four rows at a time are
-    taken from row i, then what is left of them one by one.
+    Rows with a negligible pivot are set to zero. Rows are subtracted from row i four at a time, and
+    the remaining ones one by one.
     """
     top = 0.0
     for i in range(q):
@@ -92,10 +95,10 @@ def _reduce(W, q):
 
 @njit(helper=True)
 def _sweep(V, q, row):
-    """Minus the inverse of the positive definite lower triangle `V` of order q, in place.
+    """Replace the positive definite lower triangle `V` of order q by minus its inverse.
 
-    By Goodnight's sweep operator (The American Statistician 33, 1979): what it leaves is
-    symmetric after every pivot, so that half the matrix is enough, and that is contiguous.
+    This is Goodnight's sweep operator (The American Statistician 33, 1979). The matrix remains
+    symmetric after each pivot, so that only the lower triangle is updated, in contiguous rows.
     """
     for k in range(q):
         g = 1.0 / V[k, k]
@@ -114,14 +117,14 @@ def _sweep(V, q, row):
 
 
 def at_a_time(n_numbers):
-    """For how many tasks to hold models of so many numbers each."""
-    return max(_TASKS, _NUMBERS // n_numbers)
+    """Return the number of tasks to process at a time, with models of `n_numbers` numbers each."""
+    return max(_MIN_TASKS, _BATCH_SIZE // n_numbers)
 
 
 def factor(start, stop, train, kappa, factors):
-    """Factor tasks ``start..stop`` at `kappa`; returns their sums of (I - U)/kappa and of d.
+    """Factor tasks ``start..stop`` at `kappa`; return their sums of (I - U)/kappa and of d.
 
-    At `kappa` zero U is the identity matrix, and is not written.
+    For `kappa` zero, U is the identity matrix and is not written.
     """
     p = factors.u.shape[1]
     if kappa == 0.0:
@@ -146,9 +149,9 @@ def _factor_at_zero(tasks, train, factors):
 
 @njit
 def _factor(start, stop, train, kappa, factors, work, S, r):
-    """U, u, d, x'u and x'd of each task, and what it adds to `S` and `r`.
+    """Compute U, u, d, x'u and x'd of each task, and add its terms to `S` and `r`.
 
-    Where a feature is constant within the task, U is the identity, u the mean and d zero.
+    For a feature that is constant within the task, U is the identity, u the mean and d zero.
     """
     weight, mean, scatter = train
     U, u, d, xu, xd = factors
@@ -171,7 +174,7 @@ def _factor(start, stop, train, kappa, factors, work, S, r):
             V[i, i] += 1.0
             u[t, live[i]] = 0.0
         _sweep(V, q, row)
-        for i in range(q):  # V = U where it is not the identity
+        for i in range(q):  # now V is the part of U that is not the identity
             for j in range(i + 1):
                 V[i, j] = -V[i, j]
                 V[j, i] = V[i, j]
@@ -188,7 +191,7 @@ def _factor(start, stop, train, kappa, factors, work, S, r):
                 d[t, lj] += f * ci
                 if not cancels:
                     S[li, lj] -= f / kappa
-                else:  # (I - U)/kappa = UC, symmetrised, as rounding is not
+                else:  # (I - U)/kappa = UC, symmetrised against rounding
                     for k in range(q):
                         part = 0.5 * f * scatter[t, lj, live[k]]
                         S[li, live[k]] += part
@@ -202,16 +205,16 @@ def _factor(start, stop, train, kappa, factors, work, S, r):
 
 
 def shared_work(n_tasks, q):
-    """Work space of `solve_shared`."""
+    """Return the workspace of `solve_shared`."""
     return np.empty((n_tasks, q + 1)), np.empty((q + 1, q + 1)), np.empty((q, q + 1))
 
 
 @njit
 def solve_shared(means, kappa, S, r, penalty, strengths, free, work, theta):
-    """Shared (a, m) for each pair of strengths; equal intercept strengths stand side by side.
+    """Solve for the shared (a, m) under each pair of strengths, equal intercept strengths adjacent.
 
-    Of the entries `free`, the intercept being the first of them; `theta` holds zeros there, and
-    what is given of the others.
+    Only the entries `free` are solved for, of which the first is the intercept. In `theta` they are
+    zero before the call, and the other entries hold given values.
     """
     alphas, ridges = strengths
     weight, mean, u, xu, xd, active = means
@@ -221,7 +224,7 @@ def solve_shared(means, kappa, S, r, penalty, strengths, free, work, theta):
         if c == 0 or alphas[c] != alphas[c - 1]:
             for t in range(n_tasks):
                 known = active[t] and weight[t] > 0.0
-                rho = _pull(weight[t], alphas[c]) if known else 0.0
+                rho = _mean_weight(weight[t], alphas[c]) if known else 0.0
                 root = np.sqrt(rho / (1.0 + kappa * rho * xu[t]))
                 Z[t, 0] = root
                 for i in range(p):
@@ -251,12 +254,12 @@ def solve_shared(means, kappa, S, r, penalty, strengths, free, work, theta):
 
 
 def models(start, stop, shared, train, kappa, factors):
-    """Models of tasks ``start..stop`` under each shared solution.
+    """Return the models of tasks ``start..stop`` under each shared solution.
 
     Returns
     -------
-    B : ndarray of shape (n, n_features + 2, n_pairs)
-        Slopes, a row of -1, and intercepts: [X, y, 1] @ B are the errors.
+    B : ndarray of shape (stop - start, n_features + 2, n_pairs)
+        Slopes, a row of -1, and intercepts: the errors are [X, y, 1] @ B.
     """
     p, n_pairs = shared.M.shape
     B = np.empty((stop - start, p + 2, n_pairs))
@@ -264,9 +267,9 @@ def models(start, stop, shared, train, kappa, factors):
     B[:, p] = -1.0
     np.matmul(factors.u[start:stop], shared.M, out=B[:, p + 1])
     if kappa > 0.0:
-        some = slice(start, stop)
+        tasks = slice(start, stop)
         _live_products(
-            train.scatter[some], factors.U[some], shared.M[None], np.empty(p, dtype=np.int64), B
+            train.scatter[tasks], factors.U[tasks], shared.M[None], np.empty(p, dtype=np.int64), B
         )
     _add_own(start, shared, train, kappa, factors, np.empty(n_pairs), B)
     return B
@@ -274,7 +277,7 @@ def models(start, stop, shared, train, kappa, factors):
 
 @njit
 def _add_own(start, shared, train, kappa, factors, own, B):
-    """Add to Um, or m, what is the task's own, and turn u'm into the intercept."""
+    """Add the task-specific terms to Um, or to m, and replace u'm by the intercept."""
     a, _, alphas = shared
     weight, mean, _ = train
     _, u, d, xu, xd = factors
@@ -282,11 +285,11 @@ def _add_own(start, shared, train, kappa, factors, own, B):
     for i in range(B.shape[0]):
         t = start + i
         for c in range(alphas.shape[0]):  # kappa w (y - a - u'm)
-            rho = _pull(weight[t], alphas[c]) if weight[t] > 0.0 else 0.0
+            rho = _mean_weight(weight[t], alphas[c]) if weight[t] > 0.0 else 0.0
             gap = mean[t, p] - kappa * xd[t] - a[t, c] - B[i, p + 1, c]
             own[c] = gap * kappa * rho / (1.0 + kappa * rho * xu[t])
-            drawn = weight[t] / (weight[t] + alphas[c]) if weight[t] > 0.0 else 0.0
-            B[i, p + 1, c] = a[t, c] + drawn * (gap - own[c] * xu[t])
+            share = weight[t] / (weight[t] + alphas[c]) if weight[t] > 0.0 else 0.0
+            B[i, p + 1, c] = a[t, c] + share * (gap - own[c] * xu[t])
         if kappa > 0.0:
             for j in range(p):
                 for c in range(alphas.shape[0]):
@@ -294,10 +297,10 @@ def _add_own(start, shared, train, kappa, factors, own, B):
 
 
 def errors(start, stop, B, test, gram=None):
-    """Squared errors ``(n_tasks, n_models)`` on test moments of tasks ``start..stop``.
+    """Return squared errors ``(n_tasks, n_models)`` on test moments of tasks ``start..stop``.
 
-    Of models as `models` returns them, whose intercepts are overwritten. With `gram`, the inner
-    products of the models' errors are added to ``gram[t]``: a blend of them with shares s has
+    B holds models as returned by `models`; their intercepts are overwritten. With `gram`, the inner
+    products of the models' errors are added to ``gram[t]``: a blend of the models with shares s has
     the squared error ``s'(gram)s``.
     """
     weight, mean, scatter = (part[start:stop] for part in test)
@@ -313,12 +316,12 @@ def errors(start, stop, B, test, gram=None):
 
 @njit
 def _live_products(scatter, A, B, live, out):
-    """``out[t, live] = A[t][live, live] @ B[t, live]``, by BLAS where none of many is left out.
+    """Compute ``out[t, live] = A[t][live, live] @ B[t, live]``, by BLAS if all of many vary.
 
-    `live` are the task's features that vary by `scatter`. One B may serve all tasks; B and `out`
-    may have further rows.
+    `live` are the features that vary within the task according to `scatter`. A single B may be used
+    for all tasks; B and `out` may have further rows.
     """
-    p, nc = A.shape[1], B.shape[2]
+    p, n_models = A.shape[1], B.shape[2]
     for t in range(A.shape[0]):
         s = t if B.shape[0] > 1 else 0
         q = _live_columns(scatter[t], p, live)
@@ -327,9 +330,9 @@ def _live_products(scatter, A, B, live, out):
             continue
         for i in range(q):
             r = live[i]
-            for c in range(nc):
+            for c in range(n_models):
                 out[t, r, c] = 0.0
             for k in range(q):
                 f = A[t, r, live[k]]
-                for c in range(nc):
+                for c in range(n_models):
                     out[t, r, c] += f * B[s, live[k], c]

@@ -1,4 +1,4 @@
-"""Weighted squares of a narrow table, and TrAdaBoost.R2 of ridges in one go."""
+"""Weighted Gram matrices of a narrow table, and all rounds of TrAdaBoost.R2 with ridges."""
 
 import numpy as np
 
@@ -6,13 +6,16 @@ from .._jit import njit
 
 __all__ = ["boost_ridge", "weighted_squares"]
 
-_WIDTH = 512  # rows at a time: what the fastest cache holds of a few columns
-_LEAST_ERROR = 2.220446049250313e-16  # an error that counts as zero would have an infinite vote
+_WIDTH = 512  # number of rows processed at a time, so that a few columns fit the fastest cache
+_MIN_ERROR = 2.220446049250313e-16  # an error of zero would lead to an infinite vote
 
 
 @njit(helper=True, any_order=True)
 def _square(Z, weight, first, second, out):
-    """``Z diag(weight) Z'``: two columns by two, so that every number that is read serves twice."""
+    """Write ``Z diag(weight) Z'`` to `out`, in two-by-two blocks, which halves memory reads.
+
+    `first` and `second` are workspace.
+    """
     n_columns, n = Z.shape
     for a in range(n_columns):
         for b in range(n_columns):
@@ -47,14 +50,14 @@ def _square(Z, weight, first, second, out):
 
 
 def weighted_squares(Z, weights, out):
-    """Sums of ``w z z'`` over the columns z of a table, for several weights.
+    """Compute the sums of ``w z z'`` over the columns z of `Z`, for several vectors of weights.
 
     Parameters
     ----------
     Z : ndarray of shape (n_columns, n_rows)
     weights : ndarray of shape (n_weights, n_rows)
     out : ndarray of shape (n_weights, n_columns, n_columns)
-        Is written.
+        Output.
     """
     _weighted_squares(Z, weights, np.empty(_WIDTH), np.empty(_WIDTH), out)
 
@@ -67,7 +70,7 @@ def _weighted_squares(Z, weights, first, second, out):
 
 @njit(helper=True)
 def _centre(square, cancelled):
-    """Subtract the products of the means from the lower triangle; whether digits are left."""
+    """Subtract the products of the means from the lower triangle; return False on cancellation."""
     total = square[0, 0]
     for a in range(1, len(square)):
         before = square[a, a]
@@ -80,10 +83,10 @@ def _centre(square, cancelled):
 
 @njit(helper=True)
 def _solve(square, alpha, least_pivot, coef):
-    """The ridge's coefficients, by a Cholesky factor in place; whether it is not singular.
+    """Compute ridge coefficients by a Cholesky factor in place; return False if it is singular.
 
-    The last row of the lower triangle has the products with y, from its second number on; its
-    solution by the factor comes out as a last row of the factor does.
+    The last row of the lower triangle holds the products with y, from its second entry on. The
+    factorisation of this row solves the first triangular system.
     """
     n = len(coef)
     low, high = np.inf, 0.0
@@ -110,7 +113,7 @@ def _solve(square, alpha, least_pivot, coef):
 
 @njit(helper=True, any_order=True)
 def _deviate(Z, line, weight, out):
-    """Absolute values of ``line'Z`` of rows of positive weight, and the largest of them."""
+    """Write ``|line'Z|`` of the rows of positive weight to `out`; return the largest value."""
     n_columns, n = Z.shape
     largest = 0.0
     for start in range(0, n, _WIDTH):
@@ -129,52 +132,53 @@ def _deviate(Z, line, weight, out):
 
 
 @njit(helper=True, any_order=True)
-def _reweigh(weight, wrong, power):
-    """``weight *= exp(power * wrong)`` in place, and the sum."""
+def _reweigh(weight, deviation, power):
+    """Apply ``weight *= exp(power * deviation)`` in place; return the sum of the weights."""
     total = 0.0
     for i in range(len(weight)):
-        weight[i] *= np.exp(power * wrong[i])
+        weight[i] *= np.exp(power * deviation[i])
         total += weight[i]
     return total
 
 
-def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, told):
-    r"""Rounds of TrAdaBoost.R2 of ridges, each fitted by normal equations.
+def boost_ridge(Z, n_source, alpha, centred, limits, weights, lines, summary):
+    r"""Compute the rounds of TrAdaBoost.R2 with ridges fitted by normal equations.
 
     Parameters
     ----------
     Z : ndarray of shape (n_features + 2, n_rows)
-        Ones, features and y, a row of the table a column; source rows first.
+        Ones, features and y, with one column per row of the table; source rows first.
     n_source : int
     alpha : float
         Strength of the ridge.
     centred : bool
-        There is an intercept.
+        Whether there is an intercept.
     limits : tuple of float
-        The least share that centring leaves of a square, and that of the largest pivot which the
-        least has: below either the problem is given up. And the deviation that counts as none.
+        Least share of a square that must remain after centring, and least ratio of the smallest
+        pivot to the largest: below either, the computation is abandoned. And the largest deviation
+        that counts as zero.
     weights : ndarray of shape (n_rounds, n_rows)
-        The first row is read; those that rounds were fitted with are written.
+        Weights that each round is fitted with; the first row is input, the others are output.
     lines : ndarray of shape (n_rounds, n_features + 2)
-        Is written: y less the prediction is its product with Z.
-    told : ndarray of shape (n_rounds, 3)
-        Is written: the target's error, beta, and the target's share of the weights.
+        Output: y minus the prediction of a round is its row times Z.
+    summary : ndarray of shape (n_rounds, 3)
+        Output: the error on the target, beta, and the target's share of the weights.
 
     Returns
     -------
     int
-        How many rounds there were, the last of which may have an error of a half or more; -1 where
-        the problem was given up.
+        Number of rounds, of which the last may have an error of at least one half; -1 if the
+        computation was abandoned.
     """
     n_columns, n = Z.shape
     work = np.empty((n_columns, n_columns)), np.empty(n), np.empty(_WIDTH), np.empty(_WIDTH)
-    return _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, told)
+    return _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, summary)
 
 
 @njit(any_order=True)
-def _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, told):
-    cancelled, least_pivot, none = limits
-    square, wrong, first, second = work
+def _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, summary):
+    cancelled, least_pivot, negligible = limits
+    square, deviation, first, second = work
     n_columns, n = Z.shape
     n_rounds = len(weights)
     total, size = 0.0, 0.0
@@ -195,23 +199,23 @@ def _boost_ridge(Z, n_source, alpha, centred, limits, work, weights, lines, told
         if centred:
             for a in range(1, n_columns):
                 line[0] -= line[a] * square[a, 0] / square[0, 0]
-        largest = _deviate(Z, line, weight, wrong)
-        scale = 0.0 if largest <= none else 1.0 / largest
+        largest = _deviate(Z, line, weight, deviation)
+        scale = 0.0 if largest <= negligible else 1.0 / largest
         target, error = 0.0, 0.0
         for i in range(n_source, n):
             target += weight[i]
-            error += weight[i] * wrong[i]
+            error += weight[i] * deviation[i]
         error *= scale / target
-        clipped = min(max(error, _LEAST_ERROR), 1.0 - _LEAST_ERROR)
+        clipped = min(max(error, _MIN_ERROR), 1.0 - _MIN_ERROR)
         beta = clipped / (1.0 - clipped)
-        told[t, 0], told[t, 1], told[t, 2] = error, beta, target / total
+        summary[t, 0], summary[t, 1], summary[t, 2] = error, beta, target / total
         if error >= 0.5 or t + 1 == n_rounds:
             return t + 1
         new = weights[t + 1]
         for i in range(n):
             new[i] = weight[i]
-        reached = _reweigh(new[:n_source], wrong[:n_source], scale * shrink)
-        reached += _reweigh(new[n_source:], wrong[n_source:], -scale * np.log(beta))
+        new_total = _reweigh(new[:n_source], deviation[:n_source], scale * shrink)
+        new_total += _reweigh(new[n_source:], deviation[n_source:], -scale * np.log(beta))
         for i in range(n):
-            new[i] *= total / reached
+            new[i] *= total / new_total
     return n_rounds

@@ -1,26 +1,26 @@
-"""The exponential of many numbers, none above zero, in vector instructions."""
+"""The exponential function for arrays of numbers of at most zero, in vector instructions."""
 
 import numpy as np
 
 from .._jit import njit
 
 _LOG2_E = 1.4426950408889634
-# log(2) in two parts: whole multiples of the first are exact.
+# log(2) in two parts; integer multiples of the first are exact.
 _LN2_HIGH = 0.693147180369123816490
 _LN2_LOW = 1.90821492927058770002e-10
-# Added to a small number, it leaves the nearest integer in the lowest bits.
+# Adding this to a small number puts the nearest integer into the lowest bits.
 _TO_INTEGER = 6755399441055744.0
-_LOWEST = -708.0  # below, the result is zero: numbers lose their digits there
-_LEAST = 3.31e-308  # a little more than exp(_LOWEST)
+_LOWEST = -708.0  # below, the result is set to zero, as it would be a subnormal number
+_LEAST = 3.31e-308  # slightly more than exp(_LOWEST)
 _BIAS = 1023 << 52
 _WIDTH = 1024
 
 
 def exponentiate(x):
-    """``x[:] = exp(min(x, 0))`` for a one-dimensional array, to some units in the last place.
+    """Compute ``x[:] = exp(min(x, 0))`` for a 1-D array, up to a few units in the last place.
 
-    ``exp(x) = 2^n exp(r)`` with ``|r| <= log(2) / 2``, whose Taylor series ends at its 13th term;
-    the bits of n make the power of two. numpy's takes twice as long.
+    ``exp(x) = 2^n exp(r)`` with ``|r| <= log(2) / 2``. The Taylor series of ``exp(r)`` is truncated
+    after 13 terms, and the power of two is formed from the bits of n. numpy takes twice as long.
     """
     shifted = np.empty(_WIDTH)
     _exponentiate(x, shifted, shifted.view(np.int64))
@@ -28,7 +28,7 @@ def exponentiate(x):
 
 @njit(fused=True)
 def _exponentiate(x, shifted, bits):
-    """`bits` are those of `shifted`."""
+    """Compute `exponentiate`; `bits` is a view of the workspace `shifted`."""
     for start in range(0, len(x), _WIDTH):
         m = min(_WIDTH, len(x) - start)
         part = x[start : start + m]
@@ -41,7 +41,7 @@ def _exponentiate(x, shifted, bits):
         for i in range(m):
             n = shifted[i] - _TO_INTEGER
             r = (part[i] - n * _LN2_HIGH) - n * _LN2_LOW
-            # Estrin's order: half as deep as Horner's, so that the units work side by side.
+            # Estrin's scheme: half the depth of Horner's, for more instructions in parallel.
             square = r * r
             fourth = square * square
             low = (1.0 + r) + (0.5 + 1.0 / 6.0 * r) * square

@@ -1,15 +1,15 @@
-r"""Linear heads of many tasks under one Gaussian prior, task by task.
+r"""Linear heads of many tasks under one Gaussian prior.
 
 For a task with rows :math:`z_i` (features times a root of the prior's covariance), scores
-:math:`b_i` of the prior's mean and weights :math:`w_i`, a head has coordinates v that minimise
+:math:`b_i` under the prior's mean and weights :math:`w_i`, a head has coordinates v that minimise
 
 .. math:: \sum_i w_i \ell(b_{i1} + z_i'v_1, \dots, b_{iK} + z_i'v_K; y_i)
           + \tfrac12 \sum_k \|v_k\|^2
 
-where the loss :math:`\ell` is by its code: 0, half the square; 1, the log-loss of one score; 2,
-that of K scores. A task of fewer rows than coordinates is solved in the space of its rows: with
-the Gram matrix :math:`ZZ' = R'R`, columns of R are the features and :math:`v = Qu`, where the
-columns of :math:`Q = Z'R^{-1}` are orthonormal.
+where the code of the loss :math:`\ell` is 0 for half the squared error, 1 for the log-loss of one
+score, and 2 for the log-loss of K scores. A task with fewer rows than coordinates is solved in the
+span of its rows: with the Gram matrix :math:`ZZ' = R'R`, the columns of R serve as features and
+:math:`v = Qu`, where the columns of :math:`Q = Z'R^{-1}` are orthonormal.
 """
 
 from collections import namedtuple
@@ -18,21 +18,21 @@ import numpy as np
 
 from .._jit import njit
 
-_MOST_STEPS = 50
-_MOST_HALVINGS = 12
-# In nats: a step that promises less, relative to the objective, is the last. What it leaves is of
-# the order of its square.
-_LAST_GAIN = 1e-7
+_MAX_STEPS = 50
+_MAX_HALVINGS = 12
+# A step whose predicted gain, in nats and relative to the objective, is smaller is the last one.
+# The error after it is of the order of its square.
+_MIN_GAIN = 1e-7
 
-# Rows of all tasks, and the Gram matrices of those with fewer rows than coordinates: task t's
-# stands in `gram` from ``where[t]`` on.
+# Rows of all tasks, and the Gram matrices of the tasks with fewer rows than coordinates: that of
+# task t begins at ``gram[where[t]]``.
 Rows = namedtuple("Rows", ["Z", "base", "y", "weight", "offsets", "ways", "gram", "where"])
 
-# Plain loops and indices rather than slices: array expressions take seconds to compile.
+# Kernels have plain loops and indices instead of slices: array expressions take seconds to compile.
 
 
 def gram_matrices(Z, offsets):
-    """`gram` and `where` of `Rows`."""
+    """Return the fields `gram` and `where` of `Rows`."""
     sizes = np.diff(offsets)
     where = np.append(0, np.cumsum(np.where(sizes < Z.shape[1], sizes**2, 0)))
     gram = np.empty(where[-1])
@@ -46,10 +46,9 @@ def gram_matrices(Z, offsets):
 
 @njit(helper=True)
 def _reduce(W, q, width):
-    """[A, B] to [R, R'^-1 B] in place, where A = R'R is of order q, of `width` columns.
+    """Transform [A, B], of `width` columns, to [R, R'^-1 B] in place, where A = R'R is of order q.
 
-    Of A only the upper triangle is read. Rows whose pivot has vanished beside the largest are
-    set to zero.
+    Only the upper triangle of A is read. Rows with a negligible pivot are set to zero.
     """
     top = 0.0
     for i in range(q):
@@ -67,7 +66,7 @@ def _reduce(W, q, width):
 
 @njit(helper=True)
 def _solve_upper(R, q, x):
-    """Solve R x = x in place; directions with a vanished pivot get zero."""
+    """Replace x by the solution of R x = x; it is zero in directions with a zero pivot."""
     for k in range(q - 1, -1, -1):
         s = x[k]
         for j in range(k + 1, q):
@@ -77,21 +76,21 @@ def _solve_upper(R, q, x):
 
 @njit(helper=True)
 def _means(loss, eta, y, weight, first, n, n_scores, mu):
-    """Put what the scores `eta` predict into `mu`: numbers, or probabilities; returns the loss.
+    """Write the means at scores `eta`, numbers or probabilities, to `mu`; return the loss.
 
-    The first derivative by score k is ``mu[i, k]`` less the number, or less one for the class;
-    the second ones are one, or ``mu[i, k] * ((k == q) - mu[i, q])``.
+    The first derivative of a row's loss by score k is ``mu[i, k]`` minus the number, or minus one
+    for the row's class. The second derivative is one, or ``mu[i, k] * ((k == q) - mu[i, q])``.
     """
     loss_sum = 0.0
     for i in range(n):
         yi, f = y[first + i], eta[i, 0]
         if loss == 0:
             mu[i, 0] = f
-            each = 0.5 * (f - yi) * (f - yi)
+            row_loss = 0.5 * (f - yi) * (f - yi)
         elif loss == 1:
             e = np.exp(-abs(f))
             mu[i, 0] = (1.0 if f > 0.0 else e) / (1.0 + e)
-            each = np.log1p(e) + (0.0 if (f > 0.0) == (yi > 0.5) else abs(f))
+            row_loss = np.log1p(e) + (0.0 if (f > 0.0) == (yi > 0.5) else abs(f))
         else:
             top = f
             for k in range(1, n_scores):
@@ -102,14 +101,14 @@ def _means(loss, eta, y, weight, first, n, n_scores, mu):
                 total += mu[i, k]
             for k in range(n_scores):
                 mu[i, k] /= total
-            each = top + np.log(total) - eta[i, int(yi)]
-        loss_sum += weight[first + i] * each
+            row_loss = top + np.log(total) - eta[i, int(yi)]
+        loss_sum += weight[first + i] * row_loss
     return loss_sum
 
 
 @njit(helper=True)
 def _slope(loss, mean, y, k):
-    """First derivative of a row's loss by score k."""
+    """Return the first derivative of a row's loss by score k."""
     if loss == 0:
         return mean - y
     return mean - (1.0 if (y > 0.5 if loss == 1 else int(y) == k) else 0.0)
@@ -117,7 +116,7 @@ def _slope(loss, mean, y, k):
 
 @njit(helper=True)
 def _quadratic(loss, rows, first, shape, u, work):
-    """[H, g] into ``work.W``: the upper triangle of the Hessian at `u`, and the gradient."""
+    """Write [H, g] to ``work.W``: the upper triangle of the Hessian at `u`, and the gradient."""
     R, W, mu, y, weight = work.R, work.W, work.mu, rows.y, rows.weight
     n, m, n_scores = shape
     p = n_scores * m
@@ -144,7 +143,7 @@ def _quadratic(loss, rows, first, shape, u, work):
 
 @njit(inlined=True)
 def _objective(loss, rows, first, shape, x, work):
-    """The objective at `x`, where ``work.eta`` and ``work.mu`` are then, too."""
+    """Return the objective at `x`; the scores and means there are written to `work`."""
     R, eta, base = work.R, work.eta, rows.base
     n, m, n_scores = shape
     total = 0.0
@@ -161,10 +160,10 @@ def _objective(loss, rows, first, shape, x, work):
 
 @njit(inlined=True)
 def _newton(loss, rows, first, shape, work):
-    """Minimise over ``work.u`` by Newton's method, a step halved until the objective falls.
+    """Minimise over ``work.u`` by Newton's method, halving steps until the objective decreases.
 
-    The last evaluation is at the result, where scores and means are left. Of squares the first
-    step leads there.
+    The last evaluation is at the result, so that `work` holds its scores and means. For squared
+    errors a single step suffices.
     """
     u, trial, step, W = work.u, work.trial, work.step, work.W
     p = shape[1] * shape[2]
@@ -174,7 +173,7 @@ def _newton(loss, rows, first, shape, work):
         step[a] = 0.0
     value, share, last = np.inf, 1.0, False
     n_steps, n_halvings = 0, 0
-    while n_steps <= _MOST_STEPS and n_halvings <= _MOST_HALVINGS:
+    while n_steps <= _MAX_STEPS and n_halvings <= _MAX_HALVINGS:
         new = _objective(loss, rows, first, shape, trial, work)
         if new <= value or last:
             value = new
@@ -188,23 +187,23 @@ def _newton(loss, rows, first, shape, work):
             for a in range(p):
                 step[a] = W[a, p]
                 gain += 0.5 * step[a] * step[a]
-            last = loss == 0 or gain <= _LAST_GAIN * (1.0 + abs(value))
+            last = loss == 0 or gain <= _MIN_GAIN * (1.0 + abs(value))
             _solve_upper(W, p, step)
             share = 1.0
             n_steps += 1
             n_halvings = 0
         else:
             n_halvings += 1
-            share = 0.5 * share if n_halvings < _MOST_HALVINGS else 0.0
+            share = 0.5 * share if n_halvings < _MAX_HALVINGS else 0.0
         for a in range(p):
             trial[a] = u[a] - share * step[a]
 
 
 @njit(helper=True)
 def _add_covariance(W, G, m, by_rows, moment):
-    """Add X'X to the lower triangle of `moment`, or, in the space of the rows, I + X'X - QQ'.
+    """Add X'X, or in the span of the rows I + X'X - QQ', to the lower triangle of `moment`.
 
-    X = R'^-1 B stands in `W` beside R, and Q' in `G`.
+    X = R'^-1 B is stored in `W` next to R, and Q' in `G`.
     """
     r = moment.shape[0]
     for i in range(r if by_rows else 0):
@@ -222,10 +221,10 @@ def _add_covariance(W, G, m, by_rows, moment):
 
 @njit(inlined=True)
 def _at_solution(loss, rows, first, shape, work, left, moment):
-    """Scores of every row without it: a Newton step from the solution, score by score.
+    """Compute leave-one-out scores, by one Newton step from the solution for each score.
 
-    And every score's posterior covariance, Q'H^-1 Q in the space of the rows, is added to `moment`.
-    Where one of the two is empty, it is not asked for.
+    Also add the posterior covariance of each score, Q'H^-1 Q in the span of the rows, to `moment`.
+    If `left` or `moment` is empty, it is not computed.
     """
     R, G, W, x, eta = work.R, work.G, work.W, work.step, work.eta
     mu, y, weight = work.mu, rows.y, rows.weight
@@ -247,27 +246,42 @@ def _at_solution(loss, rows, first, shape, work, left, moment):
         _reduce(W, m, m + r)
         _add_covariance(W, G, m, by_rows, moment)
         for i in range(n if len(left) else 0):
-            reach = 0.0
+            leverage = 0.0
             for a in range(m):
                 x[a] = R[i, a]
             for a in range(m):  # W'x = R[i]
                 f = x[a] / W[a, a]
-                reach += f * f
+                leverage += f * f
                 for b in range(a + 1, m):
                     x[b] -= W[a, b] * f
             curve = 1.0 if loss == 0 else mu[i, k] * (1.0 - mu[i, k])
             w = weight[first + i]
-            share = 1.0 - w * curve * reach
+            share = 1.0 - w * curve * leverage
             share = share if share > 1e-10 else 1e-10
             slope = _slope(loss, mu[i, k], y[first + i], k)
-            left[first + i, k] = eta[i, k] + w * slope * reach / share
+            left[first + i, k] = eta[i, k] + w * slope * leverage / share
 
 
 def fit_heads(start, stop, loss, rows, V, left, posterior):
-    """Coordinates ``V[t, k]`` of the heads of tasks ``start..stop``, and ``left[i, k]``: the scores
-    of their rows, each predicted without itself (an empty array: not asked for).
+    """Fit the heads of tasks ``start..stop``.
 
-    With `posterior`, returns the sum of the heads' posterior covariances (Laplace's).
+    Parameters
+    ----------
+    start, stop : int
+    loss : int
+        Code of the loss.
+    rows : Rows
+    V : ndarray of shape (n_tasks, n_scores, rank)
+        Output: the coordinates.
+    left : ndarray of shape (n_rows, n_scores) or (0, n_scores)
+        Output unless empty: the leave-one-out scores.
+    posterior : bool
+        Whether to compute the posterior covariances.
+
+    Returns
+    -------
+    ndarray of shape (rank, rank) or (0, 0)
+        Sum of the heads' posterior covariances (Laplace's approximation) if `posterior`.
     """
     n = max(1, int(np.diff(rows.offsets[start : stop + 1]).max(initial=0)))
     k, r = rows.base.shape[1], rows.Z.shape[1]
@@ -292,7 +306,7 @@ def _fit_heads(start, stop, loss, rows, work, V, left, moment):
         n = offsets[t + 1] - first
         n_scores = 1 if loss < 2 else ways[t]
         m = n if n < r else r
-        if n < r:  # in coordinates of the rows: G becomes [R, Q']
+        if n < r:  # in the span of the rows: G becomes [R, Q']
             for i in range(n):
                 for j in range(n):
                     G[i, j] = gram[where[t] + i * n + j]

@@ -1,4 +1,4 @@
-"""Coordinate descent for the lasso, on products of the rows instead of the rows."""
+"""Coordinate descent for the lasso, on the Gram matrix of the features."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ __all__ = ["lasso_path"]
 
 @njit(helper=True)
 def _sweep(gram, diagonal, moment, strength, coef, product, active_only):
-    """Update the coefficients one by one; the largest change, in units of the predictions."""
+    """Update each coefficient; return the largest change, in units of the predictions."""
     largest = 0.0
     for j in range(len(coef)):
         if diagonal[j] <= 0.0 or (active_only and coef[j] == 0.0):
@@ -31,21 +31,21 @@ def _sweep(gram, diagonal, moment, strength, coef, product, active_only):
 
 @njit(helper=True)
 def _duality_gap(moment, square, strength, coef, product):
-    """Primal less dual objective, at the residuals scaled to be feasible."""
-    explained, fitted, most, size = 0.0, 0.0, 0.0, 0.0
+    """Return the primal minus the dual objective, at residuals scaled to be feasible."""
+    explained, fitted, largest, norm = 0.0, 0.0, 0.0, 0.0
     for j in range(len(coef)):
         explained += moment[j] * coef[j]
         fitted += product[j] * coef[j]
-        size += abs(coef[j])
-        most = max(most, abs(moment[j] - product[j]))
-    rest = max(square - 2.0 * explained + fitted, 0.0)
-    scale = 1.0 if most <= strength else strength / most
-    dual = scale * (square - explained) - 0.5 * scale * scale * rest
-    return 0.5 * rest + strength * size - dual
+        norm += abs(coef[j])
+        largest = max(largest, abs(moment[j] - product[j]))
+    residual = max(square - 2.0 * explained + fitted, 0.0)
+    scale = 1.0 if largest <= strength else strength / largest
+    dual = scale * (square - explained) - 0.5 * scale * scale * residual
+    return 0.5 * residual + strength * norm - dual
 
 
 def lasso_path(gram, moment, square, strengths, tol, max_sweeps, coefs, gaps):
-    r"""Minimise :math:`b'Gb/2 - c'b + s |b|_1` for falling strengths s, each from the last.
+    r"""Minimise :math:`b'Gb/2 - c'b + s |b|_1` for decreasing strengths s, with warm starts.
 
     Parameters
     ----------
@@ -54,19 +54,21 @@ def lasso_path(gram, moment, square, strengths, tol, max_sweeps, coefs, gaps):
     moment : ndarray of shape (n_features,)
         c.
     square : float
-        Of the labels, so that ``square / 2`` is the objective at zero.
+        Sum of squared labels. The lasso objective at zero is ``square / 2``.
     strengths : ndarray of shape (n_strengths,)
     tol : float
-        A strength is done when its duality gap is at most ``tol * square / 2``.
+        Iteration for a strength ends when its duality gap is at most ``tol * square / 2``.
     max_sweeps : int
-        For each strength.
-    coefs, gaps : ndarrays of shape (n_strengths, n_features) and (n_strengths,)
-        Are written.
+        Maximum number of sweeps for each strength.
+    coefs : ndarray of shape (n_strengths, n_features)
+        Output.
+    gaps : ndarray of shape (n_strengths,)
+        Output: the duality gaps.
 
     Returns
     -------
     int
-        How many sweeps were made.
+        Total number of sweeps.
     """
     work = np.diag(gram).copy(), np.zeros(len(moment)), np.zeros(len(moment))
     return _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, gaps)
@@ -74,11 +76,11 @@ def lasso_path(gram, moment, square, strengths, tol, max_sweeps, coefs, gaps):
 
 @njit
 def _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, gaps):
-    """After a sweep over all features, the active ones are swept until they hardly change."""
+    """Alternate sweeps over all features with sweeps over active ones until these hardly change."""
     diagonal, coef, product = work
-    total, wanted = 0, 0.5 * tol * square
+    total, max_gap = 0, 0.5 * tol * square
     for k in range(len(strengths)):
-        small = np.sqrt(max(wanted, 0.0))
+        small = np.sqrt(max(max_gap, 0.0))
         sweeps, gaps[k] = 0, np.inf
         active = False
         while sweeps < max_sweeps:
@@ -86,7 +88,7 @@ def _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, g
             sweeps += 1
             if not active and change <= small:
                 gaps[k] = _duality_gap(moment, square, strengths[k], coef, product)
-                if gaps[k] <= wanted:
+                if gaps[k] <= max_gap:
                     break
                 small *= 0.5
             active = change > small

@@ -1,16 +1,16 @@
-"""Newton's quadratic model of the logistic loss, row by row."""
+"""Working weights and responses of the logistic loss, for Newton's method."""
 
 import numpy as np
 
 from .._jit import njit
 
-# Least curvature p(1 - p) of a row: a step cannot be longer than what this allows.
+# Lower bound of the curvature p(1 - p) of a row, which limits the length of a step.
 _FLOOR = 1e-6
 
 
 @njit
 def linear_scores(start, stop, X, rows, offsets, coef, intercept, out):
-    """``out[i] = X[rows[i]] @ coef[t] + intercept[t]`` for the packed rows i of tasks t."""
+    """Compute ``out[i] = X[rows[i]] @ coef[t] + intercept[t]`` for the packed rows i of tasks t."""
     for t in range(start, stop):
         for i in range(offsets[t], offsets[t + 1]):
             r = rows[i]
@@ -22,7 +22,7 @@ def linear_scores(start, stop, X, rows, offsets, coef, intercept, out):
 
 @njit
 def weighted_rows(start, stop, X, rows, offsets, factor, out):
-    """``out[t]``: the sum of ``factor[i] * X[rows[i]]`` over the packed rows i of tasks t."""
+    """Sum ``factor[i] * X[rows[i]]`` over the packed rows i of each task t, to ``out[t]``."""
     for t in range(start, stop):
         for j in range(X.shape[1]):
             out[t, j] = 0.0
@@ -34,10 +34,11 @@ def weighted_rows(start, stop, X, rows, offsets, factor, out):
 
 @njit
 def working(start, stop, offsets, y, weight, score, offset, w, z, loss):
-    """Working weights `w`, responses `z` and each task's log-loss at the given scores.
+    """Compute working weights `w`, working responses `z` and the log-loss of each task.
 
     The loss is ``sum(weight * (log(1 + exp(f)) - y f))`` at ``f = score + offset`` with y in
-    {0, 1}; around the scores it is ``sum(w (z - score)^2) / 2`` and a constant.
+    {0, 1}. Its quadratic approximation at the scores is ``sum(w (z - score)^2) / 2`` plus a
+    constant.
     """
     for t in range(start, stop):
         total = 0.0

@@ -1,7 +1,7 @@
-r"""Meta-training of networks: MAML's exact gradient, its first order, Reptile's, and Adam's steps.
+r"""Meta-training of networks: gradients of MAML (exact or of first order) and Reptile; Adam steps.
 
-Tasks start from shared parameters and take a few gradient steps of their own, the inner ones, in
-which layers below `first` stay as they are. Networks and rows are those of `mlp`.
+Each task starts from shared parameters and takes a few gradient steps of its own, the inner steps,
+which leave layers below `first` unchanged. Networks and rows are those of `mlp`.
 """
 
 from collections import namedtuple
@@ -23,54 +23,54 @@ from .mlp import (
 )
 from .mlp_hessian import r_backward, r_forward, r_gradient, r_output
 
-# Which gradient the training of `meta_gradient` follows.
+# Codes of the gradient that `meta_gradient` computes.
 REPTILE = 0
 FIRST_ORDER = 1
 SECOND_ORDER = 2
 
-# Steps of a task: their number, the first layer they change, and which of the gradients above.
+# Inner steps: their number, the first layer they change, and the code of the gradient.
 Inner = namedtuple("Inner", ["n_steps", "first", "order"])
 
-# Parameters that all tasks start from, and the rates of the inner steps, one a parameter.
-Start = namedtuple("Start", ["theta", "rates"])
+# Initial parameters shared by all tasks, and the inner learning rate of each parameter.
+Start = namedtuple("Start", ["parameters", "rates"])
 
-# `Rows` of the same tasks.
+# Two `Rows` of the same tasks.
 Episodes = namedtuple("Episodes", ["support", "query"])
 
-# Of Adam: the moments and the average, of shape (3, n_parameters + n_rates), of theta and, where
-# they are learned, of the rates; how many steps have been taken; constants of `adam_update`, of
-# shape (2, 5), for the parameters and for the rates.
+# State of Adam: moments and average, of shape (3, n_parameters + n_rates), of the initial
+# parameters and, if these are learned, of the rates; the number of steps taken; and the constants
+# of `adam_update`, of shape (2, 5), for the parameters and for the rates.
 Adam = namedtuple("Adam", ["moments", "step", "constants"])
 
-# What `workspace` returns: the tasks' own parameters after every step, two vectors like them,
-# units and deltas of every step, those and their derivatives of the query rows or of the step gone
-# back through, and scratch; `cross` is of `LowRank`.
+# Result of `workspace`: the tasks' own parameters after each step, two vectors of the same size,
+# units and deltas of each step, four vectors for those of the query rows and for derivatives, and
+# two buffers; `cross` belongs to `LowRank`.
 Space = namedtuple(
-    "Space", ["own", "along", "slope", "acts", "deltas", "extra", "wide", "turned", "cross"]
+    "Space", ["own", "along", "slope", "acts", "deltas", "extra", "wide", "scratch", "cross"]
 )
 
 
-def workspace(sizes, n_tasks, n_rows, most_rows, n_steps, dtype):
-    """Return the `Space` that the kernels below work in.
+def workspace(sizes, n_tasks, n_rows, max_rows, n_steps, dtype):
+    """Return a `Space` for the kernels below.
 
-    It is for that many tasks, rows in all, rows of a task, and inner steps at most.
+    It suffices for the given numbers of tasks, rows in total, rows per task, and inner steps.
     """
     own = n_tasks * int(((sizes[:-1] + 1) * sizes[1:]).sum())
     units, widest, layers = n_rows * int(sizes[1:].sum()), int(sizes.max()), len(sizes) - 1
-    most = -(-most_rows // 8) * 8  # whole vectors
+    max_rows = -(-max_rows // 8) * 8  # whole vectors
     steps = max(n_steps, 1)
     return Space(
         np.empty((steps, own), dtype), np.empty(own, dtype), np.empty(own, dtype),
         np.empty((steps, units), dtype), np.empty((steps, units), dtype),
         np.empty((4, units), dtype), np.empty(n_rows * widest, dtype),
-        np.empty(widest * max(widest, most), dtype),
-        np.empty((2, layers, n_rows, most), dtype)
+        np.empty(widest * max(widest, max_rows), dtype),
+        np.empty((2, layers, n_rows, max_rows), dtype)
     )  # fmt: skip
 
 
 @njit(inlined=True)
 def _set_low_rank(n_steps, first, rates, sizes, n_support, n_query, n_tasks, low, by_layer):
-    """Find the layers whose own parameters need not be formed: few rows, one step, one rate."""
+    """Mark the layers whose own parameters need not be formed: few rows, one step, one rate."""
     for layer in range(sizes.shape[0] - 1):
         low[layer] = False
         if n_steps != 1 or layer < first:
@@ -89,9 +89,9 @@ def _set_low_rank(n_steps, first, rates, sizes, n_support, n_query, n_tasks, low
 
 @njit(helper=True)
 def _own_gradients(low, first, sizes, X, offsets, units, out, total):
-    """Compute every task's gradient, or the sum in layers whose own parameters are not formed.
+    """Compute the gradient of each task, or the sum in layers whose own parameters are not formed.
 
-    There is no need for the sum where `total` has no entries.
+    The sum is not computed if `total` is empty.
     """
     n_tasks = offsets.shape[0] - 1
     for layer in range(first, sizes.shape[0] - 1):
@@ -105,7 +105,7 @@ def _own_gradients(low, first, sizes, X, offsets, units, out, total):
 
 @njit(inlined=True)
 def _descend(at, first, sizes, rates, n_tasks, slope, new):
-    """``new = parameters - rates * slope`` of every task."""
+    """Compute ``new = parameters - rates * slope`` for each task."""
     shared, own, own_from, low = at.shared, at.own, at.own_from, at.low_rank.layers
     for layer in range(first, sizes.shape[0] - 1):
         if low[layer]:
@@ -123,9 +123,9 @@ def _descend(at, first, sizes, rates, n_tasks, slope, new):
 
 
 @njit
-def inner_step(at, first, rates, net, rows, units, turned, slope, new, losses):
-    """Take one step of every task, to `new`; `losses` are from before it."""
-    losses_and_deltas(at, first + 1, net, rows, units, turned, losses)
+def inner_step(at, first, rates, net, rows, units, scratch, slope, new, losses):
+    """Take one step for each task, and write its parameters to `new`; `losses` precede the step."""
+    losses_and_deltas(at, first + 1, net, rows, units, scratch, losses)
     low, offsets = at.low_rank.layers, rows.offsets
     _own_gradients(low, first, net.sizes, rows.X, offsets, units, slope, slope[:0])
     _descend(at, first, net.sizes, rates, offsets.shape[0] - 1, slope, new)
@@ -133,7 +133,7 @@ def inner_step(at, first, rates, net, rows, units, turned, slope, new, losses):
 
 @njit(helper=True)
 def _add_over_tasks(own, low, first, sizes, n_tasks, out):
-    """Add the tasks' sums in layers from `first` on to the vector `out`."""
+    """Add the sum over tasks, in layers from `first` on, to the vector `out`."""
     for layer in range(first, sizes.shape[0] - 1):
         if low[layer]:
             continue
@@ -147,7 +147,7 @@ def _add_over_tasks(own, low, first, sizes, n_tasks, out):
 
 @njit(inlined=True)
 def _times_rates(rates, low, first, sizes, n_tasks, back, along):
-    """``along = -rates * back`` of every task."""
+    """Compute ``along = -rates * back`` for each task."""
     for layer in range(first, sizes.shape[0] - 1):
         if low[layer]:
             continue
@@ -164,47 +164,48 @@ def _times_rates(rates, low, first, sizes, n_tasks, back, along):
 def meta_gradient(start, net, inner, episodes, space, grad, rate_grad, losses):
     r"""Compute the gradient of the tasks' mean query loss after inner steps on their support rows.
 
-    With parameters :math:`\theta_{k+1} = \theta_k - r g(\theta_k)` of a task, and v the gradient
-    of its query loss at the last of them, ``v -= H(theta_k) (r v)`` for the steps backwards leads
-    to that by the initial parameters. `rate_grad` (of no entries where not wanted) gets the
-    gradient by the rates. First order leaves the Hessians out. Reptile's steps are on support and
-    query rows in turn, and its gradient is the way from the end back to the start.
+    The inner steps of a task are :math:`\theta_{k+1} = \theta_k - r g(\theta_k)`. Let v be the
+    gradient of the query loss at the last parameters. Applying ``v -= H(theta_k) (r v)`` for the
+    steps in reverse order yields the gradient by the initial parameters. The gradient by the rates
+    is written to `rate_grad`, unless this is empty. The first-order gradient omits the Hessians.
+    Reptile takes steps on support and query rows in turn, and its gradient is the initial minus the
+    final parameters.
 
-    Of a single step g and v are sums over few rows, ``g = A' D``: where that takes fewer
-    multiplications, products with the shared parameters are made for all tasks at once and those
-    with g and v by way of the rows.
+    For a single step, g and v are sums over few rows, ``g = A' D``. If this takes fewer
+    multiplications, products with the shared parameters are computed for all tasks at once, and
+    products with g and v by way of the rows.
 
-    losses : array of shape (n_tasks,) for the query loss of every task
+    The query loss of each task is written to `losses`.
     """
-    own, along, slope, acts, deltas, extra, _, turned, cross = space
-    (theta, rates), (n_steps, first, order), (support, query) = start, inner, episodes
+    own, along, slope, acts, deltas, extra, _, scratch, cross = space
+    (initial, rates), (n_steps, first, order), (support, query) = start, inner, episodes
     sizes, learned = net.sizes, rate_grad.shape[0] > 0
     last, n_tasks = sizes.shape[0] - 1, support.offsets.shape[0] - 1
     grad[:] = 0
     rate_grad[:] = 0
     X, offsets = query.X, query.offsets
-    low, by_layer = np.empty(last, np.bool_), np.zeros(last, theta.dtype)
+    low, by_layer = np.empty(last, np.bool_), np.zeros(last, initial.dtype)
     formed = n_steps if order != REPTILE and not learned else 0
     n_support = support.X.shape[0]
     _set_low_rank(formed, first, rates, sizes, n_support, X.shape[0], n_tasks, low, by_layer)
     low_rank = LowRank(
         low, by_layer, cross[0], cross[1], support.X, support.offsets, acts[0], deltas[0]
     )
-    own_from, none = last, np.int64(0)  # a literal 0 would be compiled on its own
+    own_from, none = last, np.int64(0)  # a literal 0 would compile another specialisation
     for k in range(n_steps):
         rows = query if order == REPTILE and k % 2 else support
-        at = Parameters(theta, own[max(k - 1, 0)], own_from, low_rank)
+        at = Parameters(initial, own[max(k - 1, 0)], own_from, low_rank)
         units = Units(acts[k], deltas[k])
-        inner_step(at, first, rates, net, rows, units, turned, slope, own[k], losses)
+        inner_step(at, first, rates, net, rows, units, scratch, slope, own[k], losses)
         own_from = first
     final = own[max(n_steps - 1, 0)]
     lowest = last if order == REPTILE else 1
-    at, units = Parameters(theta, final, own_from, low_rank), Units(extra[0], extra[1])
-    losses_and_deltas(at, lowest, net, query, units, turned, losses)
+    at, units = Parameters(initial, final, own_from, low_rank), Units(extra[0], extra[1])
+    losses_and_deltas(at, lowest, net, query, units, scratch, losses)
     if order == REPTILE:
         _add_over_tasks(final, low, first, sizes, n_tasks, grad)
         for j in range(grad.shape[0]):
-            grad[j] = theta[j] - grad[j] / n_tasks
+            grad[j] = initial[j] - grad[j] / n_tasks
         return
     if n_steps == 0 or (order == FIRST_ORDER and not learned):
         gradient(none, last, none + 1, sizes, X, offsets, units, grad)
@@ -240,20 +241,20 @@ def _rate_gradient(low, first, sizes, rows, units, back, along, rate_grad):
 
 @njit(inlined=True)
 def _step_back(start, net, first, episodes, k, low, space, grad):
-    """``back -= H (rates * back)`` through inner step k; what is shared goes into `grad`."""
-    own, along, back, acts, deltas, extra, wide, turned, cross = space
-    (theta, rates), (rows, query), sizes = start, episodes, net.sizes
+    """Apply ``back -= H (rates * back)`` for inner step k; add the shared part to `grad`."""
+    own, along, back, acts, deltas, extra, wide, scratch, cross = space
+    (initial, rates), (rows, query), sizes = start, episodes, net.sizes
     X, offsets = rows.X, rows.offsets
     n, n_tasks, last = X.shape[0], offsets.shape[0] - 1, sizes.shape[0] - 1
     own_from = last if k == 0 else first
     low_rank = LowRank(low, rates, cross[0], cross[1], query.X, query.offsets, extra[0], extra[1])
-    at = Parameters(theta, own[max(k - 1, 0)], own_from, low_rank)
+    at = Parameters(initial, own[max(k - 1, 0)], own_from, low_rank)
     units, tangent = Units(acts[k], deltas[k]), Units(extra[2], extra[3])
     _times_rates(rates, low, first, sizes, n_tasks, back, along)
     r_forward(at, along, first, net, X, offsets, units, tangent)
     F, R = block(units.acts, sizes, last, n), block(tangent.acts, sizes, last, n)
     r_output(net.loss, rows.weight, F, R, block(tangent.deltas, sizes, last, n))
-    r_backward(at, along, first, net, offsets, units, tangent.deltas, wide, turned)
+    r_backward(at, along, first, net, offsets, units, tangent.deltas, wide, scratch)
     none = np.int64(0)
     r_gradient(first, none, own_from, none + 1, sizes, X, offsets, units, tangent, grad)
     r_gradient(first, own_from, last, n_tasks, sizes, X, offsets, units, tangent, back)
@@ -263,18 +264,19 @@ def _step_back(start, net, first, episodes, k, low, space, grad):
 def meta_train(n_steps, adam, start, learn_rates, net, inner, episodes, space, losses):
     """Take `n_steps` of Adam, each on the next ``len(losses) / n_steps`` tasks of the episodes.
 
-    In place of `start` (the rates if `learn_rates`) and of Adam's moments.
+    The parameters of `start`, its rates if `learn_rates`, and the moments of `adam` are updated in
+    place.
     """
-    (theta, rates), (moments, step, constants) = start, adam
-    n_tasks, n_parameters = losses.shape[0] // n_steps, theta.shape[0]
-    grad = np.empty_like(theta)
-    rate_grad = np.empty(n_parameters if learn_rates else 0, theta.dtype)
+    (initial, rates), (moments, step, constants) = start, adam
+    n_tasks, n_parameters = losses.shape[0] // n_steps, initial.shape[0]
+    grad = np.empty_like(initial)
+    rate_grad = np.empty(n_parameters if learn_rates else 0, initial.dtype)
     for i in range(n_steps):
         a, b = i * n_tasks, (i + 1) * n_tasks
-        some = Episodes(_some(episodes.support, a, b), _some(episodes.query, a, b))
-        meta_gradient(start, net, inner, some, space, grad, rate_grad, losses[a:b])
+        batch = Episodes(_rows_of(episodes.support, a, b), _rows_of(episodes.query, a, b))
+        meta_gradient(start, net, inner, batch, space, grad, rate_grad, losses[a:b])
         adam_update(
-            theta, grad, moments[0, :n_parameters], moments[1, :n_parameters],
+            initial, grad, moments[0, :n_parameters], moments[1, :n_parameters],
             moments[2, :n_parameters], step + i + 1, constants[0]
         )  # fmt: skip
         if learn_rates:
@@ -285,7 +287,7 @@ def meta_train(n_steps, adam, start, learn_rates, net, inner, episodes, space, l
 
 
 @njit(helper=True)
-def _some(rows, a, b):
+def _rows_of(rows, a, b):
     """Return the rows of tasks ``a..b``."""
     X, target, weight, ways, offsets = rows
     i, j = offsets[a], offsets[b]

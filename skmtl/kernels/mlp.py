@@ -1,15 +1,15 @@
 r"""Multilayer perceptrons of any depth: forward and backward pass, losses and gradients.
 
-A network of layer widths `sizes` (int64) has as parameters, layer after layer, the matrix
-``(width in + 1, width out)`` of which the last row is the bias, all in one flat vector. Where
-every task has parameters of its own they stand layer by layer, and task by task within a layer:
-the layer's `copies` matrices below each other.
+The parameters of a network with layer widths `sizes` (int64) are, for each layer, the matrix
+``(width in + 1, width out)`` whose last row is the bias, all in one flat vector. Task-specific
+parameters are stored by layer, and by task within a layer: the `copies` matrices of the layer are
+stacked.
 
-Rows of many tasks are packed: task t has rows ``offsets[t]:offsets[t + 1]``. Units of a layer
-stand in one ``(n_rows, width)`` block of a flat buffer, block after block from the first hidden
-layer on. The output block holds predictions: numbers, or (cross-entropy) probabilities of the
-first ``ways[t]`` outputs. `deltas` are derivatives of the loss with respect to a block before its
-activation.
+Rows of many tasks are packed: task t has the rows ``offsets[t]:offsets[t + 1]``. The units of a
+layer form a ``(n_rows, width)`` block of a flat buffer, which contains the blocks in order from the
+first hidden layer on. The output block holds predictions: numbers, or (cross-entropy)
+probabilities of the first ``ways[t]`` outputs. `deltas` are derivatives of the loss with respect to
+a block before its activation.
 
 The loss of a task is the sum over its rows of ``weight`` times the squared error, summed over
 outputs, or times the cross-entropy to the target probabilities.
@@ -32,31 +32,33 @@ Net = namedtuple("Net", ["sizes", "activation", "loss"])
 # Packed rows of tasks.
 Rows = namedtuple("Rows", ["X", "target", "weight", "ways", "offsets"])
 
-# Flat buffers of all layers' units, and of the derivatives of the loss by them; or the derivatives
-# of both along a direction.
+# Flat buffers of the units of all layers, and of the derivatives of the loss by these; or the
+# derivatives of both along a direction.
 Units = namedtuple("Units", ["acts", "deltas"])
 
-# What rows are multiplied with: below layer `own_from` the vector `shared` by all tasks, whose rows
-# go through in one product; from there on every task's `own`, or, by `low_rank`, both.
+# Parameters by layer: below `own_from` the vector `shared` by all tasks, so that the rows of all
+# tasks are multiplied at once; from there on the task-specific vector `own`, or `shared` with a
+# task-specific term of `low_rank`.
 Parameters = namedtuple("Parameters", ["shared", "own", "own_from", "low_rank"])
 
-# After one step from shared parameters a task's own are W - rate * A'.D', A' and D' being units and
-# deltas of the rows of the step: of low rank where these are few, and never formed in `layers`.
-# Products of other rows with these are kept, by layer, in `cross` (units) and `back` (deltas).
+# After one step from shared parameters a task's own parameters are W - rate * A'.D', where A' and
+# D' are the units and deltas of the rows of the step. This is of low rank if these rows are few; in
+# the layers of the mask `layers` it is never formed. The products of other rows with these are
+# stored by layer in `cross` (units) and `back` (deltas).
 LowRank = namedtuple(
     "LowRank", ["layers", "rates", "cross", "back", "X", "offsets", "acts", "deltas"]
 )
 
-# Products of fewer multiplications are done here, as calling BLAS takes longer.
+# Products with fewer multiplications are computed by loops, as calling BLAS takes longer.
 _LARGE = 30_000
 
-# The last index of an array is always a loop's own variable, and loops over it have no sums, as
-# nothing else is compiled to vector instructions.
+# The last index of an array is always the variable of the innermost loop, and that loop does not
+# accumulate a sum: nothing else is compiled to vector instructions.
 
 
 @njit
 def block(buffer, sizes, layer, n):
-    """The units of `layer` (1 is the first hidden one) of n rows."""
+    """Return the units of `layer` (1 is the first hidden layer) of n rows."""
     start = 0
     for k in range(1, layer):
         start += sizes[k]
@@ -65,7 +67,7 @@ def block(buffer, sizes, layer, n):
 
 @njit
 def matrix(flat, sizes, layer, copies):
-    """The parameters between `layer` and the next, of `copies` networks below each other."""
+    """Return the parameters between `layer` and the next, of `copies` stacked networks."""
     start = 0
     for k in range(layer):
         start += (sizes[k] + 1) * sizes[k + 1]
@@ -76,6 +78,7 @@ def matrix(flat, sizes, layer, copies):
 
 @njit(helper=True)
 def clear(C, c, n):
+    """Set ``C[c:c+n]`` to zero."""
     for i in range(n):
         for j in range(C.shape[1]):
             C[c + i, j] = 0
@@ -83,7 +86,7 @@ def clear(C, c, n):
 
 @njit
 def times(A, a, B, b, C, c, n, q):
-    """``C[c:c+n] += A[a:a+n, :q] @ B[b:b+q]``."""
+    """Compute ``C[c:c+n] += A[a:a+n, :q] @ B[b:b+q]``."""
     m = C.shape[1]
     if m < 4:
         _times_narrow(A, a, B, b, C, c, n, q)
@@ -94,7 +97,7 @@ def times(A, a, B, b, C, c, n, q):
             for j in range(m):
                 C[c + i, j] += product[i, j]
         return
-    for i in range(0, n - 1, 2):  # two rows and four terms at once: few passes over C and B
+    for i in range(0, n - 1, 2):  # two rows and four terms at once, for few passes over C and B
         e, f, x, y = a + i, a + i + 1, c + i, c + i + 1
         for k in range(0, q - 3, 4):
             e0, e1, e2, e3 = A[e, k], A[e, k + 1], A[e, k + 2], A[e, k + 3]
@@ -125,7 +128,7 @@ def times(A, a, B, b, C, c, n, q):
 
 @njit(helper=True)
 def _times_narrow(A, a, B, b, C, c, n, q):
-    """`times` where C has few columns: four rows at once."""
+    """Compute `times` for C with few columns, four rows at once."""
     for j in range(C.shape[1]):
         for i in range(0, n - 3, 4):
             e = a + i
@@ -147,7 +150,7 @@ def _times_narrow(A, a, B, b, C, c, n, q):
 
 @njit
 def times_transposed(A, a, B, b, C, c, n, q, scratch):
-    """``C[c:c+n, :q] += A[a:a+n] @ B[b:b+q].T``."""
+    """Compute ``C[c:c+n, :q] += A[a:a+n] @ B[b:b+q].T``."""
     m = A.shape[1]
     if n * q * m >= _LARGE and q == C.shape[1]:
         product = np.dot(A[a : a + n], B[b : b + q].T)
@@ -155,18 +158,18 @@ def times_transposed(A, a, B, b, C, c, n, q, scratch):
             for j in range(q):
                 C[c + i, j] += product[i, j]
         return
-    turned = scratch[: m * C.shape[1]].reshape((m, C.shape[1]))
+    transposed = scratch[: m * C.shape[1]].reshape((m, C.shape[1]))
     if q < C.shape[1]:
-        clear(turned, 0, m)
+        clear(transposed, 0, m)
     for j in range(q):
         for k in range(m):
-            turned[k, j] = B[b + j, k]
-    times(A, a, turned, np.int64(0), C, c, n, m)
+            transposed[k, j] = B[b + j, k]
+    times(A, a, transposed, np.int64(0), C, c, n, m)
 
 
 @njit
 def transposed_times(A, a, B, b, C, c, n, q):
-    """``C[c:c+q] += A[a:a+n, :q].T @ B[b:b+n]``."""
+    """Compute ``C[c:c+q] += A[a:a+n, :q].T @ B[b:b+n]``."""
     m = C.shape[1]
     if n * q * m >= _LARGE and q == A.shape[1]:
         product = np.dot(A[a : a + n].T, B[b : b + n])
@@ -204,12 +207,12 @@ def transposed_times(A, a, B, b, C, c, n, q):
 
 
 # ---------------------------------------------------------------------------------------------
-# A layer. Parameters P are of one network, or of every task, one below the other.
+# A layer. P holds the parameters of one network, or those of each task, stacked.
 
 
 @njit(helper=True)
 def _group(t, shared, offsets):
-    """First row and number of rows of task t; where parameters are shared, of all tasks."""
+    """Return the first row and the number of rows of task t, or of all tasks if `shared`."""
     if shared:
         return offsets[0], offsets[offsets.shape[0] - 1] - offsets[0]
     return offsets[t], offsets[t + 1] - offsets[t]
@@ -217,7 +220,7 @@ def _group(t, shared, offsets):
 
 @njit(helper=True)
 def affine(P, A, offsets, bias, Z):
-    """``Z += A @ W + bias * b``."""
+    """Compute ``Z += A @ W + bias * b``."""
     q = A.shape[1]
     shared = P.shape[0] == q + 1
     for t in range(1 if shared else offsets.shape[0] - 1):
@@ -231,7 +234,7 @@ def affine(P, A, offsets, bias, Z):
 
 @njit(helper=True)
 def pull_back(P, D, offsets, scratch, U):
-    """``U += D @ W.T``."""
+    """Compute ``U += D @ W.T``."""
     q = U.shape[1]
     shared = P.shape[0] == q + 1
     for t in range(1 if shared else offsets.shape[0] - 1):
@@ -241,7 +244,7 @@ def pull_back(P, D, offsets, scratch, U):
 
 @njit(helper=True)
 def accumulate(A, D, offsets, bias, P):
-    """``W += A.T @ D`` and, with `bias`, ``b += D.sum(0)``: in all, or of every task."""
+    """Compute ``W += A.T @ D`` and, with `bias`, ``b += D.sum(0)``, over all rows or by task."""
     q = A.shape[1]
     shared = P.shape[0] == q + 1
     for t in range(1 if shared else offsets.shape[0] - 1):
@@ -255,6 +258,7 @@ def accumulate(A, D, offsets, bias, P):
 
 @njit
 def _activate(activation, Z):
+    """Apply the activation in place."""
     zero = Z.dtype.type(0)
     for i in range(Z.shape[0]):
         if activation == RELU:
@@ -267,7 +271,7 @@ def _activate(activation, Z):
 
 @njit(helper=True)
 def multiply_by_slope(activation, A, D):
-    """``D *= f'`` of the activation, whose values are A."""
+    """Multiply D by the derivative of the activation at the units with values A."""
     zero, one = A.dtype.type(0), A.dtype.type(1)
     for i in range(A.shape[0]):
         if activation == RELU:
@@ -278,12 +282,12 @@ def multiply_by_slope(activation, A, D):
                 D[i, j] *= one - A[i, j] * A[i, j]
 
 
-# Products with own parameters of low rank, by way of the rows of the step, see `LowRank`.
+# Products with the low-rank term of task-specific parameters, see `LowRank`.
 
 
 @njit(helper=True)
 def _step_times(rate, bias, A, offsets, other, right, other_offsets, scratch, cross, Z):
-    """``Z += cross @ right`` and ``cross = -rate * (A @ other.T + bias)``, task by task."""
+    """Compute ``cross = -rate * (A @ other.T + bias)`` and ``Z += cross @ right`` for each task."""
     for t in range(offsets.shape[0] - 1):
         a, b = offsets[t], other_offsets[t]
         n, q = offsets[t + 1] - a, other_offsets[t + 1] - b
@@ -297,7 +301,7 @@ def _step_times(rate, bias, A, offsets, other, right, other_offsets, scratch, cr
 
 @njit(helper=True)
 def step_transposed_times(cross, A, offsets, other_offsets, Z):
-    """``Z += cross.T @ A``, task by task."""
+    """Compute ``Z += cross.T @ A`` for each task."""
     for t in range(offsets.shape[0] - 1):
         a, b = offsets[t], other_offsets[t]
         transposed_times(cross, a, A, a, Z, b, offsets[t + 1] - a, other_offsets[t + 1] - b)
@@ -308,8 +312,8 @@ def step_transposed_times(cross, A, offsets, other_offsets, Z):
 
 
 @njit(helper=True)
-def chosen(shared, own, own_from, low, sizes, layer, offsets):
-    """Return the matrix that a layer's rows are multiplied with."""
+def used_matrix(shared, own, own_from, low, sizes, layer, offsets):
+    """Return the matrix that the rows of a layer are multiplied with."""
     if layer < own_from or low[layer]:
         return matrix(shared, sizes, layer, 1)
     return matrix(own, sizes, layer, offsets.shape[0] - 1)
@@ -317,7 +321,7 @@ def chosen(shared, own, own_from, low, sizes, layer, offsets):
 
 @njit
 def forward(at, net, X, offsets, acts, scratch):
-    """Compute the units of all layers; the output block holds scores, see `output`."""
+    """Compute the units of all layers; the output block then holds scores, see `output`."""
     shared, own, own_from, low_rank = at
     low, rates, cross, _, other_X, other_offsets, other_acts, other_deltas = low_rank
     sizes = net.sizes
@@ -327,7 +331,7 @@ def forward(at, net, X, offsets, acts, scratch):
     for layer in range(last):
         Z = block(acts, sizes, layer + 1, n)
         clear(Z, 0, n)
-        affine(chosen(shared, own, own_from, low, sizes, layer, offsets), A, offsets, yes, Z)
+        affine(used_matrix(shared, own, own_from, low, sizes, layer, offsets), A, offsets, yes, Z)
         if layer >= own_from and low[layer]:
             other = other_X if layer == 0 else block(other_acts, sizes, layer, other_n)
             right = block(other_deltas, sizes, layer + 1, other_n)
@@ -341,7 +345,7 @@ def forward(at, net, X, offsets, acts, scratch):
 
 @njit(inlined=True)
 def output(loss, target, weight, ways, offsets, F, D, losses):
-    """Turn scores F into predictions, with their deltas D and every task's loss."""
+    """Replace scores F by predictions, and compute their deltas D and the loss of each task."""
     two = F.dtype.type(2)
     for t in range(offsets.shape[0] - 1):
         total = 0.0
@@ -360,7 +364,7 @@ def output(loss, target, weight, ways, offsets, F, D, losses):
 
 @njit(inlined=True)
 def _softmax_row(F, D, target, i, ways):
-    """Turn row i of F from scores into probabilities; return its cross-entropy. D is scratch."""
+    """Replace scores in row i of F by probabilities; return its cross-entropy. D is workspace."""
     top = F[i, 0]
     for j in range(1, ways):
         top = max(top, F[i, j])
@@ -387,7 +391,7 @@ def backward(at, lowest, net, offsets, units, scratch):
     for layer in range(last - 1, lowest - 1, -1):
         D, U = block(deltas, sizes, layer + 1, n), block(deltas, sizes, layer, n)
         clear(U, 0, n)
-        P = chosen(shared, own, own_from, low, sizes, layer, offsets)
+        P = used_matrix(shared, own, own_from, low, sizes, layer, offsets)
         pull_back(P, D, offsets, scratch, U)
         if layer >= own_from and low[layer]:
             other = block(other_deltas, sizes, layer + 1, other_n)
@@ -410,11 +414,11 @@ def gradient(first, stop, copies, sizes, X, offsets, units, out):
 
 
 @njit
-def losses_and_deltas(at, lowest, net, rows, units, turned, losses):
-    """Go forward and backward: every task's loss, and the deltas of blocks down to `lowest`."""
+def losses_and_deltas(at, lowest, net, rows, units, scratch, losses):
+    """Compute the loss of each task, and the deltas of the blocks down to `lowest`."""
     X, target, weight, ways, offsets = rows
     sizes, n, last = net.sizes, X.shape[0], net.sizes.shape[0] - 1
-    forward(at, net, X, offsets, units.acts, turned)
+    forward(at, net, X, offsets, units.acts, scratch)
     F, D = block(units.acts, sizes, last, n), block(units.deltas, sizes, last, n)
     output(net.loss, target, weight, ways, offsets, F, D, losses)
-    backward(at, lowest, net, offsets, units, turned)
+    backward(at, lowest, net, offsets, units, scratch)

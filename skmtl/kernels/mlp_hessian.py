@@ -1,7 +1,7 @@
-r"""Products of a network's Hessian with a vector, exact, by derivatives of the two passes.
+r"""Exact products of a network's Hessian with a vector, by derivatives of the two passes.
 
-What is derived along a direction of the parameters begins with r: the R-operator (Pearlmutter
-1994, doi:10.1162/neco.1994.6.1.147). Here the direction is every task's own, in the layers from
+Names of derivatives along a direction of the parameters begin with r: the R-operator (Pearlmutter
+1994, doi:10.1162/neco.1994.6.1.147). Here each task has its own direction, in the layers from
 `first` on; `tangent` are the derivatives of units and deltas along it, see `mlp`.
 """
 
@@ -14,20 +14,20 @@ from .mlp import (
     accumulate,
     affine,
     block,
-    chosen,
     clear,
     matrix,
     multiply_by_slope,
     pull_back,
     step_transposed_times,
+    used_matrix,
 )
 
 
 @njit(inlined=True)
 def r_forward(at, along, first, net, X, offsets, units, tangent):
-    """Compute the derivatives of all units along `along`.
+    """Compute the derivatives of all units along the direction `along`.
 
-    Those of the deltas get what the curvature of the activations adds to them.
+    Those of the deltas are initialised with the term due to the curvature of the activations.
     """
     shared, own, own_from, low_rank = at
     low, _, cross, _, other_X, other_offsets, _, other_deltas = low_rank
@@ -45,7 +45,7 @@ def r_forward(at, along, first, net, X, offsets, units, tangent):
             affine(matrix(along, sizes, layer, copies), A, offsets, yes, R)
         if layer > first:
             RA = block(racts, sizes, layer, n)
-            P = chosen(shared, own, own_from, low, sizes, layer, offsets)
+            P = used_matrix(shared, own, own_from, low, sizes, layer, offsets)
             affine(P, RA, offsets, no, R)
         if layer == last - 1:
             return
@@ -62,9 +62,9 @@ def r_forward(at, along, first, net, X, offsets, units, tangent):
 
 @njit(inlined=True)
 def r_output(loss, weight, F, R, E):
-    """Compute the derivatives E of the output's deltas from those of its scores, R.
+    """Compute the derivatives E of the output's deltas, from the derivatives R of its scores.
 
-    F are the predictions.
+    F holds the predictions.
     """
     two = F.dtype.type(2)
     for i in range(F.shape[0]):
@@ -80,24 +80,24 @@ def r_output(loss, weight, F, R, E):
 
 
 @njit(inlined=True)
-def r_backward(at, along, first, net, offsets, units, rdeltas, scratch, turned):
+def r_backward(at, along, first, net, offsets, units, rdeltas, wide, scratch):
     """Compute the derivatives of the deltas of all blocks from those of the output."""
     shared, own, own_from, low_rank = at
     low, _, _, cross, other_X, other_offsets, other_acts, _ = low_rank
     sizes, (acts, deltas) = net.sizes, units
     n, last, copies = offsets[offsets.shape[0] - 1], sizes.shape[0] - 1, offsets.shape[0] - 1
     for layer in range(last - 1, 0, -1):
-        E, U = block(rdeltas, sizes, layer + 1, n), scratch[: n * sizes[layer]]
+        E, U = block(rdeltas, sizes, layer + 1, n), wide[: n * sizes[layer]]
         U = U.reshape((n, sizes[layer]))
         clear(U, 0, n)
-        P = chosen(shared, own, own_from, low, sizes, layer, offsets)
-        pull_back(P, E, offsets, turned, U)
+        P = used_matrix(shared, own, own_from, low, sizes, layer, offsets)
+        pull_back(P, E, offsets, scratch, U)
         if layer >= first and low[layer]:
             right = block(other_acts, sizes, layer, other_X.shape[0])
             step_transposed_times(cross[layer], right, other_offsets, offsets, U)
         elif layer >= first:
             D = block(deltas, sizes, layer + 1, n)
-            pull_back(matrix(along, sizes, layer, copies), D, offsets, turned, U)
+            pull_back(matrix(along, sizes, layer, copies), D, offsets, scratch, U)
         multiply_by_slope(net.activation, block(acts, sizes, layer, n), U)
         E = block(rdeltas, sizes, layer, n)
         if layer <= first:

@@ -1,18 +1,18 @@
-"""Block-wise task moments: one pass over the rows, then merges."""
+"""Block-wise task moments: computed in one pass over the rows, and merged."""
 
 import numpy as np
 
 from .._jit import njit
 
-# Below this many rows a group's products are cheaper in plain loops than through BLAS.
+# Below this number of rows per group, plain loops are faster than BLAS.
 _FEW_ROWS = 8
 
 
 def block_moments(start, stop, X, y, w, rows, edges, longest, moments):
-    """Moments of the groups ``start..stop``: group g holds packed rows edges[g]..edges[g + 1].
+    """Compute the moments of the groups ``start..stop``, whose last column is the target.
 
-    `rows` maps packed rows to rows of `X`; `y` and `w`, which is empty for weights of one, are
-    packed. The last column is the target. No group has more than `longest` rows.
+    Group g consists of the packed rows ``edges[g]..edges[g + 1]``, at most `longest`. `rows` maps
+    packed rows to rows of `X`. `y` and `w` are packed; an empty `w` stands for weights of one.
     """
     Z = np.empty((longest, X.shape[1] + 1))
     _block_moments(start, stop, X, y, w, rows, edges, Z, moments)
@@ -20,7 +20,7 @@ def block_moments(start, stop, X, y, w, rows, edges, longest, moments):
 
 @njit
 def _block_moments(start, stop, X, y, w, rows, edges, Z, moments):
-    """Means from the first row on, so that a constant's scatter is exactly zero."""
+    """Compute `block_moments`; deviations from the first row give constants a scatter of zero."""
     weight, mean, scatter = moments
     p = X.shape[1]
     has_weight = w.shape[0] > 0
@@ -62,9 +62,10 @@ def _block_moments(start, stop, X, y, w, rows, edges, Z, moments):
 
 @njit
 def merge_blocks(start, stop, blocks, chosen, tasks, out):
-    """Moments of the chosen blocks of every listed task, put together.
+    """Merge the moments of the chosen blocks of each of the given tasks.
 
-    Means from the first block on: what is constant over blocks keeps a scatter of exactly zero.
+    Means are computed from deviations from the first block, so that columns that are constant over
+    all blocks have a scatter of exactly zero.
     """
     weight, mean, scatter = blocks
     out_weight, out_mean, out_scatter = out

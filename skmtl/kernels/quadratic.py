@@ -1,4 +1,4 @@
-"""Quadratic programs in a box: coordinate descent, and a Cholesky factor of low rank."""
+"""Quadratic programs with box constraints: coordinate descent, low-rank Cholesky factors."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from .._jit import njit
 
 @njit
 def descend(K, gradient, c, upper, n_sweeps):
-    """Sweeps of coordinate descent for ``min c'Kc/2 - k'c`` over ``0 <= c <= upper``, in place.
+    """Minimise ``c'Kc/2 - k'c`` over ``0 <= c <= upper`` by sweeps of coordinate descent, in place.
 
-    `gradient` is ``Kc - k``, and kept so.
+    `gradient` is ``Kc - k`` and is updated.
     """
     for _ in range(n_sweeps):
         for i in range(len(c)):
@@ -22,7 +22,7 @@ def descend(K, gradient, c, upper, n_sweeps):
 
 @njit
 def take_square(K, rows, out):
-    """``out[:] = K[rows][:, rows]``, its upper triangle only."""
+    """Copy the upper triangle of ``K[rows][:, rows]`` to `out`."""
     for i in range(len(rows)):
         row = K[rows[i]]
         for j in range(i, len(rows)):
@@ -31,7 +31,7 @@ def take_square(K, rows, out):
 
 @njit(fused=True)
 def add_rows(K, rows, values, out):
-    """``out += values @ K[rows]``, without a copy of the rows."""
+    """Compute ``out += values @ K[rows]`` without a copy of the rows."""
     for i in range(0, len(rows) - 1, 2):
         v, w = values[i], values[i + 1]
         first, second = K[rows[i]], K[rows[i + 1]]
@@ -44,26 +44,26 @@ def add_rows(K, rows, values, out):
 
 
 def low_rank(K, L, share):
-    """Columns of a pivoted Cholesky factor with ``K ~ LL'``, written to the rows of `L`.
+    """Write the columns of a pivoted Cholesky factor with ``K ~ LL'`` to the rows of `L`.
 
-    Ends when the trace of what is left is below `share` of K's, and returns the rank; -1 as soon
-    as the rows of `L` would not be enough at twice the pace so far.
+    Returns the rank at which the trace of the remainder is at most `share` of that of K; or -1, as
+    soon as the rows of `L` would not suffice even at twice the present rate of convergence.
     """
     return _low_rank(K, L, share, np.diag(K).copy())
 
 
 @njit
-def _low_rank(K, L, share, left):
+def _low_rank(K, L, share, remainder):
     n = len(K)
     trace = 0.0
     for i in range(n):
-        trace += left[i]
+        trace += remainder[i]
     for r in range(len(L)):
         pivot = 0
         for i in range(1, n):
-            if left[i] > left[pivot]:
+            if remainder[i] > remainder[pivot]:
                 pivot = i
-        root = np.sqrt(left[pivot])
+        root = np.sqrt(remainder[pivot])
         for i in range(n):
             L[r, i] = K[pivot, i]
         for s in range(r):
@@ -73,8 +73,8 @@ def _low_rank(K, L, share, left):
         total = 0.0
         for i in range(n):
             L[r, i] /= root
-            left[i] = max(left[i] - L[r, i] * L[r, i], 0.0)
-            total += left[i]
+            remainder[i] = max(remainder[i] - L[r, i] * L[r, i], 0.0)
+            total += remainder[i]
         if total <= share * trace:
             return r + 1
         if (r + 1) % 16 == 0 and 2.0 * np.log(total / trace) / (r + 1) * len(L) > np.log(share):

@@ -1,4 +1,4 @@
-"""How to learn a new task fast."""
+"""Learners: how to adapt to a new task from few rows."""
 
 from .closed_form import Auto, Hierarchical, Subspace
 from .embedded import Prototypes, RidgeHead

@@ -1,13 +1,13 @@
-"""An embedding of rows that all tasks share, and rows of tasks padded to equal numbers."""
+"""An embedding of rows shared by all tasks, and tasks padded to equal numbers of rows."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Embedding", "Padded", "padded_chunks"]
+__all__ = ["Embedding", "Padded", "padded_batches"]
 
-# Rows, padding included, that are embedded at a time.
-_ROWS = 8192
+# Number of rows, including padding, and of tasks that are embedded at a time.
+_BATCH_ROWS, _BATCH_TASKS = 8192, 1024
 
 
 @dataclass
@@ -21,49 +21,49 @@ class Embedding:
     activation : {"relu", "tanh"}
     linear : bool
         Whether the last layer has no activation.
-    theta : ndarray of shape (n_parameters,)
-        Layer after layer the matrix ``(width in + 1, width out)``, whose last row is the bias, as
-        in `kernels.mlp`.
+    parameters : ndarray of shape (n_parameters,)
+        For each layer the matrix ``(width in + 1, width out)`` whose last row is the bias, as in
+        `kernels.mlp`.
     """
 
     sizes: tuple
     activation: str
     linear: bool
-    theta: np.ndarray
+    parameters: np.ndarray
 
     @classmethod
-    def start(cls, n_features, hidden, n_components, activation, random_state):
-        """Weights uniform as by Glorot and Bengio, and biases zero; or near the identity.
+    def initial(cls, n_features, hidden, n_components, activation, random_state):
+        """Return an untrained embedding.
 
-        Without a hidden layer the columns of the map are orthonormal, and as many components as
-        features are the features themselves.
+        Weights are uniform as proposed by Glorot and Bengio, and biases zero. Without a hidden
+        layer the columns of the map are orthonormal, and it is the identity if there are as many
+        components as features.
         """
         if n_components is None and not hidden:
             n_components = n_features
         sizes = (n_features, *hidden, *(() if n_components is None else (n_components,)))
-        theta = []
+        parameters = []
         for q, m in zip(sizes[:-1], sizes[1:], strict=True):
             bound = np.sqrt(6.0 / (q + m))
             W = random_state.uniform(-bound, bound, (q, m))
             if not hidden:
                 W = np.eye(q) if q == m else np.linalg.qr(W if q > m else W.T)[0]
                 W = W if W.shape == (q, m) else W.T
-            theta += [W.ravel(), np.zeros(m)]
-        theta = np.concatenate(theta)
-        return cls(sizes, activation, n_components is not None, theta)
+            parameters += [W.ravel(), np.zeros(m)]
+        return cls(sizes, activation, n_components is not None, np.concatenate(parameters))
 
-    def stretched(self, metric):
-        """The same with features in another metric, of which the weights are given."""
-        theta = self.theta.copy()
-        self.layers(theta)[0][:-1] *= np.sqrt(metric)[:, None]
-        return replace(self, theta=theta)
+    def weighted(self, feature_weights):
+        """Return the embedding of features multiplied by the square roots of these weights."""
+        parameters = self.parameters.copy()
+        self.layers(parameters)[0][:-1] *= np.sqrt(feature_weights)[:, None]
+        return replace(self, parameters=parameters)
 
     @property
     def width(self):
         return self.sizes[-1]
 
     def layers(self, flat):
-        """The matrices of all layers, as views of a flat vector."""
+        """Return the matrices of all layers, as views of a flat vector."""
         out, start = [], 0
         for q, m in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             stop = start + (q + 1) * m
@@ -71,40 +71,44 @@ class Embedding:
             start = stop
         return out
 
+    def _is_activated(self, layer):
+        return layer < len(self.sizes) - 2 or not self.linear
+
     def forward(self, X):
-        """Units of all layers: the rows themselves first, their embedding last."""
-        units, layers = [X], self.layers(self.theta)
-        for k, P in enumerate(layers):
+        """Return the units of all layers, from the rows themselves to their embedding."""
+        units = [X]
+        for k, P in enumerate(self.layers(self.parameters)):
             Z = units[-1] @ P[:-1]
             Z += P[-1]
-            if k < len(layers) - 1 or not self.linear:
+            if self._is_activated(k):
                 Z = np.tanh(Z) if self.activation == "tanh" else np.maximum(Z, 0.0)
             units.append(Z)
         return units
 
     def backward(self, units, slope, grad):
-        """Add to `grad` the gradient by theta, given that by the embedding."""
-        layers, into = self.layers(self.theta), self.layers(grad)
+        """Add the gradient by the parameters to `grad`, given that by the embedding, `slope`."""
+        layers, out = self.layers(self.parameters), self.layers(grad)
         for k in range(len(layers) - 1, -1, -1):
-            if k < len(layers) - 1 or not self.linear:
+            if self._is_activated(k):
                 Z = units[k + 1]
                 slope = slope * (1.0 - Z**2 if self.activation == "tanh" else Z > 0.0)
-            into[k][:-1] += units[k].T @ slope
-            into[k][-1] += slope.sum(axis=0)
+            out[k][:-1] += units[k].T @ slope
+            out[k][-1] += slope.sum(axis=0)
             if k:
                 slope = slope @ layers[k][:-1].T
 
     def __call__(self, X):
-        """The embedding of rows, some at a time."""
+        """Return the embedding of rows, computed in batches."""
         out = np.empty((len(X), self.width))
-        for start in range(0, len(X), _ROWS):
-            out[start : start + _ROWS] = self.forward(X[start : start + _ROWS])[-1]
+        for start in range(0, len(X), _BATCH_ROWS):
+            batch = slice(start, start + _BATCH_ROWS)
+            out[batch] = self.forward(X[batch])[-1]
         return out
 
 
 @dataclass
 class Padded:
-    """Rows of tasks, each with as many as the longest has; what is added weighs nothing.
+    """Tasks padded to the number of rows of the largest, with rows of weight zero.
 
     Attributes
     ----------
@@ -113,7 +117,7 @@ class Padded:
         Numbers, or indicators of the classes.
     weight : ndarray of shape (n_tasks, n_rows)
     inside : ndarray of shape (n_tasks, n_outputs)
-        Which of the outputs are the task's own.
+        Whether the task has this output.
     """
 
     X: np.ndarray
@@ -123,46 +127,41 @@ class Padded:
 
     @classmethod
     def of(cls, tasks):
-        """Of `LabelledTasks`."""
+        """Pad `LabelledTasks`."""
         sizes = tasks.sizes
         shape = tasks.n_tasks, int(sizes.max(initial=0))
-        place = np.arange(len(tasks.y)) - np.repeat(tasks.offsets[:-1], sizes)
-        at = tasks.codes, place
-        n_outputs = 1 if tasks.ways is None else tasks.most_ways
+        at = tasks.codes, np.arange(len(tasks.y)) - np.repeat(tasks.offsets[:-1], sizes)
         X, weight = np.zeros((*shape, tasks.n_features)), np.zeros(shape)
-        target = np.zeros((*shape, n_outputs))
         X[at], weight[at] = tasks.X, tasks.weight
         if tasks.ways is None:
-            target[(*at, 0)], inside = tasks.y, np.ones((tasks.n_tasks, 1), dtype=bool)
+            target, inside = np.zeros((*shape, 1)), np.ones((tasks.n_tasks, 1), dtype=bool)
+            target[(*at, 0)] = tasks.y
         else:
+            target = np.zeros((*shape, tasks.max_ways))
             target[(*at, tasks.y)] = 1.0
-            inside = np.arange(n_outputs) < tasks.ways[:, None]
+            inside = np.arange(tasks.max_ways) < tasks.ways[:, None]
         return cls(X, target, weight, inside)
 
     @property
     def flat(self):
-        """All rows below each other."""
+        """All rows in a matrix, task by task."""
         return self.X.reshape(self.weight.size, self.X.shape[2])
 
-    def some(self, start, stop):
-        """Some of the tasks."""
-        return Padded(*(part[start:stop] for part in vars(self).values()))
+    def take(self, tasks):
+        """Return the tasks selected by a slice or an index array."""
+        return Padded(*(part[tasks] for part in vars(self).values()))
 
-    def averaging(self):
-        """The same with weights that sum to 1 over the rows of a task."""
+    def normalised(self):
+        """Return a copy with weights that sum to 1 over the rows of each task."""
         total = self.weight.sum(axis=1, keepdims=True)
-        weight = self.weight / np.where(total > 0.0, total, 1.0)
-        return Padded(self.X, self.target, weight, self.inside)
+        return replace(self, weight=self.weight / np.where(total > 0.0, total, 1.0))
 
 
-def padded_chunks(tasks):
-    """``(positions, Padded)`` of all tasks, those of similar size together."""
+def padded_batches(tasks):
+    """Yield ``(indices, Padded)`` of all tasks, in batches of tasks of similar size."""
     order = np.argsort(tasks.sizes, kind="stable")
-    start = 0
-    while start < len(order):
-        sizes = tasks.sizes[order[start:]]
-        cells = sizes * np.arange(1, len(sizes) + 1)
-        count = max(1, int(np.searchsorted(cells, _ROWS, side="right")))
-        chosen = order[start : start + min(count, 1024)]
+    while len(order):
+        cells = tasks.sizes[order] * np.arange(1, len(order) + 1)
+        count = max(1, int(np.searchsorted(cells, _BATCH_ROWS, side="right")))
+        chosen, order = np.split(order, [min(count, _BATCH_TASKS)])
         yield chosen, Padded.of(tasks.take(chosen))
-        start += len(chosen)

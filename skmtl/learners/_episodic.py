@@ -1,81 +1,51 @@
-"""What learners trained on episodes have in common: parameters, and tasks held out."""
+"""Base of the learners that are trained on episodes: common parameters, and held-out tasks."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
 from . import _episodes
+from ._requirements import COUNT, FRACTION, HIDDEN_LAYERS, OPTIONAL_COUNT, POSITIVE, one_of
 from .base import Learner
 
-__all__ = [
-    "ACTIVATIONS", "MOST_HELD_OUT", "EpisodicLearner", "hidden_widths", "is_count", "is_number",
-]  # fmt: skip
+__all__ = ["ACTIVATIONS", "MAX_HELD_OUT", "EpisodicLearner", "hidden_widths"]
 
 ACTIVATIONS = {"relu": 0, "tanh": 1}  # codes of kernels.mlp, which is not loaded before the fit
-# Of fewer tasks none are held out; of many, so many are enough to stop by.
-_FEWEST_TASKS, MOST_HELD_OUT = 10, 250
-# Held-out tasks are looked at several times each until there are so many episodes.
-_FEWEST_LOOKED_AT = 100
+# With fewer tasks than this none are held out; and the largest number that is useful.
+_MIN_TASKS, MAX_HELD_OUT = 10, 250
+# Few held-out tasks are used several times, for at least this number of episodes.
+_MIN_EPISODES = 100
 
 
 def hidden_widths(sizes):
-    """Widths of the hidden layers as a tuple; a single number is one layer."""
+    """Return the widths of the hidden layers as a tuple; a single number is one layer."""
     return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
 
 
-def is_flag(value):
-    return isinstance(value, (bool, np.bool_))
-
-
-def is_count(value):
-    return isinstance(value, Integral) and not is_flag(value) and value >= 1
-
-
-def is_number(value):
-    return isinstance(value, Real) and not is_flag(value)
-
-
 class EpisodicLearner(Learner):
-    """Base of the learners that Adam trains on episodes, stopped early by tasks held out."""
+    """Base of the learners trained by Adam on episodes, with early stopping on held-out tasks."""
 
-    _choices = {"activation": tuple(ACTIVATIONS)}
-    _counts = "meta_batch_size", "max_iter", "check_every", "patience"
-    _flags = ()
+    _requirements = {
+        "hidden_layer_sizes": HIDDEN_LAYERS, "activation": one_of(*ACTIVATIONS),
+        "learning_rate": POSITIVE, "meta_batch_size": COUNT, "max_iter": COUNT,
+        "check_every": COUNT, "patience": COUNT, "n_shots": OPTIONAL_COUNT,
+        "validation_fraction": FRACTION,
+    }  # fmt: skip
 
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        sizes = self.hidden_layer_sizes
-        listed = isinstance(sizes, (list, tuple)) or getattr(sizes, "ndim", None) == 1
-        if not (is_count(sizes) or (listed and all(is_count(w) for w in sizes))):
-            raise ValueError(
-                f"hidden_layer_sizes={sizes!r}: give the width of every hidden layer in a tuple, "
-                "each a whole number of at least 1; () is a linear model."
-            )
-        for name, values in self._choices.items():
-            value = getattr(self, name)
-            if not (isinstance(value, str) and value in values):
-                raise ValueError(f"{name}={value!r}: it is one of {values}.")
-        for name in self._flags:
-            if not is_flag(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}: it must be True or False.")
-        rate = self.learning_rate
-        if not (is_number(rate) and 0 < rate < np.inf):
-            raise ValueError(f"learning_rate={rate!r}: it must be a number above zero.")
-        for name in self._counts:
-            value = getattr(self, name)
-            if not is_count(value):
-                raise ValueError(f"{name}={value!r}: it must be an integer of at least 1.")
-        shots = self.n_shots
-        if shots is not None and not is_count(shots):
-            raise ValueError(f"n_shots={shots!r}: it must be an integer of at least 1, or None.")
-        if not (is_number(self.validation_fraction) and 0 <= self.validation_fraction < 1):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r}: it must be at least 0 and "
-                "below 1."
-            )
+    def __init__(self, hidden_layer_sizes, activation, learning_rate, meta_batch_size, max_iter,
+                 n_shots, validation_fraction, check_every, patience):  # fmt: skip
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.learning_rate = learning_rate
+        self.meta_batch_size = meta_batch_size
+        self.max_iter = max_iter
+        self.n_shots = n_shots
+        self.validation_fraction = validation_fraction
+        self.check_every = check_every
+        self.patience = patience
 
     def _usable(self, tasks):
-        """The tasks that can be split in two, and what to say where there are none."""
+        """Return the tasks that can be split, and the words for an error if there are none."""
         usable = np.flatnonzero(_episodes.can_be_split(tasks, self.n_shots))
         pair = "two rows"
         if tasks.own_classes:
@@ -84,22 +54,21 @@ class EpisodicLearner(Learner):
             pair += " of one class"
         return usable, (
             f"none of the {tasks.n_tasks} tasks has {pair}, so that none can be split into support "
-            "and query rows; give tasks of more rows, or a learner in closed form, such as "
-            "learner='auto'."
+            "and query rows; provide tasks with more rows, or use a learner in closed form, such "
+            "as learner='auto'."
         )
 
     def _hold_out(self, tasks, usable, random_state):
-        """Tasks to train on, and support and query rows of those held out (None: none are)."""
+        """Return training tasks, and held-out support and query rows (None without hold-out)."""
         usable = random_state.permutation(usable)
         n_out = int(np.ceil(self.validation_fraction * len(usable)))
-        n_out = min(n_out, MOST_HELD_OUT) if len(usable) >= _FEWEST_TASKS else 0
-        training, held = tasks.take(usable[n_out:]), None
-        if n_out:
-            held = self._episodes_to_look_at(tasks.take(usable[:n_out]), random_state)
-        return training, held
+        n_out = min(n_out, MAX_HELD_OUT) if len(usable) >= _MIN_TASKS else 0
+        if not n_out:
+            return tasks.take(usable), None
+        held = self._held_out_episodes(tasks.take(usable[:n_out]), random_state)
+        return tasks.take(usable[n_out:]), held
 
-    def _episodes_to_look_at(self, tasks, random_state):
-        """Support and query rows of tasks, several times each where they are few."""
-        repeats = -(-_FEWEST_LOOKED_AT // tasks.n_tasks)
-        chosen = np.tile(np.arange(tasks.n_tasks), repeats)
+    def _held_out_episodes(self, tasks, random_state):
+        """Return support and query rows of held-out tasks, several times each if there are few."""
+        chosen = np.tile(np.arange(tasks.n_tasks), -(-_MIN_EPISODES // tasks.n_tasks))
         return _episodes.split(tasks, self.n_shots, random_state, chosen)

@@ -1,15 +1,16 @@
-r"""Families of candidates: what the closed forms learn from tasks.
+r"""Families of candidates that the closed-form learners estimate from tasks.
 
-Each is a function of `LabelledTasks` that returns a list of candidates, as long for other tasks of
-the same table, so that candidates can be judged on some tasks and learned from all.
+Each is a function of `LabelledTasks` that returns a list of candidates. The list has the same
+length for any tasks of a table, so that candidates estimated from some tasks can be judged on
+others and then estimated again from all.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import expit
 
-from ._prior import GaussianPrior, Prototypes, class_sums, n_scores
+from ..losses import LOG_LOSS
+from ._prior import ClassMeans, GaussianPrior, indicators, n_scores
 from ._shared import (
     FREE,
     FREE_LEVEL,
@@ -19,88 +20,77 @@ from ._shared import (
     pooled_mean,
     zero_mean,
 )
-from .base import log_probabilities, rank_in_groups
+from .base import mask_scores, rank_in_groups
 
 __all__ = [
-    "SharedPart", "hierarchical", "independent", "intercepts", "pooled", "prototypes", "subspace",
-    "within",
+    "SharedPart", "feature_weights", "hierarchical", "independent", "intercepts", "n_scores",
+    "pooled", "prototypes", "subspace", "within",
 ]  # fmt: skip
 
-# Variances of the slopes on standardised features, in squares of the noise where there is one.
+# Variances of the slopes on standardised features; for numbers in squares of the noise.
 _CLASS_VARIANCES = (0.01, 0.1, 1.0, 10.0)
 _OWN_CLASS_VARIANCES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _NUMBER_VARIANCES = (1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
-# Of slopes within the subspace, and beside it as a share of that.
-_WITHIN, _BESIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
-# Steps of EM, the tasks that they look at, and about the operations a step may take.
-_STEPS, _TASKS, _WORK = 12, (64, 400), 3e6
-# Unknowns of a head of several scores in EM: where a task has more, it looks at some rows only.
-_UNKNOWNS = 60
-# From so many features on a variance for each is not learned.
-_MANY = 300
-# Heads that draw the variances of single features, and all covariances, to the simpler structure.
+# Variances of slopes within the subspace, and outside of it as a share of those.
+_INSIDE, _OUTSIDE = (0.3, 1.0, 3.0, 10.0), (0.0, 0.01)
+# EM: number of steps, range of the number of tasks used, and operations per step (roughly).
+_EM_STEPS, _EM_TASKS, _EM_OPERATIONS = 12, (64, 400), 3e6
+# Largest number of unknowns of a head with several scores in EM; larger tasks are subsampled.
+_MAX_UNKNOWNS = 60
+# Above this number of features only a single variance for all slopes is estimated.
+_MANY_FEATURES = 300
+# Number of heads that the simpler covariance structure counts as when a richer one is estimated.
 _PRIOR_HEADS = 5.0
-# Laplace's posterior is too narrow for tasks of few rows, so that EM comes out too small.
+# Laplace's posterior is too narrow for tasks with few rows, so that EM underestimates variances.
 _INFLATION = (1.0, 4.0)
-# What a candidate costs, in nats, where tasks have classes of their own: a decade of variance, as
-# a few classes cannot tell how well the next ones are told apart; and all that was learned on them.
+# Costs in nats if each task has its own classes: of a factor 10 in the variance, as a few classes
+# cannot tell how well others can be separated; and of all that is learned from other classes.
 _DECADE, _LEARNED = 6.0, 30.0
-# Scales of the variance of levels that is found.
-_SCALES = 0.3, 1.0, 3.0
-# Draws of signs that say how large eigenvalues are where tasks have nothing in common.
-_DRAWS = 5
+# Factors on the estimated variance of the levels.
+_LEVEL_SCALES = 0.3, 1.0, 3.0
+# Number of random sign vectors for the eigenvalues under the hypothesis that tasks share nothing.
+_N_SIGN_DRAWS = 5
 
 
-def _free(tasks):
+def _free_variance(tasks):
     if tasks.ways is None:
         return FREE_LEVEL
     return FREE_OWN if tasks.own_classes else FREE
 
 
 def _root(covariance):
-    """A root of the covariance, without directions that hardly vary in units of the deviations."""
+    """Return a root of the covariance without directions of negligible correlation."""
     scale = np.sqrt(np.diag(covariance))
-    over = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
-    values, vectors = np.linalg.eigh(covariance * np.multiply.outer(over, over))
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    values, vectors = np.linalg.eigh(covariance * np.multiply.outer(inverse, inverse))
     keep = values > 1e-8 * values[-1]
     return scale[:, None] * vectors[:, keep] * np.sqrt(values[keep])
 
 
-def _with_free_level(covariance, variance):
-    """The covariance where levels are free, whatever the slopes."""
-    covariance = covariance.copy()
-    covariance[0], covariance[:, 0] = 0.0, 0.0
-    covariance[0, 0] = variance
-    return covariance
+def feature_weights(tasks):
+    """Return candidate weights of the features: equal, and the inverse kurtosis if it differs.
 
-
-def metrics(tasks):
-    """Weights of the features: alike on the standardised ones, and by how evenly they vary.
-
-    A column that is nearly always the same has large values, in deviations, where it is not, and a
-    slope that is only learned from these would be as large as any other's (`Frame.evenness`).
+    A column that is nearly always the same has large standardised values where it is not. With
+    equal weights a slope that is learned only from these would be as large as any other.
     """
-    shapes = [np.ones(tasks.n_features)]
-    if tasks.evenness is not None:
-        shapes.append(tasks.evenness)
-    return shapes
+    equal = np.ones(tasks.n_features)
+    return [equal] if tasks.inverse_kurtosis is None else [equal, tasks.inverse_kurtosis]
 
 
 def independent(tasks):
-    """Each task from scratch, in all metrics."""
-    if tasks.ways is None:
-        variances, decade = _NUMBER_VARIANCES, 0.0
-    elif tasks.shared_classes:
-        variances, decade = _CLASS_VARIANCES, 0.0
-    else:
+    """Return ridge candidates that learn each task from scratch."""
+    variances, decade = _NUMBER_VARIANCES, 0.0
+    if tasks.own_classes:
         variances, decade = _OWN_CLASS_VARIANCES, _DECADE
+    elif tasks.ways is not None:
+        variances = _CLASS_VARIANCES
     zero = zero_mean(tasks)
     return [
         GaussianPrior(
-            "independent", zero, diagonal_root(v * shape, _free(tasks)),
+            "independent", zero, diagonal_root(v * weights, _free_variance(tasks)),
             decade * np.log10(v / variances[0]), zero[:, 1:], tasks.ways is None,
         )
-        for shape in metrics(tasks)
+        for weights in feature_weights(tasks)
         for v in variances
     ]  # fmt: skip
 
@@ -110,66 +100,59 @@ def _cost(tasks):
 
 
 def pooled(tasks):
-    """One model for all tasks, where a class means the same in all."""
+    """Return candidates with one model for all tasks; none if each task has its own classes."""
     if tasks.own_classes:
         return []
-    nothing = np.zeros((1 + tasks.n_features, 1))
-    return [GaussianPrior("pooled", pooled_mean(tasks, v), nothing) for v in (0.01, 1.0)]
+    root = np.zeros((1 + tasks.n_features, 1))
+    return [GaussianPrior("pooled", pooled_mean(tasks, v), root) for v in (0.01, 1.0)]
 
 
 def within(tasks):
-    """The same slopes in every task, found from rows less their tasks' means; levels are free."""
-    if tasks.own_classes:
-        return []
+    """Return a fixed-effects candidate: shared slopes, estimated from deviations within tasks.
+
+    Levels are unrestricted. The labels are numbers.
+    """
     centres = tasks.means(tasks.X)
-    inner = replace(tasks, X=tasks.X - centres[tasks.codes], pull=np.zeros(tasks.n_features))
+    inner = replace(tasks, X=tasks.X - centres[tasks.codes], prior_rows=np.zeros(tasks.n_features))
     mean = pooled_mean(inner, offset=tasks.means(tasks.y[:, None])[tasks.codes])
-    root = SharedPart.of_levels(FREE_LEVEL, tasks.n_features)
+    root = SharedPart.level_root(FREE_LEVEL, tasks.n_features)
     return [GaussianPrior("intercepts", mean, root, between=mean[:, 1:], free=True)]
 
 
 def intercepts(tasks, shared):
-    """The same slopes in every task, and levels that vary."""
+    """Return candidates with shared slopes and levels that vary between tasks."""
     if tasks.own_classes:
         return []
     return [
-        shared.prior("intercepts", shared.of_levels(scale * shared.variance, tasks.n_features))
-        for scale in _SCALES
+        shared.prior("intercepts", shared.level_root(scale * shared.variance, tasks.n_features))
+        for scale in _LEVEL_SCALES
     ]
 
 
 def prototypes(tasks):
-    """The classes' means (Snell et al. 2017), where every task has classes of its own."""
+    """Return nearest-class-mean candidates (Snell et al. 2017) if each task has its own classes."""
     if not tasks.own_classes:
         return []
-    return [
-        Prototypes("prototypes", shape / _within(tasks, shape), _DECADE)
-        for shape in metrics(tasks)
-    ]  # fmt: skip
-
-
-def _within(tasks, shape):
-    """Mean variance of the features within classes, in a metric."""
-    sums, counts = class_sums(tasks)
-    means = sums / np.maximum(counts, 1e-300)[:, :, None]
-    gaps = tasks.X - means[tasks.codes, tasks.y]
-    freedom = np.maximum(counts - 1.0, 0.0).sum()
-    squares = tasks.weight @ (gaps**2 @ shape) / shape.sum()
-    return max(squares / max(freedom, 1.0), 1e-6)
+    sums, counts = tasks.class_sums()
+    gaps = tasks.X - (sums / np.maximum(counts, 1e-300)[:, :, None])[tasks.codes, tasks.y]
+    freedom = max(np.maximum(counts - 1.0, 0.0).sum(), 1.0)
+    out = []
+    for weights in feature_weights(tasks):
+        squares = tasks.weight @ (gaps**2 @ weights) / weights.sum()
+        out.append(ClassMeans("prototypes", weights / max(squares / freedom, 1e-6), _DECADE))
+    return out
 
 
 def hierarchical(tasks, random_state, shared):
-    """A Gaussian learned by empirical Bayes, with covariances of three structures in turn."""
-    chosen = _sample(tasks, _affordable(tasks), random_state)
-    residuals = _residuals(tasks, shared)
-    some = _thinned(tasks.take(chosen), random_state)
+    """Return Gaussian priors estimated by EM, with covariances of three structures."""
+    subset = _subset_for_em(tasks, random_state)
     mean, covariance, out = shared.mean, 0.3 * np.eye(1 + tasks.n_features), []
     covariance[0, 0] = shared.variance
     structures = "scalar", "diagonal", "full"
-    for structure in structures if tasks.n_features <= _MANY else structures[:1]:
+    for structure in structures if tasks.n_features <= _MANY_FEATURES else structures[:1]:
         if structure == "full":
-            covariance = _oriented(tasks, residuals, covariance)
-        mean, covariance = expectation_maximisation(some, shared, mean, covariance, structure)
+            covariance = _oriented(tasks, _residuals(tasks, shared), covariance)
+        mean, covariance = expectation_maximisation(subset, shared, mean, covariance, structure)
         out += [
             shared.prior("hierarchical", _root(v * covariance), _cost(tasks), mean)
             for v in _INFLATION
@@ -177,45 +160,41 @@ def hierarchical(tasks, random_state, shared):
     return out
 
 
-def _affordable(tasks):
-    """How many tasks EM may look at."""
-    rows = tasks.sizes.mean()
-    unknowns = min(_UNKNOWNS, n_scores(tasks) * min(rows, 1.0 + tasks.n_features))
-    work = unknowns**3 / 6.0 + rows * unknowns**2 + unknowns * tasks.n_features**2
-    return int(np.clip(_WORK / work, *_TASKS))
-
-
-def _thinned(tasks, random_state):
-    """Tasks with so few rows that EM's steps are cheap, where they have several scores."""
-    most = _UNKNOWNS // n_scores(tasks)
-    if n_scores(tasks) == 1 or min(tasks.sizes.max(), 1 + tasks.n_features) <= most:
+def _subset_for_em(tasks, random_state, max_tasks=_EM_TASKS[1]):
+    """Return some of the tasks, and of large ones some rows, such that EM steps are cheap."""
+    k, n_rows = n_scores(tasks), tasks.sizes.mean()
+    unknowns = min(_MAX_UNKNOWNS, k * min(n_rows, 1.0 + tasks.n_features))
+    operations = unknowns**3 / 6.0 + n_rows * unknowns**2 + unknowns * tasks.n_features**2
+    n_tasks = min(int(np.clip(_EM_OPERATIONS / operations, *_EM_TASKS)), max_tasks)
+    if tasks.n_tasks > n_tasks:
+        tasks = tasks.take(np.sort(random_state.choice(tasks.n_tasks, n_tasks, replace=False)))
+    max_rows = _MAX_UNKNOWNS // k
+    if k == 1 or min(tasks.sizes.max(), 1 + tasks.n_features) <= max_rows:
         return tasks
     keys = random_state.random_sample(len(tasks.y))
-    return tasks.rows(rank_in_groups(keys, tasks.codes) < most)
+    return tasks.select_rows(rank_in_groups(keys, tasks.codes) < max_rows)
 
 
-def _sample(tasks, most, random_state):
-    if tasks.n_tasks <= most:
-        return np.arange(tasks.n_tasks)
-    return np.sort(random_state.choice(tasks.n_tasks, most, replace=False))
-
-
-def expectation_maximisation(tasks, shared, mean, covariance, structure, n_steps=_STEPS):
-    """EM for the mean and the covariance of the tasks' parameters, with Laplace's posteriors."""
+def expectation_maximisation(tasks, shared, mean, covariance, structure, n_steps=_EM_STEPS):
+    """Estimate the mean and the covariance of the tasks' parameters, with Laplace's posteriors."""
     for _ in range(n_steps):
         prior = shared.prior("hierarchical", _root(covariance), mean=mean)
         _, step, moment, n_heads = prior.posterior(tasks)
-        if not tasks.own_classes:  # there, no class's mean differs from another's
+        if not tasks.own_classes:  # own classes are exchangeable, their mean is zero
             mean = mean + step
             moment = moment - step.T @ step / len(step)
         covariance = _structured(moment, structure, n_heads)
-        if tasks.own_classes or shared.free:
-            covariance = _with_free_level(covariance, shared.variance)
+        if tasks.own_classes or shared.free:  # the level is independent of the slopes
+            covariance[0], covariance[:, 0] = 0.0, 0.0
+            covariance[0, 0] = shared.variance
     return mean, covariance
 
 
 def _structured(moment, structure, n_heads):
-    """A covariance of some structure from the heads' second moment, drawn to the simpler one."""
+    """Return a covariance of some structure from the heads' second moment.
+
+    It is shrunk towards that of the simplest structure.
+    """
     p = len(moment) - 1
     common = np.diag(np.append(moment[0, 0], np.full(p, np.trace(moment[1:, 1:]) / max(p, 1))))
     if structure == "scalar":
@@ -229,7 +208,7 @@ def _structured(moment, structure, n_heads):
 
 
 def _oriented(tasks, residuals, covariance):
-    """The covariance with nine tenths of the slopes' variance where their moments point to."""
+    """Return the covariance with nine tenths of the slopes' variance along their moments."""
     values, vectors = slope_moments(tasks, residuals)
     if values[0] <= 0.0:
         return covariance
@@ -241,12 +220,13 @@ def _oriented(tasks, residuals, covariance):
 
 
 def slope_moments(tasks, residuals):
-    r"""Eigenvalues, largest first, and -vectors of the covariance of the tasks' slopes.
+    r"""Return the eigenvalues, in falling order, and eigenvectors of the slopes' covariance.
 
     With the residuals :math:`e_i` of a model for all tasks, the products
-    :math:`e_i e_j x_i x_j'` of different rows of a task estimate it without bias, up to a factor,
-    where features are uncorrelated within tasks (Tripuraneni et al. 2021). Random signs of the
-    residuals say what comes where tasks have nothing in common.
+    :math:`e_i e_j x_i x_j'` of different rows of a task estimate the covariance of the tasks'
+    slopes without bias, up to a factor, if features are uncorrelated within tasks (Tripuraneni et
+    al. 2021). With random signs of the residuals the result shows what to expect if tasks have
+    nothing in common.
     """
     total = np.zeros((tasks.n_features, tasks.n_features))
     X = tasks.X - tasks.centres()[tasks.codes]
@@ -260,39 +240,35 @@ def slope_moments(tasks, residuals):
 
 
 def _residuals(tasks, shared):
-    """What the shared part and levels leave of the labels: ``(n_rows, n_scores)``."""
-    eta = shared.scores(tasks)
+    """Return the residuals ``(n_rows, n_scores)`` of the shared part including levels."""
+    scores = shared.scores(tasks)
     if tasks.ways is None:
-        return tasks.y[:, None] - eta
-    if eta.shape[1] == 1:
-        return tasks.y[:, None] - expit(eta)
-    expected = np.exp(log_probabilities(eta, tasks.ways[tasks.codes]))
-    return (tasks.y[:, None] == np.arange(eta.shape[1])) - expected
+        return tasks.y[:, None] - scores
+    target = indicators(tasks.y, scores.shape[1])
+    return -LOG_LOSS.gradient(mask_scores(scores, tasks.ways[tasks.codes]), target)
 
 
 def subspace(tasks, random_state, shared, rank="auto"):
-    """Slopes in few dimensions, found from the tasks' moments."""
+    """Return priors on slopes in few dimensions, which are found from the tasks' moments."""
     residuals = _residuals(tasks, shared)
     values, vectors = slope_moments(tasks, residuals)
     if rank == "auto":
-        draws = [random_state.choice([-1.0, 1.0], len(tasks.y)) for _ in range(_DRAWS)]
+        draws = [random_state.choice([-1.0, 1.0], len(tasks.y)) for _ in range(_N_SIGN_DRAWS)]
         null = max(slope_moments(tasks, residuals * signs[:, None])[0][0] for signs in draws)
         rank = max(1, int((values > null).sum()))
     rank = min(rank, tasks.n_features)
     share = np.maximum(values[:rank], 1e-3 * max(values[0], 1e-300))
     share /= share.mean()
-    some = tasks.take(_sample(tasks, min(_affordable(tasks), 200), random_state))
-    some = _thinned(some, random_state)
+    subset = _subset_for_em(tasks, random_state, 200)
     slopes = np.full(tasks.n_features, 0.3 / tasks.n_features)
-    simple = np.diag(np.append(shared.variance, slopes))
-    mean, simple = expectation_maximisation(some, shared, shared.mean, simple, "scalar", 6)
-    level = simple[0, 0]
+    start = np.diag(np.append(shared.variance, slopes))
+    _, simple = expectation_maximisation(subset, shared, shared.mean, start, "scalar", 6)
     out = []
-    for within in _WITHIN:
-        for beside in _BESIDE:
+    for inside in _INSIDE:
+        for outside in _OUTSIDE:
             covariance = np.zeros((1 + tasks.n_features,) * 2)
-            covariance[0, 0] = max(level, 1e-4)
-            covariance[1:, 1:] = within * (vectors[:, :rank] * share) @ vectors[:, :rank].T
-            covariance[1:, 1:] += within * beside * np.eye(tasks.n_features)
+            covariance[0, 0] = max(simple[0, 0], 1e-4)
+            covariance[1:, 1:] = inside * (vectors[:, :rank] * share) @ vectors[:, :rank].T
+            covariance[1:, 1:] += inside * outside * np.eye(tasks.n_features)
             out.append(shared.prior("subspace", _root(covariance), _cost(tasks)))
     return out

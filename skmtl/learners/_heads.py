@@ -1,9 +1,9 @@
 r"""Heads in closed form on an embedding of the rows, and gradients back through them.
 
-A head is a function of a task's support rows: slopes and intercepts of scores, linear in the
-embedding. `fit` gives those of a batch of tasks ``(n_tasks, width + 1, n_outputs)``, intercepts
-last; `pull_back` turns the gradient by them into that by the embedded rows and by the head's own
-parameters. Rows stand as in `_embedding.Padded`.
+A head is a function of a task's support rows. It gives the slopes and intercepts of scores that
+are linear in the embedding. `fit` returns these for a batch of tasks, ``(n_tasks, width + 1,
+n_outputs)`` with intercepts last. `pull_back` turns the gradient by them into the gradients by the
+embedded rows and by the parameters of the head. Rows are stored as in `_embedding.Padded`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["PrototypeHead", "RidgeSolve", "losses_of_heads", "masked_softmax"]
 
 
 def masked_softmax(scores, inside):
-    """Probabilities of the classes inside; zero for others. `inside` is (n_tasks, n_outputs)."""
+    """Return class probabilities, zero outside of the mask `inside` ``(n_tasks, n_outputs)``."""
     scores = np.where(inside[:, None], scores, -np.inf)
     scores -= scores.max(axis=2, keepdims=True)
     np.exp(scores, out=scores)
@@ -23,15 +23,15 @@ def masked_softmax(scores, inside):
 
 
 def losses_of_heads(heads, Z, rows):
-    """Mean losses of the tasks on query rows, and their gradients.
+    """Return the losses of the tasks on query rows, and their gradients.
 
-    Squared errors of numbers, cross-entropies of classes.
+    Losses are squared errors for numbers and cross-entropies for classes.
 
     Returns
     -------
     losses : ndarray of shape (n_tasks,)
     by_heads, by_Z : ndarray
-        Gradients of the losses' sum.
+        Gradients of the sum of the losses, of the shapes of `heads` and `Z`.
     scores : ndarray of shape (n_tasks, n_rows, n_outputs)
     """
     scores = Z @ heads[:, :-1] + heads[:, -1:]
@@ -44,8 +44,8 @@ def losses_of_heads(heads, Z, rows):
         top = inside.max(axis=2, keepdims=True)
         power = np.exp(inside - top)
         total = power.sum(axis=2, keepdims=True)
-        right = np.where(rows.target > 0.0, scores - top, 0.0).sum(axis=2, keepdims=True)
-        losses = (weight * (np.log(total) - right)).sum(axis=(1, 2))
+        correct = np.where(rows.target > 0.0, scores - top, 0.0).sum(axis=2, keepdims=True)
+        losses = (weight * (np.log(total) - correct)).sum(axis=(1, 2))
         slope = weight * (power / total - rows.target)
     by_slopes = Z.transpose(0, 2, 1) @ slope
     by_heads = np.concatenate([by_slopes, slope.sum(axis=1, keepdims=True)], axis=1)
@@ -53,22 +53,13 @@ def losses_of_heads(heads, Z, rows):
 
 
 @dataclass
-class RidgeSolve:
-    r"""A ridge solve for what a head shared by all tasks leaves of the targets.
-
-    With the shared scores :math:`f(z) = m'z + b` of embedded rows z, residuals :math:`r_i` are
-    :math:`y_i - f(z_i)`, or of classes indicators less the softmax of :math:`f(z_i)`. Scores are
-
-    .. math:: f(z) + \alpha V'\tilde z, \quad V = \arg\min_V \sum_i w_i
-              \|r_i - V'\tilde z_i\|^2 + \lambda \|V\|^2, \quad \tilde z = (z, \kappa).
-
-    Parameters are :math:`\log\lambda, \log\kappa, \log\alpha` (:math:`\alpha` is 1 for numbers)
-    and, where outputs mean the same in every task, m and b; otherwise they are zero.
+class _Head:
+    """Base of the heads.
 
     Attributes
     ----------
     width, n_outputs : int
-        Of the embedding, and of the scores; 1 for numbers.
+        Width of the embedding, and number of scores; 1 for numbers.
     shared : bool
         Whether outputs mean the same in every task.
     """
@@ -77,14 +68,28 @@ class RidgeSolve:
     n_outputs: int
     shared: bool
 
-    # Starts to choose from: strengths, as shares of the mean square of a row, and scales of what
-    # is solved for in scores of classes.
+
+class RidgeSolve(_Head):
+    r"""A ridge regression on the residuals of a head shared by all tasks.
+
+    With the shared scores :math:`f(z) = m'z + b` of embedded rows z, the residuals :math:`r_i` are
+    :math:`y_i - f(z_i)` for numbers, and indicators of the classes minus the softmax of
+    :math:`f(z_i)` for classes. Scores are
+
+    .. math:: f(z) + \alpha V'\tilde z, \quad V = \arg\min_V \sum_i w_i
+              \|r_i - V'\tilde z_i\|^2 + \lambda \|V\|^2, \quad \tilde z = (z, \kappa).
+
+    Parameters are :math:`\log\lambda, \log\kappa, \log\alpha` (:math:`\alpha` is 1 for numbers)
+    and, if outputs mean the same in every task, m and b; otherwise m and b are zero.
+    """
+
+    # Candidate initial values: strengths relative to the mean square of a row, and scales (alpha).
     _STRENGTHS, _SCALES = 10.0 ** np.arange(-3.0, 1.5, 0.5), (1.0, 3.0, 10.0, 30.0, 100.0)
-    # Keeps matrices invertible where nothing else does.
-    _LEAST = 1e-8
+    # Added to the strength, so that matrices are invertible.
+    _MIN_STRENGTH = 1e-8
 
     def starts(self, Z, rows):
-        """Parameters to start from, the best of which is to be found."""
+        """Yield candidate initial parameters."""
         shared = np.zeros((self.width + 1, self.n_outputs))
         if self.n_outputs > 1:
             shared[-1] = np.log(class_shares(rows))
@@ -100,18 +105,17 @@ class RidgeSolve:
         if self.n_outputs == 1:
             scale = 1.0
         shared = x[3:].reshape(self.width + 1, self.n_outputs) if self.shared else None
-        return strength + self._LEAST, constant, scale, shared
+        return strength + self._MIN_STRENGTH, constant, scale, shared
 
     def fit(self, x, Z, rows):
-        """Heads at parameters x from embedded support rows Z, and what `pull_back` needs."""
+        """Return heads for embedded support rows Z at parameters x, and arrays for `pull_back`."""
         strength, constant, scale, shared = self._parts(x)
         n_tasks, n, m = Z.shape
-        residual = np.zeros(rows.target.shape)
+        expected = np.zeros(rows.target.shape)
         if self.shared:
-            residual += Z @ shared[:-1] + shared[-1]
+            expected += Z @ shared[:-1] + shared[-1]
         if rows.target.shape[2] > 1:
-            residual = masked_softmax(residual, rows.inside)
-        expected = residual
+            expected = masked_softmax(expected, rows.inside)
         root = np.sqrt(rows.weight)[:, :, None]
         R = root * (rows.target - expected)
         A = np.empty((n_tasks, n, m + 1))
@@ -130,9 +134,9 @@ class RidgeSolve:
             heads += shared
         return heads, (x, Z, rows, expected, root, R, A, inverse, by_rows, V)
 
-    def pull_back(self, kept, by_heads, grad):
-        """Gradient by Z; that by the parameters is added to `grad`."""
-        x, Z, rows, expected, root, R, A, inverse, by_rows, V = kept
+    def pull_back(self, saved, by_heads, grad):
+        """Return the gradient by Z; the gradient by the parameters is added to `grad`."""
+        x, Z, rows, expected, root, R, A, inverse, by_rows, V = saved
         strength, constant, scale, shared = self._parts(x)
         by_V = scale * by_heads
         by_V[:, -1] *= constant
@@ -144,9 +148,9 @@ class RidgeSolve:
         S = A @ U
         by_A = (R - A @ V) @ U.transpose(0, 2, 1) - S @ V.transpose(0, 2, 1)
         by_A *= root
-        by_Z, by_constant = by_A[:, :, :-1], by_A[:, :, -1].sum()
+        by_Z = by_A[:, :, :-1]
         grad[0] -= np.exp(x[0]) * (U * V).sum()
-        grad[1] += constant * by_constant + (by_V[:, -1] * V[:, -1]).sum()
+        grad[1] += constant * by_A[:, :, -1].sum() + (by_V[:, -1] * V[:, -1]).sum()
         if rows.target.shape[2] > 1:
             grad[2] += (by_V * V).sum()
         if self.shared:
@@ -164,72 +168,64 @@ class RidgeSolve:
 
 
 def class_shares(rows):
-    """Shares of the classes in all tasks' rows, none zero."""
+    """Return smoothed shares of the classes in the rows of all tasks."""
     counts = np.einsum("ti,tic->c", rows.weight, rows.target) + 1.0
     return counts / counts.sum()
 
 
 def class_sums(Z, rows):
-    """Sums of the embedded rows of every task's classes, and their weights."""
+    """Return the sums of the embedded rows of each class in each task, and their weights."""
     weighted = rows.weight[:, :, None] * rows.target
     return weighted.transpose(0, 2, 1) @ Z, weighted.sum(axis=1)
 
 
-@dataclass
-class PrototypeHead:
-    r"""The nearest of the classes' means.
+class PrototypeHead(_Head):
+    r"""Classification by the nearest class mean.
 
-    With the weight :math:`N_c` of a task's rows of class c and the sum :math:`S_c` of their
+    With the total weight :math:`N_c` of a task's rows of class c and the sum :math:`S_c` of their
     embeddings, scores are
 
     .. math:: -\gamma \|z - p_c\|^2 + \log s_c, \quad p_c = \frac{S_c + k q_c}{N_c + k}, \quad
               s_c = \frac{N_c + h \pi_c}{N + h}.
 
-    Parameters are :math:`\log\gamma, \log k` and, where classes mean the same in every task,
+    Parameters are :math:`\log\gamma, \log k` and, if classes are the same in every task,
     :math:`\log h`, the shares :math:`\pi` as scores of a softmax, and prototypes q of the
     classes. Otherwise q is the mean of the task's rows, and :math:`s_c` is 1.
-
-    Attributes
-    ----------
-    width, n_outputs : int
-    shared : bool
     """
 
-    width: int
-    n_outputs: int
-    shared: bool
-
-    # Starts to choose from: scales, and rows that stand behind shared prototypes.
-    _SCALES, _ROWS = 10.0 ** np.arange(-3.0, 1.0, 0.5), (0.1, 1.0, 10.0)
-    # Rows that stand behind shared shares, to start from.
+    # Candidate initial values: scales (gamma), and prior rows of the prototypes (k).
+    _SCALES, _PRIOR_ROWS = 10.0 ** np.arange(-3.0, 1.0, 0.5), (0.1, 1.0, 10.0)
+    # Initial number of prior rows of the shares (h).
     _SHARE_ROWS = 10.0
 
     def starts(self, Z, rows):
-        """Parameters to start from, the best of which is to be found."""
+        """Yield candidate initial parameters."""
         common = ()
         if self.shared:
             sums, counts = class_sums(Z, rows)
             means = sums.sum(0) / np.maximum(counts.sum(0), 1e-300)[:, None]
             common = np.r_[np.log(self._SHARE_ROWS), np.log(class_shares(rows)), means.ravel()]
         for scale in self._SCALES:
-            for behind in self._ROWS:
-                yield np.r_[np.log(scale), np.log(behind), common]
+            for prior_rows in self._PRIOR_ROWS:
+                yield np.r_[np.log(scale), np.log(prior_rows), common]
 
     def _parts(self, x):
-        scale, behind = np.exp(x[:2])
+        scale, prior_rows = np.exp(x[:2])
         if not self.shared:
-            return scale, behind, None, None, None
+            return scale, prior_rows, None, None, None
         stop = 3 + self.n_outputs
-        return scale, behind, np.exp(x[2]), softmax(x[3:stop]), x[stop:].reshape(-1, self.width)
+        return (
+            scale, prior_rows, np.exp(x[2]), softmax(x[3:stop]), x[stop:].reshape(-1, self.width),
+        )  # fmt: skip
 
     def fit(self, x, Z, rows):
-        """Heads at parameters x from embedded support rows Z, and what `pull_back` needs."""
-        scale, behind, share_rows, shares, centre = self._parts(x)
+        """Return heads for embedded support rows Z at parameters x, and arrays for `pull_back`."""
+        scale, prior_rows, share_rows, shares, centre = self._parts(x)
         sums, counts = class_sums(Z, rows)
         if not self.shared:
             total = np.maximum(counts.sum(axis=1), 1e-300)[:, None]
             centre = (sums.sum(axis=1) / total)[:, None]
-        means = (sums + behind * centre) / (counts + behind)[:, :, None]
+        means = (sums + prior_rows * centre) / (counts + prior_rows)[:, :, None]
         heads = np.empty((len(Z), self.width + 1, counts.shape[1]))
         heads[:, :-1] = 2.0 * scale * means.transpose(0, 2, 1)
         heads[:, -1] = -scale * (means**2).sum(axis=2)
@@ -238,16 +234,16 @@ class PrototypeHead:
             heads[:, -1] += np.log((counts + share_rows * shares) / total)
         return heads, (x, rows, counts, centre, means)
 
-    def pull_back(self, kept, by_heads, grad):
-        """Gradient by Z; that by the parameters is added to `grad`."""
-        x, rows, counts, centre, means = kept
-        scale, behind, share_rows, shares, _ = self._parts(x)
+    def pull_back(self, saved, by_heads, grad):
+        """Return the gradient by Z; the gradient by the parameters is added to `grad`."""
+        x, rows, counts, centre, means = saved
+        scale, prior_rows, share_rows, shares, _ = self._parts(x)
         by_slopes, by_intercept = by_heads[:, :-1].transpose(0, 2, 1), by_heads[:, -1]
         by_means = 2.0 * scale * (by_slopes - means * by_intercept[:, :, None])
-        squares = (means**2).sum(axis=2)
-        grad[0] += scale * (2.0 * (by_slopes * means).sum() - (by_intercept * squares).sum())
-        by_sums = by_means / (counts + behind)[:, :, None]
-        grad[1] += behind * (by_sums * (centre - means)).sum()
+        by_scale = 2.0 * (by_slopes * means).sum() - (by_intercept * (means**2).sum(axis=2)).sum()
+        grad[0] += scale * by_scale
+        by_sums = by_means / (counts + prior_rows)[:, :, None]
+        grad[1] += prior_rows * (by_sums * (centre - means)).sum()
         if self.shared:
             stop = 3 + self.n_outputs
             part = by_intercept / (counts + share_rows * shares)
@@ -255,8 +251,8 @@ class PrototypeHead:
             grad[2] += share_rows * ((part @ shares) - by_intercept.sum(axis=1) / total).sum()
             by_shares = share_rows * part.sum(axis=0)
             grad[3:stop] += shares * (by_shares - shares @ by_shares)
-            grad[stop:] += behind * by_sums.sum(axis=0).ravel()
+            grad[stop:] += prior_rows * by_sums.sum(axis=0).ravel()
         else:
             total = np.maximum(counts.sum(axis=1), 1e-300)[:, None]
-            by_sums = by_sums + (behind * by_sums.sum(axis=1) / total)[:, None]
+            by_sums = by_sums + (prior_rows * by_sums.sum(axis=1) / total)[:, None]
         return (rows.weight[:, :, None] * rows.target) @ by_sums

@@ -1,14 +1,14 @@
-r"""Learners that adapt a network by a few gradient steps: MAML and its relatives, Reptile.
+r"""Learners that adapt a network by a few gradient steps: MAML, its variants, and Reptile.
 
-MAML looks for parameters :math:`\theta` from which a few gradient steps on a task's support rows
-do well on its query rows,
+MAML learns initial parameters :math:`\theta` from which a few gradient steps on a task's support
+rows lead to a low loss on its query rows,
 
 .. math:: \min_\theta \; \sum_t L_t^{query}(\theta_K^t), \quad
           \theta_{k+1}^t = \theta_k^t - r \circ \nabla L_t^{support}(\theta_k^t), \quad
           \theta_0^t = \theta,
 
-with L the mean squared error or the cross-entropy. The gradient is exact: it goes backwards
-through the steps with Hessian-vector products.
+where L is the mean squared error or the cross-entropy. The gradient is exact: it is propagated
+backwards through the steps with Hessian-vector products.
 
 References
 ----------
@@ -25,7 +25,9 @@ Raghu, A., Raghu, M., Bengio, S. and Vinyals, O. (2020). Rapid learning or featu
 understanding the effectiveness of MAML. ICLR. :arxiv:`1909.09157`
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -33,23 +35,24 @@ from threadpoolctl import threadpool_limits
 from .. import kernels
 from ..solvers.adam import CONSTANTS, adam
 from . import _episodes
-from ._episodic import ACTIVATIONS, MOST_HELD_OUT, EpisodicLearner, hidden_widths, is_number
-from ._network import AdaptedNetwork, Network, pack
+from ._episodic import ACTIVATIONS, MAX_HELD_OUT, EpisodicLearner, hidden_widths
+from ._network import AdaptedNetwork, Network
+from ._requirements import AUTO_OR_POSITIVE, COUNT, FLAG, SEVERAL_STEPS, one_of
 from .base import Knowledge
 
 __all__ = ["MAML", "Reptile"]
 
-# Steps of one call: Ctrl-C comes through in between.
-_STEPS = 25
-# Decay of the running mean of what is learnt, which is judged and kept: over 500 steps at most.
+# Number of steps per call of the kernel; Ctrl-C takes effect between calls.
+_CALL_STEPS = 25
+# Decay of the running mean of the parameters, which averages about 500 steps at most.
 _AVERAGE = 0.998
-# Of the inner rate that is best at the start: curvature grows as training goes on.
-_CAUTION = 0.2
+# Share of the best inner rate of an untrained network that is used, as training adds curvature.
+_RATE_SHARE = 0.2
 
 
 def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, meta_batch_size,
                learn_inner_rates=False, held_out=None, **options):  # fmt: skip
-    """Train the start of a network by Adam; the running mean over its last steps is kept.
+    """Train the initial parameters of a network by Adam; their running mean is kept.
 
     Parameters
     ----------
@@ -58,126 +61,113 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
         ``draw(n)`` returns support and query rows of n episodes, as `kernels.mlp.Rows`.
     order : int
         Code of `kernels.meta_training`: second or first order, or Reptile.
+    inner_steps : int
+    learning_rate : float
+    max_iter : int
+    meta_batch_size : int
+    learn_inner_rates : bool, default=False
     held_out : callable, optional
-        ``held_out(network)`` returns a dict with "held_out_loss"; see `solvers.adam.adam`, which
-        gets the further options.
+        ``held_out(network)`` returns a dict with "held_out_loss", see `solvers.adam.adam`.
+    **options
+        Further arguments of `solvers.adam.adam`.
 
     Returns
     -------
-    Network, AdamResult
+    network : Network
+    result : AdamResult
     """
-    n = len(network.theta)
-    on_rates = 10.0 * learning_rate * float(network.rates.max())  # as usual at rates of 0.1
+    n = len(network.parameters)
+    # That of the inner rates is proportional to them, and the same as the other at rates of 0.1.
+    learning_rates = learning_rate, 10.0 * learning_rate * float(network.rates.max())
     training = kernels.meta_training
     inner = training.Inner(inner_steps, network.first, order)
-    constants = np.array([[rate, *CONSTANTS, _AVERAGE] for rate in (learning_rate, on_rates)])
+    constants = np.array([[rate, *CONSTANTS, _AVERAGE] for rate in learning_rates])
 
     def parts(x):
         return training.Start(x[:n], x[n:] if learn_inner_rates else network.rates)
 
     def advance(x, moments, step, n_steps):
         losses = np.empty((n_steps, meta_batch_size))
-        for start in range(0, n_steps, _STEPS):
-            some = losses[start : start + _STEPS]
-            episodes = training.Episodes(*draw(some.size))
-            starts = np.arange(0, some.size + 1, meta_batch_size)
-            n_rows = max(np.diff(rows.offsets[starts]).max() for rows in episodes)
-            most = max(np.diff(rows.offsets).max() for rows in episodes)
+        for start in range(0, n_steps, _CALL_STEPS):
+            out = losses[start : start + _CALL_STEPS]
+            episodes = training.Episodes(*draw(out.size))
+            edges = np.arange(0, out.size + 1, meta_batch_size)
+            n_rows = max(np.diff(rows.offsets[edges]).max() for rows in episodes)
+            max_rows = max(np.diff(rows.offsets).max() for rows in episodes)
             space = training.workspace(
-                network.sizes, meta_batch_size, int(n_rows), int(most), inner_steps, x.dtype
+                network.sizes, meta_batch_size, int(n_rows), int(max_rows), inner_steps, x.dtype
             )
             training.meta_train(
-                len(some), training.Adam(moments, step + start, constants), parts(x),
-                learn_inner_rates, network.net, inner, episodes, space, some.reshape(-1),
+                len(out), training.Adam(moments, step + start, constants), parts(x),
+                learn_inner_rates, network.net, inner, episodes, space, out.reshape(-1),
             )  # fmt: skip
         return losses.mean(1)
 
-    def look(x):
+    def evaluate(x):
         return held_out(replace(network, **parts(x)._asdict()))
 
-    x = np.r_[network.theta, network.rates] if learn_inner_rates else network.theta
-    with threadpool_limits(1, user_api="blas"):  # products too small to share, sums always alike
+    x = np.r_[network.parameters, network.rates] if learn_inner_rates else network.parameters
+    with threadpool_limits(1, user_api="blas"):  # small products, reproducible sums
         result = adam(
-            x, advance, max_iter=max_iter, held_out=None if held_out is None else look, **options
-        )
-    theta, rates = parts(result.x)
-    return replace(network, theta=theta.copy(), rates=rates.copy()), result
+            x, advance, max_iter=max_iter, held_out=held_out and evaluate, **options
+        )  # fmt: skip
+    parameters, rates = (part.copy() for part in parts(result.x))
+    return replace(network, parameters=parameters, rates=rates), result
 
 
 class _GradientLearner(EpisodicLearner):
-    """What MAML and Reptile have in common."""
+    """Base of MAML and Reptile."""
 
-    _choices = EpisodicLearner._choices | {
-        "dtype": ("float32", "float64"), "adapted_layers": ("all", "head"),
+    _requirements = EpisodicLearner._requirements | {
+        "inner_steps": COUNT, "inner_rate": AUTO_OR_POSITIVE, "dtype": one_of("float32", "float64"),
     }  # fmt: skip
-    _counts = "inner_steps", *EpisodicLearner._counts
     first_order, learn_inner_rates, adapted_layers = True, False, "all"
 
-    def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,
-                 inner_rate="auto", learning_rate=1e-3, meta_batch_size=25, max_iter=5000,
-                 n_shots=None, validation_fraction=0.1, check_every=100, patience=10,
-                 dtype="float32"):  # fmt: skip
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (40, 40),
+        activation: Literal["relu", "tanh"] = "relu",
+        *,
+        inner_steps: int = 5,
+        inner_rate: float | Literal["auto"] = "auto",
+        learning_rate: float = 1e-3,
+        meta_batch_size: int = 25,
+        max_iter: int = 5000,
+        n_shots: int | None = None,
+        validation_fraction: float = 0.1,
+        check_every: int = 100,
+        patience: int = 10,
+        dtype: Literal["float32", "float64"] = "float32",
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes, activation, learning_rate, meta_batch_size, max_iter, n_shots,
+            validation_fraction, check_every, patience,
+        )  # fmt: skip
         self.inner_steps = inner_steps
         self.inner_rate = inner_rate
-        self.learning_rate = learning_rate
-        self.meta_batch_size = meta_batch_size
-        self.max_iter = max_iter
-        self.n_shots = n_shots
-        self.validation_fraction = validation_fraction
-        self.check_every = check_every
-        self.patience = patience
         self.dtype = dtype
 
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        super().check()
-        rate = self.inner_rate
-        auto = isinstance(rate, str) and rate == "auto"
-        if not auto and not (is_number(rate) and 0 < rate < np.inf):
-            raise ValueError(f'inner_rate={rate!r}: it must be a number above zero, or "auto".')
-
-    def learn(self, tasks, random_state, progress):
-        """Learn the start from which few gradient steps lead far.
-
-        Parameters
-        ----------
-        tasks : LabelledTasks
-        random_state : numpy.random.RandomState
-        progress : callable
-
-        Returns
-        -------
-        NetworkKnowledge
-
-        Raises
-        ------
-        ValueError
-            For parameters that make no sense, and where no task has rows enough to be split.
-        """
-        self.check()
-        usable, none = self._usable(tasks)
+    def _learn(self, tasks, random_state, progress):
+        usable, reason = self._usable(tasks)
         if not len(usable):
-            raise ValueError(f"{type(self).__name__} cannot be trained: {none}")
+            raise ValueError(f"{type(self).__name__} cannot be trained: {reason}")
         network = self._start(tasks.take(usable), random_state)
         training, held = self._hold_out(tasks, usable, random_state)
-        held_out, dtype = held and self._look_at(*held), network.theta.dtype
 
         def draw(n):
-            episodes = _episodes.draw(training, n, self.n_shots, random_state)
-            return [pack(rows, network.sizes[-1], dtype) for rows in episodes]
+            return network.pack(*_episodes.draw(training, n, self.n_shots, random_state))
 
         network, result = meta_train(
             network, draw, order=self._order(), inner_steps=self.inner_steps,
             learning_rate=self.learning_rate, max_iter=self.max_iter,
             meta_batch_size=self.meta_batch_size, learn_inner_rates=self.learn_inner_rates,
-            held_out=held_out, check_every=self.check_every, patience=self.patience,
-            progress=progress,
+            held_out=held and self._evaluator(*held), check_every=self.check_every,
+            patience=self.patience, progress=progress,
         )  # fmt: skip
-        return NetworkKnowledge(network, self.inner_steps, tasks, result)
+        return NetworkKnowledge(network, self.inner_steps, result)
 
     def _start(self, tasks, random_state):
+        """Return an untrained network."""
         hidden = hidden_widths(self.hidden_layer_sizes)
         loss = kernels.mlp.SQUARED if tasks.ways is None else kernels.mlp.CROSS_ENTROPY
         n_outputs = 1 if tasks.ways is None else int(tasks.ways.max())
@@ -188,27 +178,25 @@ class _GradientLearner(EpisodicLearner):
             np.dtype(self.dtype), random_state,
         )  # fmt: skip
         if auto:
-            some = tasks.take(random_state.permutation(tasks.n_tasks)[:MOST_HELD_OUT])
-            some = _episodes.split(some, self.n_shots, random_state)[0]
-            rows = pack(some, n_outputs, network.theta.dtype)
-            rate = network.stable_rate(rows, self.inner_steps)
-            network.rates[network.rates > 0.0] = _CAUTION * rate
+            sample = tasks.take(random_state.permutation(tasks.n_tasks)[:MAX_HELD_OUT])
+            support, _ = _episodes.split(sample, self.n_shots, random_state)
+            rate = network.stable_rate(*network.pack(support), self.inner_steps)
+            network.rates[network.rates > 0.0] = _RATE_SHARE * rate
         return network
 
-    def _look_at(self, support, query):
-        """What measures a network on held-out tasks."""
+    def _evaluator(self, support, query):
+        """Return a function that evaluates a network on held-out tasks."""
 
-        def look(network):
-            rows = [pack(some, network.sizes[-1], network.theta.dtype) for some in (support, query)]
-            losses, accuracies = network.learning_curve(*rows, self.inner_steps)
-            losses, accuracies = losses.mean(1), accuracies.mean(1)
+        def evaluate(network):
+            curves = network.learning_curve(*network.pack(support, query), self.inner_steps)
+            losses, accuracies = (curve.mean(1) for curve in curves)
             return {
                 "held_out_loss": losses[-1],
                 "held_out_loss_by_step": losses,
                 "held_out_accuracy_by_step": accuracies,
             }
 
-        return look
+        return evaluate
 
     def _order(self):
         training = kernels.meta_training
@@ -216,35 +204,34 @@ class _GradientLearner(EpisodicLearner):
 
 
 class NetworkKnowledge(Knowledge):
-    """A start for the networks of new tasks.
+    """Initial parameters for the networks of new tasks.
 
     Attributes
     ----------
     network : Network
     inner_steps : int
     n_iter : int
-        Outer steps taken.
+        Number of outer steps taken.
     stopped : str
         Why training ended: "no_change", "max_iter", "diverged" or "interrupted".
     history : dict of arrays
-        By look: "step", "train_loss" and, where tasks were held out, "held_out_loss",
-        "held_out_loss_by_step" and "held_out_accuracy_by_step" (n_looks, inner_steps + 1).
+        For each evaluation "step", "train_loss" and, if tasks were held out, "held_out_loss",
+        "held_out_loss_by_step" and "held_out_accuracy_by_step" (n_evaluations, inner_steps + 1).
     """
 
-    def __init__(self, network, inner_steps, tasks, result):
+    def __init__(self, network, inner_steps, result):
         self.network, self.inner_steps = network, inner_steps
-        self.classifies, self.shared_classes = tasks.ways is not None, tasks.shared_classes
         self.history, self.n_iter, self.stopped = result.history, result.n_iter, result.stopped
 
     def adapt(self, tasks, n_steps=None):
-        """Networks for the tasks after `n_steps` (None: as in training) steps on their rows.
+        """Return networks adapted to the rows of each task by `n_steps` steps.
 
-        Where classes are the tasks' own, a task may have more of them than any in training.
+        None takes `inner_steps` steps, as in training. If each task has its own classes, a task may
+        have more classes than any training task.
         """
-        n_steps = self.inner_steps if n_steps is None else n_steps
-        network = self.network
-        if self.classifies and tasks.n_tasks:
-            network = network.widened(int(tasks.ways.max()))
+        n_steps, network = self.inner_steps if n_steps is None else n_steps, self.network
+        if tasks.ways is not None:
+            network = network.widened(int(tasks.ways.max(initial=0)))
         return AdaptedNetwork(network, network.adapt(tasks, n_steps), tasks.ways)
 
 
@@ -254,51 +241,70 @@ class MAML(_GradientLearner):
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default=(40, 40)
-        Width of every hidden layer; () is a linear model.
+        Width of each hidden layer; () is a linear model.
     activation : {"relu", "tanh"}, default="relu"
+        Activation of the hidden layers.
     inner_steps : int, default=5
-        Gradient steps that adapt to a task, in training and afterwards.
+        Number of gradient steps that adapt to a task, in training and afterwards.
     inner_rate : float or "auto", default="auto"
-        Length of these steps, on the mean loss over a task's rows. "auto" is a fifth of what lowers
-        the tasks' loss the most before training.
+        Learning rate of these steps, on the mean loss over a task's rows. "auto" is a fifth of the
+        rate that gives the lowest loss before training.
     learning_rate : float, default=0.001
-        Adam's, for the start that all tasks share.
+        Learning rate of Adam, for the initial parameters shared by all tasks.
     meta_batch_size : int, default=25
-        Tasks drawn for each of its steps.
+        Number of tasks drawn for each step of Adam.
     max_iter : int, default=5000
-        Most of its steps.
+        Maximum number of steps of Adam.
     first_order : bool, default=False
-        Leave the Hessians out (FOMAML): faster, and mostly a little worse.
+        Omit the Hessians (FOMAML): faster, and usually slightly less accurate.
     adapted_layers : {"all", "head"}, default="all"
         "head" adapts the last layer only (ANIL).
     learn_inner_rates : bool, default=False
-        Learn a rate for every parameter, starting at `inner_rate` (Meta-SGD).
+        Learn an inner rate for each parameter, initialised at `inner_rate` (Meta-SGD).
     n_shots : int or None, default=None
-        Support rows of an episode, a class in classification; None is half of the task's rows.
-        As many as new tasks will have is best.
+        Number of support rows of an episode (per class, in classification); None is half of the
+        task's rows. The number of rows that new tasks will have is best.
     validation_fraction : float, default=0.1
-        Share of the tasks held out to stop early by; of fewer than ten tasks none are.
+        Share of the tasks held out for early stopping; with fewer than ten tasks none are held
+        out.
     check_every : int, default=100
-        Steps from one look at the held-out tasks to the next.
+        Number of steps between evaluations on the held-out tasks.
     patience : int, default=10
-        Looks without a lower held-out loss after which training ends.
+        Training stops after this number of evaluations without a lower held-out loss.
     dtype : {"float32", "float64"}, default="float32"
+        Precision of the network.
 
     Notes
     -----
-    Each step draws tasks and splits the rows of each at random into support and
-    query; tasks whose rows cannot be split take no part. Where classes are the task's own, their
-    positions are permuted in every episode. What is judged on held-out tasks and kept is a running
-    mean of the parameters, over 500 steps at most. Ctrl-C ends training and keeps the best so far.
+    Each step draws tasks and splits the rows of each at random into support and query rows; tasks
+    that cannot be split are not used. If each task has its own classes, these are permuted in every
+    episode. A running mean of the parameters, over about 500 steps at most, is evaluated on
+    held-out tasks and kept. Ctrl-C ends training and keeps the best parameters so far.
     """
 
-    _flags = "first_order", "learn_inner_rates"
+    _requirements = _GradientLearner._requirements | {
+        "first_order": FLAG, "learn_inner_rates": FLAG, "adapted_layers": one_of("all", "head"),
+    }  # fmt: skip
 
-    def __init__(self, hidden_layer_sizes=(40, 40), activation="relu", *, inner_steps=5,
-                 inner_rate="auto", learning_rate=1e-3, meta_batch_size=25, max_iter=5000,
-                 first_order=False, adapted_layers="all", learn_inner_rates=False, n_shots=None,
-                 validation_fraction=0.1, check_every=100, patience=10,
-                 dtype="float32"):  # fmt: skip
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (40, 40),
+        activation: Literal["relu", "tanh"] = "relu",
+        *,
+        inner_steps: int = 5,
+        inner_rate: float | Literal["auto"] = "auto",
+        learning_rate: float = 1e-3,
+        meta_batch_size: int = 25,
+        max_iter: int = 5000,
+        first_order: bool = False,
+        adapted_layers: Literal["all", "head"] = "all",
+        learn_inner_rates: bool = False,
+        n_shots: int | None = None,
+        validation_fraction: float = 0.1,
+        check_every: int = 100,
+        patience: int = 10,
+        dtype: Literal["float32", "float64"] = "float32",
+    ) -> None:
         super().__init__(
             hidden_layer_sizes, activation, inner_steps=inner_steps, inner_rate=inner_rate,
             learning_rate=learning_rate, meta_batch_size=meta_batch_size, max_iter=max_iter,
@@ -311,37 +317,42 @@ class MAML(_GradientLearner):
 
 
 class Reptile(_GradientLearner):
-    """Reptile: a start that moves towards where gradient steps on the tasks lead.
+    """Reptile: initial parameters move towards the tasks' parameters after gradient steps.
 
-    Each outer step takes `inner_steps` gradient steps on every drawn task, on one half of its rows
-    and the other in turn, and hands Adam the mean way back from there as gradient.
+    Each outer step takes `inner_steps` gradient steps on each drawn task, on the two halves of its
+    rows in turn. The gradient for Adam is the initial parameters minus the mean of the tasks'
+    parameters after these steps.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default=(40, 40)
-        Width of every hidden layer; () is a linear model.
+        Width of each hidden layer; () is a linear model.
     activation : {"relu", "tanh"}, default="relu"
+        Activation of the hidden layers.
     inner_steps : int, default=5
-        Gradient steps that adapt to a task, in training (at least 2) and afterwards.
+        Number of gradient steps that adapt to a task, in training and afterwards; at least 2.
     inner_rate : float or "auto", default="auto"
-        Length of these steps, on the mean loss over a task's rows. "auto" is a fifth of what lowers
-        the tasks' loss the most before training.
+        Learning rate of these steps, on the mean loss over a task's rows. "auto" is a fifth of the
+        rate that gives the lowest loss before training.
     learning_rate : float, default=0.001
-        Adam's.
+        Learning rate of Adam.
     meta_batch_size : int, default=25
+        Number of tasks drawn for each step of Adam.
     max_iter : int, default=5000
-    n_shots, validation_fraction, check_every, patience, dtype
-        As in `MAML`.
+        Maximum number of steps of Adam.
+    n_shots : int or None, default=None
+        Number of support rows of an episode, see `MAML`.
+    validation_fraction : float, default=0.1
+        Share of the tasks held out for early stopping, see `MAML`.
+    check_every : int, default=100
+        Number of steps between evaluations on the held-out tasks.
+    patience : int, default=10
+        Training stops after this number of evaluations without a lower held-out loss.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the network.
     """
 
-    def check(self):
-        """Raise a ValueError for parameters that make no sense."""
-        super().check()
-        if self.inner_steps < 2:
-            raise ValueError(
-                f"inner_steps={self.inner_steps!r}: with less than 2 Reptile only fits the tasks' "
-                "mean; give at least 2."
-            )
+    _requirements = _GradientLearner._requirements | {"inner_steps": SEVERAL_STEPS}
 
     def _order(self):
         return kernels.meta_training.REPTILE

@@ -1,4 +1,4 @@
-"""Be ready for tasks not yet seen, with a few labels each."""
+"""Meta-learning: adapt to new tasks with a few labelled rows each."""
 
 from .classifier import MetaLearnerClassifier
 from .regressor import MetaLearnerRegressor

@@ -1,4 +1,4 @@
-"""Rows of tasks as learners get them: in an order that only content decides, weights in a unit."""
+"""Rows as learners take them: weights with a unit, in an order that depends only on content."""
 
 from dataclasses import dataclass
 
@@ -9,46 +9,46 @@ from ..tasks.copies import MOST_PARTS, distinct_rows, relative_rows, settle
 from ..tasks.keys import by_size, mixed, row_order
 from ..tasks.stack import as_dense
 
-__all__ = ["Unit", "arranged"]
+__all__ = ["RowWeighting", "arranged"]
 
 
 @dataclass(frozen=True)
-class Unit:
-    """What equal rows and weights of a table mean.
+class RowWeighting:
+    """Interpretation of equal rows and of weights.
 
     Attributes
     ----------
-    together : bool
-        Equal rows of a task are copies of one, rather than alike by chance.
+    copies : bool
+        Whether equal rows of a task are copies of one row, rather than equal by chance.
     counts : bool
-        They are not, and weights are whole numbers, which count rows.
+        Whether they are equal by chance, and weights are whole numbers that count rows.
     factor : float
-        What weights of the table were multiplied by.
+        Factor by which the weights of the table were multiplied.
     """
 
-    together: bool
+    copies: bool
     counts: bool
     factor: float
 
     def of_tasks(self, tasks):
-        """The weights of `tasks` as `support` has them, each task by itself."""
+        """Return the weights of `tasks` as `support` returns them for each task."""
         if self.counts:
             return tasks.weight
-        total = np.bincount(tasks.codes, tasks.weight, minlength=tasks.n_tasks)
+        total = tasks.sums(tasks.weight)
         return tasks.weight * (tasks.sizes / np.maximum(total, 1e-300))[tasks.codes]
 
     def support(self, X, y, weight):
-        """Rows of a new task, all of positive weight, as those of the table were arranged.
+        """Select and weigh the rows of a new task, all of positive weight, like those of the table.
 
         Returns
         -------
         rows, weight : ndarray
-            Which rows there are, and their weights: relative to the mean of the task's, or counts.
+            Indices of the rows to use, and their weights: counts, or relative to the task's mean.
         """
         if not len(y):
             return np.zeros(0, dtype=np.int64), weight
         if not (self.counts and (weight == np.rint(weight)).all()):
-            return relative_rows(X, y, weight, self.together)
+            return relative_rows(X, y, weight, self.copies)
         first, total = distinct_rows(X, y, weight)
         total *= self.factor
         n_parts = np.clip(np.floor(total + 1e-9), 1, MOST_PARTS).astype(np.int64)
@@ -56,15 +56,15 @@ class Unit:
 
 
 def arranged(table):
-    """The table's rows and tasks in an order that only their content decides.
+    """Arrange the rows and tasks of a table in an order that depends only on their content.
 
     Returns
     -------
     rows : LabelledTasks
-        Those tasks that have rows; labels and features as they are in the table.
+        The tasks that have rows; labels and features as in the table.
     tasks : ndarray
-        Which tasks of the table these are.
-    unit : Unit
+        Indices of these tasks in the table.
+    weighting : RowWeighting
     trust : ndarray of shape (n_features,)
         Zero for columns that get no slope.
     """
@@ -72,13 +72,12 @@ def arranged(table):
     whole = bool((weight == np.rint(weight)).all())
     settled = settle(table, classes=table.y.dtype.kind != "f")
     table = settled.table
-    order, sizes = row_order(table), table.task_sizes()
+    order, weight = row_order(table), table.weights()
     rows = LabelledTasks(
-        as_dense(table.X[table.rows[order]]), table.y[order], table.weights()[order],
-        table.offsets,
-    )  # fmt: skip
-    filled = np.flatnonzero(sizes)
-    total, content = table.task_sums(table.weights()), table.task_sums(mixed(table.keys))
+        as_dense(table.X[table.rows[order]]), table.y[order], weight[order], table.offsets
+    )
+    filled = np.flatnonzero(table.task_sizes())
+    total, content = table.task_sums(weight), table.task_sums(mixed(table.keys))
     tasks = filled[by_size(total[filled], content[filled])]
-    unit = Unit(settled.together, whole and not settled.together, settled.unit)
-    return rows.take(tasks), tasks, unit, settled.trust
+    weighting = RowWeighting(settled.together, whole and not settled.together, settled.unit)
+    return rows.take(tasks), tasks, weighting, settled.trust

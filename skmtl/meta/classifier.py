@@ -1,13 +1,17 @@
-"""MetaLearnerClassifier: classes and their probabilities, for tasks not yet seen."""
+"""MetaLearnerClassifier: classification for new tasks."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, fit_context
+from .._typing import ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
+from ..learners.base import Learner
 from ..tasks.prevalence import check_class_prior, prior_weights, shift_to_prior
 from ..tasks.targets import (
     check_classes,
@@ -21,98 +25,99 @@ from ._base import MetaLearnerBase, with_classes
 
 __all__ = ["MetaLearnerClassifier"]
 
-# Parts of a task's rows that are left out in turn, to correct intercepts for a class prior.
-_MOST_PARTS = 20
-# Classes are shared where so large a share of the tasks has so large a share of all classes.
+# Largest number of folds of a task's rows when intercepts are corrected for a class prior.
+_MAX_FOLDS = 20
+# Classes are taken to be shared if at least this share of the tasks has at least this share of all
+# classes.
 _SHARE_OF_TASKS, _SHARE_OF_CLASSES = 1 / 4, 4 / 5
 
 
 class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
-    """Learns from many tasks how to learn the next one from a few rows; classification.
+    """Meta-learning for classification: learn from many tasks how to adapt to a new one.
 
-    `fit` learns from the tasks of a table what they have in common. `adapt` makes a classifier
-    for a new task of a few labelled rows, and `predict` serves every task of the table in the
-    same way.
+    `fit` learns what the tasks of a table have in common. `adapt` returns a classifier for a new
+    task, given a few labelled rows of it. `predict` predicts rows of the tasks of the table, each
+    task being adapted to its own rows in the same way.
 
     Parameters
     ----------
     learner : str or object, default="auto"
-        How to learn from tasks: an object of `skmtl.learners`, or the name of one.
+        The learner: an object of `skmtl.learners`, or the name of one.
     task_column : str, int or list of these, default=None
-        The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
-        names a task by several columns, ``["store", "item"]``: every combination is a task, its
-        label a tuple.
+        Column of X with the task labels: a name (data frames), found exactly or as the only
+        column that ends in ``__name``, or an index (arrays). The column is not a feature. With a
+        list, such as ``["store", "item"]``, each combination of values is a task, and its label
+        is a tuple.
     shared_classes : bool or "auto", default="auto"
-        Whether a label means the same in every task (churned, yes or no). If so every task has
-        all classes, those that its rows do not show included. If not (which of the birds of this
-        garden is it?), every task has the classes of its own rows, probabilities are zero for
-        others, a new task may bring classes never seen, and a task that is unknown in `predict`
-        raises. "auto" takes classes for shared where there are two in all, and otherwise where,
-        of the tasks that show more than one class, a quarter or more show at least four fifths
-        of all classes. It cannot tell labels that are numbered anew in every task (the first,
-        second, third bird): set False for these.
+        Whether a label means the same in every task (churned, yes or no). If True, each task has
+        all classes, including those without rows in the task. If False (the birds of a garden),
+        each task has the classes of its own rows: other classes have probability zero, a new task
+        may have classes never seen, and `predict` raises for an unknown task. "auto" takes classes
+        to be shared if there are only two or if, among the tasks with more than one class, at
+        least a quarter have at least four fifths of all classes. It cannot recognise labels that
+        are numbered anew in each task (the first, second, third bird): use False for these.
     preprocessor : "auto" or transformer, default=None
-        Makes finite numbers of the columns of X beside the task column and excluded ones, as in
-        `MultiTaskClassifier`. None takes them as they are. Numbers need no scaling: features
-        are standardised over the table.
+        Turns the columns of X, except the task column and excluded columns, into finite numbers,
+        as in `MultiTaskClassifier`. None uses them unchanged. Numbers need no scaling, as
+        features are standardised over the table.
     exclude_columns : str, int or sequence of these, default=None
-        Columns of X that are no features (a row id, a time), found as `task_column` is.
+        Columns of X that are not features (a row id, a time), found like `task_column`.
     categorical_columns : str, int or sequence of these, default=None
-        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
-        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
-        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
+        With ``preprocessor="auto"``, numeric columns that are categories (codes of regions), found
+        like `task_column`. If a sequence is given, even an empty one, all other numeric columns
+        are numbers; with None, a warning asks about columns of few distinct whole numbers.
     handle_unknown : {"shared", "error"}, default="shared"
-        A row of a task never seen in fit is predicted with what all tasks share, with a
-        warning; or raises, as it does where classes are not shared. With some labelled rows of
-        the task, use `adapt`.
+        How to predict rows of tasks not seen in fit: "shared" uses what all tasks share, with a
+        warning; "error" raises, as does "shared" if classes are not shared. If labelled rows of
+        the task are available, use `adapt`.
     n_jobs : int, default=None
-        Threads that linear heads are fitted in; None is 1. Results do not depend on it.
+        Number of threads in which linear heads are fitted; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Seeds the learner; None always starts alike.
+        Seed of the learner; None uses a fixed seed.
     verbose : int, default=0
-        Above 0, prints what is being done.
+        If above 0, print the progress.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Of all tasks together.
+        Classes of all tasks together.
     shared_classes_ : bool
-        Whether a class was taken to mean the same in every task.
+        Whether a label was taken to mean the same in every task.
     tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted.
+        Sorted task labels.
     learner_ : object
-        The learner that was fitted.
+        The fitted learner.
     history_ : dict of arrays
-        Training curves, where the learner has some.
+        Training curves, empty for learners in closed form.
     n_iter_ : int
-        Steps of the learner, where it counts them.
+        Number of steps, only for iterative learners.
     preprocessor_ : transformer or None
-        Fitted: a ColumnTransformer where it was "auto".
+        The fitted preprocessor; a ColumnTransformer for "auto".
     n_features_in_ : int
-        Columns of X, those that are no features included.
+        Number of columns of X, including those that are not features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where X is a data frame.
+        Column names, only if X is a data frame.
 
     See Also
     --------
-    MultiTaskClassifier : Linear models, where the tasks of the table are those that matter.
-    MetaLearnerRegressor : The same for numbers.
+    MultiTaskClassifier : Linear models, for predictions on the tasks of the table.
+    MetaLearnerRegressor : Meta-learning for regression.
 
     Notes
     -----
-    Equal rows of a task are handed to the learner as one, which weighs as much as they do; rows
-    and tasks come in an order that only their content decides. So a row of weight two is two
-    rows, and neither the order of rows nor the tasks' labels matter. Features that are constant
-    over the table are left out.
+    Equal rows of a task are merged into one row of their total weight, and rows and tasks are
+    sorted by their content. Therefore a row of weight two is equivalent to two rows, and results
+    depend neither on the order of rows nor on the labels of the tasks. Features that are constant
+    over the table are ignored.
 
-    Where classes are shared, `adapt` asks how probable the classes' shares among a task's rows are,
-    given those of the tasks of `fit`. Shares that are next to impossible, above all equal ones, are
-    taken for sampling by class, and the intercept is corrected for it; ``class_prior`` says so.
+    If classes are shared, `adapt` compares the shares of the classes among a task's rows with those
+    in the tasks of `fit`. Very improbable shares, in particular equal ones, are attributed to
+    sampling by class, and the intercept is corrected accordingly. Use ``class_prior`` to state the
+    shares explicitly.
 
     Examples
     --------
-    Shops with a few customers each, and a new shop of which five are known:
+    Shops with a few customers each, and a new shop of which five customers are known:
 
     >>> import numpy as np
     >>> from skmtl import MetaLearnerClassifier
@@ -144,18 +149,18 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
 
     def __init__(
         self,
-        learner="auto",
+        learner: str | Learner = "auto",
         *,
-        task_column=None,
-        shared_classes="auto",
-        preprocessor=None,
-        exclude_columns=None,
-        categorical_columns=None,
-        handle_unknown="shared",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        task_column: TaskColumn = None,
+        shared_classes: bool | Literal["auto"] = "auto",
+        preprocessor: Literal["auto"] | BaseEstimator | None = None,
+        exclude_columns: TaskColumn = None,
+        categorical_columns: TaskColumn = None,
+        handle_unknown: Literal["shared", "error"] = "shared",
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             learner,
             task_column=task_column,
@@ -171,31 +176,40 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, task=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: ArrayLike | None = None,
+    ) -> Self:
         """Learn from all tasks.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (n_samples, n_features)
-            Finite numbers beside the task column, or whatever `preprocessor` takes.
+            Finite numbers and the task column, or any columns that `preprocessor` accepts.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            Number of times that each row counts.
         task : array-like of shape (n_samples,), default=None
-            Task labels, where X has no task column. Neither: all rows are of one task.
+            Task labels, if X has no task column. Without either, all rows belong to one task.
 
         Returns
         -------
-        self : object
+        MetaLearnerClassifier
+            The fitted meta-learner.
 
         Raises
         ------
         ValueError
-            As `MetaLearnerRegressor.fit`; and for a single class, in all or, where classes are
-            not shared, in every task; and for a 2-D y.
+            If the task column is not found, task labels are missing, of mixed types or
+            non-integral numbers, features are NaN or infinite, weights are invalid, y is 2-D, or
+            there is only one class, in all tasks or, if classes are not shared, in each of them.
         TypeError
-            For sparse X.
+            If X is sparse.
         """
         progress = Progress(self, X, y)
         self._require_target(y)
@@ -208,21 +222,21 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         classes = classes[present.astype(np.int64)]
         check_two_classes(classes)
         shared = self._decide_on_classes(table, codes, len(classes), progress)
-        learned = self._learn(table, codes, progress, len(classes), shared)
-        self._store(X, y, rows, learned)
+        self._store(X, y, rows, self._learn(table, codes, progress, len(classes), shared))
         self.classes_, self.shared_classes_ = classes, shared
-        self._ways, self._own = learned.ways, learned.labels
         progress.end()
         return self
 
     def _decide_on_classes(self, table, codes, n_classes, progress):
-        """Whether a class means the same in every task."""
-        shown = np.unique(table.codes * n_classes + codes) // n_classes
-        ways = np.bincount(shown, minlength=table.n_tasks)
+        """Return whether a label means the same in every task."""
+        tasks = np.unique(table.codes * n_classes + codes) // n_classes
+        ways = np.bincount(tasks, minlength=table.n_tasks)
         if self.shared_classes == "auto":
-            many = ways[ways > 1]
-            most = many >= _SHARE_OF_CLASSES * n_classes
-            shared = bool(n_classes == 2 or not len(many) or most.mean() >= _SHARE_OF_TASKS)
+            several = ways[ways > 1]
+            has_most = several >= _SHARE_OF_CLASSES * n_classes
+            shared = bool(
+                n_classes == 2 or not len(several) or has_most.mean() >= _SHARE_OF_TASKS
+            )  # fmt: skip
             progress(
                 f"{n_classes} classes, {'shared by all tasks' if shared else 'each task its own'}"
             )
@@ -230,7 +244,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         if not self.shared_classes and ways.max() < 2:
             raise ValueError(
                 "shared_classes=False, but no task has rows of two classes, so that there is "
-                "nothing to tell apart; set shared_classes=True if labels mean the same in all."
+                "nothing to learn; set shared_classes=True if labels mean the same in every task."
             )
         return bool(self.shared_classes)
 
@@ -238,109 +252,155 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         if self.shared_classes_:
             return super()._remedy_for_unknown_tasks()
         return (
-            "as every task has classes of its own (shared_classes_ is False), theirs are not "
-            "known: drop them, or give some of their labelled rows to adapt(X_support, "
-            "y_support), one task at a time, and predict with what it returns"
+            "since each task has its own classes (shared_classes_ is False), the classes of these "
+            "tasks are not known: drop the rows, or pass some labelled rows of each task to "
+            "adapt(X_support, y_support), and predict with the classifier that it returns"
         )
 
-    def predict_log_proba(self, X, *, task=None):
-        """Logarithms of `predict_proba`; minus infinity for classes a task does not have.
+    def predict_log_proba(self, X: MatrixLike, *, task: ArrayLike | None = None) -> NDArray:
+        """Predict the log-probabilities of the classes.
 
         Parameters
         ----------
-        X, task
-            As in `predict`.
+        X : {array-like, data frame} of shape (n_samples, n_features)
+            Rows to predict, with the columns of fit.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, if fit was given ``task=``; a single label applies to all rows.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``; minus infinity for classes that a row's task does not
+            have.
+
+        Raises
+        ------
+        ValueError
+            As `predict` does.
         """
-        rows = self._rows_to_predict(X, task)
-        codes = rows.codes
-        if codes is None:
-            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
-        expected, place = self._serve(rows, codes)
+        expected, head = self._serve(self._rows_to_predict(X, task))
         if self.shared_classes_:
             return expected
-        out = np.full((len(codes), len(self.classes_)), -np.inf)
-        own = self._own[place]
-        row, position = np.nonzero(own >= 0)
-        out[row, own[row, position]] = expected[row, position]
+        out = np.full((len(head), len(self.classes_)), -np.inf)
+        labels = self._result.labels[head]
+        row, position = np.nonzero(labels >= 0)
+        out[row, labels[row, position]] = expected[row, position]
         return out
 
-    def predict_proba(self, X, *, task=None):
-        """Probabilities of the classes.
+    def predict_proba(self, X: MatrixLike, *, task: ArrayLike | None = None) -> NDArray:
+        """Predict the probabilities of the classes.
 
         Parameters
         ----------
-        X, task
-            As in `predict`.
+        X : {array-like, data frame} of shape (n_samples, n_features)
+            Rows to predict, with the columns of fit.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, if fit was given ``task=``; a single label applies to all rows.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``; zero for classes that a row's task does not have.
-        """
-        return np.exp(self.predict_log_proba(X, task=task))
-
-    def predict(self, X, *, task=None):
-        """The most probable class of every row, by its task's model.
-
-        Parameters
-        ----------
-        X : {array-like, data frame} of shape (n_samples, n_features)
-        task : label or array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``; a single one is that of all rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
 
         Raises
         ------
         ValueError
-            As `MetaLearnerRegressor.predict`; and for an unknown task, where classes are not
-            shared.
+            As `predict` does.
+        """
+        return np.exp(self.predict_log_proba(X, task=task))
+
+    def predict(self, X: MatrixLike, *, task: ArrayLike | None = None) -> NDArray:
+        """Predict the most probable class of each row by the model of its task.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (n_samples, n_features)
+            Rows to predict, with the columns of fit.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, if fit was given ``task=``; a single label applies to all rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Predicted classes.
+
+        Raises
+        ------
+        ValueError
+            If the model has several tasks and none is given, task labels are of another type than
+            in fit, or a task is unknown and ``handle_unknown="error"`` or classes are not shared.
         """
         best = self.predict_log_proba(X, task=task).argmax(axis=1)
         return self.classes_[best]
 
-    def score(self, X, y, sample_weight=None, *, task=None):
-        """Accuracy of `predict`."""
+    def score(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: ArrayLike | None = None,
+    ) -> float:
+        """Return the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (n_samples, n_features)
+            Rows to predict, with the columns of fit.
+        y : array-like of shape (n_samples,)
+            Labels of the rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, if fit was given ``task=``.
+
+        Returns
+        -------
+        float
+            Share of the rows, by weight, whose class is predicted.
+        """
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
 
-    def adapt(self, X_support, y_support, sample_weight=None, *, class_prior=None):
-        """A model for a new task, from a few of its labelled rows and what `fit` has learned.
+    def adapt(
+        self,
+        X_support: MatrixLike,
+        y_support: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        class_prior: Mapping[object, float] | None = None,
+    ) -> AdaptedTaskClassifier:
+        """Return a classifier for a new task, given a few labelled rows of it.
 
-        Nothing is refitted and this estimator stays as it is. For the rows of a task of `fit` it
-        is that task's model.
+        Nothing is refitted, and this estimator does not change. The rows of a task of `fit` lead to
+        the classifier of that task.
 
         Parameters
         ----------
         X_support : {array-like, data frame} of shape (n_samples, n_features)
-            Rows of the new task; needs no task column (one present is ignored).
+            Rows of the new task. The task column is not needed, and ignored if present.
         y_support : array-like of shape (n_samples,)
+            Labels of these rows.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            Number of times that each row counts.
         class_prior : dict, default=None
-            The task's share of each class, for rows that were sampled by class ("five of each")
-            and so say nothing about how frequent classes are. Intercepts are corrected for it
-            (King & Zeng 2001). None takes the rows' shares as evidence, as far as it is probable
-            that they were drawn at random: where classes are shared, and shares as these are rare
-            among the tasks of fit, those of the tasks count instead.
+            Share of each class in the task, for rows that were sampled by class ("five of each")
+            and do not reflect how frequent classes are. Intercepts are corrected accordingly (King
+            & Zeng 2001). With None, the shares among the rows are evidence to the extent that the
+            rows were probably drawn at random: if classes are shared, and such shares are rare
+            among the tasks of fit, the shares in these tasks are used instead.
 
         Returns
         -------
         AdaptedTaskClassifier
-            An ordinary fitted classifier, as `for_task` returns.
+            An ordinary fitted classifier.
 
         Raises
         ------
         TypeError
             If `class_prior` is not a dict.
         ValueError
-            For rows, labels or weights that are unfit, and for a `class_prior` that does not have
-            a share above zero for every class, together 1.
+            If the rows, labels or weights are invalid, or `class_prior` does not have a share above
+            zero for each class, with sum 1.
 
         References
         ----------
@@ -349,32 +409,33 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         """
         return self._adapt(X_support, y_support, sample_weight, class_prior)
 
-    def _head_at_prior(self, task, class_prior, own):
-        """The head of a task of which the shares of the classes are given.
+    def _head_at_prior(self, task, class_prior, classes):
+        """Return the head of a task with given shares of the classes.
 
-        Where the learner does not mind them, rows are weighed by them, and intercepts are such
-        that probabilities of these rows, each left out in turn, have them as their mean.
+        If the learner does not use them, rows are weighed by them, and intercepts are shifted such
+        that the out-of-fold probabilities of the rows have them as their mean.
         """
-        prior = check_class_prior(class_prior, self.classes_ if own is None else own)
-        if getattr(self._knowledge, "minds_class_prior", False):
-            return self._knowledge.adapt(replace(task, class_prior=prior[None]))
+        prior = check_class_prior(class_prior, self.classes_ if classes is None else classes)
+        knowledge = self._result.knowledge
+        if getattr(knowledge, "uses_class_prior", False):
+            return knowledge.adapt(replace(task, class_prior=prior[None]))
         weight = prior_weights(task.y, task.weight, prior)
-        head = self._knowledge.adapt(replace(task, weight=weight))
-        log = self._left_out(task, prior)
-        return ShiftedHead(head, shift_to_prior(log, weight, prior))
+        head = knowledge.adapt(replace(task, weight=weight))
+        return ShiftedHead(head, shift_to_prior(self._out_of_fold(task, prior), weight, prior))
 
-    def _left_out(self, task, prior):
-        """Log-probabilities of a task's rows by heads that were adapted without them."""
-        n, place = len(task.y), np.empty(len(task.y), dtype=np.int64)
-        n_parts = min(n, _MOST_PARTS)
-        place[np.argsort(task.y, kind="stable")] = np.arange(n)
-        part = place % n_parts if n > 1 else np.full(n, -1)  # a single row is not left out
-        kept = [np.flatnonzero(part != k) for k in range(n_parts)]
+    def _out_of_fold(self, task, prior):
+        """Return log-probabilities of the rows of a task under heads adapted without them."""
+        n, rank = len(task.y), np.empty(len(task.y), dtype=np.int64)
+        n_folds = min(n, _MAX_FOLDS)
+        rank[np.argsort(task.y, kind="stable")] = np.arange(n)
+        fold = rank % n_folds if n > 1 else np.full(n, -1)  # a single row is not left out
+        kept = [np.flatnonzero(fold != k) for k in range(n_folds)]
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
-        parts = task.pick(np.zeros(n_parts, dtype=np.int64), rows, [len(k) for k in kept])
+        parts = task.pick(np.zeros(n_folds, dtype=np.int64), rows, [len(k) for k in kept])
         weight = [prior_weights(task.y[k], task.weight[k], prior) for k in kept]
-        heads = self._knowledge.adapt(replace(parts, weight=np.concatenate([*weight, []])))
-        return heads.predict(task.X, np.maximum(part, 0))[:, : len(prior)]
+        parts = replace(parts, weight=np.concatenate([*weight, []]))
+        heads = self._result.knowledge.adapt(parts)
+        return heads.predict(task.X, np.maximum(fold, 0))[:, : len(prior)]
 
     def _check_support(self, y):
         return check_labels(y) if self.shared_classes_ else check_classes(y)
@@ -382,33 +443,29 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     def _code_support(self, y):
         if self.shared_classes_:
             return find_classes(y, self.classes_), None
-        own, position = np.unique(y, return_inverse=True)
-        return self._codes_of(own)[position], own
+        classes, position = np.unique(y, return_inverse=True)
+        return self._codes_of(classes)[position], classes
 
-    def _codes_of(self, own):
-        """The codes of a task's own classes; those never seen come after all others."""
-        codes = class_codes(own, self.classes_)
+    def _codes_of(self, classes):
+        """Return the codes of a task's own classes; new classes come after all others."""
+        codes = class_codes(classes, self.classes_)
         new = codes < 0
         codes[new] = len(self.classes_) + np.arange(new.sum())
         return codes
 
-    def _support_task(self, rows, own):
-        if own is None:
+    def _support_task(self, rows, classes):
+        if classes is None:
             return with_classes(rows, len(self.classes_), True)
-        labels = self._codes_of(own)
+        labels = self._codes_of(classes)
         order = np.argsort(labels)
         position = order[np.searchsorted(labels[order], rows.y)]
         return replace(
-            rows, y=position, ways=np.array([len(own)]), labels=labels[None], shared_classes=False
-        )
-
-    def _own_classes(self, place):
-        if self.shared_classes_:
-            return None
-        return self.classes_[self._own[place, : self._ways[place]]]
+            rows, y=position, ways=np.array([len(labels)]), labels=labels[None],
+            shared_classes=False,
+        )  # fmt: skip
 
     def _task_model(self, head, classes):
         return AdaptedTaskClassifier._of_head(
-            head, self._standards, self._columns, self.preprocessor_,
+            head, self._result.standards, self._columns, self.preprocessor_,
             self.classes_ if classes is None else classes,
         )  # fmt: skip

@@ -1,4 +1,7 @@
-"""MetaLearnerRegressor: numbers, for tasks not yet seen."""
+"""MetaLearnerRegressor: regression for new tasks."""
+
+from dataclasses import replace
+from typing import Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -6,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import fit_context
+from .._typing import ArrayLike, MatrixLike, NDArray
 from ..base import r2_over_tasks
 from ..tasks.targets import check_numbers
 from ._adapted import AdaptedTaskModel
@@ -15,72 +19,73 @@ __all__ = ["MetaLearnerRegressor"]
 
 
 class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
-    """Learns from many tasks how to learn the next one from a few rows; regression.
+    """Meta-learning for regression: learn from many tasks how to adapt to a new one.
 
-    `fit` learns from the tasks of a table what they have in common. `adapt` makes a model for a
-    new task of a few labelled rows, and `predict` serves every task of the table in the same way.
+    `fit` learns what the tasks of a table have in common. `adapt` returns a model for a new task,
+    given a few labelled rows of it. `predict` predicts rows of the tasks of the table, each task
+    being adapted to its own rows in the same way.
 
     Parameters
     ----------
     learner : str or object, default="auto"
-        How to learn from tasks: an object of `skmtl.learners`, or the name of one.
+        The learner: an object of `skmtl.learners`, or the name of one.
     task_column : str, int or list of these, default=None
-        The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
-        names a task by several columns, ``["store", "item"]``: every combination is a task, its
-        label a tuple.
+        Column of X with the task labels: a name (data frames), found exactly or as the only
+        column that ends in ``__name``, or an index (arrays). The column is not a feature. With a
+        list, such as ``["store", "item"]``, each combination of values is a task, and its label
+        is a tuple.
     preprocessor : "auto" or transformer, default=None
-        Makes finite numbers of the columns of X beside the task column and excluded ones, as in
-        `MultiTaskRegressor`. None takes them as they are. Numbers need no scaling: features and
-        target are standardised over the table.
+        Turns the columns of X, except the task column and excluded columns, into finite numbers,
+        as in `MultiTaskRegressor`. None uses them unchanged. Numbers need no scaling, as features
+        and target are standardised over the table.
     exclude_columns : str, int or sequence of these, default=None
-        Columns of X that are no features (a row id, a time), found as `task_column` is.
+        Columns of X that are not features (a row id, a time), found like `task_column`.
     categorical_columns : str, int or sequence of these, default=None
-        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
-        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
-        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
+        With ``preprocessor="auto"``, numeric columns that are categories (codes of regions), found
+        like `task_column`. If a sequence is given, even an empty one, all other numeric columns
+        are numbers; with None, a warning asks about columns of few distinct whole numbers.
     handle_unknown : {"shared", "error"}, default="shared"
-        A row of a task never seen in fit is predicted with what all tasks share, with a
-        warning; or raises. With some labelled rows of the task, use `adapt`.
+        How to predict rows of tasks not seen in fit: "shared" uses what all tasks share, with a
+        warning; "error" raises. If labelled rows of the task are available, use `adapt`.
     n_jobs : int, default=None
-        Threads that linear heads are fitted in; None is 1. Results do not depend on it.
+        Number of threads in which linear heads are fitted; None is 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Seeds the learner; None always starts alike.
+        Seed of the learner; None uses a fixed seed.
     verbose : int, default=0
-        Above 0, prints what is being done.
+        If above 0, print the progress.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted; of a 2-D y the column names, or indices.
+        Sorted task labels; for a 2-D y its column names, or indices.
     learner_ : object
-        The learner that was fitted.
+        The fitted learner.
     history_ : dict of arrays
-        Training curves, where the learner has some.
+        Training curves, empty for learners in closed form.
     n_iter_ : int
-        Steps of the learner, where it counts them.
+        Number of steps, only for iterative learners.
     preprocessor_ : transformer or None
-        Fitted: a ColumnTransformer where it was "auto".
+        The fitted preprocessor; a ColumnTransformer for "auto".
     n_features_in_ : int
-        Columns of X, those that are no features included.
+        Number of columns of X, including those that are not features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where X is a data frame.
+        Column names, only if X is a data frame.
 
     See Also
     --------
-    MultiTaskRegressor : Linear models, where the tasks of the table are those that matter.
-    MetaLearnerClassifier : The same for classes.
+    MultiTaskRegressor : Linear models, for predictions on the tasks of the table.
+    MetaLearnerClassifier : Meta-learning for classification.
 
     Notes
     -----
-    Equal rows of a task are handed to the learner as one, which weighs as much as they do; rows
-    and tasks come in an order that only their content decides. So a row of weight two is two
-    rows, and neither the order of rows nor the tasks' labels matter. Features that are constant
-    over the table are left out.
+    Equal rows of a task are merged into one row of their total weight, and rows and tasks are
+    sorted by their content. Therefore a row of weight two is equivalent to two rows, and results
+    depend neither on the order of rows nor on the labels of the tasks. Features that are constant
+    over the table are ignored.
 
     Examples
     --------
-    What investment depends on in ten firms, and in an eleventh of which six years are known:
+    Investment of ten firms, and of an eleventh firm of which six years are known:
 
     >>> from skmtl import MetaLearnerRegressor
     >>> from skmtl.datasets import load_grunfeld
@@ -100,31 +105,40 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, task=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: ArrayLike | None = None,
+    ) -> Self:
         """Learn from all tasks.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (n_samples, n_features)
-            Finite numbers beside the task column, or whatever `preprocessor` takes.
+            Finite numbers and the task column, or any columns that `preprocessor` accepts.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            A 2-D y has one task a column; NaN means not labelled for this task.
+            Target. A 2-D y has one column per task, with NaN for missing labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            Number of times that each row counts.
         task : array-like of shape (n_samples,), default=None
-            Task labels, where X has no task column. Neither: a 1-D y is one task.
+            Task labels, if X has no task column. Without either, a 1-D y is one task.
 
         Returns
         -------
-        self : object
+        MetaLearnerRegressor
+            The fitted meta-learner.
 
         Raises
         ------
         ValueError
-            For an unknown task column, missing or mixed labels, labels that are non-integral
-            numbers, NaN or infinite features, a task without labels, bad weights.
+            If the task column is not found, task labels are missing, of mixed types or
+            non-integral numbers, features are NaN or infinite, a task has no labels, or weights
+            are invalid.
         TypeError
-            For sparse X.
+            If X is sparse.
         """
         progress = Progress(self, X, y)
         rows, y, _, table = self._pack(X, y, sample_weight, task)
@@ -132,38 +146,90 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         progress.end()
         return self
 
-    def predict(self, X, *, task=None):
-        """Predict every row with its task's model.
+    def predict(self, X: MatrixLike, *, task: ArrayLike | None = None) -> NDArray:
+        """Predict each row with the model of its task.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (n_samples, n_features)
+            Rows to predict, with the columns of fit.
         task : label or array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``; a single one is that of all rows.
+            Task labels, if fit was given ``task=``; a single label applies to all rows.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            2-D where fit saw a 2-D y.
+            Predictions; 2-D if y was 2-D in fit.
 
         Raises
         ------
         ValueError
-            Where the model has several tasks and none is given, labels are of another kind
-            than in fit, or a task is unknown and ``handle_unknown="error"``.
+            If the model has several tasks and none is given, task labels are of another type than
+            in fit, or a task is unknown and ``handle_unknown="error"``.
         """
         rows = self._rows_to_predict(X, task)
-        n_rows = rows.X.shape[0]
         if self._task_source == "target":
-            every = [np.full(n_rows, t) for t in range(len(self.tasks_))]
-            expected = np.column_stack([self._serve(rows, codes)[0] for codes in every])
+            codes = [np.full(rows.X.shape[0], t) for t in range(len(self.tasks_))]
+            expected = np.column_stack([self._serve(replace(rows, codes=c))[0] for c in codes])
         else:
-            codes = np.zeros(n_rows, dtype=np.int64) if rows.codes is None else rows.codes
-            expected, _ = self._serve(rows, codes)
-        return self._standards.restore(expected)
+            expected, _ = self._serve(rows)
+        return self._result.standards.restore(expected)
 
-    def score(self, X, y, sample_weight=None, *, task=None):
-        """R² of the predictions; with a 2-D y the mean over tasks, NaN labels left out."""
+    def adapt(
+        self, X_support: MatrixLike, y_support: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> AdaptedTaskModel:
+        """Return a model for a new task, given a few labelled rows of it.
+
+        Nothing is refitted, and this estimator does not change. The rows of a task of `fit` lead to
+        the model of that task.
+
+        Parameters
+        ----------
+        X_support : {array-like, data frame} of shape (n_samples, n_features)
+            Rows of the new task. The task column is not needed, and ignored if present.
+        y_support : array-like of shape (n_samples,)
+            Labels of these rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Number of times that each row counts.
+
+        Returns
+        -------
+        AdaptedTaskModel
+            An ordinary fitted regressor.
+
+        Raises
+        ------
+        ValueError
+            If the rows, labels or weights are invalid.
+        """
+        return self._adapt(X_support, y_support, sample_weight)
+
+    def score(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: ArrayLike | None = None,
+    ) -> float:
+        """Return the R² of the predictions.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (n_samples, n_features)
+            Rows to predict, with the columns of fit.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels of the rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, if fit was given ``task=``.
+
+        Returns
+        -------
+        float
+            R²; for a 2-D y the mean over tasks, without NaN labels.
+        """
         check_is_fitted(self)
         self._check_scored(y)
         return r2_over_tasks(y, self.predict(X, task=task), sample_weight)
@@ -174,11 +240,13 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
     def _code_support(self, y):
         return y, None
 
-    def _support_task(self, rows, own):
+    def _support_task(self, rows, classes):
         return rows
 
     def _task_model(self, head, classes):
-        return AdaptedTaskModel._of_head(head, self._standards, self._columns, self.preprocessor_)
+        return AdaptedTaskModel._of_head(
+            head, self._result.standards, self._columns, self.preprocessor_
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,4 +1,4 @@
-"""Arrow kernels against their formulas, and all together against one dense ridge problem."""
+"""Arrow kernels against their formulas, and together against a dense ridge problem."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def problem(p, sizes=SIZES, seed=0, weighted=False, mean=0.5):
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(len(sizes)), sizes)
     X = rng.normal(size=(len(codes), p)) + mean
-    X[:, 2::4] = codes[:, None]  # features of the task, which are constant within it
-    X[codes == 3, 1::4] = 0.1  # and others that happen to be
+    X[:, 2::4] = codes[:, None]  # features of the task, constant within it
+    X[codes == 3, 1::4] = 0.1  # and features that are constant by chance
     coef = rng.normal(size=p) + 0.5 * rng.normal(size=(len(sizes), p))
     y = (X * coef[codes]).sum(1) + rng.normal(size=len(sizes))[codes] + rng.normal(size=len(codes))
     w = rng.uniform(0.3, 2.0, size=len(codes)) if weighted else None
@@ -32,7 +32,7 @@ def moments_of(X, y, codes, n_tasks, w=None):
 
 
 def factors(moments, kappa):
-    """The kernel's factors, in two calls as threads would."""
+    """Return the kernel's factors, computed in two calls, as by threads."""
     n_tasks, p = len(moments[0]), moments[1].shape[1] - 1
     shapes = ((n_tasks, p, p), (n_tasks, p), (n_tasks, p), (n_tasks,), (n_tasks,))
     out = tuple(np.full(shape, np.nan) for shape in shapes)
@@ -64,9 +64,9 @@ def shared_solutions(moments, kappa, alphas, ridges, penalty=None, active=None):
 
 
 def task_models(moments, kappa, alphas, theta, parts):
-    """Each task's slopes and intercept under each shared solution, (n_pairs, n_tasks, ...)."""
+    """Return the slopes and intercept of each task under each shared solution."""
     n_tasks = len(moments[0])
-    intercepts = np.tile(theta[:, 0], (n_tasks, 1))  # at the tasks' centres, which are zero here
+    intercepts = np.tile(theta[:, 0], (n_tasks, 1))  # at the tasks' centres, here zero
     shared = kernels.Shared(intercepts, theta[:, 1:].T.copy(), alphas)
     given = shared, kernels.Moments(*moments), kappa, kernels.Factors(*parts)
     B = np.concatenate([kernels.models(a, b, *given) for a, b in ((0, 2), (2, n_tasks))])
@@ -75,7 +75,7 @@ def task_models(moments, kappa, alphas, theta, parts):
 
 
 def solve(X, y, codes, n_tasks, strengths, w=None, penalty=None):
-    """Kernels from rows to coefficients at one triple of strengths."""
+    """Return coefficients from rows, by the kernels, at one triple of strengths."""
     slope, pull, ridge = strengths
     kappa = 0.0 if np.isinf(slope) else 1.0 / slope
     moments = moments_of(X, y, codes, n_tasks, w)
@@ -111,7 +111,7 @@ def test_the_schur_part_of_the_shared_slopes_does_not_cancel(p, kappa):
 
 
 def test_vanished_directions_of_the_shared_system_get_zero():
-    """Nothing is known of a feature that no task varies in, and no ridge asks for anything."""
+    """A feature that does not vary within any task, without a ridge, is undetermined."""
     S, r = np.diag([0.0, 4.0]), np.array([0.0, 2.0])
     means = (np.ones(3), np.zeros((3, 3)), np.zeros((3, 2)), np.zeros(3), np.zeros(3))
     means = kernels.Means(*means, np.ones(3, dtype=bool))
@@ -122,7 +122,7 @@ def test_vanished_directions_of_the_shared_system_get_zero():
 @pytest.mark.parametrize("p", [3, 6, 61])
 @pytest.mark.parametrize("kappa", [0.0, 0.2])
 def test_shared_slopes_that_are_given(p, kappa):
-    """The others solve their rows of the shared system, of which the twin is written out."""
+    """The free entries solve their rows of the shared system, which the twin writes out."""
     X, y, codes, _ = problem(p, sizes=[9, 0, 4, 30])
     moments = moments_of(X, y, codes, 4)
     alphas, ridges = pairs()
@@ -170,7 +170,7 @@ def test_dense_ridge_of_any_width_with_weights_and_penalties(p, weighted):
 
 
 def test_free_intercepts():
-    """alpha = 0: the tasks' intercepts are their own; only predictions are determined."""
+    """With alpha = 0 intercepts are independent; only predictions are determined."""
     X, y, codes, _ = problem(3)
     _, coef, intercept = solve(X, y, codes, len(SIZES), (2.0, 0.0, 1.0))
     _, coef_wanted, a_wanted = reference.dense_ridge(X, y, codes, len(SIZES), (2.0, 0.0, 1.0))
@@ -213,7 +213,7 @@ def test_inactive_tasks_do_not_vote():
 
 
 def pairs():
-    """Pairs of strengths with equal intercept strengths side by side."""
+    """Return pairs of strengths with equal intercept strengths adjacent."""
     alphas = np.array([0.0, 0.0, 0.5, 0.5, np.inf, np.inf])
     ridges = np.array([1.0, np.inf, 0.1, 10.0, 1.0, np.inf])
     return alphas, ridges
@@ -223,7 +223,7 @@ def pairs():
 @pytest.mark.parametrize("slope", [0.5, 50.0, np.inf])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_errors_are_those_of_predicted_rows(p, slope, weighted):
-    """Models and errors at many strengths, row by row."""
+    """Return models and errors at many strengths, computed from rows."""
     n_tasks = len(SIZES)
     X, y, codes, w = problem(p, weighted=weighted)
     X_test, y_test, codes_test, w_test = problem(p, [4, 3, 0, 2, 12], seed=9, weighted=weighted)
@@ -240,7 +240,7 @@ def test_errors_are_those_of_predicted_rows(p, slope, weighted):
 
 
 def errors(coef, intercept, test, gram=None):
-    """The kernel's squared errors ``(n_tasks, n_models)``, in two calls as threads would."""
+    """Return the kernel's squared errors ``(n_tasks, n_models)``, in two calls, as by threads."""
     n_models, n_tasks, p = coef.shape
     B = np.full((n_tasks, p + 2, n_models), -1.0)
     B[:, :-2], B[:, -1] = coef.transpose(1, 2, 0), intercept.T
@@ -253,7 +253,7 @@ def errors(coef, intercept, test, gram=None):
 @pytest.mark.parametrize("p", [1, 2, 5, 60])
 @pytest.mark.parametrize("n_models", [1, 6])
 def test_a_blend_has_the_error_that_the_products_of_errors_say(p, n_models):
-    """Of shares s it is s' gram s; and products are added to what is there."""
+    """A blend with shares s has the error s' gram s; products are added to the given values."""
     rng = np.random.default_rng(0)
     X, y, codes, w = problem(p, sizes=[5, 0, 1, 30], weighted=True, mean=3.0)
     X[:, 1::2] = 0.1  # constant features

@@ -1,4 +1,4 @@
-"""Weighted squares, and TrAdaBoost.R2 of ridges in one kernel, beside naive twins."""
+"""Weighted Gram matrices, and TrAdaBoost.R2 with ridges, against naive twins."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_squares_are_sums_over_rows(n_rows, n_columns, rng):
     kernels.boosting.weighted_squares(Z, weights, out)
     wanted = [sum(w * np.outer(z, z) for w, z in zip(some, Z.T, strict=True)) for some in weights]
     np.testing.assert_allclose(out, wanted, rtol=1e-10, atol=1e-10)
-    Z[0, -1] = np.nan  # sums in another order do not lose it
+    Z[0, -1] = np.nan  # is not lost by sums in another order
     kernels.boosting.weighted_squares(Z, weights, out)
     assert np.isnan(out[:, 0]).all() and not np.isnan(out[:, 1:, 1:]).any()
 
@@ -74,6 +74,8 @@ def test_what_the_kernel_leaves_to_others(monkeypatch, rng):
     assert boost(Ridge(), X) is not None
     assert boost(Ridge(0.0), np.column_stack([X, X[:, 0]])) is None  # singular
     far = np.where(np.arange(len(y)) < 719, 1e-30, 1.0)
-    assert LinearRows(Ridge(), X, y).boost(far, 700, 3, 0.0) is None  # one row counts, no digits
+    assert (
+        LinearRows(Ridge(), X, y).boost(far, 700, 3, 0.0) is None
+    )  # a single row dominates: cancellation
     monkeypatch.setattr(normal_equations, "_NARROW", 4)
     assert boost(Ridge(), X) is None

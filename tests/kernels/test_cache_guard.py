@@ -19,13 +19,13 @@ ROOM = PACKAGE / "kernels"
 KERNEL_FILES = sorted(path for path in ROOM.glob("*.py") if path.name != "__init__.py")
 ALLOWED_IMPORTS = {"numpy", "math", "collections", ".._jit"}
 ALLOWED_IMPORTS |= {f".{path.stem}" for path in KERNEL_FILES}
-# What kernels may use beside numpy and their own folder.
+# Names that kernels may use besides numpy and their own folder.
 ALLOWED_BUILTINS = {"range", "len", "min", "max", "abs", "float", "int", "bool", "zip"}
 ALLOWED_BUILTINS |= {"enumerate", "round", "sum", "tuple"}
 
 
 def imported_modules(tree):
-    """Every module imported anywhere in a file, relative ones with their dots."""
+    """Return all modules imported in a file, relative ones with their dots."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -43,7 +43,7 @@ def is_jitted(function):
 
 
 def free_names(function):
-    """Names a function reads but does not assign."""
+    """Return the names that a function reads but does not assign."""
     arguments = function.args
     bound = {a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
     nodes = list(ast.walk(ast.Module(body=function.body, type_ignores=[])))
@@ -56,7 +56,7 @@ def functions_of(tree):
 
 
 def own_names(tree):
-    """Jitted functions and constants of a file."""
+    """Return the jitted functions and constants of a file."""
     constants = {
         target.id
         for node in tree.body
@@ -68,7 +68,7 @@ def own_names(tree):
 
 
 def names_from_the_folder(tree):
-    """Jitted functions and constants that a file imports from others of the folder by name."""
+    """Return the jitted functions and constants that a file imports from others of the folder."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             there = own_names(ast.parse((ROOM / f"{node.module}.py").read_text()))
@@ -77,7 +77,7 @@ def names_from_the_folder(tree):
 
 
 def foreign_names(source):
-    """Names that jitted functions of a file take from elsewhere; an empty set is right."""
+    """Return the names that jitted functions of a file take from elsewhere: should be empty."""
     tree = ast.parse(source)
     known = own_names(tree) | {*names_from_the_folder(tree)} | ALLOWED_BUILTINS | {"np", "math"}
     jitted = [f for f in functions_of(tree) if is_jitted(f)]
@@ -138,7 +138,7 @@ def test_only_one_file_says_numba_and_only_kernels_say_njit():
 
 
 def is_helper(function):
-    """Compiled without what calls from Python need: one would end the process."""
+    """Kernels compiled without a wrapper for calls from Python, which would end the process."""
     options = [k for d in function.decorator_list if isinstance(d, ast.Call) for k in d.keywords]
     return any(k.arg == "helper" for k in options)
 
@@ -160,7 +160,7 @@ def test_helpers_are_called_by_kernels_only(path):
 def test_import_is_light():
     code = (
         "import sys, sklearn.linear_model, sklearn.metrics, sklearn.model_selection\n"
-        "before = set(sys.modules)\n"  # scikit-learn itself imports pandas, where there is one
+        "before = set(sys.modules)\n"  # scikit-learn imports pandas if it is installed
         "import skmtl, skmtl.sharing, skmtl.metrics, skmtl.model_selection\n"
         "skmtl.MultiTaskRegressor()\n"
         "heavy = {'numba', 'llvmlite', 'pandas', 'polars', 'matplotlib', 'scipy.optimize'}\n"

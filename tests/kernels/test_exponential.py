@@ -1,4 +1,4 @@
-"""The exponential against numpy's."""
+"""The exponential function against that of numpy."""
 
 import numpy as np
 import pytest

@@ -32,7 +32,7 @@ def rows_of(given):
 
 
 def solved(loss, given, posterior=False):
-    """In two calls, as threads would."""
+    """Fit in two calls, as by threads."""
     Z, base, *_ = given
     v = np.full((len(SIZES), base.shape[1], Z.shape[1]), np.nan)
     left_out, moments = np.zeros(base.shape), []
@@ -100,7 +100,7 @@ def test_extreme_scores_stay_finite():
 
 
 def test_large_heads_are_solved_alike():
-    """More unknowns than plain loops are for."""
+    """There are more unknowns than in usual tasks."""
     rng = np.random.default_rng(0)
     n, r, k = 60, 40, 3
     given = (

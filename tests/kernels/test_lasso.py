@@ -1,4 +1,4 @@
-"""The lasso's coordinate descent on products, beside its twin and scikit-learn."""
+"""Coordinate descent for the lasso against its twin and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ N, P = 30, 8
 X = _rng.normal(size=(N, P)) * np.r_[np.ones(P - 1), 0.0] + 2.0
 Y = X @ np.r_[3.0, -2.0, np.zeros(P - 2)] + _rng.normal(size=N)
 W = _rng.uniform(0.5, 3.0, N)
-del _rng  # a test draws from a generator of its own
+del _rng  # tests draw from their own generators
 PRODUCTS = Products.of(X, Y, W)
 
 

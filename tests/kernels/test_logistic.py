@@ -19,7 +19,7 @@ def rows(p=3, seed=0):
 def test_linear_scores(p):
     X, order, coef, intercept = rows(p)
     out = np.full(12, np.nan)
-    for a, b in ((0, 2), (2, 4)):  # in two calls, as threads would
+    for a, b in ((0, 2), (2, 4)):  # in two calls, as by threads
         kernels.linear_scores(a, b, X, order, OFFSETS, coef, intercept, out)
     codes = np.repeat(np.arange(4), np.diff(OFFSETS))
     np.testing.assert_allclose(out, (X[order] * coef[codes]).sum(1) + intercept[codes])
@@ -34,7 +34,7 @@ def test_working(scale):
     for a, b in ((0, 3), (3, 4)):
         kernels.working(a, b, OFFSETS, y, weight, score, offset, w, z, loss)
     wanted = reference.working(y, weight, score, offset, kernels._FLOOR)
-    np.testing.assert_allclose(w, wanted[0], rtol=1e-9)  # of 1 - p, where p is nearly 1
+    np.testing.assert_allclose(w, wanted[0], rtol=1e-9)  # limited by 1 - p, with p nearly 1
     np.testing.assert_allclose(w * (z - score), wanted[1], rtol=1e-8, atol=1e-12)
     by_task = [wanted[2][i:j].sum() for i, j in zip(OFFSETS[:-1], OFFSETS[1:], strict=True)]
     np.testing.assert_allclose(loss, by_task, rtol=1e-9)
@@ -44,7 +44,7 @@ def test_working_is_the_derivatives_of_the_loss():
     step, zero = 1e-5, np.zeros(12)
     score = np.linspace(-3.0, 3.0, 12)
     y, weight = (np.arange(12) % 2).astype(float), np.ones(12)
-    each = np.arange(13)  # a task a row
+    each = np.arange(13)  # one task per row
     losses = []
     for moved in (-step, 0.0, step):
         w, z, loss = np.empty(12), np.empty(12), np.empty(12)

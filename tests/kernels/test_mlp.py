@@ -8,12 +8,12 @@ from skmtl.kernels import meta_training as training
 from skmtl.kernels import mlp
 
 RELU, TANH, SQUARED, CLASSES = mlp.RELU, mlp.TANH, mlp.SQUARED, mlp.CROSS_ENTROPY
-# No hidden layer, one, two; two so wide that a step's own parameters need not be formed.
+# No hidden layer, one, two; and two wide ones, whose own parameters need not be formed.
 SIZES = [(3, 2), (2, 5, 2), (2, 5, 4, 3), (1, 12, 13, 2)]
 
 
 def random_rows(sizes, loss, lengths, rng, dtype=np.float64):
-    """Weighted rows of ragged tasks, of different numbers of classes."""
+    """Return weighted rows of ragged tasks with different numbers of classes."""
     offsets = np.append(0, np.cumsum(lengths))
     n, n_out = offsets[-1], sizes[-1]
     X, weight = rng.normal(size=(n, sizes[0])), rng.uniform(0.05, 0.3, n)
@@ -32,7 +32,7 @@ def of_task(rows, t):
 
 
 class Problem:
-    """Support and query rows of three tasks, a start and rates."""
+    """Support and query rows of three tasks, initial parameters and rates."""
 
     def __init__(self, sizes, activation, loss, n_steps=1, *, constant=False, first=0, seed=0,
                  dtype=np.float64):  # fmt: skip
@@ -66,7 +66,7 @@ class Problem:
         return losses, grad, rate_grad
 
     def twin(self, theta, rates, t):
-        """A task's query loss and gradient at the last parameters."""
+        """Return the query loss of a task and its gradient at the last parameters."""
         return reference.mlp_query_loss(
             theta, rates, tuple(self.sizes), self.activation == TANH, self.loss == CLASSES,
             of_task(self.support, t), of_task(self.query, t), self.n_steps,
@@ -200,7 +200,7 @@ def test_single_precision(n_steps, loss):
 
 @pytest.mark.parametrize("n, q, m", [(1, 1, 1), (5, 7, 3), (6, 4, 9), (40, 30, 30), (200, 40, 6)])
 def test_products(n, q, m):
-    """Of all shapes: narrow, odd, and so large that BLAS is called."""
+    """Products of narrow, odd and large shapes; the last are computed by BLAS."""
     rng = np.random.default_rng(n)
     A, B, D = rng.normal(size=(n, q)), rng.normal(size=(q + 2, m)), rng.normal(size=(n, m))
     C = rng.normal(size=(n + 1, m))

@@ -10,7 +10,7 @@ from skmtl.tasks.moments import TaskMoments, readonly
 
 
 def rows_of(p, sizes, seed=0, offset=0.0, weighted=False):
-    """Packed rows in groups of the given sizes, with a design in another order."""
+    """Return packed rows in groups of the given sizes, with a design in another order."""
     rng = np.random.default_rng(seed)
     n = sum(sizes)
     X = rng.normal(size=(n + 3, p)) + offset
@@ -26,7 +26,7 @@ def empty(n_groups, p):
 
 
 def run(X, y, w, rows, edges):
-    """All groups at once, or in two calls, as threads would."""
+    """Compute all groups at once, or in two calls, as by threads."""
     n_groups, p = len(edges) - 1, X.shape[1]
     out = empty(n_groups, p)
     half, longest = n_groups // 2, int(np.diff(edges).max())
@@ -58,7 +58,7 @@ def test_a_large_mean_does_not_cancel(size, weighted):
     far = run(X + 1e8, y - 1e8, w, rows, edges)
     np.testing.assert_allclose(far[2], near[2], rtol=1e-6, atol=1e-6)
     naive = (X[rows] + 1e8).T @ (X[rows] + 1e8) - size * np.outer(far[1][0, :3], far[1][0, :3])
-    assert np.abs(naive - near[2][0, :3, :3]).max() > 1e-3  # what it guards against
+    assert np.abs(naive - near[2][0, :3, :3]).max() > 1e-3  # the cancellation that is avoided
 
 
 def test_weights_are_repeated_rows():
@@ -86,7 +86,7 @@ def test_merge_blocks(p, chosen):
     parts, _ = stacked(p, 6, 3)
     chosen, tasks = np.array(chosen, dtype=bool), np.array([4, 0, 5])
     out = empty(3, p)
-    out[1][:], out[2][:] = 7.0, 7.0  # is overwritten
+    out[1][:], out[2][:] = 7.0, 7.0  # overwritten
     kernels.merge_blocks(0, 3, Moments(*parts), chosen, tasks, Moments(*out))
     assert_moments(out, reference.merge_blocks(*parts, chosen, tasks))
 
@@ -100,7 +100,7 @@ def test_merged_blocks_are_the_moments_of_all_rows():
 
 
 def added(a, b):
-    """Moments of two groups together, as `TaskMoments.add` puts them."""
+    """Return the merged moments of two groups, as `TaskMoments.add` does."""
     one, other = (TaskMoments(*(part[None, None].copy() for part in group)) for group in (a, b))
     one.add(other, np.array([0]))
     return tuple(part[0, 0] for part in one.arrays)

@@ -1,4 +1,4 @@
-"""Closed-form learners: they find what tasks share, and do no harm where they share nothing."""
+"""Closed-form learners: they find what tasks share, and do no harm if these share nothing."""
 
 import pickle
 from dataclasses import replace
@@ -11,20 +11,20 @@ from skmtl import MetaLearnerClassifier
 from skmtl.learners import Auto, Hierarchical, Subspace
 from skmtl.learners import _families as families
 from skmtl.learners import _shared as shared_room
-from skmtl.learners._frame import Frame
 from skmtl.learners._held_out import few_shot, folds
-from skmtl.learners._prior import GaussianPrior, Prototypes
+from skmtl.learners._prior import ClassMeans, GaussianPrior
+from skmtl.learners._scaling import Scaling
 from skmtl.learners._shared import SharedPart, pooled_mean
 from skmtl.learners.base import LabelledTasks
 from skmtl.learners.closed_form import LinearHeads, _noise_of
 
 
 def quiet(text):
-    """Says nothing."""
+    """Ignore progress."""
 
 
 def tasks_of(X, y, ways=None, shared=True, labels=None, weight=None):
-    """Equal tasks from ``X (n_tasks, n, p)`` and ``y (n_tasks, n)``."""
+    """Return tasks of equal size from ``X (n_tasks, n, p)`` and ``y (n_tasks, n)``."""
     n_tasks, n, p = X.shape
     return LabelledTasks(
         X.reshape(-1, p), y.ravel(), np.ones(n_tasks * n) if weight is None else weight,
@@ -45,7 +45,7 @@ def few_directions(n_tasks, n, seed, p=15, rank=2, classes=True):
 
 
 def own_classes(n_tasks, n, classes, seed, p=6, way=2):
-    """Tasks of `way` of the classes, whose means are far apart in no common direction."""
+    """Return tasks with `way` of the classes, whose means differ in no common direction."""
     means = 2.0 * np.random.default_rng(5).normal(size=(12, p))
     rng = np.random.default_rng(seed)
     labels = np.sort([rng.choice(classes, way, replace=False) for _ in range(n_tasks)], axis=1)
@@ -98,7 +98,7 @@ def test_the_rank_is_counted(classes_tables):
     shared = SharedPart.of(train)
     priors = families.subspace(train, draw(0), shared)
     ranks = {p.root.shape[1] for p in priors}
-    assert min(ranks) == 1 + 2  # the intercept's, and the subspace's
+    assert min(ranks) == 1 + 2  # of the intercept and of the subspace
     assert families.subspace(train, draw(0), shared, rank=4)[0].root.shape[1] == 1 + 4
 
 
@@ -139,10 +139,10 @@ def test_tasks_that_share_nothing_are_left_alone():
 
 
 def test_what_a_few_classes_teach_is_not_forced_on_others():
-    """Four classes seen, eight new ones: about as good as from scratch."""
+    """With four classes seen and eight new ones, it is about as accurate as from scratch."""
     train, known = own_classes(80, 20, range(4), 0), own_classes(60, 30, range(4, 12), 1)
-    shown = known.rows(np.tile(np.arange(30) < 8, 60))
-    asked = known.rows(np.tile(np.arange(30) >= 8, 60))
+    shown = known.select_rows(np.tile(np.arange(30) < 8, 60))
+    asked = known.select_rows(np.tile(np.arange(30) >= 8, 60))
     adapted = learned(Auto(), train).adapt(shown)
     right = adapted.predict(asked.X, asked.codes).argmax(1) == asked.y
     prior = GaussianPrior("independent", np.zeros((2, 7)), np.eye(7))
@@ -153,7 +153,7 @@ def test_what_a_few_classes_teach_is_not_forced_on_others():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_any_rows_will_do(shared):
-    """None, one class only, tasks of unequal sizes and numbers of classes."""
+    """Tasks without rows, of one class only, of unequal sizes and numbers of classes."""
     if shared:
         X, y = few_directions(40, 12, 0)
         train = tasks_of(X, y, 2)
@@ -237,15 +237,15 @@ def test_em_raises_the_evidence_of_numbers():
 
 def test_prototypes_leave_rows_out_exactly():
     tasks = own_classes(3, 8, range(6), 0)
-    candidate = Prototypes("prototypes", np.full(6, 0.7))
+    candidate = ClassMeans("prototypes", np.full(6, 0.7))
     _, left_out = candidate.heads_and_left_out(tasks)
     for i in (0, 5, 11):
         t = tasks.codes[i]
         others = np.ones(len(tasks.y), dtype=bool)
         others[i] = False
-        heads = candidate.heads(tasks.rows(others))
+        heads = candidate.heads(tasks.select_rows(others))
         own = tasks.X[i] @ heads[t, tasks.y[i], 1:] + heads[t, tasks.y[i], 0]
-        # The task's mean behind each class's, of a tenth of a row, keeps the row.
+        # The row remains in the task's mean, which counts as a tenth of a row of each class.
         assert abs(left_out[i, tasks.y[i]] - own) < 0.05 * abs(own) + 0.05
 
 
@@ -282,7 +282,7 @@ def test_intercepts_that_vary_beside_shared_slopes():
     codes = np.repeat(np.arange(80), 30)
     level = rng.normal(size=80)
     X = rng.normal(size=(2400, 3))
-    X[:, 0] += level[codes]  # a slope between tasks, which is not that within them
+    X[:, 0] += level[codes]  # the slope between tasks differs from that within
     score = 1.5 * level[codes] - X[:, 0] + X[:, 1]
     y = (score + rng.logistic(size=2400) > 0).astype(int)
     offsets = np.arange(81) * 30
@@ -295,9 +295,9 @@ def test_intercepts_that_vary_beside_shared_slopes():
     numbers = replace(tasks, y=score + rng.normal(size=2400), ways=None)
     shared = SharedPart.of(numbers)
     np.testing.assert_allclose(shared.mean[0, 1:], [-1, 1, 0], atol=0.1)
-    # Where tasks' centres are looked at, they tell the levels: 1.5 - 1 along the first feature.
+    # With centres, these explain the levels: the slope is 1.5 - 1 along the first feature.
     for some, error in ((tasks, 0.3), (numbers, 0.15)):
-        shared = SharedPart.of(replace(some, pull=Frame.of(some).pull))
+        shared = SharedPart.of(replace(some, prior_rows=Scaling.of(some).prior_rows))
         np.testing.assert_allclose(shared.mean[0, 1:], [-1, 1, 0], atol=error)
         np.testing.assert_allclose(shared.between[0, 0], 0.5, atol=error)
         assert shared.variance < 0.3
@@ -307,7 +307,7 @@ def test_intercepts_that_vary_beside_shared_slopes():
 
 
 def uneven(seed=0, p=3, spread=(0.0, 1.0, 20.0)):
-    """Tasks of several sizes, whose features' means differ more or less; the last is empty."""
+    """Return tasks of several sizes whose means differ more or less; the last one is empty."""
     rng = np.random.default_rng(seed)
     sizes = np.array([1, 4, 9, 30, 17, 6, 0])
     codes = np.repeat(np.arange(7), sizes)
@@ -317,10 +317,10 @@ def uneven(seed=0, p=3, spread=(0.0, 1.0, 20.0)):
     return LabelledTasks(X, y, weight, np.append(0, np.cumsum(sizes)))
 
 
-def test_the_frame_is_that_of_an_analysis_of_variance():
+def test_the_scaling_is_that_of_an_analysis_of_variance():
     tasks = uneven()
     tasks = replace(tasks, X=np.column_stack([tasks.X, 1.0 * tasks.codes, np.full(67, 2.0)]))
-    found = Frame.of(tasks)
+    found = Scaling.of(tasks)
     groups = [np.flatnonzero(tasks.codes == t) for t in range(6)]
     n = np.array([tasks.weight[g].sum() for g in groups])
     for j in range(3):
@@ -334,28 +334,33 @@ def test_the_frame_is_that_of_an_analysis_of_variance():
         outside /= n.sum() - (n**2).sum() / n.sum()
         np.testing.assert_allclose(found.scale[j], np.sqrt(inside), rtol=1e-10)
         wanted = inside / outside if outside > 1e-6 * inside else np.inf
-        np.testing.assert_allclose(found.pull[j], wanted, rtol=1e-10)
-    assert found.pull[2] < 0.05
-    # Constant within tasks: on the scale of the table, and without slopes of the tasks' own.
+        np.testing.assert_allclose(found.prior_rows[j], wanted, rtol=1e-10)
+    assert found.prior_rows[2] < 0.05
+    # Constant within tasks: on the scale of the table, and without task-specific slopes.
     deviation = np.sqrt(np.cov(tasks.codes, aweights=tasks.weight, ddof=0))
     np.testing.assert_allclose(found.scale[3:], [deviation, 1.0], rtol=1e-10)
-    np.testing.assert_array_equal(found.pull[3:], 0.0)
+    np.testing.assert_array_equal(found.prior_rows[3:], 0.0)
     inner = found(tasks)
     gaps = inner.X - inner.centres()[inner.codes]
     np.testing.assert_allclose(gaps[:, 3:], 0.0, atol=1e-12)
-    # Rows of tasks with few of them are drawn to the table's mean.
-    drawn = found.pull[1] / (tasks.weight[0] + found.pull[1])
+    # Means of tasks with few rows are shrunk to the mean of the table.
+    drawn = found.prior_rows[1] / (tasks.weight[0] + found.prior_rows[1])
     np.testing.assert_allclose(inner.centres()[0, 1], (1 - drawn) * inner.X[0, 1], rtol=1e-10)
     np.testing.assert_array_equal(inner.centres()[6], 0.0)
     kurtosis = np.array([
         np.average(g**4, weights=tasks.weight) / np.average(g**2, weights=tasks.weight) ** 2
         for g in (tasks.X - tasks.means(tasks.X)[tasks.codes])[:, :3].T
     ])  # fmt: skip
-    assert found.evenness is None and np.ptp(np.log(kurtosis)) < np.log(2)
+    assert found.inverse_kurtosis is None and np.ptp(np.log(kurtosis)) < np.log(2)
     rare = replace(tasks, X=np.column_stack([tasks.X[:, :2], np.arange(67) == 25]))
-    evenness = Frame.of(rare).evenness
-    np.testing.assert_allclose(evenness[1] / evenness[0], kurtosis[0] / kurtosis[1], rtol=1e-10)
-    assert evenness[2] < 0.2 * evenness[:2].min() and abs(evenness.mean() - 1.0) < 1e-12
+    inverse_kurtosis = Scaling.of(rare).inverse_kurtosis
+    np.testing.assert_allclose(
+        inverse_kurtosis[1] / inverse_kurtosis[0], kurtosis[0] / kurtosis[1], rtol=1e-10
+    )
+    assert (
+        inverse_kurtosis[2] < 0.2 * inverse_kurtosis[:2].min()
+        and abs(inverse_kurtosis.mean() - 1.0) < 1e-12
+    )
     heads = np.random.default_rng(1).normal(size=(7, 1, 6))
     there = heads[inner.codes, 0, 0] + (inner.X * heads[inner.codes, 0, 1:]).sum(axis=1)
     back = found.restore(heads)
@@ -364,11 +369,11 @@ def test_the_frame_is_that_of_an_analysis_of_variance():
 
 
 def test_heads_about_a_centre_are_ridge_fits_of_deviations():
-    tasks = replace(uneven(), pull=np.array([np.inf, 1.0, 0.01]))
+    tasks = replace(uneven(), prior_rows=np.array([np.inf, 1.0, 0.01]))
     rng = np.random.default_rng(1)
     mean, between = rng.normal(size=(1, 4)), rng.normal(size=(1, 3))
     root = rng.normal(size=(4, 4))
-    root[0] *= 30.0  # levels as they are
+    root[0] *= 30.0  # levels are hardly shrunk
     found, left_out = GaussianPrior("x", mean, root, between=between).heads_and_left_out(tasks)
     centres = tasks.centres()
 
@@ -394,15 +399,15 @@ def test_heads_about_a_centre_are_ridge_fits_of_deviations():
             np.testing.assert_allclose(
                 left_out[i, 0], intercept + tasks.X[i] @ slopes, rtol=1e-5, atol=1e-5
             )
-    # A task without rows is where its rows will be: slopes as far as features differ by task.
-    share = 1.0 / (1.0 + tasks.pull)
+    # The slopes of a task without rows depend on how far features differ between tasks.
+    share = 1.0 / (1.0 + tasks.prior_rows)
     wanted = mean[0, 1:] + share * (between[0] - mean[0, 1:])
     np.testing.assert_allclose(found[6, 0], [mean[0, 0], *wanted], rtol=1e-10)
 
 
 @pytest.mark.parametrize("free", [True, False])
 def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
-    tasks = replace(uneven(), pull=np.zeros(3))
+    tasks = replace(uneven(), prior_rows=np.zeros(3))
     zero, root = np.zeros((1, 4)), np.diag([1.0, 2.0, 2.0, 2.0])
     prior = GaussianPrior("x", zero, root, between=zero[:, 1:], free=free)
     far = replace(tasks, y=tasks.y + 1e5 * (tasks.codes == 2))
@@ -414,24 +419,24 @@ def test_a_level_unlike_all_others_is_not_drawn_to_them(free):
     ]
     assert errors[1] < 1.05 * errors[0]
     np.testing.assert_array_equal(np.delete(moved, 2, axis=0), np.delete(plain, 2, axis=0))
-    # However little levels vary, this one's is found beside its slopes, and left out with a row.
+    # However little levels vary, the level of this task is estimated, without a left-out row.
     stiff = GaussianPrior("x", zero, np.diag([0.01, 2.0, 2.0, 2.0]), between=zero[:, 1:])
-    flat = replace(far, pull=np.full(3, np.inf))
+    flat = replace(far, prior_rows=np.full(3, np.inf))
     loose = GaussianPrior(
         "x", zero, np.diag([100.0, 2.0, 2.0, 2.0]), between=zero[:, 1:], free=True
     )
     for a, b in zip(stiff.heads_and_left_out(flat), loose.heads_and_left_out(flat), strict=True):
         chosen = np.array([2]) if len(a) == 7 else rows
         np.testing.assert_allclose(a[chosen], b[chosen], rtol=1e-2, atol=0.02)
-    # The variance of levels is learned from what they are.
+    # The variance of levels is estimated from the levels.
     assert prior.posterior(far)[2][0, 0] > 1e9
 
 
-# ------------------------------------------------------------------- what judges, and what weighs
+# --------------------------------------------------------------------- evidence and weights
 
 
 def test_the_unit_of_numbers_is_the_noise():
-    """Not what one model for all leaves, of tasks that differ by far more than their noise."""
+    """The noise is not the residual of the pooled model if tasks differ by far more than noise."""
     X, y = few_directions(60, 40, 0, p=5, classes=False)
     tasks = tasks_of(X, y)
     best = 0.0
@@ -447,7 +452,7 @@ def test_the_unit_of_numbers_is_the_noise():
 def test_candidates_are_judged_for_as_many_rows_as_were_known():
     X, y = few_directions(30, 60, 1, p=4, classes=False)
     prior = learned(Hierarchical(), tasks_of(X, y)).prior
-    known = np.array([2, 5, 10, 20, 48])  # of which 58, 55, 50, 40 and 12 were then predicted
+    known = np.array([2, 5, 10, 20, 48])  # then 58, 55, 50, 40 and 12 rows were predicted
     np.testing.assert_array_equal(prior.size, np.round(4 * np.log(known)))
     mean = prior.rows / prior.n_tasks
     np.testing.assert_allclose(mean, 60 - known)
@@ -460,13 +465,13 @@ def test_own_classes_weigh_by_what_is_learned_and_count_so_many_rows():
     n_sharp = len(knowledge.prior.log_prior) // len(costs)
     np.testing.assert_array_equal(knowledge.prior.log_prior, -np.repeat(costs, n_sharp))
     assert max(costs) > 0.0
-    assert knowledge.prior.rows.sum() <= 300 * 4 * (1 + 1e-9)  # 300 rows a class
+    assert knowledge.prior.rows.sum() <= 300 * 4 * (1 + 1e-9)  # 300 rows per class
 
 
 def test_the_spread_within_classes_of_two_rows_each():
     tasks = own_classes(100, 4, range(6), 0)
     (candidate,) = families.prototypes(tasks)
-    np.testing.assert_allclose(candidate.metric, 1.0, rtol=0.15)
+    np.testing.assert_allclose(candidate.precision, 1.0, rtol=0.15)
 
 
 def test_slopes_that_do_not_differ_have_no_moments():
@@ -474,7 +479,7 @@ def test_slopes_that_do_not_differ_have_no_moments():
     tasks = tasks_of(X, np.zeros((200, 6)))
     noise = np.random.default_rng(3).normal(size=(1200, 1))
     values, _ = families.slope_moments(tasks, noise)
-    assert abs(values.sum()) < 0.5  # the rows' own squares come to 4
+    assert abs(values.sum()) < 0.5  # the squares of the rows sum to 4
     slopes = 2.0 * np.random.default_rng(4).normal(size=200)[tasks.codes]
     values, vectors = families.slope_moments(tasks, (tasks.X[:, 1] * slopes)[:, None])
     assert values[0] > 5.0 * np.abs(values[1:]).max() and abs(vectors[1, 0]) > 0.95
@@ -486,7 +491,7 @@ def few_classes(rng, means, classes, n):
 
 
 def test_what_a_few_classes_teach_is_judged_on_others():
-    """Beside the best of several models from scratch, of which these classes were not told."""
+    """It is about as accurate as the best of several models from scratch on unseen classes."""
     losses = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -507,7 +512,7 @@ def test_what_a_few_classes_teach_is_judged_on_others():
 
 
 def test_labels_that_nothing_tells_are_not_told():
-    """Weights of a task's own go by rows left out: its labels as fitted would prove anything."""
+    """A task's own weights depend on leave-one-out errors: fitted labels would be no evidence."""
     rng = np.random.default_rng(6)
     X, y = few_directions(60, 30, 7, p=15)
     knowledge = learned(Auto(), tasks_of(X, y, 2))

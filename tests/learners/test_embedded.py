@@ -1,4 +1,4 @@
-"""Learners of an embedding: formulas against readable twins, and what they owe to tasks."""
+"""Learners of an embedding: formulas against readable twins, and properties."""
 
 import pickle
 from dataclasses import replace
@@ -9,7 +9,7 @@ import reference
 from sklearn.base import clone
 
 from skmtl.learners import Prototypes, RidgeHead, _episodes
-from skmtl.learners._embedding import Embedding, Padded, padded_chunks
+from skmtl.learners._embedding import Embedding, Padded, padded_batches
 from skmtl.learners._heads import PrototypeHead, RidgeSolve
 from skmtl.learners.base import LabelledTasks
 from skmtl.learners.embedded import Model
@@ -17,12 +17,12 @@ from skmtl.learners.embedded import Model
 TWINS = {RidgeSolve: reference.ridge_head, PrototypeHead: reference.prototype_head}
 WAYS = {"numbers": None, "shared": [3, 3, 3], "own": [2, 3, 2]}
 HEADS = [(RidgeSolve, kind) for kind in WAYS] + [(PrototypeHead, "shared"), (PrototypeHead, "own")]
-# Hidden layers and components: a linear map, square and narrow; layers; both.
+# Hidden layers and components: square and narrow linear maps; layers; both.
 NETWORKS = [((), None), ((), 2), ((4,), None), ((5, 4), 3)]
 
 
 def random_tasks(kind, lengths, seed, n_features=3):
-    """Weighted rows of ragged tasks; every class of a task is there where it has rows enough."""
+    """Return weighted rows of ragged tasks, with all classes of a task if it has enough rows."""
     rng = np.random.default_rng(seed)
     offsets, ways = np.append(0, np.cumsum(lengths)), WAYS[kind]
     n = offsets[-1]
@@ -35,18 +35,18 @@ def random_tasks(kind, lengths, seed, n_features=3):
 
 def random_model(head, kind, hidden, n_components, activation="tanh", seed=0):
     rng, state = np.random.default_rng(seed), np.random.RandomState(seed)
-    embedding = Embedding.start(3, hidden, n_components, activation, state)
-    embedding.theta = embedding.theta + 0.2 * rng.normal(size=embedding.theta.shape)
+    embedding = Embedding.initial(3, hidden, n_components, activation, state)
+    embedding.parameters = embedding.parameters + 0.2 * rng.normal(size=embedding.parameters.shape)
     head = head(embedding.width, 1 if kind == "numbers" else 3, kind != "own")
     rows = Padded.of(random_tasks(kind, [4, 6, 5], 5))
     model = Model(embedding, head, None)
     start = next(head.starts(model.embedded(rows), rows))
-    return replace(model, parameters=0.4 * rng.normal(size=len(start)))
+    return replace(model, head_parameters=0.4 * rng.normal(size=len(start)))
 
 
 def twin_loss(model, flat, support, query):
-    """Mean query loss, task by task."""
-    embedding, n = model.embedding, len(model.embedding.theta)
+    """Return the mean query loss, computed task by task."""
+    embedding, n = model.embedding, len(model.embedding.parameters)
     losses = []
     for t in range(support.n_tasks):
         parts, ways = [], 1 if support.ways is None else support.ways[t]
@@ -75,7 +75,7 @@ def test_loss_and_gradient(head, kind, hidden, n_components, lengths):
     for activation in ("tanh", "relu"):
         model = random_model(head, kind, hidden, n_components, activation)
         grad = np.full(len(model.flat), np.nan)
-        rows = Padded.of(support), Padded.of(query).averaging()
+        rows = Padded.of(support), Padded.of(query).normalised()
         loss = model.gradient(*rows, grad)
         wanted = reference.complex_step(
             lambda flat, model=model: twin_loss(model, flat, support, query), model.flat
@@ -84,7 +84,7 @@ def test_loss_and_gradient(head, kind, hidden, n_components, lengths):
             loss, twin_loss(model, model.flat, support, query), rtol=1e-8, atol=1e-9
         )
         np.testing.assert_allclose(grad, wanted, atol=1e-10)
-        np.testing.assert_allclose(model.judge(*rows)[0], loss, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(model.evaluate(*rows)[0], loss, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize(("head", "kind"), HEADS)
@@ -103,7 +103,7 @@ def test_finite_differences(head, kind):
 
 
 def test_few_and_many_rows_meet():
-    """Repeated rows of half the weight change nothing, and more rows than width another road."""
+    """Repeated rows of reduced weight change nothing, though they are solved differently."""
     tasks = random_tasks("numbers", [3, 3, 3], 1)
     model = random_model(RidgeSolve, "numbers", (), None)
     thrice = np.repeat(np.arange(9), 3)
@@ -119,16 +119,16 @@ def test_few_and_many_rows_meet():
 def test_a_linear_embedding_starts_at_the_features():
     state = np.random.RandomState(0)
     X = np.random.default_rng(0).normal(size=(5, 4))
-    np.testing.assert_array_equal(Embedding.start(4, (), None, "relu", state)(X), X)
+    np.testing.assert_array_equal(Embedding.initial(4, (), None, "relu", state)(X), X)
     for count in (2, 6):
-        P = Embedding.start(4, (), count, "relu", state).layers(
-            Embedding.start(4, (), count, "relu", state).theta
+        P = Embedding.initial(4, (), count, "relu", state).layers(
+            Embedding.initial(4, (), count, "relu", state).parameters
         )[0][:-1]
         gram = P.T @ P if count == 2 else P @ P.T
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-10)
 
 
-def test_padded_chunks_hold_every_task_once():
+def test_padded_batches_hold_every_task_once():
     rng = np.random.default_rng(0)
     lengths = np.r_[rng.integers(0, 9, 3000), 20_000]
     offsets = np.append(0, np.cumsum(lengths))
@@ -137,7 +137,7 @@ def test_padded_chunks_hold_every_task_once():
         offsets,
     )  # fmt: skip
     seen, total = [], np.zeros(len(lengths))
-    for chosen, rows in padded_chunks(tasks):
+    for chosen, rows in padded_batches(tasks):
         seen.append(chosen)
         assert rows.weight.size <= 8192 or len(chosen) == 1
         total[chosen] = rows.target.sum(axis=(1, 2))
@@ -158,7 +158,7 @@ def packed(X, y, lengths, ways=None, shared=True, labels=None):
 
 
 def lines(n_tasks=60, seed=0):
-    """Regression: tasks differ in the slope of one feature of four, beside a shared slope."""
+    """Return regression tasks that differ in the slope of one of four features."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(6, 14, n_tasks)
     X = rng.normal(size=(lengths.sum(), 4))
@@ -167,7 +167,7 @@ def lines(n_tasks=60, seed=0):
 
 
 def sides(n_tasks=60, seed=0, shared=True, n_features=8):
-    """Two classes on either side of zero in the first feature; the task says which is which."""
+    """Return tasks with two classes on either side of zero; their order depends on the task."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(10, 24, n_tasks)
     X = rng.normal(size=(lengths.sum(), n_features))
@@ -177,7 +177,7 @@ def sides(n_tasks=60, seed=0, shared=True, n_features=8):
 
 
 def rare(n_tasks=80, seed=0):
-    """Two shared classes: one task in four has the first only; features tell, alike in all."""
+    """Return tasks with two shared classes, separated alike; one in four has one class only."""
     rng = np.random.default_rng(seed)
     lengths = np.full(n_tasks, 12)
     X = rng.normal(size=(lengths.sum(), 2))
@@ -191,7 +191,7 @@ def learned(learner, tasks, seed=0):
 
 
 def loss(knowledge, tasks):
-    """Of query rows after adaptation to support rows."""
+    """Return the loss on query rows after adaptation to support rows."""
     support, query = _episodes.split(tasks, None, np.random.RandomState(1))
     expected = knowledge.adapt(support).predict(query.X, query.codes)
     if tasks.ways is None:
@@ -255,7 +255,7 @@ def test_what_is_said_of_tasks_of_one_class_and_of_none(learner):
     some = rare(9, seed=3).X[:30]
     right = (some[:, 0] > 0.8).astype(int)
     X, y = np.concatenate([some, some]), np.r_[np.zeros(30, int), right]
-    tasks = packed(X, y, [30, 30, 0], ways)  # one class only; both; no rows
+    tasks = packed(X, y, [30, 30, 0], ways)  # one class only; both classes; no rows
     one, both, none = (
         np.exp(knowledge.adapt(tasks).predict(grid, np.full(7, t))) for t in range(3)
     )
@@ -302,7 +302,7 @@ def test_new_tasks_may_bring_more_classes(learner):
 
 
 def letters(n_tasks, classes, seed, n_features=12):
-    """Own classes that recur: centres in two of the features, the others are noise."""
+    """Return tasks with recurring own classes: centres in two features, noise in the others."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).normal(size=(40, 2)) * 3
     labels = np.sort([rng.choice(classes, 3, replace=False) for _ in range(n_tasks)], axis=1)
@@ -324,7 +324,7 @@ def test_own_classes_that_recur_are_held_out(learner):
     untrained = learned(clone(learner).set_params(max_iter=1), many)
     assert 20 <= knowledge.n_iter <= 200 and knowledge.n_iter % 4 == 0
     assert loss(knowledge, new) < 0.95 * loss(untrained, new)
-    said.clear()  # classes seen once only: tasks held out are classes held out
+    said.clear()  # each class is in one task only, so that held-out tasks have held-out classes
     once = replace(letters(30, range(24), 2), labels=np.arange(90).reshape(30, 3))
     once_learned = learner.learn(once, np.random.RandomState(0), said.append)
     assert "training on half of the classes" not in said
@@ -338,7 +338,7 @@ def test_the_half_of_a_task_is_drawn_whatever_the_classes():
     n, s = (np.bincount(rows.codes, rows.y, minlength=200) for rows in (tasks, support))
     assert np.abs(s - n / 2).max() > 1.5
     assert abs((s - n / 2).mean()) < 0.4
-    support = _episodes.split(tasks, 2, state)[0]  # a class's shots are asked for
+    support = _episodes.split(tasks, 2, state)[0]  # with a number of shots per class
     s = np.bincount(support.codes, support.y, minlength=200)
     np.testing.assert_array_equal(s[n > 1], np.minimum(2, n - 1)[n > 1])
 

@@ -1,4 +1,4 @@
-"""MAML and Reptile as learners of tasks."""
+"""MAML and Reptile."""
 
 import pickle
 from dataclasses import replace
@@ -22,7 +22,7 @@ def packed(X, y, lengths, ways=None, shared=True):
 
 
 def lines(n_tasks=60, seed=0):
-    """Regression: every task has a slope of its own; ragged."""
+    """Return ragged regression tasks, each with its own slope."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(6, 20, n_tasks)
     X = rng.normal(size=(lengths.sum(), 2))
@@ -30,7 +30,7 @@ def lines(n_tasks=60, seed=0):
 
 
 def sides(n_tasks=60, seed=0, shared=True):
-    """Two classes: on either side of zero, the task says which is which."""
+    """Return tasks with two classes on either side of zero; their order depends on the task."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(10, 24, n_tasks)
     X = rng.normal(size=(lengths.sum(), 3))
@@ -43,7 +43,7 @@ def learned(learner, tasks, seed=0):
 
 
 def loss(knowledge, tasks, n_steps=None):
-    """Of query rows after steps on support rows."""
+    """Return the loss on query rows after steps on support rows."""
     support, query = _episodes.split(tasks, None, np.random.RandomState(1))
     prediction = knowledge.adapt(support, n_steps).predict(query.X, query.codes)
     if tasks.ways is None:
@@ -88,7 +88,7 @@ def test_history(classification):
 
 
 def test_reproducible_from_the_random_state():
-    a, b, c = (learned(MAML(**SHORT), lines(), seed).network.theta for seed in (0, 0, 1))
+    a, b, c = (learned(MAML(**SHORT), lines(), seed).network.parameters for seed in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert (a != c).any()
 
@@ -120,7 +120,7 @@ def test_more_tasks_than_are_adapted_at_a_time(regression):
 def test_tasks_without_rows_get_the_start(adapted_layers):
     knowledge = learned(MAML(**SHORT, adapted_layers=adapted_layers), lines())
     new = lines(3)
-    bare = new.rows(new.codes == 1)  # the first task has none now
+    bare = new.select_rows(new.codes == 1)  # now the first task has no rows
     got = knowledge.adapt(bare).predict(new.X[:4], np.zeros(4, int))
     start = knowledge.adapt(new, 0).predict(new.X[:4], np.zeros(4, int))
     np.testing.assert_allclose(got, start, rtol=1e-6)
@@ -153,7 +153,7 @@ def test_tasks_too_small_to_split_take_no_part():
     tasks = lines(12)
     X, y = np.r_[tasks.X, [[9.0, 9.0]]], np.r_[tasks.y, 1e6]
     lonely = packed(X, y, np.r_[tasks.sizes, 1])
-    found, wanted = (learned(MAML(**SHORT), some).network.theta for some in (lonely, tasks))
+    found, wanted = (learned(MAML(**SHORT), some).network.parameters for some in (lonely, tasks))
     np.testing.assert_array_equal(found, wanted)
     with pytest.raises(ValueError, match="none of the 3 tasks has two rows"):
         learned(MAML(), packed(np.ones((3, 1)), np.ones(3), [1, 1, 1]))
@@ -169,7 +169,7 @@ def test_weights_count():
     heavy = replace(tasks, weight=np.where(np.arange(len(tasks.y)) % 2, 5.0, 1e-9))
     knowledge = learned(MAML(**SHORT), tasks)
     found = knowledge.adapt(heavy).predict(tasks.X, tasks.codes)
-    wanted = knowledge.adapt(tasks.rows(heavy.weight > 1)).predict(tasks.X, tasks.codes)
+    wanted = knowledge.adapt(tasks.select_rows(heavy.weight > 1)).predict(tasks.X, tasks.codes)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -180,7 +180,7 @@ def test_split_is_stratified(n_shots):
     n, s = (
         np.sort([np.bincount(r.codes[r.y == c], minlength=30) for c in (0, 1)], axis=0)
         for r in (tasks, support)
-    )  # sorted, as the classes of a task's own change places
+    )  # sorted, as own classes are permuted
     several = n >= 2
     wanted = n // 2 if n_shots is None else np.minimum(n_shots, n - 1)
     np.testing.assert_array_equal(s[several], wanted[several])
@@ -205,7 +205,7 @@ def test_positions_are_permuted_only_where_they_have_no_meaning():
             swapped[i] += np.bincount(part.codes, part.y != true, minlength=40)
     assert not swapped[0].any()
     assert 5 < (swapped[1] > 0).sum() < 35
-    assert np.isin(swapped[1], [0, *tasks.sizes]).all()  # all of a task's rows or none
+    assert np.isin(swapped[1], [0, *tasks.sizes]).all()  # all rows of a task or none
 
 
 def test_small_tasks_take_part_whatever_their_labels():
@@ -294,5 +294,7 @@ def test_cloned_and_pickled(regression):
 
 def test_a_linear_network_in_double_precision():
     knowledge = learned(MAML((), dtype="float64", max_iter=300, learning_rate=0.02), lines())
-    assert knowledge.network.theta.dtype == np.float64 and len(knowledge.network.theta) == 3
+    assert (
+        knowledge.network.parameters.dtype == np.float64 and len(knowledge.network.parameters) == 3
+    )
     assert loss(knowledge, lines(seed=7)) < 0.5

@@ -304,11 +304,11 @@ def test_cross_validation_does_not_swallow_ctrl_c(tmp_path, face):
 
 _TOLD = """
 import numpy as np
-from skmtl._compiling import tell_of_compiling
+from skmtl._compiling import notify_of_compiling
 from kernels_here import idle, total
 
 if {verbose}:
-    tell_of_compiling(print)
+    notify_of_compiling(print)
 total(np.arange(3.0)), idle(np.ones(3), 1), total(np.arange(3.0)), print("done")
 """
 

@@ -23,7 +23,7 @@ def test_chunks_cover_every_item_once_in_order(n_items, n_jobs):
     out = np.zeros(n_items)
     with worker_pool(n_jobs) as pool:
         assert (pool is None) == (n_jobs != 2)
-        parts = run_chunks(spans, n_items, out, pool=pool)
+        parts = run_chunks(spans, n_items, out, executor=pool)
     np.testing.assert_array_equal(out, 1.0)
     assert [start for start, _ in parts] == [0, *(stop for _, stop in parts)][:-1]
     assert parts[-1][1] == n_items and len(parts) <= N_CHUNKS
@@ -50,7 +50,7 @@ def test_errors_of_threads_arrive():
         raise ZeroDivisionError
 
     with worker_pool(2) as pool, pytest.raises(ZeroDivisionError):
-        run_chunks(fail, 1000, pool=pool)
+        run_chunks(fail, 1000, executor=pool)
 
 
 _KERNELS = """

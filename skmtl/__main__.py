@@ -76,7 +76,7 @@ def _print_text(data, measured, args):
     if args.plot is not None:
         lines.append(f"Plot written to {args.plot}.")
     if args.save is not None:
-        columns = ", ".join(data.columns_to_predict())
+        columns = ", ".join(getattr(data.table, "columns", [data.task_name, *data.feature_names]))
         lines.append(f"Model saved to {args.save}. It predicts from the columns {columns}.")
     for line in lines:
         # The terminal shows a question mark for a character that it does not have.
@@ -87,7 +87,7 @@ def _print_error(message):
     print(f"skmtl: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the command line; see ``python -m skmtl --help``.
 
     Parameters
@@ -97,7 +97,7 @@ def main(argv=None):
 
     Returns
     -------
-    code : int
+    int
         0 for success; 2 for an error in the arguments or the file, 1 for an error of the fit, each
         after one line on stderr.
     """

@@ -6,6 +6,7 @@ scikit-learn.
 
 import argparse
 import bz2
+import collections
 import csv
 import difflib
 import gzip
@@ -109,10 +110,9 @@ def parse(argv):
     """
     args = _parser().parse_args(argv)
     _find_file(args)
-    if args.folds < 2:
-        raise UserError(f"--folds {args.folds} must be at least 2")
-    if args.max_tasks < 2:
-        raise UserError(f"--max-tasks {args.max_tasks} must be at least 2")
+    for option, number in (("--folds", args.folds), ("--max-tasks", args.max_tasks)):
+        if number < 2:
+            raise UserError(f"{option} {number} must be at least 2")
     if args.plot is not None:
         _check_plot(args.plot)
     if args.save is not None:
@@ -142,8 +142,7 @@ def _check_embedded(args):
     if given:
         raise UserError(f"{given[0]} describes your own file: give its path as well")
     args.task, args.target = ["firm"], "invest"
-    columns = ["firm", "value", "capital", "year", "invest"]
-    _check_features(args, columns, "the embedded table")
+    _check_features(args, ["firm", "value", "capital", "year", "invest"], "the embedded table")
 
 
 def _check_user_file(args):
@@ -269,8 +268,7 @@ def csv_dialect(start):
         sum(re.fullmatch(rb"\s*[-+]?\d+" + sign + rb"\d+\s*", cell) is not None for cell in cells)
         for sign in (b",", rb"\.")
     )  # dates have two points and do not match
-    comma = sep != "," and commas > points
-    return {"sep": sep, "decimal": "," if comma else "."}
+    return {"sep": sep, "decimal": "," if sep != "," and commas > points else "."}
 
 
 def read_start(path):
@@ -321,20 +319,20 @@ def _csv_names(path):
         raise UserError(
             f"{path} is not a CSV file that pandas can read: {exc}; save it as UTF-8"
         ) from None
-    sep = csv_dialect(start)["sep"]
-    lines = csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True)
+    lines = csv.reader(
+        io.StringIO(text), delimiter=csv_dialect(start)["sep"], skipinitialspace=True
+    )
     try:
         header = next((line for line in lines if line), None)
     except csv.Error as exc:
         raise UserError(f"{path} is not a CSV file that pandas can read: {exc}") from None
     if header is None:
         raise UserError(f"{path} is not a CSV file that pandas can read: it is empty")
-    names, seen = [], {}
+    names, counts = [], collections.Counter()
     for position, name in enumerate(header):
         name = name or f"Unnamed: {position}"
-        repeat = seen.get(name, 0)
-        seen[name] = repeat + 1
-        names.append(f"{name}.{repeat}" if repeat else name)
+        names.append(f"{name}.{counts[name]}" if counts[name] else name)
+        counts[name] += 1
     return names
 
 

@@ -83,8 +83,8 @@ class _DiskCache(caching.FunctionCache):
 
     def __init__(self, function):
         super().__init__(function)
-        folder = Path(function.__code__.co_filename).parent
-        self._cache_file._source_stamp = self._cache_file._source_stamp, _digests(folder)
+        digests = _digests(Path(function.__code__.co_filename).parent)
+        self._cache_file._source_stamp = self._cache_file._source_stamp, digests
 
     def load_overload(self, sig, target_context):
         try:

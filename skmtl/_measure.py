@@ -12,7 +12,7 @@ from .inspection.gains import OTHERS
 from .model_selection import TaskKFold, TaskTimeSeriesSplit
 from .tasks.targets import class_codes
 
-__all__ = ["SHARING", "Measured", "measure"]
+__all__ = ["SHARING", "Measured", "by_task", "measure"]
 
 SHARING = {"independent": "independent", "pooled": "pooled", "shared": "partial_pooling"}
 _LEAST_PROBABILITY = np.finfo(np.float64).eps  # bounds the log-loss of a row by 36
@@ -67,8 +67,8 @@ def measure(data, n_folds):
         errors, right = _held_out(data, _splits(data, n_folds), list(SHARING), n_folds)
         unseen = {}
         if len(data.labels) > 2 and data.time is None:
-            task_folds = GroupKFold(min(n_folds, len(data.labels)))
-            splits = task_folds.split(data.target, groups=data.codes)
+            folds = GroupKFold(min(n_folds, len(data.labels)))
+            splits = folds.split(data.target, groups=data.codes)
             unseen, _ = _held_out(data, splits, ["pooled", "shared"], n_folds)
     single = n_samples[data.codes] < 2
     for values in (*errors.values(), *right.values()):
@@ -78,8 +78,8 @@ def measure(data, n_folds):
         warnings.simplefilter("always")
         model.fit(data.table, data.target)
     data.notes.extend(f"warning: {_in_options(str(warning.message))}" for warning in caught)
-    report = _task_report(data, errors, unseen, model.task_report_["used"], n_samples)
-    return Measured(report, errors, right, model)
+    used = model.task_report_["used"]
+    return Measured(_task_report(data, errors, unseen, used, n_samples), errors, right, model)
 
 
 def _in_options(message):
@@ -99,16 +99,16 @@ def _model(data, name, cv):
 def _splits(data, n_folds):
     """Return the folds on which all three models are compared."""
     if data.time is None:
-        folds = TaskKFold(n_folds, shuffle=True, random_state=0)
-        return folds.split(data.target, groups=data.codes)
+        return TaskKFold(n_folds, shuffle=True, random_state=0).split(
+            data.target, groups=data.codes
+        )
     longest = _most_times(data, np.arange(len(data.codes)))
     if longest - n_folds * max(1, longest // (n_folds + 1)) < 2:
         raise UserError(
             f"--time {data.time}: no {data.task_name} has more than {longest} distinct times, but "
             f"{n_folds} folds forward in time need {n_folds + 2}; give fewer --folds"
         )
-    folds = TaskTimeSeriesSplit(n_folds, time_column=data.time)
-    return folds.split(data.table, groups=data.codes)
+    return TaskTimeSeriesSplit(n_folds, time_column=data.time).split(data.table, groups=data.codes)
 
 
 def _most_times(data, rows):
@@ -158,7 +158,7 @@ def _log_loss(p, target, classes):
     return -np.log(np.maximum(p_true, _LEAST_PROBABILITY))
 
 
-def _by_task(data, errors):
+def by_task(data, errors):
     """Return the number, mean and standard error of the mean of each task's known errors."""
     known = np.isfinite(errors)
     codes, errors, n_tasks = data.codes[known], errors[known], len(data.labels)
@@ -171,15 +171,14 @@ def _by_task(data, errors):
 
 
 def _task_report(data, errors, unseen, used, n_samples):
-    n_tested, _, _ = _by_task(data, errors["shared"])
     report = {
         "task": np.array([*data.labels, None], dtype=object),
         "n_samples": np.append(n_samples, 0),
-        "n_tested": np.append(n_tested, 0),
+        "n_tested": np.append(by_task(data, errors["shared"])[0], 0),
         "used": used,  # both are sorted by task
     }
     for name, error in errors.items():
-        _, mean, std_error = _by_task(data, error)
+        _, mean, std_error = by_task(data, error)
         new = unseen.get(name, np.array([np.nan]))
         report[f"error_{name}"] = np.append(mean, new.mean())
         report[f"std_error_{name}"] = np.append(std_error, new.std() / math.sqrt(len(new)))
@@ -187,6 +186,6 @@ def _task_report(data, errors, unseen, used, n_samples):
         for other in OTHERS:
             base = report[f"error_{other}"]
             report[f"gain_over_{other}"] = 1 - report["error_shared"] / base
-            std_error = _by_task(data, errors[other] - errors["shared"])[2]
+            std_error = by_task(data, errors[other] - errors["shared"])[2]
             report[f"std_error_gain_over_{other}"] = np.append(std_error, np.nan) / base
     return report

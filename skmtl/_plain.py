@@ -8,7 +8,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from .tasks.auto import MISSING, MedianImputer, plain_imputer, read_categories, read_numbers
+from .tasks.auto import MISSING, MedianImputer, plain_imputer, reader_of
 
 __all__ = ["plain_classifier", "plain_regressor"]
 
@@ -47,15 +47,11 @@ def plain_classifier(model, coef, intercept, classes):
 
 def _behind_preprocessor(model, name, last):
     last.n_features_in_ = last.coef_.shape[-1]
-    if model.preprocessor_ is None:
-        _set_names(last, model)
-        return Pipeline([(name, last)])
-    return Pipeline([("preprocessor", _plain(model.preprocessor_)), (name, last)])
-
-
-def _set_names(estimator, other):
-    if hasattr(other, "feature_names_in_"):
-        estimator.feature_names_in_ = other.feature_names_in_.copy()
+    if model.preprocessor_ is not None:
+        return Pipeline([("preprocessor", _plain(model.preprocessor_)), (name, last)])
+    if hasattr(model, "feature_names_in_"):
+        last.feature_names_in_ = model.feature_names_in_.copy()
+    return Pipeline([(name, last)])
 
 
 def _plain(preprocessor):
@@ -65,10 +61,9 @@ def _plain(preprocessor):
         return plain_imputer(preprocessor)
     if not isinstance(preprocessor, ColumnTransformer):
         return preprocessor
-    readers = read_numbers, read_categories
     steps = []
     for name, step, columns in preprocessor.transformers_:
-        if not isinstance(step, Pipeline) or getattr(step[0], "func", None) not in readers:
+        if reader_of(step) is None:
             return preprocessor  # the caller's transformer
         others = (step[0].kw_args or {}).get("others", ())
         if others:
@@ -78,8 +73,7 @@ def _plain(preprocessor):
                 "strings before fit."
             )
         steps.append((name, _encoder_alone(step, columns), columns))
-    preprocessor.transformers_ = steps
-    preprocessor.transformers = steps
+    preprocessor.transformers_ = preprocessor.transformers = steps
     return preprocessor
 
 

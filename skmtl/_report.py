@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._measure import SHARING
+from ._measure import SHARING, by_task
 from .inspection.common import plural
 from .inspection.gains import (
     OTHERS,
@@ -128,8 +128,10 @@ def _row_lines(data, report, rows, glyphs, width):
 
     A narrow terminal loses the bars first, then the last column.
     """
-    unseen = f"({data.task_name} never seen)"
-    names = [unseen if task is None else str(task) for task in report["task"][rows]]
+    names = [
+        f"({data.task_name} never seen)" if task is None else str(task)
+        for task in report["task"][rows]
+    ]
     name_width = min(max(map(len, [*names, data.task_name])), 26)
     cells = _error_cells(data, {name: report[f"error_{name}"][rows] for name in SHARING})
     gains_over = [task_gains(report, other) for other in OTHERS]
@@ -145,8 +147,8 @@ def _row_lines(data, report, rows, glyphs, width):
         )
         gains = "  ".join(f"{text:<{gain_width}}" for text in gains)
         name = shorten(name, name_width, glyphs.more)
-        end = f"  {used}" if with_used else ""
-        return f"{name:<{name_width}}  {n_rows:>6}  {errors}  {gains}{end}".rstrip()
+        text = f"{name:<{name_width}}  {n_rows:>6}  {errors}  {gains}"
+        return (f"{text}  {used}" if with_used else text).rstrip()
 
     title = shorten(f"{_error_name(data)} ({data.target_name})", error_width, glyphs.more)
     yield f"{'':{name_width + 8}}  {title:>{error_width}}  gain from sharing over"
@@ -180,8 +182,10 @@ def _table_lines(data, report, max_tasks, glyphs, width):
     rule = glyphs.rule * max(map(len, lines))
     table = [*lines[:2], rule, *lines[2 : 2 + top]]
     if left_out:
-        what = f"{left_out:,} more {plural(data.task_name)} that clearly gain or lose"
-        table.append(f"{glyphs.more} {what} {glyphs.more}")
+        table.append(
+            f"{glyphs.more} {left_out:,} more {plural(data.task_name)} that clearly gain or lose "
+            f"{glyphs.more}"
+        )
     table += lines[2 + top : 2 + len(shown)]
     if len(shown):
         table.append(rule)
@@ -202,13 +206,11 @@ def _points(reach):
 
 def _size_lines(data, report, glyphs):
     """Yield the table of gains by size of task; errors are summed over the rows of a class."""
-    tasks = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
-    sizes = by_size(report, tasks)
-    cells = _error_cells(data, sizes.errors)
+    sizes = by_size(report, np.flatnonzero(np.isfinite(report["error_shared"][:-1])))
     columns = [
         ["rows each", *(_span(*pair) for pair in zip(sizes.low, sizes.high, strict=True))],
         [plural(data.task_name), *(f"{n:,}" for n in sizes.n_tasks)],
-        *([name, *texts] for name, texts in cells.items()),
+        *([name, *texts] for name, texts in _error_cells(data, sizes.errors).items()),
     ]
     for other in OTHERS:
         texts = [_sum_cell(sizes.gains[other], row, glyphs) for row in range(len(sizes.low))]
@@ -273,11 +275,8 @@ def summary(data, measured):
 
 def _accuracy(data, right):
     """Return the share of rows whose class is right, and its mean over the tasks."""
-    known = np.isfinite(right)
-    n_tasks = len(data.labels)
-    count = np.bincount(data.codes[known], minlength=n_tasks)
-    hits = np.bincount(data.codes[known], right[known], n_tasks)
-    return right[known].mean(), (hits[count > 0] / count[count > 0]).mean()
+    count, mean, _ = by_task(data, right)
+    return right[np.isfinite(right)].mean(), mean[count > 0].mean()
 
 
 def _summary_lines(data, measured, n_folds, glyphs):
@@ -351,8 +350,7 @@ def format_report(data, measured, *, n_folds, max_tasks, glyphs, width):
         f"target {data.target_name}",
     ]
     if data.kind == "classification":
-        n_classes = len(set(data.target.tolist()))
-        head[-1] += f" ({n_classes} classes)"
+        head[-1] += f" ({len(set(data.target.tolist()))} classes)"
     features = f"{len(data.feature_names)} features: {', '.join(data.feature_names)}"
     lines = [data.title, glyphs.dot.join(head)]
     lines += textwrap.wrap(features, width, subsequent_indent="  ", max_lines=3, placeholder=" ...")

@@ -40,11 +40,6 @@ class TaskData:
         """Return the given rows of the table."""
         return self.table.iloc[index] if hasattr(self.table, "iloc") else self.table[index]
 
-    def columns_to_predict(self):
-        """Return the names of the columns that a model fitted on the table predicts from."""
-        names = getattr(self.table, "columns", [self.task_name, *self.feature_names])
-        return [str(name) for name in names]
-
 
 def read_table(args):
     """Return the user's file, or the embedded table, as `TaskData`."""
@@ -208,9 +203,10 @@ def _read_target(column, args):
         )
     if column.dtype == object and set(map(type, column.dropna())) == {bool}:
         column = column.astype("boolean")  # gaps had made objects of the booleans
-    is_bool = pd.api.types.is_bool_dtype(column.dtype)
-    values = column if is_bool else pd.to_numeric(column, errors="coerce")
-    values = values.to_numpy(dtype=float, na_value=np.nan)
+    if pd.api.types.is_bool_dtype(column.dtype):
+        values = column.to_numpy(dtype=float, na_value=np.nan)
+    else:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     values = np.where(np.abs(values) < _LARGEST, values, np.nan)
     present = column.notna().to_numpy()
     kind, notes = args.kind, []
@@ -362,8 +358,9 @@ def _holds(column, types):
 def _is_number(column):
     import pandas as pd
 
-    numeric = pd.api.types.is_numeric_dtype(column.dtype)
-    return numeric or _holds(column, (numbers.Real, decimal.Decimal, np.bool_))
+    return pd.api.types.is_numeric_dtype(column.dtype) or _holds(
+        column, (numbers.Real, decimal.Decimal, np.bool_)
+    )
 
 
 def _why_unusable(name, column, is_number, is_categorical):

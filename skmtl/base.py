@@ -87,8 +87,8 @@ class Face(CallbackSupportMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
-            The estimator.
+        object
+            The estimator itself.
 
         Raises
         ------
@@ -142,8 +142,9 @@ class Face(CallbackSupportMixin, BaseEstimator):
         """Adapt the input tags to the kinds of input that the preprocessor accepts."""
         if hasattr(self.preprocessor, "__sklearn_tags__"):
             # Some preprocessors, such as scalers, accept NaN and pass it on.
-            accepted = get_tags(self.preprocessor).input_tags
-            tags.input_tags = replace(accepted, pairwise=False, allow_nan=False)
+            tags.input_tags = replace(
+                get_tags(self.preprocessor).input_tags, pairwise=False, allow_nan=False
+            )
         elif self.preprocessor == "auto":
             tags.input_tags.allow_nan = True
             tags.input_tags.string = tags.input_tags.categorical = True
@@ -218,10 +219,8 @@ class TaskEstimator(Face):
             Z = preprocessor.fit(X, y).transform(X)
         Z = check_output(self, X, Z)
         if len(live) < n_samples:
-            expand = sparse.csr_matrix(
-                (np.ones(len(live)), (live, np.arange(len(live)))), shape=(n_samples, len(live))
-            )
-            Z = expand @ Z
+            where = live, np.arange(len(live))
+            Z = sparse.csr_matrix((np.ones(len(live)), where), shape=(n_samples, len(live))) @ Z
         return Z, preprocessor
 
     def _features_to_predict(self, X):
@@ -432,11 +431,13 @@ class TaskEstimator(Face):
         unknown = codes < 0
         if not unknown.any():
             return
-        share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
         first = labels
         if not is_single_label(labels, self._labels):
             first = label_of_row(labels, int(np.argmax(unknown)))
-        found = f"{share} belong to tasks never seen in fit, such as {first!r}"
+        found = (
+            f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%}) belong to tasks "
+            f"never seen in fit, such as {first!r}"
+        )
         remedy = self._remedy_for_unknown_tasks()
         if remedy is not None:
             raise ValueError(f"{found}; {remedy}.")

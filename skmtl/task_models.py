@@ -65,7 +65,7 @@ class OneTask(BaseEstimator):
 
         Returns
         -------
-        features : ndarray or csr matrix of shape (n_samples, n_outputs)
+        ndarray or csr matrix of shape (n_samples, n_outputs)
             The output of the preprocessor, if there is one.
         """
         check_is_fitted(self)
@@ -126,7 +126,7 @@ class LinearTaskModel(RegressorMixin, LinearTask):
 
         Returns
         -------
-        pipeline : Pipeline
+        Pipeline
             The last step is a fitted `Ridge` with ``coef_`` and ``intercept_``. The preprocessor,
             if there is one, comes before it; "auto" becomes an imputer and an encoder. The pipeline
             expects the features only, without the task column and excluded columns, and numbers
@@ -169,8 +169,8 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         prediction = self._scores(features)
         if not return_std:
             return prediction
-        residual_scale = check_residual_scale(self._residual_scale)
-        return prediction, residual_scale.of_rows(features, np.zeros(len(prediction), dtype=int))
+        scale = check_residual_scale(self._residual_scale)
+        return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
         """Predict intervals that contain a share `coverage` of new labels.
@@ -184,8 +184,10 @@ class LinearTaskModel(RegressorMixin, LinearTask):
 
         Returns
         -------
-        low, high : ndarray of shape (n_samples,)
-            Ends of the intervals.
+        low : ndarray of shape (n_samples,)
+            Lower ends of the intervals.
+        high : ndarray of shape (n_samples,)
+            Upper ends of the intervals.
         """
         prediction, std = self.predict(X, return_std=True)
         return interval(prediction, std, self._residual_scale, coverage)
@@ -203,8 +205,8 @@ def check_residual_scale(residual_scale):
 
 def interval(prediction, std, residual_scale, coverage):
     """Return the ends ``(low, high)`` of intervals about the predictions."""
-    number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
-    if not number or not 0.0 < coverage < 1.0:
+    is_number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
+    if not is_number or not 0.0 < coverage < 1.0:
         raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
     low, high = residual_scale.band(float(coverage))
     return prediction + low * std, prediction + high * std
@@ -244,7 +246,7 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
 
         Returns
         -------
-        pipeline : Pipeline
+        Pipeline
             The last step is a fitted `LogisticRegression`; see `LinearTaskModel.to_sklearn` for the
             preprocessor and the errors.
         """
@@ -260,7 +262,7 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
 
         Returns
         -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log-odds of ``classes_[1]``, or the score of each class.
         """
         return self._scores(self.features(X))
@@ -275,7 +277,7 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
 
         Returns
         -------
-        probabilities : ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes)
             Probabilities in the order of ``classes_``.
         """
         return probabilities(self.decision_function(X))
@@ -290,7 +292,7 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
 
         Returns
         -------
-        prediction : ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,)
             Predicted classes.
         """
         return most_probable(self.decision_function(X), self.classes_)

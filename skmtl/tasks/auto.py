@@ -88,10 +88,16 @@ def auto_preprocessor(X, categorical=None, hints=False):
         if categorical is None:
             _warn_of_codes(columns, kinds)
     by_name = names is not None and all(isinstance(name, str) for name in names)
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        min_frequency=_MIN_LEVEL_ROWS,
+        max_categories=_MAX_LEVELS,
+        sparse_output=False,
+    )
     steps = []
     for kind, reader, last in (
         ("numbers", read_numbers, imputer),
-        ("categories", read_categories, _one_hot()),
+        ("categories", read_categories, one_hot),
     ):
         positions = [i for i, k in enumerate(kinds) if k == kind]
         if positions:
@@ -150,13 +156,10 @@ def plain_imputer(imputer):
     return plain
 
 
-def _one_hot():
-    return OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        min_frequency=_MIN_LEVEL_ROWS,
-        max_categories=_MAX_LEVELS,
-        sparse_output=False,
-    )
+def reader_of(step):
+    """Return the function by which a step of a fitted "auto" reads columns; None for others."""
+    reader = getattr(step[0], "func", None) if isinstance(step, Pipeline) else None
+    return reader if reader in (read_numbers, read_categories) else None
 
 
 def sources_of_auto(preprocessor, n_features):
@@ -173,8 +176,7 @@ def sources_of_auto(preprocessor, n_features):
         return None
     out = []
     for kind, step, columns in preprocessor.transformers_:
-        reader = getattr(step[0], "func", None) if isinstance(step, Pipeline) else None
-        if reader not in (read_numbers, read_categories):
+        if reader_of(step) is None:
             return None
         names = getattr(preprocessor, "feature_names_in_", ())
         position = {name: i for i, name in enumerate(names)}
@@ -182,8 +184,7 @@ def sources_of_auto(preprocessor, n_features):
         if kind == "numbers":
             out.append(_sources_of_imputer(step[-1], sources))
         else:
-            n_outputs = [_n_levels(step[-1], j) for j in range(len(sources))]
-            out.append(np.repeat(sources, n_outputs))
+            out.append(np.repeat(sources, [_n_levels(step[-1], j) for j in range(len(sources))]))
     return np.concatenate(out) if out else np.empty(0, dtype=np.int64)
 
 
@@ -294,8 +295,8 @@ def read_numbers(X, labels):
     if isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
         out = X.astype(np.float64)
     else:
-        columns = zip(labels, _columns(X), strict=True)
-        out = np.column_stack([_read_column(label, column) for label, (_, column) in columns])
+        columns = [column for _, column in _columns(X)]
+        out = np.column_stack(list(map(_read_column, labels, columns)))
     infinite = np.isinf(out).any(axis=0)
     if infinite.any():
         raise ValueError(

@@ -132,13 +132,13 @@ def _from_splits(table, splits):
         role[test, s] = 2
     role = role[table.rows]
     for s in range(len(splits)):
-        sides = (np.flatnonzero(role[:, s] == side) for side in (1, 2))
-        refuse_empty(*sides, s, "among the labelled rows of positive weight")
+        train, test = (np.flatnonzero(role[:, s] == side) for side in (1, 2))
+        refuse_empty(train, test, s, "among the labelled rows of positive weight")
     kinds, block = _distinct(role)
     if len(kinds) <= _MOST_BLOCKS:
         return [Partition(block, len(kinds), kinds.T == 1, kinds.T == 2)]
-    one, two = np.array([[False, True, False]]), np.array([[False, False, True]])
-    return [Partition(role[:, s].astype(np.int64), 3, one, two) for s in range(len(splits))]
+    train, test = np.array([[False, True, False]]), np.array([[False, False, True]])
+    return [Partition(role[:, s].astype(np.int64), 3, train, test) for s in range(len(splits))]
 
 
 def _distinct(role):

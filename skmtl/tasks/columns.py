@@ -41,8 +41,7 @@ def unwrap(X, name="X"):
     if type(X).__name__ in ("DataFrame", "Series") and frame_library(X) in ("pandas", "polars"):
         return X
     if hasattr(X, "tocsr") or not hasattr(X, "columns"):
-        native = getattr(X, "to_native", None)
-        return X if native is None else native()
+        return X.to_native() if hasattr(X, "to_native") else X
     frame = _as_narwhals(X)
     if type(frame).__name__ == "LazyFrame":
         raise TypeError(

@@ -230,8 +230,7 @@ class _Groups:
     def merged(self, table):
         """Return the table with one row per group, which has the weight of the group."""
         first = self.order[self.start]
-        weight = self._sums(table.weights(), self.start)
-        return _rebuilt(table, first, weight, table.keys[first])
+        return _rebuilt(table, first, self._sums(table.weights(), self.start), table.keys[first])
 
     def separated(self, table):
         """Return the table with different keys for the rows of a group."""

@@ -342,8 +342,8 @@ class TaskLabels:
         _check_equal_lengths(codes, what)
         code = codes[0]
         for step, part, more in zip(self._steps, self._parts[1:], codes[1:], strict=True):
-            pair = np.where((code < 0) | (more < 0), -1, code * len(part) + more)
-            code = _positions(step, pair)
+            code = np.where((code < 0) | (more < 0), -1, code * len(part) + more)
+            code = _positions(step, code)
         return code
 
     def _refuse_kind(self, kind, label, what):

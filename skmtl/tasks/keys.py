@@ -131,7 +131,8 @@ def _learned(X, y, weight, rows):
     target, radius = gap * scale, columns.radii()
     sign = float(_sign(share @ (target * radius) + 0.37 * (share @ target**3)))
     target = _oriented(target, sign)
-    columns.orient(share, target, radius)
+    odd, even = columns.statistics(share, target, radius)
+    columns.sign, columns.phase = _sign(odd), np.abs(odd) + even
     return columns, target, (mean, scale, sign)
 
 
@@ -147,9 +148,8 @@ def _columns(X, rows):
 
 def mixed(keys, seed=0):
     """Shuffle the order of keys: return the fractional parts of a multiple chosen by `seed`."""
-    step = (_GOLDEN * (seed % 10**6 + 1)) % 1.0
-    multiple = _LEAST_MULTIPLE + (_MOST_MULTIPLE - _LEAST_MULTIPLE) * step
-    return (keys * multiple) % 1.0
+    fraction = (_GOLDEN * (seed % 10**6 + 1)) % 1.0
+    return (keys * (_LEAST_MULTIPLE + (_MOST_MULTIPLE - _LEAST_MULTIPLE) * fraction)) % 1.0
 
 
 def row_order(table):
@@ -238,8 +238,8 @@ class _DenseColumns:
             out[part] = np.square(z, out=z).sum(axis=1)
         return out / max((self.scale > 0).sum(), 1)
 
-    def orient(self, share, target, radius):
-        """Compute the signs and phases of the columns."""
+    def statistics(self, share, target, radius):
+        """Return an odd and an even statistic of each column, and store the fourth powers."""
         odd, even, self.tails = np.zeros((3, self.X.shape[1]))
         for part, raw in self.chunks():
             z, weights = self._z(raw), _power_weights(share[part], target[part], radius[part])
@@ -250,8 +250,7 @@ class _DenseColumns:
             odd += weights[2] @ z
             square *= square
             self.tails += share[part] @ square
-        self.sign = _sign(odd)
-        self.phase = np.abs(odd) + even
+        return odd, even
 
     def fourth_powers(self, weight):
         return sum(weight[part] @ self._z(raw) ** 4 for part, raw in self.chunks())
@@ -309,16 +308,14 @@ class _SparseColumns:
         z0, z = self._z()
         return self._by_row(z0**2, z**2) / max((self.scale > 0).sum(), 1)
 
-    def orient(self, share, target, radius):
+    def statistics(self, share, target, radius):
         weights, (z0, z) = _power_weights(share, target, radius), self._z()
         odd, even, cube = (
             self._weighted(weight, z0**power, z**power)
             for weight, power in zip(weights, (1, 2, 3), strict=True)
         )
-        odd += cube
         self.tails = self.fourth_powers(share)
-        self.sign = _sign(odd)
-        self.phase = np.abs(odd) + even
+        return odd + cube, even
 
     def fourth_powers(self, weight):
         z0, z = self._z()

@@ -197,13 +197,12 @@ def block_moments(table, block=None, n_blocks=1, executor=None):
         edges = np.append(0, np.cumsum(np.bincount(key, minlength=table.n_tasks * n_blocks)))
         rows, y = rows[order], y[order]
         weight = None if weight is None else weight[order]
-    longest = int((edges[1:] - edges[:-1]).max(initial=1))
     kernel, X = _sparse_moments, table.X
     if isinstance(X, np.ndarray):
         kernel, X = kernels.moments.block_moments, readonly(X)
     run_chunks(
-        kernel, len(out.weight), X, y, y[:0] if weight is None else weight, rows, edges, longest,
-        out.arrays, executor=executor,
+        kernel, len(out.weight), X, y, y[:0] if weight is None else weight, rows, edges,
+        int(np.diff(edges).max(initial=1)), out.arrays, executor=executor,
     )  # fmt: skip
     return TaskMoments(
         *(part.reshape(table.n_tasks, n_blocks, *part.shape[1:]) for part in out.arrays)

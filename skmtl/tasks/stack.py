@@ -73,6 +73,6 @@ def _stack_polars(polars, frames):
     for name in frames[0].columns:
         types = [frame.schema[name] for frame in frames]
         if all(isinstance(t, polars.Enum) for t in types) and len(set(types)) > 1:
-            joined = dict.fromkeys(c for t in types for c in t.categories)
-            casts.append(polars.col(name).cast(polars.String).cast(polars.Enum(list(joined))))
+            enum = polars.Enum(list(dict.fromkeys(c for t in types for c in t.categories)))
+            casts.append(polars.col(name).cast(polars.String).cast(enum))
     return polars.concat([frame.with_columns(casts) for frame in frames], how="vertical_relaxed")

@@ -46,11 +46,6 @@ class Standards:
         (target_centre,), (target_scale,) = _centre_and_scale(y[:, None], weight)
         return cls(*features, float(target_centre), float(target_scale) or 1.0)
 
-    @property
-    def spread(self):
-        """Standard deviations of the outputs of `features`: one, or zero if all are constant."""
-        return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
-
     def features(self, X):
         if len(self.columns) < X.shape[1]:
             X = np.take(X, self.columns, axis=1)  # C-ordered, as X

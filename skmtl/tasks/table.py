@@ -71,21 +71,22 @@ class TaskTable:
 
     def select(self, chosen):
         """Return the packed rows for which the mask `chosen` is true; all tasks stay."""
-        weight = None if self.sample_weight is None else self.sample_weight[chosen]
-        keys = None if self.keys is None else self.keys[chosen]
-        offsets = np.append(0, np.cumsum(chosen))[self.offsets]
         return replace(
-            self, y=self.y[chosen], sample_weight=weight, rows=self.rows[chosen],
-            offsets=offsets, keys=keys,
-        )  # fmt: skip
+            self,
+            y=self.y[chosen],
+            sample_weight=None if self.sample_weight is None else self.sample_weight[chosen],
+            rows=self.rows[chosen],
+            offsets=np.append(0, np.cumsum(chosen))[self.offsets],
+            keys=None if self.keys is None else self.keys[chosen],
+        )
 
     def take(self, tasks):
         """Return the rows of the given tasks, which must be sorted."""
         sizes = self.task_sizes()
         kept = np.zeros(self.n_tasks, dtype=bool)
         kept[tasks] = True
-        part = self.select(np.repeat(kept, sizes))
-        return replace(part, offsets=np.r_[0, np.cumsum(sizes[tasks])])
+        selected = self.select(np.repeat(kept, sizes))
+        return replace(selected, offsets=np.r_[0, np.cumsum(sizes[tasks])])
 
     def compact(self, dense_size=0):
         """Return the table with only its rows in X, which is dense up to `dense_size` numbers."""
@@ -138,5 +139,4 @@ def _pack_columns(y, sample_weight):
     if sample_weight is not None:
         labelled &= (sample_weight > 0)[:, None]
     tasks, rows = np.nonzero(labelled.T)
-    offsets = np.r_[0, np.cumsum(np.bincount(tasks, minlength=y.shape[1]))]
-    return rows, y[rows, tasks], offsets
+    return rows, y[rows, tasks], np.r_[0, np.cumsum(labelled.sum(axis=0))]

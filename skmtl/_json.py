@@ -43,10 +43,9 @@ def json_report(data, measured, args):
 def _summary(data, measured):
     """Return the figures of the report's summary, by kind of sharing."""
     figures = [column for part in summary(data, measured) for column in part.values()]
-    score = "r2" if data.kind == "regression" else "accuracy"
-    of_task = "median_over_tasks" if data.kind == "regression" else "mean_over_tasks"
-    error = "rmse" if data.kind == "regression" else "log_loss"
-    names = error, f"{error}_mean_over_tasks", score, f"{score}_{of_task}"
+    names = "log_loss", "log_loss_mean_over_tasks", "accuracy", "accuracy_mean_over_tasks"
+    if data.kind == "regression":
+        names = "rmse", "rmse_mean_over_tasks", "r2", "r2_median_over_tasks"
     return {
         sharing: dict(zip(names, column, strict=True))
         for sharing, column in zip(measured.errors, zip(*figures, strict=True), strict=True)
@@ -76,8 +75,8 @@ def _sizes(report, tasks):
             "largest": sizes.high[i],
             "n_tasks": sizes.n_tasks[i],
             "n_samples": sizes.n_samples[i],
+            **{f"error_{sharing}": sizes.errors[sharing][i] for sharing in SHARING},
         }
-        entry |= {f"error_{sharing}": sizes.errors[sharing][i] for sharing in SHARING}
         for other, gains in sizes.gains.items():
             entry[f"gain_over_{other}"] = gains.gain[i]
             entry[f"two_std_errors_gain_over_{other}"] = gains.reach[i]

@@ -66,9 +66,7 @@ def _number_format(values):
     """Return one format for a whole column, with about three digits for its median."""
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values) & (values > 0)]
-    if not len(values):
-        return "{:.3g}".format
-    decimals = 2 - math.floor(math.log10(np.median(values)))
+    decimals = 2 - math.floor(math.log10(np.median(values))) if len(values) else math.inf
     if decimals > 6 or values.max() >= 1e9:
         return "{:.3g}".format
     return f"{{:,.{max(decimals, 0)}f}}".format
@@ -318,15 +316,14 @@ def conclusion(data, report, max_tasks):
 
 def _conclusion_on_sums(data, report, tasks, models):
     """Return the conclusion on all tasks together, for many tasks or very small ones."""
-    together = sum_of_all(report, tasks)
     parts, counts = [], []
-    for other in OTHERS:
-        gains, over = together.gains[other], task_gains(report, other).take(tasks)
+    for other, gains in sum_of_all(report, tasks).gains.items():
+        over = task_gains(report, other).take(tasks)
         if gains.telling[0]:
             verb = "removes" if gains.gain[0] >= 0 else "adds"
             amount = percent(abs(gains.gain[0])).removeprefix("+")
-            amount = f"{amount} (give or take {_points(gains.reach[0])})"
-            parts.append(f"{verb} {amount} of the error of {models[other]}")
+            reach = f"(give or take {_points(gains.reach[0])})"
+            parts.append(f"{verb} {amount} {reach} of the error of {models[other]}")
         else:
             parts.append(f"does not differ measurably from {models[other]}")
         better, worse = (int(np.sum(over.clear & (sign * over.gain > 0))) for sign in (1, -1))

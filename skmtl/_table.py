@@ -203,10 +203,9 @@ def _read_target(column, args):
         )
     if column.dtype == object and set(map(type, column.dropna())) == {bool}:
         column = column.astype("boolean")  # gaps had made objects of the booleans
-    if pd.api.types.is_bool_dtype(column.dtype):
-        values = column.to_numpy(dtype=float, na_value=np.nan)
-    else:
-        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    is_bool = pd.api.types.is_bool_dtype(column.dtype)
+    values = column if is_bool else pd.to_numeric(column, errors="coerce")
+    values = values.to_numpy(dtype=float, na_value=np.nan)
     values = np.where(np.abs(values) < _LARGEST, values, np.nan)
     present = column.notna().to_numpy()
     kind, notes = args.kind, []

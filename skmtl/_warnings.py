@@ -67,7 +67,6 @@ def once_per_search(kind):
     if search is None:
         return ELSEWHERE
     raised = _raised.setdefault(search, set())
-    if kind in raised:
-        return LATER
+    is_first = kind not in raised
     raised.add(kind)
-    return FIRST
+    return FIRST if is_first else LATER

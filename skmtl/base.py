@@ -281,7 +281,6 @@ class TaskEstimator(Face):
             features = read_features(self, features, preprocessor)
         check_magnitudes(features, y if y.dtype.kind == "f" else None, weight)
         if labels is None:
-            targets = targets if y.ndim == 2 else None
             return ResolvedRows(features, None, None, weight, preprocessor, targets), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
         check_length(codes, len(y), self._label_source())

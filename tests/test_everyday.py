@@ -38,7 +38,7 @@ def target(face, y):
 
 @pytest.fixture
 def sales(rng):
-    """Two stores times three items, in four columns, and what is sold."""
+    """Sales of two stores times three items, in a table of four columns."""
     frame = pd.DataFrame(rng.normal(size=(120, 2)), columns=["price", "rain"])
     frame.insert(0, "store", np.array(["Bonn", "Ulm"])[np.arange(120) % 2])
     frame.insert(2, "item", np.arange(120) // 2 % 3 + 7)

@@ -314,7 +314,7 @@ total(np.arange(3.0)), idle(np.ones(3), 1), total(np.arange(3.0)), print("done")
 
 
 @pytest.mark.jit
-def test_compiling_is_told_once_and_only_when_it_happens(tmp_path):
+def test_compiling_is_reported_once_and_only_when_it_happens(tmp_path):
     quiet, told = (_TOLD.format(verbose=v) for v in (False, True))
     cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     assert run_with_kernels(tmp_path, quiet, NUMBA_CACHE_DIR=str(tmp_path / "other")) == ["done"]

@@ -206,7 +206,7 @@ def test_integer_tasks_sort_as_numbers(tmp_path, capsys):
     assert {li.split()[0] for li in lines if li[:1].isdigit()} >= {"9", "10", "100"}
 
 
-def test_tasks_of_one_row_are_left_out_and_said(tmp_path, capsys):
+def test_tasks_of_one_row_are_left_out_and_reported(tmp_path, capsys):
     rng = np.random.default_rng(0)
     task = ["a"] * 10 + ["b"] * 10 + ["c"]
     path = write(tmp_path, t_id=task, x=rng.normal(size=21), y=rng.normal(size=21))

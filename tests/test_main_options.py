@@ -343,7 +343,7 @@ def test_time_in_words(visits, capsys):
     assert "2 folds forward in time" in capsys.readouterr().out
 
 
-def test_times_that_do_not_do(visits, tmp_path, capsys):
+def test_invalid_times(visits, tmp_path, capsys):
     path, frame = visits
     assert "no column 'dya'" in fails(capsys, *argv_for(path, "score", "--time", "dya"))
     line = fails(capsys, *argv_for(path, "score", "--time", "clinic"))
@@ -467,7 +467,7 @@ print(code, sorted(heavy), "skmtl.multitask" in sys.modules)
         (["--wat"], "--wat"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_imported(visits, argv, said):
+def test_mistakes_are_reported_before_anything_is_imported(visits, argv, said):
     argv = [arg.format(csv=visits[0]) for arg in argv]
     folder = str(Path(skmtl.__file__).parent)
     done = subprocess.run(

@@ -169,9 +169,8 @@ def find_columns(X, columns, parameter="task_column"):
 
 def are_names(columns):
     """Return whether one column or all of several columns are given by name."""
-    if isinstance(columns, str) or not hasattr(columns, "__iter__"):
-        return isinstance(columns, str)
-    return all(isinstance(column, str) for column in columns)
+    listed = [columns] if isinstance(columns, str) or not hasattr(columns, "__iter__") else columns
+    return all(isinstance(column, str) for column in listed)
 
 
 def has_columns(X, columns):

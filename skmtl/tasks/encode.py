@@ -123,10 +123,7 @@ def target_labels(y):
 
 
 def _check_missing(labels, what):
-    if labels.dtype.kind == "f":
-        missing = np.isnan(labels)
-    else:
-        missing = np.array([is_missing(v) for v in labels.tolist()], dtype=bool)
+    missing = np.array([is_missing(label) for label in labels.tolist()], dtype=bool)
     if missing.any():
         raise ValueError(
             f"{what} has {int(missing.sum())} missing labels, the first in row "

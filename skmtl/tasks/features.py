@@ -59,9 +59,11 @@ class FeatureColumns:
         categorical = None
         if categorical_columns is not None:
             found = _find_listed(X, categorical_columns, "categorical_columns")
-            listed = categorical_columns, "categorical_columns"
-            _refuse_both(X, tasks, found, *listed, "the task column")
-            _refuse_both(X, excluded, found, *listed, "among exclude_columns")
+            for positions, what in (
+                (tasks, "the task column"),
+                (excluded, "among exclude_columns"),
+            ):
+                _refuse_both(X, positions, found, categorical_columns, "categorical_columns", what)
             # Their positions among the features.
             categorical = [i - sum(other < i for other in others) for i in found]
         n_features = X.shape[1] - len(others) if len(X.shape) == 2 else 0

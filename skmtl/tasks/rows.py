@@ -94,22 +94,15 @@ class TaskRows:
 
     def target_scatter(self):
         """Return the weighted sum of squares of the target about the mean of each task."""
-        codes = self._codes
-        gap = self._target() - self.mean[codes, -1]
+        codes = np.repeat(np.arange(len(self.weight)), np.diff(self.offsets))
+        gap = self.Z[:, -1] * self.scale[-1] + self.shift[-1] - self.mean[codes, -1]
         return np.bincount(codes, self.row_weight * gap**2, minlength=len(self.weight))
-
-    @property
-    def _codes(self):
-        return np.repeat(np.arange(len(self.weight)), np.diff(self.offsets))
-
-    def _target(self):
-        return self.Z[:, -1] * self.scale[-1] + self.shift[-1]
 
     def in_units(self, location, scale):
         """Return the rows of ``[X, (y - location) / scale]``, with one of each per task."""
-        codes = self._codes
+        codes = np.repeat(np.arange(len(self.weight)), np.diff(self.offsets))
         Z, column_scale, shift = self.Z.copy(), self.scale.copy(), self.shift.copy()
-        Z[:, -1] = (self._target() - location[codes]) / scale[codes]
+        Z[:, -1] = (Z[:, -1] * column_scale[-1] + shift[-1] - location[codes]) / scale[codes]
         column_scale[-1], shift[-1] = 1.0, 0.0
         return replace(self, Z=Z, scale=column_scale, shift=shift)
 

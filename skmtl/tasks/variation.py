@@ -75,8 +75,8 @@ class Variation:
         variance_used = np.where(
             self.within > 0, np.maximum(self.within, _LEAST_PART**2 * variance), variance
         )
-        varies = variance > 0
-        return trust * np.where(varies, 1.0 / np.sqrt(np.where(varies, variance_used, 1.0)), 0.0)
+        std = np.sqrt(np.where(variance > 0, variance_used, 1.0))
+        return trust * np.where(variance > 0, 1.0 / std, 0.0)
 
     def rescaled(self, scale):
         """Return the variances of features multiplied by `scale`."""

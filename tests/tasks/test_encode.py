@@ -287,7 +287,7 @@ def test_tuples_against_a_slow_twin(rng):
         (pd.DataFrame(index=range(3)), "without columns"),
     ],
 )
-def test_tuples_that_are_no_labels(rows, message):
+def test_tuples_that_are_not_labels(rows, message):
     with pytest.raises(ValueError, match=message):
         TaskLabels.from_rows(rows)
 

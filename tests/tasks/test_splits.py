@@ -1,4 +1,4 @@
-"""Splits as a user gives them: what is read, and what is refused by name."""
+"""Cross-validation splits given by the user: accepted and refused ones."""
 
 import itertools
 
@@ -147,7 +147,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_splits_is_refused(name):
+def test_invalid_splits_are_refused(name):
     cv, message = BAD[name]
     with pytest.raises(ValueError, match=f"(?s){message}"):
         read(cv)

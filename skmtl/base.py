@@ -403,7 +403,7 @@ class TaskEstimator(Face):
         if self._task_source in ("target", "none"):
             if labels is not None:
                 raise ValueError(
-                    "task= was given, but the model was fitted without task labels; leave it out."
+                    "task= was given, but the model was fitted without tasks; leave it out."
                 )
             return ResolvedRows(features, None, None)
         if labels is None:

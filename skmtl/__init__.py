@@ -22,9 +22,9 @@ __all__ = [
     "__version__",
 ]
 
-# Where the names above come from. They are imported when asked for: `python -m skmtl` imports the
-# package first, and is to tell of a mistyped path at once.
-_ROOMS = {
+# The subpackages of the names above. They are imported on first access, because `python -m skmtl`
+# imports this package first and should report a mistyped path without delay.
+_SUBPACKAGES = {
     "MetaLearnerClassifier": "meta",
     "MetaLearnerRegressor": "meta",
     "MultiTaskClassifier": "multitask",
@@ -40,8 +40,8 @@ def _submodules():
 
 
 def __getattr__(name):
-    if name in _ROOMS:
-        value = getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)
+    if name in _SUBPACKAGES:
+        value = getattr(importlib.import_module(f".{_SUBPACKAGES[name]}", __name__), name)
         globals()[name] = value
         return value
     if not name.startswith("_") and name in _submodules():

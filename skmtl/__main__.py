@@ -1,7 +1,8 @@
-"""Does sharing help my tasks? ``python -m skmtl`` on an embedded table or on your own file.
+"""Report whether sharing helps the tasks of a table: ``python -m skmtl``.
 
-It cross-validates one model per task (*independent*), one model for all (*pooled*) and
-`MultiTaskRegressor` or `MultiTaskClassifier` (*shared*) and prints what sharing gains.
+The command cross-validates one model per task (*independent*), one model for all tasks (*pooled*)
+and `MultiTaskRegressor` or `MultiTaskClassifier` (*shared*), and prints the gains of sharing. It
+uses an embedded table, or your own file.
 """
 
 import os
@@ -11,7 +12,7 @@ from skmtl._arguments import UserError, parse
 
 
 def _draw(report, data, args):
-    os.environ.setdefault("MPLBACKEND", "Agg")  # a file needs no screen
+    os.environ.setdefault("MPLBACKEND", "Agg")  # drawing to a file needs no display
     import matplotlib.pyplot as plt
 
     from skmtl.inspection import TaskReportDisplay
@@ -34,24 +35,18 @@ def _save(model, args):
         raise UserError(f"--save {args.save} cannot be written: {exc.strerror or exc}") from None
 
 
-def _say(lines, encoding):
-    """Print, with a question mark for what the terminal cannot show."""
-    for line in lines:
-        print(line.encode(encoding, "replace").decode(encoding))
-
-
 def _run(args):
-    # Only now, as all this takes a second or two to import.
-    from skmtl._compiling import tell_of_compiling
+    # Imported after the arguments are checked, because the imports take a second or two.
+    from skmtl._compiling import notify_of_compiling
     from skmtl._measure import measure
     from skmtl._table import read_table
 
     data = read_table(args)
-    tell_of_compiling(lambda text: print(f"skmtl: {text}", file=sys.stderr, flush=True))
+    notify_of_compiling(lambda text: print(f"skmtl: {text}", file=sys.stderr, flush=True))
     try:
         measured = measure(data, args.folds)
     finally:
-        tell_of_compiling(None)
+        notify_of_compiling(None)
     if args.save is not None:
         _save(measured.model, args)
     if args.plot is not None:
@@ -79,45 +74,47 @@ def _print_text(data, measured, args):
         width=shutil.get_terminal_size((110, 24)).columns,
     )
     if args.plot is not None:
-        lines.append(f"Drawn to {args.plot}.")
+        lines.append(f"Plot written to {args.plot}.")
     if args.save is not None:
-        columns = ", ".join(data.columns_to_predict())
-        lines.append(f"Saved to {args.save}: predicts from the columns {columns}.")
-    _say(lines, encoding)
+        columns = ", ".join(getattr(data.table, "columns", [data.task_name, *data.feature_names]))
+        lines.append(f"Model saved to {args.save}. It predicts from the columns {columns}.")
+    for line in lines:
+        # The terminal shows a question mark for a character that it does not have.
+        print(line.encode(encoding, "replace").decode(encoding))
 
 
-def _tell(message):
+def _print_error(message):
     print(f"skmtl: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the command line; see ``python -m skmtl --help``.
 
     Parameters
     ----------
     argv : list of str, default=None
-        The arguments; those of the process if None.
+        The arguments; by default those of the process.
 
     Returns
     -------
-    code : int
-        0; 2 after one line on stderr about what the user can put right; 1 after one line on
-        stderr about what the fit said.
+    int
+        0 for success; 2 for an error in the arguments or the file, 1 for an error of the fit, each
+        after one line on stderr.
     """
     try:
         _run(parse(argv))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the report has had enough, such as `head`
+    except BrokenPipeError:  # the reader of the output has ended, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except UserError as exc:
-        _tell(exc)
+        _print_error(exc)
         return 2
-    except (ValueError, ImportError) as exc:  # the library's own, which say what to do
-        _tell(exc)
+    except (ValueError, ImportError) as exc:  # skmtl's own messages, which name the remedy
+        _print_error(exc)
         return 1
     except Exception as exc:
-        _tell(f"{type(exc).__name__}: {exc}")
+        _print_error(f"{type(exc).__name__}: {exc}")
         return 1
     return 0
 

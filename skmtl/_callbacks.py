@@ -1,34 +1,34 @@
-"""The bridge to scikit-learn's callbacks (1.9, experimental); without them, only `verbose`."""
+"""Support for scikit-learn's callbacks (experimental since 1.9) and for `verbose`."""
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn before 1.9
 
-    class CallbackSupportMixin:
-        """Nothing to support."""
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand-in without callbacks."""
 
     def with_callbacks(method):
-        """The method itself."""
+        """Return the method unchanged."""
         return method
 
 
-from ._compiling import tell_of_compiling
+from ._compiling import notify_of_compiling
 
 __all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
 
 
 class Progress:
-    """Says what a fit is doing: prints it (`verbose`), and tells scikit-learn's callbacks.
+    """Progress of a fit: prints it if `verbose`, and passes it to scikit-learn's callbacks.
 
-    Made at the beginning of a fit decorated with `with_callbacks`; called with a line of text at
-    each step; `end` when the estimator is fitted.
+    Create it at the beginning of a fit decorated with `with_callbacks`, call it with a line of text
+    at each step, and call `end` when the estimator is fitted.
     """
 
     def __init__(self, estimator, X, y):
         self.estimator, self.X, self.y = estimator, X, y
         self.context = None
         if estimator.verbose:
-            tell_of_compiling(self._print)
+            notify_of_compiling(self._print)
         if hasattr(estimator, "_init_callback_context"):
             self.context = estimator._init_callback_context(max_subtasks=None)
             self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
@@ -45,9 +45,9 @@ class Progress:
         print(f"[{type(self.estimator).__name__}] {text}")
 
     def end(self):
-        """The estimator is fitted."""
+        """Report that the estimator is fitted."""
         if self.estimator.verbose:
-            tell_of_compiling(None)
+            notify_of_compiling(None)
         if self.context is not None:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes={}

@@ -1,4 +1,4 @@
-"""The one place with private imports of scikit-learn."""
+"""All private imports from scikit-learn."""
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -22,14 +22,14 @@ fit_context = _fit_context
 
 
 def take_rows(X, rows):
-    """The rows of a table, of whatever kind."""
-    # scikit-learn would ask first which kind of frame it is.
+    """Return the given rows of an array, sparse matrix or data frame."""
+    # For arrays, skip scikit-learn's slow detection of data frames.
     return X[rows] if type(X) is np.ndarray else _safe_indexing(X, rows)
 
 
 def check_columns(estimator, X, *, reset):
     """Set or check ``feature_names_in_`` and ``n_features_in_``, the task column included."""
-    # An array has no names; scikit-learn would ask first which kind of frame it is.
+    # An array has no names; skip scikit-learn's slow detection of data frames.
     if type(X) is not np.ndarray or hasattr(estimator, "feature_names_in_"):
         _check_feature_names(estimator, X, reset=reset)
     _check_n_features(estimator, X, reset=reset)

@@ -1,20 +1,21 @@
-"""Kernels are compiled undisturbed, and the user is told once."""
+"""Compile kernels without interruption, and notify the user once per process."""
 
 import contextlib
 import gc
 import signal
 import threading
 
-__all__ = ["say_compiling", "tell_of_compiling", "undisturbed"]
+__all__ = ["notify_of_compiling", "report_compiling", "undisturbed"]
 
 
 @contextlib.contextmanager
 def undisturbed():
-    """Put off Ctrl-C, and the collection of garbage, until the end of the block.
+    """Delay Ctrl-C and garbage collection until the end of the block.
 
-    For imports of numba, and compiling: what stops halfway there is broken for the process, and
-    LLVM calls back what swallows exceptions. The collector would take a fifth of the time, as
-    numba makes millions of objects. One kernel takes a second or two.
+    Importing numba or compiling a kernel must not be interrupted: the process would be left with
+    partly initialised modules, and LLVM's callbacks swallow exceptions. Compiling a kernel takes a
+    second or two, of which garbage collection would take a fifth, as numba creates millions of
+    objects.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -42,18 +43,18 @@ def _interrupts_held():
             handler(*held[0])
 
 
-_tell, _told = None, False
+_listener, _notified = None, False
 
 
-def tell_of_compiling(tell):
-    """Have ``tell(text)`` called when kernels are compiled, once a process; None for silence."""
-    global _tell
-    _tell = tell
+def notify_of_compiling(listener):
+    """Call ``listener(text)`` when a kernel is first compiled in this process; None for nobody."""
+    global _listener
+    _listener = listener
 
 
-def say_compiling():
-    """A kernel is not in the cache, and is compiled now."""
-    global _told
-    if _tell is not None and not _told:
-        _told = True
-        _tell("compiling kernels, which takes some seconds once after an installation")
+def report_compiling():
+    """Notify the listener that a kernel is not cached and is now being compiled."""
+    global _notified
+    if _listener is not None and not _notified:
+        _notified = True
+        _listener("compiling kernels, which takes some seconds once after an installation")

@@ -1,8 +1,8 @@
 """Compilation flags and threads; `_kernel` does the compiling.
 
-No ``fastmath=True``: guards against NaN must survive compilation. Kernels are serial and release
-the GIL; work is spread over threads in coarse chunks (`run_chunks`), which needs no threading layer
-of numba's own and gives the same sums whatever the number of threads.
+``fastmath=True`` is not used, because it removes checks for NaN. Kernels are serial and release the
+GIL. `run_chunks` spreads coarse chunks of work over threads: this needs none of numba's threading
+layers, and sums do not depend on the number of threads.
 """
 
 import contextlib
@@ -17,28 +17,29 @@ from ._compiling import undisturbed
 
 __all__ = ["njit", "run_chunks", "run_spans", "worker_pool"]
 
-# Partial sums are taken over this many chunks, threads or no threads, so that results do not
-# depend on n_jobs.
+# Number of chunks of partial sums. It does not depend on n_jobs, and so neither do the results.
 N_CHUNKS = 8
 
 
 def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=False):
-    """Compile `function` at its first call and keep the machine code on disk where possible.
+    """Compile `function` at its first call and cache the machine code on disk if possible.
 
-    A callee is optimised anew in every kernel above it, so that deep files compile for a minute.
-    Two things help:
+    A function is optimised again in every kernel that calls it, so that files with several levels
+    of calls take up to a minute to compile; `helper` and `inlined` reduce this. `fused` and
+    `any_order` make the code faster without changing how NaN and infinity are treated.
 
+    Parameters
+    ----------
+    function : callable, optional
+        Without it, return a decorator.
     helper : bool
-        Only kernels call it: no wrappers for calls from Python, of which one would end the process.
+        Only kernels call the function: compile no wrapper for Python, where a call would crash.
     inlined : bool
-        Its source is pasted into the kernels that call it, best one: a level less.
-
-    And two make it faster, and leave NaN and infinity what they are:
-
+        Paste the source into the calling kernels, ideally only one.
     fused : bool
-        A product and a sum may be rounded once.
+        Allow a product and a sum to be rounded once.
     any_order : bool
-        And sums be taken in any order, as vector instructions do.
+        In addition allow sums in any order, as vector instructions compute them.
     """
     if function is None:
         return functools.partial(
@@ -47,7 +48,7 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
     with undisturbed():  # here, so that `import skmtl` does not import numba
         from ._kernel import make_kernel
 
-    # Only Python and other kernels call kernels, and divisions are guarded where they need it.
+    # Kernels are not called from C, and check their divisors where needed.
     options = {"nogil": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
     if helper:
         options["no_cpython_wrapper"] = True
@@ -67,10 +68,10 @@ def _chunks(n_items):
 
 @contextlib.contextmanager
 def worker_pool(n_jobs):
-    """A pool of threads for `run_chunks`, None for one; BLAS is kept to one thread inside.
+    """Start a pool of threads for `run_chunks`, with one BLAS thread each; None for one thread.
 
-    One pool a fit: starting threads and looking up BLAS libraries takes milliseconds, a call of
-    `run_chunks` often less.
+    Use one pool per fit: starting threads and limiting BLAS takes milliseconds, which is more than
+    many calls of `run_chunks`.
     """
     n_threads = 1 if n_jobs is None else effective_n_jobs(n_jobs)
     if n_threads == 1:
@@ -94,14 +95,14 @@ def run_chunks(kernel, n_items, *args, executor=None):
 def run_spans(function, n_items, most, executor=None):
     """Call ``function(start, stop)`` over spans of at most `most` items, and return nothing.
 
-    For work that is done item by item, whatever the spans are; sums need `run_chunks`.
+    Use it where every item is computed by itself; sums over items need `run_chunks`.
     """
 
-    def some(start, stop):
+    def run_part(start, stop):
         for a in range(start, stop, most):
             function(a, min(a + most, stop))
 
     if executor is None:
-        some(0, n_items)
+        run_part(0, n_items)
     else:
-        run_chunks(some, n_items, executor=executor)
+        run_chunks(run_part, n_items, executor=executor)

@@ -1,4 +1,4 @@
-"""What `python -m skmtl --json` prints: the same figures as the text, for machines."""
+"""Output of `python -m skmtl --json`: the figures of the report as JSON."""
 
 import json
 import math
@@ -6,14 +6,14 @@ import math
 import numpy as np
 
 from ._measure import SHARING
-from ._report import summary, verdict
+from ._report import conclusion, summary
 from .inspection.gains import OTHERS, by_size, task_gains
 
 __all__ = ["json_report"]
 
 
 def json_report(data, measured, args):
-    """The report as JSON; what is not known or infinite is null."""
+    """Return the report as JSON; unknown or infinite numbers are null."""
     report = measured.report
     known = np.flatnonzero(np.isfinite(report["error_shared"][:-1]))
     has_unseen = np.isfinite(report["error_shared"][-1])
@@ -33,7 +33,7 @@ def json_report(data, measured, args):
         "tasks": [_task(report, row) for row in range(len(data.labels))],
         "task_never_seen": _task(report, len(data.labels)) if has_unseen else None,
         "by_size": _sizes(report, known),
-        "verdict": verdict(data, report, args.max_tasks),
+        "verdict": conclusion(data, report, args.max_tasks),
         "plot": None if args.plot is None else str(args.plot),
         "model": None if args.save is None else str(args.save),
     }
@@ -41,23 +41,22 @@ def json_report(data, measured, args):
 
 
 def _summary(data, measured):
-    """By way of sharing, the figures that stand above the table."""
+    """Return the figures of the report's summary, by kind of sharing."""
     figures = [column for part in summary(data, measured) for column in part.values()]
-    score = "r2" if data.kind == "regression" else "accuracy"
-    of_task = "median_over_tasks" if data.kind == "regression" else "mean_over_tasks"
-    error = "rmse" if data.kind == "regression" else "log_loss"
-    names = error, f"{error}_mean_over_tasks", score, f"{score}_{of_task}"
+    names = "log_loss", "log_loss_mean_over_tasks", "accuracy", "accuracy_mean_over_tasks"
+    if data.kind == "regression":
+        names = "rmse", "rmse_mean_over_tasks", "r2", "r2_median_over_tasks"
     return {
-        way: dict(zip(names, column, strict=True))
-        for way, column in zip(measured.errors, zip(*figures, strict=True), strict=True)
+        sharing: dict(zip(names, column, strict=True))
+        for sharing, column in zip(measured.errors, zip(*figures, strict=True), strict=True)
     }
 
 
 def _task(report, row):
     entry = {name: report[name][row] for name in ("task", "n_samples", "n_tested", "used")}
-    for way in SHARING:
+    for sharing in SHARING:
         for figure in ("error", "std_error"):
-            entry[f"{figure}_{way}"] = report[f"{figure}_{way}"][row]
+            entry[f"{figure}_{sharing}"] = report[f"{figure}_{sharing}"][row]
     for other in OTHERS:
         gains = task_gains(report, other)
         entry[f"gain_over_{other}"] = gains.gain[row]
@@ -76,8 +75,8 @@ def _sizes(report, tasks):
             "largest": sizes.high[i],
             "n_tasks": sizes.n_tasks[i],
             "n_samples": sizes.n_samples[i],
+            **{f"error_{sharing}": sizes.errors[sharing][i] for sharing in SHARING},
         }
-        entry |= {f"error_{way}": sizes.errors[way][i] for way in SHARING}
         for other, gains in sizes.gains.items():
             entry[f"gain_over_{other}"] = gains.gain[i]
             entry[f"two_std_errors_gain_over_{other}"] = gains.reach[i]
@@ -86,7 +85,7 @@ def _sizes(report, tasks):
 
 
 def _plain(value):
-    """Numbers of Python's own, and None for what JSON has no word for."""
+    """Convert numpy scalars to Python's types, and numbers that are not finite to None."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

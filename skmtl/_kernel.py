@@ -1,6 +1,6 @@
-"""What a kernel is: numba's dispatcher, made proof against damaged caches and Ctrl-C.
+"""Kernels: numba's dispatcher, made robust against damaged caches and Ctrl-C.
 
-Imports numba, so `_jit` imports it with the first kernel only.
+This module imports numba, so `_jit` imports it only with the first kernel.
 """
 
 import contextlib
@@ -13,33 +13,33 @@ import numba
 from numba.core import caching, serialize
 from numba.core.registry import CPUDispatcher
 
-from ._compiling import say_compiling, undisturbed
+from ._compiling import report_compiling, undisturbed
 
 __all__ = ["make_kernel"]
 
 
 def make_kernel(function, options):
-    """Compile `function` at its first call and keep the machine code on disk where possible."""
+    """Compile `function` at its first call and cache the machine code on disk if possible."""
     kernel = numba.njit(**options)(function)
     if not isinstance(kernel, CPUDispatcher):  # NUMBA_DISABLE_JIT
         return kernel
     kernel.__class__ = _Kernel
     try:
         kernel._cache = _DiskCache(function)
-    except RuntimeError:  # a read-only install without a writable home has nowhere to cache
+    except RuntimeError:  # neither the installation nor the home folder is writable
         kernel._cache = _NoCache()
     return kernel
 
 
 class _Kernel(CPUDispatcher):
-    """A dispatcher whose callers see Ctrl-C as what it is, and never in the middle of compiling."""
+    """Dispatcher that raises Ctrl-C as KeyboardInterrupt, and never while compiling."""
 
     def __call__(self, *args):
         try:
             return _call(self, *args)
         except SystemError as error:
-            # An exception came up while machine code ran, which cannot end before it is through.
-            # `except Exception`, as in cross-validation, would take the SystemError.
+            # An exception raised while machine code runs surfaces as a SystemError. Callers that
+            # catch Exception, such as cross-validation, would swallow a Ctrl-C in this form.
             if error.__cause__ is not None:
                 raise error.__cause__ from None
             raise
@@ -54,12 +54,12 @@ _call = CPUDispatcher.__call__
 
 @functools.cache
 def _digests(folder):
-    """Return a digest of every Python file of a folder; they are read once a process."""
+    """Return a digest of every Python file in a folder; the files are read once per process."""
     return {path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.glob("*.py")}
 
 
 class _CheckedCode(caching.CompileResultCacheImpl):
-    """Machine code with a checksum: LLVM ends the process where it is given half of it."""
+    """Machine code with a checksum, because LLVM aborts the process on truncated code."""
 
     def reduce(self, cres):
         code = serialize.dumps(super().reduce(cres))
@@ -73,43 +73,43 @@ class _CheckedCode(caching.CompileResultCacheImpl):
 
 
 class _DiskCache(caching.FunctionCache):
-    """A cache whose damaged entries are discarded, and which may be full or read-only.
+    """Cache that discards damaged entries, and tolerates a full or read-only disk.
 
-    Machine code holds that of the kernels it calls, and numba's stamp is of a kernel's own file
-    only: here it is of all files of the folder, where a kernel may call any other.
+    The machine code of a kernel contains that of the kernels it calls, but numba's stamp covers
+    only the file of the kernel. Here the stamp covers all files in the folder.
     """
 
     _impl_class = _CheckedCode
 
     def __init__(self, function):
         super().__init__(function)
-        folder = Path(function.__code__.co_filename).parent
-        self._cache_file._source_stamp = self._cache_file._source_stamp, _digests(folder)
+        digests = _digests(Path(function.__code__.co_filename).parent)
+        self._cache_file._source_stamp = self._cache_file._source_stamp, digests
 
     def load_overload(self, sig, target_context):
         try:
             found = super().load_overload(sig, target_context)
-        except Exception:  # a file cut short or overwritten can be unpickled to anything
+        except Exception:  # unpickling a damaged file can raise any exception
             found = None
             self._discard()
         if found is None:
-            say_compiling()
+            report_compiling()
         return found
 
     def save_overload(self, sig, data):
-        # What cannot be kept is compiled anew in the next process, too.
+        # If saving fails, the next process compiles again.
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
 
     def _discard(self):
         try:
             self.flush()
-        except OSError:  # then neither can anything be saved
+        except OSError:  # the folder is read-only
             self.disable()
 
 
 class _NoCache(caching.NullCache):
-    """Nothing is kept."""
+    """Cache that stores nothing."""
 
     def load_overload(self, sig, target_context):
-        say_compiling()
+        report_compiling()

@@ -1,4 +1,4 @@
-"""Task models made of scikit-learn's own parts, for tools that know these only."""
+"""Conversion of task models to scikit-learn's own classes, for tools that read only these."""
 
 import copy
 
@@ -8,13 +8,13 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from .tasks.auto import MISSING, MedianImputer, plain_imputer, read_categories, read_numbers
+from .tasks.auto import MISSING, MedianImputer, plain_imputer, reader_of
 
 __all__ = ["plain_classifier", "plain_regressor"]
 
 
 def plain_regressor(model, coef, intercept):
-    """A Pipeline that ends in a fitted `Ridge` with these coefficients.
+    """Return a Pipeline that ends in a fitted `Ridge` with these coefficients.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def plain_regressor(model, coef, intercept):
 
 
 def plain_classifier(model, coef, intercept, classes):
-    """A Pipeline that ends in a fitted `LogisticRegression` with these coefficients.
+    """Return a Pipeline that ends in a fitted `LogisticRegression` with these coefficients.
 
     Parameters
     ----------
@@ -47,44 +47,38 @@ def plain_classifier(model, coef, intercept, classes):
 
 def _behind_preprocessor(model, name, last):
     last.n_features_in_ = last.coef_.shape[-1]
-    if model.preprocessor_ is None:
-        _set_names(last, model)
-        return Pipeline([(name, last)])
-    return Pipeline([("preprocessor", _plain(model.preprocessor_)), (name, last)])
-
-
-def _set_names(estimator, other):
-    if hasattr(other, "feature_names_in_"):
-        estimator.feature_names_in_ = other.feature_names_in_.copy()
+    if model.preprocessor_ is not None:
+        return Pipeline([("preprocessor", _plain(model.preprocessor_)), (name, last)])
+    if hasattr(model, "feature_names_in_"):
+        last.feature_names_in_ = model.feature_names_in_.copy()
+    return Pipeline([(name, last)])
 
 
 def _plain(preprocessor):
-    """A fitted preprocessor, where "auto" made it without the steps that are not scikit-learn's."""
+    """Return a copy of a fitted preprocessor, without the steps of "auto" that skmtl defines."""
     preprocessor = copy.deepcopy(preprocessor)
     if isinstance(preprocessor, MedianImputer):
         return plain_imputer(preprocessor)
     if not isinstance(preprocessor, ColumnTransformer):
         return preprocessor
-    readers = read_numbers, read_categories
     steps = []
     for name, step, columns in preprocessor.transformers_:
-        if not isinstance(step, Pipeline) or getattr(step[0], "func", None) not in readers:
-            return preprocessor  # of the caller's
+        if reader_of(step) is None:
+            return preprocessor  # the caller's transformer
         others = (step[0].kw_args or {}).get("others", ())
         if others:
             raise ValueError(
-                f"columns {list(others)} hold categories that are no strings, which "
-                "preprocessor='auto' has read as such and a plain encoder would not know: make "
-                "them strings before fit, then to_sklearn()."
+                f"columns {list(others)} hold categories that are not strings; preprocessor='auto' "
+                "has converted them, but an encoder of scikit-learn's would not: convert them to "
+                "strings before fit."
             )
         steps.append((name, _encoder_alone(step, columns), columns))
-    preprocessor.transformers_ = steps
-    preprocessor.transformers = steps
+    preprocessor.transformers_ = preprocessor.transformers = steps
     return preprocessor
 
 
 def _encoder_alone(step, columns):
-    """The last part of a step of "auto", behind what fills gaps in categories."""
+    """Return the encoder of a step of "auto"; for categories, with an imputer before it."""
     encoder = step[-1]
     if not isinstance(columns[0], (int, np.integer)):
         encoder.feature_names_in_ = np.asarray(columns, dtype=object)
@@ -96,5 +90,5 @@ def _encoder_alone(step, columns):
     if hasattr(encoder, "feature_names_in_"):
         fill.feature_names_in_ = encoder.feature_names_in_
         fill.set_output(transform="default")
-        del encoder.feature_names_in_  # behind the other, which returns an array
+        del encoder.feature_names_in_  # the imputer before it returns an array
     return Pipeline([("fill", fill), ("encode", encoder)])

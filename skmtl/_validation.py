@@ -1,4 +1,4 @@
-"""What every face checks: tables, weights, numbers, magnitudes."""
+"""Checks of all estimators: tables, labels, weights, magnitudes."""
 
 import numbers
 import warnings
@@ -17,31 +17,32 @@ __all__ = [
     "refuse_other_kinds",
 ]  # fmt: skip
 
-# Beyond these, squares of numbers times rows leave the range of float64 (1e-308 to 1e308).
+# Beyond these, sums of squares leave the range of float64 (1e-308 to 1e308).
 _SMALLEST, _LARGEST = 1e-150, 1e150
 
 _REMEDY = (
-    'X must be finite numbers beside the task column: preprocessor="auto" fills gaps and encodes '
+    'X must be finite numbers besides the task column: preprocessor="auto" fills gaps and encodes '
     "categories, and exclude_columns= leaves out columns that are not features."
 )
-_REMEDY_OF_OUTPUT = "preprocessor= must turn X into finite numbers; this is what it returned."
+_REMEDY_OF_OUTPUT = "preprocessor= must turn X into finite numbers, but it returned this."
 
 
 # ------------------------------------------------------------------------------------------ tables
 
 
 def check_table(estimator, X):
-    """Columns of any kind, with rows and columns enough: a frame as it is, or an array."""
+    """Check that X has rows and columns of any type; return a frame unchanged, or an array."""
     if len(getattr(X, "shape", ())) == 2 and 0 in X.shape:
-        what = "feature" if X.shape[0] else "sample"
+        what, hint = "sample", "."
+        if X.shape[0]:
+            what, hint = "feature", ": X needs a column besides the task and excluded columns."
         raise ValueError(
-            f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required"
-            + (": X has no column beside the task's and excluded ones." if X.shape[0] else ".")
+            f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required{hint}"
         )
     if column_names(X) is not None:
         return X
     if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2:
-        return X  # scikit-learn would ask first which kind of frame it is
+        return X  # skips scikit-learn's slow detection of data frames
     refuse_masked(X, "X")
     if getattr(getattr(X, "dtype", None), "kind", "") == "c":
         refuse_other_kinds(X)  # raises
@@ -52,7 +53,7 @@ def check_table(estimator, X):
 
 
 def check_features(estimator, X, remedy=_REMEDY):
-    """The features as a float64 array (C-ordered) or CSR matrix; a clear error otherwise."""
+    """Return the features as a float64 array (C-ordered) or CSR matrix, or raise."""
     if len(getattr(X, "shape", ())) == 2 and X.shape[1] == 0 and X.shape[0] > 0:
         check_table(estimator, X)  # raises
     if is_plain(X, 2) and X.size and X.flags.c_contiguous:
@@ -65,23 +66,26 @@ def check_features(estimator, X, remedy=_REMEDY):
             input_name="X",
         )  # fmt: skip
     except (ValueError, TypeError, OverflowError) as error:
-        where = _column_at_fault(X)
+        where = _invalid_column(X)
         if where is None:
             raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"column {where} of X: {error}\n{remedy}") from None
+        raise _type_or_value_error(error)(f"column {where} of X: {error}\n{remedy}") from None
     return sparse.csr_matrix(X) if sparse.issparse(X) else X
 
 
+def _type_or_value_error(error):
+    return TypeError if isinstance(error, TypeError) else ValueError
+
+
 def read_features(estimator, X, preprocessor):
-    """The columns that are features as finite numbers, by the fitted `preprocessor` (or None)."""
+    """Return the features as finite numbers, transformed by the fitted `preprocessor` (or None)."""
     if preprocessor is None:
         return check_features(estimator, X)
     return check_output(estimator, X, preprocessor.transform(X))
 
 
 def check_output(estimator, X, Z):
-    """What a preprocessor made of `X` as `check_features` returns it."""
+    """Check the output Z of a preprocessor for the rows X, and return it as `check_features`."""
     Z = check_features(estimator, Z, _REMEDY_OF_OUTPUT)
     check_consistent_length(X, Z)
     return Z
@@ -91,67 +95,63 @@ def refuse_masked(values, name):
     """Raise for a masked array with masked entries, which estimators would read as numbers."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise ValueError(
-            f"{name} is a masked array with {np.ma.getmaskarray(values).sum()} masked entries, "
-            "whose mask estimators do not see: fill them, such as by .filled(np.nan), of features "
-            'with preprocessor="auto" for the gaps.'
+            f"{name} is a masked array with {np.ma.getmaskarray(values).sum()} masked entries, but "
+            "estimators ignore masks: fill the entries, for example by .filled(np.nan); for gaps "
+            'in features set preprocessor="auto".'
         )
 
 
 def refuse_other_kinds(X):
-    """`X` itself, or raise for dates and complex numbers; a frame of nothing but dates as days.
+    """Raise for dates and complex numbers, and else return `X`; a frame of dates only as days.
 
-    numpy would make numbers of dates whose size depends on their unit.
+    numpy would convert dates to numbers that depend on the unit of the dates.
     """
     names = column_names(X)
     if names is None:
         labels, kinds = [""], [getattr(getattr(X, "dtype", None), "kind", "")]
     else:
         labels = [f"column {name!r} of " for name in names]
-        kinds = [_dtype_kind(dtype) for dtype in _dtypes(X)]
+        dtypes = X.dtypes if hasattr(X, "dtypes") else X.schema.types  # pyarrow
+        kinds = [_dtype_kind(dtype) for dtype in dtypes]
     if names and set(kinds) == {"M"}:
         warn_user(
-            "all columns of X are dates: {}. They are taken as days since 1970-01-01; leave them "
-            "out with exclude_columns=, or make the numbers that are meant.",
+            "all columns of X are dates: {}. They are converted to days since 1970-01-01; leave "
+            "them out with exclude_columns=, or pass numbers.",
             [(name, "dates") for name in names[:10]],
         )
         return np.column_stack([_days(take_column(X, j)) for j in range(len(names))])
     for label, name, kind in zip(labels, names or [...], kinds, strict=True):
         if kind in ("M", "m"):
             raise TypeError(
-                f"{label}X holds dates or times, which are no numbers: leave it out with "
-                f"exclude_columns=[{name!r}], or make numbers of it, as by a transformer given as "
-                'preprocessor= (preprocessor="auto" takes no dates either).'
+                f"{label}X holds dates or times, which are not numbers: leave the column out with "
+                f"exclude_columns=[{name!r}], or pass a transformer that converts it to numbers as "
+                'preprocessor= (preprocessor="auto" does not accept dates either).'
             )
         if kind == "c":
-            raise ValueError(f"{label}X: Complex data not supported; give its parts as numbers.")
+            raise ValueError(
+                f"{label}X: Complex data not supported; pass the real and imaginary parts."
+            )
     return X
 
 
 def _days(column):
-    """Days since 1970-01-01, NaN where there is no date."""
+    """Return days since 1970-01-01, with NaN for missing dates."""
     dates = np.asarray(column).astype("datetime64[ns]")
-    days = dates.astype(np.int64) / 86_400e9
-    return np.where(np.isnat(dates), np.nan, days)
-
-
-def _dtypes(X):
-    """The types of a frame's columns, of which pyarrow has another word."""
-    return list(X.dtypes) if hasattr(X, "dtypes") else X.schema.types
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 86_400e9)
 
 
 def _dtype_kind(dtype):
-    """numpy's letter for a type, as far as it tells that."""
-    kind = getattr(dtype, "kind", None)  # of numpy and pandas
+    """Return numpy's code for the kind of a type, or "" if it is not known."""
+    kind = getattr(dtype, "kind", None)  # numpy and pandas
     if isinstance(kind, str):
         return kind
-    name = str(dtype).lower()
-    return "M" if name.startswith(("date", "time", "duration")) else ""
+    return "M" if str(dtype).lower().startswith(("date", "time", "duration")) else ""
 
 
-def _column_at_fault(X):
-    """The first column that is no numbers, else the first with one that is not finite, in words.
+def _invalid_column(X):
+    """Return the repr of the first column that is not numeric, else of the first not finite one.
 
-    None where it is none of them.
+    The result is None if there is no such column, or if X has no columns to inspect.
     """
     names = column_names(X)
     if sparse.issparse(X) or (names is None and getattr(X, "ndim", 0) != 2):
@@ -170,26 +170,26 @@ def _column_at_fault(X):
 # ------------------------------------------------------------------------- labels and weights
 
 
-def as_array(values, name, one_a_row="label"):
-    """`values` as an array of one or more dimensions.
+def as_array(values, name, content="label"):
+    """Return `values` as an array of one or more dimensions.
 
     Parameters
     ----------
     values : array-like
     name : str
-        What errors call it.
-    one_a_row : str
-        What it should have one of a row.
+        Name of the argument in error messages.
+    content : str
+        What the array should have one of per row.
 
     Raises
     ------
     TypeError, ValueError
-        For what is no array, or none of plain entries: a single value, a lazy frame, masked
-        entries, rows of several lengths, records.
+        For anything but an array of plain entries: a single value, a lazy frame, masked entries,
+        rows of several lengths, records.
     """
     if type(values) is np.ndarray and values.dtype.kind in "biuf" and values.size and values.ndim:
         return values
-    wanted = f"give an array of one {one_a_row} a row"
+    wanted = f"pass an array with one {content} per row"
     values = unwrap(values, name)
     refuse_masked(values, name)
     if sparse.issparse(values):
@@ -197,7 +197,7 @@ def as_array(values, name, one_a_row="label"):
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{name} is no array, {wanted}: {error}") from None
+        raise ValueError(f"{name} is not an array, {wanted}: {error}") from None
     if array.ndim == 0:
         raise TypeError(f"{name} is a single {type(values).__name__}; {wanted}.")
     if array.ndim == 2 and array.shape[1] == 0:
@@ -205,54 +205,54 @@ def as_array(values, name, one_a_row="label"):
     if array.dtype.kind == "V":
         raise TypeError(f"{name} has records of type {array.dtype}; {wanted}.")
     if array.dtype.kind in "US" and isinstance(values, (list, tuple)):
-        # numpy has made strings of numbers that stood beside strings
+        # numpy has converted numbers next to strings to strings.
         return np.array(values, dtype=object)
     return array
 
 
-def as_numbers(values, name, one_a_row="label"):
-    """`values` as a float64 array of one or more dimensions, missing ones as NaN.
+def as_numbers(values, name, content="label"):
+    """Return `values` as a float64 array of one or more dimensions, with NaN for missing values.
 
     Raises
     ------
     TypeError, ValueError
-        As `as_array`; and for entries that are no numbers, naming the first one.
+        As in `as_array`, and for entries that are not numbers.
     """
-    array = as_array(values, name, one_a_row)
+    array = as_array(values, name, content)
     if array.dtype.kind in "biuf":
         return array.astype(np.float64, copy=False)
     if array.dtype.kind in "mM":
         raise TypeError(
-            f"{name} holds dates or times, which are no numbers: convert them, such as to days "
-            "since the first one."
+            f"{name} holds dates or times, which are not numbers: convert them, for example to "
+            "days since the first date."
         )
     if array.dtype.kind == "c":
-        raise ValueError(f"{name}: Complex data not supported; give its real part, say.")
+        raise ValueError(f"{name}: Complex data not supported; pass the real part, for example.")
     out = np.full(array.shape, np.nan)
-    for place, value in np.ndenumerate(array.astype(object, copy=False)):
+    for index, value in np.ndenumerate(array.astype(object, copy=False)):
         if is_missing(value):
             continue
         try:
-            out[place] = float(value)
+            out[index] = float(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise type(error if not isinstance(error, OverflowError) else ValueError())(
+            raise _type_or_value_error(error)(
                 f"{name} must hold numbers, but has {value!r:.60} of type {type(value).__name__} "
-                f"in row {place[0]}: {error}."
+                f"in row {index[0]}: {error}."
             ) from None
     return out
 
 
 def check_length(values, n_samples, name):
-    """Raise unless there is a value a row."""
+    """Raise unless there is one value per row."""
     if len(values) != n_samples:
         raise ValueError(
             f"{name} has {len(values)} entries, but X has {n_samples} rows (inconsistent numbers "
-            "of samples); give one a row."
+            "of samples); pass one entry per row."
         )
 
 
 def check_weights(sample_weight, n_samples):
-    """Sample weights as float64, or None; negative or all-zero ones raise."""
+    """Return the sample weights as float64, or None; raise if negative or all zero."""
     if sample_weight is None:
         return None
     if isinstance(sample_weight, numbers.Real):
@@ -262,22 +262,23 @@ def check_weights(sample_weight, n_samples):
         raise ValueError(f"sample_weight must be 1-D, got an array of shape {weight.shape}.")
     if len(weight) != n_samples:
         raise ValueError(
-            f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}: one weight a row."
+            f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}: pass one weight per "
+            "row."
         )
     if not np.isfinite(weight).all():
         i = int(np.argmin(np.isfinite(weight)))
         found = "NaN" if np.isnan(weight[i]) else "infinity"
         raise ValueError(
-            f"Input sample_weight contains {found}, the first in row {i}; give every row a finite "
-            "weight of zero or more."
+            f"Input sample_weight contains {found}, the first in row {i}; make all weights finite "
+            "numbers of zero or more."
         )
     if (weight < 0).any():
         raise ValueError(
             f"sample_weight has negative entries, the first in row {int(np.argmax(weight < 0))}; "
-            "weights say how often a row counts: make them zero or more."
+            "make all weights zero or more."
         )
     if not (weight > 0).any():
-        raise ValueError("sample_weight is zero for every row; give some row a positive weight.")
+        raise ValueError("sample_weight is zero for every row; make some weights positive.")
     return weight
 
 
@@ -285,21 +286,21 @@ def check_weights(sample_weight, n_samples):
 
 
 def check_magnitudes(X, y=None, weight=None):
-    """Refuse numbers whose squares overflow or vanish.
+    """Raise for numbers whose squares overflow or underflow.
 
     Parameters
     ----------
     X : ndarray or sparse matrix of shape (n_samples, n_features)
         Finite numbers.
     y : ndarray of shape (n_samples,) or (n_samples, n_tasks), optional
-        Numbers, of which NaN are missing.
+        Numbers, or NaN for missing ones.
     weight : ndarray of shape (n_samples,), optional
 
     Raises
     ------
     ValueError
-        For a magnitude above 1e150, for a column whose values differ by less than 1e-150, and for
-        positive weights outside of these.
+        For magnitudes above 1e150, for a column whose values differ by less than 1e-150, and for
+        positive weights outside of this range.
     """
     if X.shape[0] and X.shape[1]:
         _check_columns(*column_limits(X), "X: column {} (counted from 0, without the task column)")
@@ -316,10 +317,10 @@ def check_magnitudes(X, y=None, weight=None):
 
 
 def check_target_magnitude(y, name="y"):
-    """The same for a target of numbers."""
+    """Raise for a target of numbers whose squares overflow or underflow."""
     if not len(y):
         return
-    with warnings.catch_warnings():  # a task without labels
+    with warnings.catch_warnings():  # numpy warns about tasks without labels
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
     where = name if y.ndim == 1 else f"{name}: task {{}}"
@@ -331,18 +332,14 @@ def _check_columns(low, high, where):
     if (top > _LARGEST).any():
         j = int(np.argmax(top > _LARGEST))
         raise ValueError(
-            f"{where.format(j)} holds {_largest(low[j], high[j]):.3g}; numbers beyond "
-            f"{_LARGEST:g} overflow when they are squared: give them in a larger unit."
+            f"{where.format(j)} holds {max(high[j], low[j], key=abs):.3g}; numbers beyond "
+            f"{_LARGEST:g} overflow when they are squared: convert them to a larger unit."
         )
-    spread = high - low
-    small = (spread > 0) & (spread < _SMALLEST)
+    extent = high - low
+    small = (extent > 0) & (extent < _SMALLEST)
     if small.any():
         j = int(np.argmax(small))
         raise ValueError(
-            f"{where.format(j)} differs by {spread[j]:.3g} at most; differences below "
-            f"{_SMALLEST:g} vanish when they are squared: give them in a smaller unit."
+            f"{where.format(j)} has values that differ by at most {extent[j]:.3g}; differences "
+            f"below {_SMALLEST:g} underflow when they are squared: convert them to a smaller unit."
         )
-
-
-def _largest(low, high):
-    return low if abs(low) > abs(high) else high

@@ -1,4 +1,4 @@
-"""Warnings that a cross-validation would repeat for every fold and candidate."""
+"""Warnings that are raised once per search, instead of for every fold and candidate."""
 
 import sys
 import warnings
@@ -8,29 +8,30 @@ from joblib import Parallel
 
 __all__ = ["ELSEWHERE", "LATER", "once_per_search", "warn_user"]
 
-# Where a warning is raised: outside of any search; for the first time in one, or again; in another
-# process or thread than the search, where it is not seen whether it has been raised before.
+# Where a warning is raised: outside of any search; for the first time in a search, or again; in a
+# worker process or thread of a search, which does not know the warnings of the others.
 OUTSIDE, FIRST, LATER, ELSEWHERE = "outside", "first", "later", "elsewhere"
 
 _INSIDE = "skmtl", "sklearn", "joblib"
 
-_told = weakref.WeakKeyDictionary()  # what every search in progress was told
+# The kinds of warnings that each running search has raised.
+_raised: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def warn_user(message, columns):
-    """Warn at the line of the user's that led here, and once in a cross-validation or search.
+    """Warn at the user's line of code, and only once in a cross-validation or search.
 
     Parameters
     ----------
     message : str
-        With a place for the columns, ``{}``.
+        The message, with ``{}`` in place of the columns.
     columns : list of (label, str)
-        Columns that it is about, and what was found of each, which differs by fold.
+        The columns concerned, and what was found in each; the latter may differ between folds.
     """
     where = once_per_search((message, tuple(str(label) for label, _ in columns)))
     if where == LATER:
         return
-    if where == ELSEWHERE:  # the same words for every fold and candidate: Python shows one
+    if where == ELSEWHERE:  # one text for all folds and candidates, which Python shows once
         shown = [repr(label) for label, _ in columns]
     else:
         shown = [f"{label!r} ({found})" for label, found in columns]
@@ -42,12 +43,12 @@ def warn_user(message, columns):
 
 
 def once_per_search(kind):
-    """Where a warning is raised, as to a cross-validation or search that may be going on.
+    """Return whether a warning is raised inside a cross-validation or search, and if again.
 
     Parameters
     ----------
     kind : hashable
-        Tells warnings apart.
+        Identifies the warning.
 
     Returns
     -------
@@ -65,7 +66,7 @@ def once_per_search(kind):
         return OUTSIDE
     if search is None:
         return ELSEWHERE
-    told = _told.setdefault(search, set())
-    first = kind not in told
-    told.add(kind)
-    return FIRST if first else LATER
+    raised = _raised.setdefault(search, set())
+    is_first = kind not in raised
+    raised.add(kind)
+    return FIRST if is_first else LATER

@@ -1,8 +1,9 @@
-"""What the faces share: whose row is it, and which columns are features."""
+"""Common base classes of the estimators: task labels, feature columns, preprocessing."""
 
 import numbers
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -45,11 +46,11 @@ class UnknownTaskWarning(UserWarning):
 
 
 @dataclass
-class Rows:
-    """Validated rows: features, and the code of each row's task (None: no task given).
+class ResolvedRows:
+    """Validated rows: features, and the code of each row's task (None if no task was given).
 
-    In fit also the sample weights, the preprocessor that made the features, if any, and the names
-    of the columns of a 2-D target, if it has names.
+    In fit they also hold the sample weights, the fitted preprocessor (if any), and the column names
+    of a 2-D target (if it has names).
     """
 
     X: object
@@ -61,7 +62,7 @@ class Rows:
 
 
 def r2_over_tasks(y, prediction, sample_weight=None):
-    """R²; with a 2-D y the mean over tasks, NaN labels left out."""
+    """Return R²; for a 2-D `y` with NaN, the mean R² of the tasks over their labelled rows."""
     y = as_numbers(y, "y")
     if y.ndim == 1 or not np.isnan(y).any():
         return r2_score(y, prediction, sample_weight=sample_weight)
@@ -69,14 +70,31 @@ def r2_over_tasks(y, prediction, sample_weight=None):
 
 
 class Face(CallbackSupportMixin, BaseEstimator):
-    """What every face has: parameters inside parameters, a preprocessor, a seed.
+    """Base of all estimators: nested parameters, a preprocessor, a seed.
 
-    Subclasses have a `preprocessor`, a `random_state`, and `_named`: the parameter that takes an
-    object or the name of one, what the names stand for, and the module where the objects are.
+    Subclasses have the parameters `preprocessor` and `random_state`, and an attribute `_named`: the
+    name of the parameter that takes an object or a string, a dict from these strings to classes,
+    and the module of the classes.
     """
 
-    def set_params(self, **params):
-        """Set parameters; ``name__alpha``, ``preprocessor__...`` reach into objects."""
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the estimator and of the objects in its parameters.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``preprocessor__...`` sets a parameter of the preprocessor.
+
+        Returns
+        -------
+        object
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a nested parameter is set on a string instead of an object.
+        """
         name, by_name, module = self._named
         nested = [key for key in params if key.startswith(f"{name}__")]
         value = params.get(name, getattr(self, name))
@@ -90,19 +108,19 @@ class Face(CallbackSupportMixin, BaseEstimator):
         if nested and not hasattr(preprocessor, "set_params"):
             raise ValueError(
                 f"{nested[0]} cannot be set on preprocessor={preprocessor!r}; pass a transformer "
-                "of your own, such as a ColumnTransformer."
+                "instead, such as a ColumnTransformer."
             )
         return super().set_params(**params)
 
     def _named_object(self):
-        """The object that `_named` is about, which is not the caller's."""
+        """Return the object that the parameter in `_named` describes, cloned and checked."""
         name, by_name, _ = self._named
         value = getattr(self, name)
         if isinstance(value, str):
             return by_name[value]()
         if isinstance(value, type):
             raise TypeError(
-                f"{name}={value.__name__} is a class; give an object of it, {value.__name__}()."
+                f"{name}={value.__name__} is a class; pass an instance: {value.__name__}()."
             )
         value = clone(value) if isinstance(value, BaseEstimator) else value
         if hasattr(value, "check"):
@@ -121,11 +139,12 @@ class Face(CallbackSupportMixin, BaseEstimator):
             )
 
     def _follow_preprocessor(self, tags):
-        """The tags of a face that takes what its preprocessor takes."""
+        """Adapt the input tags to the kinds of input that the preprocessor accepts."""
         if hasattr(self.preprocessor, "__sklearn_tags__"):
-            # It takes what the preprocessor takes; but NaN may come out again, as of a scaler.
-            theirs = get_tags(self.preprocessor).input_tags
-            tags.input_tags = replace(theirs, pairwise=False, allow_nan=False)
+            # Some preprocessors, such as scalers, accept NaN and pass it on.
+            tags.input_tags = replace(
+                get_tags(self.preprocessor).input_tags, pairwise=False, allow_nan=False
+            )
         elif self.preprocessor == "auto":
             tags.input_tags.allow_nan = True
             tags.input_tags.string = tags.input_tags.categorical = True
@@ -133,9 +152,9 @@ class Face(CallbackSupportMixin, BaseEstimator):
 
 
 class TaskEstimator(Face):
-    """Base of the faces: resolves tasks in fit and in predict.
+    """Base of the estimators for many tasks: reads the tasks in fit and in predict.
 
-    Subclasses have the parameters below.
+    Subclasses have the parameters listed in `_parameter_constraints`.
     """
 
     _parameter_constraints: dict = {
@@ -152,20 +171,21 @@ class TaskEstimator(Face):
     def _check_task_source(self, task, y):
         if self.task_column is not None and task is not None:
             raise ValueError(
-                f"both task_column={self.task_column!r} and task= were given; give one of them."
+                f"both task_column={self.task_column!r} and task= were given; pass only one of "
+                "them."
             )
         if y.ndim == 2 and (self.task_column is not None or task is not None):
             if y.shape[1] == 1:  # df[["target"]]
                 return column_or_1d(y, warn=True)
             given = "task=" if task is not None else f"task_column={self.task_column!r}"
             raise ValueError(
-                f"y is 2-D (one task a column), but {given} names tasks too; pass a 1-D y, or "
-                "leave the tasks to y's columns."
+                f"y is 2-D (one task per column), but {given} names tasks too; pass a 1-D y, or "
+                f"leave out {given}."
             )
         return y
 
     def _split_rows(self, X, task):
-        """The columns, those that are features, and raw labels (None where no task is given)."""
+        """Return the `FeatureColumns`, the features, and the raw labels (None without a task)."""
         X = as_table(X)
         check_names(X)
         columns = self._find_columns(X)
@@ -174,9 +194,10 @@ class TaskEstimator(Face):
         return columns, columns.select(X), task
 
     def _features_to_fit(self, X, y, weight=None, categorical=None):
-        """The columns that are features as finite numbers, and the preprocessor fitted on them.
+        """Fit the preprocessor and return the features as finite numbers.
 
-        It is fitted on the rows of positive weight, each of them once; the other rows are zeros.
+        The preprocessor is fitted on the rows of positive weight, without using the weights; rows
+        of weight zero become zeros.
 
         Returns
         -------
@@ -198,16 +219,14 @@ class TaskEstimator(Face):
             Z = preprocessor.fit(X, y).transform(X)
         Z = check_output(self, X, Z)
         if len(live) < n_samples:
-            place = sparse.csr_matrix(
-                (np.ones(len(live)), (live, np.arange(len(live)))), shape=(n_samples, len(live))
-            )
-            Z = place @ Z
+            where = live, np.arange(len(live))
+            Z = sparse.csr_matrix((np.ones(len(live)), where), shape=(n_samples, len(live))) @ Z
         return Z, preprocessor
 
     def _features_to_predict(self, X):
-        """The features of `X` as finite numbers, by the fitted preprocessor.
+        """Return the features of `X` as finite numbers, transformed by the fitted preprocessor.
 
-        `X` has the columns of fit; the task column and excluded ones may be left out.
+        `X` has the columns seen in fit; the task column and excluded columns may be missing.
         """
         X = check_table(self, self._columns.select(as_table(X)))
         self._columns.check(X, type(self).__name__)
@@ -226,15 +245,15 @@ class TaskEstimator(Face):
         X, y, task, sample_weight
             As in fit.
         target : ndarray of shape (n_samples,), default=None
-            What the preprocessor is to see as y, if not y.
+            The target to fit the preprocessor with; `y` by default.
         anew : bool
-            Whether to fit the preprocessor, or to use the one there is.
+            Whether to fit the preprocessor; otherwise the fitted one is used.
         empty_tasks : bool
-            Whether columns of a 2-D y may lack labels.
+            Whether a column of a 2-D `y` may be without any label.
 
         Returns
         -------
-        rows : Rows
+        rows : ResolvedRows
         y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         """
         self._require_target(y)
@@ -242,8 +261,8 @@ class TaskEstimator(Face):
         y = self._check_task_source(task, self._check_target(y, empty_tasks))
         if isinstance(task, str):
             raise ValueError(
-                f"task={task!r} is a single label, but fit needs one a row; where it is a column "
-                f"of X, set task_column={task!r}."
+                f"task={task!r} is a single label, but fit needs one label per row; if it is a "
+                f"column of X, set task_column={task!r}."
             )
         columns, features, labels = self._split_rows(X, task)
         self._check_categorical()
@@ -262,22 +281,21 @@ class TaskEstimator(Face):
             features = read_features(self, features, preprocessor)
         check_magnitudes(features, y if y.dtype.kind == "f" else None, weight)
         if labels is None:
-            targets = targets if y.ndim == 2 else None
-            return Rows(features, None, None, weight, preprocessor, targets), y
+            return ResolvedRows(features, None, None, weight, preprocessor, targets), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
         check_length(codes, len(y), self._label_source())
         n_tasks, n_samples = len(encoded), len(codes)
         if n_tasks > 20 and n_tasks > 0.9 * n_samples:
             warnings.warn(
                 f"{self._label_source()} has {n_tasks} tasks in {n_samples} rows: nearly every "
-                "row is a task of its own. Is it the right column?",
+                "row has its own task. Check that the tasks are read from the right column.",
                 UserWarning,
                 stacklevel=4,
             )
-        return Rows(features, codes, encoded, weight, preprocessor), y
+        return ResolvedRows(features, codes, encoded, weight, preprocessor), y
 
     def _pack(self, X, y, sample_weight, task, **kwargs):
-        """Validate, and sort the rows by task: ``(rows, y, codes, table)``."""
+        """Validate the rows and sort them by task; return ``(rows, y, codes, table)``."""
         rows, y = self._rows_to_fit(X, y, task, sample_weight, **kwargs)
         codes = np.zeros(len(y), dtype=np.int64) if rows.codes is None else rows.codes
         if y.ndim == 2:
@@ -287,34 +305,35 @@ class TaskEstimator(Face):
         return rows, y, codes, pack(rows.X, y, codes, n_tasks, rows.weight)
 
     def _find_columns(self, X):
-        given = self.task_column, self.exclude_columns, self.categorical_columns
-        return FeatureColumns.find(as_table(X), *given)
+        return FeatureColumns.find(
+            as_table(X), self.task_column, self.exclude_columns, self.categorical_columns
+        )
 
     def _check_categorical(self):
         if self.categorical_columns is not None and not isinstance(self.preprocessor, str):
             raise ValueError(
-                f"categorical_columns={self.categorical_columns!r} says what preprocessor='auto' "
-                f"is to encode, but preprocessor={self.preprocessor!r}; set it to 'auto', or leave "
-                "categorical_columns out."
+                f"categorical_columns={self.categorical_columns!r} requires preprocessor='auto', "
+                f"but preprocessor={self.preprocessor!r}; set preprocessor='auto', or leave out "
+                "categorical_columns."
             )
 
     def _check_target_names(self, names):
-        """Raise where a 2-D target has other column names than that of fit."""
+        """Raise if a 2-D target does not have the column names seen in fit."""
         known = self.tasks_.tolist()
         if names is None or self._task_source != "target" or not isinstance(known[0], str):
             return
         if list(names) != known:
             raise ValueError(
                 f"y has the columns {list(names)[:10]}, but in fit it had {known[:10]}: every "
-                "column is a task; give them in the same order."
+                "column is a task; pass the same columns in the same order."
             )
 
     def _check_scored(self, y):
-        """Raise where the columns of `y` are not the tasks that `predict` has in columns."""
+        """Raise if the columns of `y` are not the tasks in the columns of `predict`."""
         self._check_target_names(target_labels(y))
 
     def _store_tasks(self, X, y, rows):
-        """Set the fitted attributes that tell columns and tasks."""
+        """Set the fitted attributes that describe columns and tasks."""
         X = as_table(X)
         check_columns(self, X, reset=True)
         self._columns = self._find_columns(X)
@@ -332,11 +351,11 @@ class TaskEstimator(Face):
             self.tasks_ = rows.labels.classes
 
     def _find_task(self, label):
-        """The position of a task among ``tasks_``."""
+        """Return the position of a task in ``tasks_``."""
         check_is_fitted(self)
         if self._labels is not None:
             return self._labels.find(label)
-        labels, codes = TaskLabels.from_rows(self.tasks_)  # of a 2-D y, in the order of its columns
+        labels, codes = TaskLabels.from_rows(self.tasks_)  # tasks_ has the column order of y
         return int(np.flatnonzero(codes == labels.find(label))[0])
 
     def __sklearn_tags__(self):
@@ -352,15 +371,16 @@ class TaskEstimator(Face):
             assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
             return y
         if np.isinf(y).any():
-            raise ValueError("Input y contains infinity; drop or correct these rows.")
+            raise ValueError("Input y contains infinity; drop or correct the rows concerned.")
         empty = np.flatnonzero(np.isnan(y).all(axis=0))
         if len(empty) == y.shape[1]:
             raise ValueError(
-                f"y has no label, only NaN: all {len(empty)} columns are tasks without any label."
+                f"y has no label, only NaN, in all {len(empty)} columns (one task per column); "
+                "pass at least one labelled row."
             )
         if len(empty) and not empty_tasks:
             warnings.warn(
-                f"y has tasks without any label, {len(empty)} of {y.shape[1]}: columns "
+                f"y has tasks without any label ({len(empty)} of {y.shape[1]}): columns "
                 f"{empty.tolist()[:10]}. They are predicted with what all tasks share.",
                 UserWarning,
                 stacklevel=5,
@@ -368,11 +388,12 @@ class TaskEstimator(Face):
         return y
 
     def _rows_to_predict(self, X, task):
-        """Validate and encode the rows of predict; codes are -1 for an unknown task."""
+        """Validate and encode the rows of predict; the code of an unknown task is -1."""
         check_is_fitted(self)
         if self.task_column is not None and task is not None:
             raise ValueError(
-                f"both task_column={self.task_column!r} and task= were given; give one of them."
+                f"both task_column={self.task_column!r} and task= were given; pass only one of "
+                "them."
             )
         X = as_table(X)
         _, features, labels = self._split_rows(X, task)
@@ -384,23 +405,23 @@ class TaskEstimator(Face):
                 raise ValueError(
                     "task= was given, but the model was fitted without tasks; leave it out."
                 )
-            return Rows(features, None, None)
+            return ResolvedRows(features, None, None)
         if labels is None:
             raise ValueError(
                 f"the model was fitted on {len(self.tasks_)} tasks, but no task was given: "
-                "pass task=, one label a row."
+                "pass task= with one label per row."
             )
-        if is_single_label(labels, self._labels):  # of all rows
-            code = self._labels.encode([labels], self._label_source())[0]
-            codes = np.full(features.shape[0], code)
+        if is_single_label(labels, self._labels):  # one label for all rows
+            codes = self._labels.encode([labels], self._label_source())
+            codes = np.repeat(codes, features.shape[0])
         else:
             codes = self._labels.encode(labels, self._label_source())
             check_length(codes, features.shape[0], self._label_source())
         self._handle_unknown_tasks(codes, labels)
-        return Rows(features, codes, self._labels)
+        return ResolvedRows(features, codes, self._labels)
 
     def _remedy_for_unknown_tasks(self):
-        """What to do about rows of unknown tasks; None where they are predicted."""
+        """Return the remedy for the error on unknown tasks; None if they are predicted."""
         return (
             "drop them or set handle_unknown='shared'" if self.handle_unknown == "error" else None
         )
@@ -409,11 +430,13 @@ class TaskEstimator(Face):
         unknown = codes < 0
         if not unknown.any():
             return
-        share = f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%})"
         first = labels
         if not is_single_label(labels, self._labels):
             first = label_of_row(labels, int(np.argmax(unknown)))
-        found = f"{share} belong to tasks never seen in fit, such as {first!r}"
+        found = (
+            f"{int(unknown.sum())} of {len(codes)} rows ({unknown.mean():.0%}) belong to tasks "
+            f"never seen in fit, such as {first!r}"
+        )
         remedy = self._remedy_for_unknown_tasks()
         if remedy is not None:
             raise ValueError(f"{found}; {remedy}.")
@@ -425,7 +448,7 @@ class TaskEstimator(Face):
         where = once_per_search(UnknownTaskWarning)
         if where == LATER:
             return
-        if where == ELSEWHERE:  # the same words for every fold and candidate: Python shows one
+        if where == ELSEWHERE:  # one text for all folds and candidates, which Python shows once
             found = "in this cross-validation rows belong to tasks never seen in fit"
         warnings.warn(
             f"{found}; they are predicted "

@@ -1,14 +1,17 @@
-"""One task's model, an ordinary fitted estimator: what ``for_task`` and ``adapt`` return."""
+"""Models of one task, as returned by ``for_task`` and ``adapt``: ordinary fitted estimators."""
 
 import numbers
+from typing import Any, NoReturn
 
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import check_columns
 from ._plain import plain_classifier, plain_regressor
+from ._typing import MatrixLike, NDArray
 from ._validation import check_table, read_features, refuse_other_kinds
 from .losses import LOG_LOSS
 from .tasks.columns import as_table
@@ -20,7 +23,7 @@ __all__ = [
 
 
 class OneTask(BaseEstimator):
-    """The model of one task; columns that are no features are ignored."""
+    """Model of one task; columns that are not features are ignored."""
 
     _accept_sparse = "csr"
 
@@ -34,13 +37,37 @@ class OneTask(BaseEstimator):
         model._columns = columns
         return model
 
-    def fit(self, X, y):
-        """Raises: the model comes fitted from ``for_task`` or ``adapt``."""
-        name = type(self).__name__
-        raise TypeError(f"{name} comes fitted from for_task or adapt; fit the estimator it is of.")
+    def fit(self, X: Any, y: Any) -> NoReturn:
+        """Raise an error: ``for_task`` and ``adapt`` return fitted models.
 
-    def features(self, X):
-        """The features of the rows of `X`, without the task column."""
+        Parameters
+        ----------
+        X, y : object
+            Ignored.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is already fitted, by for_task or adapt, and cannot be fitted "
+            "again; fit the multi-task estimator instead."
+        )
+
+    def features(self, X: MatrixLike) -> Any:
+        """Return the features of `X` as the model uses them, without the task column.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            The task column and excluded columns are ignored if present.
+
+        Returns
+        -------
+        ndarray or csr matrix of shape (n_samples, n_outputs)
+            The output of the preprocessor, if there is one.
+        """
         check_is_fitted(self)
         X = self._columns.select(as_table(X))
         if self.preprocessor_ is None:
@@ -54,7 +81,7 @@ class OneTask(BaseEstimator):
 
 
 class LinearTask(OneTask):
-    """The linear scores of one task."""
+    """Linear model of one task."""
 
     @classmethod
     def _from_coefficients(cls, coef, intercept, columns, preprocessor=None):
@@ -62,29 +89,28 @@ class LinearTask(OneTask):
         model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
         return model
 
-    def _scores(self, X):
-        return self._scores_of(self.features(X))
-
-    def _scores_of(self, features):
+    def _scores(self, features):
         return features @ self.coef_.T + self.intercept_
 
 
 class LinearTaskModel(RegressorMixin, LinearTask):
-    """The linear model of one task, an ordinary fitted regressor.
+    """Linear model of one task, an ordinary fitted regressor.
 
-    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task estimator; small, and fast on
-    one row.
+    Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task estimator. It is small, and
+    fast on single rows.
 
     Attributes
     ----------
-    coef_ : ndarray of shape (n_features,)
+    coef_ : ndarray of shape (n_outputs,)
+        Coefficients of the features, which are the outputs of the preprocessor if there is one.
     intercept_ : float
+        Intercept.
     preprocessor_ : transformer or None
-        What makes the features that `coef_` is of from the columns of X.
+        Fitted preprocessor, which turns columns of X into features.
     n_features_in_ : int
-        Columns of X that are features.
+        Number of columns of X that are features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where the multi-task estimator was fitted on a data frame.
+        Names of these columns; only if the multi-task estimator was fitted on a data frame.
     """
 
     @classmethod
@@ -93,21 +119,23 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         model._residual_scale = residual_scale
         return model
 
-    def to_sklearn(self):
-        """The same model of scikit-learn's own parts, which tools for these can read.
+    def to_sklearn(self) -> Pipeline:
+        """Convert the model to a pipeline of scikit-learn's own classes.
+
+        Use it for tools that read only these.
 
         Returns
         -------
         Pipeline
-            Its last step is a fitted `Ridge` with ``coef_`` and ``intercept_``; before it the
-            preprocessor, if there is one, that of "auto" as an imputer and an encoder. It takes
-            the features alone, neither the task column nor excluded ones. "auto" has read
-            numbers from strings; the pipeline wants numbers.
+            The last step is a fitted `Ridge` with ``coef_`` and ``intercept_``. The preprocessor,
+            if there is one, comes before it; "auto" becomes an imputer and an encoder. The pipeline
+            expects the features only, without the task column and excluded columns, and numbers
+            where "auto" also reads numbers from strings.
 
         Raises
         ------
         ValueError
-            Where "auto" has encoded categories that are no strings, such as codes.
+            If "auto" has encoded categories that are not strings, such as integer codes.
 
         Examples
         --------
@@ -120,47 +148,53 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         """
         return plain_regressor(self, self.coef_, self.intercept_)
 
-    def predict(self, X, return_std=False):
-        """Predict; the task column and excluded ones are ignored, where X has them.
+    def predict(self, X: MatrixLike, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
+        """Predict the target; the task column and excluded columns are ignored if present.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
         return_std : bool, default=False
             Also return the standard deviation of new labels about the predictions.
 
         Returns
         -------
         prediction : ndarray of shape (n_samples,)
+            Predicted target.
         std : ndarray of shape (n_samples,)
-            Only with `return_std`.
+            Standard deviation; only with `return_std`.
         """
-        residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         features = self.features(X)
-        prediction = self._scores_of(features)
+        prediction = self._scores(features)
         if not return_std:
             return prediction
-        return prediction, residual_scale.of_rows(features, np.zeros(len(prediction), dtype=int))
+        scale = check_residual_scale(self._residual_scale)
+        return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
 
-    def predict_interval(self, X, coverage=0.9):
-        """Intervals that hold a share `coverage` of new labels.
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
+        """Predict intervals that contain a share `coverage` of new labels.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
         coverage : float, default=0.9
+            Share of new labels inside the intervals, between 0 and 1.
 
         Returns
         -------
-        low, high : ndarray of shape (n_samples,)
+        low : ndarray of shape (n_samples,)
+            Lower ends of the intervals.
+        high : ndarray of shape (n_samples,)
+            Upper ends of the intervals.
         """
-        return interval(
-            *self.predict(X, return_std=True), check_residual_scale(self._residual_scale), coverage
-        )
+        prediction, std = self.predict(X, return_std=True)
+        return interval(prediction, std, self._residual_scale, coverage)
 
 
 def check_residual_scale(residual_scale):
-    """The spread of new rows about their predictions; an error where none was learned."""
+    """Return the scale of the residuals, or raise if none was estimated."""
     if residual_scale is None:
         raise ValueError(
             "return_std=True and predict_interval need out-of-fold errors, but the model was "
@@ -170,32 +204,35 @@ def check_residual_scale(residual_scale):
 
 
 def interval(prediction, std, residual_scale, coverage):
-    """``(low, high)`` about the predictions."""
-    number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
-    if not number or not 0.0 < coverage < 1.0:
+    """Return the ends ``(low, high)`` of intervals about the predictions."""
+    is_number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
+    if not is_number or not 0.0 < coverage < 1.0:
         raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
     low, high = residual_scale.band(float(coverage))
     return prediction + low * std, prediction + high * std
 
 
 class LinearTaskClassifier(ClassifierMixin, LinearTask):
-    """The linear classifier of one task, an ordinary fitted classifier.
+    """Linear classifier of one task, an ordinary fitted classifier.
 
-    Made by ``for_task(label)`` or ``adapt(X, y)`` of a multi-task classifier; small, and fast on
-    one row.
+    Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task classifier. It is small, and
+    fast on single rows.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
-        Of the log-odds of ``classes_[1]``, or of each class's score.
+        Class labels.
+    coef_ : ndarray of shape (n_outputs,) or (n_classes, n_outputs)
+        Coefficients of the log-odds of ``classes_[1]`` (two classes), or of the score of each
+        class. The features are the outputs of the preprocessor if there is one.
     intercept_ : float or ndarray of shape (n_classes,)
+        Intercept of the log-odds, or of each score.
     preprocessor_ : transformer or None
-        What makes the features that `coef_` is of from the columns of X.
+        Fitted preprocessor, which turns columns of X into features.
     n_features_in_ : int
-        Columns of X that are features.
+        Number of columns of X that are features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where the multi-task estimator was fitted on a data frame.
+        Names of these columns; only if the multi-task estimator was fitted on a data frame.
     """
 
     @classmethod
@@ -204,36 +241,70 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
         model.classes_ = classes.copy()
         return model
 
-    def to_sklearn(self):
-        """The same model of scikit-learn's own parts, which tools for these can read.
+    def to_sklearn(self) -> Pipeline:
+        """Convert the model to a pipeline of scikit-learn's own classes.
 
         Returns
         -------
         Pipeline
-            As `LinearTaskModel.to_sklearn`; its last step is a fitted `LogisticRegression`.
+            The last step is a fitted `LogisticRegression`; see `LinearTaskModel.to_sklearn` for the
+            preprocessor and the errors.
         """
         return plain_classifier(self, self.coef_, self.intercept_, self.classes_)
 
-    def decision_function(self, X):
-        """Log-odds of the second class ``(n_samples,)``, or scores ``(n_samples, n_classes)``."""
-        return self._scores(X)
+    def decision_function(self, X: MatrixLike) -> NDArray:
+        """Return the log-odds of the second class, or the scores of more than two classes.
 
-    def predict_proba(self, X):
-        """Probabilities of the classes, of shape (n_samples, n_classes)."""
-        return probabilities(self._scores(X))
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
 
-    def predict(self, X):
-        """The most probable class of every row; a task column is ignored."""
-        return most_probable(self._scores(X), self.classes_)
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of ``classes_[1]``, or the score of each class.
+        """
+        return self._scores(self.features(X))
+
+    def predict_proba(self, X: MatrixLike) -> NDArray:
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of ``classes_``.
+        """
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X: MatrixLike) -> NDArray:
+        """Predict the most probable class; the task column is ignored if present.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Predicted classes.
+        """
+        return most_probable(self.decision_function(X), self.classes_)
 
 
 def probabilities(scores):
-    """Probabilities of the classes from log-odds ``(n,)`` or scores ``(n, n_classes)``."""
+    """Return class probabilities from log-odds ``(n,)`` or scores ``(n, n_classes)``."""
     if scores.ndim == 1:
         return np.column_stack([expit(-scores), expit(scores)])
     return LOG_LOSS.means(scores)
 
 
 def most_probable(scores, classes):
-    """The class of largest score, or the second one where the log-odds are above zero."""
+    """Return the class of the largest score, or the second class if its log-odds are positive."""
     return classes[(scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)]

@@ -19,7 +19,7 @@ def table():
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_every_step_is_told(table, method):
+def test_every_step_is_reported(table, method):
     recorder = Recorder()
     model = MultiTaskRegressor(task_column="firm").set_callbacks(recorder)
     getattr(model, method)(*table)

@@ -38,7 +38,7 @@ def target(face, y):
 
 @pytest.fixture
 def sales(rng):
-    """Two stores times three items, in four columns, and what is sold."""
+    """Sales of two stores times three items, in a table of four columns."""
     frame = pd.DataFrame(rng.normal(size=(120, 2)), columns=["price", "rain"])
     frame.insert(0, "store", np.array(["Bonn", "Ulm"])[np.arange(120) % 2])
     frame.insert(2, "item", np.arange(120) // 2 % 3 + 7)
@@ -224,7 +224,7 @@ def test_a_fold_in_which_a_target_has_no_label(face, rng):
             face(), X, Y, cv=KFold(3), error_score="raise", scoring=task_scorer("rmse")
         )
     assert np.isfinite(scores).all()
-    with pytest.warns(UserWarning, match=r"without any label, 1 of 3: columns \[1\]"):
+    with pytest.warns(UserWarning, match=r"tasks without any label \(1 of 3\): columns \[1\]"):
         model = face().fit(X[:40], Y[:40])
     assert np.isfinite(model.predict(X)).all()
     if face is MultiTaskRegressor:

@@ -23,7 +23,7 @@ def test_chunks_cover_every_item_once_in_order(n_items, n_jobs):
     out = np.zeros(n_items)
     with worker_pool(n_jobs) as pool:
         assert (pool is None) == (n_jobs != 2)
-        parts = run_chunks(spans, n_items, out, pool=pool)
+        parts = run_chunks(spans, n_items, out, executor=pool)
     np.testing.assert_array_equal(out, 1.0)
     assert [start for start, _ in parts] == [0, *(stop for _, stop in parts)][:-1]
     assert parts[-1][1] == n_items and len(parts) <= N_CHUNKS
@@ -50,7 +50,7 @@ def test_errors_of_threads_arrive():
         raise ZeroDivisionError
 
     with worker_pool(2) as pool, pytest.raises(ZeroDivisionError):
-        run_chunks(fail, 1000, pool=pool)
+        run_chunks(fail, 1000, executor=pool)
 
 
 _KERNELS = """
@@ -304,17 +304,17 @@ def test_cross_validation_does_not_swallow_ctrl_c(tmp_path, face):
 
 _TOLD = """
 import numpy as np
-from skmtl._compiling import tell_of_compiling
+from skmtl._compiling import notify_of_compiling
 from kernels_here import idle, total
 
 if {verbose}:
-    tell_of_compiling(print)
+    notify_of_compiling(print)
 total(np.arange(3.0)), idle(np.ones(3), 1), total(np.arange(3.0)), print("done")
 """
 
 
 @pytest.mark.jit
-def test_compiling_is_told_once_and_only_when_it_happens(tmp_path):
+def test_compiling_is_reported_once_and_only_when_it_happens(tmp_path):
     quiet, told = (_TOLD.format(verbose=v) for v in (False, True))
     cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     assert run_with_kernels(tmp_path, quiet, NUMBA_CACHE_DIR=str(tmp_path / "other")) == ["done"]

@@ -15,7 +15,7 @@ def run(code):
     return done.stdout
 
 
-def test_a_wrong_path_is_told_before_anything_is_imported():
+def test_a_wrong_path_is_reported_before_anything_is_imported():
     command = [sys.executable, "-X", "importtime", "-m", "skmtl", "nope.csv", "--task=a"]
     done = subprocess.run([*command, "--target=b"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""

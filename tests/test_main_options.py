@@ -82,7 +82,7 @@ def test_classes(visits, capsys, target, n_classes):
     out = capsys.readouterr().out
     assert f"target {target} ({n_classes} classes)" in out
     assert "log-loss over all rows" in out and "accuracy over all rows" in out
-    assert "RMSE" not in out and "Typical miss" not in out
+    assert "RMSE" not in out and "squared error" not in out
     assert ("two values, 0 and 1" in out) is (target == "flag")
 
 
@@ -172,7 +172,7 @@ def test_rare_classes_are_dropped_and_said(tmp_path, capsys, rng):
     path = write(tmp_path, shop=["a", "b"] * 40, x=rng.normal(size=80), y=y)
     assert main([str(path), "--task", "shop", "--target", "y", "--folds", "2"]) == 0
     out = capsys.readouterr().out
-    assert "dropped rows: 2 of classes in fewer than 5 rows (mauve)" in out
+    assert "dropped rows: 2 of classes with fewer than 5 rows (mauve)" in out
     assert "78 rows" in out
 
 
@@ -277,7 +277,7 @@ def test_categorical_columns_are_checked(visits, capsys):
     line = fails(capsys, *argv_for(path, "score", "--categorical", "post"))
     assert "did you mean 'postcode'?" in line
     for name in ("clinic", "risk"):
-        assert "is no feature" in fails(capsys, *argv_for(path, "score", "--categorical", name))
+        assert "is not a feature" in fails(capsys, *argv_for(path, "score", "--categorical", name))
     argv = argv_for(path, "score", "--categorical", "postcode", "--features", "age")
     assert "not among --features" in fails(capsys, *argv)
 
@@ -343,13 +343,13 @@ def test_time_in_words(visits, capsys):
     assert "2 folds forward in time" in capsys.readouterr().out
 
 
-def test_times_that_do_not_do(visits, tmp_path, capsys):
+def test_invalid_times(visits, tmp_path, capsys):
     path, frame = visits
     assert "no column 'dya'" in fails(capsys, *argv_for(path, "score", "--time", "dya"))
     line = fails(capsys, *argv_for(path, "score", "--time", "clinic"))
     assert "--time clinic" in line
     line = fails(capsys, *argv_for(path, "score", "--time", "ward"))
-    assert "only 2 distinct times" in line and "--folds" in line
+    assert "more than 2 distinct times" in line and "--folds" in line
     other = tmp_path / "german.csv"
     frame.assign(day=pd.to_datetime(frame["day"]).dt.strftime("%d.%m.%Y")).to_csv(other)
     assert "day" in fails(capsys, *argv_for(other, "score", "--time", "day"), code=1)
@@ -384,7 +384,7 @@ def test_saved_model(visits, tmp_path, capsys, target):
     argv = argv_for(path, target, "--features", "age,dose,postcode", "--save", str(file))
     assert main(argv) == 0
     columns = ["clinic", "age", "dose", "postcode"]
-    assert f"Saved to {file}: predicts from the columns {', '.join(columns)}." in " ".join(
+    assert f"saved to {file}. It predicts from the columns {', '.join(columns)}." in " ".join(
         capsys.readouterr().out.split()
     )
     model = joblib.load(file)
@@ -467,7 +467,7 @@ print(code, sorted(heavy), "skmtl.multitask" in sys.modules)
         (["--wat"], "--wat"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_imported(visits, argv, said):
+def test_mistakes_are_reported_before_anything_is_imported(visits, argv, said):
     argv = [arg.format(csv=visits[0]) for arg in argv]
     folder = str(Path(skmtl.__file__).parent)
     done = subprocess.run(

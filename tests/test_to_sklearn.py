@@ -130,7 +130,9 @@ def test_categories_that_are_no_strings_are_refused(levels, rng):
     model = MultiTaskRegressor(
         task_column="shop", preprocessor="auto", categorical_columns="kind"
     ).fit(frame, y)
-    with pytest.raises(ValueError, match=r"columns \['kind'\] hold categories that are no strings"):
+    with pytest.raises(
+        ValueError, match=r"columns \['kind'\] hold categories that are not strings"
+    ):
         model.for_task("p").to_sklearn()
     # As the message says.
     model.fit(frame.assign(kind=frame["kind"].astype(str)), y)

@@ -1,1 +1,1 @@
-"""Rows and labels become one packed table of tasks, and its block-wise moments."""
+"""Conversion of rows and task labels to a packed table of tasks and its block-wise moments."""

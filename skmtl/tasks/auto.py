@@ -1,4 +1,4 @@
-"""preprocessor="auto": every column of a table judged by itself, and made numbers of."""
+"""Encoding of the columns of a table as numbers, with ``preprocessor="auto"``."""
 
 import datetime
 import enum
@@ -24,37 +24,38 @@ __all__ = [
 ]
 
 MISSING = "(missing)"
-# Levels in fewer rows, and those beyond the most frequent, share one column: a coefficient from
-# a row or two is noise, and every column costs time in every task.
+# Levels with fewer rows, and levels beyond the most frequent ones, share one column: a coefficient
+# from one or two rows is noise, and every column costs time in every task.
 _MIN_LEVEL_ROWS = 5
 _MAX_LEVELS = 30
-# Whole numbers look like codes with so many distinct values, unless they are years; and a column
-# like a task with so many levels, and so many rows of each on average.
+# A column of whole numbers looks like codes if its number of distinct values lies between these,
+# unless they are years.
 _FEW, _MOST_CODES, _YEARS = 3, 20, (1500, 2500)
+# A column looks like the task if it has at least this many levels, and rows per level on average.
 _LEAST_TASKS, _LEAST_TASK_ROWS = 5, 3
 _NUMBERS = (numbers.Real, Decimal, np.bool_)
 _DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 _LEVELS = (str, bytes, *_NUMBERS, enum.Enum, uuid.UUID)
-# How a missing number is written where all numbers are strings.
+# Strings that mean a missing number in a column of numbers stored as strings.
 _GAPS = {"", "na", "n/a", "nan", "null", "none", "<na>", "?", "-", "."}
 
 
 def auto_preprocessor(X, categorical=None, hints=False):
-    """The unfitted transformer that makes numbers of the columns of `X`, judged one by one.
+    """Return an unfitted transformer that encodes each column of `X` according to its contents.
 
-    Numbers and booleans get gaps filled with the median, and a column that says where a gap
-    was; strings that are all numbers are read as such. All else is one-hot encoded, a gap being a
-    level of its own. Numbers are not scaled: the models standardise by themselves, and so
-    coefficients stay in the columns' units.
+    In columns of numbers and booleans, gaps are filled with the median, and an indicator column
+    marks them; columns of strings that are all numbers are read as numbers. All other columns are
+    one-hot encoded, with a level for missing values. Numbers are not scaled: the models standardise
+    by themselves, and so coefficients stay in the columns' units.
 
     Parameters
     ----------
     X : data frame, ndarray or sparse matrix of shape (n_samples, n_features)
     categorical : list of int or None
-        Positions of columns that are categories whatever they hold.
+        Positions of columns that are categories regardless of their contents.
     hints : bool
-        Whether to warn of columns that may be meant otherwise: levels that are cut, and, with no
-        word on `categorical`, numbers that look like codes.
+        Whether to warn about columns that are possibly misread: categories with too many levels
+        and, if `categorical` is None, numbers that look like codes.
 
     Returns
     -------
@@ -70,45 +71,58 @@ def auto_preprocessor(X, categorical=None, hints=False):
     if sparse.issparse(X):
         if categorical:
             raise ValueError(
-                f"categorical_columns names {len(categorical)} columns, but X is sparse, whose "
-                "columns are numbers: give a data frame or a dense array."
+                f"categorical_columns names {len(categorical)} columns, but X is sparse, and all "
+                "its columns are numbers: pass a data frame or a dense array."
             )
         return MedianImputer(**options)
-    imputer = MedianImputer(**options, copy=False)  # of what `read_numbers` has made
+    imputer = MedianImputer(**options, copy=False)  # `read_numbers` has made a copy
     names = column_names(X)
     columns = _columns(X)
-    said = set(categorical or ())
+    chosen = set(categorical or ())
     kinds = [
-        _kind(column, repr(label), said_so=i in said) for i, (label, column) in enumerate(columns)
+        _kind(column, repr(label), is_categorical=i in chosen)
+        for i, (label, column) in enumerate(columns)
     ]
     if hints:
         _warn_of_cut_levels(columns, kinds)
         if categorical is None:
             _warn_of_codes(columns, kinds)
     by_name = names is not None and all(isinstance(name, str) for name in names)
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        min_frequency=_MIN_LEVEL_ROWS,
+        max_categories=_MAX_LEVELS,
+        sparse_output=False,
+    )
     steps = []
     for kind, reader, last in (
         ("numbers", read_numbers, imputer),
-        ("categories", read_categories, _one_hot()),
+        ("categories", read_categories, one_hot),
     ):
-        mine = [i for i, k in enumerate(kinds) if k == kind]
-        if mine:
-            labels = [i if names is None else names[i] for i in mine]
+        positions = [i for i, k in enumerate(kinds) if k == kind]
+        if positions:
+            labels = [columns[i][0] for i in positions]
             options = {"labels": labels}
             if kind == "categories":
-                options["others"] = [columns[i][0] for i in mine if not _is_text(columns[i][1])]
+                options["others"] = [
+                    columns[i][0] for i in positions if not _is_text(columns[i][1])
+                ]
             read = FunctionTransformer(reader, feature_names_out="one-to-one", kw_args=options)
             steps.append(
-                (kind, Pipeline([("read", read), ("encode", last)]), labels if by_name else mine)
+                (
+                    kind,
+                    Pipeline([("read", read), ("encode", last)]),
+                    labels if by_name else positions,
+                )
             )
     return ColumnTransformer(steps, sparse_threshold=0.0, verbose_feature_names_out=False)
 
 
 class MedianImputer(SimpleImputer):
-    """A SimpleImputer of medians, which it finds without masked arrays, ten times as fast."""
+    """SimpleImputer of medians; without masked arrays it is ten times as fast."""
 
     def fit(self, X, y=None):
-        """Find the median of every column, and the columns with gaps.
+        """Compute the median of every column, and find the columns with gaps.
 
         Parameters
         ----------
@@ -124,39 +138,37 @@ class MedianImputer(SimpleImputer):
 
 
 def _two_rows(X):
-    """A table of two rows with the medians of `X`, and a gap in every column that has one."""
-    middle, gap = np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=bool)
-    for j in range(X.shape[1]):  # one after the other, as copies of all take memory
+    """Return a table of two rows with the same medians and the same columns with gaps as `X`."""
+    medians, gap = np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=bool)
+    for j in range(X.shape[1]):  # column by column, because a copy of all takes memory
         missing = np.isnan(X[:, j])
         gap[j] = missing.any()
         if not missing.all():
-            middle[j] = np.median(X[~missing, j])
-    return np.vstack([middle, np.where(gap, np.nan, middle)])
+            medians[j] = np.median(X[~missing, j])
+    return np.vstack([medians, np.where(gap, np.nan, medians)])
 
 
 def plain_imputer(imputer):
-    """The same as a `SimpleImputer`."""
+    """Return a fitted `MedianImputer` as a `SimpleImputer`."""
     plain = SimpleImputer(**imputer.get_params())
     vars(plain).update(vars(imputer))
-    plain.copy = True  # its table is the caller's
+    plain.copy = True  # it must not change the caller's table
     return plain
 
 
-def _one_hot():
-    return OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        min_frequency=_MIN_LEVEL_ROWS,
-        max_categories=_MAX_LEVELS,
-        sparse_output=False,
-    )
+def reader_of(step):
+    """Return the function by which a step of a fitted "auto" reads columns; None for others."""
+    reader = getattr(step[0], "func", None) if isinstance(step, Pipeline) else None
+    return reader if reader in (read_numbers, read_categories) else None
 
 
 def sources_of_auto(preprocessor, n_features):
-    """Which feature each output of a fitted "auto" is of; None for another transformer.
+    """Return the feature behind each output of a fitted "auto"; None for other transformers.
 
     Returns
     -------
     ndarray of shape (n_outputs,) or None
+        Positions of features.
     """
     if isinstance(preprocessor, SimpleImputer):
         return _sources_of_imputer(preprocessor, np.arange(n_features))
@@ -164,15 +176,15 @@ def sources_of_auto(preprocessor, n_features):
         return None
     out = []
     for kind, step, columns in preprocessor.transformers_:
-        reader = getattr(step[0], "func", None) if isinstance(step, Pipeline) else None
-        if reader not in (read_numbers, read_categories):
+        if reader_of(step) is None:
             return None
-        place = {name: i for i, name in enumerate(getattr(preprocessor, "feature_names_in_", ()))}
-        mine = np.array([place.get(c, c) for c in columns], dtype=np.int64)
+        names = getattr(preprocessor, "feature_names_in_", ())
+        position = {name: i for i, name in enumerate(names)}
+        sources = np.array([position.get(c, c) for c in columns], dtype=np.int64)
         if kind == "numbers":
-            out.append(_sources_of_imputer(step[-1], mine))
+            out.append(_sources_of_imputer(step[-1], sources))
         else:
-            out.append(np.repeat(mine, [_n_levels(step[-1], j) for j in range(len(mine))]))
+            out.append(np.repeat(sources, [_n_levels(step[-1], j) for j in range(len(sources))]))
     return np.concatenate(out) if out else np.empty(0, dtype=np.int64)
 
 
@@ -182,26 +194,26 @@ def _sources_of_imputer(imputer, columns):
 
 
 def _n_levels(encoder, j):
-    """The number of outputs of a one-hot encoder's column."""
+    """Return the number of outputs of column `j` of a one-hot encoder."""
     rare = encoder.infrequent_categories_[j]
     return len(encoder.categories_[j]) - (0 if rare is None else len(rare) - 1)
 
 
-# -------------------------------------------------------------------------- what a column holds
+# ----------------------------------------------------------------------------- contents of columns
 
 
 def _columns(X):
-    """Pairs of a label and a column; the label is the name, or the index among the features."""
+    """Return pairs of a label and a column; the label is the name or the index of the feature."""
     names = column_names(X)
     if names is None:
         return [(i, X[:, i]) for i in range(X.shape[1])]
     return [(name, X[name]) for name in names]
 
 
-def _kind(column, label, said_so=False):
-    """Whether a column holds "numbers" or "categories"; what is neither raises.
+def _kind(column, label, is_categorical=False):
+    """Return whether a column holds "numbers" or "categories", and raise if neither.
 
-    Strings are numbers where all of them can be read as such, and none looks like a code.
+    Strings are numbers if all of them can be read as numbers, and none looks like a code.
     """
     if is_category(column):
         return "categories"
@@ -209,7 +221,7 @@ def _kind(column, label, said_so=False):
     if values.ndim != 1:
         _refuse(label, str(column.dtype), False)
     if values.dtype.kind in "biuf":
-        return "categories" if said_so else "numbers"
+        return "categories" if is_categorical else "numbers"
     if values.dtype.kind in "mMcV":
         _refuse(label, values.dtype.name, values.dtype.kind in "mM")
     present = [v for v in values.tolist() if not is_missing(v)]
@@ -217,14 +229,14 @@ def _kind(column, label, said_so=False):
     for found in types:
         if not issubclass(found, _LEVELS):
             _refuse(label, found.__name__, issubclass(found, _DATES))
-    if said_so or not present:
+    if is_categorical or not present:
         return "categories"
-    numeric = all(issubclass(t, _NUMBERS) for t in types) or _read_as_numbers(present)
+    numeric = all(issubclass(t, _NUMBERS) for t in types) or _are_numeric_strings(present)
     return "numbers" if numeric else "categories"
 
 
 def unreadable_columns(X):
-    """Positions of the columns that `auto_preprocessor` refuses."""
+    """Return the positions of the columns that `auto_preprocessor` refuses."""
     found = []
     for i, (label, column) in enumerate(_columns(X)):
         try:
@@ -237,14 +249,14 @@ def unreadable_columns(X):
 def _refuse(label, found, dates):
     what = "dates or times" if dates else f"values of type {found}"
     raise ValueError(
-        f"column {label} of X holds {what}, which preprocessor='auto' does not turn "
-        f"into numbers: leave it out with exclude_columns=[{label}], or give a transformer of "
-        "your own as preprocessor=, one that makes numbers of it."
+        f"column {label} of X holds {what}, which preprocessor='auto' cannot encode: leave "
+        f"it out with exclude_columns=[{label}], or pass a transformer that encodes it as "
+        "preprocessor=."
     )
 
 
-def _read_as_numbers(values):
-    """Whether all values can be read as numbers, some of them strings, and none is a code."""
+def _are_numeric_strings(values):
+    """Return whether all values, some of them strings, can be read as numbers, and not only NaN."""
     try:
         read = [_number(value) for value in set(values)]
     except (TypeError, ValueError):
@@ -253,9 +265,9 @@ def _read_as_numbers(values):
 
 
 def _number(value):
-    """A number, or a string that is one; NaN for one that says there is none.
+    """Return a value as a float; NaN for a string that means a missing number.
 
-    Digits after a leading zero, as in a postcode, and underscores make no number.
+    Strings with a leading zero, such as a postcode, or with underscores are refused as codes.
     """
     if not isinstance(value, (str, bytes)):
         return float(value)
@@ -269,27 +281,27 @@ def _number(value):
     return float(text)
 
 
-# ------------------------------------------------------------------------------------ as numbers
+# --------------------------------------------------------------------------------- reading columns
 
 
 def read_numbers(X, labels):
-    """Columns as float64, NaN where a value is missing.
+    """Return columns as float64, with NaN for missing values.
 
     Raises
     ------
     ValueError
-        For a value that is no number or infinite, naming its column.
+        For a value that is infinite or not a number, naming its column.
     """
     if isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
         out = X.astype(np.float64)
     else:
-        columns = zip(labels, _columns(X), strict=True)
-        out = np.column_stack([_read_column(label, column) for label, (_, column) in columns])
+        columns = [column for _, column in _columns(X)]
+        out = np.column_stack(list(map(_read_column, labels, columns)))
     infinite = np.isinf(out).any(axis=0)
     if infinite.any():
         raise ValueError(
             f"column {labels[int(np.argmax(infinite))]!r} of X contains infinity; make it a "
-            "missing value (NaN), or drop these rows."
+            "missing value (NaN), or drop the rows concerned."
         )
     return out
 
@@ -302,22 +314,22 @@ def _read_column(label, column):
         read = [np.nan if is_missing(v) else _number(v) for v in values.tolist()]
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"column {label!r} of X held numbers in fit, but now holds something else: {error}."
+            f"column {label!r} of X held numbers in fit, but now holds another value: {error}. "
+            "Correct it, or make it a missing value."
         ) from None
     return np.array(read, dtype=np.float64)
 
 
 def _is_text(column):
-    """Whether all values of a column are strings, or missing."""
+    """Return whether all values of a column are strings or missing."""
     values = np.asarray(column, dtype=object).tolist()
     return all(issubclass(t, str) for t in {type(v) for v in values if not is_missing(v)})
 
 
 def read_categories(X, labels, others=()):
-    """Columns as strings; a missing value is a level of its own.
+    """Return columns as strings; missing values form one level.
 
-    `others` are the columns that held something else than strings in fit, which `to_sklearn` needs
-    to know.
+    `others` are the columns with values other than strings in fit; only `to_sklearn` uses them.
     """
     out = np.empty(X.shape, dtype=object)
     for j, (_, column) in enumerate(_columns(X)):
@@ -326,7 +338,7 @@ def read_categories(X, labels, others=()):
 
 
 def _level(value):
-    """The name of a level: 1 and 1.0 are one, as gaps make floats of a column of integers."""
+    """Return the name of a level. 1 and 1.0 are equal: gaps turn integers into floats."""
     if isinstance(value, str):
         return value
     if is_missing(value):
@@ -336,7 +348,7 @@ def _level(value):
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-# ---------------------------------------------------------------------- what may be meant otherwise
+# --------------------------------------------------------------- warnings about misread columns
 
 
 def _levels_of(column):
@@ -345,16 +357,15 @@ def _levels_of(column):
 
 def _warn_of_cut_levels(columns, kinds):
     many = [
-        (label, len(_levels_of(column)))
+        (label, f"{n} categories")
         for (label, column), kind in zip(columns, kinds, strict=True)
-        if kind == "categories"
+        if kind == "categories" and (n := len(_levels_of(column))) > _MAX_LEVELS
     ]
-    many = [(label, f"{n} categories") for label, n in many if n > _MAX_LEVELS]
     if many:
         warn_user(
-            f"preprocessor='auto' gives at most {_MAX_LEVELS} categories a column of their own, "
-            "and all others of {} share one. Where these are tasks, name them in task_column=; "
-            "else exclude_columns= leaves them out.",
+            f"preprocessor='auto' encodes at most {_MAX_LEVELS} categories of a column separately "
+            "and all others together, which concerns {}. If a column names the task, set "
+            "task_column=; otherwise exclude_columns= leaves it out.",
             many,
         )
 
@@ -363,36 +374,36 @@ def _warn_of_codes(columns, kinds):
     codes = []
     for (label, column), kind in zip(columns, kinds, strict=True):
         if kind == "numbers":
-            text = np.asarray(column).dtype.kind not in "biuf"
-            n = _n_codes(_read_column(label, column), text)
-            codes += [(label, f"{n} distinct{', stored as strings' * text}")] if n else []
+            is_text = np.asarray(column).dtype.kind not in "biuf"
+            n = _n_codes(_read_column(label, column), is_text)
+            codes += [(label, f"{n} distinct{', stored as strings' * is_text}")] if n else []
     if codes:
         warn_user(
-            "preprocessor='auto' takes whole numbers for numbers: {}. Where they are codes of "
-            "categories, name them in categorical_columns=; where all are numbers, "
-            "categorical_columns=[] says so.",
+            "preprocessor='auto' treats whole numbers as numeric: {}. If they are codes of "
+            "categories, name them in categorical_columns=; if all are numbers, set "
+            "categorical_columns=[].",
             codes,
         )
 
 
-def _n_codes(values, text):
-    """How many distinct whole numbers there are, if they look like codes; else 0.
+def _n_codes(values, is_text):
+    """Return the number of distinct whole numbers if they look like codes, else 0.
 
-    Few numbers do, and, where `text` says that they were strings, any.
+    Few distinct numbers look like codes; numbers stored as strings always do.
     """
     values = values[np.isfinite(values)]
     head = np.unique(values[:1000])
-    if (len(head) > _MOST_CODES and not text) or (head != np.rint(head)).any():
+    if (len(head) > _MOST_CODES and not is_text) or (head != np.rint(head)).any():
         return 0
     found = np.unique(values)
     whole = (found == np.rint(found)).all() and len(found) >= _FEW and found[0] >= 0
     years = whole and _YEARS[0] <= found[0] and found[-1] <= _YEARS[1]
     few = len(found) <= min(_MOST_CODES, len(values) // _MIN_LEVEL_ROWS)
-    return len(found) if whole and (few or text) and not years else 0
+    return len(found) if whole and (few or is_text) and not years else 0
 
 
 def warn_of_forgotten_task(X, categorical=None):
-    """Warn of columns of categories that look like the task, where no task was given."""
+    """Warn about columns that look like the task, if no task was given."""
     if sparse.issparse(X):
         return
     found = []
@@ -403,7 +414,7 @@ def warn_of_forgotten_task(X, categorical=None):
                 found.append((label, f"{n} levels"))
     if found:
         warn_user(
-            f"no task was given, and {{}} may name it: set task_column={found[0][0]!r}; where "
-            f"it is a feature, categorical_columns=[{found[0][0]!r}] says so.",
+            f"no task was given, but {{}} may name it: set task_column={found[0][0]!r}; if it is a "
+            f"feature, set categorical_columns=[{found[0][0]!r}].",
             found,
         )

@@ -1,4 +1,4 @@
-"""Cross-validation schemes as sets of blocks: rows that a scheme always treats alike."""
+"""Cross-validation schemes as sets of blocks, whose rows are always in the same folds."""
 
 import numbers
 from dataclasses import dataclass
@@ -10,32 +10,35 @@ from .splits import check_n_folds, read_splits, refuse_empty
 
 __all__ = ["Partition", "deal_blocks", "folds", "partitions"]
 
-# Folds are repeated on small tables until about this many rows have been predicted: choosing
-# among many strengths on 20 rows once is noise.
+# The folds of small tables are repeated until about this many rows have been predicted: a single
+# choice among many strengths on 20 rows would be noise.
 _REPEAT_UNTIL = 3000
 _MOST_REPEATS = 5
-# A classifier is judged by solving every candidate in every split, so it repeats less.
+# Classifiers repeat less, because they solve every candidate in every split.
 _MOST_REPEATS_OF_CLASSES = 2
-# So many folds are legal of any table, as they are the default.
+# The default number of folds, which is legal for tables of fewer rows.
 _FEWEST_FOLDS = 5
-# A class of few rows may fall into one block by chance; deal again then, at most so often.
+# All rows of a rare class may fall into one block by chance; then blocks are dealt again, at most
+# this often, with the seed increased by this much.
 _MOST_DEALS, _NEXT_DEAL = 20, 7919
-# Tasks of more rows than so many a block are dealt by their rows' keys, others in turn, from a
-# block that so large a multiple of the least key decides.
+# Tasks with more rows per block than this are dealt by the keys of their rows. Smaller tasks are
+# dealt in turn; this multiple of the smallest key determines the first block.
 _LARGE_TASK, _TURNS = 100, 101.0
-# Blocks of an irregular scheme (ShuffleSplit) multiply; beyond this many, split by split.
+# Irregular schemes (ShuffleSplit) have many blocks; beyond this many, each split is a partition.
 _MOST_BLOCKS = 32
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of the packed rows into blocks, and the splits made of these blocks.
+    """Partition of the packed rows into blocks, and the splits made of these blocks.
 
     Attributes
     ----------
     block : ndarray of shape (n_packed,)
+        Block of each row.
     n_blocks : int
     train, test : bool ndarray of shape (n_splits, n_blocks)
+        Blocks in the training and test rows of each split.
     """
 
     block: np.ndarray
@@ -45,10 +48,10 @@ class Partition:
 
 
 def deal_blocks(table, n_blocks, seed=0):
-    """Deal the rows of every task to `n_blocks` blocks, in an order that only content decides.
+    """Deal the rows of every task to `n_blocks` blocks, in an order that depends on content only.
 
-    Rows of equal keys fall into one block. Large tasks are dealt by the keys themselves, which is
-    balanced enough; small ones in turn.
+    Rows with equal keys fall into one block. Large tasks are dealt by the values of the keys, which
+    is balanced enough; small tasks are dealt in turn.
     """
     keys = mixed(table.keys, seed)
     block = np.minimum((keys * n_blocks).astype(np.int64), n_blocks - 1)
@@ -61,47 +64,46 @@ def deal_blocks(table, n_blocks, seed=0):
         first = np.r_[True, codes[1:] != codes[:-1]]
         distinct = np.cumsum(np.r_[True, first[1:] | (keys[1:] != keys[:-1])])
         task = np.cumsum(first) - 1
-        # Every task begins with a block of its own, or small tasks would fill the first ones.
-        turn = np.floor((keys[first] * _TURNS) % 1.0 * n_blocks).astype(np.int64)
-        block[small[order]] = (turn[task] + distinct - distinct[first][task]) % n_blocks
+        # Tasks begin with different blocks, as otherwise small tasks would fill the first blocks.
+        begin = np.floor((keys[first] * _TURNS) % 1.0 * n_blocks).astype(np.int64)
+        block[small[order]] = (begin[task] + distinct - distinct[first][task]) % n_blocks
     return block
 
 
 def deal_apart(table, n_blocks, seed=0, classes=False):
-    """`deal_blocks` such that no block holds all rows, or all rows of a class.
+    """Deal blocks such that no block holds all rows, or all rows of a class.
 
-    Classes are not dealt evenly within a task: held-out rows would then have the class shares of
-    the task's training rows, and an intercept that only repeats these would seem to be proven.
+    Classes are not stratified within tasks: held-out rows would then have the class shares of the
+    training rows of the task, and the guard would overrate an intercept per task.
     """
     codes = table.y.astype(np.int64) if classes else np.zeros(len(table.y), dtype=np.int64)
-    most = np.bincount(codes)
+    total = np.bincount(codes)
     for attempt in range(_MOST_DEALS):
         block = deal_blocks(table, n_blocks, seed + attempt * _NEXT_DEAL)
-        counts = np.bincount(codes * n_blocks + block, minlength=len(most) * n_blocks)
-        together = counts.reshape(-1, n_blocks).max(axis=1)
-        if not ((together == most) & (most > 1)).any():
+        counts = np.bincount(codes * n_blocks + block, minlength=len(total) * n_blocks)
+        if not ((counts.reshape(-1, n_blocks).max(axis=1) == total) & (total > 1)).any():
             break
     return block
 
 
 def folds(block, n_folds):
-    """The K-fold scheme on blocks."""
+    """Return the K-fold scheme on blocks."""
     eye = np.eye(n_folds, dtype=bool)
     return Partition(block, n_folds, ~eye, eye)
 
 
 def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=False):
-    """The partitions of a cross-validation scheme.
+    """Return the partitions of a cross-validation scheme.
 
     Parameters
     ----------
     table : TaskTable
     cv : int, splitter or iterable of (train, test)
-        An int deals the rows of every task to that many folds, repeatedly on small tables.
+        An int deals the rows of every task to that many folds, repeatedly for small tables.
     X, y, groups
-        What the caller passed to fit, for a splitter's ``split``.
+        The arguments for the ``split`` of a splitter, as the caller passed them to fit.
     classifier : bool
-        The target holds class codes.
+        Whether the target holds class codes.
 
     Returns
     -------
@@ -114,43 +116,41 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=Fal
     """
     if isinstance(cv, numbers.Integral) and not isinstance(cv, bool):
         n_folds = check_n_folds(cv, max(table.X.shape[0], _FEWEST_FOLDS))
-        n_rows = len(table.rows)
         most = _MOST_REPEATS_OF_CLASSES if classifier else _MOST_REPEATS
-        repeats = int(np.clip(round(_REPEAT_UNTIL / max(n_rows, 1)), 1, most))
-        deals = (deal_apart(table, n_folds, seed + r, classifier) for r in range(repeats))
-        return [folds(block, n_folds) for block in deals]
-    n_samples = table.X.shape[0]
-    splits = read_splits(cv, X, y, groups, n_samples=n_samples, copies=False)
+        repeats = int(np.clip(round(_REPEAT_UNTIL / max(len(table.rows), 1)), 1, most))
+        return [
+            folds(deal_apart(table, n_folds, seed + r, classifier), n_folds) for r in range(repeats)
+        ]
+    splits = read_splits(cv, X, y, groups, n_samples=table.X.shape[0], copies=False)
     return _from_splits(table, splits)
 
 
 def _from_splits(table, splits):
-    n_samples = table.X.shape[0]
-    role = np.zeros((n_samples, len(splits)), dtype=np.int8)
+    role = np.zeros((table.X.shape[0], len(splits)), dtype=np.int8)
     for s, (train, test) in enumerate(splits):
         role[train, s] = 1
         role[test, s] = 2
     role = role[table.rows]
     for s in range(len(splits)):
-        sides = (np.flatnonzero(role[:, s] == side) for side in (1, 2))
-        refuse_empty(*sides, s, "among the labelled rows of positive weight")
+        train, test = (np.flatnonzero(role[:, s] == side) for side in (1, 2))
+        refuse_empty(train, test, s, "among the labelled rows of positive weight")
     kinds, block = _distinct(role)
     if len(kinds) <= _MOST_BLOCKS:
         return [Partition(block, len(kinds), kinds.T == 1, kinds.T == 2)]
-    one, two = np.array([[False, True, False]]), np.array([[False, False, True]])
-    return [Partition(role[:, s].astype(np.int64), 3, one, two) for s in range(len(splits))]
+    train, test = np.array([[False, True, False]]), np.array([[False, False, True]])
+    return [Partition(role[:, s].astype(np.int64), 3, train, test) for s in range(len(splits))]
 
 
 def _distinct(role):
-    """The distinct rows of `role` (0, 1 or 2), sorted, and which of them each row is.
+    """Return the distinct rows of `role` (0, 1 or 2), sorted, and the position of each row there.
 
-    ``np.unique(role, axis=0)`` of a million rows takes ten seconds; of one number a row, little.
+    It is faster than ``np.unique(role, axis=0)``, which takes ten seconds for a million rows.
     """
     key = np.zeros(len(role), dtype=np.int64)
     for column in role.T:
         key = 3 * key + column
-        if key.max() > 2**60:  # the next one could overflow
+        if key.max() > 2**60:  # the next step could overflow
             key = np.unique(key, return_inverse=True)[1]
-    key = key.astype(np.min_scalar_type(key.max()))  # small integers sort by radix
+    key = key.astype(np.min_scalar_type(key.max()))  # radix sort for small integers
     _, first, block = np.unique(key, return_index=True, return_inverse=True)
     return role[first], block

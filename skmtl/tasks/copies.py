@@ -1,11 +1,11 @@
-"""Equal rows, whole-number weights, and what a row then counts in tuning.
+"""Equal rows and whole-number weights, and their treatment in tuning.
 
-Equal rows of a task are copies, made by a join or given as a weight of two, or they are due to
-chance: of tables with few distinct values two observations are often equal. In cross-validation
-copies must stay together, as what is held out would else have been seen; chance must not, as every
-held-out row of a binary table would else take its like along. How often the labels of rows with the
-same features agree tells which: labels that agree far more often than those of two rows of a task
-at large, or that never differ, mean copies.
+Equal rows of a task are either copies (from a join, or in place of a weight of two), or equal by
+chance, which is frequent in tables with few distinct values. In cross-validation, copies must stay
+in one fold, because otherwise held-out rows would also be in the training folds. Rows that are
+equal by chance must not stay together, because then a held-out row of a binary table would never
+have an equal row in the training folds. The labels of rows with the same features decide: if they
+agree far more often than the labels of any two rows of a task, or always, the rows are copies.
 """
 
 from dataclasses import dataclass, replace
@@ -19,32 +19,32 @@ __all__ = [
     "MOST_PARTS", "Settled", "distinct_rows", "relative_rows", "settle", "settle_support",
 ]  # fmt: skip
 
-# Equal rows are due to chance where the labels of rows with the same features differ at least so
-# many times as often as those of other rows of the task, or of the table, which must agree that
-# many times as often.
+# Equal rows are due to chance if the labels of rows with the same features differ at least this
+# fraction as often as those of other rows of the task or table, and the latter agree at least this
+# fraction as often.
 _CHANCE = 0.1
-# With fewer distinct rows there is nothing to deal.
+# With fewer distinct rows, all rows are dealt to folds separately.
 _FEWEST = 4
-# A weight is dealt to folds in at most so many parts.
+# A whole-number weight is dealt to folds in at most this many parts.
 MOST_PARTS = 1000
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A table in whose weights and rows strengths can be tuned.
+    """Table whose rows and weights are ready for tuning.
 
     Attributes
     ----------
     table : TaskTable
-        Its rows have keys.
+        The table; its rows have keys.
     unit : float
-        What the caller's weights were multiplied by.
+        Factor by which the caller's weights were multiplied.
     together : bool
-        Whether equal rows are copies, rather than due to chance.
+        Whether equal rows are copies, rather than equal by chance.
     counts : bool
-        Whether weights are counts: equal rows are due to chance, and all weights whole numbers.
+        Whether weights are counts: all are whole numbers, and equal rows are due to chance.
     trust : ndarray of shape (n_features,)
-        What the columns' scale is multiplied by, from the function of this name.
+        Factors for the scale of the columns, from `skmtl.tasks.evidence.trust`.
     """
 
     table: object
@@ -55,52 +55,48 @@ class Settled:
 
 
 def settle(table, fixed_rows=False, classes=False):
-    """Give rows their keys, tell copies from chance, and bring weights to a unit of their own.
+    """Add keys to the rows, detect copies, and normalise the weights.
 
-    Copies become one row that weighs as much as they do. Where equal rows are due to chance,
-    whole-number weights are counts, and a row of weight two becomes two rows. All weights are then
-    relative: divided by their mean over distinct rows, counts by their greatest common divisor.
+    Copies are merged into one row with the sum of their weights. If equal rows are due to chance,
+    whole-number weights are counts, and a row of weight two becomes two rows. Then counts are
+    divided by their greatest common divisor, and other weights by their mean over distinct rows.
 
     Parameters
     ----------
     table : TaskTable
     fixed_rows : bool
-        Only tell the unit, and leave the rows, which are assigned to folds already.
+        Change only the weights and not the rows, because these are already assigned to folds.
     classes : bool
-        The target holds codes of classes.
+        Whether the target holds codes of classes.
 
     Returns
     -------
     Settled
     """
-    of_features, keys, tails = row_keys(table.X, table.y, table.sample_weight, table.rows)
-    table = replace(table, keys=keys)
-    settled = _settled(table, of_features, fixed_rows)
+    feature_keys, keys, tails = row_keys(table.X, table.y, table.sample_weight, table.rows)
+    settled = _settle_rows(replace(table, keys=keys), feature_keys, fixed_rows)
     return replace(settled, trust=trust(settled.table, tails, classes))
 
 
-def _settled(table, of_features, fixed_rows):
+def _settle_rows(table, feature_keys, fixed_rows):
     weight = table.weights()
     counts = bool((weight == np.rint(weight)).all())
-    groups = _Groups.of(table, of_features)
-    if groups is not None and groups.n_groups < _FEWEST:
-        return _in_unit(groups.apart(table), weight.mean(), False)
-    divisor = groups.divisor(weight) if counts and groups is not None else weight.mean()
-    together = groups is None or not groups.due_to_chance(
-        table, weight / divisor if counts else None
-    )
-    if together:
-        if groups is not None and not fixed_rows:
-            table = groups.merged(table)
-        n_distinct = len(weight) if groups is None else groups.n_groups
-        return _in_unit(table, weight.sum() / n_distinct, True)
+    groups = _Groups.of(table, feature_keys)
+    if groups is None:
+        return _divided(table, weight.sum() / len(weight), True)
+    if groups.n_groups < _FEWEST:
+        return _divided(groups.separated(table), weight.mean(), False)
+    divisor = groups.divisor(weight) if counts else weight.mean()
+    if not groups.due_to_chance(table, weight / divisor if counts else None):
+        merged = table if fixed_rows else groups.merged(table)
+        return _divided(merged, weight.sum() / groups.n_groups, True)
     if not fixed_rows:
-        table = groups.parted(table, divisor) if counts else groups.apart(table)
-    return replace(_in_unit(table, divisor, False), counts=counts)
+        table = groups.repeated(table, divisor) if counts else groups.separated(table)
+    return replace(_divided(table, divisor, False), counts=counts)
 
 
 def settle_support(X, y, weight, settled):
-    """The rows of a new task as `settle` has them, given what it told of the table.
+    """Treat the rows of a new task as `settle` has treated the table.
 
     Parameters
     ----------
@@ -122,11 +118,12 @@ def settle_support(X, y, weight, settled):
 
 
 def relative_rows(X, y, weight, together):
-    """Which rows of a task are distinct, if equal ones are copies, and weights of mean one.
+    """Return the rows of a task, only distinct ones if `together`, and weights of mean one.
 
     Returns
     -------
     rows : ndarray of shape (n_kept,)
+        Row numbers.
     weight : ndarray of shape (n_kept,)
     """
     rows = np.arange(len(y))
@@ -136,13 +133,13 @@ def relative_rows(X, y, weight, together):
 
 
 def distinct_rows(X, y, weight):
-    """One of each group of equal rows, and the group's weight."""
-    values = np.column_stack([X, y]) + 0.0  # -0.0 is 0.0
+    """Return the first row of each group of equal rows, and the weight of each group."""
+    values = np.column_stack([X, y]) + 0.0  # turns -0.0 into 0.0
     _, first, group = np.unique(values, axis=0, return_index=True, return_inverse=True)
     return first, np.bincount(group.ravel(), weight)
 
 
-def _in_unit(table, divisor, together):
+def _divided(table, divisor, together):
     if divisor == 1.0:
         return Settled(table, 1.0, together)
     table = replace(table, sample_weight=table.weights() / divisor)
@@ -151,14 +148,14 @@ def _in_unit(table, divisor, together):
 
 @dataclass(frozen=True)
 class _Groups:
-    """Rows of a task that are equal, and cells of rows that are equal but for the label.
+    """Groups of equal rows of a task, and cells of rows with equal features.
 
     Attributes
     ----------
     order : ndarray of shape (n_packed,)
-        Rows by task, cell and group.
+        Rows sorted by task, cell and group.
     start, cell_start : bool ndarray of shape (n_packed,)
-        Where a group, and a cell, begins in that order.
+        Whether a group or a cell begins at a position of this order.
     """
 
     order: np.ndarray
@@ -166,30 +163,30 @@ class _Groups:
     cell_start: np.ndarray
 
     @classmethod
-    def of(cls, table, of_features):
-        """None where no task has two rows with the same features.
+    def of(cls, table, feature_keys):
+        """Find the groups; return None if no task has two rows with the same features.
 
         Parameters
         ----------
         table : TaskTable
-            With keys.
-        of_features : ndarray of shape (n_packed,)
+            Table with keys.
+        feature_keys : ndarray of shape (n_packed,)
             Keys of the rows without their labels.
         """
-        ordered = np.sort(of_features)
+        ordered = np.sort(feature_keys)
         if not (ordered[1:] == ordered[:-1]).any():
             return None
         codes = table.codes
-        # Labels whose direction nothing tells may have equal keys.
-        order = np.lexsort((table.weights(), table.y, table.keys, of_features, codes))
-        codes, of_features, keys = codes[order], of_features[order], table.keys[order]
-        cell = np.r_[True, (codes[1:] != codes[:-1]) | (of_features[1:] != of_features[:-1])]
+        # Rows with different labels may have equal keys if the target is symmetric.
+        order = np.lexsort((table.weights(), table.y, table.keys, feature_keys, codes))
+        codes, feature_keys, keys = codes[order], feature_keys[order], table.keys[order]
+        cell = np.r_[True, (codes[1:] != codes[:-1]) | (feature_keys[1:] != feature_keys[:-1])]
         if cell.all():
             return None
         start = cell.copy()
         start[1:] |= keys[1:] != keys[:-1]
-        alike = np.flatnonzero(~start)
-        start[alike] = _differ(table, order[alike], order[alike - 1])
+        same_key = np.flatnonzero(~start)
+        start[same_key] = _differ(table, order[same_key], order[same_key - 1])
         return cls(order, start, cell)
 
     @property
@@ -200,71 +197,75 @@ class _Groups:
         return np.add.reduceat(values[self.order], np.flatnonzero(start))
 
     def due_to_chance(self, table, counts):
-        """Whether equal rows are, by how often labels agree; `counts` are the rows' or None."""
+        """Return whether equal rows are due to chance, judged by how often labels agree.
+
+        `counts` are the numbers of copies that each row stands for, or None.
+        """
         counts = np.ones(len(self.order)) if counts is None else counts
         group, cell = self._sums(counts, self.start), self._sums(counts, self.cell_start)
-        pairs = (cell**2 - cell).sum()
-        agree = (group**2 - group).sum() / max(pairs, 1.0)
+        agree = (group**2 - group).sum() / max((cell**2 - cell).sum(), 1.0)
         chance = max(
             self._agreement(table.y, counts, codes, group, cell)
             for codes in (table.codes, np.zeros_like(table.codes))
         )
-        if len(cell) == 1:  # there is nothing but equal features
+        if len(cell) == 1:  # all rows have the same features
             chance = agree
         return 1.0 - agree >= _CHANCE * (1.0 - chance) and chance >= _CHANCE * agree > 0.0
 
     @staticmethod
     def _agreement(y, counts, codes, group, cell):
-        """How often labels agree of two rows of the same code, but of different cells."""
+        """Return how often labels agree between rows of one code and different cells."""
         label = np.unique(y, return_inverse=True)[1]
-        _, of_code = np.unique(codes * (label.max() + 1) + label, return_inverse=True)
+        _, label_in_code = np.unique(codes * (label.max() + 1) + label, return_inverse=True)
         pairs = (np.bincount(codes, counts) ** 2).sum() - (cell**2).sum()
         if pairs <= 1e-9 * (cell**2).sum():
             return 0.0
-        return ((np.bincount(of_code, counts) ** 2).sum() - (group**2).sum()) / pairs
+        return ((np.bincount(label_in_code, counts) ** 2).sum() - (group**2).sum()) / pairs
 
     def divisor(self, counts):
-        """The greatest common divisor of the groups' counts."""
+        """Return the greatest common divisor of the counts of the groups."""
         total = np.minimum(self._sums(counts, self.start), 2.0**53)
         return float(np.gcd.reduce(total.astype(np.int64)))
 
     def merged(self, table):
-        """The table with one row for each group, which weighs as much as the group."""
+        """Return the table with one row per group, which has the weight of the group."""
         first = self.order[self.start]
-        weight = self._sums(table.weights(), self.start)
-        return _rebuilt(table, table.codes[first], first, weight, table.keys[first])
+        return _rebuilt(table, first, self._sums(table.weights(), self.start), table.keys[first])
 
-    def apart(self, table):
-        """The table with another key for each row of a group."""
-        place = np.arange(len(self.order))
-        place -= np.maximum.accumulate(np.where(self.start, place, 0))
+    def separated(self, table):
+        """Return the table with different keys for the rows of a group."""
+        number = np.arange(len(self.order))
+        number -= np.maximum.accumulate(np.where(self.start, number, 0))
         keys = table.keys.copy()
-        keys[self.order] += uniforms(place.max() + 1)[place]
+        keys[self.order] += uniforms(number.max() + 1)[number]
         return replace(table, keys=keys)
 
-    def parted(self, table, divisor):
-        """The table with so many rows for each group as it counts, in multiples of `divisor`."""
+    def repeated(self, table, divisor):
+        """Return the table with each group repeated as often as it counts, in units of `divisor`.
+
+        A group becomes at most `MOST_PARTS` rows.
+        """
         total = self._sums(table.weights(), self.start) / divisor
         n_parts = np.minimum(total, MOST_PARTS).astype(np.int64)
         first = np.repeat(self.order[self.start], n_parts)
-        place = np.arange(len(first)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
+        number = np.arange(len(first)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
         total, n_parts = np.repeat(total, n_parts), np.repeat(n_parts, n_parts)
-        weight = np.floor(total * (place + 1) / n_parts) - np.floor(total * place / n_parts)
-        keys = table.keys[first] + uniforms(place.max() + 1)[place]
-        return _rebuilt(table, table.codes[first], first, weight * divisor, keys)
+        weight = np.floor(total * (number + 1) / n_parts) - np.floor(total * number / n_parts)
+        keys = table.keys[first] + uniforms(number.max() + 1)[number]
+        return _rebuilt(table, first, weight * divisor, keys)
 
 
 def _differ(table, one, other):
-    """Whether rows of a table differ in any feature or in the label."""
+    """Return whether packed rows differ in any feature or in the label."""
     X, y = table.X, table.y
-    a, b = table.rows[one], table.rows[other]
-    unlike = X[a] != X[b]
-    unlike = unlike.any(axis=1) if isinstance(X, np.ndarray) else unlike.getnnz(axis=1) > 0
-    return unlike | (y[one] != y[other])
+    differ = X[table.rows[one]] != X[table.rows[other]]
+    differ = differ.any(axis=1) if isinstance(X, np.ndarray) else differ.getnnz(axis=1) > 0
+    return differ | (y[one] != y[other])
 
 
-def _rebuilt(table, codes, packed, weight, keys):
-    """A table of some of the packed rows, one for each code, sorted by task."""
+def _rebuilt(table, packed, weight, keys):
+    """Return a table of the given packed rows, sorted by task."""
+    codes = table.codes[packed]
     order = np.argsort(codes, kind="stable")
     sizes = np.bincount(codes, minlength=table.n_tasks)
     packed = packed[order]

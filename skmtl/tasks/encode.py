@@ -1,5 +1,6 @@
-"""Task labels: checking them, turning them into codes and back."""
+"""Task labels: checks, and conversion to codes and back."""
 
+import contextlib
 import difflib
 import itertools
 import numbers
@@ -21,13 +22,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Labels that several columns make up together: of every row a tuple.
+    """Task labels given by several columns; the label of a row is a tuple.
 
     Attributes
     ----------
     columns : list of array-like of shape (n_samples,)
     names : list
-        What errors call each of them.
+        Names of the columns in error messages.
     """
 
     columns: list
@@ -37,12 +38,12 @@ class LabelColumns:
         return len(self.columns[0])
 
     def label(self, row):
-        """The label of a row, a tuple."""
+        """Return the label of a row, a tuple."""
         return tuple(np.asarray(column)[[row]].tolist()[0] for column in self.columns)
 
 
 def read_labels(X, task_column, parameter="task_column"):
-    """The labels in a column of a table, or in several: a list gives tuples, even one of one.
+    """Return the labels in one or several columns; a list, even of one column, gives tuples.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def read_labels(X, task_column, parameter="task_column"):
     Raises
     ------
     ValueError
-        If a column is not found, naming it and the columns there are.
+        If a column is not found.
     """
     found = find_columns(X, task_column, parameter)
     if task_column is None or isinstance(task_column, (str, numbers.Number)):
@@ -60,7 +61,7 @@ def read_labels(X, task_column, parameter="task_column"):
 
 
 def is_single_label(value, labels):
-    """Whether `value` is one label for all rows, of the kind of `labels`, and not one a row."""
+    """Return whether `value` is a single label of the kind of `labels`, not one per row."""
     if isinstance(value, tuple) and isinstance(labels.kind, tuple):
         return not any(isinstance(part, (tuple, list, np.ndarray)) for part in value)
     return isinstance(value, (str, numbers.Number, np.generic)) or (
@@ -69,14 +70,14 @@ def is_single_label(value, labels):
 
 
 def _as_columns(labels, what):
-    """Labels that are tuples, or rows of a frame, as `LabelColumns`; None for plain ones."""
+    """Return labels that are tuples or rows of a frame as `LabelColumns`; None for plain labels."""
     if isinstance(labels, LabelColumns):
         return labels
     labels = unwrap(labels, what)
     names = column_names(labels)
     if names is not None and len(names) != 1:
         if not names:
-            raise ValueError(f"{what} is a data frame without columns; give one label a row.")
+            raise ValueError(f"{what} is a data frame without columns; pass one label per row.")
         return LabelColumns([take_column(labels, j) for j in range(len(names))], names)
     if not isinstance(labels, (list, tuple)):
         if getattr(labels, "dtype", None) != np.dtype(object) or np.ndim(labels) != 1:
@@ -88,15 +89,15 @@ def _as_columns(labels, what):
     lengths = {len(label) if isinstance(label, tuple) else 0 for label in labels}
     if len(lengths) > 1 or lengths == {0}:
         raise ValueError(
-            f"{what} holds tuples among other labels, or of several lengths; a task that several "
-            "columns name has a tuple of one length in every row."
+            f"{what} holds tuples together with other labels, or tuples of several lengths; pass a "
+            "tuple of the same length in every row."
         )
     columns = [list(column) for column in zip(*labels, strict=True)]
     return LabelColumns(columns, list(range(len(columns))))
 
 
 def label_of_row(labels, row):
-    """The label of a row, as the caller wrote it; where one serves all rows, that."""
+    """Return the label of a row as the caller wrote it; `labels` may be one label for all rows."""
     columns = _as_columns(labels, "task=")
     if columns is not None:
         return columns.label(row)
@@ -105,9 +106,9 @@ def label_of_row(labels, row):
 
 
 def target_labels(y):
-    """The column names of a 2-D target as task labels, in their order.
+    """Return the column names of a 2-D target as task labels, in order.
 
-    None where it has none, or they are of several kinds.
+    The result is None if the target has no names, or if they are of several kinds.
     """
     names = None if isinstance(y, np.ndarray) else column_names(unwrap(y, "y"))
     if names is None or len(names) < 2:
@@ -122,19 +123,16 @@ def target_labels(y):
 
 
 def _check_missing(labels, what):
-    if labels.dtype.kind == "f":
-        missing = np.isnan(labels)
-    else:
-        missing = np.array([is_missing(v) for v in labels.tolist()], dtype=bool)
+    missing = np.array([is_missing(label) for label in labels.tolist()], dtype=bool)
     if missing.any():
         raise ValueError(
             f"{what} has {int(missing.sum())} missing labels, the first in row "
-            f"{int(np.argmax(missing))}; drop these rows or give them a label of their own."
+            f"{int(np.argmax(missing))}; drop these rows, or replace missing labels by a label."
         )
 
 
 def _object_kind(labels, what):
-    """The kind shared by all labels of an object array: 'string', 'integer' or 'boolean'."""
+    """Return the kind of all labels in an object array: string, boolean, integer or float."""
     types = set(map(type, labels.tolist()))
     if all(issubclass(t, str) for t in types):
         return "string"
@@ -151,34 +149,34 @@ def _object_kind(labels, what):
     )
 
 
-def _one_a_row(labels, what):
-    """Labels as an array of one dimension."""
+def _as_1d(labels, what):
+    """Return labels as an array of one dimension."""
     labels = unwrap(labels, what)
-    if column_names(labels) is not None:  # of one column
+    if column_names(labels) is not None:  # a frame of one column
         labels = take_column(labels, 0)
     if isinstance(labels, (list, tuple)):  # numpy would turn [1, "17"] into strings
         try:
             labels = np.array(labels, dtype=object)
-        except ValueError as error:  # of arrays of several shapes
-            raise ValueError(f"{what} must be one label a row: {error}") from error
+        except ValueError as error:  # arrays of several shapes
+            raise ValueError(f"{what} must hold one label per row: {error}") from error
     labels = np.asarray(labels)
     if labels.ndim == 0:
         raise ValueError(
-            f"{what} must be one label a row, got a single value of type "
+            f"{what} must hold one label per row, got a single value of type "
             f"{type(labels.item()).__name__}: {labels!s:.60}."
         )
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise ValueError(
-            f"{what} must be one label a row, got an array of shape {labels.shape}; for a task "
-            "that several columns name give a data frame of them, or a list of tuples."
+            f"{what} must hold one label per row, got an array of shape {labels.shape}; if several "
+            "columns name the task, pass a data frame of them or a list of tuples."
         )
     return labels
 
 
 def check_labels(labels, what="the task column"):
-    """Plain labels as a 1-D array of one kind.
+    """Return plain labels as a 1-D array of one kind.
 
     Returns
     -------
@@ -186,14 +184,14 @@ def check_labels(labels, what="the task column"):
         Of dtype int64, bool or object (strings).
     kind : {"integer", "boolean", "string"}
     """
-    labels = _one_a_row(labels, what)
+    labels = _as_1d(labels, what)
     if labels.dtype.kind in "US":
         return labels.astype(object), "string"
     if labels.dtype.kind == "b":
         return labels, "boolean"
     if labels.dtype.kind in "iu":
         return _to_int64(labels, what), "integer"
-    if labels.dtype.kind == "O" or labels.dtype.kind == "T":
+    if labels.dtype.kind in "OT":
         labels = labels.astype(object, copy=False)
         kind = _object_kind(labels, what) if len(labels) else "string"
         if kind == "integer":
@@ -203,7 +201,7 @@ def check_labels(labels, what="the task column"):
         labels = _as_one_float(labels)
     if labels.dtype.kind != "f":
         raise ValueError(
-            f"{what} holds labels of type {labels.dtype}; make them strings or integers."
+            f"{what} holds labels of type {labels.dtype}; convert them to strings or integers."
         )
     if np.isnan(labels).any():
         _check_missing(labels, what)
@@ -212,42 +210,40 @@ def check_labels(labels, what="the task column"):
         raise ValueError(
             f"{what} holds non-integral numbers such as {labels[np.argmin(whole)].item()}: it "
             "looks as if a transformer (a scaler?) changed the ids. Keep the task column out of "
-            "it, e.g. ColumnTransformer(..., remainder='passthrough')."
+            "it, e.g. with ColumnTransformer(..., remainder='passthrough')."
         )
     return _to_int64(labels, what), "integer"
 
 
 def _as_one_float(labels):
-    """Objects, some of them floats, as an array of the least exact float type among them."""
+    """Return objects, some of them floats, in the least precise float type among them."""
     types = [np.dtype(t) for t in set(map(type, labels.tolist())) if issubclass(t, np.floating)]
-    least = min(types, key=lambda t: np.finfo(t).nmant, default=np.dtype(np.float64))
-    return labels.astype(least if len(labels) else np.float64)
+    return labels.astype(min(types, key=lambda t: np.finfo(t).nmant, default=np.float64))
 
 
 def _to_int64(labels, what):
-    """Whole numbers as int64; a float holds them exactly up to a power of two only."""
+    """Return whole numbers as int64; raise if their type does not represent them exactly."""
     most, bits = 2**63 - 1, 64
     if labels.dtype.kind == "f":
         bits = min(np.finfo(labels.dtype).nmant + 1, 63)
         most = 2**bits - 1
     if len(labels) and (labels.max() > most or labels.min() < -most):
         raise ValueError(
-            f"{what} holds integers beyond {bits} bits (dtype {labels.dtype}), which would run "
-            "into one another; make them strings, or integers before they become floats."
+            f"{what} holds integers beyond {bits} bits (dtype {labels.dtype}), so that different "
+            "labels may become equal; convert them to strings, before they become floats."
         )
     return labels.astype(np.int64, copy=False)
 
 
 def _factorize(labels, kind):
-    """Sorted distinct labels and the code of every row."""
+    """Return the sorted distinct labels and the code of each row."""
     if kind == "integer" and len(labels):
         low, high = int(labels.min()), int(labels.max())
-        if high - low < 4 * len(labels) + 1000:  # a lookup table beats a sort
+        if high - low < 4 * len(labels) + 1000:  # a lookup table is faster than sorting
             seen = np.zeros(high - low + 1, dtype=bool)
             shifted = labels - low
             seen[shifted] = True
-            lookup = np.cumsum(seen) - 1
-            return np.flatnonzero(seen) + low, lookup[shifted]
+            return np.flatnonzero(seen) + low, (np.cumsum(seen) - 1)[shifted]
     if kind != "string":
         return np.unique(labels, return_inverse=True)
     rows = labels.tolist()
@@ -255,32 +251,30 @@ def _factorize(labels, kind):
     codes = np.fromiter(map(code.__getitem__, rows), np.int64, len(rows))
     names = np.array(list(code), dtype=object)
     order = np.argsort(names)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return names[order], rank[codes]
+    return names[order], np.argsort(order)[codes]
 
 
-def _shown(labels):
-    """The first label as its user would write it."""
+def _first_label(labels):
+    """Return the first label as text, as the user would write it."""
     return repr(labels[:1].tolist()[0])
 
 
 class TaskLabels:
-    """The distinct task labels of a table, sorted; encodes rows to codes.
+    """Distinct task labels of a table, sorted; converts labels to codes.
 
     Attributes
     ----------
     classes : ndarray of shape (n_tasks,)
         Sorted labels, as the caller would write them.
     kind : {"integer", "boolean", "string"} or tuple of these
-        A tuple where labels are tuples: the kinds of their parts.
+        A tuple with the kinds of the parts if labels are tuples.
     """
 
     def __init__(self, classes, kind, parts=None, steps=None):
         self.classes = classes
         self.kind = kind
         self._parts = parts  # TaskLabels of each column
-        self._steps = steps  # pairs of codes that there are, column by column
+        self._steps = steps  # existing pairs of codes, column by column
         self._code = None
 
     def __len__(self):
@@ -288,7 +282,7 @@ class TaskLabels:
 
     @classmethod
     def from_rows(cls, labels, what="the task column"):
-        """Learn the labels of a table; returns ``(TaskLabels, codes)``."""
+        """Learn the labels of a table, and return ``(TaskLabels, codes)``."""
         columns = _as_columns(labels, what)
         if columns is not None:
             return cls._from_columns(columns, what)
@@ -315,7 +309,7 @@ class TaskLabels:
         return cls(classes, tuple(part.kind for part in parts), parts, steps), code
 
     def encode(self, labels, what="the task column"):
-        """Codes of `labels`, -1 for a label never seen in fit."""
+        """Return the codes of `labels`, with -1 for a label never seen in fit."""
         columns = _as_columns(labels, what)
         if columns is not None and self._parts is not None:
             return self._encode_columns(columns, what)
@@ -327,8 +321,8 @@ class TaskLabels:
         if self.kind == "string":
             if self._code is None:
                 self._code = {v: i for i, v in enumerate(self.classes)}
-            found = map(self._code.get, labels.tolist(), itertools.repeat(-1))
-            return np.fromiter(found, np.int64, len(labels))
+            codes = map(self._code.get, labels.tolist(), itertools.repeat(-1))
+            return np.fromiter(codes, np.int64, len(labels))
         return _positions(self.classes, labels) if len(labels) else np.empty(0, np.int64)
 
     def _encode_columns(self, columns, what):
@@ -336,7 +330,7 @@ class TaskLabels:
             raise ValueError(
                 f"{what} holds labels of {len(columns.columns)} parts such as "
                 f"{columns.label(0)!r}, but the model was fitted on labels of {len(self._parts)} "
-                f"such as {_shown(self.classes)}."
+                f"such as {_first_label(self.classes)}; pass the same columns as in fit."
             )
         codes = [
             part.encode(column, f"column {name} of {what}")
@@ -345,45 +339,44 @@ class TaskLabels:
         _check_equal_lengths(codes, what)
         code = codes[0]
         for step, part, more in zip(self._steps, self._parts[1:], codes[1:], strict=True):
-            pair = np.where((code < 0) | (more < 0), -1, code * len(part) + more)
-            code = _positions(step, pair)
+            code = np.where((code < 0) | (more < 0), -1, code * len(part) + more)
+            code = _positions(step, code)
         return code
 
     def _refuse_kind(self, kind, label, what):
-        mine = "tuple" if isinstance(self.kind, tuple) else self.kind
+        fitted_kind = "tuple" if isinstance(self.kind, tuple) else self.kind
         raise ValueError(
             f"{what} holds {kind} labels such as {label!r}, but the model was fitted on "
-            f"{mine} labels such as {_shown(self.classes)}; convert them to the same kind."
+            f"{fitted_kind} labels such as {_first_label(self.classes)}; convert them to the same "
+            "kind."
         )
 
     def find(self, label, parameter="label"):
-        """The code of one label.
+        """Return the code of one label.
 
         Raises
         ------
         ValueError
-            For any other, with the labels most like it.
+            If there is no such label, naming similar ones.
         """
-        found = -1
+        code = -1
         if is_single_label(label, self) and not isinstance(label, complex):
-            try:
-                found = int(self.encode([label])[0])
-            except ValueError:  # of another kind
-                found = -1
-        if found < 0:
+            with contextlib.suppress(ValueError):  # a label of another kind
+                code = int(self.encode([label])[0])
+        if code < 0:
             raise ValueError(
                 f"{parameter}={label!r} is not a task seen in fit"
-                f"{_most_like(label, self.classes.tolist())}."
+                f"{_similar_labels(label, self.classes.tolist())}."
             )
-        return found
+        return code
 
     def union(self, other):
-        """The labels of both, and where each one's codes land in the union."""
+        """Return the labels of both, and the positions of both in the union."""
         if other.kind != self.kind:
             raise ValueError(
-                f"the task labels are of kind {other.kind} such as {_shown(other.classes)}, but "
-                f"earlier ones were of kind {self.kind} such as {_shown(self.classes)}; use one "
-                "kind."
+                f"the task labels are of kind {other.kind} such as {_first_label(other.classes)}, "
+                f"but earlier labels were of kind {self.kind} such as {_first_label(self.classes)};"
+                " convert them to the same kind."
             )
         both, _ = TaskLabels.from_rows(np.concatenate([self.classes, other.classes]))
         return both, both.encode(self.classes), both.encode(other.classes)
@@ -393,7 +386,7 @@ class TaskLabels:
 
 
 def _positions(known, values):
-    """Where each value stands in the sorted array `known`, -1 for one that does not."""
+    """Return the position of each value in the sorted array `known`, or -1."""
     position = np.minimum(np.searchsorted(known, values), len(known) - 1)
     return np.where(known[position] == values, position, -1)
 
@@ -401,18 +394,20 @@ def _positions(known, values):
 def _check_equal_lengths(columns, what):
     lengths = sorted(set(map(len, columns)))
     if len(lengths) > 1:
-        raise ValueError(f"{what} has columns of unequal lengths, {lengths}.")
+        raise ValueError(
+            f"{what} has columns of unequal lengths, {lengths}; pass one label per row in each."
+        )
 
 
-def _most_like(label, labels):
-    """The labels most like a wrong one, in words."""
+def _similar_labels(label, labels):
+    """Return the labels similar to an unknown one, or the first labels, as text."""
     texts = [str(known) for known in labels]
-    near = difflib.get_close_matches(str(label), texts, n=3, cutoff=0.6)
-    if not near:
+    similar = difflib.get_close_matches(str(label), texts, n=3, cutoff=0.6)
+    if not similar:
         lower = [text.casefold() for text in texts]
         found = difflib.get_close_matches(str(label).casefold(), lower, n=3, cutoff=0.6)
-        near = [texts[lower.index(text)] for text in found]
-    if near:
-        return "; did you mean " + " or ".join(repr(labels[texts.index(text)]) for text in near)
+        similar = [texts[lower.index(text)] for text in found]
+    if similar:
+        return "; did you mean " + " or ".join(repr(labels[texts.index(text)]) for text in similar)
     more = ", ..." if len(labels) > 5 else ""
     return f", which are: {', '.join(map(repr, labels[:5]))}{more}"

@@ -1,4 +1,4 @@
-"""Features: which columns of a table they are, and what a preprocessor makes of them."""
+"""Features: their columns in a table, and the outputs of the preprocessor."""
 
 import numbers
 from dataclasses import dataclass
@@ -12,25 +12,27 @@ from .columns import column_names, drop_columns, find_column, find_columns, has_
 __all__ = ["FeatureColumns", "make_preprocessor", "output_names", "output_sources"]
 
 
-# ------------------------------------------------------------------------ which columns they are
+# --------------------------------------------------------------------------------- their columns
 
 
 @dataclass(frozen=True)
 class FeatureColumns:
-    """The columns that are features, and those that are not: the task's and excluded ones.
+    """Columns of a table: the features, and the others (the task column and excluded columns).
 
     Attributes
     ----------
     names : list or None
-        Of the features; None where the table has no column names.
+        Names of the features; None if the table has no column names.
     n_features : int
+        Number of features.
     others : list of int
-        Positions of the columns that are no features.
+        Positions of the columns that are not features.
     other_names : list or None
+        Names of these columns.
     tasks : list of int
-        Those of `others` that name the task.
+        Positions of the task column or columns, a part of `others`.
     categorical : list of int or None
-        Positions among the features of those said to be categories; None where nothing was said.
+        Positions among the features of the given categorical columns; None if none were given.
     """
 
     names: list | None
@@ -47,7 +49,7 @@ class FeatureColumns:
         Raises
         ------
         ValueError
-            Naming the columns that are not there; where the task column is excluded.
+            If a column does not exist, or if the task column is also excluded or categorical.
         """
         tasks = [] if task_column is None else find_columns(X, task_column)
         excluded = _find_listed(X, exclude_columns, "exclude_columns")
@@ -57,31 +59,30 @@ class FeatureColumns:
         categorical = None
         if categorical_columns is not None:
             found = _find_listed(X, categorical_columns, "categorical_columns")
-            listed = categorical_columns, "categorical_columns"
-            _refuse_both(X, tasks, found, *listed, "the task column")
-            _refuse_both(X, excluded, found, *listed, "among exclude_columns")
-            # Their places when the other columns are gone.
+            for positions, what in (
+                (tasks, "the task column"),
+                (excluded, "among exclude_columns"),
+            ):
+                _refuse_both(X, positions, found, categorical_columns, "categorical_columns", what)
+            # Their positions among the features.
             categorical = [i - sum(other < i for other in others) for i in found]
         n_features = X.shape[1] - len(others) if len(X.shape) == 2 else 0
-        if names is None:
-            return cls(None, n_features, others, None, tasks, categorical)
-        features = [name for i, name in enumerate(names) if i not in others]
-        return cls(
-            features, n_features, others, [names[i] for i in others], tasks, categorical
-        )  # fmt: skip
+        other_names = None if names is None else [names[i] for i in others]
+        if names is not None:
+            names = [name for i, name in enumerate(names) if i not in others]
+        return cls(names, n_features, others, other_names, tasks, categorical)
 
     def select(self, X):
-        """The features of `X`; the other columns may be there or not.
+        """Return the features of `X`, which may have the other columns or not.
 
-        In a frame each of them is known by its name. In an array they are either all there or
-        all left out.
+        A frame may have any of the other columns; an array has either all of them or none.
         """
         names = column_names(X)
         if names is not None and self.names is not None:
             present = [i for i, name in enumerate(names) if name in self.other_names]
         else:
-            all_there = len(X.shape) == 2 and X.shape[1] == self.n_features + len(self.others)
-            present = self.others if all_there else []
+            has_all = len(X.shape) == 2 and X.shape[1] == self.n_features + len(self.others)
+            present = self.others if has_all else []
         return drop_columns(X, present) if present else X
 
     def check(self, X, owner):
@@ -89,7 +90,7 @@ class FeatureColumns:
         if X.shape[1] != self.n_features:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {owner} is expecting {self.n_features} features "
-                "as input, beside those that it ignores."
+                "as input, besides the task column and excluded columns."
             )
         names = column_names(X)
         if names is not None and self.names is not None and names != self.names:
@@ -100,7 +101,7 @@ class FeatureColumns:
 
 
 def _find_listed(X, listed, parameter):
-    """Positions of one column or of several, none of them where `listed` is None."""
+    """Return the positions of the listed columns; an empty list if `listed` is None."""
     if listed is None:
         return []
     columns = _as_list(listed)
@@ -121,20 +122,19 @@ def _as_list(listed):
 
 def _refuse_both(X, others, found, listed, parameter, what):
     both = sorted(set(others) & set(found))
-    if not both:
-        return
-    column = next(c for c in _as_list(listed) if find_column(X, c, parameter) == both[0])
-    raise ValueError(
-        f"{parameter} names {column!r}, which is {what} and so no feature anyway; leave it out of "
-        f"{parameter}."
-    )
+    if both:
+        column = next(c for c in _as_list(listed) if find_column(X, c, parameter) == both[0])
+        raise ValueError(
+            f"{parameter} names {column!r}, which is {what} and therefore not a feature; leave it "
+            f"out of {parameter}."
+        )
 
 
-# ----------------------------------------------------------------------- what is made of features
+# ------------------------------------------------------------------------------------ preprocessing
 
 
 def make_preprocessor(preprocessor, X, categorical=None, hints=False):
-    """An unfitted transformer of the caller's: for "auto" one made for the columns of `X`.
+    """Return an unfitted clone of the preprocessor; for "auto", one made for the columns of `X`.
 
     Parameters
     ----------
@@ -143,31 +143,31 @@ def make_preprocessor(preprocessor, X, categorical=None, hints=False):
     categorical : list of int or None
         As in `FeatureColumns`.
     hints : bool
-        Whether to warn of columns that may be meant otherwise.
+        Whether to warn about columns that are possibly misread.
     """
     if isinstance(preprocessor, str):
         return auto_preprocessor(X, categorical, hints)
     if isinstance(preprocessor, type):
         raise TypeError(
-            f"preprocessor={preprocessor.__name__} is a class; give an object of it, "
+            f"preprocessor={preprocessor.__name__} is a class; pass an instance: "
             f"{preprocessor.__name__}(...)."
         )
     return clone(preprocessor)
 
 
 def output_names(preprocessor, n_features):
-    """The names of what `preprocessor` makes; x0, x1, ... where it does not tell."""
+    """Return the names of the outputs of `preprocessor`; x0, x1, ... if it has none."""
     try:
         names = preprocessor.get_feature_names_out()
-    except (AttributeError, ValueError):  # one of its steps has none, or two are alike
+    except (AttributeError, ValueError):  # a step has no names, or two names are equal
         names = [f"x{i}" for i in range(n_features)]
     return np.asarray(names, dtype=object)
 
 
 def _source_of(output, names):
-    """The position of the feature that an output is named after, -1 where there is none.
+    """Return the position of the feature that an output is named after; -1 if there is none.
 
-    As scikit-learn names them: ``price``, ``scale__price``, ``encode__colour_red``.
+    scikit-learn's names are of the kinds ``price``, ``scale__price``, ``encode__colour_red``.
     """
     texts = [str(name) for name in names]
     for text in (str(output), str(output).partition("__")[2]):
@@ -178,19 +178,19 @@ def _source_of(output, names):
 
 
 def output_sources(preprocessor, columns, n_outputs):
-    """Which feature each output of a fitted preprocessor is of.
+    """Return the feature behind each output of a fitted preprocessor.
 
     Parameters
     ----------
     preprocessor : transformer or None
-        None leaves features as they are.
+        With None the outputs are the features.
     columns : FeatureColumns
     n_outputs : int
 
     Returns
     -------
     ndarray of shape (n_outputs,) or None
-        None where a transformer of the caller's does not tell: it makes others than it is given.
+        Positions of features; None if the names of the outputs do not reveal them.
     """
     if preprocessor is None:
         return np.arange(n_outputs)

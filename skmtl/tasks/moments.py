@@ -1,4 +1,4 @@
-"""Block-wise task moments: all that squared loss needs to know about the rows."""
+"""Block-wise moments of tasks, which replace the rows for squared loss."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from .._jit import run_chunks, run_spans
 
 __all__ = ["TaskMoments", "block_moments", "moment_bytes", "readonly", "scale_of"]
 
-# Sparse rows are made dense up to so many numbers at a time, or one block.
+# Sparse rows are converted to dense ones in parts of this many numbers, but at least one block.
 _DENSE_SIZE = 2**20
 
 
 @dataclass
 class TaskMoments:
-    """Centred moments of [X, y], for groups of rows of any leading shape.
+    """Centred moments of [X, y] for groups of rows; the leading dimensions are the groups.
 
     Attributes
     ----------
     weight : ndarray of shape (...,)
         Sum of the sample weights.
     mean : ndarray of shape (..., n_features + 1)
-        The last column is the target.
+        Weighted means; the last column is the target.
     scatter : ndarray of shape (..., n_features + 1, n_features + 1)
-        Weighted sums of products of deviations from the group's mean.
+        Weighted sums of products of deviations from the mean of the group.
     """
 
     weight: np.ndarray
@@ -37,7 +37,7 @@ class TaskMoments:
 
     @property
     def arrays(self):
-        """The three for kernels."""
+        """The three arrays as a named tuple for kernels."""
         return kernels.arrow.Moments(self.weight, self.mean, self.scatter)
 
     @classmethod
@@ -46,20 +46,18 @@ class TaskMoments:
         return cls(np.zeros(shape), np.zeros((*shape, d)), np.zeros((*shape, d, d)))
 
     def take(self, tasks):
-        """The moments of some tasks only, as a copy."""
-        return TaskMoments(
-            self.weight[tasks].copy(), self.mean[tasks].copy(), self.scatter[tasks].copy()
-        )
+        """Return a copy of the moments of the given tasks."""
+        return TaskMoments(*(part[tasks].copy() for part in self.arrays))
 
     def copy(self):
         return TaskMoments(self.weight.copy(), self.mean.copy(), self.scatter.copy())
 
     def block(self, number):
-        """The moments of one block of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
+        """Return the moments of one block of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
         return TaskMoments(*(np.ascontiguousarray(part[:, number]) for part in self.arrays))
 
     def merge(self, chosen=None, tasks=None, executor=None):
-        """Put the chosen blocks of each task together: shape (n_tasks, n_blocks) to (n_tasks,)."""
+        """Merge the chosen blocks of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
         n_tasks, n_blocks = self.weight.shape
         chosen = np.ones(n_blocks, dtype=bool) if chosen is None else chosen
         tasks = np.arange(n_tasks) if tasks is None else tasks
@@ -73,31 +71,30 @@ class TaskMoments:
         return out
 
     def add(self, other, into):
-        """Add the blocks of `other`, whose task i is this object's task ``into[i]``."""
+        """Add the blocks of `other`; its task i is task ``into[i]`` of this object."""
         shape = len(into), self.weight.shape[1]
         both = TaskMoments.empty((shape[0] * shape[1], 2), self.n_features)
-        for part, mine, theirs in zip(both.arrays, self.arrays, other.arrays, strict=True):
-            part[:, 0] = mine[into].reshape(-1, *part.shape[2:])
+        for part, ours, theirs in zip(both.arrays, self.arrays, other.arrays, strict=True):
+            part[:, 0] = ours[into].reshape(-1, *part.shape[2:])
             part[:, 1] = theirs.reshape(-1, *part.shape[2:])
-        for mine, sums in zip(self.arrays, both.merge().arrays, strict=True):
-            mine[into] = sums.reshape(*shape, *sums.shape[1:])
+        for ours, sums in zip(self.arrays, both.merge().arrays, strict=True):
+            ours[into] = sums.reshape(*shape, *sums.shape[1:])
 
     def faded(self, decay):
-        """The moments of the same rows with weights multiplied by `decay`."""
+        """Return the moments of the same rows with weights multiplied by `decay`."""
         if decay == 1.0:
             return self
         return TaskMoments(self.weight * decay, self.mean, self.scatter * decay)
 
     def expanded(self, n_tasks, where):
-        """The same moments in a larger table: task i moves to ``where[i]``."""
+        """Return the moments for a larger table, in which task i becomes ``where[i]``."""
         out = TaskMoments.empty((n_tasks, *self.weight.shape[1:]), self.n_features)
-        out.weight[where], out.mean[where], out.scatter[where] = (
-            self.weight, self.mean, self.scatter,
-        )  # fmt: skip
+        for part, values in zip(out.arrays, self.arrays, strict=True):
+            part[where] = values
         return out
 
     def pooled(self):
-        """Moments of all groups of a 1-D object together (weight, mean, variances)."""
+        """Return the weight, mean and variances of all groups together (one dimension)."""
         total = self.weight.sum()
         mean = self.weight @ self.mean / total
         gaps = self.mean - mean
@@ -105,12 +102,12 @@ class TaskMoments:
         return total, mean, (within + self.weight @ gaps**2) / total
 
     def gradient(self, coef):
-        """``X_c'(y_c - X_c b)`` of every task on centred rows, shape (n_tasks, n_features)."""
+        """Return ``X_c'(y_c - X_c b)`` of every task on centred rows, (n_tasks, n_features)."""
         C, p = self.scatter, self.n_features
         return C[:, :p, p] - np.einsum("tij,tj->ti", C[:, :p, :p], coef)
 
     def errors(self, coefs, intercepts):
-        """Squared errors ``(n_tasks, n_models)`` of models that serve every task alike."""
+        """Return the squared errors ``(n_tasks, n_models)`` of models for all tasks."""
         C, p = self.scatter, self.n_features
         miss = self.mean[:, p:] - intercepts - self.mean[:, :p] @ coefs.T
         quad = C[:, p, p][:, None] - 2.0 * C[:, p, :p] @ coefs.T
@@ -118,25 +115,25 @@ class TaskMoments:
         return np.maximum(quad, 0.0) + self.weight[:, None] * miss**2
 
     def add_error_grams(self, slopes, intercepts, gram, executor=None):
-        """Add to ``gram[t]`` the inner products of task t's models' errors.
+        """Add to ``gram[t]`` the inner products of the errors of task t's models.
 
-        `slopes (n_tasks, n_models, n_features)` and `intercepts (n_tasks, n_models)`, which is
-        overwritten. Returns the squared errors ``(n_tasks, n_models)``.
+        `slopes` has the shape (n_tasks, n_models, n_features). `intercepts`, (n_tasks, n_models),
+        is overwritten. The squared errors ``(n_tasks, n_models)`` are returned.
         """
         sse, test = np.empty(intercepts.shape), self.arrays
 
-        def some(start, stop):
+        def add_part(start, stop):
             B = np.empty((stop - start, self.n_features + 2, slopes.shape[1]))
             B[:, :-2] = slopes[start:stop].transpose(0, 2, 1)
             B[:, -2], B[:, -1] = -1.0, intercepts[start:stop]
             sse[start:stop] = kernels.arrow.errors(start, stop, B, test, gram)
 
-        n_numbers = slopes.shape[1] * self.mean.shape[1]
-        run_spans(some, len(gram), kernels.arrow.at_a_time(n_numbers), executor)
+        most = kernels.arrow.at_a_time(slopes.shape[1] * self.mean.shape[1])
+        run_spans(add_part, len(gram), most, executor)
         return sse
 
     def rescale(self, centre, scale):
-        """In place: the moments of ``([X, y] - centre) * scale``."""
+        """Change in place to the moments of ``([X, y] - centre) * scale``."""
         self.mean -= centre
         self.mean[self.weight <= 0] = 0.0
         self.mean *= scale
@@ -144,11 +141,11 @@ class TaskMoments:
         return self
 
     def target_scatter(self):
-        """Weighted squares of the target's deviations from the groups' means."""
+        """Return the weighted sum of squares of the target about the mean of each group."""
         return self.scatter[..., -1, -1]
 
     def in_units(self, location, scale):
-        """The moments of ``[X, (y - location) / scale]``, one of each a task, as a copy."""
+        """Return the moments of ``[X, (y - location) / scale]``, with one of each per task."""
         out = self.copy()
         tasks = (-1,) + (1,) * (self.weight.ndim - 1)
         location, scale = location.reshape(tasks), scale.reshape(tasks)
@@ -159,12 +156,12 @@ class TaskMoments:
         return out
 
     def feature_squares(self):
-        """Weighted squares of the features' deviations from the tasks' means."""
-        d = self.n_features
-        return self.scatter[:, np.arange(d), np.arange(d)]
+        """Return the weighted sums of squares of the features about the means of the tasks."""
+        j = np.arange(self.n_features)
+        return self.scatter[:, j, j]
 
     def stretched(self, factor):
-        """The moments of ``[X * factor, y]``, as a copy."""
+        """Return the moments of ``[X * factor, y]``."""
         scale = np.append(factor, 1.0)
         return TaskMoments(
             self.weight, self.mean * scale, self.scatter * np.multiply.outer(scale, scale)
@@ -172,19 +169,19 @@ class TaskMoments:
 
 
 def moment_bytes(n_groups, n_features):
-    """Memory of the moments of `n_groups` groups."""
+    """Return the memory that the moments of `n_groups` groups take."""
     d = n_features + 1
     return 8 * n_groups * (1 + d + d * d)
 
 
 def block_moments(table, block=None, n_blocks=1, executor=None):
-    """The moments of every (task, block), in one pass over the rows.
+    """Compute the moments of every (task, block) in one pass over the rows.
 
     Parameters
     ----------
     table : TaskTable
     block : ndarray of shape (n_packed,), optional
-        The block of every packed row.
+        Block of each packed row.
 
     Returns
     -------
@@ -200,24 +197,20 @@ def block_moments(table, block=None, n_blocks=1, executor=None):
         edges = np.append(0, np.cumsum(np.bincount(key, minlength=table.n_tasks * n_blocks)))
         rows, y = rows[order], y[order]
         weight = None if weight is None else weight[order]
-    longest = int((edges[1:] - edges[:-1]).max(initial=1))
-    given = y, y[:0] if weight is None else weight, rows, edges, longest
-    if isinstance(table.X, np.ndarray):
-        run_chunks(
-            kernels.moments.block_moments, len(out.weight), readonly(table.X), *given, out.arrays,
-            executor=executor,
-        )  # fmt: skip
-    else:
-        run_chunks(_sparse_moments, len(out.weight), table.X, *given, out.arrays, executor=executor)
-    shape = (table.n_tasks, n_blocks)
-    d = table.n_features + 1
+    kernel, X = _sparse_moments, table.X
+    if isinstance(X, np.ndarray):
+        kernel, X = kernels.moments.block_moments, readonly(X)
+    run_chunks(
+        kernel, len(out.weight), X, y, y[:0] if weight is None else weight, rows, edges,
+        int(np.diff(edges).max(initial=1)), out.arrays, executor=executor,
+    )  # fmt: skip
     return TaskMoments(
-        out.weight.reshape(shape), out.mean.reshape(*shape, d), out.scatter.reshape(*shape, d, d)
+        *(part.reshape(table.n_tasks, n_blocks, *part.shape[1:]) for part in out.arrays)
     )
 
 
 def _sparse_moments(start, stop, X, y, weight, rows, edges, longest, out):
-    """`kernels.moments.block_moments` of sparse rows, some of which are made dense at a time."""
+    """Call `kernels.moments.block_moments` on parts of sparse rows, converted to dense ones."""
     most = _DENSE_SIZE // max(X.shape[1], 1)
     while start < stop:
         last = int(np.searchsorted(edges, edges[start] + most, side="right")) - 1
@@ -233,14 +226,14 @@ def _sparse_moments(start, stop, X, y, weight, rows, edges, longest, out):
 
 
 def readonly(X):
-    """A view that cannot be written: kernels are compiled once for this and memory maps alike."""
+    """Return a read-only view, so that kernels are compiled once for it and for memory maps."""
     X = X.view()
     X.flags.writeable = False
     return X
 
 
 def scale_of(total, mean, variance):
-    """1 / standard deviation, and 0 for what is constant up to rounding."""
+    """Return 1 / standard deviation, and 0 for columns that are constant up to rounding."""
     eps = np.finfo(np.float64).eps
     constant = variance <= total * eps * variance + (total * mean * eps) ** 2
     return np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance)))

@@ -1,9 +1,9 @@
-r"""Shares of the classes in a task, where its labelled rows were not drawn at random.
+r"""Shares of the classes in a task whose labelled rows were not drawn at random.
 
-Rows sampled by class (case-control sampling, "five of each") say what the classes look like and
-nothing about how frequent they are. With shares :math:`s_c` in the sample and :math:`\pi_c` in
-the task, scores of the classes on the sample are those in the task plus
-:math:`\log s_c - \log \pi_c`, and slopes are the same in both.
+Rows that were sampled by class (case-control sampling, "five of each") contain no information on
+how frequent the classes are. With shares :math:`s_c` in the sample and :math:`\pi_c` in the task,
+the scores of the classes in the sample are those in the task plus :math:`\log s_c - \log \pi_c`;
+the slopes are the same.
 
 References
 ----------
@@ -22,27 +22,27 @@ __all__ = [
     "Prevalence", "check_class_prior", "prior_weights", "sampling_offset", "shift_to_prior",
 ]  # fmt: skip
 
-# A class without rows counts as so many: that none was sampled does not prove that none is.
+# A class without rows in the sample counts as this many rows, since the task may have the class.
 _LEAST_ROWS = 0.5
-# Concentrations of the tasks' shares that are weighed by their likelihood: prevalence varies
-# between tasks from as much as it can to not at all.
+# Concentrations of the distribution of the shares, weighted by their likelihood: from tasks that
+# differ as much as possible to tasks with equal shares.
 _CONCENTRATIONS = 10.0 ** np.arange(-1.0, 4.25, 0.25)
-# Prior probabilities: that labelled rows were sampled by class, that if so equally many of each
-# class were, and that a task is unlike all others.
+# Prior probabilities that rows were sampled by class, that they are then balanced, and that the
+# shares of a task are unlike those of all others.
 _BY_CLASS, _BALANCED, _UNLIKE = 0.03, 0.9, 0.01
-# Steps that find a shift.
+# Limits of the iteration that computes a shift.
 _MOST_STEPS, _LEAST_STEP = 1000, 1e-10
-# Tasks that the shares' distribution is learned from.
+# Largest number of tasks from which the distribution of the shares is learned.
 _MOST_TASKS = 5000
 
 
 def check_class_prior(class_prior, classes):
-    """Check a task's shares of the classes, and return them in the order of `classes`.
+    """Check the shares of the classes in a task, and return them in the order of `classes`.
 
     Parameters
     ----------
     class_prior : mapping
-        From every class to its share of the task's rows: above zero, together 1.
+        From each class to its share of the rows of the task; the shares are positive and sum to 1.
     classes : ndarray of shape (n_classes,)
 
     Returns
@@ -52,17 +52,17 @@ def check_class_prior(class_prior, classes):
     Raises
     ------
     TypeError
-        If it is not a mapping.
+        If `class_prior` is not a mapping.
     ValueError
-        For classes that are unknown or missing, shares that are not numbers above zero, or that
-        do not add up to 1.
+        If classes are unknown or missing, if shares are not positive numbers, or if they do not add
+        up to 1.
     """
     known = classes.tolist()
     if not isinstance(class_prior, Mapping):
         example = ", ".join(f"{c!r}: ..." for c in known[:2])
         raise TypeError(
-            f"class_prior={class_prior!r} must be a dict from each class to its share of the "
-            f"task's rows, such as {{{example}}}."
+            f"class_prior={class_prior!r} must be a dict from each class to its share of the rows "
+            f"of the task, such as {{{example}}}."
         )
     given = {getattr(c, "item", lambda c=c: c)(): share for c, share in class_prior.items()}
     unknown = [c for c in given if c not in known]
@@ -71,15 +71,15 @@ def check_class_prior(class_prior, classes):
     missing = [c for c in known if c not in given]
     if missing:
         raise ValueError(
-            f"class_prior has no share for {missing[0]!r}; give one for each of the classes "
-            f"{known}, together 1."
+            f"class_prior has no share for {missing[0]!r}; pass a share for each of the classes "
+            f"{known}; the shares must add up to 1."
         )
     for c, share in given.items():
         number = isinstance(share, Real) and not isinstance(share, (bool, np.bool_))
         if not number or not 0.0 < share < 1.0:
             raise ValueError(
-                f"class_prior[{c!r}]={share!r} must be a number above 0 and below 1: the class's "
-                "share of the task's rows."
+                f"class_prior[{c!r}]={share!r} must be a number above 0 and below 1: the share of "
+                "the class in the rows of the task."
             )
     prior = np.array([float(given[c]) for c in known])
     if abs(prior.sum() - 1.0) > 1e-6:
@@ -91,12 +91,12 @@ def check_class_prior(class_prior, classes):
 
 
 def sampling_offset(counts, prior):
-    r"""Return what sampling by class has added to the scores of the classes.
+    r"""Return the offsets of the scores of the classes due to sampling by class.
 
     Parameters
     ----------
     counts : ndarray of shape (..., n_classes)
-        Rows of every class in the sample.
+        Number of rows of each class in the sample.
     prior : ndarray of shape (..., n_classes)
         Shares of the classes in the task.
 
@@ -110,12 +110,12 @@ def sampling_offset(counts, prior):
 
 
 def prior_weights(y, weight, prior):
-    """Weigh rows so that classes have the shares `prior`, and all rows together weigh as before.
+    """Reweight rows so that the classes have the shares `prior`; the sum of weights stays the same.
 
     Parameters
     ----------
     y : ndarray of shape (n_rows,)
-        Positions of the classes in `prior`.
+        Position of the class of each row in `prior`.
     weight : ndarray of shape (n_rows,)
     prior : ndarray of shape (n_classes,)
 
@@ -130,13 +130,14 @@ def prior_weights(y, weight, prior):
 
 
 def shift_to_prior(log_probabilities, weight, prior):
-    """Return what to add to the classes' scores so that probabilities have the mean `prior`.
+    """Return the shift of the scores for which the mean probabilities equal `prior`.
 
     Parameters
     ----------
     log_probabilities : ndarray of shape (n_rows, n_classes)
-        Of rows that stand for the task, as where `prior_weights` weigh them.
+        Log-probabilities of the classes in a representative sample of the task.
     weight : ndarray of shape (n_rows,)
+        Weights that make the rows representative, for example from `prior_weights`.
     prior : ndarray of shape (n_classes,)
 
     Returns
@@ -154,16 +155,16 @@ def shift_to_prior(log_probabilities, weight, prior):
 
 @dataclass(frozen=True)
 class Prevalence:
-    """How the classes' shares vary from task to task: a mixture of Dirichlet distributions.
+    """Distribution of the class shares over tasks: a mixture of Dirichlet distributions.
 
     Attributes
     ----------
     mean : ndarray of shape (n_classes,)
-        Of a task's shares.
+        Mean of the shares.
     alpha : ndarray of shape (n_components, n_classes)
-        Parameters of the components, one for every concentration.
+        Parameters of the components, one for each concentration.
     share : ndarray of shape (n_components,)
-        Of each component.
+        Weight of each component.
     """
 
     mean: np.ndarray
@@ -172,27 +173,26 @@ class Prevalence:
 
     @classmethod
     def of(cls, counts):
-        """Learn it from the classes' rows ``counts (n_tasks, n_classes)`` of tasks."""
+        """Learn the distribution from the numbers of rows ``counts (n_tasks, n_classes)``."""
         counts = counts[counts.sum(axis=1) > 0]
         counts = counts[:: max(1, -(-len(counts) // _MOST_TASKS))]
         n_classes, total = counts.shape[1], counts.sum(axis=1)
         alpha = np.empty((len(_CONCENTRATIONS), n_classes))
         evidence = np.empty(len(alpha))
         for g, concentration in enumerate(_CONCENTRATIONS):
-            # A task's share varies by (n + c) / n / (1 + c) of what a single row's varies by.
-            voice = total * (1.0 + concentration) / (total + concentration)
-            sums = (counts * (voice / total)[:, None]).sum(axis=0) + 1.0 / n_classes
+            # The variance of a task's share is (n + c) / n / (1 + c) times that of a single row.
+            precision = total * (1.0 + concentration) / (total + concentration)
+            sums = (counts * (precision / total)[:, None]).sum(axis=0) + 1.0 / n_classes
             alpha[g] = concentration * sums / sums.sum()
             evidence[g] = _log_likelihood(counts, alpha[g]).sum()
-        share = np.exp(evidence - evidence.max())
-        share /= share.sum()
+        share = softmax(evidence)
         return cls(share @ (alpha / _CONCENTRATIONS[:, None]), alpha, share)
 
     def by_class(self, counts):
-        """Return how probable it is that rows were sampled by class.
+        """Return the probability that the rows of each task were sampled by class.
 
-        What speaks for it is that their classes' shares are unlike those of tasks, and above all
-        that these are equal. Rows that lack a class were not sampled by class.
+        It is high if the shares of the classes are unlike those of other tasks, and above all if
+        they are equal. If a class is missing, the rows were not sampled by class.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class Prevalence:
 
 
 def _log_likelihood(counts, alpha):
-    """Of the rows' classes under a Dirichlet-multinomial, whatever their order."""
+    """Return the Dirichlet-multinomial log-likelihood of the counts of each task."""
     total = counts.sum(axis=1)
     out = gammaln(total + 1.0) + gammaln(alpha.sum()) - gammaln(total + alpha.sum())
     terms = gammaln(counts + alpha) - gammaln(alpha) - gammaln(counts + 1.0)

@@ -1,4 +1,4 @@
-"""More features than rows: the same problem in the coordinates of the rows' own space."""
+"""Rotation of the features if there are more features than rows."""
 
 from dataclasses import dataclass, replace
 
@@ -12,19 +12,20 @@ __all__ = ["RowSpace"]
 
 @dataclass
 class RowSpace:
-    """A table in orthonormal coordinates of its standardised rows' span.
+    """Table in orthonormal coordinates of the span of its standardised rows.
 
-    Ridge penalties do not change under rotation and never leave the span of the rows, so with
-    fewer rows than features it is enough to fit as many coordinates as there are rows.
+    Ridge penalties are invariant to rotation, and their solutions lie in the span of the rows. With
+    fewer rows than features it is therefore enough to fit one coordinate per row.
 
     Attributes
     ----------
     table : TaskTable
-        The table to fit; the caller's own where there is nothing to reduce.
+        The table to fit; the caller's table if it has at least as many rows as features.
     directions : ndarray of shape (n_features, rank) or None
-        Of the coordinates, in the standardised features ``(X - centre) * scale``.
+        Directions of the coordinates in the standardised features ``(X - centre) * scale``.
+    centre, scale : ndarray of shape (n_features,) or None
     squares : ndarray of shape (n_tasks, n_features) or None
-        The features' about the tasks' means.
+        Sums of squares of the features about the means of the tasks.
     """
 
     table: object
@@ -35,18 +36,17 @@ class RowSpace:
 
     @property
     def standardise(self):
-        """Whether the table's features are still to be standardised."""
+        """Whether the features of the table are not yet standardised."""
         return self.directions is None
 
     @classmethod
     def of(cls, table, within=False, trust=1.0):
-        """Reduce where there are fewer rows than features.
+        """Reduce a table with fewer rows than features.
 
-        `within` standardises by the spread within tasks and by `trust`, as `Problem` does.
+        `within` standardises by the standard deviation within tasks and by `trust`, as `Problem`.
         """
         X = table.X
-        used = np.unique(table.rows) if table.sample_weight is not None else None
-        n_rows = X.shape[0] if used is None else len(used)
+        n_rows = X.shape[0] if table.sample_weight is None else len(np.unique(table.rows))
         if n_rows >= table.n_features:
             return cls(table)
         weight = np.bincount(table.rows, table.weights(), minlength=X.shape[0])
@@ -54,13 +54,13 @@ class RowSpace:
         dense = as_dense(X)
         centre = share @ dense
         Z = dense - centre
-        spread = np.sqrt(share @ Z**2)
-        constant = spread <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
-        scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
-        of_tasks = task_squares(table)
+        std = np.sqrt(share @ Z**2)
+        constant = std <= 1e-12 * np.maximum(np.abs(centre), 1e-300)
+        scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, std))
+        task_weight, task_mean, squares = task_squares(table)
         if within:
-            varies = np.where(constant, 0.0, spread**2)
-            scale = Variation.of(*of_tasks).scale(varies, trust)
+            variation = Variation.of(task_weight, task_mean, squares)
+            scale = variation.scale(np.where(constant, 0.0, std**2), trust)
         Z *= scale
         live = weight > 0
         values, vectors = np.linalg.eigh(Z[live] @ Z[live].T)
@@ -69,10 +69,10 @@ class RowSpace:
         if basis.shape[1] == 0:
             basis = np.zeros((table.n_features, 1))
         reduced = replace(table, X=np.ascontiguousarray(Z @ basis))
-        return cls(reduced, basis, centre, scale, squares=of_tasks[2])
+        return cls(reduced, basis, centre, scale, squares)
 
     def expand(self, fitted):
-        """A `SharingFit` in the caller's features."""
+        """Return a `SharingFit` with coefficients of the caller's features."""
         if self.directions is None:
             return fitted
         basis = self.directions * self.scale[:, None]

@@ -1,4 +1,4 @@
-"""Tables one below the other."""
+"""Stacking of tables."""
 
 import sys
 
@@ -11,12 +11,12 @@ __all__ = ["as_dense", "stack_rows"]
 
 
 def as_dense(X):
-    """Return the array that a sparse matrix stands for, and an array as it is."""
+    """Convert a sparse matrix to an array; return an array unchanged."""
     return X.toarray() if hasattr(X, "toarray") else X
 
 
 def stack_rows(tables):
-    """Rows of tables with the same columns, one table below the other.
+    """Stack tables with the same columns.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def stack_rows(tables):
     Returns
     -------
     data frame, ndarray or csr matrix
-        The table itself, where only one has rows.
+        The table itself if only one has rows.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def stack_rows(tables):
     library = {frame_library(table) for table in tables}
     if len(library) > 1:
         raise TypeError(
-            f"data frames of {' and '.join(sorted(library))} cannot be joined; give all of them as "
-            "frames of one library."
+            f"data frames of {' and '.join(sorted(library))} cannot be joined; convert all of them "
+            "to frames of one library."
         )
     if library == {"pandas"}:
         return _stack_pandas(sys.modules["pandas"], tables)
@@ -54,7 +54,7 @@ def stack_rows(tables):
 
 
 def _stack_pandas(pandas, frames):
-    """Categories are those of all frames together; concat would make objects of them."""
+    """Stack pandas frames; categories are united, because concat would turn them into objects."""
     frames = [frame.copy(deep=False) for frame in frames]
     for name in frames[0].columns:
         types = [frame[name].dtype for frame in frames]
@@ -68,11 +68,11 @@ def _stack_pandas(pandas, frames):
 
 
 def _stack_polars(polars, frames):
-    """Enums have the categories of all frames together."""
+    """Stack polars frames; the categories of enums are united."""
     casts = []
     for name in frames[0].columns:
         types = [frame.schema[name] for frame in frames]
         if all(isinstance(t, polars.Enum) for t in types) and len(set(types)) > 1:
-            joined = dict.fromkeys(c for t in types for c in t.categories)
-            casts.append(polars.col(name).cast(polars.String).cast(polars.Enum(list(joined))))
+            enum = polars.Enum(list(dict.fromkeys(c for t in types for c in t.categories)))
+            casts.append(polars.col(name).cast(polars.String).cast(enum))
     return polars.concat([frame.with_columns(casts) for frame in frames], how="vertical_relaxed")

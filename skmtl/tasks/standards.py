@@ -1,4 +1,4 @@
-"""Features and targets on a common scale."""
+"""Standardisation of features and targets."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,19 @@ __all__ = ["Standards"]
 
 @dataclass(frozen=True)
 class Standards:
-    """What features and target are standardised by.
+    """Parameters of the standardisation of features and target.
 
     Attributes
     ----------
     n_features : int
-        Constant ones included.
+        Number of features, including constant ones.
     columns : ndarray of shape (n_varying,)
-        The features that are not constant, and trusted; the others are left out. Where all are,
-        the first.
+        Positions of the features that are used: they vary, and their trust is positive. If there
+        are none, the first feature.
     centre, scale : ndarray of shape (n_varying,)
-        Features are ``(X[:, columns] - centre) * scale``.
+        Standardised features are ``(X[:, columns] - centre) * scale``.
     target_centre, target_scale : float
-        The same of the target; 0 and 1 where it holds classes.
+        The same for the target; 0 and 1 for classes.
     """
 
     n_features: int
@@ -35,7 +35,7 @@ class Standards:
 
     @classmethod
     def of(cls, X, y, weight, trust=1.0):
-        """Means and deviations over weighted rows; of y too where it holds numbers (floats)."""
+        """Compute the parameters from weighted rows; the target is standardised if it is float."""
         centre, scale = _centre_and_scale(X, weight)
         scale = np.where(np.asarray(trust) > 0.0, scale, 0.0)
         columns = np.flatnonzero(scale)
@@ -46,27 +46,21 @@ class Standards:
         (target_centre,), (target_scale,) = _centre_and_scale(y[:, None], weight)
         return cls(*features, float(target_centre), float(target_scale) or 1.0)
 
-    @property
-    def spread(self):
-        """The standard deviations of what `features` returns; zero where all are constant."""
-        return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
-
     def features(self, X):
         if len(self.columns) < X.shape[1]:
             X = np.take(X, self.columns, axis=1)  # C-ordered, as X
         return (X - self.centre) * self.scale
 
     def target(self, y):
-        """The target standardised; classes are left as they are."""
+        """Return the standardised target; classes are returned unchanged."""
         return (y - self.target_centre) * self.target_scale if y.dtype.kind == "f" else y
 
     def restore(self, prediction):
-        """Predictions in the target's own units."""
+        """Return predictions in the original units of the target."""
         return prediction / self.target_scale + self.target_centre
 
 
 def _centre_and_scale(X, weight):
-    total = weight.sum()
     mean = np.average(X, axis=0, weights=weight)
     variance = np.average((X - mean) ** 2, axis=0, weights=weight)
-    return mean, scale_of(total, mean, variance)
+    return mean, scale_of(weight.sum(), mean, variance)

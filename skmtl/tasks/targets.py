@@ -1,4 +1,4 @@
-"""Targets: numbers, and class labels, their codes and the columns of their scores."""
+"""Targets: checks of numbers and class labels, class codes, and columns of scores."""
 
 import numbers
 
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def check_numbers(y):
-    """Labels of one task as finite float64 numbers."""
+    """Return the labels of one task as finite float64 numbers."""
     if is_plain(y, 1):
         return y
     y = as_numbers(y, "y")
@@ -29,12 +29,12 @@ def check_numbers(y):
 
 
 def check_classes(y):
-    """Class labels in one dimension; an error for numbers, for gaps, and for columns."""
+    """Return class labels in one dimension; continuous targets, gaps and columns raise."""
     y = as_array(y, "y")
     if y.ndim > 2 or (y.ndim == 2 and y.shape[1] != 1):
         raise ValueError(
-            f"y must be 1-D, got shape {y.shape}: give the tasks by task_column= or task=, one "
-            "row for every label."
+            f"y must be 1-D, got an array of shape {y.shape}; name the tasks with task_column= or "
+            "task=, and pass one row per label."
         )
     y = check_labels(y)
     check_classification_targets(y)
@@ -42,10 +42,10 @@ def check_classes(y):
 
 
 def check_labels(y):
-    """Class labels in one dimension, whatever they are; an error for gaps, and for columns."""
+    """Return class labels in one dimension; gaps and several columns raise."""
     y = as_array(y, "y")
     if y.dtype.kind == "c":
-        raise ValueError("y: Complex data not supported; give class labels.")
+        raise ValueError("y: Complex data not supported; pass class labels.")
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "O":
         _refuse_mixed(y.tolist())
@@ -67,55 +67,57 @@ def _refuse_mixed(labels):
     ]
     if others:
         raise ValueError(
-            f"y has labels of type {' and '.join(sorted(others))}; make them strings or numbers."
+            f"y has labels of type {' and '.join(sorted(others))}; convert them to strings or "
+            "numbers."
         )
-    strings = [t for t in types if issubclass(t, str)]
-    if strings and len(strings) < len(types):
+    is_string = {issubclass(t, str) for t in types}
+    if len(is_string) > 1:
         names = ", ".join(sorted(t.__name__ for t in types))
-        raise ValueError(f"y has labels of mixed kinds ({names}); make them all one kind.")
+        raise ValueError(f"y has labels of mixed kinds ({names}); convert them to one kind.")
 
 
 def check_two_classes(classes):
-    """Raise unless the rows of positive weight have two `classes` at least."""
+    """Raise unless the rows of positive weight have at least two `classes`."""
     if len(classes) < 2:
         raise ValueError(
             f"y has one class only among the rows of positive weight, {classes[0]!r}; a "
-            "classifier needs two classes at least."
+            "classifier needs at least two classes."
         )
 
 
 def class_codes(y, classes):
-    """The positions of labels among `classes`, -1 for a label that is not there."""
+    """Return the positions of labels in `classes`, -1 for unknown labels."""
     code = {label: i for i, label in enumerate(classes.tolist())}
     return np.array([code.get(label, -1) for label in y.tolist()], dtype=np.int64)
 
 
 def find_classes(y, classes):
-    """The positions of labels among `classes`; an error for a label that is not there."""
-    found = class_codes(y, classes)
-    if (found < 0).any():
+    """Return the positions of labels in `classes`; unknown labels raise."""
+    codes = class_codes(y, classes)
+    if (codes < 0).any():
         raise ValueError(
-            f"y has labels that fit did not see, such as {y[int(np.argmin(found))]!r}; the "
+            f"y has labels that fit did not see, such as {y[int(np.argmin(codes))]!r}; the "
             f"classes are {classes.tolist()[:10]}."
         )
-    return found
+    return codes
 
 
 def align_classes(scores, have, wanted, fill):
-    """Columns for the classes `wanted` of scores for the classes `have`, some of them.
+    """Arrange the scores of the classes `have` in columns of the classes `wanted`.
 
     Parameters
     ----------
     scores : ndarray of shape (n_rows, n_have) or (n_rows,)
-        One dimension: scores of the second of two classes.
+        Scores of each class, or of the second of two classes.
     have, wanted : ndarray
-        Sorted.
+        Sorted classes; `wanted` contains all of `have`.
     fill : float
-        For classes that are not in `have`.
+        Score of classes that are not in `have`.
 
     Returns
     -------
-    ndarray of shape (n_rows, n_wanted), or `scores` where the classes are the same
+    ndarray of shape (n_rows, n_wanted)
+        `scores` itself if the classes are the same.
     """
     if len(have) == len(wanted):
         return scores

@@ -1,4 +1,4 @@
-"""Times of rows as integers that stand in the same order."""
+"""Conversion of the times of rows to integers in the same order."""
 
 import datetime
 import numbers
@@ -8,21 +8,21 @@ import numpy as np
 
 __all__ = ["rank_times"]
 
-# Strings of one such form sort as their times do: the year leads, and every part has all digits.
+# Strings of one such form sort in time: the year comes first, and all parts have fixed widths.
 _ISO = re.compile(r"\d{4}(\D.*)?")
 _OFFSET = re.compile(r":\d\d.*?([+-]\d\d:?\d\d)$")
 
 
 def rank_times(times, what="the time column"):
-    """The position of every row's time among the distinct times, from 0.
+    """Return the position of each row's time among the distinct times, counted from 0.
 
     Parameters
     ----------
     times : array-like of shape (n_samples,)
-        Numbers, datetimes, dates, or ISO strings of one form; a pandas or polars column of them.
-        An ordered pandas category stands in the order of its categories.
+        Numbers, datetimes, dates, or ISO strings of one form, also in a pandas or polars column.
+        Ordered categories of pandas are sorted in their order.
     what : str
-        Names the times in error messages.
+        Name of the times in error messages.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def rank_times(times, what="the time column"):
     Raises
     ------
     ValueError
-        If times are missing, of mixed kinds, or not of a kind that has an order in time.
+        If times are missing, of mixed kinds, or of a kind that does not sort in time.
     """
     _check_missing(_missing_in_column(times), what)
     if getattr(getattr(times, "dtype", None), "ordered", False):
@@ -40,12 +40,12 @@ def rank_times(times, what="the time column"):
         times = times.to_numpy()
     times = np.asarray(times)
     if times.ndim != 1:
-        raise ValueError(f"{what} must be one time a row, got an array of shape {times.shape}.")
+        raise ValueError(f"{what} must hold one time per row, got an array of shape {times.shape}.")
     if times.dtype.kind in "USTO":
         return _rank_objects(times.astype(object), what)
     if times.dtype.kind not in "iufMm":
         raise ValueError(
-            f"{what} holds values of type {times.dtype}; give numbers, datetimes or ISO strings."
+            f"{what} holds values of type {times.dtype}; pass numbers, datetimes or ISO strings."
         )
     if times.dtype.kind in "fMm":
         _check_missing(np.isnan(times), what)
@@ -53,7 +53,7 @@ def rank_times(times, what="the time column"):
 
 
 def _missing_in_column(times):
-    """What a pandas or polars column itself takes for missing."""
+    """Return a mask of the missing values of a pandas or polars column; empty for arrays."""
     for method in ("isna", "is_null"):
         if hasattr(times, method):
             return np.asarray(getattr(times, method)(), dtype=bool)
@@ -73,7 +73,7 @@ def _kind(value):
         return "string"
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
         return "number"
-    if isinstance(value, datetime.datetime):  # a pandas Timestamp is one, too
+    if isinstance(value, datetime.datetime):  # includes pandas' Timestamp
         return "datetime"
     return type(value).__name__
 
@@ -84,8 +84,8 @@ def _rank_objects(times, what):
     kinds = sorted(set(map(_kind, rows)))
     if len(kinds) > 1:
         raise ValueError(
-            f"{what} holds times of mixed kinds ({', '.join(kinds)}); make them all numbers, all "
-            "datetimes or all ISO strings."
+            f"{what} holds times of mixed kinds ({', '.join(kinds)}); convert all of them to "
+            "numbers, datetimes or ISO strings."
         )
     if kinds == ["string"]:
         _check_iso(set(rows), what)
@@ -93,7 +93,7 @@ def _rank_objects(times, what):
         order = sorted(set(rows))
     except TypeError as exc:
         raise ValueError(
-            f"{what} holds values of type {kinds[0]} that have no order ({exc}); give numbers, "
+            f"{what} holds values of type {kinds[0]} that have no order ({exc}); pass numbers, "
             "datetimes or ISO strings."
         ) from exc
     rank = {value: i for i, value in enumerate(order)}
@@ -101,14 +101,14 @@ def _rank_objects(times, what):
 
 
 def _check_iso(strings, what):
-    """Strings that do not sort as their times do would silently train on the future."""
+    """Raise for strings that do not sort in time, which would train models on the future."""
     odd = [s for s in strings if not _ISO.fullmatch(s)]
     if odd:
         raise ValueError(
             f"{what} holds the string {min(odd)!r}, which does not begin with a year as ISO "
             "strings do ('2024-03-31', '2024-W07'); convert the column to datetimes or numbers."
         )
-    # One example of every form: digits alike, and the same offset from UTC.
+    # One example of each form, which is the positions of digits and the offset from UTC.
     forms = {}
     for string in sorted(strings):
         offset = _OFFSET.search(string)

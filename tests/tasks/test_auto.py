@@ -1,4 +1,4 @@
-"""preprocessor="auto": what a column holds, and what is said where another may be meant."""
+"""preprocessor="auto": kinds of columns, and warnings about columns that may be misread."""
 
 import datetime
 import decimal
@@ -134,7 +134,7 @@ def test_columns_of_polars_and_arrow_that_are_neither(column):
             auto_preprocessor(table)
 
 
-def test_a_number_that_is_none_at_predict_names_the_column(rng):
+def test_an_invalid_number_in_predict_names_the_column(rng):
     frame = pd.DataFrame({"x": rng.normal(size=20).astype(str)})
     model = MultiTaskRegressor(preprocessor="auto").fit(frame, rng.normal(size=20))
     with pytest.raises(ValueError, match="column 'x' of X held numbers in fit"):

@@ -133,7 +133,7 @@ BAD = {
     "infinite": ([1.0, np.inf], "non-integral"),
     "dates": (np.array(["2020-01-01"], dtype="datetime64[D]"), "datetime64"),
     "complex": (np.array([1j]), "complex"),
-    "two columns": (np.zeros((2, 2), dtype=int), "one label a row, got an array of shape"),
+    "two columns": (np.zeros((2, 2), dtype=int), "one label per row, got an array of shape"),
 }
 
 
@@ -178,7 +178,7 @@ def test_union():
     assert list(both.classes) == ["a", "b", "c", "d"]
     np.testing.assert_array_equal(of_a, [1, 3])
     np.testing.assert_array_equal(of_b, [0, 2, 3])
-    with pytest.raises(ValueError, match="one kind"):
+    with pytest.raises(ValueError, match="earlier labels were of kind"):
         a.union(TaskLabels.from_rows([1, 2])[0])
 
 
@@ -277,17 +277,17 @@ def test_tuples_against_a_slow_twin(rng):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("a", 1), "a"], "tuples among other labels"),
+        ([("a", 1), "a"], "tuples together with other labels"),
         ([("a", 1), ("a",)], "several lengths"),
         ([()], "several lengths"),
         (["a", ("a", 1)], "mixed or unsupported kinds"),
         ([("a", 1), ("a", "1")], "column 1 of .* mixed"),
         ([("a", 1.5)], "column 1 of .* non-integral"),
-        (np.zeros((3, 2)), "give a data frame of them, or a list of tuples"),
+        (np.zeros((3, 2)), "pass a data frame of them or a list of tuples"),
         (pd.DataFrame(index=range(3)), "without columns"),
     ],
 )
-def test_tuples_that_are_no_labels(rows, message):
+def test_tuples_that_are_not_labels(rows, message):
     with pytest.raises(ValueError, match=message):
         TaskLabels.from_rows(rows)
 

@@ -84,7 +84,7 @@ def test_a_row_of_many_targets_is_one_row(rng):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_moments_tell_the_same(seed):
+def test_moments_give_the_same_result(seed):
     rng = np.random.default_rng(seed)
     n, codes = 600, rng.integers(6, size=600)
     columns = [rare(rng, n, k) for k in (1, 2, 4, 10)]

@@ -47,7 +47,7 @@ def test_sparse_and_dense_agree_where_most_entries_are_zero():
 
 
 @pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix])
-def test_rows_that_come_in_pieces_have_the_keys_that_the_first_ones_tell(layout):
+def test_keys_of_batches_use_the_statistics_of_the_first_batch(layout):
     X, y, rng = table(3)
     made, every = RowKeys.learn(layout(X), y), np.arange(180)
     assert_near(mixed(made.keys(layout(X), y, every)), order_of(X, y))
@@ -68,7 +68,7 @@ def test_fourth_powers_of_later_rows(layout):
 
 
 @pytest.mark.parametrize("n_first", [1, 2])
-def test_rows_are_told_apart_though_the_first_ones_were_few_or_equal(n_first):
+def test_keys_differ_after_a_small_or_constant_first_batch(n_first):
     X, y, _ = table(4)
     made = RowKeys.learn(np.tile(X[:1], (n_first, 1)), np.tile(y[:1], n_first))
     keys = mixed(made.keys(X, y, np.arange(180)))
@@ -101,7 +101,7 @@ def test_rows_of_binary_columns_have_keys_of_their_own():
 
 
 def test_symmetric_columns():
-    """Nothing tells the direction of a balanced factor that y does not depend on."""
+    """A balanced factor on which y does not depend has no direction."""
     X = np.array([[a, b] for a in (-1.0, 1.0) for b in (-1.0, 1.0)] * 3)
     y = np.repeat([0.0, 1.0, 5.0], 4)
     keys = order_of(X, y)

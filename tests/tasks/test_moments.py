@@ -63,9 +63,9 @@ def test_threads_change_nothing():
     table = table_of(n=3000, n_tasks=300)
     block = np.random.default_rng(1).integers(3, size=len(table.rows))
     one = block_moments(table, block, 3)
-    with worker_pool(2) as pool:
-        more = block_moments(table, block, 3, pool=pool)
-        merged = one.merge(pool=pool)
+    with worker_pool(2) as executor:
+        more = block_moments(table, block, 3, executor=executor)
+        merged = one.merge(executor=executor)
     for name in ("weight", "mean", "scatter"):
         np.testing.assert_array_equal(getattr(one, name), getattr(more, name))
         np.testing.assert_array_equal(getattr(one.merge(), name), getattr(merged, name))

@@ -1,4 +1,4 @@
-"""Splits as a user gives them: what is read, and what is refused by name."""
+"""Cross-validation splits given by the user: accepted and refused ones."""
 
 import itertools
 
@@ -126,9 +126,9 @@ BAD = {
     "strings": ([(["a", "b"], LAST)], "train of split 0 has entries such as .*'a'"),
     "objects": ([(np.array([0, 1], object), LAST)], "entries such as 0 .dtype object"),
     "dates": ([(np.array([0, 1], "M8[D]"), LAST)], "train of split 0 has entries such as"),
-    "a short mask": ([(np.ones(3, bool), LAST)], "train of split 0 is a mask of 3 rows, but there"),
+    "a short mask": ([(np.ones(3, bool), LAST)], "train of split 0 is a mask with 3 entries, but "),
     "two dimensions": ([(FIRST[:, None], LAST)], r"train of split 0 .*\(2 dimensions\)"),
-    "lists of several lengths": ([([[0], [1, 2]], LAST)], "train of split 0 is no array of row"),
+    "lists of several lengths": ([([[0], [1, 2]], LAST)], "train of split 0 is not an array of r"),
     "a set of rows": ([({0, 1}, {2, 3})], r"train of split 0 is {0, 1} of type set"),
     "triples": ([(FIRST, LAST, LAST)], r"cv: split 0 is 3 entries.*not a pair \(train, test\)"),
     "single arrays": ((FIRST, LAST), r"split 0 is 8 entries.*a single split is cv=\[\(train, test"),
@@ -140,14 +140,14 @@ BAD = {
     "Nones": ([None], "split 0 is None of type NoneType, not a pair"),
     "a dict": ({0: (FIRST, LAST)}, "cv must be an int, a splitter .* or a list of pairs.*dict"),
     "a set": ({(0, 1)}, "cv must be an int, a splitter .* or a list of pairs.*set"),
-    "a class": (KFold, r"cv=KFold is a class; give an object of it, KFold\(...\)"),
+    "a class": (KFold, r"cv=KFold is a class; pass an instance: KFold\(...\)"),
     "more folds than rows": (KFold(13), r"cv=KFold.* cannot split these rows: .*n_splits=13"),
     "a splitter that lacks groups": (GroupKFold(2), r"cv=GroupKFold.*cannot split .*groups"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_splits_is_refused(name):
+def test_invalid_splits_are_refused(name):
     cv, message = BAD[name]
     with pytest.raises(ValueError, match=f"(?s){message}"):
         read(cv)
@@ -167,7 +167,7 @@ def test_the_transfer_estimator_refuses_it_and_stays_as_it_was(name):
 @pytest.mark.parametrize(("cv", "message"), [
     (1, "cv=1 must be at least 2 folds"),
     (-3, "cv=-3 must be at least 2 folds"),
-    (13, "cv=13 folds are more than the 12 rows there are; give at most 12"),
+    (13, "cv=13 folds are more than the 12 rows; set cv to at most 12"),
     (10**30, "cv=10+ folds are more than the 12 rows"),
 ])  # fmt: skip
 def test_numbers_of_folds(cv, message):

@@ -20,12 +20,12 @@ def test_standards():
     np.testing.assert_allclose(np.average(Z, axis=0, weights=weight), 0.0, atol=1e-12)
     np.testing.assert_allclose(np.average(Z**2, axis=0, weights=weight), 1.0)
     deviations = np.sqrt(np.average((X - np.average(X, 0, weight)) ** 2, axis=0, weights=weight))
-    np.testing.assert_allclose(got.spread, deviations[[0, 2]])
+    np.testing.assert_allclose(1.0 / got.scale, deviations[[0, 2]])
     assert np.average(got.target(y) ** 2, weights=weight) == pytest.approx(1.0)
     np.testing.assert_allclose(got.restore(got.target(y)), y)
     assert Z.shape == (60, 2) and list(got.columns) == [0, 2]
     flat = Standards.of(X[:, [1, 1]], y, weight)
-    assert (flat.features(np.full((4, 2), 7.0)) == np.zeros((4, 1))).all() and flat.spread == [0]
+    assert (flat.features(np.full((4, 2), 7.0)) == np.zeros((4, 1))).all() and flat.scale == [0]
     classes = np.arange(60) % 3
     same = Standards.of(X, classes, weight)
     assert same.target(classes) is classes and (same.target_centre, same.target_scale) == (0, 1)

@@ -98,6 +98,17 @@ def test_private_modules_and_names_stay_in_their_room(module):
     assert foreign == []
 
 
+def test_classes_have_names_of_their_own():
+    """But for those that are public in two packages on purpose."""
+    places = {}
+    for module, path in EVERY_FILE.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(module)
+    twice = {name for name, modules in places.items() if len(modules) > 1}
+    assert twice == {"Auto", "Independent", "Pooled"}
+
+
 # What may be imported late: numba (`_kernel`), and optional libraries; and all that the command
 # line does not need to say that a path is wrong.
 LATE = {"_kernel", "matplotlib", "narwhals", "ot", "pandas", "pyarrow"}

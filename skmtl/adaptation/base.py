@@ -184,7 +184,7 @@ class Adaptation(BaseEstimator):
         """
         return self.needs_numbers
 
-    def check_given(
+    def _check_given(
         self, *, estimator: Any, classifier: bool, labels: bool, unlabeled: bool, weighted: bool
     ) -> None:
         """Raise a ValueError if the data or the estimator lack a requirement.

@@ -227,7 +227,7 @@ class TransferEstimator(Face):
         adaptation = self._named_object()  # checks its parameters even if it is not used
         if self.source is None:
             adaptation = Independent()
-        adaptation.check_given(
+        adaptation._check_given(
             estimator=steps.last,
             classifier=is_classifier(self),
             labels=y is not None,

@@ -87,10 +87,10 @@ class Alignment(Adaptation):
     target_weight: float | Literal["auto"]
     _checks = Pooled._checks
 
-    def check_given(self, *, estimator: Any, **given: bool) -> None:
-        super().check_given(estimator=estimator, **given)
+    def _check_given(self, *, estimator: Any, **given: bool) -> None:
+        super()._check_given(estimator=estimator, **given)
         if given["labels"]:
-            Pooled(self.target_weight).check_given(estimator=estimator, **given)
+            Pooled(self.target_weight)._check_given(estimator=estimator, **given)
 
     def _candidates(self, problem, sources, target):
         """Return the alignments to choose from.

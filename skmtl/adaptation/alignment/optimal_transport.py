@@ -118,8 +118,8 @@ class OptimalTransport(Alignment):
         self.tol = tol
         self.target_weight = target_weight
 
-    def check_given(self, *, estimator: Any, **given: bool) -> None:
-        super().check_given(estimator=estimator, **given)
+    def _check_given(self, *, estimator: Any, **given: bool) -> None:
+        super()._check_given(estimator=estimator, **given)
         if self.class_regularization and not given["classifier"]:
             raise ValueError(
                 f"class_regularization={self.class_regularization!r} is for classes, but "

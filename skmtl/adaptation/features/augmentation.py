@@ -310,8 +310,8 @@ class PredictionFeature(_Augmentation):
         self.scale = scale
         self.response_method = response_method
 
-    def check_given(self, *, estimator: Any, **given: bool) -> None:
-        super().check_given(estimator=estimator, **given)
+    def _check_given(self, *, estimator: Any, **given: bool) -> None:
+        super()._check_given(estimator=estimator, **given)
         wanted = _RESPONSES[1:] if self.response_method == "auto" else (self.response_method,)
         if given["classifier"] and not any(hasattr(estimator, name) for name in wanted):
             raise ValueError(

@@ -129,8 +129,8 @@ class FeatureMap(Adaptation):
         self.alpha = alpha
         self.target_weight = target_weight
 
-    def check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
-        super().check_given(estimator=estimator, classifier=classifier, **given)
+    def _check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
+        super()._check_given(estimator=estimator, classifier=classifier, **given)
         check_linear(self, estimator, classifier)
 
     def _fit(self, problem, random_state, progress):

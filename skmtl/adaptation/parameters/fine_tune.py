@@ -126,8 +126,8 @@ class FineTune(Adaptation):
         self.n_frozen = n_frozen
         self.sources = sources
 
-    def check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
-        super().check_given(estimator=estimator, classifier=classifier, **given)
+    def _check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
+        super()._check_given(estimator=estimator, classifier=classifier, **given)
         n_layers, name = 1, type(estimator).__name__
         if isinstance(estimator, (MLPClassifier, MLPRegressor)):
             n_layers += np.size(estimator.hidden_layer_sizes)

@@ -109,8 +109,8 @@ class TransLasso(Adaptation):
         self.tol = tol
         self.max_iter = max_iter
 
-    def check_given(self, *, estimator: Any, **given: bool) -> None:
-        super().check_given(estimator=estimator, **given)
+    def _check_given(self, *, estimator: Any, **given: bool) -> None:
+        super()._check_given(estimator=estimator, **given)
         if type(estimator) not in self._SUPPORTED:
             names = ", ".join(kind.__name__ for kind in self._SUPPORTED)
             raise ValueError(

@@ -108,8 +108,8 @@ class Pooled(Adaptation):
     def __init__(self, target_weight: float | Literal["auto"] = "auto"):
         self.target_weight = target_weight
 
-    def check_given(self, *, estimator: Any, **given: bool) -> None:
-        super().check_given(estimator=estimator, **given)
+    def _check_given(self, *, estimator: Any, **given: bool) -> None:
+        super()._check_given(estimator=estimator, **given)
         if takes_weights(estimator) or self.target_weight == 1:
             return
         value: Any = self.target_weight

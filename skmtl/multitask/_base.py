@@ -252,8 +252,12 @@ class MultiTaskBase(TaskEstimator):
         residual_scale = None
         if std is not None:
             X, _, weight = self._adapter.support(X, y, weight)
-            reach = self._residual_scale.reach and self._residual_scale.reach.of_new_task(X, weight)
-            residual_scale = replace(self._adapter.residual_scale, std=np.array([std]), reach=reach)
+            out_of_range = self._residual_scale.out_of_range
+            residual_scale = replace(
+                self._adapter.residual_scale,
+                std=np.array([std]),
+                out_of_range=out_of_range and out_of_range.of_new_task(X, weight),
+            )
         return self._task_model(coef, intercept, residual_scale)
 
     def coef_frame(self, kind="total"):

@@ -12,6 +12,7 @@ from .._callbacks import Progress, with_callbacks
 from .._compat import StrOptions, check_columns, fit_context
 from .._jit import worker_pool
 from ..base import r2_over_tasks
+from ..guard.units import Units
 from ..sharing.problem import Problem
 from ..task_models import LinearTaskModel, check_residual_scale, interval
 from ..tasks.blocks import deal_blocks, folds
@@ -309,7 +310,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             with worker_pool(self.n_jobs) as executor:
                 seen = self._seen(table, executor)
         if fitted.residual_scale is not None:
-            fitted.residual_scale.reach = fitted.reach(table.X)
+            fitted.residual_scale.out_of_range = fitted.out_of_range(table.X)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         self._kept = seen
         progress.end()
@@ -347,16 +348,16 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
                 )
             return solver.fit_problem(problem)
         if self.target_scale == "task":
-            return solver.fit_problem(problem.in_units(problem.units_of_tasks()))
+            return solver.fit_problem(problem.in_units(Units.learn(problem.moments)))
         fitted = solver.fit_problem(problem)
         if self.target_scale == "table" or not problem.schemes:
             return fitted
-        units = problem.units_of_tasks()
+        units = Units.learn(problem.moments)
         if not units.differ():
             return fitted
         problem.progress("the tasks' scales differ: the same with each in units of its own")
         other = solver.fit_problem(problem.in_units(units))
-        least = -1.0 if units.differ_evidently() else 1.0
+        least = -1.0 if units.differ_clearly() else 1.0
         advantage = other.advantage_over(fitted, problem.moments.weight)
         return other if advantage > least else fitted
 

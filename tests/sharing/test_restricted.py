@@ -359,7 +359,7 @@ def test_signs_help_and_the_report_tells_the_truth():
 @pytest.mark.jit
 def test_turning_a_column_round_turns_its_sign(monkeypatch):
     # Which rows begin a task is told from a hash of the rows, as they are given.
-    monkeypatch.setattr(Problem, "early_scores", lambda *args: None)
+    monkeypatch.setattr(Problem, "few_shot_scores", lambda *args: None)
     X, score, task, rng = price_table(200)
     y = score + 2.0 * rng.normal(size=200)
     splits = [(np.flatnonzero(np.arange(200) % 3 != k), np.flatnonzero(np.arange(200) % 3 == k))

@@ -184,7 +184,7 @@ def test_what_predicts_tasks_never_seen_is_weighed_by_tasks_left_out():
     ridges = history["alpha_shared"][ours]
     assert len(ridges) > 2
     sse, theta = zip(*(errors_without_each(X, y, task, (3.0, 0.5, r)) for r in ridges), strict=True)
-    share = reference.unseen_weights(np.array(sse).T)
+    share = reference.left_out_weights(np.array(sse).T)
     share[share < 0.01 * share.max()] = 0.0  # not worth the arithmetic
     wanted = share / share.sum() @ np.array(theta)
     coef = model.shared_coef_ * X.std(axis=0)
@@ -293,9 +293,10 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     adapter = model._adapter
     Z = (A - X.mean(axis=0)) / X.std(axis=0)
     loss = 1 if n_classes == 2 else 2
-    _, left_out = adapter._own(Z, b, weight, np.zeros(adapter.theta.shape[1]))
+    models = adapter.shared_models
+    _, left_out = adapter._own(models, Z, b, weight, np.zeros(models.shape[1]))
     slack = []
-    for c, (theta, found) in enumerate(zip(adapter.theta, left_out, strict=True)):
+    for c, (theta, found) in enumerate(zip(models, left_out, strict=True)):
         with np.errstate(divide="ignore"):
             root = 1.0 / np.sqrt([adapter.grid.intercept[c], *np.full(2, adapter.grid.slope[c])])
         root[1:] *= adapter.scalings[adapter.grid.scaling[c]].factors
@@ -343,7 +344,7 @@ def test_tasks_of_five_rows_are_judged_for_those_and_no_others(monkeypatch):
         fixed = [f.fit(X[old], y[old], task=task[old]) for f in fixed]
         best.append(min(risk_of_adapting(f, new) for f in fixed))
         with monkeypatch.context() as patch:
-            patch.setattr(Problem, "early_scores", lambda *args: None)
+            patch.setattr(Problem, "few_shot_scores", lambda *args: None)
             unheard = MultiTaskRegressor(cv=splits).fit(X[old], y[old], task=task[old])
         np.testing.assert_allclose(model.coef_, unheard.coef_, atol=1e-5)
     assert np.mean(risks) < 1.1 * np.mean(best)
@@ -358,7 +359,7 @@ def test_rows_that_begin_a_task_do_not_judge_it(weighted):
     table = replace(pack(X, y, task, 4, weight), keys=np.random.default_rng(1).uniform(size=len(y)))
     whole = block_moments(table).merge()
     problem = Problem([], whole, table=table)
-    known, rest = problem.thinned(np.arange(4), 5)
+    known, rest = problem.few_shot_split(np.arange(4), 5)
     total = np.bincount(task, weight)
     large = total >= 10
     np.testing.assert_allclose(known.weight, np.where(large, 5.0, 0.0))

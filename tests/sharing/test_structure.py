@@ -106,8 +106,8 @@ def test_it_is_guarded(spread, rng):
         model = MultiTaskRegressor(sharing).fit(X[known], y[known], task=task[known])
         missed = y[~known] - model.predict(X[~known], task=task[~known])
         errors[str(sharing)] = np.mean(missed**2)
-    own, *limits = errors.values()
-    assert own < 1.1 * min(limits)
+    shared, *baselines = errors.values()
+    assert shared < 1.1 * min(baselines)
 
 
 def test_a_useless_structure_is_left_alone(rng):
@@ -182,7 +182,7 @@ def test_other_losses_are_refused(rng):
 def test_a_structure_without_candidates_says_so(rng):
     X, y, task = draw(rng)
     sharing = type("Empty", (TowardsMean,), {"candidates": lambda self, data: []})()
-    with pytest.raises(ValueError, match="candidates gave none"):
+    with pytest.raises(ValueError, match="Empty.candidates returned none"):
         MultiTaskRegressor(sharing).fit(X, y, task=task)
 
 
@@ -248,5 +248,6 @@ def test_strengths_are_checked(alpha, rng):
 
 def test_tuning_needs_folds(rng):
     X, y, task = draw(rng)
-    with pytest.raises(ValueError, match="alpha of TowardsMean being 'auto' needs cross-val"):
+    message = "alpha of TowardsMean: strengths that are 'auto' need cross-validation"
+    with pytest.raises(ValueError, match=message):
         MultiTaskRegressor(TowardsMean(), cv=None).fit(X, y, task=task)

@@ -632,7 +632,8 @@ def test_fit_after_partial_fit_starts_anew():
 
 @pytest.mark.jit
 @pytest.mark.parametrize(
-    ("params", "message"), [({"cv": 3}, "cv=3 changed between calls of partial_fit, from 5 folds")]
+    ("params", "message"),
+    [({"cv": 3}, "cv=3 differs from the 5 folds of earlier calls of partial_fit")],
 )
 def test_parameters_that_may_not_change_between_calls(params, message):
     parts = model(cv=5).partial_fit(X[:60], Y[:60])

@@ -57,11 +57,6 @@ class SharingFit:
     squares: np.ndarray
     slope_strength: float = np.inf
 
-    @property
-    def target_scale(self):
-        """Scale of the target on which the tasks share: "table" or "task"."""
-        return "table" if self.adapter.units is None else "task"
-
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
 
@@ -116,9 +111,6 @@ class Sharing(BaseEstimator):
 
     # Whether more features than rows may be replaced by coordinates in the span of the rows.
     rotation_invariant = True
-
-    def check(self):
-        """Raise a ValueError for invalid parameters."""
 
     def refuse_without_folds(self, names):
         """Raise the ValueError for strengths that cannot be tuned without cross-validation."""

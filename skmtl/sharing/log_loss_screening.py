@@ -72,8 +72,8 @@ class _Quadratic(Problem):
             problem.lend_curvatures(system)
         moments = system.working_moments(eta, k)
         return cls(
-            [], moments, problem.executor, problem.progress, restriction=problem.restriction,
-            whole=problem, reference=reference, models=models, k=k,
+            [], moments, executor=problem.executor, progress=problem.progress,
+            restriction=problem.restriction, whole=problem, reference=reference, models=models, k=k,
         )  # fmt: skip
 
     def __post_init__(self):

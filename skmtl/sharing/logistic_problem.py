@@ -1,7 +1,7 @@
 """The data of a classification, and the evaluation of models on it by log-loss."""
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import softmax
@@ -10,16 +10,13 @@ from ..guard.judge import Judged
 from ..guard.weights import size_balanced_weights
 from ..losses import LOG_LOSS
 from ..solvers.newton import LogisticSystem, Scores
-from ..tasks.copies import Settled
-from ..tasks.keys import evenly_by_size, mixed
 from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from ..tasks.variation import task_squares
 from .log_loss_screening import screen
 from .logistic import Logistic
 from .newcomers import LogisticAdapter
-from .problem import Problem
-from .restriction import UNRESTRICTED, Restriction
+from .problem import BaseProblem
 from .strengths import LOGISTIC
 
 __all__ = ["JudgedLosses", "LogisticProblem"]
@@ -33,10 +30,8 @@ _CURVATURE_BYTES = 2**26
 
 
 @dataclass
-class LogisticProblem:
+class LogisticProblem(BaseProblem):
     """The data of a classification.
-
-    Attributes that are not listed are those of `Problem`.
 
     Attributes
     ----------
@@ -52,18 +47,10 @@ class LogisticProblem:
     table: object
     n_classes: int
     partitions: list
-    executor: object = None
-    progress: object = field(default=lambda text: None)
-    standardise: bool = True
     tol: float = 1e-4
     max_iter: int = 100
-    restriction: Restriction = UNRESTRICTED
-    within: bool = False
-    copies: Settled = Settled(None)
     loss = LOG_LOSS
     strengths = LOGISTIC
-    units = None
-    variation = None
 
     def __post_init__(self):
         self._splits = self._curvatures = None
@@ -106,24 +93,13 @@ class LogisticProblem:
             )
         self.restriction = restriction
 
-    def sample(self, most):
-        """Return at most this many tasks, evenly spread over their sizes, like `Problem.sample`.
-
-        Tasks with equal numbers of rows per class are ordered by their keys.
-        """
-        table = self.table
-        if table.keys is None:
-            content = table.task_sums(table.weights() * table.y)
-        else:
-            content = table.task_sums(mixed(table.keys))
-        return evenly_by_size(self.weight, content, most)
+    def target_statistic(self):
+        """Return the tasks' sums of codes, by which tasks without keys are ordered."""
+        return self.table.task_sums(self.table.weights() * self.table.y)
 
     def feature_squares(self):
         """Return zeros, as only prediction intervals need the squares."""
         return np.zeros((self.n_tasks, self.n_features))
-
-    separates_levels, for_unseen = Problem.separates_levels, Problem.for_unseen
-    scalings, _scale_features = Problem.scalings, Problem._scale_features
 
     def system(self, table, scaling):
         """Return the `LogisticSystem` of some of the rows, in the features of a `Scaling`."""
@@ -275,9 +251,9 @@ class JudgedLosses(Judged):
         ``(n_candidates, n_scores, n_packed)``, which take less memory than the models.
     """
 
-    expected: np.ndarray = None
-    pooled: np.ndarray = None
-    held_out: list = None
+    expected: np.ndarray | None = None
+    pooled: np.ndarray | None = None
+    held_out: list | None = None
 
     def without(self, split):
         keep = np.arange(len(self.rows)) != split

@@ -21,7 +21,7 @@ from .restriction import UNRESTRICTED, Restriction
 from .screening import Screening
 from .strengths import SQUARED, Scaling
 
-__all__ = ["Problem"]
+__all__ = ["BaseProblem", "Problem"]
 
 # Most numbers of sparse rows that are made dense.
 _DENSE_SIZE = 10**7
@@ -30,25 +30,18 @@ _DENSE_SIZE = 10**7
 _FEW_SHOT_ROWS = 5
 
 
-@dataclass
-class Problem:
-    """The data of a regression, standardised over the table.
-
-    The given moments are standardised in place.
+@dataclass(kw_only=True)
+class BaseProblem:
+    """The data of a fit, whatever the loss.
 
     Attributes
     ----------
-    schemes : list of (TaskMoments of shape (n_tasks, n_blocks), Partition)
-        Blocks of the cross-validation schemes; empty without cross-validation.
-    moments : TaskMoments of shape (n_tasks,)
     executor : executor or None
         Executor from `_jit.worker_pool`.
     progress : callable
         Called with a line of text at each step.
     standardise : bool
         False if the features are already on a common scale.
-    table : TaskTable or None
-        The rows, if available.
     restriction : Restriction
         Restriction of the slopes.
     within : bool
@@ -64,35 +57,14 @@ class Problem:
         Variation of the standardised features within and between tasks, if `within` is true.
     """
 
-    schemes: list
-    moments: object
     executor: object = None
     progress: object = field(default=lambda text: None)
     standardise: bool = True
-    table: object = None
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
-    loss = SQUARED_ERROR
-    strengths = SQUARED
     units = None
     variation = None
-
-    def __post_init__(self):
-        total, self.centre, variance = self.moments.pooled()
-        self.scale = scale_of(total, self.centre, variance)
-        moments = self.moments
-        self._scale_features(
-            variance[:-1],
-            lambda: (moments.weight, moments.mean[:, :-1], moments.feature_squares()),
-        )
-        if self.scale[-1] == 0.0:  # a constant target is not rescaled
-            self.scale[-1] = 1.0
-        self._rescale(self.centre, self.scale)
-
-    def _rescale(self, centre, scale):
-        for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
-            moments.rescale(centre, scale)
 
     def _scale_features(self, variance, task_moments):
         """Set the scale of the features, and their variation if `within` is true.
@@ -114,6 +86,81 @@ class Problem:
         if self.within:
             variation = variation.rescaled(self.scale[:-1])
             self.variation = variation if self.standardise else variation.alike()
+
+    def for_unseen(self, shared, scaling):
+        """Return the models that shared models give an unseen task.
+
+        The centre of such a task is unknown. The expected deviation of a row from the centre is a
+        fraction of its deviation from the table's means.
+        """
+        if not scaling.within_only:
+            return shared
+        return shared * np.append(1.0, 1.0 - self.variation.level_part)
+
+    @property
+    def separates_levels(self):
+        """Whether slopes within tasks may differ from those between tasks."""
+        return (
+            self.variation is not None and not self.restriction and self.variation.levels_differ()
+        )
+
+    def sample(self, most):
+        """Return at most this many tasks with rows, evenly spread over their sizes.
+
+        The selection depends only on the content of the tasks, not on their labels or order.
+        """
+        if self.table is None or self.table.keys is None:
+            content = self.target_statistic()
+        else:
+            content = self.table.task_sums(mixed(self.table.keys))
+        return evenly_by_size(self.weight, content, most)
+
+    def scalings(self):
+        """Return the initial `Scaling` objects, to which learned ones may be added."""
+        ones, varies = np.ones(self.n_features), self.restriction.varies
+        if varies is not None:
+            return [Scaling(ones, varies=varies), Scaling(ones)]
+        if self.separates_levels:
+            return [Scaling(ones), Scaling(ones, within_only=True)]
+        return [Scaling(ones)]
+
+
+@dataclass
+class Problem(BaseProblem):
+    """The data of a regression, standardised over the table.
+
+    The given moments are standardised in place.
+
+    Attributes
+    ----------
+    schemes : list of (TaskMoments of shape (n_tasks, n_blocks), Partition)
+        Blocks of the cross-validation schemes; empty without cross-validation.
+    moments : TaskMoments of shape (n_tasks,)
+    table : TaskTable or None
+        The rows, if available.
+    """
+
+    schemes: list
+    moments: object
+    table: object = None
+    loss = SQUARED_ERROR
+    strengths = SQUARED
+
+    def __post_init__(self):
+        total, self.centre, variance = self.moments.pooled()
+        self.scale = scale_of(total, self.centre, variance)
+        moments = self.moments
+        self._scale_features(
+            variance[:-1],
+            lambda: (moments.weight, moments.mean[:, :-1], moments.feature_squares()),
+        )
+        if self.scale[-1] == 0.0:  # a constant target is not rescaled
+            self.scale[-1] = 1.0
+        self._rescale(self.centre, self.scale)
+
+    def _rescale(self, centre, scale):
+        for moments in (self.moments, *(blocks for blocks, _ in self.schemes)):
+            moments.rescale(centre, scale)
 
     def restrict(self, restriction):
         """Set the restriction, and reverse the signs of features with negative slopes."""
@@ -183,32 +230,14 @@ class Problem:
             return None, None
         return self.variation.places(scaling.within_only, moments.weight, moments.mean[:, :-1])
 
-    def for_unseen(self, shared, scaling):
-        """Return the models that shared models give an unseen task.
-
-        The centre of such a task is unknown. The expected deviation of a row from the centre is a
-        fraction of its deviation from the table's means.
-        """
-        if not scaling.within_only:
-            return shared
-        return shared * np.append(1.0, 1.0 - self.variation.level_part)
-
     @property
-    def separates_levels(self):
-        """Whether slopes within tasks may differ from those between tasks."""
-        return (
-            self.variation is not None and not self.restriction and self.variation.levels_differ()
-        )
+    def weight(self):
+        """Total weights of the tasks' rows."""
+        return self.moments.weight
 
-    def sample(self, most):
-        """Return at most this many tasks with rows, evenly spread over their sizes.
-
-        The selection depends only on the content of the tasks, not on their labels or order.
-        """
-        content = self.moments.mean[:, -1]
-        if self.table is not None and self.table.keys is not None:
-            content = self.table.task_sums(mixed(self.table.keys))
-        return evenly_by_size(self.moments.weight, content, most)
+    def target_statistic(self):
+        """Return a statistic of each task's targets, by which tasks without keys are ordered."""
+        return self.moments.mean[:, -1]
 
     @property
     def n_tasks(self):
@@ -217,15 +246,6 @@ class Problem:
     @property
     def n_features(self):
         return self.moments.n_features
-
-    def scalings(self):
-        """Return the initial `Scaling` objects, to which learned ones may be added."""
-        ones, varies = np.ones(self.n_features), self.restriction.varies
-        if varies is not None:
-            return [Scaling(ones, varies=varies), Scaling(ones)]
-        if self.separates_levels:
-            return [Scaling(ones), Scaling(ones, within_only=True)]
-        return [Scaling(ones)]
 
     def member(self, grid, scalings=None):
         """Return the candidates of a grid as a member of the guard."""
@@ -246,7 +266,11 @@ class Problem:
         errors, rows, first_coef = [], [], []
         for number, (train, test) in enumerate(self.splits()):
             models = [member.models(train, number) for member in members]
-            slopes, intercepts = models[0] if len(models) == 1 else _concatenate(models)
+            slopes, intercepts = models[0]
+            if len(models) > 1:
+                slopes, intercepts = (
+                    np.concatenate(parts, axis=1) for parts in zip(*models, strict=True)
+                )
             if probe is not None:
                 probe.record(slopes, intercepts)
             errors.append(test.add_error_grams(slopes, intercepts, gram, self.executor))
@@ -338,8 +362,3 @@ class Problem:
     def n_splits(self):
         """Number of splits of all schemes."""
         return sum(len(partition.train) for _, partition in self.schemes)
-
-
-def _concatenate(models):
-    """Return slopes and intercepts of the candidates of several members."""
-    return tuple(np.concatenate(parts, axis=1) for parts in zip(*models, strict=True))

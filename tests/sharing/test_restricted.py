@@ -578,5 +578,7 @@ def test_names_after_preprocessing():
 def test_a_classifier_warns_of_separation():
     X, score, task, _ = related(200, n_tasks=5)
     y = score > 0
-    with pytest.warns(ConvergenceWarning, match="alpha and alpha_intercept being 0"):
+    with pytest.warns(
+        ConvergenceWarning, match="alpha and alpha_intercept = 0 does not bound the coefficients"
+    ):
         fixed((0.0, 0.0, 1.0), [0], MultiTaskClassifier).fit(X, y, task=task)

@@ -31,6 +31,7 @@ napoleon_google_docstring = False
 # names: in fields of Sphinx's own, attributes are read as references and lose their underscore.
 napoleon_use_param = False
 napoleon_use_rtype = False
+autodoc_typehints = "none"  # the docstrings say more
 napoleon_custom_sections = [("Attributes", "params_style")]
 
 smartquotes = False  # "auto" is a string, and {"auto", "table"} are two

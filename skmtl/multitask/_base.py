@@ -2,7 +2,7 @@
 
 import numbers
 from dataclasses import replace
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -25,8 +25,10 @@ from ..tasks.stack import as_dense
 
 __all__ = ["MultiTaskBase", "rowwise"]
 
+TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
-class MultiTaskBase(TaskEstimator):
+
+class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
     """Base class of the multi-task estimators."""
 
     _parameter_constraints: dict = {
@@ -190,7 +192,7 @@ class MultiTaskBase(TaskEstimator):
                 table[f"gain_over_{other}"] = 1.0 - table["error_shared"] / table[f"error_{other}"]
         return table
 
-    def for_task(self, label: object) -> LinearTaskModel | LinearTaskClassifier:
+    def for_task(self, label: object) -> TaskModel:
         """Return the model of one task as a fitted estimator.
 
         Parameters
@@ -215,7 +217,7 @@ class MultiTaskBase(TaskEstimator):
 
     def adapt(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> LinearTaskModel | LinearTaskClassifier:
+    ) -> TaskModel:
         """Fit a model for a new task, from some of its rows and the shared part of the model.
 
         This estimator does not change. The shared part is held fixed, and the task-specific part is

@@ -26,7 +26,7 @@ from ._base import MultiTaskBase, rowwise
 __all__ = ["MultiTaskClassifier"]
 
 
-class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
+class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     r"""Logistic regression for many tasks that share information where it helps.
 
     Every task (customer, field, district, ...) has its own linear scores

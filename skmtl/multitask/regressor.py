@@ -30,7 +30,7 @@ from ._partial_fit import AvailableWithMoments, SeenRows
 __all__ = ["MultiTaskRegressor"]
 
 
-class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
+class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
     r"""Linear regression for many tasks that share information where it helps.
 
     Every task (store, patient, school, ...) has its own linear model
@@ -483,7 +483,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase):
             coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
             intercept = np.r_[self.intercept_, self.shared_intercept_]
             prediction = rowwise(rows.X, coef, codes) + intercept[codes]
-        if not return_std:
+        if residual_scale is None:
             return prediction
         return prediction, residual_scale.of_rows(rows.X, codes)
 

@@ -1,6 +1,8 @@
 """Base class of the sharing structures, and the result of a fit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -8,7 +10,7 @@ from sklearn.base import BaseEstimator
 from ..guard.guard import Guard
 from ..guard.residuals import OutOfRangeVariance
 from ..guard.shares import Shares
-from .restriction import UNRESTRICTED
+from .restriction import UNRESTRICTED, Restriction
 
 __all__ = ["Sharing", "SharingFit", "fit_one", "guarded_fit"]
 
@@ -112,19 +114,44 @@ class Sharing(BaseEstimator):
     # Whether more features than rows may be replaced by coordinates in the span of the rows.
     rotation_invariant = True
 
-    def refuse_without_folds(self, names):
+    def _refuse_without_folds(self, names):
         """Raise the ValueError for strengths that cannot be tuned without cross-validation."""
         raise ValueError(
             f"{', '.join(names)} of {type(self).__name__}: strengths that are 'auto' need "
             "cross-validation, but cv=None; give numbers, or set cv=5."
         )
 
-    def restriction(self, names):
-        """Return the `Restriction` of the slopes of features with these names."""
+    def restriction(self, names: Sequence[str]) -> Restriction:
+        """Return the restriction of the slopes.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the features.
+
+        Returns
+        -------
+        Restriction
+            Features whose slopes differ by task, and features whose slopes have a sign.
+        """
         return UNRESTRICTED
 
-    def fit_problem(self, problem):
-        """Fit on a `Problem` or a `LogisticProblem` and return a `SharingFit`."""
+    def fit_problem(self, problem: Any) -> SharingFit:
+        """Fit the models of all tasks.
+
+        Parameters
+        ----------
+        problem : Problem or LogisticProblem
+            The data.
+
+        Returns
+        -------
+        SharingFit
+            The fitted models.
+        """
+        return self._fit_problem(problem)
+
+    def _fit_problem(self, problem):
         raise NotImplementedError
 
 

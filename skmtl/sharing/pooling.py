@@ -47,37 +47,36 @@ class _Pooling(Sharing):
         """Whether all strengths are "auto", so that none refers to a scale of the features."""
         return all(isinstance(getattr(self, name), str) for name in self._strength_names())
 
-    def check(self):
+    def check(self) -> None:
         """Raise a ValueError for a strength that is neither "auto" nor a number >= 0."""
         for name in self._strength_names():
             check_strength(name, getattr(self, name))
 
-    def fit_problem(self, problem):
-        self.check()
+    def _fit_problem(self, problem):
         strengths = replace(
             problem.strengths,
             unit=problem.copies.unit,
             within_only=problem.separates_levels and self.tuned,
         )
-        grid = self.grid(problem.n_tasks, strengths)
+        grid = self._grid(problem.n_tasks, strengths)
         if problem.schemes:
             fitted = _tuned_fit(problem, grid)
         elif len(grid) > 1:
             names = self._strength_names()
-            self.refuse_without_folds([n for n in names if isinstance(getattr(self, n), str)])
+            self._refuse_without_folds([n for n in names if isinstance(getattr(self, n), str)])
         else:
             fitted = fit_one(problem, problem.member(grid))
-        grid = self.second_task_grid(strengths)
+        grid = self._second_task_grid(strengths)
         if problem.n_tasks > 1 or grid is None:
             return fitted
         n_varying = problem.member(grid).n_varying
         return replace(fitted, adapter=fitted.adapter.untried(grid, n_varying))
 
-    def grid(self, n_tasks, strengths):
+    def _grid(self, n_tasks, strengths):
         """Return the candidates of this structure, a `Grid`, among the `Strengths`."""
         raise NotImplementedError
 
-    def second_task_grid(self, strengths):
+    def _second_task_grid(self, strengths):
         """Return candidates for new tasks after a fit on one task; None for the shared model."""
         return None
 
@@ -118,7 +117,7 @@ class Independent(_Pooling):
     def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
 
-    def grid(self, n_tasks, strengths):
+    def _grid(self, n_tasks, strengths):
         if isinstance(self.alpha, str):
             return independent_grid(strengths.slopes, strengths.free_intercept)
         return independent_grid(strengths.given(self.alpha), intercept=0.0)
@@ -145,7 +144,7 @@ class Pooled(_Pooling):
     def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
 
-    def grid(self, n_tasks, strengths):
+    def _grid(self, n_tasks, strengths):
         return pooled_grid(_choices(self.alpha, strengths.ridges, strengths))
 
 
@@ -241,10 +240,22 @@ class PartialPooling(_Pooling):
         self.positive = positive
         self.negative = negative
 
-    def restriction(self, names):
+    def restriction(self, names: Sequence[str]) -> Restriction:
+        """Return the restriction of the slopes.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the features.
+
+        Returns
+        -------
+        Restriction
+            Features whose slopes differ by task, and features whose slopes have a sign.
+        """
         return Restriction.of(self.varying, self.positive, self.negative, names)
 
-    def grid(self, n_tasks, strengths):
+    def _grid(self, n_tasks, strengths):
         ridges = _choices(self.alpha_shared, strengths.ridges, strengths)
         if n_tasks == 1:  # a plain ridge
             return pooled_grid(ridges)
@@ -255,7 +266,7 @@ class PartialPooling(_Pooling):
         slopes = slopes[:: -strengths.within_step][::-1]
         return Grid.concatenate([grid, within_grid(slopes, intercepts, ridges)])
 
-    def second_task_grid(self, strengths):
+    def _second_task_grid(self, strengths):
         return Grid.product(*self._task_strengths(strengths), np.zeros(1))
 
     def _task_strengths(self, strengths):

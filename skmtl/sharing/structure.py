@@ -87,7 +87,8 @@ class Structure(Sharing):
         """
         raise NotImplementedError(f"{type(self).__name__} has no method path.")
 
-    def check(self):
+    def check(self) -> None:
+        """Raise a ValueError for a strength in `per_row` that is neither "auto" nor a number >= 0."""
         for name in self.per_row:
             if hasattr(self, name):
                 check_strength(name, getattr(self, name))
@@ -95,8 +96,7 @@ class Structure(Sharing):
     def _is_given(self, name):
         return getattr(self, name, "auto") != "auto"
 
-    def fit_problem(self, problem):
-        self.check()
+    def _fit_problem(self, problem):
         if problem.loss not in self.losses:
             supported = " and ".join(repr(loss.name) for loss in self.losses)
             raise ValueError(
@@ -113,7 +113,7 @@ class Structure(Sharing):
         auto = [name for name in candidates[0] if not self._is_given(name)]
         if not problem.schemes:
             if len(candidates) > 1:
-                self.refuse_without_folds(auto)
+                self._refuse_without_folds(auto)
             return fit_one(problem, member)
         problem.progress("screening the candidates of independent and pooled")
         grids = baseline_grids(problem.strengths)

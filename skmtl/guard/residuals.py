@@ -228,11 +228,12 @@ class ResidualScale:
         codes : ndarray of shape (n_samples,) or None
             Task of each row, -1 for an unseen one; None for all tasks, one per column.
         """
-        shape = X.shape[0] if codes is not None else (X.shape[0], len(self.std))
-        of_task = np.append(self.std, self.unseen_std)
-        std = np.broadcast_to(self.std if codes is None else of_task[codes], shape)
+        if codes is None:
+            std = np.tile(self.std, (X.shape[0], 1))
+        else:
+            std = np.append(self.std, self.unseen_std)[codes]
         if self.out_of_range is None:
-            return std.copy()
+            return std
         return std * np.sqrt(1.0 + self.out_of_range.excess(X, codes))
 
     @classmethod
@@ -241,9 +242,9 @@ class ResidualScale:
         prior_rows, prior_variance = variance_prior(sse, rows)
         self = cls(prior_rows, prior_variance, None, None, np.zeros(0), 0.0)
         self.std = self.std_of(sse, rows)
-        self.unseen_std = np.sqrt(unseen_variance)
         if np.isnan(unseen_variance):
-            self.unseen_std = np.sqrt(sse.sum() / max(rows.sum(), 1e-300))
+            unseen_variance = sse.sum() / max(rows.sum(), 1e-300)
+        self.unseen_std = np.sqrt(unseen_variance)
         if probe is not None and probe.found:
             errors, which = probe.errors(shares)
             task, weight = probe.task[which], probe.weight[which]

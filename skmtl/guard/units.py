@@ -107,19 +107,18 @@ class Units:
         location, scale = (np.full(len(self.scale), value) for value in self.unseen)
         return self._relative(replace(self, location=location, scale=scale))
 
-    def spread(self):
-        """Return the standard deviation of the log-scales over tasks, beyond sampling error."""
+    def required_advantage(self):
+        """Return by how many standard errors task-specific units must be better than one scale.
+
+        It is infinite, so that a comparison is not necessary, unless the scales differ by more than
+        sampling error.
+        """
         if np.isinf(self.prior_rows) or len(self.scale) < 3:
-            return 0.0
-        return 0.5 * np.sqrt(polygamma(1, self.prior_rows / 2))
-
-    def differ(self):
-        """Return whether the scales differ enough to compare task-specific units with one scale."""
-        return self.spread() > _LEAST_SPREAD
-
-    def differ_clearly(self):
-        """Return whether task-specific units are preferred unless they are worse."""
-        return self.spread() > _CLEAR_SPREAD
+            return np.inf
+        spread = 0.5 * np.sqrt(polygamma(1, self.prior_rows / 2))
+        if spread <= _LEAST_SPREAD:
+            return np.inf
+        return -1.0 if spread > _CLEAR_SPREAD else 1.0
 
     def convert_models(self, slopes, intercepts):
         """Convert models from these units to those that they are relative to, in place.

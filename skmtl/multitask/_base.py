@@ -69,7 +69,17 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
             space = RowSpace(settled.table)
         else:
             space = RowSpace.of(settled.table, within, settled.trust)
-        parts = self._partitions(space.table, X, y, codes)
+        parts = []
+        if self.cv is not None:
+            parts = partitions(
+                space.table,
+                self.cv,
+                X=X,
+                y=y,
+                groups=codes,
+                seed=self._seed(),
+                classifier=is_classifier(self),
+            )
         with worker_pool(self.n_jobs) as executor:
             problem = make_problem(space, parts, executor, within=within, copies=settled)
             if restriction:
@@ -97,19 +107,6 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         fixed_rows = not isinstance(self.cv, numbers.Integral)
         return settle(table, fixed_rows, is_classifier(self))
 
-    def _partitions(self, table, X, y, codes):
-        if self.cv is None:
-            return []
-        return partitions(
-            table,
-            self.cv,
-            X=X,
-            y=y,
-            groups=codes,
-            seed=self._seed(),
-            classifier=is_classifier(self),
-        )
-
     def _restriction(self, solver, X, preprocessor, n_features):
         """Return the structure's restriction of the slopes."""
         if not hasattr(solver, "restriction"):  # not a structure of `skmtl.sharing`
@@ -136,7 +133,7 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         self.n_iter_ = fitted.n_iter
         self._adapter, self._residual_scale = fitted.adapter, fitted.residual_scale
         self.task_report_ = self._make_report(fitted.report, sizes)
-        self._importances = self._of_columns(self._importances_of(sizes, stds), rows)
+        self._importances = self._column_importances(sizes, stds, rows.preprocessor)
 
     @property
     def feature_importances_(self) -> NDArray:
@@ -161,16 +158,11 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
             )
         return self._importances
 
-    def _importances_of(self, sizes, stds):
-        """Return the importances of the features after preprocessing."""
-        share = sizes / sizes.sum()
-        slopes = np.tensordot(share, np.abs(self.coef_), axes=1)
-        return (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * stds
-
-    def _of_columns(self, importances, rows):
+    def _column_importances(self, sizes, stds, preprocessor):
         """Return the importances of the columns of X, or None if they are unknown."""
-        columns = self._columns
-        sources = output_sources(rows.preprocessor, columns, len(importances))
+        columns, slopes = self._columns, np.tensordot(sizes / sizes.sum(), np.abs(self.coef_), 1)
+        importances = (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * stds
+        sources = output_sources(preprocessor, columns, len(importances))
         if sources is None:
             return None
         features = np.bincount(sources, importances, minlength=columns.n_features)

@@ -363,9 +363,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
             Log-odds, or scores in the order of ``classes_``.
         """
         rows = self._rows_to_predict(X, task)
-        codes = rows.codes
-        if self._task_source == "none":
-            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
+        no_tasks = self._task_source == "none"
+        codes = np.zeros(rows.X.shape[0], dtype=np.int64) if no_tasks else rows.codes
         coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
         if len(self.classes_) == 2:

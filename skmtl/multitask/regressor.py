@@ -298,13 +298,13 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         if self.target_scale == "table" or not problem.schemes:
             return fitted
         units = Units.learn(problem.moments)
-        if not units.differ():
+        required = units.required_advantage()
+        if np.isinf(required):
             return fitted
         problem.progress("the tasks' scales differ: fitting again with each task in its own units")
         other = solver.fit_problem(problem.in_units(units))
-        least = -1.0 if units.differ_clearly() else 1.0
         advantage = other.advantage_over(fitted, problem.moments.weight)
-        return other if advantage > least else fitted
+        return other if advantage > required else fitted
 
     @AvailableWithMoments
     @with_callbacks

@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..solvers import kkt_residual, make_system, solve_given
 from ..solvers.signed import SignedSystem
-from .member import Blend, PoolingMember
+from .member import Blend, PoolingMember, refit_without
 
 __all__ = ["LeastSquares", "SignedLeastSquares"]
 
@@ -35,20 +35,17 @@ class LeastSquares(PoolingMember):
             yield scaling, system, where, theta
 
     def _factored(self, data):
+        """Yield ``(scaling, system, candidates)`` per scaling and slope strength."""
         last = system = None
         for k, slope, where in self.grid.levels:
             scaling = self.scalings[k]
             if k != last:
-                last, system = k, self.system(data, scaling)
+                last, moments = k, scaling.stretched(data)
+                places = self.problem.places(scaling, moments)
+                system = make_system(
+                    moments, scaling.factors**2, self.problem.executor, scaling.varies, *places
+                )
             yield scaling, system.factor(slope), where
-
-    def system(self, data, scaling):
-        """Return an arrow system on some moments."""
-        moments = scaling.stretched(data)
-        places = self.problem.places(scaling, moments)
-        return make_system(
-            moments, scaling.factors**2, self.problem.executor, scaling.varies, *places
-        )
 
     def errors(self, train, test):
         """Return the squared errors ``(n_tasks, n_candidates)`` on the test moments of a split."""
@@ -61,13 +58,7 @@ class LeastSquares(PoolingMember):
 
     def models(self, train, split=None):
         """Return slopes ``(n_tasks, n_candidates, n_features)`` and intercepts of the tasks."""
-        units = self.problem.units
-        if units is None:
-            return self.models_of(train)
-        units = units.relearned(train)
-        slopes, intercepts = self.models_of(train.in_units(units.location, units.scale))
-        units.convert_models(slopes, intercepts)
-        return slopes, intercepts
+        return self.problem.models_in_units(train, self.models_of)
 
     def models_of(self, data):
         """Return `models` in the units of the data."""
@@ -210,10 +201,7 @@ class SignedLeastSquares(LeastSquares):
                 blend.residual, blend.n_iter = found.residual, found.n_iter
 
     def left_out(self, tasks, group):
-        moments, n_groups = self.problem.moments, group.max(initial=-1) + 1
-        parts = (moments.take(tasks[group != g]) for g in range(n_groups))
-        shared = np.array([self.shared(part) for part in parts])
-        return shared, shared
+        return refit_without(self, tasks, group)
 
 
 def _certificate(system, theta, candidate):

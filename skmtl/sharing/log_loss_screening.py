@@ -67,9 +67,7 @@ class _Quadratic(Problem):
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
         eta = system.eta(_solved(system, strengths))
-        if problem.can_keep_curvatures(system):
-            problem.keep_curvatures(system.quadratic(eta, k)[0])
-            problem.lend_curvatures(system)
+        problem.keep_curvatures(system, eta, k)
         moments = system.working_moments(eta, k)
         return cls(
             [], moments, executor=problem.executor, progress=problem.progress,

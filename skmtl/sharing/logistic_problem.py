@@ -62,10 +62,6 @@ class LogisticProblem(BaseProblem):
         self.weight = self.table.task_sums(self.table.weights())
 
     @property
-    def n_tasks(self):
-        return self.table.n_tasks
-
-    @property
     def n_features(self):
         return self.table.n_features
 
@@ -120,13 +116,24 @@ class LogisticProblem(BaseProblem):
             ]
         return self._splits
 
-    def keep_curvatures(self, working):
-        """Keep the block-wise moments of a working table of all rows, for the systems of splits."""
+    def keep_curvatures(self, system, eta, k):
+        """Keep the block-wise moments of a system of all rows, for the systems of all splits.
+
+        They are those at the scores `eta` for score set k. Nothing is kept if they would take too
+        much memory.
+        """
+        n_blocks = sum(part.n_blocks for part in self.partitions)
+        size = moment_bytes(self.n_tasks * n_blocks, self.n_features)
+        rows = 8 * len(self.table.rows) * self.n_features
+        if not (system.keeps_curvatures and 0 < size <= max(rows, _CURVATURE_BYTES)):
+            return
+        working = system.quadratic(eta, k)[0]
         blocks = [
             block_moments(working, part.block, part.n_blocks, self.executor)
             for part in self.partitions
         ]
         self._curvatures = working.sample_weight, blocks
+        self.lend_curvatures(system)
 
     def lend_curvatures(self, system, split=None, side=0):
         """Give a system of all rows, or of one side of a split, the kept moments of its rows.
@@ -147,13 +154,6 @@ class LogisticProblem(BaseProblem):
         number, chosen = sides[split]
         rows = chosen[self.partitions[number].block]
         system.keep(weight[rows], blocks[number].merge(chosen, executor=self.executor))
-
-    def can_keep_curvatures(self, system):
-        """Return whether the block-wise moments of a system of all rows fit into the memory."""
-        n_blocks = sum(part.n_blocks for part in self.partitions)
-        size = moment_bytes(self.n_tasks * n_blocks, self.n_features)
-        rows = 8 * len(self.table.rows) * self.n_features
-        return system.keeps_curvatures and n_blocks > 0 and size <= max(rows, _CURVATURE_BYTES)
 
     def member(self, grid, scalings=None):
         """Return the candidates of a grid as a member of the guard."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..guard.member import Member
 
-__all__ = ["Blend", "PoolingMember"]
+__all__ = ["Blend", "PoolingMember", "refit_without"]
 
 
 @dataclass
@@ -170,3 +170,10 @@ class PoolingMember(Member):
             "per_feature": np.array([scaling.per_feature for scaling in scalings]),
             "within_tasks": np.array([scaling.within_only for scaling in scalings]),
         }
+
+
+def refit_without(member, tasks, group):
+    """Return `Member.left_out` by fitting the shared models again without each group."""
+    parts = (member.problem.moments.take(tasks[group != g]) for g in range(group.max() + 1))
+    shared = np.array([member.shared(part) for part in parts])
+    return shared, shared

@@ -115,6 +115,11 @@ class BaseProblem:
             content = self.table.task_sums(mixed(self.table.keys))
         return evenly_by_size(self.weight, content, most)
 
+    @property
+    def n_tasks(self):
+        """Number of tasks."""
+        return len(self.weight)
+
     def scalings(self):
         """Return the initial `Scaling` objects, to which learned ones may be added."""
         ones, varies = np.ones(self.n_features), self.restriction.varies
@@ -188,6 +193,18 @@ class Problem(BaseProblem):
         ]
         return other
 
+    def models_in_units(self, data, models_of):
+        """Return slopes and intercepts of a fit on some moments, with learned units of the tasks.
+
+        `models_of` returns them for moments in the units of the fit.
+        """
+        if self.units is None:
+            return models_of(data)
+        units = self.units.relearned(data)
+        slopes, intercepts = models_of(data.in_units(units.location, units.scale))
+        units.convert_models(slopes, intercepts)
+        return slopes, intercepts
+
     def few_shot_split(self, tasks, size, most=200):
         """Return moments of `size` rows of some tasks, and of at most `most` others of their rows.
 
@@ -238,10 +255,6 @@ class Problem(BaseProblem):
     def target_statistic(self):
         """Return a statistic of each task's targets, by which tasks without keys are ordered."""
         return self.moments.mean[:, -1]
-
-    @property
-    def n_tasks(self):
-        return len(self.moments.weight)
 
     @property
     def n_features(self):

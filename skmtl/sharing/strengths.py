@@ -210,18 +210,14 @@ def within_grid(slopes, intercepts, ridges):
     return Grid.product(slopes, intercepts[penalised], ridges, _SECOND)
 
 
-_NONE = np.array([np.inf])
-
-
 def independent_grid(slopes, intercept, scaling=0):
     """Return candidates that are one model per task."""
-    slopes = np.atleast_1d(np.asarray(slopes, dtype=float))
-    return Grid.product(slopes, np.array([intercept]), _NONE, scaling)
+    return Grid.product(slopes, intercept, np.inf, scaling)
 
 
 def pooled_grid(ridges):
     """Return candidates that are one model for all tasks."""
-    return Grid.product(_NONE, _NONE, np.atleast_1d(np.asarray(ridges, dtype=float)))
+    return Grid.product(np.inf, np.inf, ridges)
 
 
 def baseline_grids(strengths, restriction=UNRESTRICTED):

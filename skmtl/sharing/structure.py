@@ -8,7 +8,7 @@ import numpy as np
 from ..guard.member import Member
 from ..losses import SQUARED_ERROR
 from .base import Sharing, fit_one, guarded_fit
-from .member import Blend
+from .member import Blend, refit_without
 from .strengths import SLOPE_COST, Grid, Scaling, baseline_grids, check_strength, pooled_grid
 
 __all__ = ["Solution", "Structure"]
@@ -88,7 +88,7 @@ class Structure(Sharing):
         raise NotImplementedError(f"{type(self).__name__} has no method path.")
 
     def check(self) -> None:
-        """Raise a ValueError for a strength in `per_row` that is neither "auto" nor a number >= 0."""
+        """Raise a ValueError for a strength per row that is neither "auto" nor a number >= 0."""
         for name in self.per_row:
             if hasattr(self, name):
                 check_strength(name, getattr(self, name))
@@ -175,22 +175,20 @@ class _StructureMember(Member):
 
     def models(self, train, split=None):
         """Return slopes and intercepts, like `LeastSquares.models`."""
-        units = self.problem.units
-        if units is not None:
-            units = units.relearned(train)
-            train = train.in_units(units.location, units.scale)
-        found = self.solutions(train)
+        return self.problem.models_in_units(train, self.models_of)
+
+    def models_of(self, data):
+        """Return `models` in the units of the data."""
+        found = self.solutions(data)
         slopes = np.stack([solution.coef for solution in found], axis=1)
-        intercepts = np.column_stack([solution.intercept for solution in found])
-        if units is not None:
-            units.convert_models(slopes, intercepts)
-        return slopes, intercepts
+        return slopes, np.column_stack([solution.intercept for solution in found])
+
+    def shared(self, data):
+        """Return the shared models ``(n_candidates, 1 + n_features)``."""
+        return np.array([solution.shared for solution in self.solutions(data)])
 
     def left_out(self, tasks, group):
-        moments, n_groups = self.problem.moments, group.max() + 1
-        parts = (moments.take(tasks[group != g]) for g in range(n_groups))
-        shared = np.array([[found.shared for found in self.solutions(part)] for part in parts])
-        return shared, shared
+        return refit_without(self, tasks, group)
 
     def solve(self, shares, more):
         shared_models = np.array([solution.shared for solution in self.whole])

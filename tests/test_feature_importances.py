@@ -1,4 +1,4 @@
-"""feature_importances_ of the linear faces, and the selectors that read them."""
+"""feature_importances_ of the linear estimators, and selectors that use them."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ SLOPES = np.array([1.0, -2.0, 0.1, 0.5])
 
 
 def table(rng, face, scale=1.0):
-    """A task column first, then features that matter as `SLOPES` say."""
+    """Return a task column and features whose importances are given by `SLOPES`."""
     task = np.repeat(np.arange(8), 25)
     F = rng.normal(size=(200, 4)) * scale
     y = (F / scale) @ SLOPES + rng.normal(size=8)[task] + 0.3 * rng.normal(size=200)

@@ -9,12 +9,12 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from .._typing import ArrayLike, Frame, MatrixLike, NDArray
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
+from ..sharing import BY_NAME
 from ..sharing.restriction import UNRESTRICTED
 from ..task_models import LinearTaskClassifier, LinearTaskModel
 from ..tasks.blocks import partitions
@@ -33,10 +33,10 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
 
     _parameter_constraints: dict = {
         **TaskEstimator._parameter_constraints,
-        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem"])],
+        "sharing": [StrOptions(set(BY_NAME)), HasMethods(["fit_problem"])],
         "cv": ["cv_object", None],
     }
-    _named = "sharing", sharing_room.BY_NAME, "skmtl.sharing"
+    _named = "sharing", BY_NAME, "skmtl.sharing"
 
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
@@ -111,8 +111,8 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         """Return the structure's restriction of the slopes."""
         if not hasattr(solver, "restriction"):  # not a structure of `skmtl.sharing`
             return UNRESTRICTED
-        columns = self._find_columns(X)
-        return solver.restriction(_feature_names(columns, preprocessor, n_features))
+        names = _feature_names(self._find_columns(X), preprocessor, n_features)
+        return solver.restriction(names)
 
     def _store(self, X, y, rows, solver, fitted, sizes, stds):
         """Set the fitted attributes, after everything else has succeeded.
@@ -355,9 +355,8 @@ def _feature_names(columns, preprocessor, n_features):
     """Return the names of the features that the model is fitted on, after preprocessing."""
     if preprocessor is not None:
         return output_names(preprocessor, n_features)
-    names = columns.names
-    if names is None:
-        names = [f"x{i}" for i in range(n_features)]
+    unnamed = columns.names is None
+    names = [f"x{i}" for i in range(n_features)] if unnamed else columns.names
     return np.asarray(names, dtype=object)
 
 

@@ -291,9 +291,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
             of_class = np.array([self.class_weight.get(c, 1.0) for c in classes.tolist()], float)
         else:  # "balanced": all classes weigh the same
             mass = np.bincount(labels, weight, minlength=len(classes))
-            present = mass > 0
-            of_class = np.where(present, mass.sum() / present.sum(), 0.0)
-            of_class /= np.where(present, mass, 1.0)
+            share = mass.sum() / (mass > 0).sum()
+            of_class = np.divide(share, mass, out=np.zeros_like(mass), where=mass > 0)
         return weight * of_class[labels]
 
     def adapt(
@@ -492,12 +491,10 @@ def _warn_of_separation(table, fitted):
     sizes, codes = table.task_sizes(), table.codes
     if slope > 0 and intercept > 0:  # only the shared slopes are free
         sizes, codes = np.array([len(codes)]), np.zeros_like(codes)
-    free = np.zeros(len(sizes), dtype=bool)
     if slope > 0 and intercept == 0:  # only the intercepts are free
-        low, high = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
-        np.minimum.at(low, codes, table.y)
-        np.maximum.at(high, codes, table.y)
-        free = low == high
+        n_classes = int(table.y.max()) + 1
+        task_of_class = np.unique(codes * n_classes + table.y.astype(np.int64)) // n_classes
+        free = np.bincount(task_of_class, minlength=len(sizes)) == 1
     else:
         least = np.full(len(sizes), np.inf)
         np.minimum.at(least, codes, _margins(table, fitted))

@@ -89,21 +89,18 @@ def mask_of(parameter, columns, names):
             f"{parameter}={columns!r} must be a sequence of feature names or indices, such as "
             f"[{columns!r}], or None."
         )
-    position = {name: j for j, name in enumerate(names)}
-    mask, unknown = np.zeros(len(names), dtype=bool), []
-    for column in columns:
-        j = position.get(column) if isinstance(column, str) else _index(column, len(names))
-        if j is None:
-            unknown.append(column)
-        else:
-            mask[j] = True
-    if unknown:
+    columns, position = list(columns), {name: j for j, name in enumerate(names)}
+    found = [position.get(c) if isinstance(c, str) else _index(c, len(names)) for c in columns]
+    if None in found:
+        unknown = [column for column, j in zip(columns, found, strict=True) if j is None]
         known = ", ".join(map(repr, list(names)[:20])) + (", ..." if len(names) > 20 else "")
         raise ValueError(
             f"{parameter} lists {', '.join(map(repr, unknown))}, not among the {len(names)} "
             f"features that the model is fitted on: {known}; give names of features, or indices "
             f"from 0 to {len(names) - 1}."
         )
+    mask = np.zeros(len(names), dtype=bool)
+    mask[found] = True
     return mask
 
 

@@ -80,9 +80,9 @@ class Screening:
     def _sample(self, grid):
         """Choose tasks (None: all) and a number of splits, within the work allowed."""
         problem, p = self.problem, self.problem.n_features
-        per_system = len(grid.levels) * (3.0 * p**3 + 2000.0)
-        per_system += len(grid) * (4.0 * p**2 + 20.0 * p + 100.0)
-        systems = max(_SCREEN_WORK / per_system, 1.0)
+        factoring = len(grid.levels) * (3.0 * p**3 + 2000.0)
+        solving = len(grid) * (4.0 * p**2 + 20.0 * p + 100.0)
+        systems = max(_SCREEN_WORK / (factoring + solving), 1.0)
         self.n_splits = min(problem.n_splits, max(2, int(systems / _FEWEST_TASKS)))
         n_tasks = int(max(_FEWEST_TASKS, systems / self.n_splits))
         self.tasks = None if n_tasks >= problem.n_tasks else problem.sample(n_tasks)

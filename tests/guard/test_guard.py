@@ -1,4 +1,4 @@
-"""The guard on members that are no linear models: it asks for what `Member` says, and no more."""
+"""The guard with members that are not linear models: it uses only the interface of `Member`."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ N_SPLITS = 4
 
 
 class Rows:
-    """A problem that evaluates predictions of rows: whatever predicts can be a member."""
+    """A problem that evaluates predictions of rows, for members of any kind."""
 
     def __init__(self, X, y, task):
         self.X, self.y, self.task = X, y, task
@@ -97,7 +97,7 @@ class Learner(Member):
 
 
 def bent(rng, own):
-    """Return tasks that share one interaction, but for some with a straight response instead."""
+    """Return tasks that share an interaction, except for some with a linear response."""
     task = np.repeat(np.arange(12), 40)
     X = rng.uniform(-1.0, 1.0, size=(len(task), 2))
     y = np.where(task < own, X[:, 0], 2.0 * np.sign(X[:, 0] * X[:, 1]))

@@ -1,4 +1,4 @@
-"""A structure that solves its candidates itself: one class, and the guard does the rest."""
+"""Structures that solve their own candidates, under the guard."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from skmtl.sharing.structure import Solution, Structure
 
 
 class TowardsMean(Structure):
-    """Slopes of the tasks are drawn to shared ones; intercepts are free."""
+    """Slopes of the tasks are shrunk towards shared ones; intercepts are free."""
 
     def __init__(self, alpha="auto"):
         self.alpha = alpha
@@ -28,7 +28,7 @@ class TowardsMean(Structure):
         for candidate in candidates:
             ridge = candidate["alpha"] * np.eye(p)
             own = np.linalg.solve(gram + ridge, np.concatenate([gram, moment[..., None]], axis=2))
-            # The shared slopes of which the own parts are the residuals' ridges.
+            # Shared slopes, for which the task-specific slopes are ridges on the residuals.
             left = (
                 (gram - gram @ own[..., :p]).sum(0),
                 (moment - (gram @ own[..., p:])[..., 0]).sum(0),
@@ -42,7 +42,7 @@ class TowardsMean(Structure):
 
 
 class Nothing(Structure):
-    """Models that predict zero, whatever the rows."""
+    """Models that always predict zero."""
 
     def candidates(self, data):
         return [{"kind": "zero"}]
@@ -53,7 +53,7 @@ class Nothing(Structure):
 
 
 class BestFeature(Structure):
-    """The feature that tells most, for all tasks alike: not what a rotation leaves alone."""
+    """The most predictive feature, for all tasks: a model that is not rotation invariant."""
 
     def candidates(self, data):
         return [{"number": 0}]
@@ -110,7 +110,7 @@ def test_it_is_guarded(spread, rng):
     assert shared < 1.1 * min(baselines)
 
 
-def test_a_useless_structure_is_left_alone(rng):
+def test_a_useless_structure_has_no_weight(rng):
     X, y, task = draw(rng, n_tasks=20, p=4, rows=12, spread=0.0)
     y += np.einsum("ij,ij->i", X, (rng.normal(size=(20, 4)) * [3.0, 0.02, 0.02, 0.02])[task])
     model = MultiTaskRegressor(Nothing()).fit(X, y, task=task)
@@ -119,7 +119,7 @@ def test_a_useless_structure_is_left_alone(rng):
     assert history["kind"].tolist() == ["zero", *[None] * (len(history["kind"]) - 1)]
     used = report["used"][:-1]
     assert "independent" in used and (used != "shared").mean() > 0.8
-    # What independent does is no gain over independent.
+    # Where independent is used, there is no gain over independent.
     assert np.abs(report["gain_over_independent"][:-1]).mean() < 0.05
 
 

@@ -1,4 +1,4 @@
-"""Cross-validate candidates beside independent and pooled models, and weigh them."""
+"""Cross-validate candidates together with independent and pooled models, and weigh them."""
 
 import numpy as np
 

@@ -55,7 +55,7 @@ class Member:
         raise NotImplementedError
 
     def few_shot_errors(self, left, size):
-        """Return errors on left-out tasks of which `size` rows are known, or None.
+        """Return errors on left-out tasks with `size` known rows, or None.
 
         Returns
         -------

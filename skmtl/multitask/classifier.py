@@ -292,7 +292,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         else:  # "balanced": all classes weigh the same
             mass = np.bincount(labels, weight, minlength=len(classes))
             share = mass.sum() / (mass > 0).sum()
-            of_class = np.divide(share, mass, out=np.zeros_like(mass), where=mass > 0)
+            of_class = np.divide(share, mass, out=np.zeros(len(mass)), where=mass > 0)
         return weight * of_class[labels]
 
     def adapt(

@@ -151,7 +151,7 @@ class LeastSquares(PoolingMember):
 
 
 class SignedLeastSquares(LeastSquares):
-    """Candidates with slopes of given signs, each of which takes several systems to solve."""
+    """Candidates whose slopes have given signs; each one takes several systems to solve."""
 
     def signed(self, data):
         """Yield the position and the `SignedSolution` of every candidate."""

@@ -77,7 +77,7 @@ class LogisticProblem(BaseProblem):
 
     @property
     def schemes(self):
-        """Cross-validation schemes, of which there are none without cross-validation."""
+        """Cross-validation schemes; empty without cross-validation."""
         return self.partitions
 
     def restrict(self, restriction):

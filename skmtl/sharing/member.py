@@ -66,7 +66,7 @@ class PoolingMember(Member):
     Attributes
     ----------
     given : ndarray of shape ([n_scores,] n_features) or None
-        Shared slopes, of which those of features that do not vary by task are held fixed.
+        Shared slopes. Those of features that do not vary by task are held fixed.
     """
 
     given = None

@@ -160,10 +160,10 @@ class PartialPooling(_Pooling):
     their variation within tasks instead, task-specific slopes are centred at the tasks' means, and
     shared slopes within tasks may differ from those between tasks (Mundlak 1978). Candidates are
     then cross-validated exactly on block-wise moments and *averaged* with weights per task, which
-    depend on the errors of the task and on those of tasks of similar size. As independent and
-    pooled models are among the candidates, a task that sharing would hurt falls back to them: it is
-    guarded. If the slopes of some features vary by task much more than those of others, candidates
-    with a learned variance per feature are added.
+    depend on the errors of the task and on those of tasks of similar size. Sharing is guarded: as
+    independent and pooled models are among the candidates, a task that sharing would hurt falls
+    back to them. If the slopes of some features vary by task much more than those of others,
+    candidates with a learned variance per feature are added.
 
     `MultiTaskClassifier` minimises the log-loss plus half of the penalties. Its candidates are
     screened on a quadratic approximation of the log-loss and then fitted by Newton's method, and

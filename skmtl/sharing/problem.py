@@ -328,7 +328,7 @@ class Problem(BaseProblem):
         return left_out_weights(errors)
 
     def few_shot_scores(self, member, left, judged):
-        """Return scores of candidates for left-out tasks of which few rows are known, or None.
+        """Return scores of candidates for left-out tasks with few known rows, or None.
 
         Returns
         -------

@@ -107,7 +107,7 @@ LOGISTIC = Strengths(
 
 # Decrease of the prior log-weight per effective parameter of task-specific slopes, and per decade
 # by which the ridge on the shared slopes is weaker: errors on few rows hardly distinguish the
-# candidates, of which the weak ones can predict badly.
+# candidates, and weak ones can predict badly.
 SLOPE_COST = 0.05
 _RIDGE_COST = 0.35
 

@@ -253,20 +253,20 @@ def softmax(x):
     return e / sum(e)
 
 
-def crowd_weights(scores, rows, crowd, crowd_rows, log_prior=0.0):
-    """Weights for a task of which nothing is known: all tasks' verdict, tempered."""
-    return softmax(min(crowd, crowd_rows / max(sum(rows), 1e-300)) * sum(scores) + log_prior)
+def unseen_weights(scores, rows, others, others_rows, log_prior=0.0):
+    """Return weights for an unseen task, from the tempered scores of all tasks."""
+    return softmax(min(others, others_rows / max(sum(rows), 1e-300)) * sum(scores) + log_prior)
 
 
 def task_weights(scores, rows, constants, n_steps, log_prior=0.0):
-    """Weights of each task: a prior from tasks of about its size, and its own verdict.
+    """Return weights of each task: a prior from tasks of similar size, and its own scores.
 
-    `constants` has ``crowd, crowd_rows, own, size_width, stray, crowd_tasks``.
+    `constants` has ``others, others_rows, own, size_width, stray, prior_tasks``.
     """
     c = constants
     n_tasks, n_candidates = scores.shape
-    of_nobody = crowd_weights(scores, rows, c["crowd"], c["crowd_rows"], log_prior)
-    out = np.tile(of_nobody, (n_tasks, 1))
+    unseen = unseen_weights(scores, rows, c["others"], c["others_rows"], log_prior)
+    out = np.tile(unseen, (n_tasks, 1))
     judged = [t for t in range(n_tasks) if rows[t] > 0]
     log_size = {t: np.rint(4 * np.log(rows[t])) / 4 for t in judged}  # binned to quarters
     near = {
@@ -277,16 +277,17 @@ def task_weights(scores, rows, constants, n_steps, log_prior=0.0):
     base = {}
     for t in judged:
         near_rows = sum(near[t, s] * rows[s] for s in judged)
-        verdict = sum(near[t, s] * scores[s] for s in judged)
-        crowd = softmax(min(c["crowd"], c["crowd_rows"] / near_rows) * verdict + log_prior)
-        base[t] = (1 - c["stray"]) * crowd + c["stray"] / n_candidates
+        near_scores = sum(near[t, s] * scores[s] for s in judged)
+        temper = min(c["others"], c["others_rows"] / near_rows)
+        weight = softmax(temper * near_scores + log_prior)
+        base[t] = (1 - c["stray"]) * weight + c["stray"] / n_candidates
     prior = dict(base)
     for _ in range(n_steps):
         share = {t: normalised(np.exp(c["own"] * scores[t]) * prior[t]) for t in judged}
         for t in judged:
             users = sum(near[t, s] * share[s] for s in judged)
             n_near = sum(near[t, s] for s in judged)
-            prior[t] = (users + c["crowd_tasks"] * base[t]) / (n_near + c["crowd_tasks"])
+            prior[t] = (users + c["prior_tasks"] * base[t]) / (n_near + c["prior_tasks"])
     for t in judged:
         out[t] = normalised(np.exp(c["own"] * scores[t]) * prior[t])
     return out
@@ -296,8 +297,8 @@ def normalised(x):
     return x / sum(x)
 
 
-def unseen_weights(sse):
-    """Weights for a task never seen: a log-likelihood with one observation a left-out task."""
+def left_out_weights(sse):
+    """Return weights for an unseen task: every left-out task is one observation."""
     total = np.maximum(sum(sse), 1e-300)
     return softmax(-0.5 * len(sse) * np.log(total / min(total)))
 
@@ -1015,8 +1016,8 @@ def error_of_splits(errors, held_out):
     return error, np.sqrt(variance / (len(n) - 1))
 
 
-def one_vote_a_size(rows, width):
-    """Shares of the tasks in a vote in which every size has an equal part (twin of ``voices``)."""
+def size_balanced_weights(rows, width):
+    """Return weights of the tasks that give every size the same total weight."""
     sizes = [None if n == 0 else round(4 * width * np.log(n)) for n in rows]
     n_sizes = len({size for size in sizes if size is not None})
     return np.array([0.0 if s is None else 1.0 / n_sizes / sizes.count(s) for s in sizes])
@@ -1049,11 +1050,11 @@ def slope_variances(X, y, codes, strengths, noise, prior, n_steps):
     return variance
 
 
-def verdict_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
-    """Scores and log-weights of candidates by held-out losses (twin of ``JudgedLosses.verdict``).
+def scores_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
+    """Return scores and log-weights by held-out losses (twin of ``JudgedLosses.scores``).
 
-    Beside the tasks' verdicts, which are differences to each task's best, stand rows labelled as
-    the best of the `pooled` candidates expects: as many as the root of the table's.
+    Beside the tasks' scores, which are differences to each task's best, there are prior rows with
+    the labels expected under the best `pooled` candidate: the square root of the table's rows.
 
     Parameters
     ----------
@@ -1064,15 +1065,15 @@ def verdict_of_classes(loss, rows, expected, pooled, width, repeats=1.0):
     total, n = loss.sum(axis=0) / repeats, rows.sum(axis=0)
     scores = np.array([total[t].min() - total[t] for t in range(n_tasks)])
     best = min(range(len(pooled)), key=lambda k: loss[:, :, pooled[k]].sum())
-    votes, prior = one_vote_a_size(n / repeats, width), np.zeros(n_candidates)
+    weight, prior = size_balanced_weights(n / repeats, width), np.zeros(n_candidates)
     for t in range(n_tasks):
         if n[t] > 0:
-            prior -= votes[t] * expected[:, best, t].sum(axis=0) / n[t]
+            prior -= weight[t] * expected[:, best, t].sum(axis=0) / n[t]
     return scores, np.sqrt(n.sum() / repeats) * prior
 
 
-def unseen_weights_of_classes(loss, rows):
-    """Weights for a task never seen, by log-losses: one observation a left-out task."""
+def left_out_weights_of_classes(loss, rows):
+    """Return weights for an unseen task, by log-losses: one observation per left-out task."""
     return softmax(-len(loss) * sum(loss) / sum(rows))
 
 

@@ -1,4 +1,4 @@
-"""A new task from what the others share: exact given the shared part, and near to a refit."""
+"""Adaptation to new tasks: exact given the shared part, and close to a refit."""
 
 import pickle
 
@@ -16,7 +16,7 @@ from skmtl.sharing import Independent, PartialPooling, Pooled
 
 
 def stores(n_tasks=12, n=240, p=3, seed=0):
-    """A table, and a function that draws rows of one more task."""
+    """Return a table, and a function that draws rows of another task."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=p)
 
@@ -57,7 +57,7 @@ def test_a_task_adapted_to_its_own_rows_is_what_fit_found(sharing, n_known, weig
     np.testing.assert_allclose(got.coef_, model.coef_[3], rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(got.predict(X), model.for_task(3).predict(X), rtol=1e-7, atol=1e-9)
     model = MultiTaskClassifier(SHARINGS[sharing], cv=None, tol=1e-10)
-    if sharing == "independent":  # its intercepts are free, and one class would send them away
+    if sharing == "independent":  # free intercepts diverge with a single class
         y = np.where(own, np.arange(len(y)) % 2, y > 0) - 0.5
     model.fit(X, y > 0, weight, task=task)
     got = model.adapt(X[own], y[own] > 0, sample_weight=weight[own])
@@ -104,7 +104,7 @@ def test_the_objective_of_a_new_task():
 
 @pytest.mark.parametrize("face", [MultiTaskRegressor, MultiTaskClassifier])
 def test_adapting_is_about_as_good_as_fitting_anew(face):
-    """On average over draws; the scratch model of the few rows is behind."""
+    """On average over draws, adaptation is better than a model of the few rows alone."""
     classes = face is MultiTaskClassifier
     errors = np.zeros((10, 4))
     for seed in range(10):
@@ -139,7 +139,7 @@ def test_adapting_is_about_as_good_as_fitting_anew(face):
 
 @pytest.mark.parametrize("face", [MultiTaskRegressor, MultiTaskClassifier])
 def test_more_rows_lead_to_the_task(face):
-    """With plenty of rows the new task's model is its own."""
+    """With many rows the new task's model approaches its independent model."""
     X, y, task, new_rows = stores()
     A, b = new_rows(2000)
     if face is MultiTaskClassifier:
@@ -151,7 +151,7 @@ def test_more_rows_lead_to_the_task(face):
 
 
 def test_one_task_in_fit_still_leaves_room_for_another():
-    """A second task that is not like the first gets a model of its own."""
+    """A second task unlike the first one gets another model."""
     X, y, task, _ = stores()
     model = MultiTaskRegressor().fit(X[task == 0], y[task == 0])
     rng = np.random.default_rng(0)
@@ -217,7 +217,7 @@ def test_the_pickle_does_not_grow_with_the_table():
         X, y, task, new_rows = stores(n_tasks=n_tasks, n=20 * n_tasks)
         model = MultiTaskRegressor().fit(X, y, task=task)
         sizes.append(len(pickle.dumps(model.adapt(*new_rows(6)))))
-    assert sizes[1] < sizes[0] + 4_000  # the shape of the errors: at most four hundred numbers
+    assert sizes[1] < sizes[0] + 4_000  # quantiles of the errors: at most four hundred numbers
 
 
 @pytest.mark.parametrize(

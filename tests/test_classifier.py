@@ -45,7 +45,7 @@ def test_bad_input(name):
 
 
 class WithTaskColumn(checks.TaskColumnAdded, MultiTaskClassifier):
-    """Adds a task column to whatever scikit-learn's checks feed."""
+    """Adds a task column to the data of scikit-learn's checks."""
 
     inner_class = MultiTaskClassifier
 
@@ -135,7 +135,7 @@ def test_partial_pooling_is_one_dense_problem(strengths, weighted, n_classes):
 def test_independent_is_one_model_a_task():
     X, y, task = table(rows=40)
     model = MultiTaskClassifier(Independent(alpha=2.0), cv=None, tol=1e-10).fit(X, y, task=task)
-    Z = StandardScaler().fit_transform(X)  # over the table, as ours
+    Z = StandardScaler().fit_transform(X)  # over the table
     for t in range(6):
         rows = task == t
         alone = LogisticRegression(C=0.5, tol=1e-10, max_iter=10_000).fit(Z[rows], y[rows])
@@ -204,11 +204,11 @@ def test_a_task_of_one_class_is_shrunk():
         own = model.predict_proba(X[task == t], task=task[task == t])[:, 1].mean()
         assert 0.02 < own < 0.98
         shared = 1 / (1 + np.exp(-(X[task == t] @ model.shared_coef_ + model.shared_intercept_)))
-        assert (own > shared.mean()) == bool(one)  # drawn towards what was seen
+        assert (own > shared.mean()) == bool(one)  # shrunk towards the observed class
 
 
 def held_out_losses(spread, rows, n_draws):
-    """Log-losses of shared, independent and pooled on new rows, mean over draws."""
+    """Return log-losses of shared, independent and pooled on new rows, averaged over draws."""
     losses = []
     for seed in range(n_draws):
         X, y, task = table(n_tasks=12, rows=4 * rows, seed=seed, spread=spread)
@@ -247,7 +247,7 @@ def test_the_report_is_about_right():
     promised = np.average(report["error_shared"][:-1], weights=report["n_samples"][:-1])
     assert promised == pytest.approx(came, rel=0.15)
     assert set(report["used"]) <= {"shared", "independent", "pooled"}
-    assert np.isfinite(report["error_shared"]).all()  # the last: a task never seen
+    assert np.isfinite(report["error_shared"]).all()  # the last one is an unseen task
 
 
 # ------------------------------------------------------------------------------------- tools
@@ -310,7 +310,7 @@ def test_strengths_of_zero_on_separated_rows_warn(name, n_classes):
     model = MultiTaskClassifier(SEPARATED[name], cv=None, max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        clone(model).fit(X, y, task=task)  # rows that no line separates are no cause
+        clone(model).fit(X, y, task=task)  # there is no warning without separation
         one = X + 100.0 * (np.arange(3) == 0) * y[:, None]
         clone(model).set_params(sharing=FIXED).fit(one, y, task=task)
     if name == "intercepts":

@@ -1,4 +1,4 @@
-"""coef_frame: the coefficients with names, in every shape they come in."""
+"""coef_frame: the coefficients with names, for all shapes of coefficients."""
 
 import sys
 
@@ -14,7 +14,7 @@ FIXED = PartialPooling(alpha=3.0, alpha_shared=1.0)
 
 
 def table(names=("p", "q", "r"), labels=("b", "a", "c"), seed=0):
-    """A data frame with 15 rows of each task in a column "shop", and a target."""
+    """Return a data frame with 15 rows of each task in a column "shop", and a target."""
     rng = np.random.default_rng(seed)
     code = np.repeat(np.arange(len(labels)), 15)
     X = pd.DataFrame(rng.normal(size=(len(code), len(names))), columns=list(names))

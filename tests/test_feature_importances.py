@@ -1,4 +1,4 @@
-"""feature_importances_ of the linear faces, and the selectors that read them."""
+"""feature_importances_ of the linear estimators, and selectors that use them."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ SLOPES = np.array([1.0, -2.0, 0.1, 0.5])
 
 
 def table(rng, face, scale=1.0):
-    """A task column first, then features that matter as `SLOPES` say."""
+    """Return a task column and features whose importances are given by `SLOPES`."""
     task = np.repeat(np.arange(8), 25)
     F = rng.normal(size=(200, 4)) * scale
     y = (F / scale) @ SLOPES + rng.normal(size=8)[task] + 0.3 * rng.normal(size=200)
@@ -72,7 +72,8 @@ def test_transformers_of_the_callers(rng):
     np.testing.assert_allclose(prefixed.feature_importances_, plain.feature_importances_)
     turned = MultiTaskRegressor(task_column="shop", preprocessor=PCA(2)).fit(frame, y)
     assert not hasattr(turned, "feature_importances_")
-    with pytest.raises(AttributeError, match="does not tell of what"):
+    message = "does not tell from which columns its outputs are computed"
+    with pytest.raises(AttributeError, match=message):
         turned.feature_importances_  # noqa: B018
     assert not hasattr(MultiTaskRegressor(), "feature_importances_")
 

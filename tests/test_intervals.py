@@ -11,7 +11,7 @@ from skmtl.sharing import PartialPooling
 
 
 def draw(n_tasks=30, rows=20, seed=0, noise=None, df=None):
-    """Training rows, and many test rows, of tasks with noise levels of their own."""
+    """Return training rows, and many test rows, of tasks with different noise levels."""
     rng = np.random.default_rng(seed)
     coef = rng.normal(size=2) + 0.3 * rng.normal(size=(n_tasks, 2))
     noise = np.exp(0.6 * rng.normal(size=n_tasks)) if noise is None else np.full(n_tasks, noise)
@@ -34,7 +34,7 @@ def covered(model, X, y, task, coverage):
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 @pytest.mark.parametrize("skewed", [False, True])
 def test_coverage_on_new_rows(coverage, skewed):
-    """On average, and in most tasks: noise levels differ sixfold between them."""
+    """Coverage holds on average and in most tasks, whose noise levels differ by a factor of six."""
     within, tails = [], []
     for seed in range(3):
         (X, y, task), (at, truth, task_at), _ = draw(seed=seed, df=3 if skewed else None)
@@ -68,7 +68,7 @@ def test_std_of_predict():
     with pytest.warns(UserWarning, match="never seen"):
         _, unseen = model.predict(X[:3], task=[77, 78, 79], return_std=True)
     np.testing.assert_array_equal(unseen, model.task_report_["residual_std"][-1])
-    assert unseen[0] > np.median(std)  # how tasks differ is part of it
+    assert unseen[0] > np.median(std)  # includes the differences between tasks
     one = model.for_task(4)
     np.testing.assert_array_equal(one.predict(X[:3], return_std=True)[1], std[task == 4][0])
     for got, wanted in zip(
@@ -149,7 +149,7 @@ def test_without_validation_there_is_nothing_to_go_by():
 
 
 def test_shrinkage_is_that_of_smyth():
-    """Prior rows and variance are recovered where the model of the paper is true."""
+    """Prior rows and variance are recovered from data of the model of the paper."""
     rng = np.random.default_rng(0)
     n_tasks, d, d0, s0 = 4000, 8, 6.0, 2.0
     variance = d0 * s0**2 / rng.chisquare(d0, size=n_tasks)
@@ -198,7 +198,7 @@ def test_intervals_widen_outside_the_training_rows_whatever_the_unit_of_weights(
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
     for std in found[0]:
         assert std[0] == std[1] < std[2] < std[3]
-        # What is added grows with the square of the distance from the range.
+        # The additional variance grows with the square of the distance from the range.
         gaps = (far[2:, 0] - X[:, 0].max()) ** 2
         excess = (std[2:] / std[0]) ** 2 - 1.0
         np.testing.assert_allclose(excess[1] / excess[0], gaps[1] / gaps[0], rtol=1e-9)

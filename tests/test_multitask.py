@@ -88,7 +88,7 @@ def test_estimator_checks(estimator, check):
 
 
 def test_all_checks_are_run():
-    """The first configuration of a class goes through all that `check_estimator` runs."""
+    """The first configuration of a class is tested with all checks of `check_estimator`."""
     assert len(CONFIGURATIONS) >= 6
     wanted = [
         checks.check_name(check) for _, check in estimator_checks_generator(MultiTaskRegressor())
@@ -102,7 +102,7 @@ def test_all_checks_are_run():
 
 
 def shop_table(n=120, n_tasks=6, seed=0):
-    """A frame with a string column, where a shop has a level and a slope of its own."""
+    """Return a frame with a column of strings, and a level and a slope for each shop."""
     rng = np.random.default_rng(seed)
     code = rng.permutation(np.arange(n) % n_tasks)
     X = pd.DataFrame({"price": rng.normal(5.0, 2.0, n), "size": rng.normal(size=n)})
@@ -118,7 +118,7 @@ NUMBERS = X.drop(columns="shop")
 
 
 def model(**params):
-    """Fast, with fixed strengths; what is tuned is tested in tests/sharing."""
+    """Return a fast model with fixed strengths; tuning is tested in tests/sharing."""
     return MultiTaskRegressor(
         params.pop("sharing", clone(FIXED)), **{"task_column": "shop", "cv": None, **params}
     )
@@ -133,7 +133,7 @@ def pipe(estimator=None):
 
 @pytest.fixture(autouse=True)
 def no_unknown_tasks():
-    """Tools that lose the task would only be seen in a warning."""
+    """Tools that lose the task column would only cause a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnknownTaskWarning)
         yield
@@ -391,12 +391,12 @@ def test_report(fitted):
         np.testing.assert_allclose(table[f"gain_over_{other}"], wanted)
     last = table.iloc[-1]
     assert last["error_shared"] > 0 and last["error_pooled"] > 0
-    assert np.isnan(last["error_independent"])  # nobody's own model fits a task never seen
+    assert np.isnan(last["error_independent"])  # there is no independent model of an unseen task
 
 
 @pytest.mark.jit
 def test_report_tells_the_truth(fitted):
-    """Its errors are about those on fresh rows of the same shops."""
+    """Its errors are about those on new rows of the same shops."""
     slope_error = []
     for seed in (1, 2, 3):
         frame, y = shop_table(n=360, seed=seed)
@@ -468,7 +468,7 @@ def test_partial_fit_is_fit_at_fixed_strengths(strengths, cv):
     weighted = model(sharing=sharing, cv=cv).fit(X, Y, sample_weight=weight)
     for wanted, w in ((whole, None), (weighted, weight)):
         parts = model(sharing=sharing, cv=cv)
-        # One shop comes in late, one only early.
+        # One shop appears late, and one only early.
         order = np.argsort(np.where(TASK == "shop f", 2, TASK != "shop a"), kind="stable")
         for rows in np.array_split(order, 4):
             part = None if w is None else w[rows]
@@ -490,7 +490,7 @@ def test_partial_fit_when_tuned():
 
 @pytest.mark.jit
 def test_partial_fit_when_tuned_does_not_depend_on_units():
-    """Of columns, labels and weights, nor on columns' order and direction."""
+    """Units of columns, labels and weights do not matter, nor the order and signs of columns."""
     rng = np.random.default_rng(7)
     Z, task = rng.normal(size=(180, 4)), np.arange(180) % 9
     y = Z.sum(axis=1) + rng.normal(size=9)[task] + rng.normal(size=180)
@@ -607,7 +607,7 @@ def test_a_piece_may_lack_every_label_of_a_task():
     y[:50, 1] = y[50:, 2] = np.nan
     fixed = MultiTaskRegressor(clone(FIXED), cv=None)
     parts = clone(fixed).partial_fit(NUMBERS[:50], y[:50])
-    np.testing.assert_array_equal(parts.coef_[1], parts.shared_coef_)  # nothing is known of it
+    np.testing.assert_array_equal(parts.coef_[1], parts.shared_coef_)  # no labels of this task
     parts.partial_fit(NUMBERS[50:], y[50:])
     np.testing.assert_allclose(parts.coef_, clone(fixed).fit(NUMBERS, y).coef_, rtol=1e-8)
     with pytest.raises(ValueError, match="tasks without any label"):
@@ -632,7 +632,8 @@ def test_fit_after_partial_fit_starts_anew():
 
 @pytest.mark.jit
 @pytest.mark.parametrize(
-    ("params", "message"), [({"cv": 3}, "cv=3 changed between calls of partial_fit, from 5 folds")]
+    ("params", "message"),
+    [({"cv": 3}, "cv=3 differs from the 5 folds of earlier calls of partial_fit")],
 )
 def test_parameters_that_may_not_change_between_calls(params, message):
     parts = model(cv=5).partial_fit(X[:60], Y[:60])

@@ -1,4 +1,4 @@
-"""Tasks in units of their own: gains and offsets over decades, few rows each."""
+"""Tasks in different units: gains and offsets over decades, with few rows each."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from skmtl.tasks.table import pack
 
 
 def sensors(seed=0, n_tasks=12, rows=8, decades=3.0, offset=0.0, noise=0.3):
-    """One law behind sensors of different gain and offset: training rows, and test rows."""
+    """Return training and test rows of sensors with one law but different gains and offsets."""
     rng = np.random.default_rng(seed)
     gain = 10 ** rng.uniform(-decades / 2, decades / 2, size=n_tasks)
     zero, coef = offset * gain * rng.normal(size=n_tasks), rng.normal(size=4)
@@ -42,7 +42,7 @@ def errors(configurations, seeds=range(6), **kwargs):
 
 @pytest.mark.parametrize("offset", [0.0, 5.0])
 def test_gains_over_three_decades(offset):
-    """Macro nMSE: sharing on each sensor's own scale beats independent, and the table's scale."""
+    """By macro nMSE, sharing on each sensor's scale beats independent and the table's scale."""
     auto, independent, table, own = errors(
         [{}, {"sharing": "independent"}, {"target_scale": "table"}, {"target_scale": "task"}],
         offset=offset,
@@ -60,7 +60,7 @@ def test_tasks_in_the_same_units_are_left_alone():
 
 
 def test_every_task_may_have_its_own_unit():
-    """Units of the tasks change little but the units of what comes out."""
+    """Other units of the tasks hardly change results except for their units."""
     (X, y, task), (A, _, at) = sensors(decades=1.0, rows=40)
     rng = np.random.default_rng(1)
     gain, zero = 10 ** rng.uniform(-3, 3, size=12), rng.normal(size=12)
@@ -84,7 +84,7 @@ def test_report_and_spread_are_in_the_tasks_units():
     low, high = model.predict_interval(A, task=at)
     within = np.bincount(at, (low < b) & (b < high)) / 100
     assert 0.85 < within.mean() < 0.95 and within.min() > 0.6
-    # The error of a task never seen is that of a gain unknown.
+    # The error of an unseen task is that of an unknown gain.
     report = model.task_report_
     with pytest.warns(UserWarning, match="never seen"):
         unseen = ((y - model.predict(X, task=task + 100)) ** 2).mean()
@@ -92,14 +92,14 @@ def test_report_and_spread_are_in_the_tasks_units():
 
 
 def test_folds_are_honest():
-    """The unit is told from the training rows of each fold: with pure noise there is no gain."""
+    """Units are learned in the training rows of each fold: with pure noise there is no gain."""
     rng = np.random.default_rng(0)
     task = np.repeat(np.arange(200), 3)
     y = 10 ** rng.uniform(-1, 1, size=200)[task] * rng.normal(size=600)
     X = rng.normal(size=(600, 2))
     model = MultiTaskRegressor(target_scale="task").fit(X, y, task=task)
     variance = np.bincount(task, y**2)[:200] / 3
-    # Nobody predicts noise: relative to each task's mean square the error is one at least.
+    # Noise cannot be predicted: relative to a task's mean square the error is at least one.
     assert np.exp(np.mean(np.log(model.task_report_["error_shared"][:-1] / variance))) > 0.95
 
 
@@ -116,12 +116,12 @@ def test_a_new_task_in_units_of_its_own():
         low, high = new.predict_interval(test[0])
         covered.append(((low < test[1]) & (test[1] < high)).mean())
     assert np.mean(promised) < 0.35
-    # Of a few rows the spread is known within a half, so that one task alone can be far off.
+    # With few rows a scale is known only within a factor, so that a single task can be far off.
     assert np.mean(covered) > 0.75 and min(covered) > 0.5
 
 
 def test_a_2d_target_of_assays():
-    """One row, many assays, each in its own unit: the natural use."""
+    """A typical use: rows with labels of many assays, each in its own unit."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30, 4))
     gain = 10 ** rng.uniform(-2, 2, size=15)

@@ -1,5 +1,5 @@
-"""What keeps sharing from doing harm: candidates are judged, weighed task by task, and reported.
+"""Selection among candidates: cross-validate, weigh per task, and report.
 
-Nothing here knows what a candidate is or which strengths it has. `judge` and `residuals`
-read squared errors; a tuner for another loss brings verdicts of its own.
+Nothing here depends on what a candidate is or on its strengths. `judge` and `residuals` work on
+squared errors; a problem with another loss computes the log-likelihoods of its candidates itself.
 """

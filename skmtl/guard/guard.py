@@ -1,57 +1,57 @@
-"""Judge candidates beside one model per task and one model for all tasks, and weigh them."""
+"""Cross-validate candidates together with independent and pooled models, and weigh them."""
 
 import numpy as np
 
 from .judge import LeftOut
 from .shares import Shares
-from .weights import crowd_weights, task_weights
+from .weights import task_weights, unseen_weights
 
 __all__ = ["Guard"]
 
-# Splits that may each be judged by the weights that the others choose.
+# Most splits for which the errors are corrected by weights that the other splits choose.
 _MOST_SPLITS = 20
-# Steps of EM for the weights, and for those that a split's others would choose.
+# EM steps for the weights, and for the weights without one split.
 _STEPS, _STEPS_OF_OTHERS = 15, 3
-# Tasks that are left out, and the groups in which they are.
+# Most tasks that are left out, and the number of groups that they are left out in.
 _MOST_LEFT_OUT, _GROUPS = 100, 5
 _NAMES = "shared", "independent", "pooled"
 
 
 class Guard:
-    """Cross-validate candidates and choose their weights for every task, and for one never seen.
+    """Cross-validate candidates and choose their weights for every task and for an unseen one.
 
-    Each family of candidates is weighed by itself: those of the structure, which may include
-    those of the other two, and those of *independent* and of *pooled* that it is compared with.
+    Three models are weighed separately: that of the structure, whose candidates may include those
+    of the other two, and the *independent* and *pooled* ones that it is compared with.
 
     Parameters
     ----------
     problem : object
-        Evaluates models on held-out rows: ``judge``, ``unseen_errors``, ``unseen_weights``,
-        ``early_scores``, ``held_out_errors`` and ``sample``, as `Problem` has them.
+        Evaluates models on held-out rows: ``judge``, ``left_out_errors``, ``left_out_weights``,
+        ``few_shot_scores``, ``held_out_errors`` and ``sample``, as `Problem` has them.
     members : list of Member
-        Their candidates stand side by side.
-    families : bool ndarray of shape (3, n_candidates)
-        Candidates of the structure, of *independent* and of *pooled*.
+        Their candidates are concatenated.
+    allowed : sequence of three bool ndarrays of shape (n_candidates,)
+        Candidates of the structure's model, of *independent* and of *pooled*.
 
     Attributes
     ----------
     judged : Judged
     shares : list of Shares
-        One per family.
+        One per model.
     """
 
-    def __init__(self, problem, members, families):
-        self.problem, self.members = problem, members
-        self._families = families
+    def __init__(self, problem, members, allowed):
+        self.problem, self.members, self._allowed = problem, members, allowed
         self._are_pooled = np.concatenate([member.are_pooled for member in members])
         self.judged = problem.judge(members)
         self._left = self._leave_out()
-        # Errors on tasks left out and their rows, and scores of tasks of which few rows are known.
-        self._unseen, self._early = (np.empty((0, len(self._are_pooled))), np.empty(0)), None
+        # Errors on left-out tasks with their rows, and scores of tasks with few known rows.
+        self._left_errors = np.empty((0, len(self._are_pooled))), np.empty(0)
+        self._few_shot = None
         if len(self._left.tasks):
-            self._unseen = problem.unseen_errors(self._left)
+            self._left_errors = problem.left_out_errors(self._left)
             if len(members) == 1:
-                self._early = problem.early_scores(members[0], self._left, self.judged)
+                self._few_shot = problem.few_shot_scores(members[0], self._left, self.judged)
         self.shares = self._weigh(self.judged, _STEPS)
 
     def _leave_out(self):
@@ -64,41 +64,40 @@ class Guard:
         return LeftOut(tasks, group, *(np.concatenate(models, axis=1) for models in found))
 
     def _weigh(self, judged, n_steps):
-        verdict, rows = judged.verdict(), judged.totals()[1]
-        prior = np.concatenate([member.log_prior(rows) for member in self.members])
+        """Return the `Shares` of the three models."""
+        (scores, log_prior), rows = judged.scores(), judged.totals()[1]
+        prior = np.concatenate([member.log_prior(rows) for member in self.members]) + log_prior
         return [
-            self._weigh_family(family, verdict.scores, rows, prior + verdict.log_prior, n_steps)
-            for family in self._families
+            self._weigh_allowed(allowed, scores, rows, prior, n_steps) for allowed in self._allowed
         ]
 
-    def _weigh_family(self, family, scores, rows, prior, n_steps):
-        """Return weights among the candidates of a family, zero elsewhere; small ones removed."""
-        tasks, crowd = np.zeros(scores.shape), np.zeros(len(family))
-        if family.sum() == 1:  # nothing to choose
-            tasks[:, family] = crowd[family] = 1.0
-            return Shares(tasks, crowd, family)
-        prior, part = prior[family], _differences(scores[:, family])
-        if self._are_pooled[family].all():  # one model for all tasks
-            crowd[family] = crowd_weights(part, rows, prior)
-            tasks[:] = crowd
-            return Shares(tasks, crowd, family).pruned()
-        early = self._early
-        if early is not None:
-            early = _differences(early[0][:, family]), *early[1:]
-        tasks[:, family], start = task_weights(part, rows, prior, n_steps, early)
-        errors, rows_unseen = self._unseen
+    def _weigh_allowed(self, allowed, scores, rows, prior, n_steps):
+        tasks, unseen = np.zeros(scores.shape), np.zeros(len(allowed))
+        if allowed.sum() == 1:  # nothing to choose
+            tasks[:, allowed] = unseen[allowed] = 1.0
+            return Shares(tasks, unseen, allowed)
+        prior, part = prior[allowed], _differences(scores[:, allowed])
+        if self._are_pooled[allowed].all():  # one model for all tasks
+            unseen[allowed] = unseen_weights(part, rows, prior)
+            tasks[:] = unseen
+            return Shares(tasks, unseen, allowed).pruned()
+        few_shot = self._few_shot
+        if few_shot is not None:
+            few_shot = _differences(few_shot[0][:, allowed]), *few_shot[1:]
+        tasks[:, allowed], task_prior = task_weights(part, rows, prior, n_steps, few_shot)
+        errors, rows_left_out = self._left_errors
         if len(errors):
-            crowd[family] = self.problem.unseen_weights(errors[:, family], rows_unseen)
+            unseen[allowed] = self.problem.left_out_weights(errors[:, allowed], rows_left_out)
         else:
-            crowd[family] = crowd_weights(part, rows, prior)
-        return Shares(tasks, crowd, family, start).pruned()
+            unseen[allowed] = unseen_weights(part, rows, prior)
+        return Shares(tasks, unseen, allowed, task_prior).pruned()
 
     def _optimism(self):
-        """Return how much the error of each family is underestimated.
+        """Return by how much the errors of each of the three models are underestimated.
 
-        The splits that judge a family have chosen its weights, too. The difference is estimated by
-        each split's errors with the weights that the other splits would choose. It is unknown
-        where rows are held out repeatedly: then the other splits have seen them.
+        The splits that estimate the errors of a model have also chosen its weights. The difference
+        is estimated from the errors of each split with the weights that the other splits choose.
+        It is unknown if rows are held out repeatedly, because the other splits then contain them.
         """
         judged = self.judged
         if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
@@ -108,35 +107,33 @@ class Guard:
             for split in range(len(judged.rows))
         ]
         return [
-            judged.optimism(family.tasks, [other[i].tasks for other in others])
-            for i, family in enumerate(self.shares)
+            judged.optimism(shares.tasks, [other[i].tasks for other in others])
+            for i, shares in enumerate(self.shares)
         ]
 
-    def report(self, limits, units):
-        """Return cross-validated errors of the three models, per task and for a task never seen.
+    def report(self, baselines, units):
+        """Return cross-validated errors of the three models, per task and for an unseen task.
 
         Parameters
         ----------
-        limits : bool ndarray of shape (2, n_candidates)
-            All candidates that are *independent*, and *pooled*.
+        baselines : sequence of two bool ndarrays of shape (n_candidates,)
+            All candidates that are *independent*, and all that are *pooled*.
         units : ndarray of shape (n_tasks + 1,)
-            Of the tasks' errors, and of those of a task never seen.
+            Units of the tasks' errors, and of the errors of an unseen task.
         """
         report = {}
-        for name, family, more in zip(_NAMES, self.shares, self._optimism(), strict=True):
-            error, std_error = self._blend_errors(family)
-            report[f"error_{name}"] = np.r_[error + more, np.nan] * units
+        for name, shares, optimism in zip(_NAMES, self.shares, self._optimism(), strict=True):
+            error, std_error = self._blend_errors(shares)
+            report[f"error_{name}"] = np.r_[error + optimism, np.nan] * units
             report[f"std_error_{name}"] = np.r_[std_error, np.nan] * units
-        own = self.shares[0].tasks
-        alone, pooled = (own[:, limit].sum(axis=1) for limit in limits)
-        used = np.where(alone > 0.5, "independent", np.where(pooled > 0.5, "pooled", "shared"))
-        report["used"] = np.r_[used.astype(object), np.array(["shared"], dtype=object)]
-        errors, rows = self._unseen
-        for name, family in (("shared", self.shares[0]), ("pooled", self.shares[2])):
-            # Relative to the largest unit, as squares of squares overflow.
-            top = units.max()
-            each = errors * (units[self._left.tasks, None] / top)
-            error, std_error = _unseen_error(family.crowd, each, rows)
+        masses = [self.shares[0].tasks[:, mask].sum(axis=1) for mask in baselines]
+        used = np.select([mass > 0.5 for mass in masses], ["independent", "pooled"], "shared")
+        report["used"] = np.append(used, "shared").astype(object)
+        # Relative to the largest unit, because the squares of squared units could overflow.
+        top, (errors, rows) = units.max(), self._left_errors
+        errors = errors * (units[self._left.tasks, None] / top)
+        for name, shares in (("shared", self.shares[0]), ("pooled", self.shares[2])):
+            error, std_error = _left_out_error(shares.unseen, errors, rows)
             report[f"error_{name}"][-1] = error * top
             report[f"std_error_{name}"][-1] = std_error * top
         return report
@@ -150,14 +147,14 @@ class Guard:
 
 
 def _differences(scores):
-    """Return scores as differences to each task's best candidate."""
+    """Return scores as differences to the best candidate of each task."""
     return scores - scores.max(axis=1, keepdims=True)
 
 
-def _unseen_error(shares, errors, rows):
-    """Return the error per row on tasks left out, and its standard error over tasks.
+def _left_out_error(shares, errors, rows):
+    """Return the error per row on left-out tasks, and its standard error over tasks.
 
-    The candidates' errors are averaged, which is no less than the error of the blend.
+    The errors of the candidates are averaged, which is an upper bound for the error of the blend.
     """
     if len(rows) < 2:
         return np.nan, np.nan

@@ -1,4 +1,4 @@
-"""Cross-validated errors of candidates, and verdicts from them."""
+"""Cross-validated errors of candidates, and log-likelihoods from them."""
 
 from dataclasses import dataclass, replace
 
@@ -6,44 +6,28 @@ import numpy as np
 
 from .weights import log_scores
 
-__all__ = ["Judged", "LeftOut", "Verdict"]
-
-
-@dataclass
-class Verdict:
-    """What judged candidates weigh by.
-
-    Attributes
-    ----------
-    scores : ndarray of shape (n_tasks, n_candidates)
-        The tasks' verdicts.
-    log_prior : ndarray of shape (n_candidates,)
-        Added to what the candidates weigh before any verdict.
-    """
-
-    scores: np.ndarray
-    log_prior: np.ndarray
+__all__ = ["Judged", "LeftOut"]
 
 
 @dataclass
 class LeftOut:
-    """Shared models without some tasks.
+    """Shared models fitted without some tasks.
 
     Attributes
     ----------
     tasks, group : ndarray of shape (n_left_out,)
-        The tasks, and the group that each is left out with.
-    theta, unseen : ndarray of shape (n_groups, n_candidates, ...)
-        The models, and the same as they predict a task of which nothing is known.
+        The left-out tasks, and the group that each is left out with.
+    shared, unseen : ndarray of shape (n_groups, n_candidates, ...)
+        Shared models fitted without each group, and the models that they give an unseen task.
     """
 
     tasks: np.ndarray
     group: np.ndarray
-    theta: np.ndarray
+    shared: np.ndarray
     unseen: np.ndarray
 
-    def every(self, step):
-        """Of every so many of the tasks only."""
+    def subsample(self, step):
+        """Return every `step`-th of the left-out tasks, with all models."""
         return replace(self, tasks=self.tasks[::step], group=self.group[::step])
 
 
@@ -57,15 +41,15 @@ class Judged:
     rows : ndarray of shape (n_splits, n_tasks)
         Held-out weights.
     gram : ndarray of shape (n_tasks, n_candidates, n_candidates) or None
-        Products of the candidates' held-out errors, for the errors of blends.
+        Products of the candidates' held-out errors, from which errors of blends are computed.
     repeats : float
-        How often each row was held out.
+        Number of times that each row was held out.
     probe : Probe or None
         Errors of single rows.
     noise : float or None
-        The table's error per row (`noise_level`), where it is wanted more than once.
-    first : list of ndarray or None
-        For every split the slopes of the first task under all candidates.
+        Error per row of the table (`noise_level`); None for a loss other than the squared one.
+    first_coef : list of ndarray or None
+        For every split, the slopes of the first task under all candidates.
     """
 
     sse: np.ndarray
@@ -74,48 +58,57 @@ class Judged:
     repeats: float
     probe: object = None
     noise: float | None = None
-    first: list | None = None
+    first_coef: list | None = None
 
     def totals(self):
-        """Errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
+        """Return errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""
         return self.sse.sum(0) / self.repeats, self.rows.sum(0) / self.repeats
 
-    def verdict(self):
-        """How well the candidates predicted, as log-likelihoods; a `Verdict`."""
-        scores = log_scores(*self.totals(), self.noise)
-        return Verdict(scores, np.zeros(scores.shape[1]))
+    def scores(self):
+        """Return the log-likelihoods of the candidates.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_tasks, n_candidates)
+            Log-likelihoods of the tasks' held-out rows, up to a constant per task.
+        log_prior : float or ndarray of shape (n_candidates,)
+            Term to add to the log-weights of the candidates before any error is known.
+        """
+        return log_scores(*self.totals(), self.noise), 0.0
 
     def without(self, split):
-        """What is known without one split, to weigh candidates by."""
+        """Return the errors of the other splits, from which weights can be computed."""
         keep = np.arange(len(self.rows)) != split
         return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
 
     def optimism(self, shares, others):
-        """How much lower the error a row seems as the judging splits chose the shares.
+        """Return by how much the errors per row are underestimated.
+
+        They are underestimated because the splits that estimate them have also chosen the weights.
 
         Parameters
         ----------
         shares : ndarray of shape (n_tasks, n_candidates)
         others : list of ndarray
-            The shares that each split's others would have chosen.
+            For every split, the weights chosen by the other splits.
         """
         gap = sum(((o - shares) * sse).sum(1) for o, sse in zip(others, self.sse, strict=True))
         with np.errstate(invalid="ignore"):
             return np.maximum(gap / self.rows.sum(0), 0.0)
 
     def blend_errors(self, shares):
-        """Errors a row of a blend, and their standard errors from the spread over splits."""
+        """Return errors per row of a blend, and their standard errors over splits."""
         _, std_error = self.means(np.einsum("stc,tc->st", self.sse, shares))
         with np.errstate(invalid="ignore"):
             mean = np.einsum("tc,tck,tk->t", shares, self.gram, shares) / self.rows.sum(0)
         return np.maximum(mean, 0.0), std_error
 
-    def means(self, each):
-        """Means a row of the sums ``(n_splits, n_tasks)``, and the means' standard errors."""
+    def means(self, sums):
+        """Return means per row of sums ``(n_splits, n_tasks)``, and their standard errors."""
         total = self.rows.sum(0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = each.sum(0) / total
-            per_row = np.where(self.rows > 0, each / self.rows, 0.0)
+            mean = sums.sum(0) / total
+            per_row = np.where(self.rows > 0, sums / self.rows, 0.0)
             used = (self.rows > 0).sum(0)
             std_error = np.sqrt((self.rows / total * (per_row - mean) ** 2).sum(0) / (used - 1))
         return mean, np.where(used > 1, std_error, np.nan)

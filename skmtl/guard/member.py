@@ -1,4 +1,4 @@
-"""What the guard asks of the candidates that it judges."""
+"""Interface between the guard and the candidates that it compares."""
 
 __all__ = ["Member"]
 
@@ -6,14 +6,14 @@ __all__ = ["Member"]
 class Member:
     """Candidates that are fitted in the same way, one of the members that a `Guard` compares.
 
-    The guard asks a member for its length (the number of candidates), for the properties and
-    methods below, and for nothing else: it knows neither strengths nor formulas. What the
-    candidates' models are is a matter between the member and the problem that evaluates them.
+    The guard uses only the length of a member (the number of its candidates) and the attributes
+    and methods below; it knows neither strengths nor formulas. The models of the candidates are
+    passed from the member to the problem, which evaluates them.
 
     Attributes
     ----------
     are_pooled : bool ndarray of shape (n_candidates,)
-        Which candidates are one model for all tasks.
+        Candidates that are one model for all tasks.
     """
 
     def __len__(self):
@@ -23,7 +23,7 @@ class Member:
     def log_prior(self, rows):
         """Return the candidates' log-weights before any error is known.
 
-        The more effective parameters a candidate spends, the smaller.
+        They decrease with the effective number of parameters of a candidate.
 
         Parameters
         ----------
@@ -40,7 +40,7 @@ class Member:
         raise NotImplementedError
 
     def left_out(self, tasks, group):
-        """Return the shared models fitted on some tasks without those of each group.
+        """Return shared models fitted on some tasks without those of each group.
 
         Parameters
         ----------
@@ -48,24 +48,24 @@ class Member:
 
         Returns
         -------
-        theta : ndarray of shape (n_groups, n_candidates, ...)
+        shared : ndarray of shape (n_groups, n_candidates, ...)
         unseen : ndarray of shape (n_groups, n_candidates, ...)
-            The same as they predict a task of which nothing is known.
+            The models that the shared ones give an unseen task.
         """
         raise NotImplementedError
 
-    def early_errors(self, left, size):
-        """Return errors on tasks left out of which `size` rows are known; None if not available.
+    def few_shot_errors(self, left, size):
+        """Return errors on left-out tasks with `size` known rows, or None.
 
         Returns
         -------
-        errors : ndarray of shape (n_some, n_candidates)
-        rows : ndarray of shape (n_some,)
+        errors : ndarray of shape (n_evaluated, n_candidates)
+        rows : ndarray of shape (n_evaluated,)
         """
         return None
 
     def must_agree(self, shares, more):
-        """Whether the tasks' models depend on one another's weights when candidates are blended."""
+        """Return whether the tasks' models depend on each other's weights in a blend."""
         return False
 
     def solve(self, shares, more):

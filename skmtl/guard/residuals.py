@@ -9,27 +9,28 @@ from ..tasks.keys import mixed
 from ..tasks.stack import as_dense
 from ..tasks.variation import column_limits
 
-__all__ = ["Probe", "Reach", "ResidualScale", "variance_prior"]
+__all__ = ["OutOfRangeVariance", "Probe", "ResidualScale", "variance_prior"]
 
-# Rows whose out-of-fold errors give the shape of the distribution.
+# Most rows whose out-of-fold errors determine the shape of the distribution.
 _PROBE_ROWS = 1000
-# Points kept of that distribution, at most half as many as rows: what is kept are no rows.
+# Most quantiles kept of that distribution; at most half as many as rows, so that no row is kept.
 _POINTS = 401
 
 
 @dataclass
 class Probe:
-    """Some rows of the table, whose errors are looked at one by one.
+    """Sample of rows of the table whose errors are kept.
 
     Attributes
     ----------
     X : ndarray of shape (n_rows, n_features)
-        Standardised, as is `y`.
+        Standardised features.
     y, weight : ndarray of shape (n_rows,)
     task : ndarray of shape (n_rows,)
     held_out : bool ndarray of shape (n_splits, n_rows)
     found : list of (rows, errors)
-        For every split the rows held out and every candidate's errors ``(n_rows, n_candidates)``.
+        For every split, the held-out rows and their errors ``(n_rows, n_candidates)`` under every
+        candidate.
     """
 
     X: np.ndarray
@@ -41,12 +42,12 @@ class Probe:
 
     @classmethod
     def of(cls, table, partition, centre, scale, units):
-        """At most `_PROBE_ROWS` rows, those of the smallest keys.
+        """Return at most `_PROBE_ROWS` held-out rows, those with the smallest keys.
 
         Parameters
         ----------
         table : TaskTable
-            With keys.
+            A table with keys.
         partition : Partition
         centre, scale : ndarray of shape (n_features + 1,)
         units : Units or None
@@ -55,8 +56,7 @@ class Probe:
         if len(packed) > _PROBE_ROWS:
             packed = packed[np.argsort(mixed(table.keys)[packed], kind="stable")[:_PROBE_ROWS]]
             packed.sort()
-        X = table.X[table.rows[packed]]
-        X = as_dense(X)
+        X = as_dense(table.X[table.rows[packed]])
         y = (table.y[packed] - centre[-1]) * scale[-1]
         task = np.searchsorted(table.offsets, packed, side="right") - 1
         if units is not None:
@@ -70,8 +70,14 @@ class Probe:
             [],
         )
 
-    def look(self, slopes, intercepts):
-        """Note the next split's errors, of ``slopes (n_tasks, n_candidates, n_features)``."""
+    def record(self, slopes, intercepts):
+        """Record the errors of the next split.
+
+        Parameters
+        ----------
+        slopes : ndarray of shape (n_tasks, n_candidates, n_features)
+        intercepts : ndarray of shape (n_tasks, n_candidates)
+        """
         if len(self.found) == len(self.held_out):
             return
         rows = np.flatnonzero(self.held_out[len(self.found)])
@@ -80,31 +86,36 @@ class Probe:
         self.found.append((rows, self.y[rows][:, None] - predicted))
 
     def errors(self, shares):
-        """Errors of the blend with ``shares (n_tasks, n_candidates)``: ``(errors, rows)``."""
+        """Return the errors of a blend and their rows.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_tasks, n_candidates)
+        """
         rows = np.concatenate([rows for rows, _ in self.found])
         each = np.concatenate([errors for _, errors in self.found])
         return np.einsum("ic,ic->i", each, shares[self.task[rows]]), rows
 
 
 @dataclass
-class Reach:
-    r"""How much less is known of rows outside the range of the training rows.
+class OutOfRangeVariance:
+    r"""Additional variance of rows outside the range of the training rows.
 
-    Where a feature stands :math:`d_j` beyond the range that it had in training, the error of its
-    slope adds :math:`d_j^2 \sigma_t^2 / V_{tj}` to the variance of a new row: the shared slope is
-    known from all rows' squares about their tasks' means, a task's own from its own and from the
-    strength :math:`\lambda_v` that draws it to the shared one,
+    If a feature is at distance :math:`d_j` from the range that it had in training, the error of its
+    slope adds :math:`d_j^2 \sigma_t^2 / V_{tj}` to the variance of a new row. The shared slope is
+    determined by the squares :math:`S_{tj}` of all rows about their tasks' means, and the
+    task-specific one by the squares of the task and the strength :math:`\lambda_{vj}`:
 
     .. math:: 1 / V_{tj} = 1 / \sum_t S_{tj} + 1 / (S_{tj} + \lambda_{vj}).
 
     Attributes
     ----------
     low, high : ndarray of shape (n_features,)
-        The training rows' range.
+        Range of the training rows.
     shared : ndarray of shape (n_features,)
-        Variances of the shared slopes, in units of the noise's.
+        Variances of the shared slopes, relative to that of the noise.
     own : ndarray of shape (n_tasks + 1, n_features)
-        Those of the tasks' own; last that of a task never seen.
+        Variances of the task-specific slopes; the last row is for an unseen task.
     strength : ndarray of shape (n_features,)
     """
 
@@ -116,24 +127,29 @@ class Reach:
 
     @classmethod
     def of(cls, X, squares, strength):
-        """From training rows, and the tasks' squares and strengths on their own slopes.
+        """Compute the variances from training rows.
 
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
         squares : ndarray of shape (n_tasks, n_features)
+            Squares of the features about the tasks' means.
         strength : ndarray of shape (n_features,)
+            Strengths on the task-specific slopes.
         """
-        own = _inverse(np.vstack([squares, np.zeros(squares.shape[1])]) + strength)
-        return cls(*column_limits(X), _inverse(squares.sum(axis=0)), own, strength)
+        return cls(
+            *column_limits(X), _inverse(squares.sum(axis=0)), _own_variances(squares, strength),
+            strength,
+        )  # fmt: skip
 
     def excess(self, X, codes):
-        """What is added to the variance of rows, in units of the noise's.
+        """Return the additional variances of rows, relative to that of the noise.
 
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
-        codes : ndarray of shape (n_samples,), or None for all tasks' variances of every row
+        codes : ndarray of shape (n_samples,) or None
+            Task of each row; None for the variances of all tasks, ``(n_samples, n_tasks)``.
         """
         X = as_dense(X)
         beyond = np.maximum(np.maximum(self.low - X, X - self.high), 0.0) ** 2
@@ -144,15 +160,20 @@ class Reach:
         return out
 
     def of_new_task(self, X, weight):
-        """Of a task with these rows beside those of training."""
+        """Return the variances for a new task with these rows."""
         squares = weight @ (X - weight @ X / weight.sum()) ** 2
-        own = _inverse(np.vstack([squares, np.zeros(len(squares))]) + self.strength)
         low, high = np.minimum(self.low, X.min(axis=0)), np.maximum(self.high, X.max(axis=0))
+        own = _own_variances(squares[None], self.strength)
         return replace(self, low=low, high=high, own=own)
 
     def take(self, tasks):
-        """Of some tasks."""
+        """Return the variances for some of the tasks."""
         return replace(self, own=self.own[np.append(tasks, -1)])
+
+
+def _own_variances(squares, strength):
+    """Return relative variances of task-specific slopes; the last row is for an unseen task."""
+    return _inverse(np.vstack([squares, np.zeros(squares.shape[1])]) + strength)
 
 
 def _inverse(values):
@@ -161,28 +182,27 @@ def _inverse(values):
 
 @dataclass
 class ResidualScale:
-    r"""Standard deviations of new rows about their predictions, and the shape of the distribution.
+    r"""Standard deviations of residuals of new rows, and the shape of their distribution.
 
-    A task's variance is its out-of-fold mean squared error :math:`s_t^2` of :math:`d_t` rows, drawn
-    towards the tasks' common :math:`s_0^2` as by :math:`d_0` rows (Smyth 2004),
+    The variance of a task is its out-of-fold mean squared error :math:`s_t^2` of :math:`d_t` rows,
+    shrunk towards a common variance :math:`s_0^2` with the weight of :math:`d_0` rows (Smyth 2004),
 
-    .. math:: \tilde s_t^2 = \frac{d_0 s_0^2 + d_t s_t^2}{d_0 + d_t},
+    .. math:: \tilde s_t^2 = \frac{d_0 s_0^2 + d_t s_t^2}{d_0 + d_t}.
 
-    with both learned from the spread of the :math:`\log s_t^2` over tasks.
+    Both :math:`d_0` and :math:`s_0^2` are learned from the spread of :math:`\log s_t^2` over tasks.
 
     Attributes
     ----------
     prior_rows, prior_variance : float
     std : ndarray of shape (n_tasks,)
     unseen_std : float
-        For a task never seen.
+        Standard deviation for an unseen task.
     points : ndarray of shape (n_points,)
-        Quantiles, evenly spaced in probability, of the errors in units of their tasks' standard
-        deviations; empty where no rows were at hand, which stands for the normal distribution.
+        Quantiles, evenly spaced in probability, of the errors divided by the standard deviations of
+        their tasks. Empty if the rows were not available: the normal distribution is then used.
     n_points : float
-        Rows behind them.
-    reach : Reach or None
-        What is added outside the range of the training rows.
+        Number of rows behind the quantiles.
+    out_of_range : OutOfRangeVariance or None
 
     References
     ----------
@@ -197,37 +217,38 @@ class ResidualScale:
     unseen_std: float
     points: np.ndarray
     n_points: float
-    reach: Reach | None = None
+    out_of_range: OutOfRangeVariance | None = None
 
     def of_rows(self, X, codes):
-        """Standard deviations of rows about their predictions.
+        """Return the standard deviations of new labels about the predictions of rows.
 
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
         codes : ndarray of shape (n_samples,) or None
-            Tasks, -1 for one never seen; None for those of all tasks, one a column.
+            Task of each row, -1 for an unseen one; None for all tasks, one per column.
         """
-        shape = X.shape[0] if codes is not None else (X.shape[0], len(self.std))
-        of_task = np.append(self.std, self.unseen_std)
-        std = np.broadcast_to(self.std if codes is None else of_task[codes], shape)
-        if self.reach is None:
-            return std.copy()
-        return std * np.sqrt(1.0 + self.reach.excess(X, codes))
+        if codes is None:
+            std = np.tile(self.std, (X.shape[0], 1))
+        else:
+            std = np.append(self.std, self.unseen_std)[codes]
+        if self.out_of_range is None:
+            return std
+        return std * np.sqrt(1.0 + self.out_of_range.excess(X, codes))
 
     @classmethod
     def learn(cls, sse, rows, unseen_variance, probe=None, shares=None):
-        """From the tasks' out-of-fold squared errors."""
+        """Learn from the out-of-fold squared errors of the tasks."""
         prior_rows, prior_variance = variance_prior(sse, rows)
         self = cls(prior_rows, prior_variance, None, None, np.zeros(0), 0.0)
         self.std = self.std_of(sse, rows)
-        self.unseen_std = np.sqrt(unseen_variance)
         if np.isnan(unseen_variance):
-            self.unseen_std = np.sqrt(sse.sum() / max(rows.sum(), 1e-300))
+            unseen_variance = sse.sum() / max(rows.sum(), 1e-300)
+        self.unseen_std = np.sqrt(unseen_variance)
         if probe is not None and probe.found:
             errors, which = probe.errors(shares)
             task, weight = probe.task[which], probe.weight[which]
-            # Without the row itself, as a row to come has no part in the standard deviation.
+            # Leave out the row itself, because new rows do not contribute to the deviation.
             others = self.std_of(
                 np.maximum(sse[task] - weight * errors**2, 0.0),
                 np.maximum(rows[task] - weight, 0.0),
@@ -237,42 +258,43 @@ class ResidualScale:
         return self
 
     def std_of(self, sse, rows):
-        """Standard deviations of tasks with these out-of-fold squared errors."""
+        """Return the standard deviations of tasks with these out-of-fold squared errors."""
         if np.isinf(self.prior_rows):
             return np.full(np.shape(sse), np.sqrt(self.prior_variance))
         total = np.maximum(self.prior_rows + rows, 1e-300)
         return np.sqrt((self.prior_rows * self.prior_variance + sse) / total)
 
     def band(self, coverage):
-        """What to add to a prediction, in standard deviations: ``(low, high)``."""
+        """Return the bounds ``(low, high)`` to add to a prediction, in standard deviations."""
         levels = np.array([0.5 - coverage / 2, 0.5 + coverage / 2])
         normal = ndtri(levels)
         if not len(self.points):
             return normal
-        # As a conformal interval takes it: the next larger error of n + 1.
+        # The quantile of a conformal interval: the next larger one of n + 1 errors.
         n = self.n_points
         outward = np.array([levels[0] * (n + 1) - 1, levels[1] * (n + 1)]) / n
         grid = np.linspace(0.0, 1.0, len(self.points))
         low, high = np.interp(outward, grid, self.points)
-        if outward[0] < 0.0:  # beyond what so few rows can tell
+        if outward[0] < 0.0:  # too few rows for this coverage
             low, high = min(low, normal[0]), max(high, normal[1])
         return np.array([low, high])
 
-    def scaled(self, factor, unseen_factor=None):
-        """The same in other units of the target, which may be every task's own."""
+    def scaled(self, factor, unseen_factor):
+        """Return the scale in other units of the target, which may differ by task."""
         return replace(
             self, prior_variance=self.prior_variance * np.min(factor) ** 2, std=self.std * factor,
-            unseen_std=self.unseen_std * (factor if unseen_factor is None else unseen_factor),
+            unseen_std=self.unseen_std * unseen_factor,
         )  # fmt: skip
 
     def take(self, tasks):
-        """Of some tasks; -1 is a task never seen."""
-        reach = self.reach and self.reach.take(tasks)
-        return replace(self, std=np.r_[self.std, self.unseen_std][tasks], reach=reach)
+        """Return the scale of some tasks; -1 is an unseen task."""
+        out_of_range = self.out_of_range and self.out_of_range.take(tasks)
+        std = np.r_[self.std, self.unseen_std][tasks]
+        return replace(self, std=std, out_of_range=out_of_range)
 
 
 def variance_prior(sse, rows):
-    """Prior rows and prior variance of the tasks' mean squared errors."""
+    """Return the rows and the variance of the prior of the tasks' mean squared errors."""
     judged = rows > 0
     mse, d = sse[judged] / rows[judged], rows[judged]
     if not len(d):
@@ -280,11 +302,11 @@ def variance_prior(sse, rows):
     pooled = sse[judged].sum() / d.sum()
     if len(d) < 3 or pooled <= 0:
         return (0.0 if len(d) == 1 else 4.0), pooled
-    # Equal labels, of a target that is rounded, say that a variance is small, not how small.
+    # A variance of zero, e.g. of a rounded target, means only that the variance is small.
     mse = np.maximum(mse, mse[mse > 1e-12 * pooled].min())
     log_variance = np.log(mse) - digamma(d / 2) + np.log(d / 2)
     noise = polygamma(1, d / 2)
-    between = 0.0
+    between = 0.0  # variance of the log-variances over tasks
     for _ in range(20):
         weight = 1.0 / (noise + between)
         weight /= weight.sum()
@@ -301,7 +323,7 @@ def variance_prior(sse, rows):
 
 
 def _inverse_trigamma(value, n_steps=50):
-    """The x at which the trigamma function has this value (Newton's method, Smyth 2004)."""
+    """Return the inverse of the trigamma function, by Newton's method (Smyth 2004)."""
     x = 0.5 + 1.0 / value
     for _ in range(n_steps):
         here = polygamma(1, x)
@@ -313,7 +335,7 @@ def _inverse_trigamma(value, n_steps=50):
 
 
 def _weighted_quantiles(values, weight):
-    """Quantiles of the values, evenly spaced in probability."""
+    """Return weighted quantiles of the values, evenly spaced in probability."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weight[order])
     middle = (total - 0.5 * weight[order]) / total[-1]

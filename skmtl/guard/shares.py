@@ -1,4 +1,4 @@
-"""What every task uses of the candidates."""
+"""Weights of the candidates for every task."""
 
 from dataclasses import dataclass, replace
 
@@ -6,43 +6,49 @@ import numpy as np
 
 __all__ = ["Shares"]
 
-# Candidates that are kept for tasks to come.
+# Most candidates that are kept for new tasks.
 _MOST_CARRIED = 64
-# A candidate's share of a task below this is not worth its arithmetic.
+# Weights below this fraction of a task's largest weight are set to zero, to save computation.
 _LEAST_SHARE = 0.01
 
 
 @dataclass
 class Shares:
-    """Candidates' weights: ``tasks (n_tasks, n_candidates)`` and ``crowd (n_candidates,)``.
+    """Weights of the candidates.
 
-    `family` says which candidates may have any; `prior` is what a task to come starts from, a
-    `TaskPrior` of these, or None.
+    Attributes
+    ----------
+    tasks : ndarray of shape (n_tasks, n_candidates)
+    unseen : ndarray of shape (n_candidates,)
+        Weights for an unseen task.
+    allowed : bool ndarray of shape (n_candidates,)
+        Candidates that may have a positive weight.
+    prior : TaskPrior or None
+        Prior weights of the allowed candidates for new tasks.
     """
 
     tasks: np.ndarray
-    crowd: np.ndarray
-    family: np.ndarray
+    unseen: np.ndarray
+    allowed: np.ndarray
     prior: object = None
 
     def pruned(self):
-        """The same without small shares."""
-        return replace(self, tasks=_prune(self.tasks), crowd=_prune(self.crowd[None])[0])
+        """Return the weights with small ones set to zero."""
+        return replace(self, tasks=_prune(self.tasks), unseen=_prune(self.unseen[None])[0])
 
     def take(self, candidates):
-        """Return the weights of some of the candidates, without what new tasks start from."""
-        return Shares(self.tasks[:, candidates], self.crowd[candidates], self.family[candidates])
+        """Return the weights of some of the candidates, without the prior."""
+        return Shares(self.tasks[:, candidates], self.unseen[candidates], self.allowed[candidates])
 
     def for_new_tasks(self):
-        """Positions of the candidates that a new task may use, and the `TaskPrior` of these."""
-        family = np.flatnonzero(self.family)
+        """Return the positions of the candidates for new tasks, and their `TaskPrior`."""
+        allowed = np.flatnonzero(self.allowed)
         if self.prior is None:
-            return family[self.crowd[family] > 0], None
+            return allowed[self.unseen[allowed] > 0], None
         weight = self.prior.at_sizes()
         weight = (weight / weight.max(axis=1, keepdims=True)).max(axis=0)
-        least = max(np.sort(weight)[-_MOST_CARRIED:][0], _LEAST_SHARE)
-        kept = weight >= least
-        return family[kept], self.prior.take(kept)
+        kept = weight >= max(np.sort(weight)[-_MOST_CARRIED:][0], _LEAST_SHARE)
+        return allowed[kept], self.prior.take(kept)
 
 
 def _prune(shares):

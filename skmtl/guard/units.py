@@ -1,4 +1,4 @@
-"""Tasks in units of their own: a location and a scale of the target for each."""
+"""Location and scale of the target for every task."""
 
 from dataclasses import dataclass, replace
 
@@ -9,40 +9,39 @@ from .residuals import variance_prior
 
 __all__ = ["Units"]
 
-# Tasks whose scales differ by less than this (standard deviation of the logarithm, beyond what
-# their few rows explain) share one scale without a trial; where they differ by more than e-fold,
-# units of their own are taken unless they prove worse.
-_LEAST_SPREAD, _EVIDENT_SPREAD = 0.5, 1.0
+# Standard deviations of the log-scales over tasks, beyond sampling error: below the first, the
+# tasks share one scale without a comparison; above the second, every task has its own units unless
+# that is worse.
+_LEAST_SPREAD, _CLEAR_SPREAD = 0.5, 1.0
 
 
 @dataclass
 class Units:
-    r"""A location and a scale of the target for every task, shrunk where a task has few rows.
+    r"""Location and scale of the target for every task, shrunk towards those of all tasks.
 
-    The variance :math:`s_t^2` is drawn towards the tasks' common one as in
-    `ResidualScale`; the location,
-    in units of the scale, towards the mean of :math:`\bar y_t / s_t` over tasks: tasks that differ
-    by a gain only have that in common.
+    The variance :math:`s_t^2` is shrunk towards a common one as in `ResidualScale`. The location is
+    shrunk, in units of the scale, towards the mean of :math:`\bar y_t / s_t` over tasks, which is
+    common to tasks that differ only by a gain.
 
     Attributes
     ----------
     location, scale : ndarray of shape (n_tasks,)
     prior_rows, prior_variance : float
-        What the variances are drawn towards.
-    centre, pull : float
-        What the locations are drawn towards, in units of the scale, and as by how many rows.
+        Rows and variance of the prior of the variances.
+    location_rows, prior_location : float
+        Rows and mean of the prior of the locations, in units of the scale.
     """
 
     location: np.ndarray
     scale: np.ndarray
     prior_rows: float
     prior_variance: float
-    centre: float
-    pull: float
+    location_rows: float
+    prior_location: float
 
     @classmethod
     def learn(cls, moments):
-        """From the tasks' `TaskMoments` or `TaskRows`."""
+        """Learn from the `TaskMoments` or `TaskRows` of the tasks."""
         rows, mean, square = moments.weight, moments.mean[:, -1], moments.target_scatter()
         prior_rows, prior_variance = variance_prior(square, np.maximum(rows - 1.0, 0.0))
         if not prior_variance > 0.0:  # all constant, or a single row each
@@ -52,43 +51,40 @@ class Units:
         ratio, noise = (mean / self._scale_of(rows, square))[seen], 1.0 / rows[seen]
         between = max(np.var(ratio) - noise.mean(), 1e-6)
         weight = 1.0 / (noise + between)
-        centre = weight @ ratio / weight.sum()
-        return replace(self, centre=centre, pull=1.0 / between).of(rows, mean, square)
+        self.location_rows, self.prior_location = 1.0 / between, weight @ ratio / weight.sum()
+        return self.of(rows, mean, square)
 
     def _scale_of(self, rows, square):
         if np.isinf(self.prior_rows):
             return np.full(len(rows), np.sqrt(self.prior_variance))
-        d = np.maximum(rows - 1.0, 0.0)
-        total = self.prior_rows + d
-        known = total > 0.0  # a single row tells no scale
+        total = self.prior_rows + np.maximum(rows - 1.0, 0.0)
+        known = total > 0.0  # false for a single row without a prior
         variance = np.where(known, self.prior_rows * self.prior_variance + square, 0.0)
         variance = np.where(known, variance / np.where(known, total, 1.0), self.prior_variance)
         return np.sqrt(np.maximum(variance, 1e-10 * self.prior_variance))
 
-    def _location_of(self, rows, mean, scale):
-        return (rows * mean + self.pull * self.centre * scale) / (rows + self.pull)
-
     def of(self, rows, mean, square):
-        """The units of other tasks, from the moments of their targets."""
+        """Return the units of other tasks, from the moments of their targets."""
         scale = self._scale_of(rows, square)
-        return replace(self, scale=scale, location=self._location_of(rows, mean, scale))
+        location = rows * mean + self.location_rows * self.prior_location * scale
+        return replace(self, scale=scale, location=location / (rows + self.location_rows))
 
     def take(self, tasks):
-        """Of some tasks."""
+        """Return the units of some tasks."""
         return replace(self, scale=self.scale[tasks], location=self.location[tasks])
 
-    def relearned(self, moments, anew=True):
-        """Units that other rows of the tasks tell, relative to these.
+    def relearned(self, moments, prior=True):
+        """Return units learned from other rows of the tasks, relative to these.
 
         Parameters
         ----------
         moments : TaskMoments or TaskRows
-            In these units.
-        anew : bool
-            Whether what the tasks have in common is learned anew as well.
+            Moments in these units.
+        prior : bool
+            Whether the prior is learned again as well.
         """
         outside = moments.in_units(-self.location / self.scale, 1.0 / self.scale)
-        if anew:
+        if prior:
             return self._relative(Units.learn(outside))
         mean, square = outside.mean[:, -1], outside.target_scatter()
         return self._relative(self.of(outside.weight, mean, square))
@@ -102,36 +98,32 @@ class Units:
 
     @property
     def unseen(self):
-        """Location and scale of a task never seen."""
+        """Location and scale of an unseen task."""
         scale = np.sqrt(self.prior_variance)
-        return self.centre * scale, scale
+        return self.prior_location * scale, scale
 
-    def foreign(self):
-        """The units of a task never seen, relative to these."""
-        location, scale = self.unseen
-        n_tasks = len(self.scale)
-        return self._relative(
-            replace(self, location=np.full(n_tasks, location), scale=np.full(n_tasks, scale))
-        )
+    def of_unseen(self):
+        """Return the units of an unseen task, relative to those of each task."""
+        location, scale = (np.full(len(self.scale), value) for value in self.unseen)
+        return self._relative(replace(self, location=location, scale=scale))
 
-    def spread(self):
-        """Standard deviation of the log-scales over tasks, beyond what their few rows explain."""
+    def required_advantage(self):
+        """Return by how many standard errors task-specific units must be better than one scale.
+
+        It is infinite, so that a comparison is not necessary, unless the scales differ by more than
+        sampling error.
+        """
         if np.isinf(self.prior_rows) or len(self.scale) < 3:
-            return 0.0
-        return 0.5 * np.sqrt(polygamma(1, self.prior_rows / 2))
+            return np.inf
+        spread = 0.5 * np.sqrt(polygamma(1, self.prior_rows / 2))
+        if spread <= _LEAST_SPREAD:
+            return np.inf
+        return -1.0 if spread > _CLEAR_SPREAD else 1.0
 
-    def differ(self):
-        """Whether units of the tasks' own are worth a trial."""
-        return self.spread() > _LEAST_SPREAD
+    def convert_models(self, slopes, intercepts):
+        """Convert models from these units to those that they are relative to, in place.
 
-    def differ_evidently(self):
-        """Whether it is one scale for all tasks that would have to prove better."""
-        return self.spread() > _EVIDENT_SPREAD
-
-    def models(self, slopes, intercepts):
-        """In place: models in these units become models in the units they are relative to.
-
-        Of shapes (n_tasks, ..., n_features) and (n_tasks, ...).
+        The shapes are (n_tasks, ..., n_features) and (n_tasks, ...).
         """
         shape = (-1,) + (1,) * (intercepts.ndim - 1)
         slopes *= self.scale.reshape(shape)[..., None]

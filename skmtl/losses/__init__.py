@@ -1,4 +1,4 @@
-"""Formulas of the data's fit: one file per loss."""
+"""Loss functions, one per file."""
 
 from .base import Loss
 from .log_loss import LOG_LOSS

@@ -1,4 +1,4 @@
-"""The log-loss of classes."""
+"""Log-loss of classes."""
 
 import numpy as np
 from scipy.special import expit
@@ -34,7 +34,7 @@ class _LogLoss(Loss):
     def log_probabilities(self, scores, axis=-1):
         """Return the classes' log-probabilities along the axis; two for one score.
 
-        A score of minus infinity is that of a class that cannot be.
+        The score of an impossible class is minus infinity.
         """
         if scores.shape[axis] == 1:
             return -np.logaddexp(0.0, np.concatenate([scores, -scores], axis=axis))
@@ -42,9 +42,9 @@ class _LogLoss(Loss):
 
 
 def log_sum_exp(scores, axis):
-    """Return the logarithm of the sum of exponentials, the axis kept with length one.
+    """Return the logarithm of the sum of exponentials, with the axis kept.
 
-    scipy's does much else, and most of it takes longer on few rows.
+    It has less overhead on few rows than scipy's function.
     """
     top = scores.max(axis=axis, keepdims=True)
     return top + np.log(np.exp(scores - top).sum(axis=axis, keepdims=True))

@@ -1,4 +1,4 @@
-"""Predict well for all tasks of a table."""
+"""Estimators that fit all tasks of a table together."""
 
 from .classifier import MultiTaskClassifier
 from .regressor import MultiTaskRegressor

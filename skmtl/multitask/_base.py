@@ -1,19 +1,22 @@
-"""What the multi-task faces share."""
+"""Base class of the multi-task estimators."""
 
 import numbers
 from dataclasses import replace
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .. import sharing as sharing_room
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
+from .._typing import ArrayLike, Frame, MatrixLike, NDArray
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
+from ..sharing import BY_NAME
 from ..sharing.restriction import UNRESTRICTED
+from ..task_models import LinearTaskClassifier, LinearTaskModel
 from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
@@ -22,41 +25,61 @@ from ..tasks.stack import as_dense
 
 __all__ = ["MultiTaskBase", "rowwise"]
 
+TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
-class MultiTaskBase(TaskEstimator):
-    """What the multi-task faces share: parameters, the packed table, and the fitted attributes."""
+
+class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
+    """Base class of the multi-task estimators."""
 
     _parameter_constraints: dict = {
         **TaskEstimator._parameter_constraints,
-        "sharing": [StrOptions(set(sharing_room.BY_NAME)), HasMethods(["fit_problem"])],
+        "sharing": [StrOptions(set(BY_NAME)), HasMethods(["fit_problem"])],
         "cv": ["cv_object", None],
     }
-    _named = "sharing", sharing_room.BY_NAME, "skmtl.sharing"
+    _named = "sharing", BY_NAME, "skmtl.sharing"
 
     def _share(self, X, y, codes, table, make_problem, preprocessor):
         """Fit the sharing structure.
 
-        `make_problem(space, partitions, executor, within=, copies=)` states the problem on the
-        packed table's row space.
-        `preprocessor` is what made the features, fitted, or None.
+        Parameters
+        ----------
+        X, y : array-like
+            Arguments of `fit`, for splitters and names.
+        codes : ndarray of shape (n_samples,)
+            Task of each row.
+        table : TaskTable
+        make_problem : callable
+            Called with a `RowSpace`, partitions, an executor and the keyword arguments `within`
+            and `copies`; returns a `Problem` or a `LogisticProblem`.
+        preprocessor : transformer or None
+            The fitted preprocessor.
 
         Returns
         -------
         solver : object
-            The structure, which is not the caller's.
+            A copy of the sharing structure.
         fitted : SharingFit
-            Of all tasks, those without rows included.
+            The fit of all tasks, including those without rows.
         """
         solver = self._named_object()
         restriction = self._restriction(solver, X, preprocessor, table.n_features)
         settled, within = self._settled(table.without_empty_tasks()), self._within(solver)
-        full = settled.table
-        # A row space mixes features.
+        # A row space mixes features, which a restriction refers to.
         if restriction or not getattr(solver, "rotation_invariant", True):
-            space = RowSpace(full)
+            space = RowSpace(settled.table)
         else:
-            space = RowSpace.of(full, within, settled.trust)
-        parts = self._partitions(space.table, X, y, codes)
+            space = RowSpace.of(settled.table, within, settled.trust)
+        parts = []
+        if self.cv is not None:
+            parts = partitions(
+                space.table,
+                self.cv,
+                X=X,
+                y=y,
+                groups=codes,
+                seed=self._seed(),
+                classifier=is_classifier(self),
+            )
         with worker_pool(self.n_jobs) as executor:
             problem = make_problem(space, parts, executor, within=within, copies=settled)
             if restriction:
@@ -68,44 +91,31 @@ class MultiTaskBase(TaskEstimator):
         return solver.fit_problem(problem)
 
     def _within(self, solver):
-        """Whether slopes are learned on the features' scale within tasks."""
+        """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
 
     def _settled(self, table):
-        """The table to tune on: copies are told, and weights have a unit of their own."""
+        """Return the table with weights in the unit for tuning, and with copies recognised."""
         if self.cv is None:
             return Settled(table)
         if len(table.rows) < 4:
             raise ValueError(
                 f"Found {len(table.rows)} sample(s) with a label and weight "
-                f"(n_samples = {len(table.rows)}), while tuning and the report need at least 4; "
-                "with fewer, fix the strengths and set cv=None."
+                f"(n_samples = {len(table.rows)}), but tuning and the report need at least 4; "
+                "with fewer, give numbers for the strengths and set cv=None."
             )
         fixed_rows = not isinstance(self.cv, numbers.Integral)
         return settle(table, fixed_rows, is_classifier(self))
 
-    def _partitions(self, table, X, y, codes):
-        if self.cv is None:
-            return []
-        return partitions(
-            table,
-            self.cv,
-            X=X,
-            y=y,
-            groups=codes,
-            seed=self._seed(),
-            classifier=is_classifier(self),
-        )
-
     def _restriction(self, solver, X, preprocessor, n_features):
-        """What the structure restricts of the slopes; before anything is fitted."""
-        if not hasattr(solver, "restriction"):  # not one of `skmtl.sharing`
+        """Return the structure's restriction of the slopes."""
+        if not hasattr(solver, "restriction"):  # not a structure of `skmtl.sharing`
             return UNRESTRICTED
-        columns = self._find_columns(X)
-        return solver.restriction(_feature_names(columns, preprocessor, n_features))
+        names = _feature_names(self._find_columns(X), preprocessor, n_features)
+        return solver.restriction(names)
 
     def _store(self, X, y, rows, solver, fitted, sizes, stds):
-        """Set the fitted attributes, all at once at the very end.
+        """Set the fitted attributes, after everything else has succeeded.
 
         `stds` are the standard deviations of the features after preprocessing.
         """
@@ -123,41 +133,36 @@ class MultiTaskBase(TaskEstimator):
         self.n_iter_ = fitted.n_iter
         self._adapter, self._residual_scale = fitted.adapter, fitted.residual_scale
         self.task_report_ = self._make_report(fitted.report, sizes)
-        self._importances = self._of_columns(self._importances_of(sizes, stds), rows)
+        self._importances = self._column_importances(sizes, stds, rows.preprocessor)
 
     @property
-    def feature_importances_(self):
-        """By how much each column of X moves the predictions, ``(n_features_in_,)``.
+    def feature_importances_(self) -> NDArray:
+        """Importances of the columns of X, ndarray of shape (n_features_in_,).
 
-        The absolute slope times the feature's standard deviation over the table, averaged over
-        the rows (and classes); of a column of categories the sum over its levels. The task
-        column's is the largest of the others, so that feature selection never drops it; excluded
-        columns have 0.
+        The importance of a feature is its absolute slope times its standard deviation over the
+        table, averaged over the rows (and classes). For a column of categories, it is the sum over
+        the levels. The task column has the largest importance of all features, so that feature
+        selection never drops it; excluded columns have 0.
 
         Raises
         ------
         AttributeError
-            Where a transformer of the caller's does not tell which column its outputs are of.
+            If a custom transformer does not tell from which columns its outputs are computed.
         """
         check_is_fitted(self)
         if self._importances is None:
             raise AttributeError(
-                f"{type(self).__name__} has no feature_importances_: preprocessor= makes other "
-                "columns than it is given, and does not tell of what. Give one that keeps the "
-                'names of columns, or "auto".'
+                f"{type(self).__name__} has no feature_importances_, because the preprocessor "
+                "does not tell from which columns its outputs are computed; set preprocessor= to a "
+                'transformer that keeps the names of columns, or to "auto".'
             )
         return self._importances
 
-    def _importances_of(self, sizes, stds):
-        """The same for the features after preprocessing."""
-        share = sizes / sizes.sum()
-        slopes = np.tensordot(share, np.abs(self.coef_), axes=1)
-        return (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * stds
-
-    def _of_columns(self, importances, rows):
-        """Importances of the columns of X, from those of what the preprocessor made of them."""
-        columns = self._columns
-        sources = output_sources(rows.preprocessor, columns, len(importances))
+    def _column_importances(self, sizes, stds, preprocessor):
+        """Return the importances of the columns of X, or None if they are unknown."""
+        columns, slopes = self._columns, np.tensordot(sizes / sizes.sum(), np.abs(self.coef_), 1)
+        importances = (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * stds
+        sources = output_sources(preprocessor, columns, len(importances))
         if sources is None:
             return None
         features = np.bincount(sources, importances, minlength=columns.n_features)
@@ -179,20 +184,19 @@ class MultiTaskBase(TaskEstimator):
                 table[f"gain_over_{other}"] = 1.0 - table["error_shared"] / table[f"error_{other}"]
         return table
 
-    def for_task(self, label):
-        """The model of one task, as an ordinary fitted estimator.
+    def for_task(self, label: object) -> TaskModel:
+        """Return the model of one task as a fitted estimator.
 
         Parameters
         ----------
         label : str, int or tuple
-            A label among ``tasks_``.
+            One of ``tasks_``.
 
         Returns
         -------
         LinearTaskModel or LinearTaskClassifier
-            Takes the columns that are features, before any preprocessing, which it brings
-            along; the task column and excluded ones are ignored. Small, fast on one row,
-            picklable.
+            A small, picklable estimator that predicts single rows fast. It takes columns before
+            preprocessing, which is included; the task column and excluded columns are ignored.
 
         Raises
         ------
@@ -200,41 +204,43 @@ class MultiTaskBase(TaskEstimator):
             If the task was not seen in fit.
         """
         t = self._find_task(label)
-        residual_scale = (
-            None if self._residual_scale is None else self._residual_scale.take(np.array([t]))
-        )
+        residual_scale = self._residual_scale and self._residual_scale.take(np.array([t]))
         return self._task_model(self.coef_[t], self.intercept_[t], residual_scale)
 
-    def adapt(self, X, y, sample_weight=None):
-        """A model for a new task, from some of its rows and what the tasks of `fit` share.
+    def adapt(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> TaskModel:
+        """Fit a model for a new task, from some of its rows and the shared part of the model.
 
-        Nothing is refitted and this estimator stays as it is. With the shared part held, the new
-        task's own part is what `fit` would have found, for each of the strengths that tasks of
-        its size use, averaged with weights that also heed leave-one-out errors on its rows.
+        This estimator does not change. The shared part is held fixed, and the task-specific part is
+        fitted for each of the strengths that tasks of this size use. These models are averaged with
+        weights that also depend on leave-one-out errors on the new rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows of the new task; needs no task column (one present is ignored).
+            Rows of the new task. A task column is not needed, and ignored.
         y : array-like of shape (n_samples,)
+            Labels of these rows.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of these rows.
 
         Returns
         -------
         LinearTaskModel or LinearTaskClassifier
-            An ordinary fitted estimator, as `for_task` returns; its size does not depend on the
-            training table.
+            A fitted estimator like those of `for_task`, whose size does not depend on the training
+            table.
 
         Raises
         ------
         ValueError
-            For rows, labels or weights that are unfit.
+            For invalid rows, labels or weights.
 
         Notes
         -----
-        Where all tasks were pooled, the new task's model is the shared one. Where `fit` saw one
-        task, nothing is known of how tasks differ: with partial pooling all strengths are tried
-        about that task's model, and leave-one-out errors on the new rows weigh them.
+        If all tasks were pooled, the new task's model is the shared one. If `fit` saw a single
+        task, the differences between tasks are unknown: partial pooling then tries all strengths
+        that shrink towards that task's model, weighted by leave-one-out errors on the new rows.
         """
         return self._adapt(X, y, sample_weight)
 
@@ -252,35 +258,40 @@ class MultiTaskBase(TaskEstimator):
         residual_scale = None
         if std is not None:
             X, _, weight = self._adapter.support(X, y, weight)
-            reach = self._residual_scale.reach and self._residual_scale.reach.of_new_task(X, weight)
-            residual_scale = replace(self._adapter.residual_scale, std=np.array([std]), reach=reach)
+            out_of_range = self._residual_scale.out_of_range
+            residual_scale = replace(
+                self._adapter.residual_scale,
+                std=np.array([std]),
+                out_of_range=out_of_range and out_of_range.of_new_task(X, weight),
+            )
         return self._task_model(coef, intercept, residual_scale)
 
-    def coef_frame(self, kind="total"):
-        """The coefficients as a pandas data frame: one row a task, one column a feature.
+    def coef_frame(self, kind: Literal["total", "own"] = "total") -> Frame:
+        """Return the coefficients as a pandas data frame: one row per task, one column per feature.
 
         Parameters
         ----------
         kind : {"total", "own"}, default="total"
-            "total" is what a task predicts with: ``intercept_`` and ``coef_``. "own" is what the
-            task adds to the shared model: ``coef_ - shared_coef_``, and so for the intercept.
+            "total" are the coefficients of the tasks' models, ``intercept_`` and ``coef_``. "own"
+            are the differences to the shared model, ``coef_ - shared_coef_``, also for the
+            intercept.
 
         Returns
         -------
         pandas.DataFrame of shape (n_tasks + 1, n_features + 1)
-            Rows are ``tasks_`` in an index named as the task column (else "task"). The last row is
-            the shared model in either kind, so that total is own plus the last row; its label is
-            None, as in ``task_report_``, which no task can be called. Columns are "intercept"
-            ("(intercept)" where a feature has that name) and ``coef_feature_names_``. With more
-            than two classes they have two levels, "class" and "feature", and there are
-            ``n_classes * (n_features + 1)`` of them.
+            The index contains ``tasks_`` and has the name of the task column, or else "task". The
+            last row is the shared model for either kind, so that total is own plus the last row.
+            Its label is None, as in ``task_report_``, which is not a valid label of a task. The
+            columns are "intercept" ("(intercept)" if a feature has that name) and
+            ``coef_feature_names_``. With more than two classes, the columns have two levels,
+            "class" and "feature", and there are ``n_classes * (n_features + 1)`` of them.
 
         Raises
         ------
         ImportError
             If pandas is not installed.
         ValueError
-            If `kind` is something else.
+            If `kind` is neither "total" nor "own".
         NotFittedError
             If the estimator is not fitted.
 
@@ -292,7 +303,7 @@ class MultiTaskBase(TaskEstimator):
         >>> frame = MultiTaskRegressor(task_column="firm").fit(X, y).coef_frame()
         >>> frame.columns.tolist()
         ['intercept', 'value', 'capital', 'year']
-        >>> frame.shape                                         # a row a firm, and the shared one
+        >>> frame.shape                           # one row per firm, and the shared model
         (12, 4)
         """
         if kind not in ("total", "own"):
@@ -303,7 +314,7 @@ class MultiTaskBase(TaskEstimator):
         except ImportError as error:
             raise ImportError(
                 f"{type(self).__name__}.coef_frame needs pandas: pip install pandas. Without it, "
-                "coef_, intercept_ and coef_feature_names_ hold the same figures."
+                "use coef_, intercept_ and coef_feature_names_, which contain the same numbers."
             ) from error
         names, tasks, shared = self._named_coefficients()
         rows = np.concatenate([tasks - shared if kind == "own" else tasks, shared[None]])
@@ -315,7 +326,7 @@ class MultiTaskBase(TaskEstimator):
         return pd.DataFrame(rows.reshape(len(rows), -1), index=index, columns=names)
 
     def _named_coefficients(self):
-        """Names, and all tasks' and the shared coefficients, the intercept first.
+        """Return names, coefficients of all tasks and shared ones, with the intercept first.
 
         Returns
         -------
@@ -326,38 +337,39 @@ class MultiTaskBase(TaskEstimator):
         features = self.coef_feature_names_.tolist()
         intercept = "(intercept)" if "intercept" in features else "intercept"
         tasks = np.concatenate([self.intercept_[..., None], self.coef_], axis=-1)
-        alone = np.asarray(self.shared_intercept_)[..., None]
-        return [intercept, *features], tasks, np.concatenate([alone, self.shared_coef_], axis=-1)
+        shared = np.concatenate(
+            [np.asarray(self.shared_intercept_)[..., None], self.shared_coef_], axis=-1
+        )
+        return [intercept, *features], tasks, shared
 
     def _check_support(self, y):
-        """The labels of a new task's rows, as `fit` codes them."""
+        """Return the labels of a new task's rows, encoded as in `fit`."""
         raise NotImplementedError
 
     def _task_model(self, coef, intercept, residual_scale):
-        """An ordinary fitted estimator with one task's coefficients."""
+        """Return a fitted estimator with the coefficients of one task."""
         raise NotImplementedError
 
 
 def _feature_names(columns, preprocessor, n_features):
-    """Names of what the model is fitted on, after preprocessing where there is one."""
+    """Return the names of the features that the model is fitted on, after preprocessing."""
     if preprocessor is not None:
         return output_names(preprocessor, n_features)
-    names = columns.names
-    if names is None:
-        names = [f"x{i}" for i in range(n_features)]
+    unnamed = columns.names is None
+    names = [f"x{i}" for i in range(n_features)] if unnamed else columns.names
     return np.asarray(names, dtype=object)
 
 
 def rowwise(X, coef, codes):
-    """``(X[i] @ coef[codes[i]])`` for every row."""
+    """Return ``X[i] @ coef[codes[i]]`` for every row i."""
     if isinstance(X, np.ndarray):
         if len(codes) < 5 * len(coef):
             return np.einsum("ij,ij->i", X, coef[codes])
         out = np.empty(len(codes))
         order = np.argsort(codes, kind="stable")
         edges = np.searchsorted(codes[order], np.arange(-1, len(coef)))
-        for code, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
-            rows = order[a:b]
+        for code, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
+            rows = order[start:stop]
             out[rows] = X[rows] @ coef[code]
         return out
     return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()

@@ -1,8 +1,9 @@
-"""MultiTaskClassifier: classes and calibrated probabilities for all tasks of a table."""
+"""Logistic regression for many tasks."""
 
 import numbers
 import warnings
 from dataclasses import replace
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -12,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import Interval, StrOptions, fit_context
+from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from .._validation import check_weights
+from ..sharing.base import Sharing
 from ..sharing.logistic_problem import LogisticProblem
 from ..task_models import LinearTaskClassifier, most_probable, probabilities
 from ..tasks.prevalence import check_class_prior
@@ -23,122 +26,125 @@ from ._base import MultiTaskBase, rowwise
 __all__ = ["MultiTaskClassifier"]
 
 
-class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
-    r"""Logistic regression for many tasks that share what helps.
+class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
+    r"""Logistic regression for many tasks that share information where it helps.
 
-    Every task (customer, field, district, ...) gets its own linear scores
+    Every task (customer, field, district, ...) has its own linear scores
 
     .. math:: f_t(x) = a + a_t + x'(m + v_t),
 
-    the log-odds of the second class, drawn towards the shared :math:`a + x'm` as strongly as
-    cross-validated log-loss inside `fit` says, task by task: from *independent* (one model a
-    task) to *pooled* (one model for all). A task with rows of one class only, or with few rows,
-    gets probabilities drawn towards the shared ones. With more than two classes every class has
-    scores of its own and the loss is multinomial.
+    the log-odds of the second class, which are shrunk towards the shared :math:`a + x'm`. The
+    strength is chosen for each task by the cross-validated log-loss inside `fit`, from
+    *independent* (one model per task) to *pooled* (one model for all tasks). The probabilities of a
+    task with few rows, or with rows of one class only, are shrunk towards the shared ones. With
+    more than two classes, every class has its own scores and the loss is multinomial.
 
     Parameters
     ----------
     sharing : {"partial_pooling", "independent", "pooled"} or object, default="partial_pooling"
-        How tasks share; an object of `skmtl.sharing` takes options. Strengths are in units of
-        1 / variance on the scale of log-odds, on standardised features: ``1 / C`` of
-        scikit-learn's LogisticRegression. They default to "auto".
+        How tasks share information; an object of `skmtl.sharing` has options. Strengths are
+        1 / variance on the scale of log-odds, for standardised features, like ``1 / C`` of
+        scikit-learn's LogisticRegression. They are "auto" by default.
     task_column : str, int or list of these, default=None
-        The column of X with the task labels: a name (data frames), found exactly or as the one
-        column that ends in ``__name``, or an index (arrays). The column is not a feature. A list
-        names a task by several columns, ``["store", "item"]``: every combination is a task, its
-        label a tuple.
+        Column of X with the task labels, which is not a feature: a name (data frames) or an index
+        (arrays). A name is that of a column, or the part after ``__`` of exactly one column. With a
+        list, such as ``["store", "item"]``, every combination of values is a task, whose label is
+        a tuple.
     preprocessor : "auto" or transformer, default=None
-        Makes finite numbers of the columns of X beside the task column and excluded ones. None
-        takes them as they are. "auto" fills gaps in numbers with the median, adds a column that
-        says where they were, and one-hot encodes strings and categories: a gap is a level of its
-        own, levels in fewer than 5 rows and those beyond the 30 most frequent share a column, and
-        a level never seen counts as one of these, or as none. Strings that are all numbers, and
-        booleans, are numbers; dates are refused. Numbers need no scaling: the model standardises
-        by itself. Any other transformer or Pipeline is cloned, and fitted on these columns and y.
+        Converts the columns of X, without the task column and excluded ones, to finite numbers.
+        None uses them unchanged. "auto" imputes missing numbers with the median, adds a column that
+        marks them, and one-hot encodes strings and categories. A missing category is a level;
+        levels in fewer than 5 rows and those beyond the 30 most frequent ones share a column, which
+        is also that of unknown levels. Columns of strings that are all numbers, and of booleans,
+        are treated as numbers; dates raise an error. Numbers need no scaling, because the model
+        standardises them. Any other transformer or Pipeline is cloned, and fitted on these columns
+        and y.
     exclude_columns : str, int or sequence of these, default=None
-        Columns of X that are no features (a row id, the time that only `cv` reads), found as
-        `task_column` is.
+        Columns of X that are not features (such as a row id, or the time that only `cv` uses),
+        specified like `task_column`.
     categorical_columns : str, int or sequence of these, default=None
-        With ``preprocessor="auto"``, columns that are categories though they hold numbers (codes
-        of regions), found as `task_column` is. A sequence, even an empty one, says that all other
-        numbers are numbers, which is otherwise asked of few whole numbers by a warning.
+        With ``preprocessor="auto"``, columns with numbers that are categories (such as codes of
+        regions), specified like `task_column`. With a sequence, even an empty one, all other
+        columns of numbers are numeric; with None, a warning asks about columns with few distinct
+        integers.
     class_weight : dict or "balanced", default=None
-        Weights of the classes, in the fit and in its validation; "balanced" over the table.
+        Weights of the classes, in the fit and in its cross-validation. "balanced" gives all classes
+        the same total weight in the table.
     handle_unknown : {"shared", "error"}, default="shared"
-        A row of a task never seen in fit is predicted with what all tasks share, with a
-        warning; or raises.
+        Rows of a task that was not seen in `fit` are predicted with the shared model, with a
+        warning; or an error is raised.
     cv : int, splitter or iterable of (train, test), default=5
-        How strengths and the report are cross-validated inside `fit`. An int deals the rows of
-        every task to that many folds in an order that only what they hold decides, not the order
-        of rows or columns nor the columns' units, shifts and signs; repeatedly on small tables.
-        Folds that give every class its share in every task would favour intercepts of the tasks'
-        own. None skips validation and needs fixed strengths.
+        Cross-validation inside `fit`, for strengths and the report. An int assigns the rows of each
+        task to that many folds, by the content of the rows only: the assignment does not depend on
+        the order of rows or columns, nor on units, shifts and signs of the columns. On small tables
+        this is repeated. Folds that are stratified by class in every task would favour
+        task-specific intercepts. None skips cross-validation and needs numbers for the strengths.
     max_iter : int, default=100
-        Most Newton steps of the final fit, a candidate.
+        Largest number of Newton steps per candidate in the final fit.
     tol : float, default=1e-4
-        On the KKT residual of the final fit.
+        Tolerance for the KKT residual of the final fit.
     n_jobs : int, default=None
-        Threads; None is 1. Results do not depend on it.
+        Number of threads; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Seeds the dealing of rows to folds; None always deals alike.
+        Seed for the assignment of rows to folds; with None it is always the same.
     verbose : int, default=0
-        Above 0, prints what is being done.
+        If above 0, print each step of the fit.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Sorted class labels.
     tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted.
+        Sorted task labels.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        Slopes of every task, in the units of X: of the log-odds of ``classes_[1]``, or of each
-        class's score where there are more than two.
+        Slopes of every task, in the units of X: of the log-odds of ``classes_[1]`` or, with more
+        than two classes, of the scores of each class.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
     shared_intercept_ : float or ndarray of shape (n_classes,)
-        What a task never seen is predicted with.
+        Intercept of the shared model, which predicts rows of unseen tasks.
     coef_feature_names_ : ndarray of shape (n_features,)
-        Names of the columns of `coef_`, after preprocessing where there is one; the task column
-        is not among them.
+        Names of the columns of `coef_`, after preprocessing, without the task column.
     sharing_ : object
-        The sharing structure with its strengths of largest weight: ``alpha_``,
+        The sharing structure with the strengths of largest weight: ``alpha_``,
         ``alpha_intercept_``, ``alpha_shared_``.
     task_report_ : dict of arrays
-        As that of `MultiTaskRegressor`; errors are log-losses a row.
+        Report like that of `MultiTaskRegressor`, with log-losses per row as errors.
     history_ : dict of arrays
-        The candidate strengths, their cross-validated log-loss and their weight.
+        Candidate strengths, their cross-validated log-losses and their weights.
     kkt_residual_ : float
-        Largest entry of the objective's gradient at the solution of largest weight, relative
+        Largest entry of the gradient of the objective at the solution of largest weight, relative
         to the gradient at zero.
     n_iter_ : int
-        Newton steps of that solution in the final fit.
+        Number of Newton steps of that solution in the final fit.
     preprocessor_ : transformer or None
-        Fitted: a ColumnTransformer where it was "auto" (for sparse X a SimpleImputer).
+        Fitted preprocessor; for "auto" a ColumnTransformer (for sparse X a SimpleImputer).
     n_features_in_ : int
-        Columns of X, those that are no features included.
+        Number of columns of X, including those that are not features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where X is a data frame.
+        Names of the columns of X, if it is a data frame.
 
     See Also
     --------
     skmtl.sharing.PartialPooling : The strengths.
-    MultiTaskRegressor : The same for numbers.
+    MultiTaskRegressor : Linear regression for many tasks.
 
     Notes
     -----
-    The objective of one triple of strengths is
+    The objective for given strengths is
 
     .. math:: \sum_t \sum_{i \in t} w_i \log(1 + e^{-y_i f_t(x_i)})
               + \tfrac12 \left(\lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2
               + \lambda_v \sum_t \|v_t\|^2\right),
 
-    solved by Newton's method with a small factorisation a task. The candidates' scores are
-    averaged, as those of `MultiTaskRegressor` are.
+    which is solved by Newton's method with a small factorisation per task. The scores of the
+    candidates are averaged, like the predictions of `MultiTaskRegressor`.
 
-    The preprocessor is fitted once, on the rows of positive weight, each counted once; not again
-    for every fold of `cv`. With "auto" that changed cross-validated errors by less than 0.1 % on
-    tables of 600 to 5,000 rows, and by up to 3 % in either direction on one of 20 rows. A
-    transformer that learns from y makes strengths and report too optimistic: judge the model by
-    an outer cross-validation, which fits everything anew.
+    The preprocessor is fitted once, on the rows with positive weight, without regard to the
+    weights, and not again in every fold of `cv`. With "auto" this changed cross-validated errors by
+    less than 0.1 % on tables of 600 to 5,000 rows, and by up to 3 % in either direction on a table
+    of 20 rows. With a transformer that learns from y, strengths and report are too optimistic:
+    evaluate such a model by an outer cross-validation, which fits everything again.
 
     Examples
     --------
@@ -170,21 +176,21 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
 
     def __init__(
         self,
-        sharing="partial_pooling",
+        sharing: str | Sharing = "partial_pooling",
         *,
-        task_column=None,
-        preprocessor=None,
-        exclude_columns=None,
-        categorical_columns=None,
-        class_weight=None,
-        handle_unknown="shared",
-        cv=5,
-        max_iter=100,
-        tol=1e-4,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        task_column: TaskColumn = None,
+        preprocessor: object = None,
+        exclude_columns: TaskColumn = None,
+        categorical_columns: TaskColumn = None,
+        class_weight: dict | Literal["balanced"] | None = None,
+        handle_unknown: Literal["shared", "error"] = "shared",
+        cv: CV = 5,
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.sharing = sharing
         self.task_column = task_column
         self.preprocessor = preprocessor
@@ -201,121 +207,134 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, task=None):
-        """Fit all tasks.
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the models of all tasks.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Finite numbers beside the task column, or whatever `preprocessor` takes.
+            Finite numbers, except for the task column; or the input of `preprocessor`.
         y : array-like of shape (n_samples,)
-            Class labels, which mean the same in every task.
+            Class labels, with the same meaning in every task.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts. With strengths "auto" weights are relative: a common factor
-            changes nothing, and a row of weight k is k copies of it. A strength that is given is
-            in the unit of the weights.
+            Weights of the rows. With strengths "auto" weights are relative: a common factor has no
+            effect, and a row with weight k is equivalent to k copies of it. Strengths that are
+            numbers are in the unit of the weights.
         task : array-like of shape (n_samples,), default=None
-            Task labels, where X has no task column.
+            Task labels, if X has no task column.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            As `MultiTaskRegressor.fit`; and for a single class, or a 2-D y.
+            For the same reasons as in `MultiTaskRegressor.fit`, for a single class, and for a 2-D
+            y.
         """
         progress = Progress(self, X, y)
-        classes, y = self._encode(y)
-        weight = self._weights(y, classes, sample_weight)
-        labels = classes[y.astype(np.int64)]  # for the preprocessor
-        rows, y, codes, table = self._pack(X, y, weight, task, target=labels)
+        self._require_target(y)
+        classes, labels = np.unique(check_classes(y), return_inverse=True)
+        weight = self._weights(labels, classes, sample_weight)
+        rows, y, codes, table = self._pack(
+            X, labels.astype(np.float64), weight, task, target=classes[labels]
+        )
         present = np.unique(table.y)
-        check_two_classes(classes[present.astype(np.int64)])
+        classes = classes[present.astype(np.int64)]
+        check_two_classes(classes)
         table = replace(table, y=np.searchsorted(present, table.y).astype(np.float64))
 
         def make_problem(space, parts, executor, **kwargs):
             return LogisticProblem(
-                space.table, len(present), parts, executor, progress, space.standardise, self.tol,
-                self.max_iter, **kwargs,
+                space.table, len(classes), parts, self.tol, self.max_iter, executor=executor,
+                progress=progress, standardise=space.standardise, **kwargs,
             )  # fmt: skip
 
         solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
         if fitted.kkt_residual > self.tol:
             warnings.warn(
                 f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
-                f"tol={self.tol:g}, after {fitted.n_iter} steps; raise max_iter={self.max_iter} "
-                "or tol.",
+                f"tol={self.tol:g}, after {fitted.n_iter} steps; increase "
+                f"max_iter={self.max_iter} or tol.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         _warn_of_separation(table, fitted)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
-        self.classes_ = classes[present.astype(np.int64)]
+        self.classes_ = classes
         progress.end()
         return self
 
-    def _encode(self, y):
-        """The classes, and every row's class as a number."""
-        self._require_target(y)
-        y = check_classes(y)
-        classes, codes = np.unique(y, return_inverse=True)
-        return classes, codes.astype(np.float64)
-
-    def _weights(self, y, classes, sample_weight):
-        """Sample weights times class weights, or None where there are neither."""
-        weight = check_weights(sample_weight, len(y))
+    def _weights(self, labels, classes, sample_weight):
+        """Return sample weights times class weights, or None if there are neither."""
+        weight = check_weights(sample_weight, len(labels))
         if self.class_weight is None:
             return weight
-        code = y.astype(np.int64)
-        weight = np.ones(len(y)) if weight is None else weight
+        weight = np.ones(len(labels)) if weight is None else weight
         if isinstance(self.class_weight, dict):
             unknown = set(self.class_weight) - set(classes.tolist())
             if unknown:
                 raise ValueError(
-                    f"class_weight names classes that y does not have: {sorted(unknown, key=str)}."
+                    f"class_weight has keys that are not classes of y: {sorted(unknown, key=str)}; "
+                    f"the classes are {classes.tolist()}."
                 )
             _check_class_weight(self.class_weight)
             of_class = np.array([self.class_weight.get(c, 1.0) for c in classes.tolist()], float)
         else:  # "balanced": all classes weigh the same
-            mass = np.bincount(code, weight, minlength=len(classes))
-            present = mass > 0
-            of_class = np.where(present, mass.sum() / present.sum(), 0.0)
-            of_class /= np.where(present, mass, 1.0)
-        return weight * of_class[code]
+            mass = np.bincount(labels, weight, minlength=len(classes))
+            share = mass.sum() / (mass > 0).sum()
+            of_class = np.divide(share, mass, out=np.zeros(len(mass)), where=mass > 0)
+        return weight * of_class[labels]
 
-    def adapt(self, X, y, sample_weight=None, *, class_prior=None):
-        """A model for a new task, from some of its rows and what the tasks of `fit` share.
+    def adapt(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        class_prior: dict | None = None,
+    ) -> LinearTaskClassifier:
+        """Fit a model for a new task, from some of its rows and the shared part of the model.
 
-        Nothing is refitted and this estimator stays as it is. With the shared part held, the new
-        task's own part is what `fit` would have found, for each of the strengths that tasks of
-        its size use, averaged with weights that also heed leave-one-out log-losses on its rows.
+        This estimator does not change. The shared part is held fixed, and the task-specific part is
+        fitted for each of the strengths that tasks of this size use. These models are averaged with
+        weights that also depend on leave-one-out log-losses on the new rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows of the new task; needs no task column (one present is ignored).
+            Rows of the new task. A task column is not needed, and ignored.
         y : array-like of shape (n_samples,)
+            Labels of these rows.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of these rows.
         class_prior : dict, default=None
-            The share of every class among the rows that the task will be asked of. Intercepts are
-            corrected for the shares among these rows (King & Zeng 2001). By default, as much as it
-            is probable that rows were sampled by class ("five of each"): the shares among them are
-            unlike those of the tasks of `fit`.
+            Proportion of every class among the rows to be predicted, by which the intercepts are
+            corrected (King & Zeng 2001). By default, intercepts are corrected to the extent that
+            the given rows were probably sampled by class (e.g. five of each class), because their
+            proportions are unlike those of the tasks in `fit`.
 
         Returns
         -------
         LinearTaskClassifier
-            An ordinary fitted estimator, as `for_task` returns.
+            A fitted estimator like those of `for_task`.
 
         Raises
         ------
         TypeError
             If `class_prior` is not a dict.
         ValueError
-            For rows, labels or weights that are unfit, and for a `class_prior` that does not have
-            a share above zero for every class, together 1.
+            For invalid rows, labels or weights, and for a `class_prior` without a proportion above
+            zero for every class, or with a sum other than 1.
 
         References
         ----------
@@ -327,23 +346,24 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
             class_prior = check_class_prior(class_prior, self.classes_)
         return self._adapt(X, y, sample_weight, class_prior=class_prior)
 
-    def decision_function(self, X, *, task=None):
-        """Log-odds of the second class, or every class's score.
+    def decision_function(self, X: MatrixLike, *, task: object = None) -> NDArray:
+        """Return the log-odds of the second class, or the scores of more than two classes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows to predict.
         task : label or array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``; a single one is that of all rows.
+            Task labels, if `fit` was given ``task=``; a single label applies to all rows.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds, or scores in the order of ``classes_``.
         """
         rows = self._rows_to_predict(X, task)
-        codes = rows.codes
-        if self._task_source == "none":
-            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
+        no_tasks = self._task_source == "none"
+        codes = np.zeros(rows.X.shape[0], dtype=np.int64) if no_tasks else rows.codes
         coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
         if len(self.classes_) == 2:
@@ -351,49 +371,90 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase):
         scores = [rowwise(rows.X, coef[:, k], codes) for k in range(len(self.classes_))]
         return np.column_stack(scores) + intercept[codes]
 
-    def predict_proba(self, X, *, task=None):
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X, task
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return probabilities(self.decision_function(X, task=task))
-
-    def predict_log_proba(self, X, *, task=None):
-        """Logarithms of `predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, task=task))
-
-    def predict(self, X, *, task=None):
-        """The most probable class of every row, by its task's model.
+    def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
+        """Return the probabilities of the classes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows to predict.
         task : label or array-like of shape (n_samples,), default=None
-            Task labels, where fit was given ``task=``; a single one is that of all rows.
+            Task labels, as in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of ``classes_``.
+        """
+        return probabilities(self.decision_function(X, task=task))
+
+    def predict_log_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
+        """Return the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows to predict.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, as in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities in the order of ``classes_``.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, task=task))
+
+    def predict(self, X: MatrixLike, *, task: object = None) -> NDArray:
+        """Return the most probable class of every row under the model of its task.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows to predict.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, if `fit` was given ``task=``; a single label applies to all rows.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            Class labels.
 
         Raises
         ------
         ValueError
-            As `MultiTaskRegressor.predict`.
+            For the same reasons as in `MultiTaskRegressor.predict`.
         """
         check_is_fitted(self)
         return most_probable(self.decision_function(X, task=task), self.classes_)
 
-    def score(self, X, y, sample_weight=None, *, task=None):
-        """Accuracy of `predict`."""
+    def score(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: object = None,
+    ) -> float:
+        """Return the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows to predict.
+        y : array-like of shape (n_samples,)
+            True class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        task : label or array-like of shape (n_samples,), default=None
+            Task labels, as in `predict`.
+
+        Returns
+        -------
+        float
+            Fraction of correctly classified rows.
+        """
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
 
     def _check_support(self, y):
@@ -411,30 +472,29 @@ def _check_class_weight(class_weight):
         if not number or not 0.0 <= weight < np.inf:
             raise ValueError(
                 f"class_weight={class_weight!r} gives class {label!r} the weight {weight!r}; "
-                "weights are finite numbers of zero or more."
+                "weights must be finite numbers of at least zero."
             )
     if class_weight and not any(class_weight.values()):
         raise ValueError(
-            f"class_weight={class_weight!r} is zero for every class; give some a positive weight."
+            f"class_weight={class_weight!r} is zero for all classes; give at least one class a "
+            "positive weight."
         )
 
 
 def _warn_of_separation(table, fitted):
-    """Warn where a strength of zero leaves the loss without a minimum."""
+    """Warn if the loss has no minimum because of a strength of zero."""
     strengths = fitted.strengths
     names = "alpha", "alpha_intercept", "alpha_shared"
-    slope, pull, ridge = (strengths[name] for name in names)
-    if slope > 0 and pull > 0 and (ridge > 0 or np.isfinite(slope)):
+    slope, intercept, ridge = (strengths[name] for name in names)
+    if slope > 0 and intercept > 0 and (ridge > 0 or np.isfinite(slope)):
         return
     sizes, codes = table.task_sizes(), table.codes
-    if slope > 0 and pull > 0:  # only the shared slopes are free
+    if slope > 0 and intercept > 0:  # only the shared slopes are free
         sizes, codes = np.array([len(codes)]), np.zeros_like(codes)
-    free = np.zeros(len(sizes), dtype=bool)
-    if slope > 0 and pull == 0:  # only the intercepts are
-        low, high = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
-        np.minimum.at(low, codes, table.y)
-        np.maximum.at(high, codes, table.y)
-        free = low == high
+    if slope > 0 and intercept == 0:  # only the intercepts are free
+        n_classes = int(table.y.max()) + 1
+        task_of_class = np.unique(codes * n_classes + table.y.astype(np.int64)) // n_classes
+        free = np.bincount(task_of_class, minlength=len(sizes)) == 1
     else:
         least = np.full(len(sizes), np.inf)
         np.minimum.at(least, codes, _margins(table, fitted))
@@ -443,23 +503,22 @@ def _warn_of_separation(table, fitted):
         where = f"in {free.sum()} of {len(free)} tasks" if len(free) > 1 else "in the whole table"
         zero = [name for name in names if strengths[name] == 0]
         warnings.warn(
-            f"{' and '.join(zero)} being 0, nothing limits the coefficients where the rows are "
-            f"told apart without error, as {where}: they grow with "
-            "every step, and the probabilities near 0 and 1 mean nothing. Give a strength above "
-            "0, or 'auto' with cv=5.",
+            f"{' and '.join(zero)} = 0 does not bound the coefficients if the classes are "
+            f"perfectly separated, as {where}: they grow with every step, and probabilities near 0 "
+            "and 1 are meaningless. Give a strength above 0, or 'auto' with cv=5.",
             ConvergenceWarning,
             stacklevel=3,
         )
 
 
 def _margins(table, fitted):
-    """By how much each packed row's own class leads the others; above zero it is told apart."""
-    X, codes, own = table.X[table.rows], table.codes, table.y.astype(np.int64)
+    """Return the margins of the packed rows' classes; positive ones are correctly classified."""
+    X, codes, label = table.X[table.rows], table.codes, table.y.astype(np.int64)
     coef = np.concatenate([fitted.coef, fitted.shared_coef[None]])  # `rowwise` wants it last
     if coef.ndim == 2:
-        return (2 * own - 1) * (rowwise(X, coef, codes) + fitted.intercept[codes])
+        return (2 * label - 1) * (rowwise(X, coef, codes) + fitted.intercept[codes])
     scores = np.column_stack([rowwise(X, c, codes) for c in coef.transpose(1, 0, 2)])
     scores += fitted.intercept[codes]
-    lead = np.take_along_axis(scores, own[:, None], axis=1)[:, 0]
-    np.put_along_axis(scores, own[:, None], -np.inf, axis=1)
-    return lead - scores.max(axis=1)
+    score = np.take_along_axis(scores, label[:, None], axis=1)[:, 0]
+    np.put_along_axis(scores, label[:, None], -np.inf, axis=1)
+    return score - scores.max(axis=1)

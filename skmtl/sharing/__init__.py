@@ -1,10 +1,10 @@
-"""How tasks share: one object a structure."""
+"""Sharing structures: how the models of the tasks depend on each other."""
 
 from .pooling import Independent, PartialPooling, Pooled
 
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
-# What a string stands for in ``MultiTaskRegressor(sharing=...)``.
+# Strings that ``MultiTaskRegressor(sharing=...)`` accepts.
 BY_NAME = {
     "independent": Independent,
     "partial_pooling": PartialPooling,

@@ -7,18 +7,18 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..solvers import kkt_residual, make_system, solve_given
 from ..solvers.signed import SignedSystem
-from .member import Blend, PoolingMember
+from .member import Blend, PoolingMember, refit_without
 
 __all__ = ["LeastSquares", "SignedLeastSquares"]
 
-# Of the tasks left out, at most about so many are also predicted from their first rows.
-_EARLY_TASKS = 33
-# A residual of slopes with a sign above this is no solution.
+# About the largest number of left-out tasks that are also predicted from a few of their rows.
+_FEW_SHOT_TASKS = 33
+# Largest KKT residual of a solution with signs that does not cause a warning.
 _LARGEST_RESIDUAL = 1e-6
 
 
 class LeastSquares(PoolingMember):
-    """Candidates that arrow systems solve, one factorization per slope strength."""
+    """Candidates that arrow systems solve, with one factorization per slope strength."""
 
     def solutions(self, data):
         """Yield ``(scaling, system, candidates, theta)`` per scaling and slope strength.
@@ -26,29 +26,26 @@ class LeastSquares(PoolingMember):
         `theta` are the candidates' shared intercepts and slopes, in the scaled features.
         """
         for scaling, system, where in self._factored(data):
-            pulls, ridges = self.grid.intercept[where], self.grid.ridge[where]
+            intercepts, ridges = self.grid.intercept[where], self.grid.ridge[where]
             if self.given is None:
-                theta = system.solve_shared(pulls, ridges)
+                theta = system.solve_shared(intercepts, ridges)
             else:
                 known = self.given[self.fixed]
-                theta = solve_given(system, self.fixed, known, pulls, ridges)
+                theta = solve_given(system, self.fixed, known, intercepts, ridges)
             yield scaling, system, where, theta
 
     def _factored(self, data):
+        """Yield ``(scaling, system, candidates)`` per scaling and slope strength."""
         last = system = None
         for k, slope, where in self.grid.levels:
             scaling = self.scalings[k]
             if k != last:
-                last, system = k, self.system(data, scaling)
+                last, moments = k, scaling.stretched(data)
+                places = self.problem.places(scaling, moments)
+                system = make_system(
+                    moments, scaling.factors**2, self.problem.executor, scaling.varies, *places
+                )
             yield scaling, system.factor(slope), where
-
-    def system(self, data, scaling):
-        """Return an arrow system on some moments."""
-        moments = scaling.stretched(data)
-        places = self.problem.places(scaling.apart, moments)
-        return make_system(
-            moments, scaling.factors**2, self.problem.executor, scaling.varies, *places
-        )
 
     def errors(self, train, test):
         """Return the squared errors ``(n_tasks, n_candidates)`` on the test moments of a split."""
@@ -61,27 +58,20 @@ class LeastSquares(PoolingMember):
 
     def models(self, train, split=None):
         """Return slopes ``(n_tasks, n_candidates, n_features)`` and intercepts of the tasks."""
-        units = self.problem.units
-        if units is None:
-            return self.models_of(train)
-        units = units.relearned(train)
-        slopes, intercepts = self.models_of(train.in_units(units.location, units.scale))
-        units.models(slopes, intercepts)
-        return slopes, intercepts
+        return self.problem.models_in_units(train, self.models_of)
 
     def models_of(self, data):
         """Return `models` in the units of the data."""
         shape = len(data.weight), len(self)
         slopes, intercepts = np.empty((*shape, self.problem.n_features)), np.empty(shape)
         for scaling, system, where, theta in self.solutions(data):
-            pulls = self.grid.intercept[where]
-            system.models(theta, pulls, slopes, intercepts, where.start)
+            system.models(theta, self.grid.intercept[where], slopes, intercepts, where.start)
             if scaling.per_feature:
                 slopes[:, where] *= scaling.factors
         return slopes, intercepts
 
     def shared(self, data):
-        """Return the candidates' shared solutions ``(n_candidates, 1 + n_features)``."""
+        """Return the shared models ``(n_candidates, 1 + n_features)`` of the candidates."""
         out = np.empty((len(self), 1 + self.problem.n_features))
         for scaling, _, where, theta in self.solutions(data):
             out[where] = theta * np.append(1.0, scaling.factors)
@@ -89,14 +79,14 @@ class LeastSquares(PoolingMember):
 
     def mean_slopes(self, shares):
         """Return the shared slopes of the candidates, averaged with the tasks' mean weights."""
-        share = shares.tasks.mean(0)
-        used = np.flatnonzero(share)
-        return (share[used] @ self.take(used).shared(self.problem.moments))[1:]
+        weight = shares.tasks.mean(0)
+        used = np.flatnonzero(weight)
+        return (weight[used] @ self.take(used).shared(self.problem.moments))[1:]
 
     def blend(self, data, shares, more=()):
         """Return the `Blend` on some moments (None: of all rows).
 
-        `more` are further candidates whose shared models are wanted.
+        `more` are the positions of further candidates whose shared models are needed.
         """
         data = self.problem.moments if data is None else data
         p, n_tasks = self.problem.n_features, len(data.weight)
@@ -110,65 +100,68 @@ class LeastSquares(PoolingMember):
         return blend
 
     def _add(self, blend, data, shares, needed, top):
-        some = self.take(needed)
-        for scaling, system, where, theta in some.solutions(data):
-            chosen, pulls = needed[where], some.grid.intercept[where]
-            share = np.ascontiguousarray(shares.tasks[:, chosen])
-            own = np.zeros_like(blend.coef)
-            system.add_blend(theta, pulls, share, own, blend.intercept)
-            blend.coef += own * scaling.factors
-            blend.thetas[chosen] = theta * np.append(1.0, scaling.factors)
-            unseen = self.problem.for_unseen(blend.thetas[chosen], scaling.apart)
-            blend.theta += shares.crowd[chosen] @ unseen
+        """Add the needed candidates to a blend, whose certificate is that of candidate `top`."""
+        member = self.take(needed)
+        for scaling, system, where, theta in member.solutions(data):
+            chosen, intercepts = needed[where], member.grid.intercept[where]
+            coef = np.zeros_like(blend.coef)
+            weight = np.ascontiguousarray(shares.tasks[:, chosen])
+            system.add_blend(theta, intercepts, weight, coef, blend.intercept)
+            blend.coef += coef * scaling.factors
+            blend.shared_models[chosen] = theta * np.append(1.0, scaling.factors)
+            unseen = self.problem.for_unseen(blend.shared_models[chosen], scaling)
+            blend.shared += shares.unseen[chosen] @ unseen
             if top in chosen:
                 pick = int(np.flatnonzero(chosen == top)[0])
                 blend.residual = _certificate(system, theta[pick], self.grid.take([top]))
 
     def left_out(self, tasks, group):
         moments, n_groups = self.problem.moments.take(tasks), group.max(initial=-1) + 1
-        theta = np.empty((n_groups, len(self), 1 + self.problem.n_features))
-        unseen = np.empty_like(theta)
+        shared = np.empty((n_groups, len(self), 1 + self.problem.n_features))
+        unseen = np.empty_like(shared)
         for scaling, system, where in self._factored(moments):
-            pulls, ridges = self.grid.intercept[where], self.grid.ridge[where]
-            theta[:, where] = system.solve_without(group, pulls, ridges)
-            theta[:, where, 1:] *= scaling.factors
-            unseen[:, where] = self.problem.for_unseen(theta[:, where], scaling.apart)
-        return theta, unseen
+            intercepts, ridges = self.grid.intercept[where], self.grid.ridge[where]
+            shared[:, where] = system.solve_without(group, intercepts, ridges)
+            shared[:, where, 1:] *= scaling.factors
+            unseen[:, where] = self.problem.for_unseen(shared[:, where], scaling)
+        return shared, unseen
 
-    def early_errors(self, left, size):
-        """Of the tasks that have at least twice as many rows."""
-        left, problem = left.every(max(1, len(left.tasks) // _EARLY_TASKS)), self.problem
-        support, rest = problem.thinned(left.tasks, size)
-        if problem.units is not None:  # learned from the few rows, too
-            units = problem.units.take(left.tasks).relearned(support, anew=False)
+    def few_shot_errors(self, left, size):
+        """Return errors on the tasks with at least twice `size` rows."""
+        left = left.subsample(max(1, len(left.tasks) // _FEW_SHOT_TASKS))
+        units = self.problem.units
+        support, rest = self.problem.few_shot_split(left.tasks, size)
+        if units is not None:  # learned from the known rows
+            units = units.take(left.tasks).relearned(support, prior=False)
             support, rest = (part.in_units(units.location, units.scale) for part in (support, rest))
         errors = np.zeros((len(left.tasks), len(self)))
-        n_groups, _, n_shared = left.theta.shape
+        n_groups, _, n_shared = left.shared.shape
         for scaling, system, where in self._factored(support):
-            # All groups' shared models at once; every task then takes those of its own group.
+            # Errors under the shared models of all groups; each task then gets those of its group.
             factors = np.append(1.0, scaling.factors)
-            shared = (left.theta[:, where] / factors).reshape(-1, n_shared)
-            pulls = np.tile(self.grid.intercept[where], n_groups)
-            found = system.errors(shared, pulls, scaling.stretched(rest))
+            theta = (left.shared[:, where] / factors).reshape(-1, n_shared)
+            intercepts = np.tile(self.grid.intercept[where], n_groups)
+            found = system.errors(theta, intercepts, scaling.stretched(rest))
             found = found.reshape(len(found), n_groups, -1)
             errors[:, where] = found[np.arange(len(found)), left.group]
-        if problem.units is not None:
+        if units is not None:
             errors *= units.scale[:, None] ** 2
         kept = rest.weight > 0
         return errors[kept], rest.weight[kept]
 
 
 class SignedLeastSquares(LeastSquares):
-    """Candidates with slopes of a given sign: every candidate takes some systems of its own."""
+    """Candidates whose slopes have given signs; each one takes several systems to solve."""
 
     def signed(self, data):
-        """Yield every candidate's number and `SignedSolution`."""
-        for scaling, candidates in self.by_scaling():
+        """Yield the position and the `SignedSolution` of every candidate."""
+        for k in np.unique(self.grid.scaling):
+            scaling = self.scalings[k]
             system = SignedSystem(
                 scaling.stretched(data), scaling.factors**2, self.problem.restriction.positive,
                 scaling.varies, self.problem.executor,
             )  # fmt: skip
-            for c in candidates:
+            for c in np.flatnonzero(self.grid.scaling == k):
                 strengths = self.grid.slope[c], self.grid.intercept[c], self.grid.ridge[c]
                 found = system.solve(tuple(map(float, strengths)), given=self.given)
                 yield c, found.stretched(1.0 / scaling.factors)
@@ -199,27 +192,23 @@ class SignedLeastSquares(LeastSquares):
     def _add(self, blend, data, shares, needed, top):
         for i, found in self.take(needed).signed(data):
             c = needed[i]
-            share = shares.tasks[:, c]
-            blend.coef += share[:, None] * found.coef
-            blend.intercept += share * found.intercept
-            blend.thetas[c] = found.theta
-            blend.theta += shares.crowd[c] * found.theta
+            weight = shares.tasks[:, c]
+            blend.coef += weight[:, None] * found.coef
+            blend.intercept += weight * found.intercept
+            blend.shared_models[c] = found.theta
+            blend.shared += shares.unseen[c] * found.theta
             if c == top:
                 blend.residual, blend.n_iter = found.residual, found.n_iter
 
     def left_out(self, tasks, group):
-        moments = self.problem.moments
-        theta = np.array(
-            [self.shared(moments.take(tasks[group != g])) for g in range(group.max(initial=-1) + 1)]
-        )
-        return theta, theta
+        return refit_without(self, tasks, group)
 
 
 def _certificate(system, theta, candidate):
-    """Return the KKT residual of one candidate at a system's present slope strength."""
-    shape = system.moments.mean.shape
-    coef, intercept = np.zeros((shape[0], shape[1] - 1)), np.zeros(shape[0])
-    system.add_blend(theta[None], candidate.intercept, np.ones((shape[0], 1)), coef, intercept)
+    """Return the KKT residual of one candidate at the current slope strength of a system."""
+    n_tasks, n_columns = system.moments.mean.shape
+    coef, intercept = np.zeros((n_tasks, n_columns - 1)), np.zeros(n_tasks)
+    system.add_blend(theta[None], candidate.intercept, np.ones((n_tasks, 1)), coef, intercept)
     strengths = (candidate.slope[0], candidate.intercept[0], candidate.ridge[0])
     return kkt_residual(
         system.moments, system.penalty, tuple(map(float, strengths)), theta, coef, intercept,

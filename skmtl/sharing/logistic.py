@@ -7,16 +7,15 @@ import numpy as np
 from ..solvers.newton import Scores
 from .member import Blend, PoolingMember
 
-__all__ = ["JUDGED", "Logistic"]
+__all__ = ["ROUGH", "Logistic"]
 
-# While judging, a solution is good enough when a step lowers the objective by less than this (in
-# nats, as the log-loss is), or after so many steps: tolerance, steps and gain of
-# `LogisticSystem.solve`.
-JUDGED = 0.0, 8, 1.0
+# Tolerance, number of steps and least gain (in nats) of `LogisticSystem.solve` for solutions that
+# are only compared with each other.
+ROUGH = 0.0, 8, 1.0
 
 
 class Logistic(PoolingMember):
-    """Candidates that Newton's method solves one by one, each from where a neighbour ended."""
+    """Candidates that Newton's method solves one by one, each from a neighbour's solution."""
 
     def __init__(self, problem, grid, scalings):
         super().__init__(problem, grid, scalings)
@@ -25,8 +24,8 @@ class Logistic(PoolingMember):
     def models(self, train, split):
         """Return the `Scores` of every candidate on the training rows of a split, unscaled."""
         self._solve_all()
-        found, last = [], None
-        for c, k in enumerate(self.grid.scaling):  # sorted
+        found, last = [], None  # candidates are sorted by scaling
+        for c, k in enumerate(self.grid.scaling):
             if k != last:
                 last, system = k, self.problem.system(train, self.scalings[k])
                 self.problem.lend_curvatures(system, split)
@@ -34,101 +33,99 @@ class Logistic(PoolingMember):
         return found
 
     def _solve_all(self):
-        """Solve all candidates on all rows first: one system in memory at a time."""
+        """Solve all candidates on all rows, with only one system in memory at a time."""
         for c in range(len(self)):
             self._whole(c)
         self._kept = None
 
     def _system_of_all(self, k):
-        """Return the system of all rows in a scaling; the last is kept, with its curvatures."""
+        """Return the system of all rows in a scaling; the last one is cached."""
         if self._kept is None or self._kept[0] != k:
             self._kept = k, self.problem.system(self.problem.table, self.scalings[k])
             self.problem.lend_curvatures(self._kept[1])
         return self._kept[1]
 
-    def _solve(self, system, c, start, limits=JUDGED):
-        """Return the unscaled scores, the KKT residual and the steps of one candidate."""
+    def _solve(self, system, c, start, stopping=ROUGH):
+        """Return the unscaled scores, the KKT residual and the number of steps of a candidate."""
         factors = self.scalings[self.grid.scaling[c]].factors
         strengths = self.grid.slope[c], self.grid.intercept[c], self.grid.ridge[c]
         found, residual, n_iter = system.solve(
-            tuple(map(float, strengths)), start.stretched(factors), *limits, given=self.given
+            tuple(map(float, strengths)), start.stretched(factors), *stopping, given=self.given
         )
         return found.stretched(1.0 / factors), residual, n_iter
 
     def _whole(self, c):
-        """Return rough scores of the candidate on all rows; kept, as every split starts there."""
+        """Return rough scores of the candidate on all rows, cached as a start for every split."""
         key = tuple(self.grid.rows()[c])
         if key not in self._solutions:
             problem = self.problem
             system = self._system_of_all(self.grid.scaling[c])
             start = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
-            if self._solutions:  # the last one solved is a neighbour in the grid
+            if self._solutions:  # the last solution is that of a neighbour in the grid
                 start = next(reversed(self._solutions.values()))
             self._solutions[key] = self._solve(system, c, start)[0]
         return self._solutions[key]
 
     def solve(self, shares, more):
-        """Return the `Blend`, with the tasks on the first axis and no axis for a single score."""
+        """Return the `Blend` with the tasks on the first axis, without an axis of one score set."""
         blend = super().solve(shares, more)
         coef, intercept = blend.coef.transpose(1, 0, 2), blend.intercept.T
         if self.problem.n_scores == 1:
-            coef, intercept, blend.theta = coef[:, 0], intercept[:, 0], blend.theta[0]
+            coef, intercept, blend.shared = coef[:, 0], intercept[:, 0], blend.shared[0]
         return replace(blend, coef=coef, intercept=intercept)
 
     def mean_slopes(self, shares):
         """Return the shared slopes of the candidates, averaged with the tasks' mean weights."""
         self._solve_all()
-        share = shares.tasks.mean(0)
-        return sum(share[c] * self._whole(c).theta[:, 1:] for c in np.flatnonzero(share))
+        weight = shares.tasks.mean(0)
+        return sum(weight[c] * self._whole(c).theta[:, 1:] for c in np.flatnonzero(weight))
 
     def blend(self, data, shares, more=()):
         """Return the `Blend` on a table (None: on all rows, to the problem's tolerance)."""
-        problem, share = self.problem, shares.tasks.mean(0)
-        used, top = share + shares.crowd > 0, int(np.argmax(share))
+        problem, weight = self.problem, shares.tasks.mean(0)
+        used, top = weight + shares.unseen > 0, int(np.argmax(weight))
         zero = Scores.zeros(problem.n_scores, problem.n_tasks, problem.n_features)
-        thetas = np.zeros((len(self), *zero.theta.shape))
-        blend = Blend(zero.coef, zero.intercept, zero.theta, thetas)
-        last = None
+        shared_models = np.zeros((len(self), *zero.theta.shape))
+        blend, last = Blend(zero.coef, zero.intercept, zero.theta, shared_models), None
         for c in self.needed(shares, more):
-            k, limits = self.grid.scaling[c], JUDGED
+            k, stopping = self.grid.scaling[c], ROUGH
             if data is None:
                 system = self._system_of_all(k)
-                limits = (problem.tol, problem.max_iter) if used[c] else JUDGED
+                stopping = (problem.tol, problem.max_iter) if used[c] else ROUGH
             elif k != last:
                 last, system = k, problem.system(data, self.scalings[k])
-            found, residual, n_iter = self._solve(system, c, self._whole(c), limits)
+            found, residual, n_iter = self._solve(system, c, self._whole(c), stopping)
             if c == top:
                 blend.residual, blend.n_iter = residual, n_iter
-            blend.thetas[c] = found.theta
+            blend.shared_models[c] = found.theta
             blend.coef += shares.tasks[:, c, None] * found.coef
             blend.intercept += shares.tasks[:, c] * found.intercept
-            unseen = problem.for_unseen(found.theta, self.scalings[k].apart)
-            blend.theta += shares.crowd[c] * unseen
+            blend.shared += shares.unseen[c] * problem.for_unseen(found.theta, self.scalings[k])
         return blend
 
     def left_out(self, tasks, group):
-        """A shared model is one Newton step from the solution with all tasks."""
+        """Return shared models that are one Newton step from the solution with all tasks."""
         problem = self.problem
-        order = np.argsort(tasks)  # tables keep their tasks in order
+        order = np.argsort(tasks)  # the order of tasks in a table
         tasks, group = tasks[order], group[order]
-        every = len(tasks) == problem.n_tasks
-        table = problem.table if every else problem.table.take(tasks)
-        theta = np.empty((group.max() + 1, len(self), problem.n_scores, 1 + problem.n_features))
-        unseen = np.empty_like(theta)
+        is_whole = len(tasks) == problem.n_tasks
+        table = problem.table if is_whole else problem.table.take(tasks)
+        shared = np.empty((group.max() + 1, len(self), problem.n_scores, 1 + problem.n_features))
+        unseen = np.empty_like(shared)
         for c, k in enumerate(self.grid.scaling):
             scaling = self.scalings[k]
-            system = self._system_of_all(k) if every else problem.system(table, scaling)
+            system = self._system_of_all(k) if is_whole else problem.system(table, scaling)
             scores = self._whole(c).stretched(scaling.factors)
             scores = Scores(scores.coef[:, tasks], scores.intercept[:, tasks], scores.theta)
-            theta[:, c] = self._without(system, scores, c, group) * np.r_[1.0, scaling.factors]
-            unseen[:, c] = problem.for_unseen(theta[:, c], scaling.apart)
-        return theta, unseen
+            shared[:, c] = self._without(system, scores, c, group) * np.r_[1.0, scaling.factors]
+            unseen[:, c] = problem.for_unseen(shared[:, c], scaling)
+        return shared, unseen
 
     def _without(self, system, scores, c, group):
         """Return shared models ``(n_groups, n_scores, 1 + n_features)`` without each group."""
-        eta, one = system.eta(scores), self.grid.take([c])
+        eta, candidate = system.eta(scores), self.grid.take([c])
         out = []
         for k in range(system.n_scores):
-            arrow = system.arrow_at(eta, k).factor(float(one.slope[0]))
-            out.append(arrow.solve_without(group, one.intercept, one.ridge))
+            arrow = system.arrow_at(eta, k).factor(float(candidate.slope[0]))
+            out.append(arrow.solve_without(group, candidate.intercept, candidate.ridge))
         return np.array(out)[:, :, 0].transpose(1, 0, 2)

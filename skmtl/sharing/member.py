@@ -1,4 +1,4 @@
-"""Candidates of partial pooling as a member of the guard, whatever the loss."""
+"""Candidates of partial pooling as members of the guard, for every loss."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -7,62 +7,55 @@ import numpy as np
 
 from ..guard.member import Member
 
-__all__ = ["Blend", "PoolingMember"]
+__all__ = ["Blend", "PoolingMember", "refit_without"]
 
 
 @dataclass
 class Blend:
     """A weighted average of candidates, on the standardised scale.
 
-    With several sets of scores (a classifier of more than two classes), they are the second axis
-    of `coef` and `intercept`, and the last but one of `theta` and `thetas`.
+    With several sets of scores (a classifier with more than two classes), they are the second axis
+    of `coef` and `intercept`, and the last but one of `shared` and `shared_models`.
 
     Attributes
     ----------
     coef : ndarray of shape (n_tasks, n_features)
     intercept : ndarray of shape (n_tasks,)
-    theta : ndarray of shape (1 + n_features,)
-        Intercept and slopes for a task never seen.
-    thetas : ndarray of shape (n_candidates, 1 + n_features)
-        The candidates' shared intercepts and slopes; zero for candidates that nobody uses.
+    shared : ndarray of shape (1 + n_features,)
+        Intercept and slopes for an unseen task.
+    shared_models : ndarray of shape (n_candidates, 1 + n_features)
+        Shared intercepts and slopes of the candidates; zero for candidates without weight.
     residual : float, default=0.0
-        Certificate of the candidate with the largest weight: a blend has no objective of its own.
+        Certificate of the candidate with the largest weight, as a blend has no objective.
     n_iter : int, default=1
     weight : float, default=0.0
-        That weight, on average over tasks.
+        Largest weight of a candidate, averaged over tasks.
     """
 
     coef: np.ndarray
     intercept: np.ndarray
-    theta: np.ndarray
-    thetas: np.ndarray
+    shared: np.ndarray
+    shared_models: np.ndarray
     residual: float = 0.0
     n_iter: int = 1
     weight: float = 0.0
 
     def plus(self, other):
         """Return the sum with a blend of other candidates."""
-        coef, intercept = self.coef + other.coef, self.intercept + other.intercept
-        thetas = np.concatenate([self.thetas, other.thetas])
-        theta, heavier = self.theta + other.theta, max(self, other, key=lambda one: one.weight)
+        heavier = max(self, other, key=lambda blend: blend.weight)
         return Blend(
-            coef, intercept, theta, thetas, heavier.residual, heavier.n_iter, heavier.weight
-        )
-
-    def fix(self, fixed, slopes):
-        """Set the slopes that do not differ by task, which rounding would tell apart."""
-        self.coef[..., fixed] = slopes[..., None, fixed]
-        self.theta[..., 1:][..., fixed] = slopes[..., fixed]
-        self.thetas[..., 1:][..., fixed] = slopes[..., fixed]
-        return self
+            self.coef + other.coef, self.intercept + other.intercept, self.shared + other.shared,
+            np.concatenate([self.shared_models, other.shared_models]),
+            heavier.residual, heavier.n_iter, heavier.weight,
+        )  # fmt: skip
 
 
 class PoolingMember(Member):
-    """Candidates of partial pooling: base of the members for squares and for the log-loss.
+    """Candidates of partial pooling: base of the members for squared errors and for the log-loss.
 
-    A blend with weights per task gives every task its own slopes. Where the slopes of some
-    features must be equal in all tasks, these slopes are averaged first, with the tasks' mean
-    weights, and the candidates are then solved again given the average.
+    A blend with weights per task gives all slopes of every task different values. If the slopes of
+    some features must be equal in all tasks, they are first averaged with the mean weights of the
+    tasks, and the candidates are then solved again with these slopes held fixed.
 
     Parameters
     ----------
@@ -73,7 +66,7 @@ class PoolingMember(Member):
     Attributes
     ----------
     given : ndarray of shape ([n_scores,] n_features) or None
-        Shared slopes, of which those of features that do not vary are held fixed.
+        Shared slopes. Those of features that do not vary by task are held fixed.
     """
 
     given = None
@@ -93,14 +86,10 @@ class PoolingMember(Member):
 
     @property
     def n_varying(self):
-        """Features that are not constant and whose slopes vary by task under each candidate."""
+        """Numbers of features whose slopes vary by task, without constant ones, per candidate."""
         live = self.problem.scale[:-1] != 0
         counts = [(live if s.varies is None else live & s.varies).sum() for s in self.scalings]
         return np.array(counts)[self.grid.scaling]
-
-    def of_candidates(self, attribute):
-        """Return an attribute of every candidate's `Scaling`, as a list."""
-        return [getattr(self.scalings[k], attribute) for k in self.grid.scaling]
 
     def take(self, candidates):
         """Return the member with some of the candidates."""
@@ -108,38 +97,25 @@ class PoolingMember(Member):
         other.grid = self.grid.take(candidates)
         return other
 
-    def by_scaling(self):
-        """Yield every scaling in use and the positions of its candidates."""
-        for k in np.unique(self.grid.scaling):
-            yield self.scalings[k], np.flatnonzero(self.grid.scaling == k)
-
     def needed(self, shares, more=()):
         """Return the positions of candidates with any weight, and of `more`."""
-        needed = shares.tasks.any(axis=0) | (shares.crowd > 0)
+        needed = shares.tasks.any(axis=0) | (shares.unseen > 0)
         needed[np.asarray(more, dtype=np.int64)] = True
         return np.flatnonzero(needed)
 
     def must_agree(self, shares, more=()):
-        """Whether a blend would give the tasks different slopes where these must be equal.
+        """Return whether a blend would make slopes differ that must be equal in all tasks.
 
-        `more` are further candidates in use, those for new tasks.
+        `more` are the positions of further candidates in use, those for new tasks.
         """
         needed = self.needed(shares, more)
-        varies = self.problem.restriction.varies
-        if varies is None or len(needed) < 2:
+        if self.problem.restriction.varies is None or len(needed) < 2:
             return False
         return all(self.scalings[k].varies is not None for k in self.grid.scaling[needed])
 
-    def holding(self, slopes):
-        """Return the member with the slopes of features that do not vary held fixed."""
-        other = copy(self)
-        other.given = slopes
-        return other
-
     def solve(self, shares, more):
         if self.must_agree(shares, more):
-            slopes = self.mean_slopes(shares)
-            blend = self.holding(slopes).blend(None, shares, more).fix(self.fixed, slopes)
+            blend = self.blend_given(self.mean_slopes(shares), None, shares, more)
         else:
             blend = self.blend(None, shares, more)
         blend.weight = shares.tasks.mean(0).max(initial=0.0)
@@ -150,16 +126,26 @@ class PoolingMember(Member):
         """Mask of the features whose slopes do not differ by task."""
         return ~self.problem.restriction.varies
 
+    def blend_given(self, slopes, data, shares, more=()):
+        """Return the blend in which slopes that do not differ by task are exactly those given."""
+        other, fixed = copy(self), self.fixed
+        other.given = slopes
+        blend = other.blend(data, shares, more)
+        blend.coef[..., fixed] = slopes[..., None, fixed]
+        blend.shared[..., 1:][..., fixed] = slopes[..., fixed]
+        blend.shared_models[..., 1:][..., fixed] = slopes[..., fixed]
+        return blend
+
     def blend_held_out(self, judged, shares):
-        """Yield the held-out errors of each split where the blend `must_agree`, ``(n_tasks,)``."""
+        """Yield the held-out errors ``(n_tasks,)`` of each split, for a blend that `must_agree`."""
         share = shares.tasks.mean(0)
-        for (train, test), first in zip(self.problem.splits(), judged.first, strict=True):
-            # All tasks have the first task's slopes where slopes do not vary.
-            slopes = np.tensordot(share, first, axes=1)
-            blend = self.holding(slopes).blend(train, shares).fix(self.fixed, slopes)
+        for (train, test), coef in zip(self.problem.splits(), judged.first_coef, strict=True):
+            # Slopes that do not vary are those of the first task.
+            blend = self.blend_given(np.tensordot(share, coef, axes=1), train, shares)
             yield self.problem.held_out_errors(test, blend)
 
     def as_grid(self, judged):
+        """Return the candidates as a `Grid`, and the list of its scalings."""
         return self.grid, self.scalings
 
     @property
@@ -174,12 +160,20 @@ class PoolingMember(Member):
 
     @property
     def columns(self):
-        """What the history shows of the candidates, by name."""
+        """Columns of the history, by name."""
         grid, unit = self.grid, self.problem.copies.unit
+        scalings = [self.scalings[k] for k in grid.scaling]
         return {
             "alpha": grid.slope / unit,
             "alpha_intercept": grid.intercept / unit,
             "alpha_shared": grid.ridge / unit,
-            "per_feature": np.array(self.of_candidates("per_feature")),
-            "within_tasks": np.array(self.of_candidates("apart")),
+            "per_feature": np.array([scaling.per_feature for scaling in scalings]),
+            "within_tasks": np.array([scaling.within_only for scaling in scalings]),
         }
+
+
+def refit_without(member, tasks, group):
+    """Return `Member.left_out` by fitting the shared models again without each group."""
+    parts = (member.problem.moments.take(tasks[group != g]) for g in range(group.max() + 1))
+    shared = np.array([member.shared(part) for part in parts])
+    return shared, shared

@@ -1,13 +1,13 @@
-r"""Carrying what the tasks share to a new task, from a handful of its rows.
+r"""Adaptation of a fitted model to a new task, from a few of its rows.
 
-Given the shared part (a, m) and the strengths, the new task's own part minimises
+Given the shared part (a, m) and the strengths, the task-specific part of the new task minimises
 
 .. math:: \sum_i w_i (y_i - a - x_i'm - a_t - x_i'v_t)^2
           + \lambda_a a_t^2 + \lambda_v \|v_t\|^2,
 
-or the log-loss with half of the penalties: what a fit on all tasks would do, with the shared part
-held. Every candidate of the fit is adapted so, and they are averaged as in the fit: the prior is
-what tasks of that size use, the task's own verdict that of leave-one-out on its rows.
+or the log-loss plus half of the penalties, like a fit on all tasks with the shared part held fixed.
+This is solved for every candidate of the fit, and the candidates are averaged. Their prior weights
+are those of tasks of similar size, which are updated with the leave-one-out errors of the new rows.
 """
 
 from dataclasses import dataclass, replace
@@ -30,46 +30,48 @@ _MOST_STEPS = 50
 _MOST_ROUNDS = 200
 _MOST_HALVINGS = 30
 _LEAST_GAIN = 1e-10
-# Numbers in the bases of the candidates that are worked on together.
-_AT_ONCE = 10**6
+# Numbers in the bases of the candidates that are solved in one batch.
+_BATCH_SIZE = 10**6
 
 
 @dataclass
 class Adapter:
-    """What a fit knows about a task to come.
+    """Adaptation of the candidates of a fit to new tasks.
 
     Attributes
     ----------
     grid : Grid
         The candidates.
-    theta : ndarray of shape (n_candidates, 1 + n_features)
-        Their shared intercepts and slopes, on the standardised scale.
+    shared_models : ndarray of shape (n_candidates, 1 + n_features)
+        Shared intercepts and slopes of the candidates, on the standardised scale.
     scalings : list of Scaling
-        Those that the candidates refer to.
+        Scalings of the candidates.
     prior : TaskPrior or None
-        None where nothing was judged.
-    crowd : ndarray of shape (n_candidates,)
-        The weights to take then.
+        Prior weights of the candidates; None if they were not cross-validated.
+    unseen : ndarray of shape (n_candidates,)
+        Weights of the candidates if there is no prior.
     noise : float
-        The table's error a row.
+        Error per row of the table.
     centre, scale : ndarray of shape (n_features + 1,)
+        Features and target are ``([X, y] - centre) * scale``.
     residual_scale : ResidualScale or None
-        On the standardised scale, or in a task's own units.
+        Scale of residuals on the standardised scale, or in the units of each task.
     units : Units or None
-        How to tell those, on the standardised scale.
+        Prior for the units of a new task, on the standardised scale.
     restriction : Restriction
-        What the tasks' slopes are restricted to.
+        Restriction of the slopes.
     copies : Settled
-        What the unit of the weights is, and whether equal rows are copies; without the table.
+        Unit of the weights, and whether equal rows are copies; without the table.
     variation : Variation or None
-        Of the features, on the standardised scale: where a task's own slopes turn.
+        Variation of the standardised features, which determines where task-specific slopes are
+        centred.
     """
 
     grid: object
-    theta: np.ndarray
+    shared_models: np.ndarray
     scalings: list
     prior: object
-    crowd: np.ndarray
+    unseen: np.ndarray
     noise: float
     centre: np.ndarray
     scale: np.ndarray
@@ -80,46 +82,51 @@ class Adapter:
     variation: object = None
 
     def _centre_of(self, Z, weight):
-        """Where the new task's own slopes turn."""
+        """Return the point at which the slopes of the new task are centred."""
         if self.variation is None:
             return np.zeros(Z.shape[1])
         rows = weight.sum()
         return self.variation.centres(np.array([rows]), (weight @ Z / rows)[None])[0]
 
-    def _for(self, Z, weight):
-        """The same for one task, about whose centre shared slopes within tasks turn."""
-        apart = np.array([self.scalings[k].apart for k in self.grid.scaling])
-        if not apart.any():
-            return self
-        theta, centre = self.theta.copy(), self._centre_of(Z, weight)
-        beside = np.where(self.variation.within > 0, centre, 0.0)
-        theta[apart, ..., 0] -= theta[apart, ..., 1:] @ beside
-        return replace(self, theta=theta)
+    def _models_for(self, Z, weight):
+        """Return the shared models for the new task, at whose centre slopes within tasks apply."""
+        within = np.array([self.scalings[k].within_only for k in self.grid.scaling])
+        if not within.any():
+            return self.shared_models
+        models, centre = self.shared_models.copy(), self._centre_of(Z, weight)
+        shift = np.where(self.variation.within > 0, centre, 0.0)
+        models[within, ..., 0] -= models[within, ..., 1:] @ shift
+        return models
 
     def support(self, X, y, weight):
-        """The new task's rows, and weights in the unit of the fit's."""
+        """Return the rows of a new task, with weights in the unit of the fit."""
         if self.prior is None:  # strengths were given
             return X, y, weight * self.copies.unit
         return settle_support(X, y, weight, self.copies)
 
     def untried(self, grid, n_features, rows=10):
-        """The same with candidates of which nothing is known, about the shared model."""
-        shared = np.tensordot(self.crowd, self.theta, 1)
-        theta = np.repeat(shared[None], len(grid), axis=0)
+        """Return an adapter with other candidates, without errors of tasks, for the shared model.
+
+        It is used after a fit on a single task, from which the strengths cannot be learned.
+        """
+        shared = np.tensordot(self.unseen, self.shared_models, 1)
+        models = np.repeat(shared[None], len(grid), axis=0)
         prior = TaskPrior.untried(grid.log_prior(n_features, rows))
-        return replace(self, grid=grid, theta=theta, prior=prior, crowd=None)
+        return replace(self, grid=grid, shared_models=models, prior=prior, unseen=None)
 
     def in_features(self, space):
-        """The same in the features of which a `RowSpace` has the coordinates."""
-        theta = np.column_stack([self.theta[:, 0], self.theta[:, 1:] @ space.directions.T])
+        """Return the adapter in the features whose coordinates are those of a `RowSpace`."""
+        models, n_features = self.shared_models, len(space.scale)
+        slopes = models[..., 1:] @ space.directions.T
         return replace(
-            self, theta=theta, scalings=_alike(self.scalings, len(space.scale)),
+            self, shared_models=np.concatenate([models[..., :1], slopes], axis=-1),
+            scalings=[Scaling(np.ones(n_features), s.within_only) for s in self.scalings],
             centre=np.r_[space.centre, self.centre[-1]], scale=np.r_[space.scale, self.scale[-1]],
-            variation=self.variation and self.variation.alike(len(space.scale)),
+            variation=self.variation and self.variation.alike(n_features),
         )  # fmt: skip
 
     def adapt(self, X, y, weight):
-        """The new task's model on the caller's scale.
+        """Return the new task's model on the caller's scale.
 
         Parameters
         ----------
@@ -131,7 +138,7 @@ class Adapter:
         coef : ndarray of shape (n_features,)
         intercept : float
         std : float or None
-            Standard deviation of new rows about their predictions.
+            Standard deviation of new labels about the predictions.
         """
         X, y, weight = self.support(X, y, weight)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
@@ -140,133 +147,146 @@ class Adapter:
         if self.units is not None:
             z = (y - location) / unit
             mean = weight @ z / rows
-            own = self.units.of(np.array([rows]), mean, weight @ (z - mean) ** 2)
-            location, unit = location + unit * own.location[0], unit * own.scale[0]
-        self = self._for(Z, weight)
-        own, errors = self._own(Z, (y - location) / unit, weight)
-        shares = self._shares((weight @ errors**2)[None], rows)
-        b = shares @ (self.theta + own)
-        coef = self._held(b[1:] * self.scale[:-1] * unit, self.theta[0]) + 0.0
+            units = self.units.of(np.array([rows]), mean, weight @ (z - mean) ** 2)
+            location, unit = location + unit * units.location[0], unit * units.scale[0]
+        models = self._models_for(Z, weight)
+        own, errors = self._own(models, Z, (y - location) / unit, weight)
+        shares = self.unseen
+        if self.prior is not None:
+            scores = log_scores((weight @ errors**2)[None], np.array([rows]), self.noise)
+            shares = self.prior.weights(scores[0], rows)
+        b = shares @ (models + own)
+        coef = self._held(b[1:] * self.scale[:-1] * unit) + 0.0
         intercept = location + b[0] * unit - coef @ self.centre[:-1]
         if self.residual_scale is None:
             return coef, intercept, None
-        return (
-            coef,
-            intercept,
-            unit * float(self.residual_scale.std_of(weight @ (errors @ shares) ** 2, rows)),
-        )
+        std = self.residual_scale.std_of(weight @ (errors @ shares) ** 2, rows)
+        return coef, intercept, unit * float(std)
 
-    def _held(self, coef, theta):
-        """Slopes on the caller's scale, of which those that do not vary are exactly the shared."""
+    def _held(self, coef):
+        """Set slopes that do not vary by task to exactly the shared ones, on the caller's scale."""
         if all(self.scalings[k].varies is not None for k in self.grid.scaling):
             fixed = ~self.restriction.varies
-            shared = theta[..., 1:][..., fixed]
+            shared = self.shared_models[0][..., 1:][..., fixed]
             coef[..., fixed] = shared * self.scale[:-1][fixed] / self.scale[-1]
         return coef
 
-    def _shares(self, sse, rows):
-        if self.prior is None:
-            return self.crowd
-        return self.prior.weights(log_scores(sse, np.array([rows]), self.noise)[0], rows)
+    def _own(self, models, Z, y, weight):
+        """Return task-specific parts, and leave-one-out errors ``(n_samples, n_candidates)``.
 
-    def _own(self, Z, y, weight):
-        """Own parts ``(n_candidates, 1 + p)`` and leave-one-out errors ``(n, n_candidates)``."""
+        The parts have the shape of `models`, the shared models for the task.
+        """
         if self.restriction.positive is not None:
-            return self._own_signed(Z, y, weight)
+            return self._own_signed(models, Z, y, weight)
         centre = self._centre_of(Z, weight)
-        own, errors = np.zeros_like(self.theta), np.empty((len(y), len(self.theta)))
-        gap = (y - self.theta[:, :1] - self.theta[:, 1:] @ Z.T)[:, :, None]
-        for chosen, which, basis, back in self._bases(Z - centre, weight):
-            heavy = np.swapaxes(basis * weight[:, None], 1, 2)
-            inverse = np.linalg.inv(np.eye(basis.shape[2]) + heavy @ basis)
-            found = inverse[which] @ (heavy[which] @ gap[chosen])
-            left = np.maximum(1.0 - np.einsum("cij,cji->ci", basis @ inverse, heavy), 1e-12)
-            errors[:, chosen] = ((gap[chosen] - basis[which] @ found)[:, :, 0] / left[which]).T
-            own[chosen] = (back[which] @ found)[:, :, 0]
+        own, errors = np.zeros_like(models), np.empty((len(y), len(models)))
+        residuals = (y - models[:, :1] - models[:, 1:] @ Z.T)[:, :, None]
+        for chosen, kind, bases, transforms in self._bases(Z - centre, weight):
+            weighted = np.swapaxes(bases * weight[:, None], 1, 2)
+            inverse = np.linalg.inv(np.eye(bases.shape[2]) + weighted @ bases)
+            coords = inverse[kind] @ (weighted[kind] @ residuals[chosen])
+            leverage = np.einsum("cij,cji->ci", bases @ inverse, weighted)
+            left = np.maximum(1.0 - leverage, 1e-12)
+            fitted = bases[kind] @ coords
+            errors[:, chosen] = ((residuals[chosen] - fitted)[:, :, 0] / left[kind]).T
+            own[chosen] = (transforms[kind] @ coords)[:, :, 0]
         own[:, 0] -= own[:, 1:] @ centre
         return own, errors
 
-    def _own_signed(self, Z, y, weight):
-        """`_own` where slopes have a sign, exactly; those left at zero stay there without a row."""
-        own, errors = np.zeros_like(self.theta), np.empty((len(y), len(self.theta)))
+    def _own_signed(self, models, Z, y, weight):
+        """Return `_own` for slopes with signs.
+
+        In the leave-one-out errors, slopes that are zero remain zero.
+        """
+        own, errors = np.zeros_like(models), np.empty((len(y), len(models)))
         design = np.column_stack([np.ones(len(Z)), Z])
         positive = np.append(False, self.restriction.positive)
-        roots, which = self._roots(weight)
+        roots, kinds = self._roots(weight)
         for k, root in enumerate(roots):
-            # Coordinates of unit strength, the unbounded ones first.
+            # Coordinates of unit strength, with the unbounded ones first.
             live = np.flatnonzero(root > 0)
             live = live[np.argsort(positive[live], kind="stable")]
             basis, n_free = design[:, live] * root[live], (~positive[live]).sum()
-            heavy = basis.T * weight
-            gram = np.eye(len(live)) + heavy @ basis
-            for c in np.flatnonzero(which == k):
-                theta = self.theta[c]
-                gap, least = y - design @ theta, -theta[live] / root[live]
-                found, held = _at_least(gram, heavy @ gap, least, n_free)
+            weighted = basis.T * weight
+            gram = np.eye(len(live)) + weighted @ basis
+            for c in np.flatnonzero(kinds == k):
+                model = models[c]
+                residuals, least = y - design @ model, -model[live] / root[live]
+                coords, held = _at_least(gram, weighted @ residuals, least, n_free)
                 free = ~held
                 inverse = np.linalg.inv(gram[np.ix_(free, free)])
-                reach = np.einsum("ij,ji->i", basis[:, free] @ inverse, heavy[free])
-                errors[:, c] = (gap - basis @ found) / np.maximum(1.0 - reach, 1e-12)
-                own[c, live] = root[live] * found
-                own[c, live[held]] = -theta[live[held]]
-                own[c, positive] = np.maximum(own[c, positive], -theta[positive])
+                leverage = np.einsum("ij,ji->i", basis[:, free] @ inverse, weighted[free])
+                errors[:, c] = (residuals - basis @ coords) / np.maximum(1.0 - leverage, 1e-12)
+                own[c, live] = root[live] * coords
+                own[c, live[held]] = -model[live[held]]
+                own[c, positive] = np.maximum(own[c, positive], -model[positive])
         return own, errors
 
     def _roots(self, weight):
-        """Standard deviations of the own parts ``(n_kinds, 1 + p)``, and the kind of each."""
+        """Return the standard deviations of task-specific parts, and the kind of each candidate.
+
+        Returns
+        -------
+        roots : ndarray of shape (n_kinds, 1 + n_features)
+            Distinct standard deviations, of intercept and slopes.
+        kinds : ndarray of shape (n_candidates,)
+        """
         grid, scale = self.grid, max(weight.sum(), 1.0)
         keys = np.column_stack([grid.scaling, grid.slope, grid.intercept])
-        unique, which = np.unique(keys, axis=0, return_inverse=True)
-        free = np.array([[kappa_of(own, scale) for own in (a, v)] for _, v, a in unique])
-        slopes = np.array([self.scalings[k].own for k in unique[:, 0].astype(np.int64)])
-        return np.hstack([np.sqrt(free[:, :1]), np.sqrt(free[:, 1:]) * slopes]), which.ravel()
+        unique, kinds = np.unique(keys, axis=0, return_inverse=True)
+        variances = np.array([[kappa_of(s, scale) for s in (a, v)] for _, v, a in unique])
+        slopes = np.array([self.scalings[k].own_factors for k in unique[:, 0].astype(np.int64)])
+        roots = np.hstack([np.sqrt(variances[:, :1]), np.sqrt(variances[:, 1:]) * slopes])
+        return roots, kinds.ravel()
 
     def _bases(self, Z, weight):
-        """Own parts in coordinates of unit strength, for groups of candidates.
+        """Yield task-specific parts in coordinates of unit strength, for groups of candidates.
 
-        With fewer rows than coordinates only those that the rows span.
+        With fewer rows than coordinates, only coordinates in the span of the rows are used.
 
         Yields
         ------
         chosen : ndarray of shape (n_chosen,)
-            Candidates.
-        which : ndarray of shape (n_chosen,)
-            The basis of each.
-        basis : ndarray of shape (n_bases, n_samples, rank)
-        back : ndarray of shape (n_bases, 1 + n_features, rank)
-            From the coordinates to intercept and slopes.
+            Positions of the candidates.
+        kind : ndarray of shape (n_chosen,)
+            Position of the basis of each candidate.
+        bases : ndarray of shape (n_bases, n_samples, rank)
+        transforms : ndarray of shape (n_bases, 1 + n_features, rank)
+            Matrices from the coordinates to intercept and slopes.
         """
-        roots, which = self._roots(weight)
+        roots, kinds = self._roots(weight)
         design = np.column_stack([np.ones(len(Z)), Z])
         if len(Z) < design.shape[1]:
             span, triangle = np.linalg.qr(np.swapaxes(design * roots[:, None], 1, 2))
-            yield (
-                np.arange(len(which)), which, np.swapaxes(triangle, 1, 2), span * roots[:, :, None],
-            )  # fmt: skip
+            bases, transforms = np.swapaxes(triangle, 1, 2), span * roots[:, :, None]
+            yield np.arange(len(kinds)), kinds, bases, transforms
             return
-        at_once = max(1, _AT_ONCE // design.size)
-        for first in range(0, len(roots), at_once):
-            part = roots[first : first + at_once, :, None]
-            chosen = np.flatnonzero((which >= first) & (which < first + at_once))
-            basis = design * np.swapaxes(part, 1, 2)
-            yield chosen, which[chosen] - first, basis, part * np.eye(design.shape[1])
-
-
-def _alike(scalings, n_features):
-    """Return the scalings for features that a rotation has mixed: all of them vary alike."""
-    return [Scaling(np.ones(n_features), scaling.apart) for scaling in scalings]
+        step = max(1, _BATCH_SIZE // design.size)
+        for first in range(0, len(roots), step):
+            part = roots[first : first + step, :, None]
+            chosen = np.flatnonzero((kinds >= first) & (kinds < first + step))
+            bases = design * np.swapaxes(part, 1, 2)
+            yield chosen, kinds[chosen] - first, bases, part * np.eye(design.shape[1])
 
 
 def _at_least(gram, moment, least, n_free):
-    """Minimise ``x'Gx / 2 - c'x`` where all but the first `n_free` are at least so much.
+    """Minimise ``x'Gx / 2 - c'x``, where all but the first `n_free` coordinates have lower bounds.
 
-    By the active sets of Lawson and Hanson, on what is left without the unbounded ones.
+    The bounded coordinates are solved by the active-set method of Lawson and Hanson, after the
+    unbounded ones are eliminated.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n, n)
+    moment, least : ndarray of shape (n,)
+        The vector c, and the lower bounds.
+    n_free : int
 
     Returns
     -------
     found : ndarray of shape (n,)
     held : bool ndarray of shape (n,)
-        Which are at their bounds.
+        Mask of the coordinates that are at their bounds.
     """
     held = np.zeros(len(gram), dtype=bool)
     if n_free < len(gram):
@@ -283,96 +303,106 @@ def _at_least(gram, moment, least, n_free):
 
 @dataclass
 class LogisticAdapter(Adapter):
-    """The same for classes; `theta` is ``(n_candidates, n_scores, 1 + n_features)``.
+    """Adaptation of the candidates of a classifier to new tasks.
 
-    `prevalence` tells rows that were sampled by class, or None.
+    Attributes
+    ----------
+    shared_models : ndarray of shape (n_candidates, n_scores, 1 + n_features)
+    prevalence : Prevalence or None
+        Distribution over tasks of the classes' proportions, by which a sample that was drawn by
+        class is recognised.
     """
 
     prevalence: object = None
 
-    def in_features(self, space):
-        theta = np.concatenate([self.theta[..., :1], self.theta[..., 1:] @ space.directions.T], -1)
-        return replace(
-            self, theta=theta, scalings=_alike(self.scalings, len(space.scale)),
-            centre=np.r_[space.centre, 0.0], scale=np.r_[space.scale, 1.0],
-            variation=self.variation and self.variation.alike(len(space.scale)),
-        )  # fmt: skip
-
     def adapt(self, X, y, weight, class_prior=None):
-        """As `Adapter.adapt`, of class codes; ``(n_classes, ...)`` where there are more than two.
+        """Return the new task's model on the caller's scale.
 
-        The standard deviation is always None. `class_prior`, of shape (n_classes,), are the
-        classes' shares in the task, which the intercepts are corrected for.
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        y : ndarray of shape (n_samples,)
+            Codes of the classes.
+        weight : ndarray of shape (n_samples,)
+        class_prior : ndarray of shape (n_classes,), optional
+            Proportions of the classes in the task, for which the intercepts are corrected.
+
+        Returns
+        -------
+        coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
+        intercept : float or ndarray of shape (n_classes,)
+        std : None
         """
         X, y, weight = self.support(X, y, weight)
         y = y.astype(np.int64)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
-        sampled, unlike = self._sampling(y, weight, class_prior)
-        self = self._for(Z, weight)
-        if unlike is not None:
-            theta = self.theta.copy()
-            theta[..., 0] += unlike
-            self = replace(self, theta=theta)
-        own, loss = self._own(Z, y, weight, sampled)
-        rows = weight.sum()
-        shares = self.crowd
+        sampled, shift = self._sampling(y, weight, class_prior)
+        models = self._models_for(Z, weight)
+        if shift is not None:
+            models = models.copy()
+            models[..., 0] += shift
+        own, loss = self._own(models, Z, y, weight, sampled)
+        shares = self.unseen
         if self.prior is not None:
-            shares = self.prior.weights(loss.min() - loss, rows)
-        b = np.tensordot(shares, self.theta + own, 1)
-        coef = self._held(b[:, 1:] * self.scale[:-1], self.theta[0])
+            shares = self.prior.weights(loss.min() - loss, weight.sum())
+        b = np.tensordot(shares, models + own, 1)
+        coef = self._held(b[:, 1:] * self.scale[:-1])
         intercept = b[:, 0] - coef @ self.centre[:-1]
         return (coef, intercept, None) if len(b) > 1 else (coef[0], intercept[0], None)
 
     def _sampling(self, y, weight, class_prior):
-        """What sampling by class adds to scores, and a task of other shares to shared intercepts.
+        """Return the corrections of the scores for sampling by class and for other proportions.
 
-        Rows that hold the classes in other shares than tasks do were probably sampled by class, the
-        more surely the less these vary from task to task.
+        Rows whose class proportions differ from those of the tasks were probably sampled by class;
+        the less these proportions vary over tasks, the higher is that probability.
+
+        Returns
+        -------
+        sampled : ndarray of shape (n_scores,)
+            Terms that sampling by class adds to the scores of the rows.
+        shift : ndarray of shape (n_scores,) or None
+            Terms that a `class_prior` unlike the proportions in other tasks adds to the shared
+            intercepts.
         """
-        n_classes = self.theta.shape[1] if self.theta.shape[1] > 1 else 2
-        counts, unlike = np.bincount(y, weight, minlength=n_classes)[None], None
+        n_scores, shift = self.shared_models.shape[1], None
+        if class_prior is None and self.prevalence is None:
+            return np.zeros(n_scores), None
+        counts = np.bincount(y, weight, minlength=max(n_scores, 2))[None]
         if class_prior is not None:
             offset = sampling_offset(counts, class_prior)[0]
             usual = class_prior if self.prevalence is None else self.prevalence.mean
-            unlike = np.log(class_prior) - np.log(usual)
-        elif self.prevalence is not None:
+            shift = np.log(class_prior) - np.log(usual)
+        else:
             offset = sampling_offset(counts, self.prevalence.mean)[0]
             offset = offset * self.prevalence.by_class(counts)[0]
-        else:
-            return np.zeros(self.theta.shape[1]), None
-        if self.theta.shape[1] == 1:
-            return np.diff(offset), None if unlike is None else np.diff(unlike)
-        return offset, unlike
+        if n_scores == 1:
+            return np.diff(offset), None if shift is None else np.diff(shift)
+        return offset, shift
 
-    def _own(self, Z, y, weight, sampled):
-        """Own parts ``(n_candidates, n_scores, 1 + p)`` and leave-one-out log-losses.
+    def _own(self, models, Z, y, weight, sampled):
+        """Return task-specific parts like `models`, and leave-one-out log-losses per candidate.
 
-        `sampled`, of shape (n_scores,), is what sampling by class adds to the rows' scores.
+        `sampled`, of shape (n_scores,), is added to the scores of the rows.
         """
-        n_scores = self.theta.shape[1]
+        n_scores = models.shape[1]
         target = (y == 1)[None] if n_scores == 1 else y == np.arange(n_scores)[:, None]
         target = target.astype(np.float64)
-        own, loss = np.zeros_like(self.theta), np.empty(len(self.theta))
-        offset = np.array([_scores(theta, Z) for theta in self.theta]) + sampled[:, None]
-        centre = self._centre_of(Z, weight)
-        for chosen, which, bases, back in self._bases(Z - centre, weight):
-            newton = _Newton(bases[which], offset[chosen], target, weight)
-            own[chosen] = newton.solve() @ np.swapaxes(back[which], 1, 2)
+        own, loss = np.zeros_like(models), np.empty(len(models))
+        scores = np.array([model[:, :1] + model[:, 1:] @ Z.T for model in models])
+        offset, centre = scores + sampled[:, None], self._centre_of(Z, weight)
+        for chosen, kind, bases, transforms in self._bases(Z - centre, weight):
+            newton = _Newton(bases[kind], offset[chosen], target, weight)
+            own[chosen] = newton.solve() @ np.swapaxes(transforms[kind], 1, 2)
             log = LOG_LOSS.log_probabilities(newton.left_out(), axis=1)
             loss[chosen] = -log[:, y, np.arange(len(y))] @ weight
         own[..., 0] -= own[..., 1:] @ centre
         return own, loss
 
 
-def _scores(theta, Z):
-    """Scores ``(n_scores, n)`` of shared models."""
-    return theta[:, :1] + theta[:, 1:] @ Z.T
-
-
 class _Newton:
-    """Newton's method for many candidates at once, halved until the objective falls.
+    """Newton's method for many candidates at once, with steps halved until the objective falls.
 
-    The scores of more than two classes take their steps in turn.
+    With more than two classes, the score sets are updated in turn.
 
     Parameters
     ----------
@@ -387,7 +417,7 @@ class _Newton:
         self.coords = np.zeros((*offset.shape[:2], basis.shape[2]))
 
     def solve(self):
-        """Own coordinates ``(n_candidates, n_scores, rank)``."""
+        """Return the coordinates ``(n_candidates, n_scores, rank)`` of task-specific parts."""
         n_scores = len(self.target)
         value = self.objective(self.coords)
         for _ in range(_MOST_STEPS if n_scores == 1 else _MOST_ROUNDS):
@@ -402,24 +432,26 @@ class _Newton:
         return self.coords
 
     def left_out(self):
-        """Scores of every row without it: one step from the solution."""
+        """Return the leave-one-out scores of the rows, by one Newton step from the solution."""
         out = self.scores(self.coords)
         for k, target in enumerate(self.target):
             _, curvature, p = self.quadratic(k)
-            reach = np.einsum("cir,crs,cis->ci", self.basis, np.linalg.inv(curvature), self.basis)
-            left = np.maximum(1.0 - self.weight * p * (1.0 - p) * reach, 1e-12)
-            out[:, k] -= self.weight * (target - p) * reach / left
+            squares = np.einsum("cir,crs,cis->ci", self.basis, np.linalg.inv(curvature), self.basis)
+            left = np.maximum(1.0 - self.weight * p * (1.0 - p) * squares, 1e-12)
+            out[:, k] -= self.weight * (target - p) * squares / left
         return out
 
     def scores(self, coords):
+        """Return the scores ``(n_candidates, n_scores, n_samples)`` of the rows."""
         return self.offset + coords @ np.swapaxes(self.basis, 1, 2)
 
     def objective(self, coords):
+        """Return the objective of each candidate."""
         loss = LOG_LOSS.value(self.scores(coords), self.target, axis=1)
         return loss @ self.weight + 0.5 * (coords**2).sum((1, 2))
 
     def quadratic(self, k):
-        """Descent direction, curvature and probability of score set k."""
+        """Return the negative gradient, curvature and probabilities of score set k."""
         p = LOG_LOSS.means(self.scores(self.coords), axis=1)[:, k]
         across = np.swapaxes(self.basis, 1, 2)
         gradient = (across @ (self.weight * (self.target[k] - p))[:, :, None])[:, :, 0]
@@ -427,7 +459,7 @@ class _Newton:
         return gradient - self.coords[:, k], curvature + np.eye(across.shape[1]), p
 
     def descend(self, value, step):
-        """Take the step, for each candidate as far as its objective falls."""
+        """Take the step of each candidate, halved until the objective falls."""
         for _ in range(_MOST_HALVINGS):
             new = self.coords + step
             after = self.objective(new)

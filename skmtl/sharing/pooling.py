@@ -1,17 +1,19 @@
-r"""Independent, pooled, and everything between: partial pooling.
+r"""Independent models, pooled models, and partial pooling between them.
 
-The three are one family. For squared loss, partial pooling minimises
+For squared errors, partial pooling minimises
 
 .. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
           + \lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
 
-over the shared :math:`(a, m)` and the tasks' own :math:`(a_t, v_t)`, on features standardised
-over the table. :math:`\lambda_v = \lambda_a = \infty` is *pooled*; :math:`\lambda_a = 0` with
-:math:`m = 0` is *independent*. For a classifier the squares give way to the log-loss, with half
-of the penalties: a strength is then 1 / variance on the scale of log-odds.
+over the shared :math:`(a, m)` and the task-specific :math:`(a_t, v_t)`, on features standardised
+over the table. With :math:`\lambda_v = \lambda_a = \infty` the model is *pooled*; with
+:math:`\lambda_a = 0` and :math:`m = 0` it is *independent*. A classifier minimises the log-loss
+plus half of the penalties, and a strength is then 1 / variance on the scale of log-odds.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -19,9 +21,9 @@ from .base import Sharing, fit_one, guarded_fit
 from .restriction import Restriction
 from .strengths import (
     Grid,
+    baseline_grids,
     check_strength,
     independent_grid,
-    limit_grids,
     pooled_grid,
     within_grid,
 )
@@ -30,74 +32,80 @@ __all__ = ["Independent", "PartialPooling", "Pooled"]
 
 
 def _choices(strength, auto, strengths):
-    """The candidates of a strength: those of "auto", or the number that was given."""
+    """Return the candidates of a strength: those of "auto", or the given number."""
     return auto if isinstance(strength, str) else strengths.given(strength)
 
 
 class _Pooling(Sharing):
-    """Fits any of the family; the structures below differ in their candidates only."""
+    """Base class of the structures below, which differ only in their candidates."""
 
     def _strength_names(self):
         return [name for name in self.get_params(deep=False) if name.startswith("alpha")]
 
     @property
-    def tuned(self):
-        """Whether all strengths are "auto": no number refers to a scale of the features."""
+    def tuned(self) -> bool:
+        """Whether all strengths are "auto", so that none refers to a scale of the features."""
         return all(isinstance(getattr(self, name), str) for name in self._strength_names())
 
-    def check(self):
-        """Raise a ValueError for a strength that is neither 'auto' nor a number >= 0."""
+    def check(self) -> None:
+        """Raise a ValueError for a strength that is neither "auto" nor a number >= 0."""
         for name in self._strength_names():
             check_strength(name, getattr(self, name))
 
-    def fit_problem(self, problem):
-        self.check()
+    def _fit_problem(self, problem):
         strengths = replace(
-            problem.strengths, unit=problem.copies.unit, apart=problem.apart and self.tuned
+            problem.strengths,
+            unit=problem.copies.unit,
+            within_only=problem.separates_levels and self.tuned,
         )
-        own = self.grid(problem.n_tasks, strengths)
+        grid = self._grid(problem.n_tasks, strengths)
         if problem.schemes:
-            limits = limit_grids(problem.strengths, problem.restriction)
-            problem.progress(f"screening {len(own)} candidate strengths")
-            families, scalings = problem.screen(own, limits)
-            grid = Grid.concatenate(families)
-            families, limits = (
-                [grid.members(some) for some in lists] for lists in (families, limits)
-            )
-            fitted = guarded_fit(problem, [problem.member(grid, scalings)], families, limits)
-        elif len(own) > 1:
+            fitted = _tuned_fit(problem, grid)
+        elif len(grid) > 1:
             names = self._strength_names()
-            self.refuse_without_folds([n for n in names if isinstance(getattr(self, n), str)])
+            self._refuse_without_folds([n for n in names if isinstance(getattr(self, n), str)])
         else:
-            fitted = fit_one(problem, problem.member(own))
-        grid = self.newcomers(replace(problem.strengths, unit=problem.copies.unit))
+            fitted = fit_one(problem, problem.member(grid))
+        grid = self._second_task_grid(strengths)
         if problem.n_tasks > 1 or grid is None:
             return fitted
-        # An adapter that can tell a new task from the only one there was.
         n_varying = problem.member(grid).n_varying
         return replace(fitted, adapter=fitted.adapter.untried(grid, n_varying))
 
-    def grid(self, n_tasks, strengths):
-        """The candidates of this structure, a `Grid`, of the `Strengths` to choose from."""
+    def _grid(self, n_tasks, strengths):
+        """Return the candidates of this structure, a `Grid`, among the `Strengths`."""
         raise NotImplementedError
 
-    def newcomers(self, strengths):
-        """Candidates for a second task where fit saw one; None: the shared model."""
+    def _second_task_grid(self, strengths):
+        """Return candidates for new tasks after a fit on one task; None for the shared model."""
         return None
 
 
+def _tuned_fit(problem, candidates):
+    """Return the guarded fit of the candidates that screening selects."""
+    baselines = baseline_grids(problem.strengths, problem.restriction)
+    problem.progress(f"screening {len(candidates)} candidate strengths")
+    short_lists, scalings = problem.screen(candidates, baselines)
+    grid = Grid.concatenate(short_lists)
+    allowed, baselines = (
+        [grid.isin(other) for other in grids] for grids in (short_lists, baselines)
+    )
+    return guarded_fit(problem, [problem.member(grid, scalings)], allowed, baselines)
+
+
 class Independent(_Pooling):
-    r"""One ridge a task, nothing shared.
+    r"""One ridge regression per task, without sharing.
 
     Each task minimises
     :math:`\sum_i w_i (y_i - a_t - x_i'v_t)^2 + \alpha \|v_t\|^2` on features standardised over
-    the table; with "auto" by their spread within tasks. The intercept is free.
+    the table or, if `alpha` is "auto", by their variation within tasks. The intercept is not
+    penalised.
 
     Parameters
     ----------
     alpha : "auto" or float, default="auto"
-        Ridge strength in rows. "auto" tunes it by cross-validation, task by task with the
-        others' verdict as a prior.
+        Ridge strength in rows. "auto" tunes it by cross-validation for each task, with the results
+        of the other tasks as a prior.
 
     Examples
     --------
@@ -106,20 +114,20 @@ class Independent(_Pooling):
     Independent(alpha=1.0)
     """
 
-    def __init__(self, alpha="auto"):
+    def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
 
-    def grid(self, n_tasks, strengths):
+    def _grid(self, n_tasks, strengths):
         if isinstance(self.alpha, str):
-            return independent_grid(strengths.slopes, strengths.free)
+            return independent_grid(strengths.slopes, strengths.free_intercept)
         return independent_grid(strengths.given(self.alpha), intercept=0.0)
 
 
 class Pooled(_Pooling):
-    r"""One ridge for all tasks; the task is ignored.
+    r"""One ridge regression for all tasks.
 
-    Minimises :math:`\sum_i w_i (y_i - a - x_i'm)^2 + \alpha \|m\|^2` on features standardised
-    over the table: scikit-learn's ``Ridge(alpha)`` behind a ``StandardScaler``.
+    It minimises :math:`\sum_i w_i (y_i - a - x_i'm)^2 + \alpha \|m\|^2` on features standardised
+    over the table, like scikit-learn's ``Ridge(alpha)`` after a ``StandardScaler``.
 
     Parameters
     ----------
@@ -133,63 +141,63 @@ class Pooled(_Pooling):
     Pooled(alpha=1.0)
     """
 
-    def __init__(self, alpha="auto"):
+    def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
 
-    def grid(self, n_tasks, strengths):
-        auto = isinstance(self.alpha, str)
-        return pooled_grid(strengths.ridges if auto else strengths.given(self.alpha))
+    def _grid(self, n_tasks, strengths):
+        return pooled_grid(_choices(self.alpha, strengths.ridges, strengths))
 
 
 class PartialPooling(_Pooling):
-    r"""Every task has its own linear model, drawn towards a shared one.
+    r"""One linear model per task, shrunk towards a shared one.
 
-    Minimises, over the shared :math:`(a, m)` and the tasks' own :math:`(a_t, v_t)`,
+    It minimises, over the shared :math:`(a, m)` and the task-specific :math:`(a_t, v_t)`,
 
     .. math:: \sum_t \sum_{i \in t} w_i (y_i - a - a_t - x_i'(m + v_t))^2
               + \lambda_m \|m\|^2 + \lambda_a \sum_t a_t^2 + \lambda_v \sum_t \|v_t\|^2
 
-    on features standardised over the table. Where all strengths are "auto", features are on the
-    scale of their spread within tasks instead, a task's own slopes turn about its own mean, and
-    shared slopes within tasks may be told from those between them (Mundlak 1978). Candidates are
-    then cross-validated exactly on block-wise moments and *averaged*, with weights of each task's
-    own: the verdict of tasks of about its size, and its own. As independent and pooled are among
-    the candidates, a task that sharing would hurt falls back to them: it is guarded. Where the
-    tasks' slopes vary much more in some features than in others, candidates with a learned
-    variance for each feature join.
+    on features standardised over the table. If all strengths are "auto", features are scaled by
+    their variation within tasks instead, task-specific slopes are centred at the tasks' means, and
+    shared slopes within tasks may differ from those between tasks (Mundlak 1978). Candidates are
+    then cross-validated exactly on block-wise moments and *averaged* with weights per task, which
+    depend on the errors of the task and on those of tasks of similar size. Sharing is guarded: as
+    independent and pooled models are among the candidates, a task that sharing would hurt falls
+    back to them. If the slopes of some features vary by task much more than those of others,
+    candidates with a learned variance per feature are added.
 
-    In `MultiTaskClassifier` the log-loss takes the place of the squares, with half of the
-    penalties; candidates are screened on a quadratic model of it and then judged by Newton's
-    method, and strengths are 1 / variance on the scale of log-odds rather than rows.
+    `MultiTaskClassifier` minimises the log-loss plus half of the penalties. Its candidates are
+    screened on a quadratic approximation of the log-loss and then fitted by Newton's method, and
+    strengths are 1 / variance on the scale of log-odds rather than rows.
 
     Parameters
     ----------
     alpha : "auto" or float, default="auto"
-        :math:`\lambda_v`, strength that draws the tasks' slopes to the shared ones, in rows.
-        A number fixes it, and then there is no guard: 0 is independent, infinity is pooled.
+        :math:`\lambda_v`, strength that shrinks the tasks' slopes towards the shared ones, in rows.
+        With a number there is no guard: 0 gives independent models, infinity pooled ones.
     alpha_intercept : "auto" or float, default="auto"
-        :math:`\lambda_a`, the same for intercepts. "auto" follows `alpha` where that is a number.
+        :math:`\lambda_a`, strength that shrinks the tasks' intercepts. "auto" is the value of
+        `alpha` if that is a number.
     alpha_shared : "auto" or float, default="auto"
         :math:`\lambda_m`, ridge strength on the shared slopes.
     varying : sequence of str or int, default=None
         Features whose slopes differ by task, by name or by index among the features (those after
-        preprocessing; the task column is not counted): :math:`v_{tj} = 0` for all others, whose
-        slopes are exactly the shared ones in every task. An empty sequence leaves the intercepts
-        only; None is all features. Tasks then fall back to the pooled model and to slopes of
-        their own in these features, not to independent models; the report goes on comparing
-        with those.
+        preprocessing; the task column is not counted). For all other features,
+        :math:`v_{tj} = 0`: their slopes are exactly the shared ones in every task. With an empty
+        sequence only the intercepts differ; None stands for all features. With `varying`, tasks
+        fall back to the pooled model and to unshared slopes of these features, not to independent
+        models; the report still compares with independent models.
     positive, negative : sequence of str or int, default=None
-        Features whose slopes are at least, or at most, zero, in every task and shared; in
-        `MultiTaskRegressor` only. The candidates are screened without the signs; those that go
-        on are cross-validated and blended with them, so that the report is of signed models,
-        those of independent and pooled too. A fitted model has masks of what was listed:
+        Features whose slopes are at least, or at most, zero, in every task and in the shared model;
+        only for `MultiTaskRegressor`. Candidates are screened without these signs, and then
+        cross-validated and averaged with them, so that all models in the report have these signs,
+        those of independent and pooled as well. A fitted model has masks of the listed features:
         ``sharing_.varying_``, ``sharing_.positive_`` and ``sharing_.negative_``.
 
     Raises
     ------
     ValueError
-        In the fit, for a strength that is none, for a feature that is not there, and for one
-        that is both in `positive` and in `negative`.
+        In `fit`, for an invalid strength, for an unknown feature, and for a feature that is both in
+        `positive` and in `negative`.
 
     References
     ----------
@@ -217,13 +225,13 @@ class PartialPooling(_Pooling):
 
     def __init__(
         self,
-        alpha="auto",
+        alpha: float | Literal["auto"] = "auto",
         *,
-        alpha_intercept="auto",
-        alpha_shared="auto",
-        varying=None,
-        positive=None,
-        negative=None,
+        alpha_intercept: float | Literal["auto"] = "auto",
+        alpha_shared: float | Literal["auto"] = "auto",
+        varying: Sequence[str | int] | None = None,
+        positive: Sequence[str | int] | None = None,
+        negative: Sequence[str | int] | None = None,
     ):
         self.alpha = alpha
         self.alpha_intercept = alpha_intercept
@@ -232,24 +240,37 @@ class PartialPooling(_Pooling):
         self.positive = positive
         self.negative = negative
 
-    def restriction(self, names):
+    def restriction(self, names: Sequence[str]) -> Restriction:
+        """Return the restriction of the slopes.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the features.
+
+        Returns
+        -------
+        Restriction
+            Features whose slopes differ by task, and features whose slopes have a sign.
+        """
         return Restriction.of(self.varying, self.positive, self.negative, names)
 
-    def grid(self, n_tasks, strengths):
+    def _grid(self, n_tasks, strengths):
         ridges = _choices(self.alpha_shared, strengths.ridges, strengths)
-        if n_tasks == 1:  # one task has nothing to share: the plain ridge
+        if n_tasks == 1:  # a plain ridge
             return pooled_grid(ridges)
-        slopes, intercepts = self._own_strengths(strengths)
+        slopes, intercepts = self._task_strengths(strengths)
         grid = Grid.product(slopes, intercepts, ridges)
-        if not strengths.apart:
+        if not strengths.within_only:
             return grid
-        some = slopes[:: -strengths.every][::-1]
-        return Grid.concatenate([grid, within_grid(some, intercepts, ridges)])
+        slopes = slopes[:: -strengths.within_step][::-1]
+        return Grid.concatenate([grid, within_grid(slopes, intercepts, ridges)])
 
-    def newcomers(self, strengths):
-        return Grid.product(*self._own_strengths(strengths), np.zeros(1))
+    def _second_task_grid(self, strengths):
+        return Grid.product(*self._task_strengths(strengths), np.zeros(1))
 
-    def _own_strengths(self, strengths):
+    def _task_strengths(self, strengths):
+        """Return the candidates' strengths on task-specific slopes and intercepts."""
         slopes = _choices(self.alpha, strengths.slopes, strengths)
         intercepts = strengths.intercepts if isinstance(self.alpha, str) else slopes
         if self.varying is not None and not len(self.varying):

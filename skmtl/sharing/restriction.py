@@ -1,4 +1,4 @@
-"""What the user knows of the slopes: which features' differ by task, and which have a sign."""
+"""Restrictions of the slopes: which ones differ by task, and which ones have a sign."""
 
 import numbers
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ __all__ = ["UNRESTRICTED", "Restriction", "mask_of"]
 
 @dataclass(frozen=True)
 class Restriction:
-    """What the slopes of a fit are restricted to.
+    """Restrictions of the slopes of a fit.
 
     Attributes
     ----------
     varies : bool ndarray of shape (n_features,) or None
-        Features whose slopes differ by task; None for all.
+        Features whose slopes differ by task; None for all of them.
     positive : bool ndarray of shape (n_features,) or None
         Features whose slopes are at least zero once multiplied by `signs`; None for none of them.
     signs : ndarray of shape (n_features,) or None
-        -1 where slopes are to be at most zero, else 1; None where all are 1.
+        -1 for slopes that are at most zero, else 1; None if all are 1.
     """
 
     varies: np.ndarray | None = None
@@ -28,12 +28,12 @@ class Restriction:
 
     @classmethod
     def of(cls, varying, positive, negative, names):
-        """From what the parameters list.
+        """Return the restriction for lists of features.
 
         Raises
         ------
         ValueError
-            For what `mask_of` raises, and for a feature of both signs.
+            If a list is invalid (see `mask_of`), or a feature is both positive and negative.
         """
         varies = mask_of("varying", varying, names)
         plus, minus = mask_of("positive", positive, names), mask_of("negative", negative, names)
@@ -42,8 +42,8 @@ class Restriction:
         if (plus & minus).any():
             both = ", ".join(repr(names[j]) for j in np.flatnonzero(plus & minus))
             raise ValueError(
-                f"positive and negative both list {both}; a slope that is to be zero is that of a "
-                "column left out."
+                f"positive and negative both list {both}; if the slope should be zero, leave out "
+                "the column."
             )
         return cls(
             None if varies is None or varies.all() else varies,
@@ -55,7 +55,7 @@ class Restriction:
         return self.varies is not None or self.positive is not None
 
     def as_dict(self):
-        """The masks there are, by the names of the parameters that they come from."""
+        """Return the masks that are not None, by parameter name."""
         plus, minus = self.positive, None
         if self.signs is not None:
             plus, minus = self.positive & (self.signs > 0), self.signs < 0
@@ -67,20 +67,20 @@ UNRESTRICTED = Restriction()
 
 
 def mask_of(parameter, columns, names):
-    """Mask of the features that a parameter lists by name or index; None for None.
+    """Return the mask of the features that a parameter lists by name or index; None for None.
 
     Parameters
     ----------
     parameter : str
-        Its name, for the errors.
+        Name of the parameter, for error messages.
     columns : sequence of str or int, or None
     names : sequence of str
-        The features there are, after preprocessing; the task column is not among them.
+        Names of the features after preprocessing, without the task column.
 
     Raises
     ------
     ValueError
-        If it is not a sequence, or lists what is not there.
+        If `columns` is not a sequence, or lists an unknown feature.
     """
     if columns is None:
         return None
@@ -89,26 +89,22 @@ def mask_of(parameter, columns, names):
             f"{parameter}={columns!r} must be a sequence of feature names or indices, such as "
             f"[{columns!r}], or None."
         )
-    position = {name: j for j, name in enumerate(names)}
-    mask, unknown = np.zeros(len(names), dtype=bool), []
-    for column in columns:
-        j = position.get(column) if isinstance(column, str) else _index(column, len(names))
-        if j is None:
-            unknown.append(column)
-        else:
-            mask[j] = True
-    if unknown:
-        there = ", ".join(map(repr, list(names)[:20])) + (", ..." if len(names) > 20 else "")
+    columns, position = list(columns), {name: j for j, name in enumerate(names)}
+    found = [position.get(c) if isinstance(c, str) else _index(c, len(names)) for c in columns]
+    if None in found:
+        unknown = [column for column, j in zip(columns, found, strict=True) if j is None]
+        known = ", ".join(map(repr, list(names)[:20])) + (", ..." if len(names) > 20 else "")
         raise ValueError(
             f"{parameter} lists {', '.join(map(repr, unknown))}, not among the {len(names)} "
-            f"features that the model is fitted on: {there}; give their names, or indices from 0 "
-            f"to {len(names) - 1} among them."
+            f"features that the model is fitted on: {known}; give names of features, or indices "
+            f"from 0 to {len(names) - 1}."
         )
+    mask = np.zeros(len(names), dtype=bool)
+    mask[found] = True
     return mask
 
 
 def _index(column, n_features):
-    """A whole number that counts features, or None."""
-    if isinstance(column, numbers.Integral) and not isinstance(column, (bool, np.bool_)):
-        return int(column) if 0 <= column < n_features else None
-    return None
+    """Return a valid index of a feature as an int, or None."""
+    is_integer = isinstance(column, numbers.Integral) and not isinstance(column, (bool, np.bool_))
+    return int(column) if is_integer and 0 <= column < n_features else None

@@ -1,37 +1,37 @@
-"""Choose the candidate strengths that go on to cross-validation on all tasks and splits."""
+"""Select the candidate strengths that are cross-validated on all tasks and splits."""
 
 import numpy as np
 
-from ..guard.weights import crowd_weights, log_scores, task_weights, voices
+from ..guard.weights import log_scores, size_balanced_weights, task_weights, unseen_weights
 from ..solvers import make_system
 from .least_squares import LeastSquares
 from .strengths import Grid, Scaling
 
 __all__ = ["Screening"]
 
-# Floating point operations that screening all candidates may cost; beyond, it uses some of the
-# tasks and some of the splits.
+# Floating point operations for screening all candidates. If it would take more, only some of the
+# tasks and splits are used.
 _SCREEN_WORK = 1.6e8
 _FEWEST_TASKS = 48
-# Candidates of a structure that go on: the more the smoother the average; few where there is much
-# data, as the products of their errors cost.
+# Fewest and most candidates of a structure that are selected, and the floating point operations for
+# the products of their errors.
 _SHORT_LIST = (24, 256)
 _BLEND_WORK = 2e7
-# Slope strengths that go on: each means factoring every task in every split.
+# Floating point operations for factorisations: one per task, split and selected slope strength.
 _FACTOR_WORK = 5e8
-# A neighbourhood of slope strengths (a standard deviation in decades) whose candidates together
-# weigh less does not justify factoring every task.
+# Least total weight of the candidates around a slope strength, below which it is not selected, and
+# the width (a standard deviation in decades) of that neighbourhood.
 _LEAST_LEVEL, _LEVEL_WIDTH = 0.03, 0.5
-# Candidates with signs that go on, and the floating point operations allowed.
+# Fewest and most candidates with signs that are selected, and the floating point operations.
 _SIGNED_LIST = (6, 24)
 _SIGNED_WORK = 4e9
-# Tasks from which the variances of slopes are learned, the number of tasks that the start of each
-# variance counts for, and the number of steps.
+# Tasks from which the variances of slopes are learned, the number of prior tasks behind the initial
+# value of each variance, and the number of steps.
 _VARIANCE_TASKS, _VARIANCE_PRIOR, _VARIANCE_STEPS = 64, 5.0, 6
 
 
 class Screening:
-    """Cross-validate all candidates of a problem on a sample, and list the best.
+    """Cross-validate all candidates of a problem on a sample, and select the best.
 
     Parameters
     ----------
@@ -40,55 +40,49 @@ class Screening:
     Attributes
     ----------
     scalings : list of Scaling
-        Those that the listed candidates refer to.
+        Scalings of the selected candidates.
     """
 
     def __init__(self, problem):
         self.problem, self.scalings = problem, problem.scalings()
 
-    def screen(self, own, limits):
-        """Return the short lists of a structure's candidates and of those of each limit.
+    def screen(self, candidates, baselines):
+        """Return short lists of a structure's candidates and of those of the baselines.
 
         Parameters
         ----------
-        own : Grid
-        limits : sequence of two Grid
-            *Independent* and *pooled*.
+        candidates : Grid
+        baselines : sequence of two Grid
+            Candidates of *independent* and of *pooled*.
 
         Returns
         -------
-        list of three Grid
+        short_lists : list of three Grid
         scalings : list of Scaling
         """
-        grid = Grid.concatenate([own, *limits])
+        grid = Grid.concatenate([candidates, *baselines])
         self._sample(grid)
         errors, rows = self._judge(grid)
-        mine, chosen = self._own_list(grid.members(own), grid, errors, rows)
-        lists = [mine.take(chosen)]
-        for limit, most in zip(limits, (1, 2), strict=True):
-            member = grid.members(limit)
-            part, scores = grid.take(member), self.scores(errors[:, member], rows)
-            lists.append(part.take(self.short_list(part, scores, rows, most)))
-        return lists, self.scalings
-
-    def _own_list(self, member, grid, errors, rows):
-        grid, errors = grid.take(member), errors[:, member]
-        second = self._per_feature(grid, errors, rows)
-        if second is not None:
-            grid, errors = grid.append(second), np.hstack([errors, self._judge(second)[0]])
-        scores = self.scores(errors, rows)
-        return grid, self.short_list(grid, scores, rows, self.most_candidates())
+        mask = grid.isin(candidates)
+        part, part_errors = self._with_per_feature(grid.take(mask), errors[:, mask], rows)
+        scores = self.scores(part_errors, rows)
+        short_lists = [self.short_list(part, scores, rows, self.most_candidates())]
+        for baseline, most in zip(baselines, (1, 2), strict=True):
+            mask = grid.isin(baseline)
+            part, scores = grid.take(mask), self.scores(errors[:, mask], rows)
+            short_lists.append(self.short_list(part, scores, rows, most))
+        return short_lists, self.scalings
 
     def scores(self, errors, rows):
-        """Return how well each candidate predicted each task, as a log-likelihood."""
+        """Return log-likelihoods of the tasks' held-out rows under each candidate."""
         return log_scores(errors, rows)
 
     def _sample(self, grid):
         """Choose tasks (None: all) and a number of splits, within the work allowed."""
         problem, p = self.problem, self.problem.n_features
-        per_system = len(grid.levels) * (3.0 * p**3 + 2000.0)
-        per_system += len(grid) * (4.0 * p**2 + 20.0 * p + 100.0)
-        systems = max(_SCREEN_WORK / per_system, 1.0)
+        factoring = len(grid.levels) * (3.0 * p**3 + 2000.0)
+        solving = len(grid) * (4.0 * p**2 + 20.0 * p + 100.0)
+        systems = max(_SCREEN_WORK / (factoring + solving), 1.0)
         self.n_splits = min(problem.n_splits, max(2, int(systems / _FEWEST_TASKS)))
         n_tasks = int(max(_FEWEST_TASKS, systems / self.n_splits))
         self.tasks = None if n_tasks >= problem.n_tasks else problem.sample(n_tasks)
@@ -99,14 +93,14 @@ class Screening:
         member = LeastSquares(problem, grid, self.scalings)
         for number, (train, test) in enumerate(problem.splits(self.tasks, self.n_splits)):
             errors, rows = errors + member.errors(train, test), rows + test.weight
-            problem.progress(f"judged {len(grid)} candidates on split {number + 1}")
+            problem.progress(f"cross-validated {len(grid)} candidates on split {number + 1}")
         weight = problem.moments.weight
         weight = weight if self.tasks is None else weight[self.tasks]
         repeats = max(1.0, rows.sum() / max(weight.sum(), 1e-300))
         return errors / repeats, rows / repeats
 
     def most_candidates(self):
-        """Return how many candidates the work allows to judge and blend on all tasks."""
+        """Return how many candidates the work allows to cross-validate on all tasks."""
         problem = self.problem
         pairs = problem.n_tasks * problem.n_splits
         most = np.clip(np.sqrt(_BLEND_WORK / max(pairs * problem.n_features, 1)), *_SHORT_LIST)
@@ -116,7 +110,7 @@ class Screening:
         return int(min(most, np.clip(_SIGNED_WORK / max(work, 1.0), *_SIGNED_LIST)))
 
     def short_list(self, grid, scores, rows, most):
-        """Return the positions of candidates that weigh most, on average over tasks."""
+        """Return the candidates with the largest weights, averaged over tasks."""
         weight = self.mean_weights(grid, scores, rows)
         levels, problem = grid.levels, self.problem
         mass = np.array([weight[where].sum() for *_, where in levels])
@@ -128,16 +122,23 @@ class Screening:
             if i not in chosen:
                 weight[where] = 0.0
         keep = np.argsort(-weight, kind="stable")[:most]
-        return np.sort(keep[weight[keep] >= 1e-3 * weight.max()])
+        return grid.take(np.sort(keep[weight[keep] >= 1e-3 * weight.max()]))
 
     def mean_weights(self, grid, scores, rows):
-        """Return the candidates' weights, on average over tasks and over all rows."""
+        """Return the candidates' weights, averaged over tasks, plus those for an unseen task."""
         prior = self.problem.member(grid, self.scalings).log_prior(rows)
-        weight = voices(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
-        return weight + crowd_weights(scores, rows, prior)
+        weight = size_balanced_weights(rows) @ task_weights(scores, rows, prior, n_steps=1)[0]
+        return weight + unseen_weights(scores, rows, prior)
+
+    def _with_per_feature(self, grid, errors, rows):
+        """Append candidates with a learned variance per feature, if variances differ."""
+        per_feature = self._per_feature(grid, errors, rows)
+        if per_feature is None:
+            return grid, errors
+        return grid.append(per_feature), np.hstack([errors, self._judge(per_feature)[0]])
 
     def _per_feature(self, grid, errors, rows):
-        """Return candidates with a learned variance per feature, or None if these are alike."""
+        """Return candidates with a learned variance per feature, or None if variances are equal."""
         finite = np.isfinite(grid.slope)
         if len(np.unique(grid.slope[finite])) < 3:
             return None
@@ -149,42 +150,42 @@ class Screening:
         if scaling is None:
             return None
         self.scalings = [*self.scalings, scaling]
-        listed = grid.take(self.short_list(grid, scores, rows, _SHORT_LIST[0]))
+        listed = self.short_list(grid, scores, rows, _SHORT_LIST[0])
         listed = listed.take(np.isfinite(listed.slope) & (listed.scaling == grid.scaling[best]))
         if not len(listed):
             return None
         pairs = np.unique(np.column_stack([listed.intercept, listed.ridge]), axis=0)
         near = (grid.slope >= strengths[0] / 4) & (grid.slope <= strengths[0] * 12)
         slopes = np.unique(grid.slope[finite & near])
-        i, r = np.tile(pairs, (len(slopes), 1)).T
-        s = np.repeat(slopes, len(pairs))
-        return Grid(s, i.copy(), r.copy(), np.full(len(s), len(self.scalings) - 1))
+        intercepts, ridges = np.tile(pairs, (len(slopes), 1)).T
+        scaling = np.full(len(intercepts), len(self.scalings) - 1)
+        return Grid(np.repeat(slopes, len(pairs)), intercepts.copy(), ridges.copy(), scaling)
 
     def learn_scaling(self, strengths, scaling, noise):
-        """Learn how much each feature's slope varies over tasks; None if all vary alike.
+        """Learn how much the slope of each feature varies over tasks; None if all vary equally.
 
-        Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes from the given
-        strengths, on some of the tasks. Each variance is drawn towards its start as if by some
-        more tasks: with few tasks and few rows, a variance per feature over-fits.
+        Fixed-point steps (MacKay 1992) for the variances of the tasks' slopes start from the given
+        strengths, on some of the tasks. Each variance is shrunk towards its initial value, because
+        a variance per feature would overfit with few tasks and few rows.
         """
         problem, (slope, intercept, ridge) = self.problem, strengths
         tasks = problem.sample(_VARIANCE_TASKS)
-        live = problem.scale[:-1] != 0  # the variance of a constant stays where it started
+        live = problem.scale[:-1] != 0  # features that are not constant
         if scaling.varies is not None:
             live = live & scaling.varies
         if len(tasks) < 4 or live.sum() < 2:
             return None
         variance = np.ones(problem.n_features)
-        ones, pull = np.ones((len(tasks), 1)), np.array([intercept])
+        ones, intercepts = np.ones((len(tasks), 1)), np.array([intercept])
         moments = problem.moments.take(tasks)
         for _ in range(_VARIANCE_STEPS):
             stretched = moments.stretched(np.sqrt(variance))
-            places = problem.places(scaling.apart, stretched)
+            places = problem.places(scaling, stretched)
             system = make_system(stretched, variance, None, scaling.varies, *places).factor(slope)
-            theta = system.solve_shared(pull, np.array([ridge]))
+            shared = system.solve_shared(intercepts, np.array([ridge]))
             coef, level = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))
-            system.add_blend(theta, pull, ones, coef, level)
-            squares = slope * ((coef - theta[0, 1:]) ** 2).sum(0) / max(noise, 1e-12)
+            system.add_blend(shared, intercepts, ones, coef, level)
+            squares = slope * ((coef - shared[0, 1:]) ** 2).sum(0) / max(noise, 1e-12)
             informed = np.maximum(len(tasks) - slope * system.leftover_variance(), 0.0)
             new = variance * (squares + _VARIANCE_PRIOR) / (informed + _VARIANCE_PRIOR)
             step = np.abs(np.log(new / variance)).max()
@@ -193,24 +194,24 @@ class Screening:
                 break
         if variance[live].max() < 4.0 * variance[live].min():
             return None
-        return Scaling(np.sqrt(variance), scaling.apart, scaling.varies)
+        return Scaling(np.sqrt(variance), scaling.within_only, scaling.varies)
 
 
 def _cover(levels, mass, most, least):
-    """Choose slope strengths that cover the weight, greedily: a neighbour stands for those near.
+    """Choose slope strengths greedily so that their neighbourhoods cover the weight.
 
-    Tasks that are unlike the rest need strengths far from the common one. The neighbours of the
-    common one weigh more, but add little to it.
+    The neighbours of the best strength have large weights but add little to it, while tasks unlike
+    the others need strengths that are far from the best one.
     """
     scaling = np.array([k for k, _, _ in levels])
     with np.errstate(divide="ignore"):
-        place = np.log10(np.array([slope for _, slope, _ in levels]))
-    finite = np.where(np.isfinite(place), place, np.nan)
-    ends = (0.0, 0.0) if np.isnan(finite).all() else (np.nanmin(finite), np.nanmax(finite))
-    place = np.clip(place, ends[0] - 1.0, ends[1] + 0.5)
-    near = np.exp(-0.5 * ((place[:, None] - place) / _LEVEL_WIDTH) ** 2)
+        decade = np.log10(np.array([slope for _, slope, _ in levels]))
+    finite = decade[np.isfinite(decade)]
+    ends = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    decade = np.clip(decade, ends[0] - 1.0, ends[1] + 0.5)
+    near = np.exp(-0.5 * ((decade[:, None] - decade) / _LEVEL_WIDTH) ** 2)
     near *= scaling[:, None] == scaling
-    left, chosen = mass.copy(), []
+    left, chosen = mass.copy(), []  # weight that is not yet covered
     while len(chosen) < min(most, len(levels)):
         cover = near @ left
         cover[chosen] = -1.0

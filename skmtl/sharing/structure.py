@@ -1,4 +1,4 @@
-"""Structures that solve their candidates themselves, under the guard."""
+"""Base class of structures that solve their own candidates, under the guard."""
 
 import functools
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ import numpy as np
 from ..guard.member import Member
 from ..losses import SQUARED_ERROR
 from .base import Sharing, fit_one, guarded_fit
-from .member import Blend
-from .strengths import SLOPE_COST, Grid, Scaling, check_strength, limit_grids, pooled_grid
+from .member import Blend, refit_without
+from .strengths import SLOPE_COST, Grid, Scaling, baseline_grids, check_strength, pooled_grid
 
 __all__ = ["Solution", "Structure"]
 
 
 @dataclass
 class Solution:
-    """One candidate's models of the tasks, on the standardised scale.
+    """Models of the tasks under one candidate, on the standardised scale.
 
     Attributes
     ----------
     coef : ndarray of shape (n_tasks, n_features)
     intercept : ndarray of shape (n_tasks,)
     shared : ndarray of shape (1 + n_features,)
-        Intercept and slopes that a task never seen is predicted with.
+        Intercept and slopes for an unseen task.
     complexity : float or ndarray of shape (n_tasks,)
-        Effective parameters of a task's own: the more, the less a candidate weighs beforehand.
+        Effective number of task-specific parameters, with which the prior weight of the candidate
+        decreases.
     residual : float, default=0.0
-        The certificate, which becomes ``kkt_residual_``.
+        Certificate of optimality, which becomes ``kkt_residual_``.
     n_iter : int, default=1
     """
 
@@ -40,22 +41,22 @@ class Solution:
 
 
 class Structure(Sharing):
-    """Base of structures that solve their candidates themselves: one class, in one file.
+    """Base class of structures that solve their own candidates.
 
-    A subclass names its candidates and solves them, for squared errors. The rest follows: the
-    candidates are cross-validated together with *independent* and *pooled*, every task is given
-    weights of its own, and new tasks are adapted to. There is no guard where all strengths of the
-    candidates are parameters that were given as numbers.
+    A subclass lists its candidates and solves them, for squared errors. The candidates are then
+    cross-validated together with *independent* and *pooled* and weighed per task, and new tasks can
+    be adapted to. There is no guard if all strengths of the candidates are parameters that were
+    given as numbers.
 
     Attributes
     ----------
     losses : tuple of Loss
-        Those that `path` minimises; others are refused.
+        Losses that `path` minimises; others raise an error.
     per_row : tuple of str
-        Names of the strengths whose unit is that of the sample weights, such as a ridge in rows.
+        Names of the strengths in the unit of the sample weights, such as a ridge in rows.
     rotation_invariant : bool
-        Whether it sees no more of the features than their inner products, as a ridge does: only
-        then may more features than rows be replaced by coordinates in the span of the rows.
+        Whether the structure depends on the features only through their inner products, as a ridge
+        does. If so, more features than rows are replaced by coordinates in the span of the rows.
     """
 
     losses = (SQUARED_ERROR,)
@@ -65,28 +66,29 @@ class Structure(Sharing):
     def candidates(self, data):
         """Return the candidates for these `TaskMoments` or `TaskRows`: a list of dicts.
 
-        The keys are the names of the strengths, as parameters of the structure have them; the
-        values may depend on the data, such as the largest strength that does not yield zero.
-        Return a single candidate where all strengths are given.
+        The keys are the names of the strengths, which are parameters of the structure. The values
+        may depend on the data, such as the smallest strength for which all slopes are zero. Return
+        a single candidate if all strengths are given.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method candidates.")
 
     def path(self, data, candidates):
         """Yield the `Solution` of every candidate in turn.
 
-        It is called for all tasks, for the training rows of every split, and for some of the
-        tasks, in any order.
+        The method is called for all tasks, for the training rows of every split, and for some of
+        the tasks, in any order.
 
         Parameters
         ----------
         data : TaskMoments or TaskRows of shape (n_tasks,)
-            Standardised over the table. Tasks may be without rows. Both classes have `weight`,
+            Data standardised over the table; tasks may have no rows. Both classes have `weight`,
             `mean`, `gradient`, `errors`, `feature_squares` and `take`.
         candidates : list of dict
         """
         raise NotImplementedError(f"{type(self).__name__} has no method path.")
 
-    def check(self):
+    def check(self) -> None:
+        """Raise a ValueError for a strength per row that is neither "auto" nor a number >= 0."""
         for name in self.per_row:
             if hasattr(self, name):
                 check_strength(name, getattr(self, name))
@@ -94,39 +96,37 @@ class Structure(Sharing):
     def _is_given(self, name):
         return getattr(self, name, "auto") != "auto"
 
-    def fit_problem(self, problem):
-        self.check()
+    def _fit_problem(self, problem):
         if problem.loss not in self.losses:
+            supported = " and ".join(repr(loss.name) for loss in self.losses)
             raise ValueError(
-                f"sharing={type(self).__name__} fits {_names(self.losses)} only, but this "
-                f"estimator fits {problem.loss.name!r}; choose another structure of skmtl.sharing."
+                f"sharing={type(self).__name__} fits {supported} only, but this estimator fits "
+                f"{problem.loss.name!r}; choose another structure of skmtl.sharing."
             )
-        own = self.candidates(problem.moments)
-        if not own:
-            raise ValueError(f"{type(self).__name__}.candidates gave none for these rows.")
-        unit = {n: problem.copies.unit for n in self.per_row if self._is_given(n)}
-        own = [{n: v * unit[n] if n in unit else v for n, v in c.items()} for c in own]
-        member = _StructureMember(problem, self, own)
+        candidates = self.candidates(problem.moments)
+        if not candidates:
+            raise ValueError(f"{type(self).__name__}.candidates returned none for these rows.")
+        given = {name for name in self.per_row if self._is_given(name)}
+        unit = problem.copies.unit
+        candidates = [{n: v * unit if n in given else v for n, v in c.items()} for c in candidates]
+        member = _StructureMember(problem, self, candidates)
+        auto = [name for name in candidates[0] if not self._is_given(name)]
         if not problem.schemes:
-            if len(own) > 1:
-                self.refuse_without_folds([name for name in own[0] if not self._is_given(name)])
+            if len(candidates) > 1:
+                self._refuse_without_folds(auto)
             return fit_one(problem, member)
         problem.progress("screening the candidates of independent and pooled")
-        limits = limit_grids(problem.strengths)
-        lists, scalings = problem.screen(Grid.concatenate(limits), limits)
-        grid = Grid.concatenate(lists)
-        plain = problem.member(grid, scalings)
-        # Screening may have added scalings: all that is left is compared with.
-        pooled = np.append(np.zeros(len(own), dtype=bool), grid.are_pooled)
-        first = np.arange(len(own) + len(grid)) < len(own)
-        fixed = own[0] and all(map(self._is_given, own[0]))
-        limits = [~first & ~pooled, pooled]
-        families = [first if fixed else first | True, *limits]
-        return guarded_fit(problem, [member, plain], families, limits)
-
-
-def _names(losses):
-    return " and ".join(repr(loss.name) for loss in losses)
+        grids = baseline_grids(problem.strengths)
+        short_lists, scalings = problem.screen(Grid.concatenate(grids), grids)
+        grid = Grid.concatenate(short_lists)
+        # Screening may have added candidates with a learned scaling to the independent ones.
+        pooled = np.append(np.zeros(len(candidates), dtype=bool), grid.are_pooled)
+        first = np.arange(len(pooled)) < len(candidates)
+        baselines = [~first & ~pooled, pooled]
+        # Without strengths to tune, the fit is that of the structure, without a guard.
+        is_fixed = candidates[0] and not auto
+        allowed = [first if is_fixed else np.ones_like(first), *baselines]
+        return guarded_fit(problem, [member, problem.member(grid, scalings)], allowed, baselines)
 
 
 class _StructureMember(Member):
@@ -144,71 +144,71 @@ class _StructureMember(Member):
 
     @functools.cached_property
     def whole(self):
-        """The solutions on all rows."""
+        """Solutions on all rows."""
         return self.solutions(self.problem.moments)
 
     def solutions(self, data):
-        """Return the structure's solutions, checked and copied: a path may work in place."""
+        """Return checked copies of the structure's solutions, as `path` may work in place."""
         name, shape, found = type(self.structure).__name__, (len(data.weight), data.n_features), []
-        for one in self.structure.path(data, self.candidates):
+        shapes = [shape, shape[:1], (1 + shape[1],)]
+        for solution in self.structure.path(data, self.candidates):
             which = self.candidates[len(found)] if len(found) < len(self) else "no more"
-            parts = [np.array(a, dtype=float) for a in (one.coef, one.intercept, one.shared)]
-            if [a.shape for a in parts] != [shape, shape[:1], (1 + shape[1],)]:
+            parts = solution.coef, solution.intercept, solution.shared
+            parts = [np.array(part, dtype=float) for part in parts]
+            if [part.shape for part in parts] != shapes:
                 raise ValueError(
-                    f"{name}.path gave arrays of shapes {[a.shape for a in parts]} for the "
-                    f"candidate {which}; coef, intercept and shared are to be of shapes "
-                    f"{[shape, shape[:1], (1 + shape[1],)]}."
+                    f"{name}.path gave arrays of shapes {[part.shape for part in parts]} for the "
+                    f"candidate {which}; coef, intercept and shared must have the shapes {shapes}."
                 )
-            if not all(np.isfinite(a).all() for a in parts):
+            if not all(np.isfinite(part).all() for part in parts):
                 raise ValueError(f"{name}.path gave models that are not finite for {which}.")
-            found.append(Solution(*parts, one.complexity, one.residual, one.n_iter))
+            found.append(Solution(*parts, solution.complexity, solution.residual, solution.n_iter))
         if len(found) != len(self):
             raise ValueError(f"{name}.path gave {len(found)} solutions for {len(self)} candidates.")
         return found
 
     def log_prior(self, rows):
-        """As of a `Grid` whose shared slopes are zero, as those of independent are."""
-        spent = np.array([np.mean(found.complexity) for found in self.whole])
+        """Return log-weights like those of a `Grid` whose shared slopes are zero."""
+        n_effective = np.array([np.mean(solution.complexity) for solution in self.whole])
         level = pooled_grid(np.inf).log_prior(0, rows.mean(), self.problem.strengths)
-        return level - SLOPE_COST * spent
+        return level - SLOPE_COST * n_effective
 
     def models(self, train, split=None):
-        """Return slopes and intercepts, as `LeastSquares.models` does."""
-        units = self.problem.units
-        if units is not None:
-            units = units.relearned(train)
-            train = train.in_units(units.location, units.scale)
-        found = self.solutions(train)
-        slopes = np.stack([one.coef for one in found], axis=1)
-        intercepts = np.column_stack([one.intercept for one in found])
-        if units is not None:
-            units.models(slopes, intercepts)
-        return slopes, intercepts
+        """Return slopes and intercepts, like `LeastSquares.models`."""
+        return self.problem.models_in_units(train, self.models_of)
+
+    def models_of(self, data):
+        """Return `models` in the units of the data."""
+        found = self.solutions(data)
+        slopes = np.stack([solution.coef for solution in found], axis=1)
+        return slopes, np.column_stack([solution.intercept for solution in found])
+
+    def shared(self, data):
+        """Return the shared models ``(n_candidates, 1 + n_features)``."""
+        return np.array([solution.shared for solution in self.solutions(data)])
 
     def left_out(self, tasks, group):
-        theta = []
-        for g in range(group.max() + 1):
-            known = self.problem.moments.take(tasks[group != g])
-            theta.append([found.shared for found in self.solutions(known)])
-        return np.array(theta), np.array(theta)
+        return refit_without(self, tasks, group)
 
     def solve(self, shares, more):
-        thetas = np.array([one.shared for one in self.whole])
-        share = shares.tasks.mean(0)
-        top = self.whole[int(np.argmax(share))]
+        shared_models = np.array([solution.shared for solution in self.whole])
+        weight = shares.tasks.mean(0)
+        top = self.whole[int(np.argmax(weight))]
+        pairs = list(zip(shares.tasks.T, self.whole, strict=True))
         return Blend(
-            sum(w[:, None] * one.coef for w, one in zip(shares.tasks.T, self.whole, strict=True)),
-            sum(w * one.intercept for w, one in zip(shares.tasks.T, self.whole, strict=True)),
-            shares.crowd @ thetas, thetas, top.residual, top.n_iter, share.max(),
+            sum(w[:, None] * solution.coef for w, solution in pairs),
+            sum(w * solution.intercept for w, solution in pairs),
+            shares.unseen @ shared_models, shared_models, top.residual, top.n_iter, weight.max(),
         )  # fmt: skip
 
     def as_grid(self, judged):
-        """Own parts of a new task are Gaussian, with the variances of the known tasks' ones."""
+        """Return Gaussian priors, with the variances of the tasks' deviations, as a `Grid`."""
         noise = self._noise() if judged is None else judged.noise
         grids, scalings = [], []
-        for k, one in enumerate(self.whole):
-            slopes = ((one.coef - one.shared[1:]) ** 2).mean(axis=0)
-            level, mean = ((one.intercept - one.shared[0]) ** 2).mean(), slopes.mean()
+        for k, solution in enumerate(self.whole):
+            slopes = ((solution.coef - solution.shared[1:]) ** 2).mean(axis=0)
+            level = ((solution.intercept - solution.shared[0]) ** 2).mean()
+            mean = slopes.mean()
             scalings.append(Scaling(np.sqrt(slopes / mean) if mean > 0 else np.ones(len(slopes))))
             with np.errstate(divide="ignore"):
                 slope, intercept = noise / np.array([mean, level])
@@ -216,10 +216,10 @@ class _StructureMember(Member):
         return functools.reduce(Grid.append, grids), scalings
 
     def _noise(self):
-        """Return the squared error per row of the first candidate, where nothing was judged."""
-        one, moments = self.whole[0], self.problem.moments
-        gram = np.zeros((len(one.coef), 1, 1))
-        sse = moments.add_error_grams(one.coef[:, None], one.intercept[:, None].copy(), gram)
+        """Return the squared error per row of the first candidate, for a fit without a guard."""
+        first, moments = self.whole[0], self.problem.moments
+        gram = np.zeros((len(first.coef), 1, 1))
+        sse = moments.add_error_grams(first.coef[:, None], first.intercept[:, None].copy(), gram)
         return max(sse.sum() / moments.weight.sum(), 1e-300)
 
     @property
@@ -230,9 +230,9 @@ class _StructureMember(Member):
 
     @property
     def columns(self):
-        """What the history shows of the candidates, by name."""
-        columns = {}
+        """Columns of the history, by name."""
+        strengths, columns = self.strengths, {}
         for name in self.candidates[0]:
-            values = np.array([one[name] for one in self.strengths])
+            values = np.array([candidate[name] for candidate in strengths])
             columns[name] = values if values.dtype.kind in "iuf" else values.astype(object)
         return columns

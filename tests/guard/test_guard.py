@@ -1,4 +1,4 @@
-"""The guard on members that are no linear models: it asks for what `Member` says, and no more."""
+"""The guard with members that are not linear models: it uses only the interface of `Member`."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ N_SPLITS = 4
 
 
 class Rows:
-    """A problem that evaluates predictions of rows: whatever predicts can be a member."""
+    """A problem that evaluates predictions of rows, for members of any kind."""
 
     def __init__(self, X, y, task):
         self.X, self.y, self.task = X, y, task
@@ -40,7 +40,7 @@ class Rows:
     def sample(self, most):
         return np.arange(self.n_tasks)[:most]
 
-    def unseen_errors(self, left):
+    def left_out_errors(self, left):
         errors, rows = [], []
         for t, group in zip(left.tasks, left.group, strict=True):
             mine = np.flatnonzero(self.task == t)
@@ -49,10 +49,10 @@ class Rows:
             rows.append(len(mine))
         return np.array(errors), np.array(rows, dtype=float)
 
-    def unseen_weights(self, errors, rows):
+    def left_out_weights(self, errors, rows):
         return np.eye(errors.shape[1])[np.argmin(errors.sum(axis=0))]
 
-    def early_scores(self, member, left, judged):
+    def few_shot_scores(self, member, left, judged):
         return None
 
 
@@ -97,7 +97,7 @@ class Learner(Member):
 
 
 def bent(rng, own):
-    """Return tasks that share one interaction, but for some with a straight response instead."""
+    """Return tasks that share an interaction, except for some with a linear response."""
     task = np.repeat(np.arange(12), 40)
     X = rng.uniform(-1.0, 1.0, size=(len(task), 2))
     y = np.where(task < own, X[:, 0], 2.0 * np.sign(X[:, 0] * X[:, 1]))
@@ -112,17 +112,17 @@ def _fitted(rng):
         Learner(problem, LinearRegression(), per_task=True),
         Learner(problem, LinearRegression()),
     ]
-    families = np.array([[True, True, True], [False, True, False], [False, False, True]])
-    return Guard(problem, members, families), families, problem
+    allowed = np.array([[True, True, True], [False, True, False], [False, False, True]])
+    return Guard(problem, members, allowed), allowed, problem
 
 
 def test_a_forest_serves_the_tasks_that_bend_and_own_models_the_others(fitted):
-    guard, families, _ = fitted
+    guard, allowed, _ = fitted
     own = guard.shares[0].tasks
     np.testing.assert_allclose(own.sum(axis=1), 1.0)
     assert (own[:2, 1] > 0.9).all() and (own[2:, 0] > 0.9).all()
     assert (guard.shares[1].tasks == [0.0, 1.0, 0.0]).all()
-    report = guard.report(families[1:], np.ones(13))
+    report = guard.report(allowed[1:], np.ones(13))
     assert list(report["used"][:-1]) == ["independent"] * 2 + ["shared"] * 10
     best = np.minimum(report["error_independent"], report["error_pooled"])[:-1]
     assert (report["error_shared"][:-1] < 1.1 * best).all()
@@ -130,8 +130,8 @@ def test_a_forest_serves_the_tasks_that_bend_and_own_models_the_others(fitted):
 
 
 def test_errors_in_the_report_are_those_of_the_blends(fitted):
-    guard, families, problem = fitted
-    report = guard.report(families[1:], np.ones(13))
+    guard, allowed, problem = fitted
+    report = guard.report(allowed[1:], np.ones(13))
     predicted = np.empty((len(problem.y), 3))
     for split in range(N_SPLITS):
         train, test = np.flatnonzero(problem.fold != split), np.flatnonzero(problem.fold == split)
@@ -146,11 +146,11 @@ def test_errors_in_the_report_are_those_of_the_blends(fitted):
 
 
 def test_a_task_never_seen_has_the_error_of_tasks_left_out(fitted):
-    guard, families, problem = fitted
-    report = guard.report(families[1:], np.ones(13))
-    errors, rows = problem.unseen_errors(guard._left)
+    guard, allowed, problem = fitted
+    report = guard.report(allowed[1:], np.ones(13))
+    errors, rows = problem.left_out_errors(guard._left)
     chosen = np.argmin(errors.sum(axis=0))
-    assert guard.shares[0].crowd.tolist() == np.eye(3)[chosen].tolist()
+    assert guard.shares[0].unseen.tolist() == np.eye(3)[chosen].tolist()
     assert report["error_shared"][-1] == pytest.approx(errors[:, chosen].sum() / rows.sum())
     assert report["error_pooled"][-1] == pytest.approx(errors[:, 2].sum() / rows.sum())
     assert np.isnan(report["error_independent"][-1])
@@ -169,6 +169,6 @@ def test_small_shares_are_removed():
     shares = Shares(np.array([[0.995, 0.005], [0.5, 0.5]]), np.array([0.999, 0.001]), [True, True])
     pruned = shares.pruned()
     np.testing.assert_allclose(pruned.tasks, [[1.0, 0.0], [0.5, 0.5]])
-    np.testing.assert_allclose(pruned.crowd, [1.0, 0.0])
+    np.testing.assert_allclose(pruned.unseen, [1.0, 0.0])
     np.testing.assert_allclose(pruned.take(slice(1, 2)).tasks, [[0.0], [0.5]])
     assert pruned.for_new_tasks()[1] is None

@@ -1,4 +1,4 @@
-"""How errors weigh candidates, against the readable twins, and what strengths cost before."""
+"""Weights of candidates by their errors, against the readable twins, and priors of strengths."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def errors(n_tasks=12, n_candidates=7, seed=0):
 
 CONSTANTS = {
     name: getattr(rule, f"_{name.upper()}")
-    for name in ("crowd", "crowd_rows", "own", "size_width", "stray", "crowd_tasks")
+    for name in ("others", "others_rows", "own", "size_width", "stray", "prior_tasks")
 }
 
 
@@ -35,29 +35,29 @@ def test_scores_and_weights(seed):
     wanted = reference.log_scores(sse, rows, rule._NOISE_ROWS)
     np.testing.assert_allclose(scores, wanted, rtol=1e-10, atol=1e-10)
     prior = np.random.default_rng(seed).normal(size=scores.shape[1])
-    crowd = rule.crowd_weights(scores, rows, prior)
-    wanted = reference.crowd_weights(
-        scores, rows, CONSTANTS["crowd"], CONSTANTS["crowd_rows"], prior
+    unseen = rule.unseen_weights(scores, rows, prior)
+    wanted = reference.unseen_weights(
+        scores, rows, CONSTANTS["others"], CONSTANTS["others_rows"], prior
     )
-    np.testing.assert_allclose(crowd, wanted, rtol=1e-9)
+    np.testing.assert_allclose(unseen, wanted, rtol=1e-9)
     for n_steps in (0, 1, 15):
         got, start = rule.task_weights(scores, rows, prior, n_steps)
         wanted = reference.task_weights(scores, rows, CONSTANTS, n_steps, prior)
         np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-12)
-        # A new task with the verdict of a known one gets its weights, up to the bins of sizes.
+        # A new task with the scores of a known one gets its weights, up to the bins of sizes.
         t = int(np.argmax(rows))
         size = np.exp(start.size[-1] / 4)
         np.testing.assert_allclose(start.weights(scores[t], size), got[t], rtol=1e-8, atol=1e-12)
-    np.testing.assert_allclose(got[0], crowd)  # nothing is known of a task without rows
+    np.testing.assert_allclose(got[0], unseen)  # a task without rows is like an unseen one
     np.testing.assert_allclose(
-        rule.unseen_weights(sse[1:]), reference.unseen_weights(sse[1:]), rtol=1e-10
+        rule.left_out_weights(sse[1:]), reference.left_out_weights(sse[1:]), rtol=1e-10
     )
 
 
 def all_weights(sse, rows):
     scores = rule.log_scores(sse, rows)
     tasks = rule.task_weights(scores, rows)[0]
-    return np.vstack([tasks, rule.crowd_weights(scores, rows), rule.unseen_weights(sse)])
+    return np.vstack([tasks, rule.unseen_weights(scores, rows), rule.left_out_weights(sse)])
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e9])
@@ -118,7 +118,7 @@ def test_the_noise_level_of_equal_tasks_does_not_depend_on_rounding():
             assert level == pytest.approx(errors[n_tasks // 2 - 1, 0], rel=1e-9)
 
 
-def test_tasks_of_next_to_no_weight_are_not_heard_and_follow_the_others():
+def test_tasks_of_negligible_weight_do_not_influence_the_others_and_follow_them():
     sse, rows = errors(seed=3)
     sse, rows = sse[1:], rows[1:]
     scores = rule.log_scores(sse, rows)
@@ -129,7 +129,8 @@ def test_tasks_of_next_to_no_weight_are_not_heard_and_follow_the_others():
     np.testing.assert_allclose(weights[:-1], wanted, atol=0.05)
     smallest = wanted[np.argmin(rows)]
     assert np.abs(weights[-1] - smallest).sum() < 0.5 * np.abs(1 / len(smallest) - smallest).sum()
-    np.testing.assert_allclose(rule.voices(with_tiny)[:-1], rule.voices(rows), rtol=1e-6)
+    balanced = rule.size_balanced_weights
+    np.testing.assert_allclose(balanced(with_tiny)[:-1], balanced(rows), rtol=1e-6)
 
 
 def test_better_candidates_weigh_more():
@@ -138,7 +139,7 @@ def test_better_candidates_weigh_more():
         assert weights[1] > weights[2] > weights[0]
 
 
-def test_a_task_unlike_the_others_leaves_them():
+def test_a_task_unlike_the_others_uses_other_candidates():
     rows = np.full(20, 100.0)
     sse = np.tile([100.0, 200.0], (20, 1))
     sse[7] = [400.0, 50.0]
@@ -147,8 +148,8 @@ def test_a_task_unlike_the_others_leaves_them():
     assert (np.delete(weights, 7, axis=0)[:, 0] > 0.99).all()
 
 
-def test_few_rows_follow_the_crowd():
-    """A task of three rows whose errors say otherwise stays with what helps tasks like it."""
+def test_a_task_with_few_rows_follows_the_others():
+    """Three rows with other errors do not outweigh what helps tasks of the same size."""
     rows = np.full(40, 3.0)
     sse = np.tile([3.0, 6.0], (40, 1))
     sse[0] = [3.3, 3.0]
@@ -156,30 +157,31 @@ def test_few_rows_follow_the_crowd():
     assert weights[0, 0] > 0.5
 
 
-def test_every_size_of_task_has_one_vote():
+def test_every_size_of_task_has_the_same_weight():
     rng = np.random.default_rng(3)
     rows = np.r_[0.0, rng.permutation(np.r_[np.full(30, 3.0), np.full(5, 40.0), 41.0, 700.0])]
-    got = rule.voices(rows)
-    np.testing.assert_allclose(got, reference.one_vote_a_size(rows, rule._SIZE_WIDTH))
+    got = rule.size_balanced_weights(rows)
+    np.testing.assert_allclose(got, reference.size_balanced_weights(rows, rule._SIZE_WIDTH))
     np.testing.assert_allclose([got[rows == 3.0].sum(), got[rows == 700.0].sum()], 1 / 3)
-    np.testing.assert_array_equal(rule.voices(np.zeros(3)), 0.0)
+    np.testing.assert_array_equal(rule.size_balanced_weights(np.zeros(3)), 0.0)
 
 
 @pytest.mark.parametrize("repeats", [1.0, 2.0])
-def test_verdicts_of_classes(repeats):
+def test_scores_of_classes(repeats):
     rng = np.random.default_rng(4)
     rows = rng.integers(1, 9, size=(3, 12)).astype(float)
     rows[:, 5] = 0.0
     each = rng.uniform(0.2, 0.9, size=(3, 12, 6))
     expected = rng.uniform(0.2, 0.9, size=(3, 2, 12, 6)) * rows[:, None, :, None]
     given = each * rows[:, :, None], rows, expected, np.array([1, 4])
-    got = JudgedLosses(given[0], rows, None, repeats, expected=expected, pooled=given[3]).verdict()
-    wanted = reference.verdict_of_classes(*given, rule._SIZE_WIDTH, repeats)
-    np.testing.assert_allclose(got.scores, wanted[0], rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(got.log_prior, wanted[1], rtol=1e-10)
+    judged = JudgedLosses(given[0], rows, None, repeats, expected=expected, pooled=given[3])
+    scores, log_prior = judged.scores()
+    wanted = reference.scores_of_classes(*given, rule._SIZE_WIDTH, repeats)
+    np.testing.assert_allclose(scores, wanted[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(log_prior, wanted[1], rtol=1e-10)
     loss = given[0].sum(axis=0)[rows.sum(axis=0) > 0]
-    weights = LogisticProblem.unseen_weights(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
-    wanted = reference.unseen_weights_of_classes(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    weights = LogisticProblem.left_out_weights(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    wanted = reference.left_out_weights_of_classes(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
     np.testing.assert_allclose(weights, wanted, rtol=1e-10)
 
 
@@ -198,8 +200,8 @@ def test_concatenate_is_a_sorted_union():
     b = Grid.product([np.inf, 0.5], [2.0], [0.1])
     both = Grid.concatenate([a, b])
     assert list(both.slope) == [0.5, 1.0, np.inf]
-    np.testing.assert_array_equal(both.members(a), [False, True, True])
-    np.testing.assert_array_equal(both.take(both.members(b)).slope, [0.5, np.inf])
+    np.testing.assert_array_equal(both.isin(a), [False, True, True])
+    np.testing.assert_array_equal(both.take(both.isin(b)).slope, [0.5, np.inf])
 
 
 def test_levels_are_runs_of_equal_slope_strengths():
@@ -214,38 +216,38 @@ def test_levels_are_runs_of_equal_slope_strengths():
         assert (grid.slope[where] == slope).all() and (grid.scaling[where] == scaling).all()
 
 
-def test_without_a_verdict_the_stronger_are_preferred():
+def test_stronger_candidates_have_larger_prior_weights():
     grid = Grid.product(SQUARED.slopes, np.array([1.0]), SQUARED.ridges)
     shape = len(SQUARED.slopes), len(SQUARED.ridges)
     prior = grid.log_prior(5, 10.0).reshape(shape)
     assert (np.diff(prior, axis=0) > 0).all() and (np.diff(prior, axis=1) > 0).all()
-    # The price is of what the slopes can spend: little with many rows to every parameter.
+    # The cost is that of effective parameters: small with many rows per parameter.
     spread = np.ptp(grid.log_prior(1, 10.0).reshape(shape), axis=0)
     assert (spread < 0.3 * np.ptp(prior, axis=0)).all()
 
 
-def test_strengths_outside_of_the_grid_have_a_prior():
+def test_strengths_outside_the_grid_have_a_prior():
     outside = np.array([0.0, 1e-9, 1e9, np.inf])
     grid = Grid.product(outside, np.array([1.0]), outside)
     assert np.isfinite(grid.log_prior(5, 0.0)).all()
     assert np.isfinite(grid.log_prior(5, 10.0)).all()
 
 
-def test_early_verdicts_are_those_of_more_tasks():
+def test_few_shot_scores_are_those_of_more_tasks():
     sse, rows = errors()
     scores = rule.log_scores(sse, rows)
-    early = scores[3:6], rows[3:6], np.full(3, 5.0)
-    got, start = rule.task_weights(scores, rows, early=early)
+    few_shot = scores[3:6], rows[3:6], np.full(3, 5.0)
+    got, start = rule.task_weights(scores, rows, few_shot=few_shot)
     wanted, _ = rule.task_weights(scores, rows)
     assert got.shape == wanted.shape
     assert np.exp(start.size / 4).min() < 6 and start.n_tasks.sum() == (rows > 0).sum() + 3
-    # Tasks of about five rows heed them, tasks of a thousand hardly.
+    # They change the weights of tasks of about five rows, but hardly those of large tasks.
     assert np.abs(got[np.argmax(rows)] - wanted[np.argmax(rows)]).max() < 0.02
-    only = rule.task_weights(scores[:0], rows[:0], early=early)
+    only = rule.task_weights(scores[:0], rows[:0], few_shot=few_shot)
     assert only[1] is None
 
 
-def test_beyond_the_sizes_seen_the_nearest_judges():
+def test_outside_the_range_of_sizes_the_nearest_one_is_used():
     sse, rows = errors()
     _, start = rule.task_weights(rule.log_scores(sse, rows), rows)
     np.testing.assert_array_equal(start.at(1e9), start.at(np.exp(start.size[-1] / 4)))
@@ -253,7 +255,7 @@ def test_beyond_the_sizes_seen_the_nearest_judges():
     np.testing.assert_allclose(flat.at(7.0), 0.25)
 
 
-def test_what_the_other_splits_say_and_what_choosing_by_them_costs():
+def test_errors_without_a_split_and_optimism():
     rng = np.random.default_rng(5)
     sse, rows = rng.uniform(1, 2, size=(4, 6, 3)), rng.integers(1, 5, size=(4, 6)).astype(float)
     judged = Judged(sse, rows, None, 1.0)

@@ -1,4 +1,4 @@
-"""Losses, against formulas written out and finite differences."""
+"""Losses, against explicit formulas and finite differences."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Independent, pooled, partial pooling: equal to dense problems and to scikit-learn, and safe."""
+"""Independent, pooled, partial pooling: equal to dense solutions and to scikit-learn, guarded."""
 
 import warnings
 
@@ -18,7 +18,7 @@ from skmtl.sharing import Independent, PartialPooling, Pooled
 
 
 def table(n=120, p=4, n_tasks=6, seed=0, spread=0.7, noise=0.5):
-    """Tasks of very different sizes with slopes about a common one, in odd units."""
+    """Return tasks of very different sizes with slopes around common ones, in unusual units."""
     rng = np.random.default_rng(seed)
     task = np.r_[np.arange(n_tasks), rng.choice(n_tasks, p=_shares(n_tasks), size=n - n_tasks)]
     X = rng.normal(size=(n, p))
@@ -115,7 +115,7 @@ def test_cross_validation_does_not_change_fixed_strengths(strengths):
     assert without.task_report_ == {} and model.task_report_
 
 
-# ------------------------------------------------------------------------ limits and equalities
+# --------------------------------------------------------------------- baselines and equalities
 
 
 def least_squares_a_task(X, y, task, at, task_at):
@@ -274,7 +274,7 @@ def test_sparse_is_dense_when_tuned_on_given_splits():
 
 
 def simulate(coef, intercept, rows, noise=0.5, seed=0):
-    """Training rows of every task, and a table of clean ones to be judged by."""
+    """Return training rows of every task, and test rows without noise."""
     rng = np.random.default_rng(seed)
     n_tasks, p = coef.shape
     task = np.repeat(np.arange(n_tasks), rows)
@@ -287,14 +287,14 @@ def simulate(coef, intercept, rows, noise=0.5, seed=0):
 
 
 def risk(model, train, test):
-    """Squared distance to the truth, mean over tasks of equal many rows."""
+    """Return the squared distance to the truth, averaged over tasks."""
     X, y, task = train
     at, truth, task_at = test
     return np.mean((model.fit(X, y, task=task).predict(at, task=task_at) - truth) ** 2)
 
 
 def mean_risks(coef, intercept, rows, noise, n_draws=4):
-    """Risks of shared, independent and pooled, mean over draws; the noise's variance added."""
+    """Return the risks of shared, independent and pooled over draws, plus the noise variance."""
     tables = [simulate(coef, intercept, rows, noise, seed) for seed in range(n_draws)]
     models = [MultiTaskRegressor(sharing) for sharing in SHARINGS[:3]]
     return [noise**2 + np.mean([risk(model, *t) for t in tables]) for model in models]
@@ -303,7 +303,7 @@ def mean_risks(coef, intercept, rows, noise, n_draws=4):
 @pytest.mark.jit
 @pytest.mark.parametrize("rows", [12, 40, 150])
 def test_tasks_with_nothing_in_common_fall_back_to_independent(rows):
-    """Slopes of opposite signs: pooling is harmful, and the guard sees it."""
+    """With slopes of opposite signs pooling is harmful, and the guard avoids it."""
     coef = np.where(np.arange(8) % 2 == 0, 1.0, -1.0)[:, None] * [2.0, -1.0, 1.5]
     shared, independent, pooled = mean_risks(coef, np.zeros(8), rows, 0.5)
     assert shared <= 1.05 * independent
@@ -335,7 +335,7 @@ def test_a_task_in_other_units_is_not_dragged_along():
     errors = {(kind, odd): [] for kind in ("partial_pooling", "independent") for odd in (0, 1)}
     for seed in range(4):
         train, (at, truth, task_at) = simulate(coef, intercept, 30, seed=seed)
-        for kind, odd in errors:  # nor does it drag the others
+        for kind, odd in errors:  # the other tasks are not harmed
             mine = (task_at == 9) == odd
             test = at[mine], truth[mine], task_at[mine]
             errors[kind, odd].append(risk(MultiTaskRegressor(kind), train, test) + 0.25)
@@ -360,7 +360,7 @@ def test_the_report_says_where_sharing_helps():
 @pytest.mark.jit
 @pytest.mark.parametrize("spread", [0.1, 0.5])
 def test_tuning_is_about_as_good_as_the_best_fixed_strengths(spread):
-    """In hindsight, by the truth, of a grid."""
+    """The tuned strength is near the best one of a grid, which is found with the truth."""
     rng = np.random.default_rng(3)
     coef = rng.normal(size=4) + spread * rng.normal(size=(10, 4))
     tables = simulate(coef, rng.normal(size=10), 15, noise=1.0)
@@ -380,7 +380,7 @@ def test_fixing_one_strength_leaves_the_others_tuned():
     model = MultiTaskRegressor(PartialPooling(alpha_shared=7.0)).fit(X, y, task=task)
     assert model.sharing_.alpha_shared_ == 7.0
     assert model.sharing.get_params() == PartialPooling(alpha_shared=7.0).get_params()
-    assert not hasattr(model.sharing, "alpha_")  # the constructor's argument is left alone
+    assert not hasattr(model.sharing, "alpha_")  # the argument is not changed
 
 
 @pytest.mark.jit
@@ -496,7 +496,7 @@ def assert_same_fit(a, b):
 @pytest.mark.jit
 @pytest.mark.parametrize("n_tasks", [150, 600])
 def test_relabelling_many_tasks(n_tasks):
-    """Where tasks are sampled inside, it is by content, not by label."""
+    """Tasks are sampled by content, not by label."""
     rng = np.random.default_rng(0)
     task = np.repeat(np.arange(n_tasks), 6)
     X = rng.normal(size=(len(task), 4))

@@ -40,13 +40,13 @@ def mask(varying, p):
 
 
 def assert_alike(model, varying, p):
-    """The slopes of what does not vary are the shared ones, exactly; the others are not."""
+    """Assert that slopes that do not vary are exactly the shared ones, and others are not."""
     alike = (model.coef_ == model.shared_coef_).reshape(len(model.coef_), -1, p).all((0, 1))
     np.testing.assert_array_equal(alike, ~mask(varying, p))
 
 
 def related(n, seed=0, n_tasks=20, p=4):
-    """Tasks whose slopes differ in the first feature only, in odd units."""
+    """Return tasks whose slopes differ in the first feature only, in unusual units."""
     rng = np.random.default_rng(seed)
     truth = np.random.default_rng(0)
     coef = truth.normal(size=p) + (np.arange(p) < 1) * truth.normal(size=(n_tasks, p))
@@ -83,7 +83,7 @@ def test_fixed_strengths_are_one_dense_ridge(strengths, varying, form, monkeypat
 
 @pytest.mark.parametrize(("n", "p"), [(150, 90), (40, 60)])
 def test_many_features_are_one_dense_ridge(n, p):
-    """More than rows too, where the unrestricted fit takes other coordinates."""
+    """This includes more features than rows, where an unrestricted fit uses other coordinates."""
     X, y, task = table(n=n, p=p, n_tasks=3)
     varying = [0, 5, 17, 50]
     model = fixed((2.0, 1.0, 3.0), varying).fit(X, y, task=task)
@@ -132,7 +132,7 @@ def test_tuned_slopes_are_exactly_alike(varying, kind):
 
 @pytest.mark.jit
 def test_a_variance_a_feature_is_learned_of_what_varies_only():
-    """Slopes differ in the first feature, hardly in the second; the third is held."""
+    """Slopes differ in the first feature and hardly in the second; the third one does not vary."""
     X, score, task, rng = related(800)
     model = MultiTaskRegressor(PartialPooling(varying=[0, 1]))
     model.fit(X, score + rng.normal(size=800), task=task)
@@ -142,7 +142,7 @@ def test_a_variance_a_feature_is_learned_of_what_varies_only():
 
 @pytest.mark.jit
 def test_the_report_tells_the_truth():
-    """Of the restricted model, and of one model a task in all features."""
+    """The report has the errors of the restricted model and of independent ones in all features."""
     told, true = [], []
     for seed in range(3):
         X, score, task, rng = related(2400, seed)
@@ -271,7 +271,7 @@ def signed(strengths, face=MultiTaskRegressor, **columns):
 
 
 def assert_signs(model, positive=(), negative=()):
-    """Exactly, for the tasks' slopes and the shared ones."""
+    """Signs hold exactly, for the slopes of the tasks and the shared ones."""
     for columns, sign in ((positive, 1.0), (negative, -1.0)):
         columns = list(columns)
         assert (sign * model.coef_[:, columns] >= 0).all()
@@ -305,7 +305,7 @@ def test_signs_at_fixed_strengths_are_one_bounded_problem(strengths, varying, fo
 
 
 def price_table(n, seed=0, n_tasks=20):
-    """Sales that a price can only lower, by more in some shops than in others, with much noise."""
+    """Return noisy sales that a price lowers, in some shops more than in others."""
     rng, truth = np.random.default_rng(seed), np.random.default_rng(0)
     price = -np.maximum(0.9 * truth.normal(size=n_tasks), 0.0)
     level, task = truth.normal(size=n_tasks), rng.integers(n_tasks, size=n)
@@ -358,8 +358,8 @@ def test_signs_help_and_the_report_tells_the_truth():
 
 @pytest.mark.jit
 def test_turning_a_column_round_turns_its_sign(monkeypatch):
-    # Which rows begin a task is told from a hash of the rows, as they are given.
-    monkeypatch.setattr(Problem, "early_scores", lambda *args: None)
+    # The few known rows of a task are chosen by a hash of the rows.
+    monkeypatch.setattr(Problem, "few_shot_scores", lambda *args: None)
     X, score, task, rng = price_table(200)
     y = score + 2.0 * rng.normal(size=200)
     splits = [(np.flatnonzero(np.arange(200) % 3 != k), np.flatnonzero(np.arange(200) % 3 == k))
@@ -465,7 +465,7 @@ def test_a_task_adapted_to_its_own_rows_is_what_fit_found(columns, strengths, n_
 
 
 def test_adapting_with_signs_is_a_bounded_problem():
-    """Of a task that would have the signs turned, by another solver."""
+    """Compare the model of a new task with opposite signs with that of another solver."""
     X, y, task = table()
     model = signed((2.0, 0.5, 1.0), positive=[0, 1], negative=[2]).fit(X, y, task=task)
     A = np.random.default_rng(3).normal(size=(7, 4)) * X.std(axis=0) + X.mean(axis=0)
@@ -492,7 +492,7 @@ def test_tuned_models_adapt_and_know_their_spread(columns):
     known = task != 3
     model = MultiTaskRegressor(PartialPooling(**columns), cv=3)
     model.fit(X[known], y[known], task=task[known])
-    A, b = X[~known], -y[~known]  # a task whose slopes are turned
+    A, b = X[~known], -y[~known]  # a task with opposite slopes
     for size in (1, 3, len(b)):
         got = model.adapt(A[:size], b[:size])
         if "varying" in columns:
@@ -526,7 +526,7 @@ def test_a_classifier_adapts_with_the_slopes_held(n_classes):
 
 @pytest.mark.jit
 def test_units_of_the_tasks():
-    """Signs are kept in any; the same slope in every task is of one unit only."""
+    """Signs hold in any units; equal slopes in all tasks require a common unit."""
     X, score, task, rng = price_table(300)
     y = (score + 0.5 * rng.normal(size=300)) * 10.0 ** (task % 4 - 1.0)
     sharing = PartialPooling(negative=[0], positive=[1])
@@ -578,5 +578,7 @@ def test_names_after_preprocessing():
 def test_a_classifier_warns_of_separation():
     X, score, task, _ = related(200, n_tasks=5)
     y = score > 0
-    with pytest.warns(ConvergenceWarning, match="alpha and alpha_intercept being 0"):
+    with pytest.warns(
+        ConvergenceWarning, match="alpha and alpha_intercept = 0 does not bound the coefficients"
+    ):
         fixed((0.0, 0.0, 1.0), [0], MultiTaskClassifier).fit(X, y, task=task)

@@ -1,4 +1,4 @@
-"""What the report, the intervals and `adapt` promise, against refits and against fresh rows.
+"""The report, the intervals and `adapt`, against refits and against new rows.
 
 Through what a user sees: fits with fixed strengths on given splits, whose every number a slow twin
 can repeat, and defaults on tables whose truth is known.
@@ -19,11 +19,11 @@ from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 
 SHARING = PartialPooling(alpha=3.0, alpha_intercept=0.5, alpha_shared=1.0)
-STRENGTHS = (3.0, 0.5, 1.0)  # the same, as the twins take them
+STRENGTHS = (3.0, 0.5, 1.0)  # arguments of the twins
 
 
 def draw(rows, seed=0, p=2, spread=0.5, noise=1.0):
-    """Tasks of so many rows, with slopes and levels about common ones."""
+    """Return tasks with these numbers of rows, and slopes and levels around common ones."""
     rng = np.random.default_rng(seed)
     task = np.repeat(np.arange(len(rows)), rows)
     X = rng.normal(size=(len(task), p)) * 10.0 ** np.arange(p) + 2.0
@@ -34,7 +34,7 @@ def draw(rows, seed=0, p=2, spread=0.5, noise=1.0):
 
 
 def world(rows, n_fresh, seed, p, spread=0.5, level=0.5, vary=None):
-    """Tasks of so many rows, and fresh rows of the same tasks; slopes of `vary` features differ."""
+    """Return rows and new rows of the same tasks, whose slopes of `vary` features differ."""
     rng = np.random.default_rng(seed)
     vary = p if vary is None else vary
     coef = np.tile(0.5 * rng.normal(size=p), (len(rows), 1))
@@ -52,7 +52,7 @@ def world(rows, n_fresh, seed, p, spread=0.5, level=0.5, vary=None):
 
 
 def deal(n_rows, n_folds):
-    """Every so many rows to a fold: given splits, so that no dealing of ours has a part."""
+    """Return splits in which row i is in fold i modulo `n_folds`."""
     fold = np.arange(n_rows) % n_folds
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
 
@@ -71,7 +71,7 @@ def test_intervals_are_conformal(rows, coverage):
     errors = reference.out_of_fold(X, y, task, len(rows), strengths, splits)
     sse = np.bincount(task, errors**2)
     np.testing.assert_allclose(model.task_report_["error_shared"][:-1], sse / rows, rtol=1e-8)
-    # Too few tasks to tell how far their noise differs: none is drawn of one, four rows of two.
+    # With so few tasks the prior has a fixed number of rows: none for one task, four for two.
     prior = (0.0 if len(rows) == 1 else 4.0), sse.sum() / len(y)
     prediction, std = model.predict(X, task=task, return_std=True)
     wanted = reference.task_std(sse, np.array(rows), *prior)
@@ -85,7 +85,7 @@ def test_intervals_are_conformal(rows, coverage):
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_intervals_in_units_of_the_tasks(coverage):
-    """Told from the training rows of every split, and errors are compared in those of all rows."""
+    """Units are learned in every split, and errors are expressed in the units of all rows."""
     X, y, task = draw([8, 21], seed=12)
     y = (y + 2.0) * np.array([1.0, 30.0])[task]
     splits = deal(len(y), 4)
@@ -126,7 +126,7 @@ def test_standard_errors_over_splits():
 
 
 def test_the_report_promises_what_fresh_rows_show():
-    """Though the rows that judge the candidates chose among them, too: few rows, many candidates.
+    """Errors are correct although the same rows have chosen among many candidates.
 
     Without the correction for that, errors are reported 15 % too low.
     """
@@ -142,11 +142,11 @@ def test_the_report_promises_what_fresh_rows_show():
     assert 0.93 < np.mean(ratios) < 1.1, ratios
 
 
-# ------------------------------------------------------------------------------ tasks never seen
+# --------------------------------------------------------------------------------- unseen tasks
 
 
 def errors_without_each(X, y, task, strengths):
-    """Squared errors on every task of the shared model without it, and the shared model of all."""
+    """Return squared errors on every task of the shared model without it, and the model of all."""
     Z, sse, n_tasks = reference.standardised(X), [], task.max() + 1
     for t in range(n_tasks):
         rest = task != t
@@ -157,7 +157,7 @@ def errors_without_each(X, y, task, strengths):
 
 @pytest.mark.parametrize("rows", [[9, 14, 6], [12, 5, 30, 8, 17]], ids=str)
 def test_errors_on_tasks_never_seen(rows):
-    """Of five tasks or fewer each is left out by itself."""
+    """With at most five tasks, each one is left out by itself."""
     X, y, task = draw(rows, seed=2)
     model = MultiTaskRegressor(SHARING, cv=deal(len(y), 3), target_scale="table")
     report = model.fit(X, y, task=task).task_report_
@@ -166,14 +166,14 @@ def test_errors_on_tasks_never_seen(rows):
     np.testing.assert_allclose(report["error_shared"][-1], error, rtol=1e-8)
     np.testing.assert_allclose(report["std_error_shared"][-1], std_error, rtol=1e-8)
     np.testing.assert_allclose(report["residual_std"][-1], np.sqrt(error), rtol=1e-8)
-    # Pooled is an average of ridges: its error lies between theirs, and not where ours does.
+    # Pooled is an average of ridges, so that its error is between theirs.
     ridges = np.r_[0.0, np.geomspace(1e-3, 1e5, 33), np.inf]
     each = [errors_without_each(X, y, task, (np.inf, np.inf, r))[0].sum() for r in ridges]
     assert min(each) * (1 - 1e-3) < report["error_pooled"][-1] * len(y) < max(each) * (1 + 1e-8)
 
 
 def test_what_predicts_tasks_never_seen_is_weighed_by_tasks_left_out():
-    """Whatever served the tasks that were seen, of which the largest decides."""
+    """These weights do not depend on the sizes of tasks, unlike the weights of seen tasks."""
     rows = [60, 7, 8, 9, 10]
     X, y, task = draw(rows, seed=13, spread=1.5)
     sharing = PartialPooling(3.0, alpha_intercept=0.5)
@@ -184,8 +184,8 @@ def test_what_predicts_tasks_never_seen_is_weighed_by_tasks_left_out():
     ridges = history["alpha_shared"][ours]
     assert len(ridges) > 2
     sse, theta = zip(*(errors_without_each(X, y, task, (3.0, 0.5, r)) for r in ridges), strict=True)
-    share = reference.unseen_weights(np.array(sse).T)
-    share[share < 0.01 * share.max()] = 0.0  # not worth the arithmetic
+    share = reference.left_out_weights(np.array(sse).T)
+    share[share < 0.01 * share.max()] = 0.0  # as in `Shares.pruned`
     wanted = share / share.sum() @ np.array(theta)
     coef = model.shared_coef_ * X.std(axis=0)
     np.testing.assert_allclose(coef, wanted[1:], rtol=1e-6)
@@ -239,7 +239,7 @@ def test_units_of_the_tasks(rows, level):
 
 @pytest.mark.parametrize("level", [0.0, 3.0])
 def test_a_task_adapted_to_its_own_rows_has_its_own_units(level):
-    """As in the fit, also where it has few rows: what the tasks have in common is known."""
+    """The units of a new task are learned as in the fit, with the same prior."""
     rows = [3, 5, 8, 12, 20, 30]
     X, y, task = draw(rows, seed=14)
     y = (y + level) * 10.0 ** np.random.default_rng(15).uniform(-1, 1, size=len(rows))[task]
@@ -261,7 +261,7 @@ def test_the_spread_of_a_new_task_is_that_of_rows_left_out(n_new, weighted, posi
     A, b, _ = draw([n_new], seed=n_new, p=3)
     weight = np.random.default_rng(5).uniform(0.3, 1.0, size=n_new) if weighted else np.ones(n_new)
     if positive is not None:
-        b = b - 1.5 * (A[:, 0] - 2.0)  # so that the sign binds for some of the rows left out
+        b = b - 1.5 * (A[:, 0] - 2.0)  # so that the sign is active for some of the left-out rows
     sharing = PartialPooling(
         3.0, alpha_intercept=0.5, alpha_shared=1.0, positive=None if positive is None else [0]
     )
@@ -275,7 +275,7 @@ def test_the_spread_of_a_new_task_is_that_of_rows_left_out(n_new, weighted, posi
     own = reference.own_part(gap, Z, STRENGTHS[:2], weight, **signs)
     np.testing.assert_allclose(new.coef_ * std, shared + own[1:], rtol=1e-6, atol=1e-8)
     errors = reference.left_out_errors(gap, Z, STRENGTHS[:2], weight, **signs)
-    common = report["error_shared"][:-1] @ [15, 25] / 40  # of two tasks, as by four rows
+    common = report["error_shared"][:-1] @ [15, 25] / 40  # prior of two tasks, with four rows
     wanted = reference.task_std(weight @ errors**2, weight.sum(), 4.0, common)
     np.testing.assert_allclose(new.predict(A, return_std=True)[1], wanted, rtol=1e-6)
 
@@ -283,7 +283,7 @@ def test_the_spread_of_a_new_task_is_that_of_rows_left_out(n_new, weighted, posi
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("n_new", [3, 12])
 def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
-    """One Newton step from the head of all rows; near that of a head refitted without the row."""
+    """They are one Newton step from the fit on all rows, and close to those of a refit."""
     X, y, task = draw([20] * 8, seed=7)
     codes = np.digitize(y, np.quantile(y, np.arange(1, n_classes) / n_classes))
     model = MultiTaskClassifier(cv=deal(len(y), 4)).fit(X, codes, task=task)
@@ -293,9 +293,10 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     adapter = model._adapter
     Z = (A - X.mean(axis=0)) / X.std(axis=0)
     loss = 1 if n_classes == 2 else 2
-    _, left_out = adapter._own(Z, b, weight, np.zeros(adapter.theta.shape[1]))
+    models = adapter.shared_models
+    _, left_out = adapter._own(models, Z, b, weight, np.zeros(models.shape[1]))
     slack = []
-    for c, (theta, found) in enumerate(zip(adapter.theta, left_out, strict=True)):
+    for c, (theta, found) in enumerate(zip(models, left_out, strict=True)):
         with np.errstate(divide="ignore"):
             root = 1.0 / np.sqrt([adapter.grid.intercept[c], *np.full(2, adapter.grid.slope[c])])
         root[1:] *= adapter.scalings[adapter.grid.scaling[c]].factors
@@ -317,16 +318,16 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     np.testing.assert_allclose(step, refit, rtol=0.25)
 
 
-# ------------------------------------------------------------------------ tasks that begin, and old
+# ------------------------------------------------------------------------------------ few shots
 
 
 def risk_of_adapting(model, tasks):
-    """Mean squared error on fresh rows of new tasks."""
+    """Return the mean squared error on further rows of new tasks."""
     return np.mean([((b - model.adapt(X, y).predict(A)) ** 2).mean() for (X, y), (A, b) in tasks])
 
 
-def test_tasks_of_five_rows_are_judged_for_those_and_no_others(monkeypatch):
-    """Large tasks hardly care how strongly they are drawn to the others; one that begins does."""
+def test_few_shot_scores_affect_tasks_with_few_rows_only(monkeypatch):
+    """Strengths hardly affect large tasks, but they affect new tasks with few rows."""
     risks, best = [], []
     for seed in range(3):
         (X, y, task), (A, b, at) = world([500] * 10 + [5] * 20, 100, seed, 8, spread=0.3)
@@ -343,22 +344,22 @@ def test_tasks_of_five_rows_are_judged_for_those_and_no_others(monkeypatch):
         fixed = [f.fit(X[old], y[old], task=task[old]) for f in fixed]
         best.append(min(risk_of_adapting(f, new) for f in fixed))
         with monkeypatch.context() as patch:
-            patch.setattr(Problem, "early_scores", lambda *args: None)
+            patch.setattr(Problem, "few_shot_scores", lambda *args: None)
             unheard = MultiTaskRegressor(cv=splits).fit(X[old], y[old], task=task[old])
         np.testing.assert_allclose(model.coef_, unheard.coef_, atol=1e-5)
     assert np.mean(risks) < 1.1 * np.mean(best)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_rows_that_begin_a_task_do_not_judge_it(weighted):
-    """Of the rows' weight five is known and the rest is asked: no row, or half of one, is both."""
+def test_known_rows_of_a_few_shot_task_are_not_predicted(weighted):
+    """The known rows have a total weight of five, none of which is predicted."""
     rows = np.array([8, 12, 30, 60])
     X, y, task = draw(rows, seed=16)
     weight = np.tile([1.0, 3.0], len(y) // 2) if weighted else np.ones(len(y))
     table = replace(pack(X, y, task, 4, weight), keys=np.random.default_rng(1).uniform(size=len(y)))
     whole = block_moments(table).merge()
     problem = Problem([], whole, table=table)
-    known, rest = problem.thinned(np.arange(4), 5)
+    known, rest = problem.few_shot_split(np.arange(4), 5)
     total = np.bincount(task, weight)
     large = total >= 10
     np.testing.assert_allclose(known.weight, np.where(large, 5.0, 0.0))
@@ -384,7 +385,7 @@ def test_variances_of_slopes_are_those_of_their_posterior():
 
 
 def test_which_slopes_vary_is_found_from_fewer_rows_than_features():
-    """Where rows hardly determine the tasks' slopes, that they are small proves little."""
+    """Small slopes that rows hardly determine do not imply a small variance."""
     excess, best = [], []
     for seed in range(6):
         (X, y, task), (A, b, at) = world([5] * 60, 40, seed, 8, spread=1.5, level=0.0, vary=2)

@@ -1,4 +1,4 @@
-"""A structure that solves its candidates itself: one class, and the guard does the rest."""
+"""Structures that solve their own candidates, under the guard."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from skmtl.sharing.structure import Solution, Structure
 
 
 class TowardsMean(Structure):
-    """Slopes of the tasks are drawn to shared ones; intercepts are free."""
+    """Slopes of the tasks are shrunk towards shared ones; intercepts are free."""
 
     def __init__(self, alpha="auto"):
         self.alpha = alpha
@@ -28,7 +28,7 @@ class TowardsMean(Structure):
         for candidate in candidates:
             ridge = candidate["alpha"] * np.eye(p)
             own = np.linalg.solve(gram + ridge, np.concatenate([gram, moment[..., None]], axis=2))
-            # The shared slopes of which the own parts are the residuals' ridges.
+            # Shared slopes, for which the task-specific slopes are ridges on the residuals.
             left = (
                 (gram - gram @ own[..., :p]).sum(0),
                 (moment - (gram @ own[..., p:])[..., 0]).sum(0),
@@ -42,7 +42,7 @@ class TowardsMean(Structure):
 
 
 class Nothing(Structure):
-    """Models that predict zero, whatever the rows."""
+    """Models that always predict zero."""
 
     def candidates(self, data):
         return [{"kind": "zero"}]
@@ -53,7 +53,7 @@ class Nothing(Structure):
 
 
 class BestFeature(Structure):
-    """The feature that tells most, for all tasks alike: not what a rotation leaves alone."""
+    """The most predictive feature, for all tasks: a model that is not rotation invariant."""
 
     def candidates(self, data):
         return [{"number": 0}]
@@ -106,11 +106,11 @@ def test_it_is_guarded(spread, rng):
         model = MultiTaskRegressor(sharing).fit(X[known], y[known], task=task[known])
         missed = y[~known] - model.predict(X[~known], task=task[~known])
         errors[str(sharing)] = np.mean(missed**2)
-    own, *limits = errors.values()
-    assert own < 1.1 * min(limits)
+    shared, *baselines = errors.values()
+    assert shared < 1.1 * min(baselines)
 
 
-def test_a_useless_structure_is_left_alone(rng):
+def test_a_useless_structure_has_no_weight(rng):
     X, y, task = draw(rng, n_tasks=20, p=4, rows=12, spread=0.0)
     y += np.einsum("ij,ij->i", X, (rng.normal(size=(20, 4)) * [3.0, 0.02, 0.02, 0.02])[task])
     model = MultiTaskRegressor(Nothing()).fit(X, y, task=task)
@@ -119,7 +119,7 @@ def test_a_useless_structure_is_left_alone(rng):
     assert history["kind"].tolist() == ["zero", *[None] * (len(history["kind"]) - 1)]
     used = report["used"][:-1]
     assert "independent" in used and (used != "shared").mean() > 0.8
-    # What independent does is no gain over independent.
+    # Where independent is used, there is no gain over independent.
     assert np.abs(report["gain_over_independent"][:-1]).mean() < 0.05
 
 
@@ -182,7 +182,7 @@ def test_other_losses_are_refused(rng):
 def test_a_structure_without_candidates_says_so(rng):
     X, y, task = draw(rng)
     sharing = type("Empty", (TowardsMean,), {"candidates": lambda self, data: []})()
-    with pytest.raises(ValueError, match="candidates gave none"):
+    with pytest.raises(ValueError, match="Empty.candidates returned none"):
         MultiTaskRegressor(sharing).fit(X, y, task=task)
 
 
@@ -248,5 +248,6 @@ def test_strengths_are_checked(alpha, rng):
 
 def test_tuning_needs_folds(rng):
     X, y, task = draw(rng)
-    with pytest.raises(ValueError, match="alpha of TowardsMean being 'auto' needs cross-val"):
+    message = "alpha of TowardsMean: strengths that are 'auto' need cross-validation"
+    with pytest.raises(ValueError, match=message):
         MultiTaskRegressor(TowardsMean(), cv=None).fit(X, y, task=task)

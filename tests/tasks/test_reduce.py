@@ -74,10 +74,10 @@ def test_predictions_are_the_same_in_both_coordinates():
         np.zeros((2, rank)),
     )
     full = space.expand(fitted)
-    theta = full.adapter.theta[0]
+    theta, reduced = full.adapter.shared_models[0], fitted.adapter.shared_models[0]
     np.testing.assert_allclose(
         (X - full.adapter.centre[:-1]) * full.adapter.scale[:-1] @ theta[1:] + theta[0],
-        space.table.X @ fitted.adapter.theta[0, 1:] + fitted.adapter.theta[0, 0],
+        space.table.X @ reduced[1:] + reduced[0],
     )
     assert full.coef.shape == (2, 20) and full.shared_coef.shape == (20,)
     np.testing.assert_array_equal(full.coef[:, 3], 0.0)  # constant

@@ -1,0 +1,126 @@
+"""Statistics that `MultiTaskRegressor.partial_fit` keeps of the rows, and their sums."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..tasks.blocks import deal_blocks
+from ..tasks.copies import Settled
+from ..tasks.evidence import trust_of_moments
+from ..tasks.keys import RowKeys
+from ..tasks.moments import TaskMoments, block_moments
+
+__all__ = ["AvailableWithMoments", "NoMomentsError", "SeenRows"]
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """Statistics of the rows that `partial_fit` has seen.
+
+    Attributes
+    ----------
+    moments : TaskMoments of shape (n_tasks, n_folds)
+    weight : float
+        Total weight of the rows, without decay.
+    sizes : ndarray of shape (n_tasks,)
+        Numbers of rows.
+    keys : RowKeys or None
+        Keys by which rows are assigned to folds.
+    fourth : ndarray of shape (n_features,) or None
+        Sums of the fourth powers of the columns, in the units of `keys`.
+    """
+
+    moments: TaskMoments
+    weight: float
+    sizes: np.ndarray
+    keys: RowKeys | None = None
+    fourth: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, table, n_folds, seed, executor, keys=None):
+        """Return the statistics of the rows of a table.
+
+        Parameters
+        ----------
+        table : TaskTable
+        n_folds : int or None
+            Number of folds; None without cross-validation.
+        seed : int
+        executor : executor or None
+        keys : RowKeys or None
+            Keys of earlier rows; None for the first rows.
+        """
+        weight, sizes = float(table.weights().sum()), table.task_sizes()
+        if n_folds is None:
+            return cls(block_moments(table, executor=executor), weight, sizes)
+        keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
+        table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
+        moments = block_moments(table, deal_blocks(table, n_folds, seed), n_folds, executor)
+        fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
+        return cls(moments, weight, sizes, keys, fourth)
+
+    @property
+    def unit(self):
+        """Factor that gives the weights a mean of one."""
+        return self.sizes.sum() / self.weight
+
+    @property
+    def n_folds(self):
+        """Number of folds."""
+        return self.moments.weight.shape[1]
+
+    def faded(self, decay):
+        """Return the statistics with all weights multiplied by `decay`."""
+        fourth = None if self.fourth is None else self.fourth * decay
+        return replace(self, moments=self.moments.faded(decay), fourth=fourth)
+
+    def plus(self, other, n_tasks, position, other_position):
+        """Return the sum with other statistics, whose tasks have other positions among all tasks.
+
+        Parameters
+        ----------
+        other : SeenRows
+        n_tasks : int
+            Number of all tasks.
+        position, other_position : ndarray of int
+            Positions of the tasks of both among all tasks.
+        """
+        moments, sizes = self.moments.expanded(n_tasks, position), np.zeros(n_tasks, dtype=np.int64)
+        moments.add(other.moments, other_position)
+        sizes[position] += self.sizes
+        sizes[other_position] += other.sizes
+        fourth = None if self.fourth is None else self.fourth + other.fourth
+        return SeenRows(moments, self.weight + other.weight, sizes, self.keys, fourth)
+
+    def settled(self, whole):
+        """Return the result of `settle`, from the tasks' moments (`whole`) in the unit."""
+        total, mean, variance = whole.pooled()
+        square = (variance + (mean - np.append(self.keys.mean, 0.0)) ** 2)[:-1] * self.keys.scale**2
+        tails = self.unit * self.fourth / total
+        tails = np.divide(tails, square**2, out=np.zeros_like(tails), where=square > 0.0)
+        return Settled(None, self.unit, trust=trust_of_moments(whole, tails))
+
+
+class NoMomentsError(ValueError, AttributeError):
+    """The model was fitted without the moments that `partial_fit` needs.
+
+    It is also an AttributeError, so that `hasattr` finds no `partial_fit`.
+    """
+
+
+class AvailableWithMoments:
+    """Descriptor of `partial_fit`, which is missing if the last fit kept no moments."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self.method
+        if hasattr(model, "coef_") and model._kept is None:
+            raise NoMomentsError(
+                "fit kept no moments that partial_fit could add to (keep_moments=False), and a new "
+                "start would discard the fitted model; set keep_moments=True before fit, call "
+                "partial_fit from the first rows on, or start with a clone of the estimator."
+            )
+        return self.method.__get__(model, owner)

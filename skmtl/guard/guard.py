@@ -86,7 +86,9 @@ class Guard:
             few_shot = _differences(few_shot[0][:, allowed]), *few_shot[1:]
         tasks[:, allowed], task_prior = task_weights(part, rows, prior, n_steps, few_shot)
         errors, rows_left_out = self._left_errors
-        if len(errors):
+        if len(tasks) == 1:  # all that is known of another task
+            unseen = tasks[0]
+        elif len(errors):
             unseen[allowed] = self.problem.left_out_weights(errors[:, allowed], rows_left_out)
         else:
             unseen[allowed] = unseen_weights(part, rows, prior)

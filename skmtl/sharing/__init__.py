@@ -1,12 +1,10 @@
 """Sharing structures: how the models of the tasks depend on each other."""
 
+import re
+
 from .pooling import Independent, PartialPooling, Pooled
 
 __all__ = ["Independent", "PartialPooling", "Pooled"]
 
-# Strings that ``MultiTaskRegressor(sharing=...)`` accepts.
-BY_NAME = {
-    "independent": Independent,
-    "partial_pooling": PartialPooling,
-    "pooled": Pooled,
-}
+# Strings that ``MultiTaskRegressor(sharing=...)`` accepts: "partial_pooling" and so on.
+BY_NAME = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): globals()[name] for name in __all__}

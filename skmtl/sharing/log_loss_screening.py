@@ -46,7 +46,7 @@ class _Quadratic(Problem):
     Attributes
     ----------
     whole : LogisticProblem
-    reference : tuple of strengths and Scaling
+    reference : tuple of strengths and SlopeScaling
     models : list of Scores
         Reference models of the first splits.
     k : int
@@ -105,7 +105,7 @@ class _Quadratic(Problem):
 
 
 def _best_reference(problem):
-    """Return the reference, a tuple of strengths and `Scaling`, and its models on the first splits.
+    """Return the reference, strengths and a `SlopeScaling`, and its models on the first splits.
 
     The references are compared by log-loss on the first splits that together hold out
     `_REFERENCE_ROWS` rows, or on `_REFERENCE_SPLITS` splits.

@@ -98,7 +98,7 @@ class LogisticProblem(BaseProblem):
         return np.zeros((self.n_tasks, self.n_features))
 
     def system(self, table, scaling):
-        """Return the `LogisticSystem` of some of the rows, in the features of a `Scaling`."""
+        """Return the `LogisticSystem` of some of the rows, in the features of a `SlopeScaling`."""
         places = self.variation and functools.partial(self.variation.places, scaling.within_only)
         factors = scaling.factors
         return LogisticSystem(

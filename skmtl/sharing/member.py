@@ -61,7 +61,7 @@ class PoolingMember(Member):
     ----------
     problem : Problem or LogisticProblem
     grid : Grid
-    scalings : list of Scaling
+    scalings : list of SlopeScaling
 
     Attributes
     ----------

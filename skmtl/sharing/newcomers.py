@@ -22,7 +22,7 @@ from ..solvers.arrow import kappa_of
 from ..tasks.copies import Settled, settle_support
 from ..tasks.prevalence import sampling_offset
 from .restriction import UNRESTRICTED, Restriction
-from .strengths import Scaling
+from .strengths import SlopeScaling
 
 __all__ = ["Adapter", "LogisticAdapter"]
 
@@ -44,7 +44,7 @@ class Adapter:
         The candidates.
     shared_models : ndarray of shape (n_candidates, 1 + n_features)
         Shared intercepts and slopes of the candidates, on the standardised scale.
-    scalings : list of Scaling
+    scalings : list of SlopeScaling
         Scalings of the candidates.
     prior : TaskPrior or None
         Prior weights of the candidates; None if they were not cross-validated.
@@ -120,7 +120,7 @@ class Adapter:
         slopes = models[..., 1:] @ space.directions.T
         return replace(
             self, shared_models=np.concatenate([models[..., :1], slopes], axis=-1),
-            scalings=[Scaling(np.ones(n_features), s.within_only) for s in self.scalings],
+            scalings=[SlopeScaling(np.ones(n_features), s.within_only) for s in self.scalings],
             centre=np.r_[space.centre, self.centre[-1]], scale=np.r_[space.scale, self.scale[-1]],
             variation=self.variation and self.variation.alike(n_features),
         )  # fmt: skip

@@ -19,7 +19,7 @@ from .least_squares import LeastSquares, SignedLeastSquares
 from .newcomers import Adapter
 from .restriction import UNRESTRICTED, Restriction
 from .screening import Screening
-from .strengths import SQUARED, Scaling
+from .strengths import SQUARED, SlopeScaling
 
 __all__ = ["BaseProblem", "Problem"]
 
@@ -121,13 +121,13 @@ class BaseProblem:
         return len(self.weight)
 
     def scalings(self):
-        """Return the initial `Scaling` objects, to which learned ones may be added."""
+        """Return the initial `SlopeScaling` objects, to which learned ones may be added."""
         ones, varies = np.ones(self.n_features), self.restriction.varies
         if varies is not None:
-            return [Scaling(ones, varies=varies), Scaling(ones)]
+            return [SlopeScaling(ones, varies=varies), SlopeScaling(ones)]
         if self.separates_levels:
-            return [Scaling(ones), Scaling(ones, within_only=True)]
-        return [Scaling(ones)]
+            return [SlopeScaling(ones), SlopeScaling(ones, within_only=True)]
+        return [SlopeScaling(ones)]
 
 
 @dataclass

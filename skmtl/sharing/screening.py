@@ -5,7 +5,7 @@ import numpy as np
 from ..guard.weights import log_scores, size_balanced_weights, task_weights, unseen_weights
 from ..solvers import make_system
 from .least_squares import LeastSquares
-from .strengths import Grid, Scaling
+from .strengths import Grid, SlopeScaling
 
 __all__ = ["Screening"]
 
@@ -39,7 +39,7 @@ class Screening:
 
     Attributes
     ----------
-    scalings : list of Scaling
+    scalings : list of SlopeScaling
         Scalings of the selected candidates.
     """
 
@@ -58,7 +58,7 @@ class Screening:
         Returns
         -------
         short_lists : list of three Grid
-        scalings : list of Scaling
+        scalings : list of SlopeScaling
         """
         grid = Grid.concatenate([candidates, *baselines])
         self._sample(grid)
@@ -194,7 +194,7 @@ class Screening:
                 break
         if variance[live].max() < 4.0 * variance[live].min():
             return None
-        return Scaling(np.sqrt(variance), scaling.within_only, scaling.varies)
+        return SlopeScaling(np.sqrt(variance), scaling.within_only, scaling.varies)
 
 
 def _cover(levels, mass, most, least):

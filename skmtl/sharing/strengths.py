@@ -9,7 +9,7 @@ import numpy as np
 from .restriction import UNRESTRICTED
 
 __all__ = [
-    "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "Scaling", "Strengths", "baseline_grids",
+    "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "SlopeScaling", "Strengths", "baseline_grids",
     "check_strength", "independent_grid", "pooled_grid", "within_grid",
 ]  # fmt: skip
 
@@ -20,7 +20,7 @@ _SECOND = 1
 
 
 @dataclass(frozen=True)
-class Scaling:
+class SlopeScaling:
     """Assumption of some candidates on how much the slopes of each feature vary by task.
 
     Attributes
@@ -121,7 +121,7 @@ class Grid:
     slope, intercept, ridge : ndarray of shape (n_candidates,)
         Strengths on task-specific slopes, on task-specific intercepts and on the shared slopes.
     scaling : ndarray of shape (n_candidates,)
-        Position of each candidate's `Scaling` in a list of them.
+        Position of each candidate's `SlopeScaling` in a list of them.
     """
 
     slope: np.ndarray

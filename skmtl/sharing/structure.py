@@ -1,15 +1,17 @@
 """Base class of structures that solve their own candidates, under the guard."""
 
 import functools
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from ..guard.member import Member
 from ..losses import SQUARED_ERROR
 from .base import Sharing, fit_one, guarded_fit
 from .member import Blend, refit_without
-from .strengths import SLOPE_COST, Grid, Scaling, baseline_grids, check_strength, pooled_grid
+from .strengths import SLOPE_COST, Grid, SlopeScaling, baseline_grids, check_strength, pooled_grid
 
 __all__ = ["Solution", "Structure"]
 
@@ -25,10 +27,11 @@ class Solution:
     shared : ndarray of shape (1 + n_features,)
         Intercept and slopes for an unseen task.
     complexity : float or ndarray of shape (n_tasks,)
-        Effective number of task-specific parameters, with which the prior weight of the candidate
-        decreases.
+        Effective number of parameters that a task's own slopes add to the shared ones, at least 0.
+        The larger it is, the smaller is the prior weight of the candidate.
     residual : float, default=0.0
-        Certificate of optimality, which becomes ``kkt_residual_``.
+        Violation of the optimality conditions, relative to the gradient of zero slopes. It becomes
+        ``kkt_residual_``; a fit on all rows warns of a residual above ``Structure.tol``.
     n_iter : int, default=1
     """
 
@@ -45,8 +48,15 @@ class Structure(Sharing):
 
     A subclass lists its candidates and solves them, for squared errors. The candidates are then
     cross-validated together with *independent* and *pooled* and weighed per task, and new tasks can
-    be adapted to. There is no guard if all strengths of the candidates are parameters that were
-    given as numbers.
+    be adapted to. There is no guard if all parameters among the candidates' keys were given as
+    numbers. With a guard the model is an average of candidates, so that the zeros of a sparse
+    solution are not zeros of the average.
+
+    `path` is called some thirty times per fit: on all rows, for every split, and for groups of
+    tasks that are left out. Features are standardised over the table, or by their standard
+    deviation within tasks if no strength is given; a feature that is constant is zero, with zero
+    products. A new task's own part is drawn to the shared model by a ridge that has the variances
+    of the known tasks' own parts, whatever the penalty of the structure.
 
     Attributes
     ----------
@@ -57,18 +67,26 @@ class Structure(Sharing):
     rotation_invariant : bool
         Whether the structure depends on the features only through their inner products, as a ridge
         does. If so, more features than rows are replaced by coordinates in the span of the rows.
+    tol : float
+        Largest ``Solution.residual`` of a solution.
     """
 
     losses = (SQUARED_ERROR,)
     per_row = ("alpha",)
     rotation_invariant = False
+    tol = 1e-6
+
+    @property
+    def tuned(self):
+        """Whether no strength is given: none refers to a scale of the features."""
+        return not any(map(self._is_given, self.per_row))
 
     def candidates(self, data):
         """Return the candidates for these `TaskMoments` or `TaskRows`: a list of dicts.
 
-        The keys are the names of the strengths, which are parameters of the structure. The values
-        may depend on the data, such as the smallest strength for which all slopes are zero. Return
-        a single candidate if all strengths are given.
+        All have the same keys: names of parameters of the structure, and of whatever else
+        describes a candidate. The values may depend on the data, such as the smallest strength for
+        which all slopes are zero. Return a single candidate if all strengths are given.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method candidates.")
 
@@ -81,8 +99,9 @@ class Structure(Sharing):
         Parameters
         ----------
         data : TaskMoments or TaskRows of shape (n_tasks,)
-            Data standardised over the table; tasks may have no rows. Both classes have `weight`,
-            `mean`, `gradient`, `errors`, `feature_squares` and `take`.
+            Both classes have `weight` and `mean` (the target's is the last), `products(t)` (the
+            centred products of features and target of task t), `gradient`, `errors`,
+            `feature_squares` and `take`. Tasks may have no rows.
         candidates : list of dict
         """
         raise NotImplementedError(f"{type(self).__name__} has no method path.")
@@ -96,6 +115,17 @@ class Structure(Sharing):
     def _is_given(self, name):
         return getattr(self, name, "auto") != "auto"
 
+    def _check_candidates(self, candidates):
+        name = type(self).__name__
+        if not isinstance(candidates, list) or not all(isinstance(c, dict) for c in candidates):
+            raise ValueError(f"{name}.candidates must return a list of dicts, not {candidates!r}.")
+        if not candidates:
+            raise ValueError(f"{name}.candidates returned none for these rows.")
+        if any(candidate.keys() != candidates[0].keys() for candidate in candidates):
+            keys = sorted({tuple(candidate) for candidate in candidates})
+            raise ValueError(f"the dicts of {name}.candidates must have the same keys, not {keys}.")
+        return candidates
+
     def _fit_problem(self, problem):
         if problem.loss not in self.losses:
             supported = " and ".join(repr(loss.name) for loss in self.losses)
@@ -103,14 +133,13 @@ class Structure(Sharing):
                 f"sharing={type(self).__name__} fits {supported} only, but this estimator fits "
                 f"{problem.loss.name!r}; choose another structure of skmtl.sharing."
             )
-        candidates = self.candidates(problem.moments)
-        if not candidates:
-            raise ValueError(f"{type(self).__name__}.candidates returned none for these rows.")
+        candidates = self._check_candidates(self.candidates(problem.moments))
         given = {name for name in self.per_row if self._is_given(name)}
         unit = problem.copies.unit
         candidates = [{n: v * unit if n in given else v for n, v in c.items()} for c in candidates]
         member = _StructureMember(problem, self, candidates)
-        auto = [name for name in candidates[0] if not self._is_given(name)]
+        parameters = self.get_params(deep=False).keys() & candidates[0].keys()
+        auto = sorted(name for name in parameters if not self._is_given(name))
         if not problem.schemes:
             if len(candidates) > 1:
                 self._refuse_without_folds(auto)
@@ -123,9 +152,11 @@ class Structure(Sharing):
         pooled = np.append(np.zeros(len(candidates), dtype=bool), grid.are_pooled)
         first = np.arange(len(pooled)) < len(candidates)
         baselines = [~first & ~pooled, pooled]
+        # One task has no model of its own beside the pooled one.
+        every = first | pooled if problem.n_tasks == 1 else np.ones_like(first)
         # Without strengths to tune, the fit is that of the structure, without a guard.
-        is_fixed = candidates[0] and not auto
-        allowed = [first if is_fixed else np.ones_like(first), *baselines]
+        is_fixed = parameters and not auto
+        allowed = [first if is_fixed else every, *baselines]
         return guarded_fit(problem, [member, problem.member(grid, scalings)], allowed, baselines)
 
 
@@ -160,9 +191,15 @@ class _StructureMember(Member):
                     f"{name}.path gave arrays of shapes {[part.shape for part in parts]} for the "
                     f"candidate {which}; coef, intercept and shared must have the shapes {shapes}."
                 )
-            if not all(np.isfinite(part).all() for part in parts):
-                raise ValueError(f"{name}.path gave models that are not finite for {which}.")
-            found.append(Solution(*parts, solution.complexity, solution.residual, solution.n_iter))
+            spent = np.asarray(solution.complexity)
+            if spent.shape not in ((), shape[:1]) or not np.isreal(spent).all() or spent.min() < 0:
+                raise ValueError(
+                    f"{name}.path gave the complexity {solution.complexity!r} for {which}; it must "
+                    "be a number of at least 0, or one per task."
+                )
+            if not all(np.isfinite(part).all() for part in (*parts, spent, solution.residual)):
+                raise ValueError(f"{name}.path gave figures that are not finite for {which}.")
+            found.append(Solution(*parts, spent, solution.residual, solution.n_iter))
         if len(found) != len(self):
             raise ValueError(f"{name}.path gave {len(found)} solutions for {len(self)} candidates.")
         return found
@@ -194,6 +231,14 @@ class _StructureMember(Member):
         shared_models = np.array([solution.shared for solution in self.whole])
         weight = shares.tasks.mean(0)
         top = self.whole[int(np.argmax(weight))]
+        if top.residual > self.structure.tol:
+            warnings.warn(
+                f"{type(self.structure).__name__} stopped at a residual of {top.residual:.1e}, "
+                f"above tol={self.structure.tol:g}, after {top.n_iter} iterations; "
+                "raise its strengths, or leave out features that are collinear.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         pairs = list(zip(shares.tasks.T, self.whole, strict=True))
         return Blend(
             sum(w[:, None] * solution.coef for w, solution in pairs),
@@ -209,7 +254,9 @@ class _StructureMember(Member):
             slopes = ((solution.coef - solution.shared[1:]) ** 2).mean(axis=0)
             level = ((solution.intercept - solution.shared[0]) ** 2).mean()
             mean = slopes.mean()
-            scalings.append(Scaling(np.sqrt(slopes / mean) if mean > 0 else np.ones(len(slopes))))
+            scalings.append(
+                SlopeScaling(np.sqrt(slopes / mean) if mean > 0 else np.ones(len(slopes)))
+            )
             with np.errstate(divide="ignore"):
                 slope, intercept = noise / np.array([mean, level])
             grids.append(Grid.product(slope, intercept, np.inf, k))

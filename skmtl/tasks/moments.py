@@ -101,6 +101,10 @@ class TaskMoments:
         within = np.einsum("tjj->j", self.scatter)
         return total, mean, (within + self.weight @ gaps**2) / total
 
+    def products(self, t):
+        """Return the centred products ``(n_features + 1, n_features + 1)`` of task t."""
+        return self.scatter[t]
+
     def gradient(self, coef):
         """Return ``X_c'(y_c - X_c b)`` of every task on centred rows, (n_tasks, n_features)."""
         C, p = self.scatter, self.n_features

@@ -124,6 +124,11 @@ class TaskRows:
         Z *= np.sqrt(self.row_weight[rows])[:, None]
         return np.linalg.qr(Z, mode="r") if len(Z) > Z.shape[1] else Z
 
+    def products(self, t):
+        """Return the centred products ``(n_features + 1, n_features + 1)`` of task t."""
+        root = self.root(t)
+        return root.T @ root
+
     def pooled(self):
         """Return the weight, mean and variances of all rows together."""
         total = self.row_weight.sum()

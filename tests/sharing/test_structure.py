@@ -1,10 +1,13 @@
 """Structures that solve their own candidates, under the guard."""
 
 import pickle
+from dataclasses import replace
 
+import checks
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import PartialPooling
@@ -24,7 +27,8 @@ class TowardsMean(Structure):
 
     def path(self, data, candidates):
         p = data.n_features
-        gram, moment = data.scatter[:, :p, :p], data.scatter[:, :p, p]
+        products = np.array([data.products(t) for t in range(len(data.weight))])
+        gram, moment = products[:, :p, :p], products[:, :p, p]
         for candidate in candidates:
             ridge = candidate["alpha"] * np.eye(p)
             own = np.linalg.solve(gram + ridge, np.concatenate([gram, moment[..., None]], axis=2))
@@ -33,7 +37,7 @@ class TowardsMean(Structure):
                 (gram - gram @ own[..., :p]).sum(0),
                 (moment - (gram @ own[..., p:])[..., 0]).sum(0),
             )
-            shared = np.linalg.solve(*left)
+            shared = np.linalg.lstsq(*left, rcond=None)[0]  # a constant feature is zero
             coef = shared + own[..., p] - own[..., :p] @ shared
             intercept = data.mean[:, p] - np.einsum("tj,tj->t", coef, data.mean[:, :p])
             spent = np.trace(own[..., :p], axis1=1, axis2=2)
@@ -208,9 +212,13 @@ def test_a_path_that_works_in_place(rng):
 
 
 BROKEN = {
-    "not finite": (lambda n, p: (np.full((n, p), np.nan), np.zeros(n), np.zeros(1 + p)), "finite"),
-    "intercept": (lambda n, p: (np.zeros((n, p)), np.zeros((n, 1)), np.zeros(1 + p)), "shapes"),
-    "shared": (lambda n, p: (np.zeros((n, p)), np.zeros(n), np.zeros(p)), "shapes"),
+    "not finite": (lambda n, p: {"coef": np.full((n, p), np.nan)}, "finite"),
+    "intercept": (lambda n, p: {"intercept": np.zeros((n, 1))}, "shapes"),
+    "shared": (lambda n, p: {"shared": np.zeros(p)}, "shapes"),
+    "complexity of no task": (lambda n, p: {"complexity": np.ones(n + 1)}, "the complexity"),
+    "complexity below zero": (lambda n, p: {"complexity": -1.0}, "the complexity"),
+    "no complexity": (lambda n, p: {"complexity": np.nan}, "finite"),
+    "no residual": (lambda n, p: {"residual": np.nan}, "finite"),
 }
 
 
@@ -221,8 +229,10 @@ def test_what_a_path_gives_is_checked(name, rng):
 
     class Broken(TowardsMean):
         def path(self, data, candidates):
+            n, p = len(data.weight), data.n_features
             for _ in candidates:
-                yield Solution(*make(len(data.weight), data.n_features), 1.0)
+                right = Solution(np.zeros((n, p)), np.zeros(n), np.zeros(1 + p), 1.0)
+                yield replace(right, **make(n, p))
 
     with pytest.raises(ValueError, match=f"Broken.path gave .*{message}"):
         MultiTaskRegressor(Broken()).fit(X, y, task=task)
@@ -237,6 +247,76 @@ def test_a_path_that_ends_early(rng):
 
     with pytest.raises(ValueError, match="Short.path gave 1 solutions for 3 candidates"):
         MultiTaskRegressor(Short()).fit(X, y, task=task)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ({"alpha": 1.0}, "must return a list of dicts"),
+        (np.ones(3), "must return a list of dicts"),
+        ([{"alpha": 1.0}, {"beta": 1.0}], "must have the same keys"),
+    ],
+)
+def test_candidates_are_checked(candidates, message, rng):
+    X, y, task = draw(rng)
+
+    class Odd(TowardsMean):
+        def candidates(self, data):
+            return candidates
+
+    with pytest.raises(ValueError, match=f"Odd.candidates.*{message}"):
+        MultiTaskRegressor(Odd()).fit(X, y, task=task)
+
+
+def test_keys_that_are_no_parameters_leave_a_given_strength_fixed(rng):
+    X, y, task = draw(rng)
+
+    class Labelled(TowardsMean):
+        def candidates(self, data):
+            return [{**one, "label": "a"} for one in super().candidates(data)]
+
+    plain, labelled = (
+        MultiTaskRegressor(kind(5.0)).fit(X, y, task=task) for kind in (TowardsMean, Labelled)
+    )
+    np.testing.assert_array_equal(labelled.coef_, plain.coef_)
+
+
+def test_a_residual_above_the_tolerance_warns(rng):
+    X, y, task = draw(rng)
+
+    class Rough(TowardsMean):
+        def path(self, data, candidates):
+            for solution in super().path(data, candidates):
+                yield replace(solution, residual=1e-3)
+
+    with pytest.warns(ConvergenceWarning, match=r"Rough .* residual of 1.0e-03, above tol=1e-06"):
+        model = MultiTaskRegressor(Rough(5.0)).fit(X, y, task=task)
+    assert model.kkt_residual_ == 1e-3
+
+
+def test_one_task_is_not_drawn_to_zero(rng):
+    X, y, _ = draw(rng, n_tasks=1, rows=20)
+    model = MultiTaskRegressor(TowardsMean()).fit(X, y)
+    np.testing.assert_allclose(model.coef_[0], model.shared_coef_, rtol=1e-8)
+
+
+def test_rows_in_place_of_moments(rng, monkeypatch):
+    X, y, task = draw(rng)
+    wanted = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
+    monkeypatch.setattr("skmtl.multitask.regressor.prefers_rows", lambda *args: True)
+    found = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
+    np.testing.assert_allclose(found.coef_, wanted.coef_, rtol=1e-8, atol=1e-10)
+
+
+CONTRACT = {
+    "tuned": MultiTaskRegressor(TowardsMean()),
+    "fixed": MultiTaskRegressor(TowardsMean(5.0), cv=None),
+}
+
+
+@pytest.mark.parametrize(("estimator", "check"), list(checks.contract_cases(CONTRACT)))
+def test_contract(estimator, check):
+    check(estimator)
 
 
 @pytest.mark.parametrize("alpha", [-5.0, None, "best"])

@@ -6,7 +6,7 @@ from scipy import sparse
 
 from skmtl.sharing.base import SharingFit
 from skmtl.sharing.newcomers import Adapter
-from skmtl.sharing.strengths import Grid, Scaling
+from skmtl.sharing.strengths import Grid, SlopeScaling
 from skmtl.tasks.reduce import RowSpace
 from skmtl.tasks.table import pack
 
@@ -51,7 +51,7 @@ def adapter(theta):
     """An adapter in coordinates whose mean is zero."""
     grid = Grid.product(*np.ones((3, 1)))
     none, ones = np.zeros(theta.shape[1]), np.ones(theta.shape[1])
-    return Adapter(grid, theta, [Scaling(ones[1:])], None, np.ones(1), 1.0, none, ones)
+    return Adapter(grid, theta, [SlopeScaling(ones[1:])], None, np.ones(1), 1.0, none, ones)
 
 
 def test_predictions_are_the_same_in_both_coordinates():

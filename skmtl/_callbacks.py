@@ -1,20 +1,28 @@
 """Support for scikit-learn's callbacks (experimental since 1.9) and for `verbose`."""
 
+from collections.abc import Callable
+
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stand-in without callbacks."""
 
-    def with_callbacks(method):
+    def _with_callbacks(method):
         """Return the method unchanged."""
         return method
 
 
+from ._compat import Method
 from ._compiling import notify_of_compiling
 
 __all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
+
+
+# scikit-learn has no types: the decorated method keeps its own.
+with_callbacks: Callable[[Method], Method] = _with_callbacks
 
 
 class Progress:

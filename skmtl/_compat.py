@@ -1,5 +1,8 @@
 """All private imports from scikit-learn."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
@@ -12,13 +15,16 @@ __all__ = [
     "Interval",
     "LinearClassifierMixin",
     "LinearModel",
+    "Method",
     "StrOptions",
     "check_columns",
     "fit_context",
     "take_rows",
 ]
 
-fit_context = _fit_context
+Method = TypeVar("Method", bound=Callable)
+# scikit-learn has no types: the decorated method keeps its own.
+fit_context: Callable[..., Callable[[Method], Method]] = _fit_context
 
 
 def take_rows(X, rows):

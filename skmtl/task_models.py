@@ -1,7 +1,7 @@
 """Models of one task, as returned by ``for_task`` and ``adapt``: ordinary fitted estimators."""
 
 import numbers
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, overload
 
 import numpy as np
 from scipy.special import expit
@@ -147,6 +147,12 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         (3,)
         """
         return plain_regressor(self, self.coef_, self.intercept_)
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[False] = False) -> NDArray: ...
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[NDArray, NDArray]: ...
 
     def predict(self, X: MatrixLike, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
         """Predict the target; the task column and excluded columns are ignored if present.

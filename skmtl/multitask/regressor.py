@@ -2,7 +2,7 @@
 
 import functools
 import numbers
-from typing import Literal, Self
+from typing import Literal, Self, overload
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -438,6 +438,16 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         if rows.targets is None and self._task_source == "target":
             rows.targets = self.tasks_  # the new y is an array without names
         return None, earlier.plus(seen, n_tasks, np.arange(n_tasks), np.arange(n_tasks))
+
+    @overload
+    def predict(
+        self, X: MatrixLike, *, task: object = None, return_std: Literal[False] = False
+    ) -> NDArray: ...
+
+    @overload
+    def predict(
+        self, X: MatrixLike, *, task: object = None, return_std: Literal[True]
+    ) -> tuple[NDArray, NDArray]: ...
 
     def predict(
         self, X: MatrixLike, *, task: object = None, return_std: bool = False

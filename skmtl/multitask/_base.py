@@ -137,7 +137,7 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
 
     @property
     def feature_importances_(self) -> NDArray:
-        """Importances of the columns of X, ndarray of shape (n_features_in_,).
+        """Importances of the columns of X, one per column.
 
         The importance of a feature is its absolute slope times its standard deviation over the
         table, averaged over the rows (and classes). For a column of categories, it is the sum over

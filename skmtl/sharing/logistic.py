@@ -88,6 +88,9 @@ class Logistic(PoolingMember):
         shared_models = np.zeros((len(self), *zero.theta.shape))
         blend, last = Blend(zero.coef, zero.intercept, zero.theta, shared_models), None
         for c in self.needed(shares, more):
+            if not used[c] and self.given is None:  # rough, as in the cross-validation
+                shared_models[c] = self._whole(c).theta
+                continue
             k, stopping = self.grid.scaling[c], ROUGH
             if data is None:
                 system = self._system_of_all(k)

@@ -35,7 +35,7 @@ def check_table(estimator, X):
     if len(getattr(X, "shape", ())) == 2 and 0 in X.shape:
         what, hint = "sample", "."
         if X.shape[0]:
-            what, hint = "feature", ": X needs a column besides the task and excluded columns."
+            what, hint = "feature", ": X needs a column besides task_column= and exclude_columns=."
         raise ValueError(
             f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required{hint}"
         )

@@ -179,7 +179,7 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
-        """Predict intervals that contain a share `coverage` of new labels.
+        """Return prediction intervals, which contain the fraction `coverage` of new labels.
 
         Parameters
         ----------

@@ -72,7 +72,7 @@ def test_transformers_of_the_callers(rng):
     np.testing.assert_allclose(prefixed.feature_importances_, plain.feature_importances_)
     turned = MultiTaskRegressor(task_column="shop", preprocessor=PCA(2)).fit(frame, y)
     assert not hasattr(turned, "feature_importances_")
-    message = "does not tell from which columns its outputs are computed"
+    message = "does not show which columns its outputs come from"
     with pytest.raises(AttributeError, match=message):
         turned.feature_importances_  # noqa: B018
     assert not hasattr(MultiTaskRegressor(), "feature_importances_")

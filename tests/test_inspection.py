@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skmtl import MultiTaskRegressor
 from skmtl.datasets import load_grunfeld
 from skmtl.inspection import TaskReportDisplay
-from skmtl.inspection.common import plural
+from skmtl.inspection.common import open_one_axes, plural
 from skmtl.model_selection import TaskKFold
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -367,3 +367,12 @@ def test_sorting_of_many(sort):
 )  # fmt: skip
 def test_plural(name, text):
     assert plural(name) == text
+
+
+@pytest.mark.parametrize("n_axes", [0, 2])
+def test_one_axes_is_needed(n_axes):
+    axes = plt.subplots(1, 2)[1][:n_axes]
+    with pytest.raises(ValueError, match=f"ax has {n_axes} axes; give one"):
+        open_one_axes("TaskReportDisplay", axes)
+    assert open_one_axes("TaskReportDisplay", plt.gca()) is plt.gca()
+    plt.close("all")

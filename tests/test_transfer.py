@@ -502,7 +502,7 @@ def test_probabilities_out_of_fold_and_stacking_of_classifiers():
         stack = StackingClassifier([("transfer", model), ("plain", GaussianNB())], cv=3)
         assert stack.fit(X, codes).score(X, codes) > 0.7
         model.set_params(source=Source(XS, codes_s + 1))
-        with pytest.warns(UserWarning, match="do they mean the same.*replace y by 0, 1"):
+        with pytest.warns(UserWarning, match="equal labels mean the same class.*replace y by 0, 1"):
             cross_val_predict(model, X, codes + 1, cv=3, method="predict")
             cross_val_predict(model, X, codes, cv=3, method="predict")
     model.set_params(source=Source(XS, YS > 0))

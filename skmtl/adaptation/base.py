@@ -216,7 +216,7 @@ class Adaptation(BaseEstimator):
         if self.only is not None and self.only != kind:
             raise ValueError(
                 f"the adaptation {name} is for a {self.only}, but estimator={estimator_name} is a "
-                f"{kind}."
+                f"{kind}; adaptation='auto' works with both."
             )
         if (self.needs_weights or weighted) and not takes_weights(estimator):
             needed = self.needs_weights

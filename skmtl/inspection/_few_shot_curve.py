@@ -73,7 +73,7 @@ def few_shot_curve(
     scoring : str, callable or None, default=None
         "accuracy", "log_loss", "brier", "roc_auc", "r2", "mse", "mae", "rmse" or "nmse", as in
         :func:`skmtl.metrics.task_scores`; the name of another scikit-learn scorer; or a scorer,
-        ``scorer(estimator, X, y)``. None is accuracy for classifiers, and R² for regressors.
+        ``scorer(estimator, X, y)``. None means accuracy for classifiers, and R² for regressors.
     baseline : estimator, default=None
         Estimator of the independent and pooled models. None is ``LogisticRegression()``, which can
         be fitted to a single row per class, or ``RidgeCV((0.1, 1.0, 10.0, 100.0))`` for regressors:

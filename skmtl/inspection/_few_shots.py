@@ -8,7 +8,7 @@ from sklearn.base import is_classifier
 
 from .._typing import ArrayLike, MatrixLike, RandomState
 from ._few_shot_curve import few_shot_curve, final_step
-from .common import BLUE, VERMILION, Axes, open_axes, style_axes, task_name
+from .common import BLUE, VERMILION, Axes, open_one_axes, style_axes, task_name
 
 __all__ = ["FewShotCurveDisplay"]
 
@@ -162,7 +162,7 @@ class FewShotCurveDisplay:
         n_splits : int, default=5
             Number of folds.
         scoring : str, callable or None, default=None
-            Metric. None is accuracy for classifiers, and R² for regressors.
+            Metric. None means accuracy for classifiers, and R² for regressors.
         baseline : estimator, default=None
             Estimator of the independent and pooled models.
         random_state : int, RandomState instance or None, default=0
@@ -226,7 +226,7 @@ class FewShotCurveDisplay:
             If no task has a score in all curves.
         """
         n_tasks = self._summarise()
-        (self.ax_,) = open_axes(type(self).__name__, ax, figsize=(6.4, 4.4))
+        self.ax_ = open_one_axes(type(self).__name__, ax, figsize=(6.4, 4.4))
         self.figure_ = self.ax_.figure
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}

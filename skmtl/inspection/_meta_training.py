@@ -92,7 +92,9 @@ class MetaTrainingDisplay:
         if missing:
             raise ValueError(f"history lacks {missing}: {_WITHOUT}.")
         if not len(history["step"]):
-            raise ValueError("history is empty: training ended before the first check.")
+            raise ValueError(
+                "history is empty: training ended before the first check; raise max_iter."
+            )
         self.history = history
 
     @classmethod

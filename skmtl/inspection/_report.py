@@ -15,7 +15,7 @@ from .common import (
     format_percent,
     line_heights,
     name_band,
-    open_axes,
+    open_one_axes,
     plural,
     shorten,
     style_axes,
@@ -164,7 +164,8 @@ class TaskReportDisplay:
         missing = [key for key in _REQUIRED if key not in report]
         if not report:
             raise ValueError(
-                "report is empty: the estimator was fitted without cross-validation (cv=None?)."
+                "report is empty: the estimator was fitted without cross-validation (cv=None?); "
+                "set cv=5 and fit again."
             )
         if missing:
             raise ValueError(f"report lacks {missing}; give a task_report_ or a dict like it.")
@@ -259,7 +260,7 @@ class TaskReportDisplay:
         name = "task" if name is None else str(name)
         layout = self._layout(sort, max_tasks)
         size = 7.6, 1.6 + 0.235 * (layout.bottom + 1)
-        (self.ax_,) = open_axes("TaskReportDisplay", ax, figsize=size)
+        self.ax_ = open_one_axes("TaskReportDisplay", ax, figsize=size)
         self.figure_ = self.ax_.figure
         self.sizes_ = None if layout.sizes is None else self._draw_sizes(layout)
         rows, heights, named = layout.rows, layout.heights, layout.named

@@ -186,7 +186,7 @@ class TransferReportDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            As the class and :meth:`plot` do.
+            For the same reasons as in the class and in :meth:`plot`.
         """
         found = find_model(estimator, "transfer_report_", cls.__name__, "TransferEstimators")
         return cls(found.model.transfer_report_).plot(ax=ax, max_sources=max_sources, name=name)

@@ -18,6 +18,7 @@ __all__ = [
     "line_heights",
     "name_band",
     "open_axes",
+    "open_one_axes",
     "plural",
     "shorten",
     "style_axes",
@@ -132,6 +133,14 @@ def open_axes(display, ax, n_rows=1, n_columns=1, **figure):
     if ax is None:
         _, ax = plt.subplots(n_rows, n_columns, layout="constrained", **figure)
     return np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+
+
+def open_one_axes(display, ax, **figure):
+    """Return the axes to draw on, of a display that draws on a single one."""
+    axes = open_axes(display, ax, **figure)
+    if len(axes) != 1:
+        raise ValueError(f"ax has {len(axes)} axes; give one.")
+    return axes[0]
 
 
 def style_axes(ax, grid, hidden, color="0.9"):

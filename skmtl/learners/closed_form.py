@@ -300,11 +300,11 @@ class Subspace(_ClosedForm):
 class Hierarchical(_ClosedForm):
     r"""A Gaussian prior on the tasks' parameters, learned from the tasks.
 
-    :math:`w_t \sim N(\mu, \Sigma)` by empirical Bayes: EM, exact for numbers and with Laplace's
-    approximation for classes. :math:`\Sigma` has one variance for all slopes, one variance per
-    slope, or is a full matrix, shrunk towards the simpler structures if there are few tasks. Each
-    structure is a candidate at two scales; candidates are averaged with heads trained from scratch
-    and the pooled model, as in `Subspace`.
+    The prior :math:`w_t \sim N(\mu, \Sigma)` is estimated by empirical Bayes with EM, which is
+    exact for numbers and uses Laplace's approximation for classes. :math:`\Sigma` has one variance
+    for all slopes, one variance per slope, or is a full matrix, shrunk towards the simpler
+    structures if there are few tasks. Each structure is a candidate at two scales; candidates are
+    averaged with heads trained from scratch and the pooled model, as in `Subspace`.
 
     References
     ----------

@@ -310,12 +310,12 @@ class RidgeHead(_EmbeddedLearner):
     .. math:: f(z) + \alpha V'\tilde z, \quad V = \arg\min_V \sum_i w_i
               \|r_i - V'\tilde z_i\|^2 + \lambda \|V\|^2, \quad \tilde z = (z, \kappa),
 
-    where the sum is over its labelled rows and :math:`r_i` are the residuals of f:
-    :math:`y_i - f(z_i)` for numbers (with :math:`\alpha = 1`), indicators of the classes minus the
-    softmax of :math:`f(z_i)` for classes. The embedding, :math:`\lambda, \kappa, \alpha`, m and b
-    are learned. A task without rows is predicted by f; a task with rows of a single class only
-    moves away from f. If each task has its own classes, f is zero, and a new task may have any
-    number of classes.
+    where the sum is over its labelled rows and :math:`r_i` are the residuals of f: :math:`y_i -
+    f(z_i)` for numbers (with :math:`\alpha = 1`), indicators of the classes minus the softmax of
+    :math:`f(z_i)` for classes. The embedding, :math:`\lambda, \kappa, \alpha`, m and b are learned.
+    A task without rows is predicted by f; a task whose rows all belong to one class still gets
+    scores that differ from f. If each task has its own classes, f is zero, and a new task may have
+    any number of classes.
 
     Parameters
     ----------
@@ -335,7 +335,7 @@ class RidgeHead(_EmbeddedLearner):
     max_iter : int, default=5000
         Maximum number of steps of Adam.
     n_shots : int or None, default=None
-        Number of support rows of an episode (per class, in classification); None is half of the
+        Number of support rows of an episode (per class, in classification); None means half of the
         task's rows.
     validation_fraction : float, default=0.1
         Share of the tasks held out for early stopping; with fewer than ten tasks none are held
@@ -416,7 +416,7 @@ class Prototypes(_EmbeddedLearner):
     max_iter : int, default=5000
         Maximum number of steps of Adam.
     n_shots : int or None, default=None
-        Number of support rows per class of an episode; None is half of the task's rows.
+        Number of support rows per class of an episode; None means half of the task's rows.
     validation_fraction : float, default=0.1
         Share of the tasks held out for early stopping, see `RidgeHead`.
     check_every : int, default=50

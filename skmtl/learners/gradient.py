@@ -77,7 +77,8 @@ def meta_train(network, draw, *, order, inner_steps, learning_rate, max_iter, me
     result : AdamResult
     """
     n = len(network.parameters)
-    # That of the inner rates is proportional to them, and the same as the other at rates of 0.1.
+    # The learning rate of the inner rates is proportional to them, and equal to the other one at
+    # rates of 0.1.
     learning_rates = learning_rate, 10.0 * learning_rate * float(network.rates.max())
     training = kernels.meta_training
     inner = training.Inner(inner_steps, network.first, order)
@@ -245,7 +246,7 @@ class MAML(_GradientLearner):
     activation : {"relu", "tanh"}, default="relu"
         Activation of the hidden layers.
     inner_steps : int, default=5
-        Number of gradient steps that adapt to a task, in training and afterwards.
+        Number of gradient steps used to adapt to a task, in training and afterwards.
     inner_rate : float or "auto", default="auto"
         Learning rate of these steps, on the mean loss over a task's rows. "auto" is a fifth of the
         rate that gives the lowest loss before training.
@@ -256,14 +257,14 @@ class MAML(_GradientLearner):
     max_iter : int, default=5000
         Maximum number of steps of Adam.
     first_order : bool, default=False
-        Omit the Hessians (FOMAML): faster, and usually slightly less accurate.
+        Whether to omit the Hessians (FOMAML): faster, and usually slightly less accurate.
     adapted_layers : {"all", "head"}, default="all"
         "head" adapts the last layer only (ANIL).
     learn_inner_rates : bool, default=False
-        Learn an inner rate for each parameter, initialised at `inner_rate` (Meta-SGD).
+        Whether to learn an inner rate for each parameter, initialised at `inner_rate` (Meta-SGD).
     n_shots : int or None, default=None
-        Number of support rows of an episode (per class, in classification); None is half of the
-        task's rows. The number of rows that new tasks will have is best.
+        Number of support rows of an episode (per class, in classification); None means half of the
+        task's rows. The best value is the number of rows that new tasks will have.
     validation_fraction : float, default=0.1
         Share of the tasks held out for early stopping; with fewer than ten tasks none are held
         out.
@@ -330,7 +331,7 @@ class Reptile(_GradientLearner):
     activation : {"relu", "tanh"}, default="relu"
         Activation of the hidden layers.
     inner_steps : int, default=5
-        Number of gradient steps that adapt to a task, in training and afterwards; at least 2.
+        Number of gradient steps used to adapt to a task, in training and afterwards; at least 2.
     inner_rate : float or "auto", default="auto"
         Learning rate of these steps, on the mean loss over a task's rows. "auto" is a fifth of the
         rate that gives the lowest loss before training.

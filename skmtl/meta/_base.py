@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .. import learners as learner_room
+from .. import learners as learners_package
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from .._typing import RandomState, TaskColumn
@@ -63,9 +63,9 @@ class MetaLearnerBase(TaskEstimator):
 
     _parameter_constraints: dict = {
         **TaskEstimator._parameter_constraints,
-        "learner": [StrOptions(learner_room.BY_NAME.keys()), HasMethods(["learn"])],
+        "learner": [StrOptions(learners_package.BY_NAME.keys()), HasMethods(["learn"])],
     }
-    _named = "learner", learner_room.BY_NAME, "skmtl.learners"
+    _named = "learner", learners_package.BY_NAME, "skmtl.learners"
 
     def __init__(
         self,

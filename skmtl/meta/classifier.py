@@ -50,12 +50,13 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         is a tuple.
     shared_classes : bool or "auto", default="auto"
         Whether a label means the same in every task (churned, yes or no). If True, each task has
-        all classes, including those without rows in the task. If False (the birds of a garden),
-        each task has the classes of its own rows: other classes have probability zero, a new task
-        may have classes never seen, and `predict` raises for an unknown task. "auto" takes classes
-        to be shared if there are only two or if, among the tasks with more than one class, at
-        least a quarter have at least four fifths of all classes. It cannot recognise labels that
-        are numbered anew in each task (the first, second, third bird): use False for these.
+        all classes, including those without rows in the task. If False (for instance, bird species
+        that differ from garden to garden), each task has the classes of its own rows: other classes
+        have probability zero, a new task may have classes never seen, and `predict` raises an error
+        for an unknown task. "auto" takes classes to be shared if there are only two or if, among
+        the tasks with more than one class, at least a quarter have at least four fifths of all
+        classes. It cannot recognise labels that are numbered anew in each task (the first, second,
+        third bird): use False for these.
     preprocessor : "auto" or transformer, default=None
         Turns the columns of X, except the task column and excluded columns, into finite numbers,
         as in `MultiTaskClassifier`. None uses them unchanged. Numbers need no scaling, as
@@ -71,7 +72,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         warning; "error" raises, as does "shared" if classes are not shared. If labelled rows of
         the task are available, use `adapt`.
     n_jobs : int, default=None
-        Number of threads in which linear heads are fitted; None is 1. Results do not depend on it.
+        Number of threads that fit linear heads; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seed of the learner; None uses a fixed seed.
     verbose : int, default=0
@@ -193,7 +194,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Number of times that each row counts.
+            Weights of the rows; a row with weight 2 is equivalent to two rows.
         task : array-like of shape (n_samples,), default=None
             Task labels, if X has no task column. Without either, all rows belong to one task.
 
@@ -276,7 +277,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         Raises
         ------
         ValueError
-            As `predict` does.
+            For the same reasons as in `predict`.
         """
         expected, head = self._serve(self._rows_to_predict(X, task))
         if self.shared_classes_:
@@ -305,7 +306,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         Raises
         ------
         ValueError
-            As `predict` does.
+            For the same reasons as in `predict`.
         """
         return np.exp(self.predict_log_proba(X, task=task))
 
@@ -371,8 +372,8 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
     ) -> AdaptedTaskClassifier:
         """Return a classifier for a new task, given a few labelled rows of it.
 
-        Nothing is refitted, and this estimator does not change. The rows of a task of `fit` lead to
-        the classifier of that task.
+        Nothing is refitted, and this estimator does not change. Given the rows of a task of `fit`,
+        it returns the classifier of that task.
 
         Parameters
         ----------
@@ -381,13 +382,13 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         y_support : array-like of shape (n_samples,)
             Labels of these rows.
         sample_weight : array-like of shape (n_samples,), default=None
-            Number of times that each row counts.
+            Weights of the rows; a row with weight 2 is equivalent to two rows.
         class_prior : dict, default=None
             Share of each class in the task, for rows that were sampled by class ("five of each")
             and do not reflect how frequent classes are. Intercepts are corrected accordingly (King
-            & Zeng 2001). With None, the shares among the rows are evidence to the extent that the
-            rows were probably drawn at random: if classes are shared, and such shares are rare
-            among the tasks of fit, the shares in these tasks are used instead.
+            & Zeng 2001). If None, the class shares of the given rows are used as far as the rows
+            were probably drawn at random. If classes are shared and such shares are rare among the
+            tasks of `fit`, the shares in those tasks are used instead.
 
         Returns
         -------

@@ -48,7 +48,7 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         How to predict rows of tasks not seen in fit: "shared" uses what all tasks share, with a
         warning; "error" raises. If labelled rows of the task are available, use `adapt`.
     n_jobs : int, default=None
-        Number of threads in which linear heads are fitted; None is 1. Results do not depend on it.
+        Number of threads that fit linear heads; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seed of the learner; None uses a fixed seed.
     verbose : int, default=0
@@ -122,7 +122,7 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Target. A 2-D y has one column per task, with NaN for missing labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Number of times that each row counts.
+            Weights of the rows; a row with weight 2 is equivalent to two rows.
         task : array-like of shape (n_samples,), default=None
             Task labels, if X has no task column. Without either, a 1-D y is one task.
 
@@ -180,8 +180,8 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
     ) -> AdaptedTaskModel:
         """Return a model for a new task, given a few labelled rows of it.
 
-        Nothing is refitted, and this estimator does not change. The rows of a task of `fit` lead to
-        the model of that task.
+        Nothing is refitted, and this estimator does not change. Given the rows of a task of `fit`,
+        this returns the same model as `for_task`.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         y_support : array-like of shape (n_samples,)
             Labels of these rows.
         sample_weight : array-like of shape (n_samples,), default=None
-            Number of times that each row counts.
+            Weights of the rows; a row with weight 2 is equivalent to two rows.
 
         Returns
         -------

@@ -47,8 +47,8 @@ def task_scorer(
         As in scikit-learn, the name of a callable ends in ``_score`` if greater is better and in
         ``_error``, ``_loss`` or ``_deviance`` if smaller is.
     pos_label : object, default=None
-        The positive one of two classes, for precision, recall and f1. None is the second of the
-        model's ``classes_``.
+        The positive class if there are two, for precision, recall and f1. None means the second
+        of the model's ``classes_``.
 
     Returns
     -------

@@ -88,7 +88,7 @@ def task_scores(
         only (brier is halved if there are two), and a label that is not among `labels` has
         probability zero and is no error.
     pos_label : object, default=None
-        The positive one of two classes, for precision, recall and f1. None is the second.
+        The positive class if there are two, for precision, recall and f1. None means the second.
 
     Returns
     -------
@@ -112,8 +112,8 @@ def task_scores(
     Notes
     -----
     scikit-learn's "neg_log_loss" and "neg_brier_score" raise an error if the scored rows lack a
-    class of the model, and "roc_auc_ovr" is too optimistic if tasks have classes of their own:
-    distinguishing a class from the rows of other tasks takes no model.
+    class of the model, and "roc_auc_ovr" is too optimistic if tasks have classes of their own,
+    because it is easy to distinguish a class from the rows of other tasks.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def task_score(
     Raises
     ------
     ValueError
-        As :func:`task_scores` does, or if `average` is unknown.
+        For the same reasons as in :func:`task_scores`, or if `average` is unknown.
 
     Examples
     --------

@@ -124,7 +124,7 @@ class TaskKFold(TaskSplitter):
         if len(labels) == len(codes):
             warnings.warn(
                 f"Each of the {len(codes)} rows is a task of its own, so that no task in a test "
-                "fold was seen in training; check that task_column is the right column.",
+                "fold was seen in training; check that task_column= or groups= are the tasks.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -44,7 +44,7 @@ class TaskTimeSeriesSplit(TaskSplitter):
         Number of distinct times in a test window. None is ``max(1, T // (n_splits + 1))`` for a
         task with T distinct times (with ``cut="table"``, a table with T distinct times).
     max_train_size : int, default=None
-        Largest number of distinct times to train on, counted from the latest. None is all.
+        Largest number of distinct times to train on, counted from the latest. None means all.
     cut : {"task", "table"}, default="task"
         "task" divides the distinct times of every task, so that each task is tested, whenever it
         began and ended; training may then include rows of other tasks that are later than a task's

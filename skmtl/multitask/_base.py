@@ -147,7 +147,7 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         Raises
         ------
         AttributeError
-            If a custom transformer does not tell from which columns its outputs are computed.
+            If a custom transformer does not show which columns its outputs come from.
         """
         check_is_fitted(self)
         if self._importances is None:
@@ -281,7 +281,7 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         pandas.DataFrame of shape (n_tasks + 1, n_features + 1)
             The index contains ``tasks_`` and has the name of the task column, or else "task". The
             last row is the shared model for either kind, so that total is own plus the last row.
-            Its label is None, as in ``task_report_``, which is not a valid label of a task. The
+            Its label is None, as in ``task_report_``; None is not a valid task label. The
             columns are "intercept" ("(intercept)" if a feature has that name) and
             ``coef_feature_names_``. With more than two classes, the columns have two levels,
             "class" and "feature", and there are ``n_classes * (n_features + 1)`` of them.

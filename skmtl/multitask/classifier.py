@@ -47,15 +47,15 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         scikit-learn's LogisticRegression. They are "auto" by default.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
-        (arrays). A name is that of a column, or the part after ``__`` of exactly one column. With a
-        list, such as ``["store", "item"]``, every combination of values is a task, whose label is
-        a tuple.
+        (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
+        name. With a list, such as ``["store", "item"]``, every combination of values is a task,
+        whose label is a tuple.
     preprocessor : "auto" or transformer, default=None
         Converts the columns of X, without the task column and excluded ones, to finite numbers.
         None uses them unchanged. "auto" imputes missing numbers with the median, adds a column that
-        marks them, and one-hot encodes strings and categories. A missing category is a level;
-        levels in fewer than 5 rows and those beyond the 30 most frequent ones share a column, which
-        is also that of unknown levels. Columns of strings that are all numbers, and of booleans,
+        marks them, and one-hot encodes strings and categories. Missing categories form a level of
+        their own. Levels in fewer than 5 rows, levels beyond the 30 most frequent ones, and levels
+        unknown in `fit` share one column. Columns of strings that are all numbers, and of booleans,
         are treated as numbers; dates raise an error. Numbers need no scaling, because the model
         standardises them. Any other transformer or Pipeline is cloned, and fitted on these columns
         and y.
@@ -71,14 +71,15 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         Weights of the classes, in the fit and in its cross-validation. "balanced" gives all classes
         the same total weight in the table.
     handle_unknown : {"shared", "error"}, default="shared"
-        Rows of a task that was not seen in `fit` are predicted with the shared model, with a
-        warning; or an error is raised.
+        How to predict rows of tasks that were not seen in `fit`: "shared" uses the shared model and
+        warns; "error" raises a ValueError.
     cv : int, splitter or iterable of (train, test), default=5
-        Cross-validation inside `fit`, for strengths and the report. An int assigns the rows of each
-        task to that many folds, by the content of the rows only: the assignment does not depend on
-        the order of rows or columns, nor on units, shifts and signs of the columns. On small tables
-        this is repeated. Folds that are stratified by class in every task would favour
-        task-specific intercepts. None skips cross-validation and needs numbers for the strengths.
+        Cross-validation inside `fit`, which chooses the regularisation strengths and gives the
+        errors of the report. An int assigns the rows of each task to that many folds, by the
+        content of the rows only: the assignment does not depend on the order of rows or columns,
+        nor on units, shifts and signs of the columns. On small tables this is repeated. Folds are
+        not stratified by class, because stratification within tasks would favour task-specific
+        intercepts. None skips cross-validation and needs numbers for the strengths.
     max_iter : int, default=100
         Largest number of Newton steps per candidate in the final fit.
     tol : float, default=1e-4
@@ -106,15 +107,15 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     coef_feature_names_ : ndarray of shape (n_features,)
         Names of the columns of `coef_`, after preprocessing, without the task column.
     sharing_ : object
-        The sharing structure with the strengths of largest weight: ``alpha_``,
-        ``alpha_intercept_``, ``alpha_shared_``.
+        The sharing structure with the strengths of the candidate with the largest weight:
+        ``alpha_``, ``alpha_intercept_``, ``alpha_shared_``.
     task_report_ : dict of arrays
         Report like that of `MultiTaskRegressor`, with log-losses per row as errors.
     history_ : dict of arrays
         Candidate strengths, their cross-validated log-losses and their weights.
     kkt_residual_ : float
-        Largest entry of the gradient of the objective at the solution of largest weight, relative
-        to the gradient at zero.
+        Largest entry of the gradient of the objective at the solution of the candidate with the
+        largest weight, relative to the gradient at zero.
     n_iter_ : int
         Number of Newton steps of that solution in the final fit.
     preprocessor_ : transformer or None

@@ -44,19 +44,19 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
     Parameters
     ----------
     sharing : {"partial_pooling", "independent", "pooled"} or object, default="partial_pooling"
-        How tasks share information; an object of `skmtl.sharing` has options. Its strengths are
-        "auto" by default.
+        How tasks share information; an object of `skmtl.sharing` has options. Its regularisation
+        strengths are "auto" by default.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
-        (arrays). A name is that of a column, or the part after ``__`` of exactly one column. With a
-        list, such as ``["store", "item"]``, every combination of values is a task, whose label is
-        a tuple.
+        (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
+        name. With a list, such as ``["store", "item"]``, every combination of values is a task,
+        whose label is a tuple.
     preprocessor : "auto" or transformer, default=None
         Converts the columns of X, without the task column and excluded ones, to finite numbers.
         None uses them unchanged. "auto" imputes missing numbers with the median, adds a column that
-        marks them, and one-hot encodes strings and categories. A missing category is a level;
-        levels in fewer than 5 rows and those beyond the 30 most frequent ones share a column, which
-        is also that of unknown levels. Columns of strings that are all numbers, and of booleans,
+        marks them, and one-hot encodes strings and categories. Missing categories form a level of
+        their own. Levels in fewer than 5 rows, levels beyond the 30 most frequent ones, and levels
+        unknown in `fit` share one column. Columns of strings that are all numbers, and of booleans,
         are treated as numbers; dates raise an error. Numbers need no scaling, because the model
         standardises them. Any other transformer or Pipeline is cloned, and fitted on these columns
         and y.
@@ -69,25 +69,26 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
     target_scale : {"auto", "table", "task"}, default="auto"
-        Scale of the target on which tasks share: that of the table, or that of each task, for tasks
-        that differ in units, gain or offset (sensors, assays, shops of all sizes). The location and
-        the scale of a task are estimated from its training rows, inside each fold, and shrunk
-        towards those of the other tasks. "auto" compares both by the tasks' cross-validated errors
-        if the scales differ more than by chance: the scale of each task must be better by one
-        standard error or, if scales differ by more than a factor of e, not worse by one. With
-        ``cv=None``, and with ``varying`` in `sharing`, "auto" is "table".
+        Scale of the target on which tasks share: one scale for the whole table, or one scale per
+        task, for tasks that differ in units, gain or offset (sensors, assays, shops of all sizes).
+        The location and the scale of a task are estimated from its training rows, inside each fold,
+        and shrunk towards those of the other tasks. "auto" compares both by the tasks'
+        cross-validated errors if the scales differ more than by chance: one scale per task is used
+        if its error is smaller by at least one standard error or, if the scales differ by more than
+        a factor of e, not larger by more than one. With ``cv=None``, and with ``varying`` in
+        `sharing`, "auto" is "table".
     keep_moments : bool, default=False
         Whether `fit` keeps the moments that `partial_fit` adds to; see its notes on memory.
     handle_unknown : {"shared", "error"}, default="shared"
-        Rows of a task that was not seen in `fit` are predicted with the shared model, with a
-        warning; or an error is raised.
+        How to predict rows of tasks that were not seen in `fit`: "shared" uses the shared model and
+        warns; "error" raises a ValueError.
     cv : int, splitter or iterable of (train, test), default=5
-        Cross-validation inside `fit`, for strengths and the report. An int assigns the rows of each
-        task to that many folds, by the content of the rows only: the assignment does not depend on
-        the order of rows or columns, nor on units, shifts and signs of the columns, and copies of a
-        row are in the same fold. On small tables this is repeated. None skips cross-validation and
-        needs numbers for the strengths. For rows ordered in time, use
-        `skmtl.model_selection.TaskTimeSeriesSplit`.
+        Cross-validation inside `fit`, which chooses the regularisation strengths and gives the
+        errors of the report. An int assigns the rows of each task to that many folds, by the
+        content of the rows only: the assignment does not depend on the order of rows or columns,
+        nor on units, shifts and signs of the columns, and copies of a row are in the same fold. On
+        small tables this is repeated. None skips cross-validation and needs numbers for the
+        strengths. For rows ordered in time, use `skmtl.model_selection.TaskTimeSeriesSplit`.
     n_jobs : int, default=None
         Number of threads; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -110,8 +111,8 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
     target_scale_ : {"table", "task"}
         The scale that was used.
     sharing_ : object
-        The sharing structure with the strengths of largest weight: ``alpha_``,
-        ``alpha_intercept_``, ``alpha_shared_``.
+        The sharing structure with the strengths of the candidate with the largest weight:
+        ``alpha_``, ``alpha_intercept_``, ``alpha_shared_``.
     task_report_ : dict of arrays
         For every task, and in the last row for an unseen task (label None): ``task``;
         ``n_samples``; cross-validated squared errors per row ``error_independent``,
@@ -123,9 +124,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
     kkt_residual_ : float
-        Largest entry of the gradient of the objective at the solution of largest weight, relative
-        to the gradient at zero. For slopes with a sign, the largest violation of the optimality
-        conditions.
+        Largest entry of the gradient of the objective at the solution of the candidate with the
+        largest weight, relative to the gradient at zero. For slopes with a sign, the largest
+        violation of the optimality conditions.
     n_iter_ : int
         1, because the solver is direct. For slopes with a sign, the number of systems solved.
     preprocessor_ : transformer or None
@@ -320,9 +321,10 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
     ) -> Self:
         """Add the moments of further rows to those of earlier calls, and fit all tasks again.
 
-        With numbers for the strengths the result is that of `fit` on all rows. With strengths
-        "auto", which are tuned again in every call, it differs only by the assignment of rows to
-        folds. New tasks may appear in any call. A preprocessor is fitted in the first call only.
+        If the strengths are numbers, the result is the same as that of `fit` on all rows. With
+        strengths "auto", which are tuned again in every call, it differs only by the assignment of
+        rows to folds. New tasks may appear in any call. A preprocessor is fitted in the first call
+        only.
 
         Parameters
         ----------
@@ -463,7 +465,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         return_std : bool, default=False
             Whether to return the standard deviation of new labels about the predictions as well. It
             is estimated from out-of-fold errors, which contain both the noise and the error of the
-            model, with one value per task, shrunk towards that of all tasks.
+            model, with one value per task, shrunk towards a value common to all tasks.
 
         Returns
         -------
@@ -545,7 +547,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         *,
         task: object = None,
     ) -> float:
-        """Return R² of the predictions; with a 2-D y, the mean over tasks without NaN labels.
+        """Return R² of the predictions; with a 2-D y, the mean over tasks, ignoring NaN labels.
 
         Parameters
         ----------

@@ -18,11 +18,11 @@ _MOST_REPEATS = 5
 _MOST_REPEATS_OF_CLASSES = 2
 # The default number of folds, which is legal for tables of fewer rows.
 _FEWEST_FOLDS = 5
-# All rows of a rare class may fall into one block by chance; then blocks are dealt again, at most
+# All rows of a rare class may fall into one block by chance; then rows are assigned again, at most
 # this often, with the seed increased by this much.
 _MOST_DEALS, _NEXT_DEAL = 20, 7919
-# Tasks with more rows per block than this are dealt by the keys of their rows. Smaller tasks are
-# dealt in turn; this multiple of the smallest key determines the first block.
+# Tasks with more rows per block than this are assigned by the keys of their rows. Smaller tasks are
+# assigned in turn; this multiple of the smallest key determines the first block.
 _LARGE_TASK, _TURNS = 100, 101.0
 # Irregular schemes (ShuffleSplit) have many blocks; beyond this many, each split is a partition.
 _MOST_BLOCKS = 32
@@ -48,10 +48,10 @@ class Partition:
 
 
 def deal_blocks(table, n_blocks, seed=0):
-    """Deal the rows of every task to `n_blocks` blocks, in an order that depends on content only.
+    """Assign the rows of every task to `n_blocks` blocks, in an order that depends on content only.
 
-    Rows with equal keys fall into one block. Large tasks are dealt by the values of the keys, which
-    is balanced enough; small tasks are dealt in turn.
+    Rows with equal keys fall into one block. Large tasks are assigned by the values of the keys,
+    which is balanced enough; small tasks are assigned in turn.
     """
     keys = mixed(table.keys, seed)
     block = np.minimum((keys * n_blocks).astype(np.int64), n_blocks - 1)
@@ -99,7 +99,7 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=Fal
     ----------
     table : TaskTable
     cv : int, splitter or iterable of (train, test)
-        An int deals the rows of every task to that many folds, repeatedly for small tables.
+        An int assigns the rows of every task to that many folds, repeatedly for small tables.
     X, y, groups
         The arguments for the ``split`` of a splitter, as the caller passed them to fit.
     classifier : bool

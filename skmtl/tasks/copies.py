@@ -23,9 +23,9 @@ __all__ = [
 # fraction as often as those of other rows of the task or table, and the latter agree at least this
 # fraction as often.
 _CHANCE = 0.1
-# With fewer distinct rows, all rows are dealt to folds separately.
+# With fewer distinct rows, all rows are assigned to folds separately.
 _FEWEST = 4
-# A whole-number weight is dealt to folds in at most this many parts.
+# A whole-number weight is assigned to folds in at most this many parts.
 MOST_PARTS = 1000
 
 

@@ -1,7 +1,7 @@
 r"""Keys of rows: numbers that depend only on the content of a table.
 
-Rows are dealt to folds, and tasks and rows are sampled, in the order of their keys, so that results
-do not depend on the order of rows or columns, nor on the units, shifts and signs of columns.
+Rows are assigned to folds, and tasks and rows are sampled, in the order of their keys, so that
+results do not depend on the order of rows or columns, nor on units, shifts and signs of columns.
 
 Columns are standardised over the table and oriented so that a fixed odd statistic of each is
 positive. The key of a row is the fractional part of a large multiple of

@@ -64,20 +64,21 @@ class TransferEstimator(Face):
         Target rows without labels, for adaptations that use them.
     preprocessor : "auto" or transformer, default=None
         Converts the columns of X to finite numbers, before `estimator`; fitted on source and target
-        rows together. "auto" fills gaps with the median (and adds indicators of gaps), one-hot
-        encodes categories and strings, and scales. None leaves columns as they are.
+        rows together. "auto" imputes missing numbers with the median (and adds columns that mark
+        them), one-hot encodes categories and strings, and scales. None uses the columns unchanged.
     cv : int, splitter, iterable of splits or None, default=None
         Splits of the target's rows, for the choices that the adaptation makes. An int is a number
-        of shuffled folds (stratified for a classifier), at most one per row; None is 5. Train and
-        test rows of a split must be disjoint; a row that is listed several times has that weight.
+        of shuffled folds (stratified for a classifier), at most one per row; None means 5. Train
+        and test rows of a split must be disjoint; a row that is listed several times has that
+        weight.
         An iterator can be read only once: a second fit with it is refused.
     n_jobs : int, default=None
-        Number of processes for these choices; None is 1.
+        Number of processes for these choices; None means 1.
     random_state : int, RandomState instance or None, default=None
         Seed of folds and of the adaptation; None always uses the same seed. The wrapped estimator
         has its own.
     verbose : int, default=0
-        Above 0, progress is printed.
+        If above 0, print the progress.
 
     Attributes
     ----------

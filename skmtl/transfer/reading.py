@@ -137,7 +137,8 @@ def labels_of_source(source, y, classifier):
     if _kind(source.y) == "string":
         raise ValueError(
             f"source has labels such as {source.y[:1].tolist()[0]!r}, but the estimator is a "
-            "regressor and needs numbers."
+            "regressor and needs numbers; pass numbers as y of the source, or a classifier as "
+            "estimator=."
         )
     labels = source.y.astype(np.float64, copy=False)
     check_target_magnitude(labels, "source: y")
@@ -170,8 +171,8 @@ def _warn_of_codes(of_source, of_target):
     is_encoded = np.array_equal(of_target, np.arange(len(of_target)))
     if is_encoded and len(of_source) >= len(of_target) and not np.isin(of_target, of_source).all():
         warnings.warn(
-            f"y has the classes {of_target.tolist()[:5]}, the source {of_source.tolist()[:5]}: do "
-            f"they mean the same?{_ENCODED}",
+            f"y has the classes {of_target.tolist()[:5]}, the source {of_source.tolist()[:5]}: "
+            f"check that equal labels mean the same class.{_ENCODED}",
             UserWarning,
             stacklevel=7,
         )
@@ -246,7 +247,7 @@ def make_splits(cv, X, y, used, classifier, seed):
     Parameters
     ----------
     cv : int, splitter, iterable or None
-        None is 5. There are at most as many folds as rows, and none for a single row.
+        None means 5. There are at most as many folds as rows, and none for a single row.
     X, y
         All rows passed to fit.
     used : ndarray of shape (n_used,)
@@ -388,7 +389,10 @@ class ProblemReader:
         weight = check_weights(sample_weight, X.shape[0])
         splits = []
         if y is None and weight is not None:
-            raise ValueError("sample_weight was given without y; only labelled rows have weights.")
+            raise ValueError(
+                "sample_weight was given without y; only labelled rows have weights: pass y, or "
+                "leave out sample_weight."
+            )
         if y is not None:
             y = check_classes(y) if self.classifier else check_numbers(y)
             if not self.classifier:

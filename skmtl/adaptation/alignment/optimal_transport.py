@@ -100,7 +100,7 @@ class OptimalTransport(Alignment):
         **Alignment._checks,
         "regularization": number(above=0.0, why="a share of the mean cost"),
         "class_regularization": number(least=0.0, why="a share of the mean cost"),
-        "max_iter": number(least=1, whole=True, why="the most Sinkhorn iterations"),
+        "max_iter": number(least=1, whole=True, why="the maximum number of Sinkhorn iterations"),
         "tol": number(above=0.0, why="the tolerance for column sums"),
     }
 

@@ -1,4 +1,4 @@
-"""The boosting classics: TrAdaBoost, TrAdaBoost.R2 and two-stage TrAdaBoost.R2."""
+"""Boosting-based adaptations: TrAdaBoost, TrAdaBoost.R2 and two-stage TrAdaBoost.R2."""
 
 import math
 

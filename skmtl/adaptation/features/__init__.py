@@ -1,4 +1,4 @@
-"""Adaptations by other features: columns per domain, predictions of sources, a shared map."""
+"""Adaptations that add or transform features: columns per domain, predictions, a shared map."""
 
 from .augmentation import FeatureAugmentation, PredictionFeature
 from .feature_map import FeatureMap

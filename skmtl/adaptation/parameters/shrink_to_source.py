@@ -56,7 +56,7 @@ class ShrinkToSource(Adaptation):
         With several sources, whether slopes are shrunk towards those of one model of all their rows
         ("all"), or also towards those of the nearest ones: sources are sorted by the error that the
         slopes of each have on the target's rows, and the first one, two, four, ..., all are tried
-        along with `alpha`. This is the guard against harmful sources among others.
+        along with `alpha`. This guards against a few harmful sources among useful ones.
 
     Notes
     -----

@@ -114,8 +114,8 @@ class TransLasso(Adaptation):
         if type(estimator) not in self._SUPPORTED:
             names = ", ".join(kind.__name__ for kind in self._SUPPORTED)
             raise ValueError(
-                f"the adaptation TransLasso is a lasso by itself: estimator must be one of "
-                f"{names}, got {type(estimator).__name__}."
+                f"the adaptation TransLasso fits a lasso of its own: estimator must be one of "
+                f"{names}, got {type(estimator).__name__}; adaptation='auto' takes any estimator."
             )
 
     def _fit(self, problem, random_state, progress):

@@ -38,9 +38,9 @@ class KLIEP(DensityRatio):
     the weighted source rows and on the labelled target rows.
 
     The assumption is covariate shift: the distribution of y given x is the same in source and
-    target, only that of x differs, and wherever the target has rows the source has some too. Target
-    labels are not needed; pass additional rows without labels as ``unlabeled=``. Several
-    sources are treated as one.
+    target; only the distribution of x differs, and the source has rows wherever the target has
+    some. Target labels are not needed; pass additional rows without labels as ``unlabeled=``.
+    Several sources are treated as one.
 
     Parameters
     ----------

@@ -30,8 +30,8 @@ class RuLSIF(DensityRatio):
     The estimator is then fitted on the weighted source rows and on the labelled target rows.
 
     The assumption is covariate shift: the distribution of y given x is the same in source and
-    target, only that of x differs. Target labels are not needed; pass additional rows without
-    labels as ``unlabeled=``. Several sources are treated as one.
+    target; only the distribution of x differs. Target labels are not needed; pass additional rows
+    without labels as ``unlabeled=``. Several sources are treated as one.
 
     Parameters
     ----------

@@ -40,12 +40,13 @@ class Auto(Adaptation):
     .. math:: \pi_c \propto e_c^{-n/4} \text{ (numbers)}, \qquad
         \pi_c \propto e_c^{-n/2} \text{ (classes, as one column of 0 and 1 each)}
 
-    with `n` target rows; for numbers the log-likelihood is halved, since the rows are few and
-    the candidates many. The prior is 2 nats in favour of candidates with sources, and half a nat in
+    with `n` target rows; for numbers the log-likelihood is halved, since the rows are few and the
+    candidates many. The prior is 2 nats in favour of candidates with sources, and half a nat in
     favour of shifted labels. The weights of the sources are the mean of the candidates' weights,
     :math:`(\sum_c \pi_c w_c^p)^{1/p}`. At :math:`p = 1` a small share of a large harmful source
     outweighs the target's rows. Therefore means with six powers from 1 down to 0.1 are compared by
-    the full log-likelihood, each 0.8 nats behind the one before, and the best is used.
+    the full log-likelihood, each must be better than the one before by 0.8 nats, and the best is
+    used.
 
     For a `Ridge` with up to 128 features these errors are the estimator's own, and the weights are
     final. Any other estimator is itself fitted, in up to four splits, with the *finalists*
@@ -63,8 +64,8 @@ class Auto(Adaptation):
     all rows.
 
     Harmful sources receive a weight of almost or exactly zero, and if no source helps, the model is
-    that of the target's rows alone. This is guarded, not guaranteed: the choice is
-    based on few rows.
+    that of the target's rows alone. This is guarded, not guaranteed, because the choice is based on
+    few rows.
 
     Parameters
     ----------

@@ -75,8 +75,8 @@ def check_count(name, value, fewest, unit, none=None):
         return int(value)
     alternative = "" if none is None else f", or None ({none})"
     raise ValueError(
-        f"{name}={value!r} of type {type(value).__name__} must be a number of {unit}, one integer "
-        f"of at least {fewest}{alternative}."
+        f"{name}={value!r} must be a number of {unit}, one integer of at least {fewest}"
+        f"{alternative}; got {type(value).__name__}."
     )
 
 

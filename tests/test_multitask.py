@@ -610,7 +610,7 @@ def test_a_piece_may_lack_every_label_of_a_task():
     np.testing.assert_array_equal(parts.coef_[1], parts.shared_coef_)  # no labels of this task
     parts.partial_fit(NUMBERS[50:], y[50:])
     np.testing.assert_allclose(parts.coef_, clone(fixed).fit(NUMBERS, y).coef_, rtol=1e-8)
-    with pytest.raises(ValueError, match="tasks without any label"):
+    with pytest.raises(ValueError, match="y has no label, only NaN, in all 3 columns"):
         parts.partial_fit(NUMBERS[:5], np.full((5, 3), np.nan))
 
 

@@ -153,7 +153,7 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         if self._importances is None:
             raise AttributeError(
                 f"{type(self).__name__} has no feature_importances_, because the preprocessor "
-                "does not tell from which columns its outputs are computed; set preprocessor= to a "
+                "does not show which columns its outputs come from; set preprocessor= to a "
                 'transformer that keeps the names of columns, or to "auto".'
             )
         return self._importances

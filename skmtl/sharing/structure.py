@@ -2,7 +2,9 @@
 
 import functools
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -20,10 +22,12 @@ __all__ = ["Solution", "Structure"]
 class Solution:
     """Models of the tasks under one candidate, on the standardised scale.
 
-    Attributes
+    Parameters
     ----------
     coef : ndarray of shape (n_tasks, n_features)
+        Slopes of every task.
     intercept : ndarray of shape (n_tasks,)
+        Intercept of every task.
     shared : ndarray of shape (1 + n_features,)
         Intercept and slopes for an unseen task.
     complexity : float or ndarray of shape (n_tasks,)
@@ -33,6 +37,7 @@ class Solution:
         Violation of the optimality conditions, relative to the gradient of zero slopes. It becomes
         ``kkt_residual_``; a fit on all rows warns of a residual above ``Structure.tol``.
     n_iter : int, default=1
+        Number of iterations, which becomes ``n_iter_``.
     """
 
     coef: np.ndarray
@@ -77,20 +82,28 @@ class Structure(Sharing):
     tol = 1e-6
 
     @property
-    def tuned(self):
+    def tuned(self) -> bool:
         """Whether no strength is given: none refers to a scale of the features."""
         return not any(map(self._is_given, self.per_row))
 
-    def candidates(self, data):
-        """Return the candidates for these `TaskMoments` or `TaskRows`: a list of dicts.
+    def candidates(self, data: Any) -> list[dict[str, Any]]:
+        """Return the candidates to choose from.
 
-        All have the same keys: names of parameters of the structure, and of whatever else
-        describes a candidate. The values may depend on the data, such as the smallest strength for
-        which all slopes are zero. Return a single candidate if all strengths are given.
+        Parameters
+        ----------
+        data : TaskMoments or TaskRows of shape (n_tasks,)
+            As `path` takes them, for all tasks.
+
+        Returns
+        -------
+        list of dict
+            All have the same keys: names of parameters of the structure, and of whatever else
+            describes a candidate. The values may depend on the data, such as the smallest strength
+            for which all slopes are zero. A single candidate if all strengths are given.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method candidates.")
 
-    def path(self, data, candidates):
+    def path(self, data: Any, candidates: list[dict[str, Any]]) -> Iterable[Solution]:
         """Yield the `Solution` of every candidate in turn.
 
         The method is called for all tasks, for the training rows of every split, and for some of
@@ -103,6 +116,12 @@ class Structure(Sharing):
             centred products of features and target of task t), `gradient`, `errors`,
             `feature_squares` and `take`. Tasks may have no rows.
         candidates : list of dict
+            Those to solve.
+
+        Yields
+        ------
+        Solution
+            One per candidate, in their order.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method path.")
 

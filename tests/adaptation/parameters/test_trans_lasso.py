@@ -162,7 +162,7 @@ def test_bad_input():
             dict(adaptation=TransLasso(max_iter=0)),
             "max_iter=0 must be a whole number",
         ),
-        (dict(estimator=ElasticNet()), "lasso by itself.*got ElasticNet"),
+        (dict(estimator=ElasticNet()), "fits a lasso of its own.*got ElasticNet"),
         (dict(estimator=LogisticRegression()), "is for a regressor"),
     ]
     for params, match in bad:

@@ -27,7 +27,7 @@ class Guard:
     ----------
     problem : object
         Evaluates models on held-out rows: ``judge``, ``left_out_errors``, ``left_out_weights``,
-        ``few_shot_scores``, ``held_out_errors`` and ``sample``, as `Problem` has them.
+        ``few_shot_scores`` and ``sample``, as `Problem` has them.
     members : list of Member
         Their candidates are concatenated.
     allowed : sequence of three bool ndarrays of shape (n_candidates,)

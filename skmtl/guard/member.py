@@ -68,6 +68,10 @@ class Member:
         """Return whether the tasks' models depend on each other's weights in a blend."""
         return False
 
+    def blend_held_out(self, judged, shares):
+        """Yield the held-out errors ``(n_tasks,)`` of each split, for a blend that `must_agree`."""
+        raise NotImplementedError
+
     def solve(self, shares, more):
         """Return the average of the candidates with these `Shares`, fitted on all rows.
 

@@ -168,7 +168,9 @@ def guarded_fit(problem, members, allowed, baselines):
     ----------
     problem : Problem or LogisticProblem
     members : list of Member
-        The first one is that of the structure.
+        The first one is that of the structure. Beside what the guard asks for, every member has
+        ``as_grid``, by which new tasks are adapted to, and the first one ``strengths`` and
+        ``columns``, as `PoolingMember` has them.
     allowed, baselines : lists of three and two bool ndarrays of shape (n_candidates,)
         Masks that `Guard` and `Guard.report` take.
     """

@@ -137,7 +137,6 @@ class PoolingMember(Member):
         return blend
 
     def blend_held_out(self, judged, shares):
-        """Yield the held-out errors ``(n_tasks,)`` of each split, for a blend that `must_agree`."""
         share = shares.tasks.mean(0)
         for (train, test), coef in zip(self.problem.splits(), judged.first_coef, strict=True):
             # Slopes that do not vary are those of the first task.

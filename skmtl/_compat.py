@@ -1,5 +1,6 @@
 """All private imports from scikit-learn."""
 
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ __all__ = [
     "Method",
     "StrOptions",
     "check_columns",
+    "fit_boosting",
     "fit_context",
     "take_rows",
 ]
@@ -39,3 +41,12 @@ def check_columns(estimator, X, *, reset):
     if type(X) is not np.ndarray or hasattr(estimator, "feature_names_in_"):
         _check_feature_names(estimator, X, reset=reset)
     _check_n_features(estimator, X, reset=reset)
+
+
+def fit_boosting(boosting, X, y, weight, X_val, y_val, weight_val):
+    """Fit histogram gradient boosting that stops early by the errors on given rows."""
+    if "X_val" in inspect.signature(boosting.fit).parameters:
+        return boosting.fit(
+            X, y, sample_weight=weight, X_val=X_val, y_val=y_val, sample_weight_val=weight_val
+        )
+    return boosting.fit(X, y, sample_weight=weight)  # scikit-learn before 1.7 holds out some rows

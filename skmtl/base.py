@@ -49,8 +49,8 @@ class UnknownTaskWarning(UserWarning):
 class ResolvedRows:
     """Validated rows: features, and the code of each row's task (None if no task was given).
 
-    In fit they also hold the sample weights, the fitted preprocessor (if any), and the column names
-    of a 2-D target (if it has names).
+    `raw` are the features before preprocessing. In fit they also hold the sample weights, the
+    fitted preprocessor (if any), and the column names of a 2-D target (if it has names).
     """
 
     X: object
@@ -59,6 +59,7 @@ class ResolvedRows:
     weight: np.ndarray | None = None
     preprocessor: object = None
     targets: np.ndarray | None = None
+    raw: object = None
 
 
 def r2_over_tasks(y, prediction, sample_weight=None):
@@ -269,6 +270,7 @@ class TaskEstimator(Face):
         features = check_table(self, features)
         check_consistent_length(features, y)
         weight = check_weights(sample_weight, len(y))
+        raw = features
         if anew:
             target = y if target is None else target
             if labels is None and y.ndim == 1 and isinstance(self.preprocessor, str):
@@ -281,7 +283,7 @@ class TaskEstimator(Face):
             features = read_features(self, features, preprocessor)
         check_magnitudes(features, y if y.dtype.kind == "f" else None, weight)
         if labels is None:
-            return ResolvedRows(features, None, None, weight, preprocessor, targets), y
+            return ResolvedRows(features, None, None, weight, preprocessor, targets, raw), y
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
         check_length(codes, len(y), self._label_source())
         n_tasks, n_samples = len(encoded), len(codes)
@@ -292,7 +294,7 @@ class TaskEstimator(Face):
                 UserWarning,
                 stacklevel=4,
             )
-        return ResolvedRows(features, codes, encoded, weight, preprocessor), y
+        return ResolvedRows(features, codes, encoded, weight, preprocessor, None, raw), y
 
     def _pack(self, X, y, sample_weight, task, **kwargs):
         """Validate the rows and sort them by task; return ``(rows, y, codes, table)``."""
@@ -399,13 +401,13 @@ class TaskEstimator(Face):
         _, features, labels = self._split_rows(X, task)
         features = check_table(self, features)
         check_columns(self, X, reset=False)
-        features = read_features(self, features, self.preprocessor_)
+        raw, features = features, read_features(self, features, self.preprocessor_)
         if self._task_source in ("target", "none"):
             if labels is not None:
                 raise ValueError(
                     "task= was given, but the model was fitted without tasks; leave it out."
                 )
-            return ResolvedRows(features, None, None)
+            return ResolvedRows(features, None, None, raw=raw)
         if labels is None:
             raise ValueError(
                 f"the model was fitted on {len(self.tasks_)} tasks, but no task was given: "
@@ -418,7 +420,7 @@ class TaskEstimator(Face):
             codes = self._labels.encode(labels, self._label_source())
             check_length(codes, features.shape[0], self._label_source())
         self._handle_unknown_tasks(codes, labels)
-        return ResolvedRows(features, codes, self._labels)
+        return ResolvedRows(features, codes, self._labels, raw=raw)
 
     def _remedy_for_unknown_tasks(self):
         """Return the remedy for the error on unknown tasks; None if they are predicted."""

@@ -17,8 +17,8 @@ from .losses import LOG_LOSS
 from .tasks.columns import as_table
 
 __all__ = [
-    "LinearTaskClassifier", "LinearTaskModel", "OneTask", "check_residual_scale", "interval",
-    "most_probable", "probabilities",
+    "BlendedTaskModel", "LinearTaskClassifier", "LinearTaskModel", "OneTask",
+    "check_residual_scale", "interval", "most_probable", "probabilities",
 ]  # fmt: skip
 
 
@@ -93,7 +93,64 @@ class LinearTask(OneTask):
         return features @ self.coef_.T + self.intercept_
 
 
-class LinearTaskModel(RegressorMixin, LinearTask):
+class TaskRegressor(RegressorMixin, OneTask):
+    """Regression model of one task: predictions, their standard deviations and intervals."""
+
+    def _predictions(self, X):
+        """Return the features of `X`, and the predictions."""
+        raise NotImplementedError
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[False] = False) -> NDArray: ...
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[NDArray, NDArray]: ...
+
+    def predict(self, X: MatrixLike, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
+        """Predict the target; the task column and excluded columns are ignored if present.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+        return_std : bool, default=False
+            Also return the standard deviation of new labels about the predictions.
+
+        Returns
+        -------
+        prediction : ndarray of shape (n_samples,)
+            Predicted target.
+        std : ndarray of shape (n_samples,)
+            Standard deviation; only with `return_std`.
+        """
+        features, prediction = self._predictions(X)
+        if not return_std:
+            return prediction
+        scale = check_residual_scale(self._residual_scale)
+        return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
+
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
+        """Return prediction intervals, which contain the fraction `coverage` of new labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+        coverage : float, default=0.9
+            Share of new labels inside the intervals, between 0 and 1.
+
+        Returns
+        -------
+        low : ndarray of shape (n_samples,)
+            Lower ends of the intervals.
+        high : ndarray of shape (n_samples,)
+            Upper ends of the intervals.
+        """
+        prediction, std = self.predict(X, return_std=True)
+        return interval(prediction, std, self._residual_scale, coverage)
+
+
+class LinearTaskModel(TaskRegressor, LinearTask):
     """Linear model of one task, an ordinary fitted regressor.
 
     Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task estimator. It is small, and
@@ -148,55 +205,37 @@ class LinearTaskModel(RegressorMixin, LinearTask):
         """
         return plain_regressor(self, self.coef_, self.intercept_)
 
-    @overload
-    def predict(self, X: MatrixLike, return_std: Literal[False] = False) -> NDArray: ...
-
-    @overload
-    def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[NDArray, NDArray]: ...
-
-    def predict(self, X: MatrixLike, return_std: bool = False) -> NDArray | tuple[NDArray, NDArray]:
-        """Predict the target; the task column and excluded columns are ignored if present.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
-            Rows to predict.
-        return_std : bool, default=False
-            Also return the standard deviation of new labels about the predictions.
-
-        Returns
-        -------
-        prediction : ndarray of shape (n_samples,)
-            Predicted target.
-        std : ndarray of shape (n_samples,)
-            Standard deviation; only with `return_std`.
-        """
+    def _predictions(self, X):
         features = self.features(X)
-        prediction = self._scores(features)
-        if not return_std:
-            return prediction
-        scale = check_residual_scale(self._residual_scale)
-        return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
+        return features, self._scores(features)
 
-    def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
-        """Return prediction intervals, which contain the fraction `coverage` of new labels.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
-            Rows to predict.
-        coverage : float, default=0.9
-            Share of new labels inside the intervals, between 0 and 1.
+class BlendedTaskModel(TaskRegressor):
+    """Model of one task that blends a linear model with learners of any kind.
 
-        Returns
-        -------
-        low : ndarray of shape (n_samples,)
-            Lower ends of the intervals.
-        high : ndarray of shape (n_samples,)
-            Upper ends of the intervals.
-        """
-        prediction, std = self.predict(X, return_std=True)
-        return interval(prediction, std, self._residual_scale, coverage)
+    Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task estimator whose fit is not
+    linear. It contains the learners, and no other task's coefficients.
+
+    Attributes
+    ----------
+    preprocessor_ : transformer or None
+        Fitted preprocessor, which turns columns of X into features.
+    n_features_in_ : int
+        Number of columns of X that are features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of these columns; only if the multi-task estimator was fitted on a data frame.
+    """
+
+    @classmethod
+    def _from_blend(cls, blend, view, columns, preprocessor, residual_scale):
+        model = cls._of_columns(columns, preprocessor)
+        model._blend, model._view, model._residual_scale = blend, view, residual_scale
+        return model
+
+    def _predictions(self, X):
+        features = self.features(X)
+        raw = self._columns.select(as_table(X))
+        return features, self._blend.predict(features, self._view(raw, features))
 
 
 def check_residual_scale(residual_scale):

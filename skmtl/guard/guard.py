@@ -36,6 +36,8 @@ class Guard:
     Attributes
     ----------
     judged : Judged
+    left : LeftOut
+        Shared models of the candidates without some tasks.
     shares : list of Shares
         One per model.
     """
@@ -44,14 +46,14 @@ class Guard:
         self.problem, self.members, self._allowed = problem, members, allowed
         self._are_pooled = np.concatenate([member.are_pooled for member in members])
         self.judged = problem.judge(members)
-        self._left = self._leave_out()
+        self.left = self._leave_out()
         # Errors on left-out tasks with their rows, and scores of tasks with few known rows.
         self._left_errors = np.empty((0, len(self._are_pooled))), np.empty(0)
         self._few_shot = None
-        if len(self._left.tasks):
-            self._left_errors = problem.left_out_errors(self._left)
+        if len(self.left.tasks):
+            self._left_errors = problem.left_out_errors(self.left)
             if len(members) == 1:
-                self._few_shot = problem.few_shot_scores(members[0], self._left, self.judged)
+                self._few_shot = problem.few_shot_scores(members[0], self.left, self.judged)
         self.shares = self._weigh(self.judged, _STEPS)
 
     def _leave_out(self):
@@ -133,7 +135,7 @@ class Guard:
         report["used"] = np.append(used, "shared").astype(object)
         # Relative to the largest unit, because the squares of squared units could overflow.
         top, (errors, rows) = units.max(), self._left_errors
-        errors = errors * (units[self._left.tasks, None] / top)
+        errors = errors * (units[self.left.tasks, None] / top)
         for name, shares in (("shared", self.shares[0]), ("pooled", self.shares[2])):
             error, std_error = _left_out_error(shares.unseen, errors, rows)
             report[f"error_{name}"][-1] = error * top

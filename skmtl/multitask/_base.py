@@ -22,23 +22,28 @@ from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
 from ..tasks.reduce import RowSpace
 from ..tasks.stack import as_dense
+from ._learned import LearnedMixin
 
-__all__ = ["MultiTaskBase", "rowwise"]
+__all__ = ["MultiTaskBase"]
 
 TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
 
-class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
+class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
     """Base class of the multi-task estimators."""
 
     _parameter_constraints: dict = {
         **TaskEstimator._parameter_constraints,
-        "sharing": [StrOptions(set(BY_NAME)), HasMethods(["fit_problem"])],
+        "sharing": [
+            StrOptions(set(BY_NAME)),
+            HasMethods(["fit_problem"]),
+            HasMethods(["fit_rows"]),
+        ],
         "cv": ["cv_object", None],
     }
     _named = "sharing", BY_NAME, "skmtl.sharing"
 
-    def _share(self, X, y, codes, table, make_problem, preprocessor):
+    def _share(self, X, y, codes, table, make_problem, rows, progress):
         """Fit the sharing structure.
 
         Parameters
@@ -51,8 +56,8 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         make_problem : callable
             Called with a `RowSpace`, partitions, an executor and the keyword arguments `within`
             and `copies`; returns a `Problem` or a `LogisticProblem`.
-        preprocessor : transformer or None
-            The fitted preprocessor.
+        rows : ResolvedRows
+        progress : Progress
 
         Returns
         -------
@@ -62,17 +67,11 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
             The fit of all tasks, including those without rows.
         """
         solver = self._named_object()
-        restriction = self._restriction(solver, X, preprocessor, table.n_features)
-        settled, within = self._settled(table.without_empty_tasks()), self._within(solver)
-        # A row space mixes features, which a restriction refers to.
-        if restriction or not getattr(solver, "rotation_invariant", True):
-            space = RowSpace(settled.table)
-        else:
-            space = RowSpace.of(settled.table, within, settled.trust)
-        parts = []
+        has_rows = table.task_sizes() > 0
+        settled, parts = self._settled(table.without_empty_tasks()), []
         if self.cv is not None:
             parts = partitions(
-                space.table,
+                settled.table,
                 self.cv,
                 X=X,
                 y=y,
@@ -81,11 +80,27 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
                 classifier=is_classifier(self),
             )
         with worker_pool(self.n_jobs) as executor:
-            problem = make_problem(space, parts, executor, within=within, copies=settled)
-            if restriction:
-                problem.restrict(restriction)
-            fitted = self._fit_problem(solver, problem)
-        return solver, space.expand(fitted).with_empty_tasks(table.task_sizes() > 0)
+
+            def fit_table(structure, settled, **kwargs):
+                restriction = self._restriction(structure, X, rows.preprocessor, table.n_features)
+                within = self._within(structure)
+                # A row space mixes features, which a restriction refers to.
+                if restriction or not getattr(structure, "rotation_invariant", True):
+                    space = RowSpace(settled.table)
+                else:
+                    space = RowSpace.of(settled.table, within, settled.trust)
+                problem = make_problem(
+                    space, parts, executor, within=within, copies=settled, **kwargs
+                )
+                if restriction:
+                    problem.restrict(restriction)
+                return space.expand(self._fit_problem(structure, problem))
+
+            if hasattr(solver, "fit_rows"):
+                fitted = self._learn(solver, settled, parts, fit_table, rows, progress)
+            else:
+                fitted = fit_table(solver, settled)
+        return solver, fitted.with_empty_tasks(has_rows)
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
@@ -120,20 +135,24 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         `stds` are the standard deviations of the features after preprocessing.
         """
         self._store_tasks(X, y, rows)
-        self.coef_, self.intercept_ = fitted.coef, fitted.intercept
-        self.shared_coef_ = fitted.shared_coef
-        self.shared_intercept_ = fitted.shared_intercept
-        n_features = fitted.coef.shape[-1]
-        self.coef_feature_names_ = _feature_names(self._columns, rows.preprocessor, n_features)
+        self._store_learned(fitted)
+        if self._learned is None:
+            self.coef_, self.intercept_ = fitted.coef, fitted.intercept
+            self.shared_coef_ = fitted.shared_coef
+            self.shared_intercept_ = fitted.shared_intercept
+            names = _feature_names(self._columns, rows.preprocessor, fitted.coef.shape[-1])
+            self.coef_feature_names_ = names
+            self.kkt_residual_ = fitted.kkt_residual
+            self.n_iter_ = fitted.n_iter
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver
         self.history_ = fitted.history
-        self.kkt_residual_ = fitted.kkt_residual
-        self.n_iter_ = fitted.n_iter
         self._adapter, self._residual_scale = fitted.adapter, fitted.residual_scale
         self.task_report_ = self._make_report(fitted.report, sizes)
-        self._importances = self._column_importances(sizes, stds, rows.preprocessor)
+        self._importances = None
+        if self._learned is None:
+            self._importances = self._column_importances(sizes, stds, rows.preprocessor)
 
     @property
     def feature_importances_(self) -> NDArray:
@@ -150,6 +169,11 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
             If a custom transformer does not show which columns its outputs come from.
         """
         check_is_fitted(self)
+        if self._learned is not None:
+            raise AttributeError(
+                f"{self._not_linear('feature_importances_')} "
+                "sklearn.inspection.permutation_importance works for any model."
+            )
         if self._importances is None:
             raise AttributeError(
                 f"{type(self).__name__} has no feature_importances_, because the preprocessor "
@@ -205,6 +229,8 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         """
         t = self._find_task(label)
         residual_scale = self._residual_scale and self._residual_scale.take(np.array([t]))
+        if self._learned is not None:
+            return self._learned_task_model(self._learned.for_task(t), residual_scale)
         return self._task_model(self.coef_[t], self.intercept_[t], residual_scale)
 
     def adapt(
@@ -246,25 +272,36 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
 
     def _adapt(self, X, y, sample_weight, **kwargs):
         check_is_fitted(self)
-        shared = self._task_model(self.shared_coef_, self.shared_intercept_, None)
-        X = shared.features(X)
+        if self._learned is None:
+            reader = self._task_model(self.shared_coef_, self.shared_intercept_, None)
+        else:
+            reader = self._learned_task_model(None, None)
+        rows, X = X, reader.features(X)
         y = self._check_support(y)
         check_consistent_length(X, y)
         weight = check_weights(sample_weight, len(y))
         check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
         X = as_dense(X)
+        if self._learned is not None:
+            blend, std = self._adapt_learned(rows, X, y, weight)
+            scale = self._new_residual_scale(self._residual_scale, std, X, y, weight)
+            return self._learned_task_model(blend, scale)
         coef, intercept, std = self._adapter.adapt(X, y, weight, **kwargs)
-        residual_scale = None
-        if std is not None:
-            X, _, weight = self._adapter.support(X, y, weight)
-            out_of_range = self._residual_scale.out_of_range
-            residual_scale = replace(
-                self._adapter.residual_scale,
-                std=np.array([std]),
-                out_of_range=out_of_range and out_of_range.of_new_task(X, weight),
-            )
-        return self._task_model(coef, intercept, residual_scale)
+        scale = self._new_residual_scale(self._adapter.residual_scale, std, X, y, weight)
+        return self._task_model(coef, intercept, scale)
+
+    def _new_residual_scale(self, scale, std, X, y, weight):
+        """Return the scale of the residuals of a new task; None if `std` is unknown."""
+        if std is None:
+            return None
+        X, _, weight = self._adapter.support(X, y, weight)
+        out_of_range = self._residual_scale.out_of_range
+        return replace(
+            scale,
+            std=np.array([std]),
+            out_of_range=out_of_range and out_of_range.of_new_task(X, weight),
+        )
 
     def coef_frame(self, kind: Literal["total", "own"] = "total") -> Frame:
         """Return the coefficients as a pandas data frame: one row per task, one column per feature.
@@ -309,6 +346,8 @@ class MultiTaskBase(TaskEstimator, Generic[TaskModel]):
         if kind not in ("total", "own"):
             raise ValueError(f"kind={kind!r} is unknown; give 'total' or 'own'.")
         check_is_fitted(self)
+        if self._learned is not None:
+            raise AttributeError(self._not_linear("coef_frame"))
         try:
             import pandas as pd
         except ImportError as error:
@@ -358,18 +397,3 @@ def _feature_names(columns, preprocessor, n_features):
     unnamed = columns.names is None
     names = [f"x{i}" for i in range(n_features)] if unnamed else columns.names
     return np.asarray(names, dtype=object)
-
-
-def rowwise(X, coef, codes):
-    """Return ``X[i] @ coef[codes[i]]`` for every row i."""
-    if isinstance(X, np.ndarray):
-        if len(codes) < 5 * len(coef):
-            return np.einsum("ij,ij->i", X, coef[codes])
-        out = np.empty(len(codes))
-        order = np.argsort(codes, kind="stable")
-        edges = np.searchsorted(codes[order], np.arange(-1, len(coef)))
-        for code, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
-            rows = order[start:stop]
-            out[rows] = X[rows] @ coef[code]
-        return out
-    return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()

@@ -19,9 +19,10 @@ from ..sharing.base import Sharing
 from ..sharing.logistic_problem import LogisticProblem
 from ..task_models import LinearTaskClassifier, most_probable, probabilities
 from ..tasks.prevalence import check_class_prior
+from ..tasks.stack import rowwise
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
-from ._base import MultiTaskBase, rowwise
+from ._base import MultiTaskBase
 
 __all__ = ["MultiTaskClassifier"]
 
@@ -260,7 +261,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
                 progress=progress, standardise=space.standardise, **kwargs,
             )  # fmt: skip
 
-        solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
+        solver, fitted = self._share(X, y, codes, table, make_problem, rows, progress)
         if fitted.kkt_residual > self.tol:
             warnings.warn(
                 f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "

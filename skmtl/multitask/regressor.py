@@ -16,15 +16,16 @@ from ..base import r2_over_tasks
 from ..guard.units import Units
 from ..sharing.base import Sharing
 from ..sharing.problem import Problem
-from ..task_models import LinearTaskModel, check_residual_scale, interval
+from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
 from ..tasks.blocks import folds
 from ..tasks.copies import Settled
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
 from ..tasks.splits import check_n_folds
+from ..tasks.stack import rowwise
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
-from ._base import MultiTaskBase, rowwise
+from ._base import MultiTaskBase
 from ._partial_fit import AvailableWithMoments, SeenRows
 
 __all__ = ["MultiTaskRegressor"]
@@ -250,7 +251,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
         make_problem = functools.partial(self._problem, progress)
-        solver, fitted = self._share(X, y, codes, table, make_problem, rows.preprocessor)
+        solver, fitted = self._share(X, y, codes, table, make_problem, rows, progress)
         seen = None
         if self.keep_moments:
             with worker_pool(self.n_jobs) as executor:
@@ -484,7 +485,12 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         check_is_fitted(self)
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
-        if self._task_source == "target":
+        if self._learned is not None:
+            prediction = self._predict_learned(rows)
+            codes = None if self._task_source == "target" else rows.codes
+            if self._task_source == "none":
+                codes = np.zeros(len(prediction), dtype=np.int64)
+        elif self._task_source == "target":
             codes = None  # one column per task
             prediction = rows.X @ self.coef_.T + self.intercept_
         elif self._task_source == "none":
@@ -571,6 +577,11 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
 
     def _check_support(self, y):
         return check_numbers(y)
+
+    def _learned_task_model(self, blend, residual_scale):
+        return BlendedTaskModel._from_blend(
+            blend, self._view, self._columns, self.preprocessor_, residual_scale
+        )
 
     def _task_model(self, coef, intercept, residual_scale):
         return LinearTaskModel._from_coefficients(

@@ -2,9 +2,11 @@
 
 import re
 
+from .auto import Auto
+from .estimator import SharedEstimator
 from .pooling import Independent, PartialPooling, Pooled
 
-__all__ = ["Independent", "PartialPooling", "Pooled"]
+__all__ = ["Auto", "Independent", "PartialPooling", "Pooled", "SharedEstimator"]
 
 # Strings that ``MultiTaskRegressor(sharing=...)`` accepts: "partial_pooling" and so on.
 BY_NAME = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): globals()[name] for name in __all__}

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from ..guard.guard import Guard
 from ..guard.residuals import OutOfRangeVariance
 from ..guard.shares import Shares
+from .held_out import HeldOut
 from .restriction import UNRESTRICTED, Restriction
 
 __all__ = ["Sharing", "SharingFit", "fit_one", "guarded_fit"]
@@ -43,6 +44,10 @@ class SharingFit:
         Squares of the features about the tasks' means.
     slope_strength : float, default=np.inf
         Ridge on the task-specific standardised slopes, in the unit of the weights of the squares.
+    held_out : HeldOut or None
+        Predictions of the rows, if the problem asks for them.
+    learned : LearnedFit or None
+        Learners beside the linear models.
     """
 
     coef: np.ndarray
@@ -58,6 +63,8 @@ class SharingFit:
     residual_scale: object
     squares: np.ndarray
     slope_strength: float = np.inf
+    held_out: HeldOut | None = None
+    learned: object = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -105,6 +112,7 @@ class SharingFit:
             report={name: column[position] for name, column in self.report.items()},
             residual_scale=self.residual_scale and self.residual_scale.take(position[:-1]),
             squares=squares,
+            learned=self.learned and self.learned.with_empty_tasks(seen),
         )
 
 
@@ -178,7 +186,10 @@ def guarded_fit(problem, members, allowed, baselines):
     report = guard.report(baselines, np.r_[problem.target_units] ** 2)
     shares = guard.shares[0]
     residual_scale = problem.residual_scale(report["error_shared"], guard.judged, shares)
-    return _assemble(problem, members, shares, guard.judged, report, residual_scale)
+    fitted = _assemble(problem, members, shares, guard.judged, report, residual_scale)
+    if problem.predicts_rows:
+        fitted.held_out = HeldOut.of(problem, members[0], shares, guard.left)
+    return fitted
 
 
 def _assemble(problem, members, shares, judged=None, report=None, residual_scale=None):

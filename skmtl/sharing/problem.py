@@ -49,6 +49,8 @@ class BaseProblem:
         centred at the tasks' means; otherwise the variation and the means of the table are used.
     copies : Settled
         Unit of the weights, and whether equal rows are copies.
+    predicts_rows : bool
+        Whether a guarded fit also predicts the rows of the table (`HeldOut`).
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
@@ -63,6 +65,7 @@ class BaseProblem:
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
+    predicts_rows: bool = False
     units = None
     variation = None
 

@@ -302,9 +302,11 @@ def _factor_large(t, train, kappa, factors, S, r):
     V = kappa * C
     trace = np.trace(V)
     V[np.diag_indices_from(V)] += 1.0
-    root, info = lapack.dpotrf(V.T, lower=1)
-    if info == 0:
-        V, info = lapack.dpotri(root, lower=1)
+    info = 0
+    if len(live):  # LAPACK prints an error for an empty matrix
+        root, info = lapack.dpotrf(V.T, lower=1)
+        if info == 0:
+            V, info = lapack.dpotri(root, lower=1)
     if info != 0:
         return False
     V = np.tril(V)

@@ -85,4 +85,5 @@ class RowSpace:
             shared_intercept=fitted.shared_intercept - shared @ self.centre,
             adapter=fitted.adapter.in_features(self),
             squares=self.squares,
+            held_out=fitted.held_out and fitted.held_out.in_features(basis, self.centre),
         )

@@ -1,4 +1,4 @@
-"""Stacking of tables."""
+"""Stacking of tables, and products of their rows with the coefficients of tasks."""
 
 import sys
 
@@ -7,12 +7,27 @@ from scipy import sparse
 
 from .columns import frame_library, stack_frames
 
-__all__ = ["as_dense", "stack_rows"]
+__all__ = ["as_dense", "rowwise", "stack_rows"]
 
 
 def as_dense(X):
     """Convert a sparse matrix to an array; return an array unchanged."""
     return X.toarray() if hasattr(X, "toarray") else X
+
+
+def rowwise(X, coef, codes):
+    """Return ``X[i] @ coef[codes[i]]`` for every row i."""
+    if isinstance(X, np.ndarray):
+        if len(codes) < 5 * len(coef):
+            return np.einsum("ij,ij->i", X, coef[codes])
+        out = np.empty(len(codes))
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(-1, len(coef) + 1))
+        for code, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
+            rows = order[start:stop]
+            out[rows] = X[rows] @ coef[code]
+        return out
+    return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()
 
 
 def stack_rows(tables):

@@ -1,0 +1,103 @@
+"""Convex weights of the members of an ensemble, per size of task, from held-out errors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+__all__ = ["StackedWeights"]
+
+# Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
+_SIZE_WIDTH = 0.7
+# Standard errors by which a blend has to be better than the first member to be used at all.
+_REQUIRED = 2.0
+# Prior rows at the table's noise level that each task's noise level is shrunk with.
+_NOISE_ROWS = 4.0
+# From this many tasks on, standard errors are those over tasks instead of rows.
+_MANY_TASKS = 8
+
+
+@dataclass
+class StackedWeights:
+    """Weights of the members for tasks of every size.
+
+    Attributes
+    ----------
+    size : ndarray of shape (n_sizes,)
+        Numbers of rows, sorted.
+    weights : ndarray of shape (n_sizes, n_members)
+    advantage : ndarray of shape (n_sizes,)
+        By how many standard errors the best blend was better than the first member.
+    """
+
+    size: np.ndarray
+    weights: np.ndarray
+    advantage: np.ndarray
+
+    @classmethod
+    def learn(cls, errors, weight, codes, n_tasks):
+        """Learn from the held-out errors of rows.
+
+        Parameters
+        ----------
+        errors : ndarray of shape (n_rows, n_members)
+            The first member is the one to fall back to.
+        weight, codes : ndarray of shape (n_rows,)
+            Weight and task of each row; rows are sorted by task.
+        n_tasks : int
+        """
+        rows = np.bincount(codes, weight, minlength=n_tasks)
+        gram = _grams(errors, weight, codes, n_tasks)
+        seen = rows > 0
+        noise = np.diagonal(gram, axis1=1, axis2=2).min(axis=1)
+        overall = np.median(noise[seen] / rows[seen])
+        precision = (rows + _NOISE_ROWS) / np.maximum(noise + _NOISE_ROWS * overall, 1e-300)
+        size = np.unique(np.round(4.0 * np.log(rows[seen]))) / 4.0
+        log_rows = np.log(np.where(seen, rows, 1.0))
+        weights, advantage = np.zeros((len(size), gram.shape[1])), np.zeros(len(size))
+        for i, centre in enumerate(size):
+            near = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * precision * seen
+            found = simplex_weights(np.tensordot(near, gram, axes=1))
+            advantage[i] = _advantage(found, errors, weight, codes, gram, near)
+            first = np.eye(len(found))[0]
+            weights[i] = found if advantage[i] > _REQUIRED else first
+        return cls(np.exp(size), weights, advantage)
+
+    def at(self, rows):
+        """Return the weights ``(..., n_members)`` for tasks with these numbers of rows."""
+        log_size = np.log(self.size)
+        place = np.abs(np.log(np.maximum(rows, 1e-300))[..., None] - log_size).argmin(axis=-1)
+        return self.weights[place]
+
+
+def _grams(errors, weight, codes, n_tasks):
+    """Return weighted products of the members' errors, per task."""
+    n_members = errors.shape[1]
+    products = (errors[:, :, None] * errors[:, None] * weight[:, None, None]).reshape(
+        len(errors), -1
+    )
+    out = np.column_stack([np.bincount(codes, column, minlength=n_tasks) for column in products.T])
+    return out.reshape(n_tasks, n_members, n_members)
+
+
+def simplex_weights(gram):
+    """Return the weights that minimise ``w' gram w`` among those that are >= 0 and sum to one."""
+    n_members = len(gram)
+    level = np.trace(gram) / n_members
+    if not level > 0.0:
+        return np.eye(n_members)[0]
+    root = np.linalg.cholesky(gram / level + 1e-9 * np.eye(n_members)).T
+    # The sum is one up to the error of a large penalty, and the weights are then rescaled.
+    system = np.vstack([root, np.full((1, n_members), 1e3)])
+    found, _ = nnls(system, np.append(np.zeros(n_members), 1e3))
+    return found / found.sum()
+
+
+def _advantage(found, errors, weight, codes, gram, near):
+    """Return by how many standard errors a blend is better than the first member."""
+    if len(near) >= _MANY_TASKS:
+        gain = near * (gram[:, 0, 0] - np.einsum("m,tmk,k->t", found, gram, found))
+    else:
+        gain = near[codes] * weight * (errors[:, 0] ** 2 - (errors @ found) ** 2)
+    spread = np.sqrt(max((gain**2).sum() - gain.sum() ** 2 / len(gain), 0.0))
+    return gain.sum() / spread if spread > 0 else 0.0

@@ -1,0 +1,126 @@
+"""The part of the multi-task estimators that deals with learners other than linear models."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+
+from ..sharing.learned.design import Rows
+from ..sharing.learned.problem import RowProblem
+from ..tasks.columns import as_table
+from ..tasks.keys import mixed
+from ..tasks.view import LearnerView
+
+__all__ = ["LearnedMixin"]
+
+# Fitted attributes of linear models, with what takes their place.
+_LINEAR = {
+    "coef_", "intercept_", "shared_coef_", "shared_intercept_", "coef_feature_names_",
+    "kkt_residual_", "n_iter_",
+}  # fmt: skip
+
+
+class LearnedMixin:
+    """Fit and predict with a `LearnedModel`, where the sharing structure has one."""
+
+    _learned = None
+
+    def __getattr__(self, name):
+        """Explain why a fitted attribute of linear models is missing."""
+        if name in _LINEAR and self.__dict__.get("_learned") is not None:
+            raise AttributeError(self._not_linear(name))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _not_linear(self, name):
+        used = [str(n) for n in self.member_report_["member"][self.member_report_["weight"] > 0]]
+        return (
+            f"{type(self).__name__} has no {name}, because the fit is not linear: it uses "
+            f"{', '.join(used)} (member_report_). Set sharing='partial_pooling' for linear models."
+        )
+
+    def _learn(self, solver, settled, parts, fit_table, rows, progress):
+        """Return the `SharingFit` of a structure with learners.
+
+        Parameters
+        ----------
+        solver : object
+            The sharing structure, with ``fit_rows``.
+        settled : Settled
+            The rows, with their keys.
+        parts : list of Partition
+        fit_table : callable
+            Called with a structure of linear models, a `Settled` table and keyword arguments of
+            the problem; returns a `SharingFit`.
+        rows : ResolvedRows
+        progress : Progress
+        """
+        if not parts:
+            raise ValueError(
+                f"sharing={self.sharing!r} needs cross-validation, but cv=None; set cv=5, or "
+                "choose a structure of linear models with numbers for its strengths."
+            )
+        table = settled.table
+        # Learners may depend on the order of the rows, which depends on their content only.
+        order = np.lexsort((table.weights(), table.y, mixed(table.keys)))
+        where = table.rows[order]
+        view, n_levels, learner_view = None, np.zeros(0, dtype=np.int64), None
+        if not sparse.issparse(rows.X):
+            learner_view = LearnerView.fit(rows.preprocessor, rows.raw, rows.X)
+            view, n_levels = learner_view(rows.raw, rows.X)[where], learner_view.n_levels
+
+        def fit_linear(structure, y=None):
+            packed = settled
+            if y is not None:
+                target = np.empty(len(order))
+                target[order] = y
+                packed = replace(settled, table=replace(table, y=target))
+            fitted = fit_table(structure, packed, predicts_rows=True)
+            nested = fitted.held_out.nested[:, order]
+            return replace(fitted, held_out=replace(fitted.held_out, nested=nested))
+
+        problem = RowProblem(
+            Rows(rows.X[where], view, table.codes[order]),
+            table.y[order],
+            table.weights()[order],
+            n_levels,
+            [replace(part, block=part.block[order]) for part in parts],
+            fit_linear,
+            table.n_tasks,
+            self.n_jobs,
+            self._seed(),
+            progress,
+        )
+        fitted = solver.fit_rows(problem)
+        learned = replace(fitted.learned, view=learner_view)
+        return replace(fitted, held_out=None, learned=learned)
+
+    def _store_learned(self, fitted):
+        """Set the attributes of a fit with learners, and remove those of an earlier one."""
+        self.__dict__.pop("member_report_", None)
+        self._learned = self._view = None
+        if fitted.learned is None:
+            return
+        self.member_report_ = fitted.learned.member_report
+        if fitted.learned.model is None:
+            return
+        for name in _LINEAR:
+            self.__dict__.pop(name, None)
+        self._learned, self._view = fitted.learned.model, fitted.learned.view
+
+    def _adapt_learned(self, raw, X, y, weight):
+        """Return the `TaskBlend` of a new task, and the standard deviation of its residuals."""
+        raw = self._columns.select(as_table(raw))
+        rows = Rows(X, self._view(raw, X), np.full(len(y), -1))
+        return self._learned.adapt(rows, y, weight)
+
+    def _predict_learned(self, rows):
+        """Return the predictions of rows, one column per task for a 2-D target."""
+        n, view = rows.X.shape[0], self._view(rows.raw, rows.X)
+        if self._task_source == "target":
+            columns = [
+                self._learned.predict(Rows(rows.X, view, np.full(n, t)))
+                for t in range(len(self.tasks_))
+            ]
+            return np.column_stack(columns)
+        codes = np.zeros(n, dtype=np.int64) if rows.codes is None else rows.codes
+        return self._learned.predict(Rows(rows.X, view, codes))

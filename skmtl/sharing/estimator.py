@@ -1,0 +1,164 @@
+"""Any scikit-learn regressor as the part of the model that tasks share."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ..guard.stacking import StackedWeights
+from .base import Sharing, SharingFit
+from .learned.members import LearnedMember
+from .learned.model import LearnedFit, LearnedModel
+from .learned.wrapped import PerTask, Wrapped, check_regressor
+from .pooling import PartialPooling
+
+__all__ = ["SharedEstimator"]
+
+
+class SharedEstimator(Sharing):
+    r"""A scikit-learn regressor for all tasks, with a part of its own for every task.
+
+    The prediction for task :math:`t` is
+
+    .. math:: f_t(x) = g(x) + h_t(x),
+
+    where :math:`g` is the estimator, fitted on the rows of all tasks, and :math:`h_t` is fitted on
+    what it leaves over, :math:`y_i - g_{-k(i)}(x_i)`, with predictions of rows by estimators that
+    were fitted without them. As :math:`h_t` is guarded, it is zero where it would not help. The
+    final :math:`g` is the mean of the estimators that were fitted in the splits of `cv`.
+
+    Parameters
+    ----------
+    estimator : regressor
+        Any scikit-learn regressor, or a Pipeline that ends in one. It sees the features with
+        missing values and with codes of categories if it takes missing values, and otherwise the
+        output of `preprocessor`.
+    own : {"intercept", "linear", "clone"}, default="linear"
+        What :math:`h_t` is: an intercept shrunk towards zero; the linear models of
+        `PartialPooling`; or an intercept and a clone of the estimator that is fitted on the rows of
+        the task (at least 10) and used at sizes of task where it is better.
+    sees_task : bool, default=False
+        Whether the estimator sees the task too, as one more column: the mean target of the task,
+        shrunk and computed inside every fold, or the task as a category for histogram gradient
+        boosting.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In `fit`, if `estimator` is not a regressor, if weights differ but it takes none, and for
+        ``cv=None``.
+
+    See Also
+    --------
+    Auto : Adds a given estimator to its members and weighs all of them.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestRegressor
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import load_grunfeld
+    >>> from skmtl.sharing import SharedEstimator
+    >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
+    >>> sharing = SharedEstimator(RandomForestRegressor(20, random_state=0), own="intercept")
+    >>> model = MultiTaskRegressor(sharing, task_column="firm").fit(X, y)
+    >>> model.score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        own: Literal["intercept", "linear", "clone"] = "linear",
+        *,
+        sees_task: bool = False,
+    ):
+        self.estimator = estimator
+        self.own = own
+        self.sees_task = sees_task
+
+    def check(self) -> None:
+        """Raise an error for an estimator that is not a regressor, and for an unknown `own`."""
+        check_regressor(self.estimator)
+        if self.own not in ("intercept", "linear", "clone"):
+            raise ValueError(f"own={self.own!r} is unknown; give 'intercept', 'linear' or 'clone'.")
+
+    def _learner(self):
+        if not self.sees_task:
+            return Wrapped(self.estimator)
+        takes_categories = hasattr(self.estimator, "categorical_features")
+        return Wrapped(self.estimator, "category" if takes_categories else "encoded")
+
+    def fit_rows(self, problem: Any) -> SharingFit:
+        """Fit the estimator, and the tasks' own parts on what it leaves over.
+
+        Parameters
+        ----------
+        problem : RowProblem
+            The data.
+
+        Returns
+        -------
+        SharingFit
+            The linear parts, with the estimator as a learner.
+        """
+        shared = LearnedMember("estimator", self._learner())
+        refusal = shared.refusal(problem)
+        if refusal is not None:
+            raise ValueError(f"SharedEstimator({type(self.estimator).__name__}()): {refusal}.")
+        shared.judge(problem, every_split=True)
+        shared.finish(problem)
+        held_out, unit = shared.held_out, problem.scale[-1]
+        missing = np.isnan(held_out)  # rows that are in no test fold
+        if missing.any():
+            held_out[missing] = shared.model.predict(problem.rows.take(missing))
+        structure = PartialPooling()
+        if self.own != "linear":
+            structure = PartialPooling(alpha_shared=np.inf, varying=[])
+        linear = problem.fit_linear(structure, problem.y - unit * held_out)
+        members = [replace(shared.bare(), base=np.zeros((0, 0)))]
+        weights = StackedWeights(np.ones(1), np.ones((1, 1)), np.full(1, np.inf))
+        if self.own == "clone":
+            base = problem.averaged(linear.held_out.nested) - problem.location[0]
+            clones, weights = self._clones(problem, held_out + base / unit)
+            members += [clones] if clones is not None else []
+        rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
+        table = np.vstack([weights.at(rows), np.eye(weights.weights.shape[1])[0]])
+        # Without weight on the linear models alone: the first member is always added to them.
+        table = np.column_stack([np.zeros(len(table)), np.ones(len(table)), table[:, 1:]])
+        by_size = replace(
+            weights,
+            weights=np.column_stack(
+                [np.zeros(len(weights.size)), np.ones(len(weights.size)), weights.weights[:, 1:]]
+            ),
+        )
+        bare = replace(linear, held_out=None, report={})
+        model = LearnedModel(
+            bare, members, table, by_size, problem.location, problem.scale,
+            np.full(len(members), np.inf),
+        )  # fmt: skip
+        return replace(linear, learned=LearnedFit(model, self._member_report(members, table)))
+
+    def _clones(self, problem, predicted):
+        """Return the clones of the tasks, if they get any weight, and the weights."""
+        base = np.tile(predicted, (len(problem.partitions[0].train), 1))
+        clones = LearnedMember("clones", PerTask(Wrapped(self.estimator)), base)
+        clones.judge(problem, every_split=True)
+        clones.finish(problem)
+        errors = np.column_stack([predicted, clones.held_out]) - problem.target[:, None]
+        live = np.isfinite(errors).all(axis=1)
+        weights = StackedWeights.learn(
+            errors[live], problem.weight[live], problem.rows.codes[live], problem.n_tasks
+        )
+        if not weights.weights[:, 1].any():
+            return None, replace(weights, weights=weights.weights[:, :1])
+        return clones.bare(), weights
+
+    @staticmethod
+    def _member_report(members, weights):
+        """Return one row per member: its mean weight, and the tasks that use it."""
+        return {
+            "member": np.array([member.name for member in members], dtype=object),
+            "weight": weights[:-1, 1:].mean(axis=0),
+            "n_tasks": (weights[:-1, 1:] > 0).sum(axis=0),
+            "weight_unseen": weights[-1, 1:],
+        }

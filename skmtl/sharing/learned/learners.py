@@ -1,0 +1,207 @@
+"""Learners of the default: scikit-learn's trees and a smooth ridge."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
+
+from ..._compat import fit_boosting
+
+__all__ = ["BoostedTrees", "Forest", "SmoothRidge"]
+
+_MOST_BINS = 254
+# Most columns of which all squares and products are used.
+_MOST_PRODUCTS = 24
+_FEWEST_DISTINCT = 8
+# Quantiles at which the columns of a smooth function are clipped.
+_TAILS = 0.005
+
+
+@dataclass
+class BoostedTrees:
+    """Gradient boosting of trees, stopped by the errors on the held-out rows of a split."""
+
+    task: str | None = "category"
+    learning_rate: float = 0.1
+    most_rounds: int = 2000
+    fewest_rows = 300
+    takes_gaps = True
+
+    def fit(self, M, categorical, target, weight, validation, seed):
+        """Return a fitted estimator.
+
+        Parameters
+        ----------
+        M : ndarray of shape (n_rows, n_columns)
+        categorical : bool ndarray of shape (n_columns,)
+        target, weight : ndarray of shape (n_rows,)
+        validation : tuple of (M, target, weight), or int
+            Rows for early stopping, or the number of rounds.
+        seed : int
+        """
+        fixed = isinstance(validation, int)
+        boosting = HistGradientBoostingRegressor(
+            learning_rate=self.learning_rate,
+            max_iter=validation if fixed else self.most_rounds,
+            early_stopping=not fixed,
+            n_iter_no_change=20,
+            categorical_features=categorical if categorical.any() else None,
+            random_state=seed,
+        )
+        if (weight == weight[0]).all():
+            binned, weight = None, None  # without weights, scikit-learn bins the columns fast
+        else:
+            binned = _Bins.of(M, categorical)
+            M = binned(M)
+            if not fixed:
+                validation = binned(validation[0]), *validation[1:]
+        if fixed:
+            boosting.fit(M, target, sample_weight=weight)
+        else:
+            if weight is None:
+                validation = *validation[:2], None
+            fit_boosting(boosting, M, target, weight, *validation)
+        return _Binned(boosting, binned) if binned else boosting
+
+
+@dataclass
+class _Bins:
+    """Bins of the columns of numbers.
+
+    scikit-learn 1.9 computes weighted quantiles so slowly that they take most of a fit with
+    weights; columns of few distinct values, such as the numbers of bins, need none.
+    """
+
+    edges: list
+
+    @classmethod
+    def of(cls, M, categorical):
+        """Learn bins of about equal numbers of rows."""
+        levels = np.linspace(0.0, 1.0, _MOST_BINS + 1)[1:-1]
+        edges = [
+            None if is_category or np.isnan(column).all() else np.nanquantile(column, levels)
+            for column, is_category in zip(M.T, categorical, strict=True)
+        ]
+        return cls([e if e is None else np.unique(e) for e in edges])
+
+    def __call__(self, M):
+        """Return the columns with numbers replaced by their bins."""
+        out = M.copy()
+        for j, edges in enumerate(self.edges):
+            if edges is not None:
+                known = ~np.isnan(M[:, j])
+                out[known, j] = np.searchsorted(edges, M[known, j])
+        return out
+
+
+@dataclass
+class _Binned:
+    """Boosting fitted on bins."""
+
+    estimator: object
+    bins: _Bins
+
+    @property
+    def n_iter_(self):
+        """Number of rounds."""
+        return self.estimator.n_iter_
+
+    def predict(self, M):
+        """Return predictions ``(n_rows,)``."""
+        return self.estimator.predict(self.bins(M))
+
+
+@dataclass
+class Forest:
+    """Random forest; the forests of all splits are averaged, so each one is small."""
+
+    task: str | None = "encoded"
+    n_trees: int = 25
+    min_leaf: int = 3
+    fewest_rows = 20
+    takes_gaps = True
+
+    def fit(self, M, categorical, target, weight, validation, seed):
+        """Return a fitted estimator; see `BoostedTrees.fit`."""
+        forest = RandomForestRegressor(
+            self.n_trees,
+            min_samples_leaf=self.min_leaf,
+            max_features=0.4,
+            max_samples=min(1.0, 10_000 / len(M)),
+            random_state=seed,
+        )
+        return forest.fit(M, target, sample_weight=weight)
+
+
+class _Clipper(TransformerMixin, BaseEstimator):
+    """Replace gaps by medians, clip the tails, and standardise."""
+
+    def fit(self, X, y=None):
+        """Learn the limits of the columns."""
+        self.low_, self.middle_, self.high_ = np.nanquantile(X, [_TAILS, 0.5, 1 - _TAILS], axis=0)
+        Z = self._clipped(X)
+        self.mean_, std = Z.mean(axis=0), Z.std(axis=0)
+        self.std_ = np.where(std > 0, std, 1.0)
+        return self
+
+    def _clipped(self, X):
+        return np.clip(np.where(np.isnan(X), self.middle_, X), self.low_, self.high_)
+
+    def transform(self, X):
+        """Return the columns of `X` clipped and standardised."""
+        return (self._clipped(X) - self.mean_) / self.std_
+
+
+@dataclass
+class _OnColumns:
+    """An estimator on some of the columns."""
+
+    estimator: object
+    columns: np.ndarray
+
+    def predict(self, M):
+        return self.estimator.predict(M[:, self.columns])
+
+
+class _Zero:
+    """Predict zero, where there is nothing to learn from."""
+
+    def predict(self, M):
+        return np.zeros(len(M))
+
+
+@dataclass
+class SmoothRidge:
+    """Ridge regression on splines, squares and products of the numbers.
+
+    Beyond the 0.5 % and 99.5 % quantiles of a column the function is constant.
+    """
+
+    task: str | None = None
+    fewest_rows = 40
+    takes_gaps = True
+
+    def fit(self, M, categorical, target, weight, validation, seed):
+        """Return a fitted estimator; see `BoostedTrees.fit`."""
+        numbers = np.flatnonzero(~categorical & (np.nanmax(M, axis=0) > np.nanmin(M, axis=0)))
+        if not len(numbers):
+            return _Zero()
+        curved = [i for i, j in enumerate(numbers) if len(np.unique(M[:, j])) >= _FEWEST_DISTINCT]
+        parts = []
+        if len(numbers) <= _MOST_PRODUCTS:
+            parts.append(PolynomialFeatures(2, include_bias=False))
+        if curved:
+            splines = SplineTransformer(5, extrapolation="constant", include_bias=False)
+            parts.append(ColumnTransformer([("splines", splines, curved)]))
+        if not parts:
+            return _Zero()
+        ridge = make_pipeline(
+            _Clipper(), make_union(*parts), StandardScaler(), RidgeCV(np.logspace(-1, 6, 15))
+        )
+        ridge.fit(M[:, numbers], target, ridgecv__sample_weight=weight)
+        return _OnColumns(ridge, numbers)

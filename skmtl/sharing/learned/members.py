@@ -1,0 +1,179 @@
+"""A learner fitted in every split of the cross-validation, alone or on the linear residuals."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .design import Design
+
+__all__ = ["FoldModel", "LearnedMember"]
+
+# Beyond this many rows a learner is judged on one split, and then fitted on all rows.
+_ONE_SPLIT_FROM = 20_000
+# The splits of small tables are repeated until about this many rows are predicted.
+_REPEAT_UNTIL, _MOST_REPEATS = 2000, 4
+# A learner whose error on the first split is this many times that of the best one is dropped.
+_HOPELESS = 1.25
+
+
+@dataclass
+class FoldModel:
+    """Mean of the models that were fitted in the splits of a cross-validation.
+
+    Attributes
+    ----------
+    parts : list of (Design, estimator)
+    """
+
+    parts: list
+
+    def predict(self, rows, values=None):
+        """Return predictions ``(n_rows,)``; for a new task, with its `values`."""
+        values = [None] * len(self.parts) if values is None else values
+        return sum(
+            estimator.predict(design.transform(rows, value))
+            for (design, estimator), value in zip(self.parts, values, strict=True)
+        ) / len(self.parts)
+
+    @property
+    def encodes_task(self):
+        """Whether the models see the mean target of a task, which is known for new tasks too."""
+        return None in self.parts[0][0].means
+
+    def values(self, target, weight):
+        """Return the values that stand for a new task with these labels; None if there are none."""
+        if not self.encodes_task:
+            return None
+        return [design.means[None].of_new_level(target, weight) for design, _ in self.parts]
+
+
+@dataclass
+class LearnedMember:
+    """A learner fitted in every split, on the target or on what other models leave over.
+
+    Attributes
+    ----------
+    name : str
+    learner : object
+        With ``fit``, ``task`` and ``fewest_rows``, as `BoostedTrees` has them.
+    base : ndarray of shape (n_splits, n_rows) or None
+        Predictions of other models, as in `HeldOut`, whose residuals the learner is fitted on.
+    held_out : ndarray of shape (n_rows,)
+        Predictions of the rows by models without them, in the units of the learners.
+    model : FoldModel
+    dropped : str or None
+        Why the member was left out.
+    one_split : bool
+        Whether only the first split was fitted, for a large table.
+    """
+
+    name: str
+    learner: object
+    base: np.ndarray | None = None
+    held_out: np.ndarray | None = None
+    model: FoldModel | None = None
+    dropped: str | None = None
+    one_split: bool = False
+    _parts: list = field(default_factory=list)
+
+    @property
+    def on_residuals(self):
+        """Whether predictions are added to those of the linear models."""
+        return self.base is not None
+
+    def refusal(self, problem):
+        """Return why the member cannot be fitted on these rows; None if it can."""
+        n, least = problem.n_rows, self.learner.fewest_rows
+        if problem.rows.view is None:
+            return "X is sparse"
+        if n < least:
+            return f"needs at least {least} rows, and the table has {n}"
+        if problem.has_task_units and not self.on_residuals:
+            return "the scales of the target differ by task"
+        return None
+
+    def judge(self, problem, best=None, every_split=False):
+        """Fit the learner in the splits, and set `held_out`, or `dropped` if it cannot win.
+
+        Parameters
+        ----------
+        problem : RowProblem
+        best : callable or None
+            Called with a mask of rows; returns the smallest mean squared error of the members so
+            far on these rows.
+        every_split : bool
+            Whether to fit all splits of a large table as well.
+        """
+        self.one_split = problem.n_rows >= _ONE_SPLIT_FROM and not every_split
+        total, times = np.zeros(problem.n_rows), np.zeros(problem.n_rows, dtype=np.int64)
+        for number, (train, test, base) in enumerate(self._splits(problem)):
+            target = problem.target - base
+            design, estimator = self._fit(problem, train, target, test)
+            total[test] += base[test] + estimator.predict(design.transform(problem.rows.take(test)))
+            times[test] += 1
+            self._parts.append((design, estimator))
+            problem.progress(f"{self.name}: split {number + 1}")
+            if number == 0 and best is not None:
+                squares = (total - problem.target)[test] ** 2
+                if np.average(squares, weights=problem.weight[test]) > _HOPELESS * best(test):
+                    self.dropped = "its error on the first split was too large"
+                    self._parts = []
+                    return
+            if self.one_split:
+                break
+        self.held_out = np.where(times > 0, total / np.maximum(times, 1), np.nan)
+
+    def _splits(self, problem):
+        """Yield training rows, test rows, and the predictions whose residuals are the target."""
+        n_schemes = int(np.clip(round(_REPEAT_UNTIL / problem.n_rows), 1, _MOST_REPEATS))
+        for partition in problem.partitions[: 1 if self.on_residuals else n_schemes]:
+            for s in range(len(partition.train)):
+                train, test = (
+                    np.flatnonzero(side[s][partition.block])
+                    for side in (partition.train, partition.test)
+                )
+                base = self.base[s] if self.on_residuals else np.zeros(problem.n_rows)
+                yield train, test, base
+
+    def _fit(self, problem, train, target, test=None, n_rounds=None):
+        """Return a fitted `Design` and an estimator."""
+        learner = self.learner
+        design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
+        blocks = problem.partitions[0].block[train]
+        M = design.fit(problem.rows.take(train), target[train], problem.weight[train], blocks)
+        validation = n_rounds
+        if test is not None:
+            tested = design.transform(problem.rows.take(test))
+            validation = tested, target[test], problem.weight[test]
+        with problem.threads():
+            estimator = self.learner.fit(
+                M, design.categorical, target[train], problem.weight[train], validation,
+                problem.seed,
+            )  # fmt: skip
+        return design, estimator
+
+    def _fit_on(self, problem, chosen):
+        """Return a `FoldModel` of one fit on the chosen rows, without early stopping."""
+        target = problem.target
+        if self.on_residuals:
+            target = target - problem.averaged(self.base)
+        rounds = [getattr(estimator, "n_iter_", None) for _, estimator in self._parts]
+        n_rounds = None if rounds[0] is None else round(np.mean(rounds))
+        rows = np.flatnonzero(np.isfinite(target) & chosen)
+        return FoldModel([self._fit(problem, rows, target, n_rounds=n_rounds)])
+
+    def fit_without(self, problem, tasks):
+        """Return a `FoldModel` that was fitted without some tasks."""
+        return self._fit_on(problem, ~np.isin(problem.rows.codes, tasks))
+
+    def finish(self, problem):
+        """Set `model`: the mean of the splits' models or, for large tables, a fit on all rows."""
+        if self.one_split:
+            self.model = self._fit_on(problem, np.ones(problem.n_rows, dtype=bool))
+        else:
+            self.model = FoldModel(self._parts)
+
+    def bare(self):
+        """Return the member with what predictions need: its name, whether to add, its model."""
+        base = None if self.base is None else np.zeros((0, 0))
+        return replace(self, learner=None, base=base, held_out=None, _parts=[])

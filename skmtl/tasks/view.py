@@ -1,0 +1,79 @@
+"""Features as learners of any kind see them: numbers with gaps, and codes of categories."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from .auto import reader_of
+
+__all__ = ["LearnerView"]
+
+
+@dataclass
+class LearnerView:
+    """Columns for learners that take missing values and categories.
+
+    With ``preprocessor="auto"``, numbers keep their gaps, and each column of categories becomes one
+    column of codes. Otherwise the columns are the outputs of the preprocessor.
+
+    Attributes
+    ----------
+    transformer : ColumnTransformer or None
+        None if the columns are the outputs of the preprocessor.
+    n_levels : ndarray of shape (n_columns,)
+        Number of levels of each column of categories, and 0 for columns of numbers.
+    """
+
+    transformer: object
+    n_levels: np.ndarray
+
+    @classmethod
+    def fit(cls, preprocessor, X, Z):
+        """Learn the levels of the categories.
+
+        Parameters
+        ----------
+        preprocessor : transformer or None
+            The fitted preprocessor.
+        X : data frame or ndarray of shape (n_samples, n_features)
+            The features before preprocessing.
+        Z : ndarray of shape (n_samples, n_outputs)
+            The outputs of the preprocessor.
+        """
+        if not isinstance(preprocessor, ColumnTransformer) or any(
+            reader_of(step) is None for _, step, _ in preprocessor.transformers_
+        ):
+            return cls(None, np.zeros(Z.shape[1], dtype=np.int64))
+        steps = []
+        for kind, step, columns in preprocessor.transformers_:
+            last = "passthrough"
+            if kind == "categories":
+                last = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+            steps.append((kind, Pipeline([("read", clone(step[0])), ("encode", last)]), columns))
+        transformer = ColumnTransformer(steps, sparse_threshold=0.0).fit(X)
+        n_levels = []
+        for kind, step, columns in transformer.transformers_:
+            levels = [0] * len(columns)
+            if kind == "categories":
+                levels = [len(found) for found in step[-1].categories_]
+            n_levels += levels
+        return cls(transformer, np.array(n_levels, dtype=np.int64))
+
+    def __call__(self, X, Z):
+        """Return the columns of some rows, a float64 array ``(n_samples, n_columns)``.
+
+        Parameters
+        ----------
+        X, Z
+            As in `fit`.
+        """
+        if self.transformer is None:
+            if sparse.issparse(Z):
+                raise TypeError("learners see dense columns, but X is sparse.")
+            return Z
+        return np.ascontiguousarray(self.transformer.transform(X), dtype=np.float64)

@@ -11,7 +11,7 @@ and m, S and the noise are learned by expectation maximisation, with Laplace's a
 log-loss.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +23,7 @@ SQUARED, LOG_LOSS = 0, 1  # codes of `kernels.heads`
 
 # Number of tasks that the initial covariance counts as, and rows that the common noise counts as.
 _PRIOR_TASKS, _PRIOR_ROWS = 2.0, 10.0
+_TASKS_AT_ONCE = 512
 _MIN_VARIANCE = 1e-6  # of the noise, relative to the variance of the targets
 
 
@@ -85,40 +86,82 @@ class Heads:
     deviations : ndarray of shape (n_tasks, width + 1)
     moment : ndarray of shape (width + 1, width + 1)
         Sum over tasks of the second moments of the deviations' posterior distributions.
-    scores, left_out : ndarray of shape (n_rows,)
-        Scores of the rows, and those under the head fitted without the row.
+    error, rows : ndarray of shape (n_tasks,)
+        The noise of a task is estimated by ``error / rows``: the squared error, over the weight of
+        the rows less that of the effective parameters; or twice the left-out log-loss, over the
+        weight of the rows.
     """
 
     deviations: np.ndarray
     moment: np.ndarray
-    scores: np.ndarray
-    left_out: np.ndarray
+    error: np.ndarray
+    rows: np.ndarray
 
 
-def fit_heads(rows, prior, details=False):
-    """Return the `Heads` of the tasks; with `details`, including moments and left-out scores."""
-    n_tasks, offsets = len(rows.losses), rows.offsets
+def fit_heads(rows, prior):
+    """Return the `Heads` of the tasks."""
+    n_tasks, width = len(rows.losses), len(prior.mean)
+    heads = Heads(
+        np.empty((n_tasks, width)), np.zeros((width, width)), np.empty(n_tasks), np.empty(n_tasks)
+    )
+    squared = np.flatnonzero(rows.losses == SQUARED)
+    for first in range(0, len(squared), _TASKS_AT_ONCE):
+        _fit_squared(rows, prior, squared[first : first + _TASKS_AT_ONCE], heads)
+    if len(squared) < n_tasks:
+        _fit_classes(rows, prior, heads)
+    return heads
+
+
+def _fit_squared(rows, prior, tasks, heads):
+    """Fit heads of numbers, from the moments of each task."""
+    width, R = len(prior.mean), prior.root
+    gram, cross = np.empty((len(tasks), width, width)), np.empty((len(tasks), width))
+    square, weight, counts = np.empty((3, len(tasks)))
+    for i, t in enumerate(tasks):
+        part = slice(rows.offsets[t], rows.offsets[t + 1])
+        A = np.empty((part.stop - part.start, width))
+        A[:, :-1], A[:, -1] = rows.H[part], 1.0
+        gap, w = rows.y[part] - A @ prior.mean, rows.weight[part]
+        weighted = w[:, None] * A
+        gram[i], cross[i] = weighted.T @ A, gap @ weighted
+        square[i], weight[i], counts[i] = w @ gap**2, w.sum(), len(w)
+    precision = 1.0 / prior.noise[tasks]
+    inner = precision[:, None, None] * (R.T @ (gram @ R))
+    inner[:, range(width), range(width)] += 1.0
+    covariance = np.linalg.inv(inner)
+    v = np.matmul(covariance, (precision[:, None] * (cross @ R))[:, :, None])[:, :, 0]
+    own = v @ R.T
+    heads.deviations[tasks] = own
+    heads.moment[:] += R @ (covariance.sum(axis=0) + v.T @ v) @ R.T
+    error = square - 2.0 * (own * cross).sum(1) + np.einsum("ti,tij,tj->t", own, gram, own)
+    heads.error[tasks] = np.maximum(error, 0.0)
+    used = width - np.trace(covariance, axis1=1, axis2=2)
+    heads.rows[tasks] = weight * (1.0 - np.minimum(used / np.maximum(counts, 1.0), 1.0))
+
+
+def _fit_classes(rows, prior, heads):
+    """Fit heads of classes by Newton's method."""
+    n_tasks, offsets, R = len(rows.losses), rows.offsets, prior.root
     base = rows.H @ prior.mean[:-1] + prior.mean[-1]
-    Z = np.ascontiguousarray(rows.H @ prior.root[:-1] + prior.root[-1])
+    Z = np.ascontiguousarray(rows.H @ R[:-1] + R[-1])
     packed = kernels.heads.Rows(
         Z, base[:, None], rows.y, rows.weight / prior.noise[rows.codes], offsets,
         np.ones(n_tasks, np.int64), *kernels.heads.gram_matrices(Z, offsets),
     )  # fmt: skip
-    rank = Z.shape[1]
-    V, left = np.empty((n_tasks, 1, rank)), np.empty((len(Z) if details else 0, 1))
-    covariance = np.zeros((rank, rank) if details else (0, 0))
-    edges = np.flatnonzero(np.diff(rows.losses)) + 1
-    for a, b in zip(np.append(0, edges), np.append(edges, n_tasks), strict=True):
-        covariance = covariance + kernels.heads.fit_heads(
-            int(a), int(b), int(rows.losses[a]), packed, V, left, details
+    V, left = np.zeros((n_tasks, 1, Z.shape[1])), np.zeros((len(Z), 1))
+    covariance = np.zeros((Z.shape[1], Z.shape[1]))
+    classes = rows.losses == LOG_LOSS
+    edges = np.flatnonzero(np.diff(np.r_[False, classes, False]))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        covariance += kernels.heads.fit_heads(
+            int(start), int(stop), LOG_LOSS, packed, V, left, True
         )
-    V = V[:, 0]
-    deviations = V @ prior.root.T
-    if not details:
-        return Heads(deviations, covariance, base[:0], base[:0])
-    scores = base + np.einsum("ij,ij->i", Z, V[rows.codes])
-    moment = prior.root @ (covariance + V.T @ V) @ prior.root.T
-    return Heads(deviations, moment, scores, left[:, 0])
+    V = V[classes, 0]
+    heads.deviations[classes] = V @ R.T
+    heads.moment[:] += R @ (covariance + V.T @ V) @ R.T
+    sign = np.where(rows.y > 0.5, -1.0, 1.0)
+    losses = 2.0 * rows.sums(rows.weight * np.logaddexp(0.0, sign * left[:, 0]))
+    heads.error[classes], heads.rows[classes] = losses[classes], rows.sums(rows.weight)[classes]
 
 
 def pooled_head(rows, noise, precision):
@@ -132,22 +175,18 @@ def pooled_head(rows, noise, precision):
 
 
 def noise_of(rows, heads, by_task):
-    """Return variances of the noise: of each task, or the same for all tasks with a loss.
+    """Return variances of the noise: of each task, or the same for all tasks with squared error.
 
-    The product of a residual and its left-out residual has the variance of the noise as its mean.
-    For the log-loss, the variance is twice the mean loss (Kendall et al.), or one if not by task.
+    For the log-loss, the variance is twice the mean loss (Kendall et al.), or one if not by task. A
+    task's own noise is averaged with the common one, which counts as a few rows.
     """
-    squared, codes = rows.losses == SQUARED, rows.codes
-    gap, left = rows.y - heads.scores, rows.y - heads.left_out
-    sign = np.where(rows.y > 0.5, -1.0, 1.0)
-    values = np.where(squared[codes], gap * left, 2.0 * np.logaddexp(0.0, sign * heads.left_out))
-    sums, total = rows.sums(rows.weight * values), rows.sums(rows.weight)
-    out = np.ones(len(squared))
+    squared, out = rows.losses == SQUARED, np.ones(len(rows.losses))
     for kind in (squared, ~squared):
         if kind.any() and (by_task or kind is squared):
-            common = max(sums[kind].sum() / total[kind].sum(), _MIN_VARIANCE)
+            total = max(heads.rows[kind].sum(), 1e-300)
+            common = max(heads.error[kind].sum() / total, _MIN_VARIANCE)
             counts = _PRIOR_ROWS * rows.weight.mean()
-            own = (sums + counts * common) / (total + counts)
+            own = (heads.error + counts * common) / (heads.rows + counts)
             out[kind] = np.maximum(own[kind], _MIN_VARIANCE) if by_task else common
     return out
 
@@ -186,7 +225,7 @@ def learn_prior(rows, by_task, n_steps, strength=None, start=None):
     else:
         mean, covariance = start.mean, start.root @ start.root.T
     for _ in range(n_steps):
-        heads = fit_heads(rows, HeadPrior(mean, root_of(covariance), noise), details=True)
+        heads = fit_heads(rows, HeadPrior(mean, root_of(covariance), noise))
         average = heads.deviations.mean(axis=0)
         # The mean head is shrunk towards zero: (T S^-1 + precision)^-1 T S^-1 of the average head.
         shrunk = n_tasks * np.eye(width) + precision * covariance

@@ -159,7 +159,7 @@ class SharedLayers:
 
 def fit_shared_layers(
     X, y, weight, offsets, *, rows=None, losses=None, hidden=(64, 32), activation="relu",
-    alpha=10.0, alpha_head="auto", noise="fixed", scale_by_task=False, max_iter=1000,
+    alpha=5.0, alpha_head="auto", noise="fixed", scale_by_task=False, max_iter=1000,
     batch_size="auto", learning_rate=3e-3, validation_fraction="auto", n_iter_no_change=10,
     tol=0.0, refit="auto", seed=0, callback=None,
 ):  # fmt: skip

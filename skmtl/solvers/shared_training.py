@@ -17,7 +17,7 @@ _AVERAGE = 0.99
 # Batches of at most this many samples; smaller ones if an epoch would have fewer than 20.
 _LARGEST_BATCH, _SMALLEST_BATCH, _BATCHES = 200, 16, 20
 # Least number of steps between two checks of the validation loss, and most in a call of the kernel.
-_STEPS, _STEPS_PER_CALL = 20, 2_000
+_STEPS, _STEPS_PER_CALL = 50, 2_000
 # Rows that the noise of a task counts as at the common noise while it is learned.
 _NOISE_ROWS = 10.0
 _MIN_LOSS = 1e-6
@@ -206,6 +206,8 @@ class Training:
         labels = samples.labels_of(held_out)
 
         def validate(x):
+            if not counts[-1]:  # untrained layers are never the best
+                return {"held_out_loss": np.inf}
             trained, heads = unpack(x)
             rows = self.head_rows(trained, labels)
             return {"held_out_loss": loss_of(heads, rows, 1.0 / self.tasks.precision)}

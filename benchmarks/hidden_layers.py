@@ -148,9 +148,9 @@ def arm_errors(n, seed, _):
 
 
 def timed(function, *arguments):
-    """Return what a call returns, and its seconds."""
-    start = time.perf_counter()
-    return function(*arguments), time.perf_counter() - start
+    """Return what a call returns, and its CPU seconds: other processes hardly disturb these."""
+    start = time.process_time()
+    return function(*arguments), time.process_time() - start
 
 
 # ------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def torch_epoch(X, y, codes, n_tasks, batch_size):
 
 
 def speed(options):
-    """Epochs per second: ours with validation, MLPRegressor's and torch's without, in turn."""
+    """Epochs per CPU second: ours with validation, MLPRegressor's and torch's without, in turn."""
     n_tasks, n = 100, 200
     (X, codes, y), _ = family(n, 0, n_tasks)
     X, y = StandardScaler().fit_transform(X), (y - y.mean()) / y.std()
@@ -221,14 +221,16 @@ def speed(options):
             marks = []
 
             def mark(*_):
-                marks.append(time.perf_counter())
+                marks.append(time.process_time())
                 return len(marks) > options.epochs
 
             fit_shared_layers(
                 X, y, None, np.arange(n_tasks + 1) * n, hidden=HIDDEN, batch_size=batch_size,
                 callback=mark,
             )  # fmt: skip
-            return (len(marks) - 1) / (marks[-1] - marks[0]) * 0.9  # of the rows, a tenth is held out
+            return (
+                (len(marks) - 1) / (marks[-1] - marks[0]) * 0.9
+            )  # of the rows, a tenth is held out
 
         def sklearn(dtype, batch_size=batch_size):
             data, model = X.astype(dtype), MLPRegressor(

@@ -25,9 +25,9 @@ from .mlp import RELU, block, matrix, multiply_by_slope
 SQUARED = 0
 LOG_LOSS = 1
 
-# Sample s is row s of X, and has the labels from ``starts[s]`` to ``starts[s + 1]``, whose tasks are
-# `codes`, and whose targets and weights are the columns of `values`. Few arrays and small types make
-# for few cache misses, as batches are drawn at random.
+# Sample s is row s of X, and has the labels from ``starts[s]`` to ``starts[s + 1]``, whose tasks
+# are `codes`, and whose targets and weights are the columns of `values`. Few arrays and small types
+# make for few cache misses, as batches are drawn at random.
 Samples = namedtuple("Samples", ["X", "starts", "codes", "values"])
 # Codes of the losses, 1 / sigma^2, and alpha_t, by task.
 Tasks = namedtuple("Tasks", ["losses", "precision", "decay"])
@@ -37,8 +37,8 @@ State = namedtuple("State", ["x", "moments", "counts"])
 # Widths of the layers from X to the last hidden units, code of the activation, penalty alpha / W of
 # the layers, factor n / W, and constants of Adam.
 Settings = namedtuple("Settings", ["sizes", "activation", "decay", "factor", "constants"])
-# Rows of a batch, units and deltas of all layers, the gradient, and, of shape (2, n_tasks), the tasks
-# of a batch and the last batch of each task.
+# Rows of a batch, units and deltas of all layers, the gradient, and, of shape (2, n_tasks), the
+# tasks of a batch and the last batch of each task.
 Space = namedtuple("Space", ["A", "acts", "deltas", "grad", "seen"])
 
 

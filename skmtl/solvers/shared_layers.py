@@ -35,7 +35,7 @@ import numpy as np
 from .. import kernels
 from .shared_heads import LOG_LOSS, SQUARED, HeadPrior, HeadRows, fit_heads
 from .shared_samples import TargetScale, pack_samples, validation_part
-from .shared_training import Layers, Options, Training, loss_of
+from .shared_training import Layers, Options, Trained, Training, loss_of, scores_of
 
 __all__ = ["LOG_LOSS", "SQUARED", "SharedLayers", "fit_shared_layers"]
 
@@ -45,6 +45,11 @@ _VALIDATION_SAMPLES, _VALIDATION_SHARES = 50, (0.1, 0.25)
 # With fewer samples nothing is validated, and with more validation samples training on them adds
 # little.
 _FEWEST_SAMPLES, _MANY_VALIDATION_SAMPLES = 10, 2_000
+# Strengths that are tried, and the one that is used if there is no choice.
+_ALPHAS, _ALPHA = (10.0, 3.0, 1.0), 3.0
+# Ways in which training ends unless someone stops it.
+_REGULAR = ("no_change", "max_iter")
+
 
 @dataclass(frozen=True)
 class SharedLayers:
@@ -76,6 +81,8 @@ class SharedLayers:
         Why training ended: "max_iter", "no_change", "callback", "interrupted" or "diverged".
     exact_heads : bool
         Whether the heads were solved for; otherwise they are those of Adam.
+    alpha : float
+        Strength that was used.
     """
 
     layers: Layers
@@ -89,6 +96,7 @@ class SharedLayers:
     best_epoch: int
     stopped: str
     exact_heads: bool
+    alpha: float
 
     @property
     def n_tasks(self):
@@ -111,8 +119,7 @@ class SharedLayers:
         -------
         ndarray of shape (n_rows,)
         """
-        head = self.heads[codes]
-        scores = np.einsum("ij,ij->i", self.hidden_features(X), head[:, :-1]) + head[:, -1]
+        scores = scores_of(self.heads, self.hidden_features(X), codes)
         return self.target.restore(scores, codes)
 
     def predict_all(self, X):
@@ -159,7 +166,7 @@ class SharedLayers:
 
 def fit_shared_layers(
     X, y, weight, offsets, *, rows=None, losses=None, hidden=(64, 32), activation="relu",
-    alpha=5.0, alpha_head="auto", noise="fixed", scale_by_task=False, max_iter=1000,
+    alpha="auto", alpha_head="auto", noise="fixed", scale_by_task=False, max_iter=1000,
     batch_size="auto", learning_rate=3e-3, validation_fraction="auto", n_iter_no_change=10,
     tol=0.0, refit="auto", seed=0, callback=None,
 ):  # fmt: skip
@@ -182,9 +189,10 @@ def fit_shared_layers(
     hidden : tuple of int
         Widths of the hidden layers, at least one.
     activation : {"relu", "tanh"}
-    alpha : float
+    alpha : float or "auto"
         Ridge strength on the weights of the hidden layers and on the mean head, in the unit of the
-        loss summed over labels, for standardised targets.
+        loss summed over labels, for standardised targets. "auto" trains with 10, 3 and 1 and keeps
+        the lowest validation loss; with 2,000 validation samples or more, or none, it is 3.
     alpha_head : float or "auto"
         Ridge strength on the deviations of heads from the mean head, in the same unit. "auto"
         learns a covariance matrix of the heads from the tasks.
@@ -213,8 +221,8 @@ def fit_shared_layers(
         validation part has fewer than 2,000 samples.
     seed : int
     callback : callable, optional
-        ``callback(epoch, train_loss, validation_loss)``, called at every check; training stops if
-        it returns True.
+        ``callback(epoch, train_loss, validation_loss)``, called at every check; all training stops
+        if it returns True. Epochs are counted anew for every `alpha` that is tried.
 
     Returns
     -------
@@ -248,33 +256,62 @@ def fit_shared_layers(
     sizes = np.array([X.shape[1], *hidden], np.int64)
     layers = Layers.random(sizes, ACTIVATIONS[activation], *samples.standards, rng)
     held_out = validation_part(samples, _share(validation_fraction, samples.n), rng)
+    few = 0 < held_out.sum() < _MANY_VALIDATION_SAMPLES
+    alphas = (alpha,) if alpha != "auto" else (_ALPHAS if few else (_ALPHA,))
     options = Options(
-        alpha, None if alpha_head == "auto" else float(alpha_head), noise == "learned",
+        alphas[0], None if alpha_head == "auto" else float(alpha_head), noise == "learned",
         batch_size, learning_rate, n_iter_no_change, tol, callback,
     )  # fmt: skip
-    training = Training(samples, layers, ~held_out, options, rng)
-    result = training.run(max_iter, held_out)
-    best, exact, prior = result.best_epoch, True, None
-    if held_out.any():
-        prior, _ = training.learn_prior(result.layers, ~held_out)
-        heads = training.exact_heads(result.layers, prior, ~held_out)
-        rows = training.head_rows(result.layers, samples.labels_of(held_out))
-        exact = bool(
-            loss_of(heads, rows, prior.noise if options.learned_noise else np.ones(samples.n_tasks))
-            <= np.nanmin(result.history["validation_loss"], initial=np.inf)
-        )
-    again = held_out.sum() < _MANY_VALIDATION_SAMPLES if refit == "auto" else refit
-    trained = result
-    if again and held_out.any() and best and result.stopped in ("no_change", "max_iter"):
+    seed = rng.integers(2**32)  # the same batches whatever the strength
+    found = None
+    for value in alphas:
+        one = _train(samples, layers, held_out, replace(options, alpha=value), seed, max_iter)
+        found = one if found is None or one.loss < found.loss else found
+        if one.trained.stopped not in _REGULAR:
+            break
+    trained, result = found.trained, found.trained
+    again = few if refit == "auto" else refit and held_out.any()
+    if again and result.best_epoch and one.trained.stopped in _REGULAR:
         everything = np.ones(samples.n, bool)
-        training = Training(samples, layers, everything, replace(options, callback=None), rng)
-        trained = training.run(best, ~everything)
-    heads, prior, noise = training.finish(trained, exact, prior)
+        options = replace(found.training.options, callback=None)
+        training = Training(samples, layers, everything, options, seed)
+        trained = training.run(result.best_epoch, ~everything)
+    heads, prior, noise = found.training.finish(trained, found.exact, found.prior)
     return SharedLayers(
         trained.layers, heads, prior, samples.losses, samples.target,
-        noise * samples.target.scale[:-1] ** 2, result.history, result.n_iter, best,
-        result.stopped, exact,
+        noise * samples.target.scale[:-1] ** 2, result.history, result.n_iter, result.best_epoch,
+        result.stopped, found.exact, found.training.options.alpha,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A training, its result, the prior of the heads, and the lower of two validation losses.
+
+    These are the losses of the heads of Adam, and of the heads under the prior (`exact`).
+    """
+
+    training: Training
+    trained: Trained
+    prior: HeadPrior | None
+    loss: float
+    exact: bool
+
+
+def _train(samples, layers, held_out, options, seed, max_iter):
+    """Train on the samples that are not held out, and validate both kinds of heads."""
+    training = Training(samples, layers, ~held_out, options, seed)
+    trained = training.run(max_iter, held_out)
+    if not held_out.any():
+        return Validated(training, trained, None, np.inf, True)
+    prior, _ = training.learn_prior(trained.layers, ~held_out)
+    heads = training.exact_heads(trained.layers, prior, ~held_out)
+    rows = training.head_rows(trained.layers, samples.labels_of(held_out))
+    noise = prior.noise if options.learned_noise else np.ones(samples.n_tasks)
+    scores = scores_of(heads, rows.H, rows.codes)
+    loss = loss_of(scores, rows, rows.codes, noise)
+    of_adam = np.nanmin(trained.history["validation_loss"], initial=np.inf)
+    return Validated(training, trained, prior, min(loss, of_adam), bool(loss <= of_adam))
 
 
 def _share(fraction, n_samples):

@@ -59,7 +59,9 @@ class TargetScale:
                 scale[squared] = np.exp(0.5 * logs[squared])
         share = np.bincount(codes, weight * used, n_tasks) if used.any() else np.zeros(n_tasks)
         total = share.sum()
-        unseen = (share @ centre / total, np.exp(share @ np.log(scale) / total)) if total else (0, 1)
+        unseen = (
+            (share @ centre / total, np.exp(share @ np.log(scale) / total)) if total else (0, 1)
+        )
         return cls(np.append(centre, unseen[0]), np.append(scale, unseen[1]), by_task)
 
     def of_new(self, y, weight, squared):

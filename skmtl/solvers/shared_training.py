@@ -8,7 +8,7 @@ from .. import kernels
 from .adam import CONSTANTS, adam
 from .shared_heads import SQUARED, HeadRows, fit_heads, learn_prior
 
-__all__ = ["Layers", "Options", "Training"]
+__all__ = ["Layers", "Options", "Trained", "Training", "loss_of", "scores_of"]
 
 # Strength on deviations in training if it is learned for the final heads.
 _ALPHA_HEAD = 3.0
@@ -140,13 +140,13 @@ class Training:
     chosen : ndarray of shape (n_samples,)
         Mask of the samples that are trained on.
     options : Options
-    rng : numpy.random.Generator
-        Draws the batches.
+    seed : int
+        Seed of the batches.
     """
 
-    def __init__(self, samples, layers, chosen, options, rng):
+    def __init__(self, samples, layers, chosen, options, seed):
         self.samples, self.layers, self.chosen = samples, layers, chosen
-        self.options, self.rng = options, rng
+        self.options, self.rng = options, np.random.default_rng(seed)
         self.index = np.flatnonzero(chosen)
         n, labels = len(self.index), samples.labels_of(chosen)
         batch = options.batch_size
@@ -159,14 +159,16 @@ class Training:
         self.weight = max(self.task_weight.sum(), 1e-300)
         strength = _ALPHA_HEAD if options.alpha_head is None else options.alpha_head
         self.tasks = kernels.shared_layers.Tasks(
-            samples.losses, np.ones(samples.n_tasks), strength / np.maximum(self.task_weight, 1e-300)
+            samples.losses,
+            np.ones(samples.n_tasks),
+            strength / np.maximum(self.task_weight, 1e-300),
         )
         constants = np.array([options.learning_rate, *CONSTANTS, _AVERAGE])
         self.settings = layers.settings(options.alpha / self.weight, n / self.weight, constants)
         self.n_layer_parameters = len(layers.parameters)
 
     def run(self, max_iter, held_out):
-        """Train for up to `max_iter` epochs, validated on the mask `held_out` unless it is empty."""
+        """Train for up to `max_iter` epochs; validate on the mask `held_out` unless empty."""
         samples, options, layers = self.samples, self.options, self.layers
         n, n_tasks, start = len(self.index), samples.n_tasks, self.n_layer_parameters
         width = layers.sizes[-1] + 1
@@ -204,13 +206,15 @@ class Training:
             return replace(layers, parameters=x[:start].copy()), heads
 
         labels = samples.labels_of(held_out)
+        features, sample, rows = self._parts(labels)
+        codes = rows.codes
 
         def validate(x):
             if not counts[-1]:  # untrained layers are never the best
                 return {"held_out_loss": np.inf}
             trained, heads = unpack(x)
-            rows = self.head_rows(trained, labels)
-            return {"held_out_loss": loss_of(heads, rows, 1.0 / self.tasks.precision)}
+            scores = scores_of(heads, trained.units(features)[sample], codes)
+            return {"held_out_loss": loss_of(scores, rows, codes, 1.0 / self.tasks.precision)}
 
         def stop(entry):
             validated = entry.get("held_out_loss", np.nan)
@@ -221,15 +225,7 @@ class Training:
             check_every=every, patience=options.n_iter_no_change, tol=options.tol,
             stop=stop if options.callback else None,
         )  # fmt: skip
-        history = {"epoch": result.history["step"], "train_loss": result.history["train_loss"]}
-        history["validation_loss"] = losses = result.history.get(
-            "held_out_loss", np.full(len(history["epoch"]), np.nan)
-        )
-        best = result.n_iter
-        if len(labels):
-            best = int(history["epoch"][np.nanargmin(losses)])
-        history = {name: values[1:] for name, values in history.items()}
-        return Trained(*unpack(result.x), history, result.n_iter, best, result.stopped)
+        return Trained(*unpack(result.x), *history_of(result), result.stopped)
 
     def _update_noise(self, sums):
         """Set the noise of each task to the minimiser for its present loss, 2 sums / weight."""
@@ -241,17 +237,22 @@ class Training:
 
     # ------------------------------------------------------------------------------- heads
 
-    def head_rows(self, layers, labels, tasks=None):
-        """Return the `HeadRows` of labels, given by position, of some tasks (all by default)."""
+    def _parts(self, labels, tasks=None):
+        """Return features and, of each label, the row in them; and `HeadRows` that lack H."""
         samples = self.samples
         offsets, losses = samples.offsets_of(labels), samples.losses
         if tasks is not None:
             offsets, losses = np.append(offsets[tasks], len(labels)), losses[tasks]
         used, inverse = samples.sample[labels], slice(None)
-        if len(used) > samples.n or len(samples.sample) > samples.n:
+        if len(samples.sample) > samples.n:  # rows with several labels
             used, inverse = np.unique(used, return_inverse=True)
-        H = layers.units(samples.X[used])[inverse].astype(np.float64)
-        return HeadRows(H, samples.y[labels], samples.weight[labels], offsets, losses)
+        rows = HeadRows(None, samples.y[labels], samples.weight[labels], offsets, losses)
+        return samples.X[used], inverse, rows
+
+    def head_rows(self, layers, labels, tasks=None):
+        """Return the `HeadRows` of labels, given by position, of some tasks (all by default)."""
+        features, sample, rows = self._parts(labels, tasks)
+        return replace(rows, H=layers.units(features)[sample].astype(np.float64))
 
     def learn_prior(self, layers, chosen, n_steps=_STEPS_AFTER, start=None):
         """Return the prior of the heads on the last hidden units, and the noise of all tasks."""
@@ -307,20 +308,33 @@ class Training:
         return trained.heads, replace(prior, mean=trained.heads[-1]), noise
 
 
-def loss_of(heads, rows, noise):
+def history_of(result):
+    """Return the history of an `AdamResult` in our terms, the number of epochs and the best one."""
+    entries = result.history
+    losses = entries.get("held_out_loss", np.full(len(entries["step"]), np.nan))
+    best = result.n_iter
+    if "held_out_loss" in entries:
+        best = int(entries["step"][np.nanargmin(losses)])
+    history = {
+        "epoch": entries["step"][1:],
+        "train_loss": entries["train_loss"][1:],
+        "validation_loss": losses[1:],
+    }
+    return history, result.n_iter, best
+
+
+def scores_of(heads, H, codes):
+    """Return the scores of rows H of the given tasks."""
+    head = heads[codes]
+    return np.einsum("ij,ij->i", H, head[:, :-1]) + head[:, -1]
+
+
+def loss_of(scores, rows, codes, noise):
     """Return the mean loss of rows with noise, as in the objective of `shared_layers`."""
-    head = heads[rows.codes]
-    scores = np.einsum("ij,ij->i", rows.H, head[:, :-1]) + head[:, -1]
-    values = row_losses(rows, scores)
-    variance = noise[rows.codes]
+    of_classes = rows.losses[codes] != SQUARED
+    values = 0.5 * (scores - rows.y) ** 2
+    if of_classes.any():
+        sign = np.where(rows.y > 0.5, -1.0, 1.0)
+        values = np.where(of_classes, np.logaddexp(0.0, sign * scores), values)
+    variance = noise[codes]
     return rows.weight @ (values / variance + 0.5 * np.log(variance)) / rows.weight.sum()
-
-
-def row_losses(rows, scores):
-    """Return half the squared error of each row, or its log-loss."""
-    sign = np.where(rows.y > 0.5, -1.0, 1.0)
-    return np.where(
-        rows.losses[rows.codes] == SQUARED,
-        0.5 * (scores - rows.y) ** 2,
-        np.logaddexp(0.0, sign * scores),
-    )

@@ -35,7 +35,7 @@ class Problem:
         rows = np.array([label[0] for label in self.labels])
         starts = np.searchsorted(rows, np.arange(len(self.X) + 1)).astype(np.int32)
         codes = np.array([label[1] for label in self.labels], np.int32)
-        return kernel.Samples(self.X, starts, codes, np.array([l[2:] for l in self.labels]))
+        return kernel.Samples(self.X, starts, codes, np.array([one[2:] for one in self.labels]))
 
     def state(self, x=None):
         x = self.x.copy() if x is None else x
@@ -118,9 +118,7 @@ def test_weights_are_numbers_of_labels(rng):
 def test_training_is_adam_with_late_heads(rng):
     """Deviations of tasks without labels in a batch stay, and their steps are not counted."""
     problem = Problem(SIZES[0], mlp.RELU, rng)
-    problem.settings = problem.settings._replace(
-        constants=np.array([0.01, 0.9, 0.999, 1e-8, 0.5])
-    )
+    problem.settings = problem.settings._replace(constants=np.array([0.01, 0.9, 0.999, 1e-8, 0.5]))
     x, state = problem.x.copy(), problem.state()
     state.counts[:] = 0
     order, edges = np.array([5, 0, 3, 2, 6, 4, 1]), np.array([0, 1, 4, 7])

@@ -190,7 +190,7 @@ def test_units_of_a_task_do_not_matter_if_scaled_by_task(rng):
 
 def test_stops_early_and_restores_the_best(rng):
     X, y, offsets, _ = problem(rng, [20] * 4, noise=3.0)
-    options = {"hidden": (12, 6), "n_iter_no_change": 5, "refit": False, "seed": 3}
+    options = {"hidden": (12, 6), "n_iter_no_change": 5, "refit": False, "alpha": 5.0}
     model = fit_shared_layers(X, y, None, offsets, **options)
     history = model.history
     best = history["validation_loss"].argmin()
@@ -200,6 +200,33 @@ def test_stops_early_and_restores_the_best(rng):
     there = fit_shared_layers(X, y, None, offsets, **options, max_iter=model.best_epoch)
     np.testing.assert_array_equal(there.layers.parameters, model.layers.parameters)
     np.testing.assert_allclose(there.heads, model.heads)
+
+
+def test_the_strength_with_the_lowest_validation_loss_is_kept(rng):
+    X, y, offsets, _ = problem(rng, [25] * 5)
+    options = {"refit": False, "max_iter": 60, "hidden": (12, 6)}
+    model = fit_shared_layers(X, y, None, offsets, **options)
+    given = {
+        alpha: fit_shared_layers(X, y, None, offsets, alpha=alpha, **options)
+        for alpha in (10.0, 3.0, 1.0)
+    }
+    np.testing.assert_array_equal(given[model.alpha].heads, model.heads)
+    assert all(given[alpha].alpha == alpha for alpha in given)
+    codes = codes_of(offsets)
+    assert not np.array_equal(given[10.0].predict(X, codes), given[1.0].predict(X, codes))
+
+
+def test_training_again_on_all_samples(rng):
+    X, y, offsets, _ = problem(rng, [25] * 5)
+    options = {"alpha": 3.0, "hidden": (12, 6)}
+    part, everything = (
+        fit_shared_layers(X, y, None, offsets, refit=refit, **options) for refit in (False, True)
+    )
+    np.testing.assert_array_equal(part.history["epoch"], everything.history["epoch"])
+    assert part.best_epoch == everything.best_epoch
+    assert not np.array_equal(part.layers.parameters, everything.layers.parameters)
+    default = fit_shared_layers(X, y, None, offsets, **options)
+    np.testing.assert_array_equal(default.layers.parameters, everything.layers.parameters)
 
 
 def test_tol_and_patience(rng):

@@ -121,7 +121,7 @@ def test_training_is_adam_with_late_heads(rng):
     problem.settings = problem.settings._replace(constants=np.array([0.01, 0.9, 0.999, 1e-8, 0.5]))
     x, state = problem.x.copy(), problem.state()
     state.counts[:] = 0
-    order, edges = np.array([5, 0, 3, 2, 6, 4, 1]), np.array([0, 1, 4, 7])
+    order, edges = np.array([0, 5, 3, 2, 6, 4, 1]), np.array([0, 1, 4, 7])  # row 0 has one label
     space = kernel.workspace(problem.sizes, 3, len(x), N_TASKS, np.float64)
     kernel.train(
         order, edges, problem.samples(), problem.tasks, state, problem.settings, space,

@@ -549,6 +549,39 @@ def complex_step(function, x):
 
 
 # ---------------------------------------------------------------------------------------------
+# kernels/shared_layers.py, solvers/shared_heads.py
+
+
+def shared_layers_loss(x, sizes, tanh, X, labels, tasks, decay, factor):
+    """Penalised loss of a batch of rows X with labels (row, task, y, weight); x may be complex.
+
+    `tasks` has the code of the loss, 1 / sigma^2 and alpha_t of every task.
+    """
+    width = sizes[-1] + 1
+    mean, *own = x[-width * (len(tasks) + 1) :].reshape(-1, width)
+    theta = x[: -width * (len(tasks) + 1)]
+    Z = np.column_stack([embedded(theta, sizes, tanh, False, X), np.ones(len(X))])
+    total = decay / 2 * sum((W**2).sum() for W, _ in mlp_layers(theta, sizes))
+    total += decay / 2 * (mean[:-1] ** 2).sum()
+    for row, t, y, weight in labels:
+        loss, precision, pull = tasks[t]
+        f = Z[row] @ (mean + own[t])
+        value = np.log(1 + np.exp(-f if y > 0.5 else f)) if loss else (f - y) ** 2 / 2
+        total += factor / len(X) * weight * (precision * value + pull / 2 * (own[t] ** 2).sum())
+    return total
+
+
+def ridge_deviation(H, y, w, mean, covariance, noise):
+    """Deviation of a task's head from the prior mean, its posterior covariance, error, weight."""
+    A = np.column_stack([H, np.ones(len(H))])
+    inverse = np.linalg.inv(A.T @ (w[:, None] * A) / noise + np.linalg.inv(covariance))
+    own = inverse @ A.T @ (w * (y - A @ mean)) / noise
+    leverage = [wi / noise * a @ inverse @ a for a, wi in zip(A, w, strict=True)]
+    error = w @ (y - A @ (mean + own)) ** 2
+    return own, inverse, error, w.sum() * (1 - np.mean(leverage))
+
+
+# ---------------------------------------------------------------------------------------------
 # learners/_heads.py, learners/_embedding.py; parameters may be complex
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "mlp_hessian",
     "moments",
     "quadratic",
+    "shared_layers",
 ]
 
 

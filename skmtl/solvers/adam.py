@@ -42,7 +42,7 @@ class AdamResult:
     n_iter : int
         Number of steps, including those after the best one.
     stopped : str
-        "max_iter", "no_change", "diverged" or "interrupted".
+        "max_iter", "no_change", "diverged", "interrupted" or "callback".
     history : dict of arrays
         "step", "train_loss" (the mean since the previous entry), and the output of `held_out`.
     """
@@ -72,7 +72,7 @@ def steps_along(gradient, learning_rate, average=0.0):
 
 
 def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, tol=0.0,
-         progress=None):  # fmt: skip
+         progress=None, stop=None):  # fmt: skip
     """Minimise by Adam, and stop when the held-out loss no longer decreases.
 
     Parameters
@@ -96,6 +96,9 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
         Smallest decrease of the held-out loss that counts.
     progress : callable, optional
         Called with a message after every check.
+    stop : callable, optional
+        Called with the new entry of the history after every check but the first; the run ends if it
+        returns True.
 
     Returns
     -------
@@ -156,6 +159,9 @@ def adam(x, advance, *, max_iter, held_out=None, check_every=100, patience=10, t
             check(losses)
             if held_out is not None and step - best_step >= patience * check_every:
                 stopped = "no_change"
+                break
+            if stop is not None and stop(history[-1]):
+                stopped = "callback"
                 break
     except KeyboardInterrupt:
         warnings.warn(

@@ -146,3 +146,14 @@ def test_progress_is_told():
     )  # fmt: skip
     assert len(said) == 2 and said[0].startswith("step 10: train loss ")
     assert "held out loss" in said[1]
+
+
+def test_a_function_may_stop_the_run():
+    seen = []
+
+    def stop(entry):
+        seen.append(entry["step"])
+        return entry["step"] == 20
+
+    result = adam(np.zeros(1), steps_along(bowl(), 0.1), max_iter=100, check_every=10, stop=stop)
+    assert seen == [10, 20] and result.n_iter == 20 and result.stopped == "callback"

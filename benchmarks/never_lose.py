@@ -146,7 +146,8 @@ class Records:
     def __init__(self, reuse, save, anew):
         self.rows = {}
         if reuse:
-            earlier = pd.read_csv(reuse).reindex(columns=COLUMNS).fillna({"error": ""})
+            earlier = pd.read_csv(reuse, dtype={"error": str}).reindex(columns=COLUMNS)
+            earlier["error"] = earlier["error"].fillna("")
             for row in earlier.itertuples(index=False, name=None):
                 if row[3] not in anew:
                     self.rows[row[:4]] = list(row)

@@ -211,6 +211,8 @@ class GPBoostTree(_Grouped, _FramePeer):
             options["valid_sets"] = gpboost.Dataset(X_held, y_held, reference=options["train_set"])
             options |= {"early_stopping_rounds": PATIENCE, "use_gp_model_for_validation": True}
         parameters = {"learning_rate": RATE, "num_leaves": 15, "verbose": -1, "num_threads": 1}
+        # By the predictive likelihood, the default, it stops after a few rounds on some tables.
+        parameters["metric"] = "binary_logloss" if self.classifier else "l2"
         return gpboost.train(params=parameters, gp_model=effects, verbose_eval=False, **options)
 
     def fit(self, X, task, y):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threads  # isort: skip  before numpy loads
 import argparse
-import multiprocessing
 import time
 
 import measures
 import numpy as np
 import pandas as pd
 import problems
-from peers import ALL_PEERS, PEERS, run
+from measuring import isolated
+from peers import ALL_PEERS, PEERS, timed_run
 
 OURS = "skmtl"
 COLUMNS = ["set", "variant", "split", "method", "nmse", "nmse_macro", "seconds", "error"]
@@ -30,37 +30,10 @@ def our_predictions(problem):
     return model.fit(problem.train, problem.y_train).predict(problem.test)
 
 
-def _answer(connection, name, arrays):
-    """Run a peer in a child process and send its predictions and seconds, or the reason why not."""
-    try:
-        peer = ALL_PEERS[name]()
-        start = time.perf_counter()
-        prediction = run(peer, *arrays)
-        connection.send((prediction, time.perf_counter() - start, ""))
-    except Exception as error:  # noqa: BLE001  whatever a peer raises is a result
-        connection.send((None, np.nan, f"{type(error).__name__}: {error}"))
-
-
-def peer_predictions(name, problem, time_limit):
-    """Return a peer's predictions, its seconds and an error message, within a limit of time."""
-    # A child process, since compiled code cannot be interrupted. Forked where possible: the parent
-    # has run no parallel code before our own model, which comes last.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(sender, name, problem.arrays()))
-    child.start()
-    sender.close()
-    try:
-        if receiver.poll(time_limit):
-            return receiver.recv()
-        return None, np.nan, f"no result within {time_limit:g} s"
-    except EOFError:
-        child.join()
-        return None, np.nan, f"process died with exit code {child.exitcode}"
-    finally:
-        child.kill()
-        child.join()
+def peer_predictions(make, problem, time_limit):
+    """Return the predictions of the peer that `make` makes, its seconds and an error message."""
+    result, error = isolated(timed_run, (make, problem.arrays()), time_limit)
+    return (*(result or (None, np.nan)), error)
 
 
 def record(problem, method, prediction, seconds, error):
@@ -84,7 +57,9 @@ def measure_peers(problem_list, peer_names, time_limit, reused, save):
             if key in known:
                 rows.append(list(known[key]))
                 continue
-            rows.append(record(problem, name, *peer_predictions(name, problem, time_limit)))
+            rows.append(
+                record(problem, name, *peer_predictions(ALL_PEERS[name], problem, time_limit))
+            )
             _report(rows[-1])
             if save:  # at once, so that a long run can be watched, and resumed by --reuse
                 pd.DataFrame(rows, columns=COLUMNS).to_csv(save, index=False)

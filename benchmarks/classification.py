@@ -9,122 +9,21 @@ import threads  # isort: skip  before numpy loads
 import argparse
 import itertools
 import time
-import warnings
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import problems
 from accuracy import OURS, peer_predictions, print_failures
-from measures import CELL, geometric_mean
+from measures import CELL, auc_macro, geometric_mean, log_loss
 from measuring import race
-from peers import ALL_PEERS, GPBoostMixed, OneHotRidge, PerTaskRidge, PooledRidge
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
+from peers import CLASS_PEERS as PEERS
+from peers import OneHotRidge, logistic
 from speed import ratio, report, runnable
 
 COLUMNS = ["set", "variant", "split", "method", "log_loss", "auc_macro", "seconds", "error"]
 TARGETS = {"log_loss": "<= 1.01", "worst log_loss": "<= 1.05", "auc_macro": ">= -0.005"}
 # Fixed strengths among which hindsight chooses in `churn`.
 SLOPES, INTERCEPTS = (3.0, 10.0, 30.0, 100.0, np.inf), (0.03, 0.1, 0.3, 1.0, 3.0)
-
-
-def logistic(X, y, folds=5):
-    """Return a fitted logistic ridge, its strength chosen by log-loss in stratified folds.
-
-    Shuffled ones: the tables are sorted by task, and folds of whole tasks would over-shrink.
-    """
-    folds = StratifiedKFold(folds, shuffle=True, random_state=0)
-    model = LogisticRegressionCV(Cs=10, scoring="neg_log_loss", cv=folds, max_iter=1000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of defaults that change in 1.10
-        return model.fit(X, y)
-
-
-class PooledLogistic(PooledRidge):
-    """One logistic ridge for all rows, without the task; predicts probabilities, as all here."""
-
-    def fit(self, X, task, y):
-        """Fit to rows X (n_samples, n_features), their task labels and classes 0 or 1."""
-        self.model_ = logistic(X, y)
-        return self
-
-    def predict(self, X, task):
-        """Predict the probability of class 1 of each row."""
-        return self.model_.predict_proba(X)[:, 1]
-
-
-class OneHotLogistic(OneHotRidge):
-    """One logistic ridge for all rows, with the one-hot task among the features."""
-
-    def fit(self, X, task, y):
-        """Fit to rows X (n_samples, n_features), their task labels and classes 0 or 1."""
-        self.encoder_ = OneHotRidge().fit(X, task, y).encoder_
-        self.model_ = logistic(self.design(X, task), y)
-        return self
-
-    def predict(self, X, task):
-        """Predict the probability of class 1; an unknown task has no intercept of its own."""
-        return self.model_.predict_proba(self.design(X, task))[:, 1]
-
-
-class PerTaskLogistic(PerTaskRidge):
-    """One logistic ridge a task; its smoothed base rate below `min_rows` rows of a class."""
-
-    min_rows = 5
-
-    def fit(self, X, task, y):
-        """Fit to rows X (n_samples, n_features), their task labels and classes 0 or 1."""
-        self.pooled_ = PooledLogistic().fit(X, task, y)
-        self.models_ = {}
-        for label in np.unique(task):
-            rows = task == label
-            n_rows, ones = rows.sum(), y[rows].sum()
-            rarer = int(min(ones, n_rows - ones))
-            if rarer < self.min_rows:
-                self.models_[label] = (ones + 1) / (n_rows + 2)
-            else:
-                self.models_[label] = logistic(X[rows], y[rows], min(5, rarer))
-        return self
-
-    def predict(self, X, task):
-        """Predict the probability of class 1 of each row by the model of its task."""
-        probability = np.empty(len(X))
-        for label in np.unique(task):
-            rows = task == label
-            model = self.models_.get(label, self.pooled_.model_)
-            fitted = hasattr(model, "predict_proba")
-            probability[rows] = model.predict_proba(X[rows])[:, 1] if fitted else model
-        return probability
-
-
-class GPBoostLogistic(GPBoostMixed):
-    """GPBoost's logistic mixed model; its predictions are probabilities."""
-
-    likelihood = "bernoulli_logit"
-
-
-PEERS = {
-    "pooled_linear": PooledLogistic,
-    "onehot_linear": OneHotLogistic,
-    "pertask_linear": PerTaskLogistic,
-    "gpboost_lmm": GPBoostLogistic,
-    "gpboost_lmm_rs": partial(GPBoostLogistic, 5),
-}
-ALL_PEERS.update(PEERS)  # where the child process of `peer_predictions` looks them up
-
-
-def log_loss(y, probability):
-    """Return the mean log-loss over all rows."""
-    probability = np.clip(probability, 1e-15, 1 - 1e-15)
-    return -np.mean(np.where(y == 1, np.log(probability), np.log1p(-probability)))
-
-
-def auc_macro(y, probability, task):
-    """Return the mean, over the tasks with rows of both classes, of their own ROC AUC."""
-    own = [(y[task == t], probability[task == t]) for t in np.unique(task)]
-    return np.mean([roc_auc_score(*pair) for pair in own if len(np.unique(pair[0])) == 2])
 
 
 def our_probabilities(problem):
@@ -170,7 +69,9 @@ def measure(options):
         if key in known:
             rows.append(known[key])
             continue
-        rows.append(record(problem, name, *peer_predictions(name, problem, options.time_limit)))
+        rows.append(
+            record(problem, name, *peer_predictions(PEERS[name], problem, options.time_limit))
+        )
         if options.save:  # at once, so that a long run can be watched, and resumed by --reuse
             pd.DataFrame(rows, columns=COLUMNS).to_csv(options.save, index=False)
     rows = [*(record(problem, OURS, *measure_ours(problem)) for problem in found), *rows]

@@ -13,7 +13,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import problems
-from classification import PEERS, auc_macro, log_loss
+from measures import auc_macro, log_loss
+from peers import CLASS_PEERS as PEERS
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 

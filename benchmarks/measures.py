@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 CELL = ["set", "variant"]
 
@@ -23,21 +24,56 @@ def nmse_macro(y, prediction, task, min_rows=5):
     return (table["mse"] / table["var"]).median()
 
 
+def log_loss(y, probability):
+    """Return the mean log-loss over all rows."""
+    probability = np.clip(probability, 1e-15, 1 - 1e-15)
+    return -np.mean(np.where(y == 1, np.log(probability), np.log1p(-probability)))
+
+
+def log_loss_macro(y, probability, task):
+    """Return the mean over tasks of their own log-loss."""
+    return np.mean([log_loss(y[task == t], probability[task == t]) for t in np.unique(task)])
+
+
+def auc_macro(y, probability, task):
+    """Return the mean, over the tasks with rows of both classes, of their own ROC AUC."""
+    own = [(y[task == t], probability[task == t]) for t in np.unique(task)]
+    return np.mean([roc_auc_score(*pair) for pair in own if len(np.unique(pair[0])) == 2])
+
+
 def geometric_mean(values):
     """Return the geometric mean of positive values, missing ones left out."""
     values = np.asarray(values, dtype=np.float64)
     return float(np.exp(np.nanmean(np.log(values)))) if np.isfinite(values).any() else np.nan
 
 
-def cell_table(records, metric):
+def cell_table(records, metric, complete="nmse"):
     """Return the mean error of each method (columns) in each cell of set and regime (rows)."""
     order = pd.MultiIndex.from_frame(records[CELL].drop_duplicates())
     groups = records.groupby([*CELL, "method"])
     # A method that failed on one split is missing in that cell: a mean over other splits than the
-    # rest's would not compare. nmse_macro alone may be undefined, where all tasks are tiny.
-    complete = groups["nmse"].agg(lambda errors: errors.notna().all())
-    means = groups[metric].mean().where(complete)
-    return means.unstack("method").reindex(index=order, columns=records["method"].unique())
+    # rest's would not compare. nmse_macro alone may be undefined, where all tasks are tiny, so it
+    # is another column that says whether it failed.
+    n_splits = records.groupby(CELL)["split"].nunique()
+    counts = groups[complete].count().unstack("method")
+    means = groups[metric].mean().unstack("method").where(counts.eq(n_splits, axis=0))
+    return means.reindex(index=order, columns=records["method"].unique())
+
+
+def paired_gaps(records, metric, method, others):
+    """Return, cell by cell, the mean over splits of a method's error beyond another's, and its SE.
+
+    `others` is a Series with the name of the other method of each cell.
+    """
+    errors = records.set_index([*CELL, "split", "method"])[metric].unstack("method")
+    rows = {}
+    for cell, other in others.items():
+        own = errors.loc[cell]
+        usable = method in own and isinstance(other, str)
+        gap = own[method] - own[other] if usable else pd.Series(dtype=float)
+        rows[cell] = {"gap": gap.mean(), "se": gap.std(ddof=1) / np.sqrt(max(1, gap.count()))}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.set_index(pd.MultiIndex.from_tuples(rows, names=CELL))
 
 
 def ratios(cells, methods, peers):

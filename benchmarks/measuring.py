@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -78,3 +79,34 @@ def fresh(measurement, environment, python=sys.executable, **arguments):
         print(f"  missing: {measurement} {arguments}: {reason}", flush=True)
         return None
     return json.loads(lines[-1])
+
+
+def _answer(connection, function, arguments):
+    try:
+        connection.send((function(*arguments), ""))
+    except Exception as error:  # noqa: BLE001  whatever a peer raises is a result
+        connection.send((None, f"{type(error).__name__}: {error}"))
+
+
+def isolated(function, arguments, time_limit):
+    """Return what a function returns in a child process, or None, and an error message.
+
+    A child process, since compiled code cannot be interrupted. Forked where possible: the caller
+    must not have run parallel code before.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else None)
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, function, arguments))
+    child.start()
+    sender.close()
+    try:
+        if receiver.poll(time_limit):
+            return receiver.recv()
+        return None, f"no result within {time_limit:g} s"
+    except EOFError:
+        child.join()
+        return None, f"process died with exit code {child.exitcode}"
+    finally:
+        child.kill()
+        child.join()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REGIMES = ("full", "low", "new")
@@ -31,18 +31,49 @@ SETS = {
 }
 # The same for sets whose target is a class, 0 or 1.
 CLASS_SETS = {"landmine": ("landmine", ()), "contraception": ("contraception", ())}
+# A second grouping crosses the tasks: a category of 2,972 levels, too many for a dense table.
+CROSSED_SETS = {"insteval": ("insteval", ())}
+ALL_SETS = SETS | CROSSED_SETS | CLASS_SETS
+# One-hot columns beyond which a table of them is sparse.
+MOST_DENSE_LEVELS = 500
 
 
 @dataclass(frozen=True)
 class Table:
-    """A whole set: numeric features and the task column in one frame, and the target."""
+    """A whole set: features as they come and the task column in one frame, and the target."""
 
     name: str
-    frame: pd.DataFrame
+    raw: pd.DataFrame
     y: np.ndarray
     task_column: str
-    one_hot_columns: list
+    categorical: list
     splits: dict
+
+    @property
+    def is_classification(self):
+        """Whether the target is a class."""
+        return self.name in CLASS_SETS
+
+    @cached_property
+    def is_sparse(self):
+        """Whether the categories have too many levels for a dense table."""
+        return self.raw[self.categorical].nunique().sum() > MOST_DENSE_LEVELS
+
+    @cached_property
+    def frame(self):
+        """Numeric features, categories one-hot encoded, and the task column."""
+        # Levels come from the whole table, so that every split has the same columns; no target is
+        # used. None is dropped: every learner is shrunk, or drops dependent columns by itself.
+        features = self.raw.drop(columns=self.task_column)
+        frame = pd.get_dummies(features, columns=self.categorical, dtype=np.float64)
+        frame = frame.astype(np.float64)
+        frame[self.task_column] = self.raw[self.task_column]
+        return frame
+
+    @cached_property
+    def one_hot_columns(self):
+        """Names of the one-hot columns of `frame`."""
+        return list(self.frame.columns.difference(self.raw.columns, sort=False))
 
     def problem(self, regime, split):
         """Return the problem of one regime (full, low or new) and split number."""
@@ -88,8 +119,57 @@ class Problem:
         """Test target."""
         return self.table.y[self.test_rows]
 
+    @property
+    def task_test(self):
+        """Task labels of the test rows."""
+        return self.table.raw[self.task_column].to_numpy()[self.test_rows]
+
+    @property
+    def is_classification(self):
+        """Whether the target is a class."""
+        return self.table.is_classification
+
+    def given(self, kind):
+        """Return X_train, task_train, y_train, X_test, task_test with X of a kind.
+
+        "arrays": numbers, categories one-hot encoded; "frames": categories as pandas' categories;
+        "raw": the table as it comes, with the task column.
+        """
+        return {"arrays": self.arrays, "frames": self.frames, "raw": self.raw}[kind]()
+
+    def raw(self):
+        """Return what `given` says, X being the table as it comes, with the task column."""
+        X_train, X_test = (
+            self.table.raw.iloc[rows].reset_index(drop=True)
+            for rows in (self.train_rows, self.test_rows)
+        )
+        task_train, task_test = (X[self.task_column].to_numpy() for X in (X_train, X_test))
+        return X_train, task_train, self.y_train, X_test, task_test
+
+    def frames(self):
+        """Return what `given` says, with frames whose categories have the whole table's levels."""
+        dtypes = {c: self.table.raw[c].astype("category").dtype for c in self.table.categorical}
+        X_train, task_train, y_train, X_test, task_test = self.raw()
+        X_train, X_test = (
+            X.drop(columns=self.task_column).astype(dtypes) for X in (X_train, X_test)
+        )
+        return X_train, task_train, y_train, X_test, task_test
+
+    def _sparse_arrays(self):
+        X_train, task_train, y_train, X_test, task_test = self.frames()
+        categorical = self.table.categorical
+        numbers = list(X_train.columns.drop(categorical))
+        levels = ("levels", OneHotEncoder(handle_unknown="ignore"), categorical)
+        scale = ColumnTransformer(
+            [("numbers", StandardScaler(), numbers), levels], sparse_threshold=1.0
+        )
+        X_train, X_test = scale.fit_transform(X_train), scale.transform(X_test)
+        return X_train, task_train, y_train, X_test, task_test
+
     def arrays(self):
-        """Return X_train, task_train, y_train, X_test, task_test: what a peer is given."""
+        """Return X_train, task_train, y_train, X_test, task_test: what a linear peer is given."""
+        if self.table.is_sparse:
+            return self._sparse_arrays()
         # Numbers are standardised by the training rows and 0/1 levels of categories left alone, the
         # common recipe; our own estimator is given the raw frames and scales by itself.
         one_hot = self.table.one_hot_columns
@@ -110,8 +190,8 @@ def generators(name, shared=SHARED):
 
 
 def load(name, shared=SHARED):
-    """Load one set of `SETS` or `CLASS_SETS` from the folder `shared`."""
-    folder, dropped = (SETS | CLASS_SETS)[name]
+    """Load one set of `ALL_SETS` from the folder `shared`."""
+    folder, dropped = ALL_SETS[name]
     folder = Path(shared) / "data" / folder
     meta = json.loads((folder / "meta.json").read_text())
     data = pd.read_parquet(folder / "data.parquet")
@@ -121,15 +201,14 @@ def load(name, shared=SHARED):
         for c in features
         if c in meta["categorical"] or not pd.api.types.is_numeric_dtype(features[c])
     ]
-    # Levels come from the whole table, so that every split has the same columns; no target is used.
-    # None is dropped: every learner here is shrunk, or drops dependent columns by itself.
-    frame = pd.get_dummies(features, columns=categorical, dtype=np.float64).astype(np.float64)
-    one_hot_columns = list(frame.columns.difference(features.columns, sort=False))
-    frame[meta["task"]] = data[meta["task"]]
+    # Numbers that are codes would be read as numbers; strings are categories to every reader.
+    codes = [c for c in categorical if pd.api.types.is_numeric_dtype(features[c])]
+    raw = features.astype(dict.fromkeys(codes, "category"))
+    raw[meta["task"]] = data[meta["task"]]
     with np.load(folder / "splits.npz") as archive:
         splits = {key: archive[key] for key in archive.files}
     y = data[meta["target"]].to_numpy(np.float64)
-    return Table(name, frame, y, meta["task"], one_hot_columns, splits)
+    return Table(name, raw, y, meta["task"], categorical, splits)
 
 
 def iterate(sets=tuple(SETS), regimes=REGIMES, n_splits=N_SPLITS, shared=SHARED):

@@ -68,7 +68,10 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         """
         solver = self._named_object()
         has_rows = table.task_sizes() > 0
-        settled, parts = self._settled(table.without_empty_tasks()), []
+        table, view, parts = table.without_empty_tasks(), None, []
+        if hasattr(solver, "fit_rows"):
+            view = self._view_of(rows)
+        settled = self._settled(table, view)
         if self.cv is not None:
             parts = partitions(
                 settled.table,
@@ -97,7 +100,7 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
                 return space.expand(self._fit_problem(structure, problem))
 
             if hasattr(solver, "fit_rows"):
-                fitted = self._learn(solver, settled, parts, fit_table, rows, progress)
+                fitted = self._learn(solver, settled, parts, fit_table, rows, view, progress)
             else:
                 fitted = fit_table(solver, settled)
         return solver, fitted.with_empty_tasks(has_rows)
@@ -109,8 +112,11 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
 
-    def _settled(self, table):
-        """Return the table with weights in the unit for tuning, and with copies recognised."""
+    def _settled(self, table, view=None):
+        """Return the table with weights in the unit for tuning, and with copies recognised.
+
+        `view` is a `RowView`, whose hidden columns also distinguish rows.
+        """
         if self.cv is None:
             return Settled(table)
         if len(table.rows) < 4:
@@ -120,7 +126,12 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
                 "with fewer, give numbers for the strengths and set cv=None."
             )
         fixed_rows = not isinstance(self.cv, numbers.Integral)
-        return settle(table, fixed_rows, is_classifier(self))
+        if view is None or not view.hidden.shape[1]:
+            return settle(table, fixed_rows, is_classifier(self))
+        both = np.column_stack([table.X, view.hidden])
+        settled = settle(replace(table, X=both), fixed_rows, is_classifier(self))
+        trust = np.asarray(settled.trust)[: table.n_features]
+        return replace(settled, table=replace(settled.table, X=table.X), trust=trust)
 
     def _restriction(self, solver, X, preprocessor, n_features):
         """Return the structure's restriction of the slopes."""

@@ -1,23 +1,55 @@
 """The part of the multi-task estimators that deals with learners other than linear models."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import is_classifier
 
+from ..sharing import BY_NAME, Auto
 from ..sharing.learned.design import Rows
 from ..sharing.learned.problem import RowProblem
+from ..sharing.learned.wrapped import check_regressor
 from ..tasks.columns import as_table
 from ..tasks.keys import mixed
 from ..tasks.view import LearnerView
 
-__all__ = ["LearnedMixin"]
+__all__ = ["LearnedMixin", "has_learners"]
 
 # Fitted attributes of linear models, with what takes their place.
 _LINEAR = {
     "coef_", "intercept_", "shared_coef_", "shared_intercept_", "coef_feature_names_",
     "kkt_residual_", "n_iter_",
 }  # fmt: skip
+
+
+def has_learners(sharing):
+    """Return whether a sharing structure, or the name of one, fits learners on rows."""
+    return hasattr(BY_NAME.get(sharing) if isinstance(sharing, str) else sharing, "fit_rows")
+
+
+@dataclass
+class RowView:
+    """Rows of fit as learners see them.
+
+    Attributes
+    ----------
+    learner_view : LearnerView or None
+        None for sparse rows, which learners do not take.
+    values : ndarray of shape (n_samples, n_columns) or None
+    n_levels : ndarray of shape (n_columns,)
+    hidden : ndarray of shape (n_samples, n_hidden)
+        Columns with levels that the preprocessor does not tell apart.
+    """
+
+    learner_view: LearnerView | None
+    values: np.ndarray | None
+    n_levels: np.ndarray
+    hidden: np.ndarray
+
+    def take(self, where):
+        """Return the columns of some rows."""
+        return None if self.values is None else self.values[where]
 
 
 class LearnedMixin:
@@ -31,6 +63,22 @@ class LearnedMixin:
             raise AttributeError(self._not_linear(name))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def _check_learners(self):
+        """Raise a ValueError for parameters that do not fit together."""
+        if self.estimator is not None:
+            check_regressor(self.estimator)
+            if not isinstance(self._named_object(), Auto):
+                raise ValueError(
+                    "estimator= is a further learner for sharing='auto', but "
+                    f"sharing={self.sharing!r}; set sharing='auto', or use "
+                    "sharing=SharedEstimator(...) of skmtl.sharing for this learner alone."
+                )
+        if has_learners(self.sharing) and self.keep_moments:
+            raise ValueError(
+                f"keep_moments=True is for linear models, but sharing={self.sharing!r} also fits "
+                "learners; set keep_moments=False, or sharing='partial_pooling'."
+            )
+
     def _not_linear(self, name):
         used = [str(n) for n in self.member_report_["member"][self.member_report_["weight"] > 0]]
         return (
@@ -38,7 +86,17 @@ class LearnedMixin:
             f"{', '.join(used)} (member_report_). Set sharing='partial_pooling' for linear models."
         )
 
-    def _learn(self, solver, settled, parts, fit_table, rows, progress):
+    @staticmethod
+    def _view_of(rows):
+        """Return the `RowView` of the rows of fit."""
+        if sparse.issparse(rows.X):
+            return RowView(None, None, np.zeros(0, dtype=np.int64), np.zeros((rows.X.shape[0], 0)))
+        learner_view = LearnerView.fit(rows.preprocessor, rows.raw, rows.X)
+        values = learner_view(rows.raw, rows.X)
+        hidden = np.nan_to_num(values[:, learner_view.hidden], nan=-1.0)
+        return RowView(learner_view, values, learner_view.n_levels, hidden)
+
+    def _learn(self, solver, settled, parts, fit_table, rows, view, progress):
         """Return the `SharingFit` of a structure with learners.
 
         Parameters
@@ -52,8 +110,14 @@ class LearnedMixin:
             Called with a structure of linear models, a `Settled` table and keyword arguments of
             the problem; returns a `SharingFit`.
         rows : ResolvedRows
+        view : RowView
         progress : Progress
         """
+        if is_classifier(self):
+            raise ValueError(
+                f"sharing={self.sharing!r} fits learners, which are for MultiTaskRegressor; set "
+                "sharing='partial_pooling'."
+            )
         if not parts:
             raise ValueError(
                 f"sharing={self.sharing!r} needs cross-validation, but cv=None; set cv=5, or "
@@ -63,10 +127,6 @@ class LearnedMixin:
         # Learners may depend on the order of the rows, which depends on their content only.
         order = np.lexsort((table.weights(), table.y, mixed(table.keys)))
         where = table.rows[order]
-        view, n_levels, learner_view = None, np.zeros(0, dtype=np.int64), None
-        if not sparse.issparse(rows.X):
-            learner_view = LearnerView.fit(rows.preprocessor, rows.raw, rows.X)
-            view, n_levels = learner_view(rows.raw, rows.X)[where], learner_view.n_levels
 
         def fit_linear(structure, y=None):
             packed = settled
@@ -79,19 +139,20 @@ class LearnedMixin:
             return replace(fitted, held_out=replace(fitted.held_out, nested=nested))
 
         problem = RowProblem(
-            Rows(rows.X[where], view, table.codes[order]),
+            Rows(rows.X[where], view.take(where), table.codes[order]),
             table.y[order],
             table.weights()[order],
-            n_levels,
+            view.n_levels,
             [replace(part, block=part.block[order]) for part in parts],
             fit_linear,
             table.n_tasks,
             self.n_jobs,
             self._seed(),
             progress,
+            self.estimator,
         )
         fitted = solver.fit_rows(problem)
-        learned = replace(fitted.learned, view=learner_view)
+        learned = replace(fitted.learned, view=view.learner_view)
         return replace(fitted, held_out=None, learned=learned)
 
     def _store_learned(self, fitted):

@@ -1,5 +1,6 @@
 """Statistics that `MultiTaskRegressor.partial_fit` keeps of the rows, and their sums."""
 
+import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +10,10 @@ from ..tasks.copies import Settled
 from ..tasks.evidence import trust_of_moments
 from ..tasks.keys import RowKeys
 from ..tasks.moments import TaskMoments, block_moments
+from ..tasks.splits import check_n_folds
+from ._learned import has_learners
 
-__all__ = ["AvailableWithMoments", "NoMomentsError", "SeenRows"]
+__all__ = ["AvailableWithMoments", "NoMomentsError", "PartialFitMixin", "SeenRows"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,52 @@ class NoMomentsError(ValueError, AttributeError):
     """
 
 
+class PartialFitMixin:
+    """Parts of `MultiTaskRegressor.partial_fit` that concern earlier calls."""
+
+    def _earlier(self, decay):
+        """Return the decayed statistics of earlier calls; None in the first call."""
+        number = isinstance(decay, numbers.Real) and not isinstance(decay, bool)
+        if not number or not 0.0 < decay <= 1.0:
+            raise ValueError(f"decay={decay!r} must be a number above 0 and at most 1.")
+        return self._kept.faded(decay) if hasattr(self, "coef_") else None
+
+    def _n_folds(self):
+        """Return the number of folds of `partial_fit`; None without cross-validation."""
+        if self.cv is None:
+            return None
+        if not isinstance(self.cv, numbers.Integral):
+            raise ValueError(
+                f"cv={self.cv!r} must be an int or None, because partial_fit assigns rows to folds "
+                "itself; set cv=5."
+            )
+        check_n_folds(self.cv)
+        return int(self.cv)
+
+    def _add_to(self, earlier, rows, seen):
+        """Return the labels of all tasks, and the sum of earlier and new statistics."""
+        n_tasks = len(seen.sizes)
+        if seen.n_folds != earlier.n_folds:
+            raise ValueError(
+                f"cv={self.cv} differs from the {earlier.n_folds} folds of earlier calls of "
+                "partial_fit; leave cv unchanged, or start with a clone of the estimator."
+            )
+        if (rows.labels is None) != (self._labels is None):
+            raise ValueError("give tasks in every call of partial_fit, or in none.")
+        if rows.labels is not None:
+            labels, old, new = self._labels.union(rows.labels)
+            return labels, earlier.plus(seen, len(labels), old, new)
+        if n_tasks != len(earlier.sizes):
+            raise ValueError(
+                f"y has {n_tasks} tasks, but had {len(earlier.sizes)} in earlier calls; give one "
+                "column per task, with NaN for missing labels."
+            )
+        self._check_target_names(rows.targets)
+        if rows.targets is None and self._task_source == "target":
+            rows.targets = self.tasks_  # the new y is an array without names
+        return None, earlier.plus(seen, n_tasks, np.arange(n_tasks), np.arange(n_tasks))
+
+
 class AvailableWithMoments:
     """Descriptor of `partial_fit`, which is missing if the last fit kept no moments."""
 
@@ -117,6 +166,11 @@ class AvailableWithMoments:
     def __get__(self, model, owner=None):
         if model is None:
             return self.method
+        if has_learners(model.sharing):
+            raise AttributeError(
+                f"partial_fit is for linear models, but sharing={model.sharing!r} also fits "
+                "learners, which need all rows at once; set sharing='partial_pooling'."
+            )
         if hasattr(model, "coef_") and model._kept is None:
             raise NoMomentsError(
                 "fit kept no moments that partial_fit could add to (keep_moments=False), and a new "

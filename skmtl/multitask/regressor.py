@@ -1,15 +1,14 @@
 """Linear regression for many tasks."""
 
 import functools
-import numbers
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import StrOptions, check_columns, fit_context
+from .._compat import HasMethods, StrOptions, check_columns, fit_context
 from .._jit import worker_pool
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..base import r2_over_tasks
@@ -21,17 +20,16 @@ from ..tasks.blocks import folds
 from ..tasks.copies import Settled
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
-from ..tasks.splits import check_n_folds
 from ..tasks.stack import rowwise
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
-from ._partial_fit import AvailableWithMoments, SeenRows
+from ._partial_fit import AvailableWithMoments, PartialFitMixin, SeenRows
 
 __all__ = ["MultiTaskRegressor"]
 
 
-class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
+class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTaskModel]):
     r"""Linear regression for many tasks that share information where it helps.
 
     Every task (store, patient, school, ...) has its own linear model
@@ -44,14 +42,20 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
 
     Parameters
     ----------
-    sharing : {"partial_pooling", "independent", "pooled"} or object, default="partial_pooling"
+    sharing : {"partial_pooling", "independent", "pooled", "auto"} or object, \
+            default="partial_pooling"
         How tasks share information; an object of `skmtl.sharing` has options. Its regularisation
-        strengths are "auto" by default.
+        strengths are "auto" by default. With ``sharing="auto"`` (`skmtl.sharing.Auto`) linear
+        models are blended with learners that bend, such as trees, where these are better. The
+        model is then not linear, and has no ``coef_``.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
         name. With a list, such as ``["store", "item"]``, every combination of values is a task,
         whose label is a tuple.
+    estimator : regressor, default=None
+        Further learner for ``sharing="auto"``: any scikit-learn regressor, fitted both with the
+        mean target of the task as one more feature, and on the residuals of the linear models.
     preprocessor : "auto" or transformer, default=None
         Converts the columns of X, without the task column and excluded ones, to finite numbers.
         None uses them unchanged. "auto" imputes missing numbers with the median, adds a column that
@@ -122,6 +126,9 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         other model); and ``residual_std``, which `predict` returns as ``std``. The same errors
         chose the model, so they are somewhat optimistic. They are NaN for a task without held-out
         rows. The report is empty with ``cv=None``.
+    member_report_ : dict of arrays
+        Only with learners: for every ``member`` its cross-validated ``error``, its mean ``weight``,
+        the number of tasks that use it, its weight for an unseen task, and its ``status``.
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
     kkt_residual_ : float
@@ -171,6 +178,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
 
     _parameter_constraints: dict = {
         **MultiTaskBase._parameter_constraints,
+        "estimator": [HasMethods(["fit", "predict"]), None],
         "target_scale": [StrOptions({"auto", "table", "task"})],
         "keep_moments": ["boolean"],
     }
@@ -185,6 +193,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
         sharing: str | Sharing = "partial_pooling",
         *,
         task_column: TaskColumn = None,
+        estimator: Any = None,
         preprocessor: object = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
@@ -198,6 +207,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
     ) -> None:
         self.sharing = sharing
         self.task_column = task_column
+        self.estimator = estimator
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
@@ -247,6 +257,7 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
             that are not integers, for NaN or infinite features, for a task without labels, and for
             invalid weights.
         """
+        self._check_learners()
         n_folds = self._n_folds() if self.keep_moments else None
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
@@ -399,48 +410,6 @@ class MultiTaskRegressor(RegressorMixin, MultiTaskBase[LinearTaskModel]):
             fitted = self._fit_problem(solver, problem).with_empty_tasks(has_rows)
         self._store(X, y, rows, solver, fitted, seen.sizes, stds)
         return self._finish(progress, fitted, seen)
-
-    def _earlier(self, decay):
-        """Return the decayed statistics of earlier calls; None in the first call."""
-        number = isinstance(decay, numbers.Real) and not isinstance(decay, bool)
-        if not number or not 0.0 < decay <= 1.0:
-            raise ValueError(f"decay={decay!r} must be a number above 0 and at most 1.")
-        return self._kept.faded(decay) if hasattr(self, "coef_") else None
-
-    def _n_folds(self):
-        """Return the number of folds of `partial_fit`; None without cross-validation."""
-        if self.cv is None:
-            return None
-        if not isinstance(self.cv, numbers.Integral):
-            raise ValueError(
-                f"cv={self.cv!r} must be an int or None, because partial_fit assigns rows to folds "
-                "itself; set cv=5."
-            )
-        check_n_folds(self.cv)
-        return int(self.cv)
-
-    def _add_to(self, earlier, rows, seen):
-        """Return the labels of all tasks, and the sum of earlier and new statistics."""
-        n_tasks = len(seen.sizes)
-        if seen.n_folds != earlier.n_folds:
-            raise ValueError(
-                f"cv={self.cv} differs from the {earlier.n_folds} folds of earlier calls of "
-                "partial_fit; leave cv unchanged, or start with a clone of the estimator."
-            )
-        if (rows.labels is None) != (self._labels is None):
-            raise ValueError("give tasks in every call of partial_fit, or in none.")
-        if rows.labels is not None:
-            labels, old, new = self._labels.union(rows.labels)
-            return labels, earlier.plus(seen, len(labels), old, new)
-        if n_tasks != len(earlier.sizes):
-            raise ValueError(
-                f"y has {n_tasks} tasks, but had {len(earlier.sizes)} in earlier calls; give one "
-                "column per task, with NaN for missing labels."
-            )
-        self._check_target_names(rows.targets)
-        if rows.targets is None and self._task_source == "target":
-            rows.targets = self.tasks_  # the new y is an array without names
-        return None, earlier.plus(seen, n_tasks, np.arange(n_tasks), np.arange(n_tasks))
 
     @overload
     def predict(

@@ -11,6 +11,7 @@ from .base import Sharing
 from .learned.learners import BoostedTrees, Forest, SmoothRidge
 from .learned.members import LearnedMember
 from .learned.model import LearnedFit, LearnedModel
+from .learned.wrapped import Wrapped
 from .pooling import PartialPooling
 
 __all__ = ["Auto"]
@@ -84,17 +85,30 @@ class Auto(Sharing):
                 f"time_budget={budget!r} must be a positive number of seconds, or None."
             )
 
-    def members(self, base):
+    def members(self, base, estimator=None):
         """Return the members besides the linear models, the cheapest ones first.
 
-        `base` are the predictions of the linear models (`LearnedMember`).
+        Parameters
+        ----------
+        base : ndarray of shape (n_splits, n_rows)
+            Predictions of the linear models (`LearnedMember`).
+        estimator : regressor, default=None
+            A further learner.
+
+        Returns
+        -------
+        list of LearnedMember
         """
-        return [
+        members = [
             LearnedMember("smooth", SmoothRidge(), base),
             LearnedMember("forest", Forest()),
             LearnedMember("forest_residuals", Forest(task=None), base),
             LearnedMember("boosted", BoostedTrees()),
         ]
+        if estimator is not None:
+            members.append(LearnedMember("estimator_residuals", Wrapped(estimator), base))
+            members.append(LearnedMember("estimator", Wrapped(estimator, "encoded")))
+        return members
 
     def fit_rows(self, problem):
         """Fit and weigh the members.
@@ -169,7 +183,7 @@ class Auto(Sharing):
 
     def _judge(self, problem, base, linear):
         """Return the members with held-out predictions, or with the reason why they have none."""
-        members, start = self.members(base), time.monotonic()
+        members, start = self.members(base, problem.estimator), time.monotonic()
         predictions = [linear]
 
         def best(rows):

@@ -27,10 +27,13 @@ class LearnerView:
         None if the columns are the outputs of the preprocessor.
     n_levels : ndarray of shape (n_columns,)
         Number of levels of each column of categories, and 0 for columns of numbers.
+    hidden : bool ndarray of shape (n_columns,)
+        Columns of categories some of whose levels the preprocessor does not tell apart.
     """
 
     transformer: object
     n_levels: np.ndarray
+    hidden: np.ndarray
 
     @classmethod
     def fit(cls, preprocessor, X, Z):
@@ -48,12 +51,15 @@ class LearnerView:
         if not isinstance(preprocessor, ColumnTransformer) or any(
             reader_of(step) is None for _, step, _ in preprocessor.transformers_
         ):
-            return cls(None, np.zeros(Z.shape[1], dtype=np.int64))
-        steps = []
+            n_levels = np.zeros(Z.shape[1], dtype=np.int64)
+            return cls(None, n_levels, np.zeros(len(n_levels), dtype=bool))
+        steps, hidden = [], []
         for kind, step, columns in preprocessor.transformers_:
-            last = "passthrough"
+            last, merged = "passthrough", [None] * len(columns)
             if kind == "categories":
                 last = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+                merged = step[-1].infrequent_categories_
+            hidden += [levels is not None for levels in merged]
             steps.append((kind, Pipeline([("read", clone(step[0])), ("encode", last)]), columns))
         transformer = ColumnTransformer(steps, sparse_threshold=0.0).fit(X)
         n_levels = []
@@ -62,7 +68,7 @@ class LearnerView:
             if kind == "categories":
                 levels = [len(found) for found in step[-1].categories_]
             n_levels += levels
-        return cls(transformer, np.array(n_levels, dtype=np.int64))
+        return cls(transformer, np.array(n_levels, dtype=np.int64), np.array(hidden, dtype=bool))
 
     def __call__(self, X, Z):
         """Return the columns of some rows, a float64 array ``(n_samples, n_columns)``.

@@ -148,7 +148,7 @@ def test_errors_in_the_report_are_those_of_the_blends(fitted):
 def test_a_task_never_seen_has_the_error_of_tasks_left_out(fitted):
     guard, allowed, problem = fitted
     report = guard.report(allowed[1:], np.ones(13))
-    errors, rows = problem.left_out_errors(guard._left)
+    errors, rows = problem.left_out_errors(guard.left)
     chosen = np.argmin(errors.sum(axis=0))
     assert guard.shares[0].unseen.tolist() == np.eye(3)[chosen].tolist()
     assert report["error_shared"][-1] == pytest.approx(errors[:, chosen].sum() / rows.sum())

@@ -31,6 +31,8 @@ class RowProblem:
     n_jobs : int or None
     seed : int
     progress : callable
+    estimator : regressor or None
+        A further learner that the user gives.
     """
 
     rows: Rows
@@ -43,6 +45,7 @@ class RowProblem:
     n_jobs: int | None = None
     seed: int = 0
     progress: object = field(default=lambda text: None)
+    estimator: object = None
 
     def __post_init__(self):
         share = self.weight / self.weight.sum()

@@ -1181,3 +1181,43 @@ def gcv_score(X, y, weight, alpha):
     hat = A @ np.linalg.solve(A.T @ A + alpha * np.eye(X.shape[1]), A.T)
     free = max(1.0 - (1.0 + np.trace(hat)) / n, 0.02)
     return n * np.log(np.sum((b - hat @ b) ** 2) / free**2)
+
+
+def stacked_weights(errors, weight, codes, n_tasks, required=2.0, width=0.7):
+    """Weights of members by size of task: one size after the other, one task after the other."""
+    n_members = errors.shape[1]
+    gram, rows, noise = [], [], []
+    for t in range(n_tasks):
+        e, w = errors[codes == t], weight[codes == t]
+        gram.append(e.T @ (w[:, None] * e))
+        rows.append(w.sum())
+        noise.append(min(np.diag(gram[-1])))
+    level = np.median(np.array(noise) / rows)
+    size = sorted({np.round(4 * np.log(r)) / 4 for r in rows})
+    out = []
+    for centre in size:
+        found = np.full(n_members, 1 / n_members)
+        for _ in range(5):
+            near = [
+                np.exp(-0.5 * ((np.log(rows[t]) - centre) / width) ** 2)
+                * (rows[t] + 4)
+                / (found @ gram[t] @ found + 4 * level)
+                for t in range(n_tasks)
+            ]
+            H = sum(near[t] * gram[t] for t in range(n_tasks))
+            found = minimize(
+                lambda w, H=H: w @ H @ w / np.trace(H), np.full(n_members, 1 / n_members),
+                bounds=[(0, 1)] * n_members, tol=1e-14, options={"maxiter": 1000},
+                constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+            ).x  # fmt: skip
+        if n_tasks >= 8:
+            gain = np.array([
+                near[t] * (gram[t][0, 0] - found @ gram[t] @ found) for t in range(n_tasks)
+            ])  # fmt: skip
+        else:
+            each = errors[:, 0] ** 2 - (errors @ found) ** 2
+            gain = np.array([near[codes[i]] * weight[i] * each[i] for i in range(len(codes))])
+        spread = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
+        first = np.eye(n_members)[0]
+        out.append(found if sum(gain) > required * spread else first)
+    return np.exp(size), np.array(out)

@@ -421,7 +421,7 @@ def test_groups_override_the_column(wrap):
         ({"n_shots": -1}, ValueError, "n_shots=-1 must be a number of rows"),
         ({"n_shots": 0.2}, ValueError, "n_shots=0.2 must be a number of rows"),
         ({"n_shots": True}, ValueError, "n_shots=True must be a number of rows"),
-        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be a number of rows, one integer"),
+        ({"n_shots": [1, 5]}, ValueError, r"n_shots=\[1, 5\] must be a number of rows, one"),
         ({"stratify": "yes"}, ValueError, "stratify='yes' must be True .* or 'auto'"),
         ({"stratify": 1}, ValueError, "stratify=1 must be"),
         ({"shuffle": "no"}, TypeError, "shuffle='no' must be True or False"),

@@ -13,6 +13,8 @@ _SIZE_WIDTH = 0.7
 _REQUIRED = 2.0
 # Prior rows at the table's noise level that each task's noise level is shrunk with.
 _NOISE_ROWS = 4.0
+# Steps in which weights and noise levels follow each other.
+_STEPS = 5
 # From this many tasks on, standard errors are those over tasks instead of rows.
 _MANY_TASKS = 8
 
@@ -49,19 +51,46 @@ class StackedWeights:
         rows = np.bincount(codes, weight, minlength=n_tasks)
         gram = _grams(errors, weight, codes, n_tasks)
         seen = rows > 0
-        noise = np.diagonal(gram, axis1=1, axis2=2).min(axis=1)
-        overall = np.median(noise[seen] / rows[seen])
-        precision = (rows + _NOISE_ROWS) / np.maximum(noise + _NOISE_ROWS * overall, 1e-300)
+        least = np.diagonal(gram, axis1=1, axis2=2).min(axis=1)
+        level = _NOISE_ROWS * np.median(least[seen] / rows[seen])
         size = np.unique(np.round(4.0 * np.log(rows[seen]))) / 4.0
         log_rows = np.log(np.where(seen, rows, 1.0))
         weights, advantage = np.zeros((len(size), gram.shape[1])), np.zeros(len(size))
         for i, centre in enumerate(size):
-            near = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * precision * seen
-            found = simplex_weights(np.tensordot(near, gram, axes=1))
+            kernel = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * seen
+            found = np.full(gram.shape[1], 1.0 / gram.shape[1])
+            for _ in range(_STEPS):
+                # The noise of a task is the error of the blend itself, so that a task that the
+                # blend does not suit, as in Student's distribution, has little influence.
+                noise = np.einsum("m,tmk,k->t", found, gram, found)
+                near = kernel * (rows + _NOISE_ROWS) / np.maximum(noise + level, 1e-300)
+                found = simplex_weights(np.tensordot(near, gram, axes=1))
             advantage[i] = _advantage(found, errors, weight, codes, gram, near)
             first = np.eye(len(found))[0]
             weights[i] = found if advantage[i] > _REQUIRED else first
         return cls(np.exp(size), weights, advantage)
+
+    def of_tasks(self, rows, errors, weight, codes):
+        """Return the weights ``(n_tasks, n_members)`` of the tasks.
+
+        They are those of the tasks' sizes, but for tasks on whose own held-out rows the blend is
+        worse than the first member by more than `_REQUIRED` standard errors: these use the first
+        member.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_tasks,)
+        errors, weight, codes
+            As in `learn`.
+        """
+        out = self.at(rows)
+        loss = weight * ((errors * out[codes]).sum(axis=1) ** 2 - errors[:, 0] ** 2)
+        n = np.maximum(np.bincount(codes, minlength=len(out)), 1)
+        total = np.bincount(codes, loss, minlength=len(out))
+        square = np.bincount(codes, loss**2, minlength=len(out))
+        worse = total > _REQUIRED * np.sqrt(np.maximum(square - total**2 / n, 0.0))
+        out[worse & (n > 1)] = np.eye(out.shape[1])[0]
+        return out
 
     def at(self, rows):
         """Return the weights ``(..., n_members)`` for tasks with these numbers of rows."""

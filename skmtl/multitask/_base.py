@@ -180,17 +180,8 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
             If a custom transformer does not show which columns its outputs come from.
         """
         check_is_fitted(self)
-        if self._learned is not None:
-            raise AttributeError(
-                f"{self._not_linear('feature_importances_')} "
-                "sklearn.inspection.permutation_importance works for any model."
-            )
         if self._importances is None:
-            raise AttributeError(
-                f"{type(self).__name__} has no feature_importances_, because the preprocessor "
-                "does not show which columns its outputs come from; set preprocessor= to a "
-                'transformer that keeps the names of columns, or to "auto".'
-            )
+            raise self._no_importances()
         return self._importances
 
     def _column_importances(self, sizes, stds, preprocessor):

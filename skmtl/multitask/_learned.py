@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
 
-from ..sharing import BY_NAME, Auto
+from ..sharing import BY_NAME, Auto, SharedEstimator
 from ..sharing.learned.design import Rows
 from ..sharing.learned.problem import RowProblem
 from ..sharing.learned.wrapped import check_regressor
@@ -26,6 +26,12 @@ _LINEAR = {
 def has_learners(sharing):
     """Return whether a sharing structure, or the name of one, fits learners on rows."""
     return hasattr(BY_NAME.get(sharing) if isinstance(sharing, str) else sharing, "fit_rows")
+
+
+def _groups_of_equal_rows(table, order):
+    """Return the same number for equal rows of a task, in the given order of the rows."""
+    parts = np.column_stack([table.codes, table.keys, table.y])[order]
+    return np.unique(parts, axis=0, return_inverse=True)[1].ravel()
 
 
 @dataclass
@@ -52,16 +58,40 @@ class RowView:
         return None if self.values is None else self.values[where]
 
 
+class _LinearAttribute:
+    """Fitted attribute of linear models, which says why it is missing.
+
+    A value in the instance precedes it, as it has no ``__set__``.
+    """
+
+    def __init__(self, name):
+        self.name = name
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self
+        if model._learned is not None:
+            raise AttributeError(model._not_linear(self.name))
+        raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
+
+
 class LearnedMixin:
     """Fit and predict with a `LearnedModel`, where the sharing structure has one."""
 
     _learned = None
 
-    def __getattr__(self, name):
-        """Explain why a fitted attribute of linear models is missing."""
-        if name in _LINEAR and self.__dict__.get("_learned") is not None:
-            raise AttributeError(self._not_linear(name))
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def _no_importances(self):
+        """Return the error of `feature_importances_`."""
+        if self._learned is not None:
+            return AttributeError(
+                f"{self._not_linear('feature_importances_')} "
+                "sklearn.inspection.permutation_importance works for any model."
+            )
+        return AttributeError(
+            f"{type(self).__name__} has no feature_importances_, because the preprocessor "
+            "does not show which columns its outputs come from; set preprocessor= to a "
+            'transformer that keeps the names of columns, or to "auto".'
+        )
 
     def _check_learners(self):
         """Raise a ValueError for parameters that do not fit together."""
@@ -78,6 +108,10 @@ class LearnedMixin:
                 f"keep_moments=True is for linear models, but sharing={self.sharing!r} also fits "
                 "learners; set keep_moments=False, or sharing='partial_pooling'."
             )
+
+    def _takes_sparse(self):
+        """Return whether X may be sparse: not if a learner is all there is."""
+        return not isinstance(self.sharing, SharedEstimator)
 
     def _not_linear(self, name):
         used = [str(n) for n in self.member_report_["member"][self.member_report_["weight"] > 0]]
@@ -143,6 +177,7 @@ class LearnedMixin:
             table.y[order],
             table.weights()[order],
             view.n_levels,
+            _groups_of_equal_rows(table, order),
             [replace(part, block=part.block[order]) for part in parts],
             fit_linear,
             table.n_tasks,
@@ -185,3 +220,7 @@ class LearnedMixin:
             return np.column_stack(columns)
         codes = np.zeros(n, dtype=np.int64) if rows.codes is None else rows.codes
         return self._learned.predict(Rows(rows.X, view, codes))
+
+
+for _name in _LINEAR:
+    setattr(LearnedMixin, _name, _LinearAttribute(_name))

@@ -559,5 +559,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        if not self._takes_sparse():
+            tags.input_tags.sparse = False
         tags.target_tags.multi_output = self.task_column is None
         return tags

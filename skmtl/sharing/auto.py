@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..guard.residuals import ResidualScale
 from ..guard.stacking import StackedWeights, simplex_weights
-from .base import Sharing
+from .base import Sharing, SharingFit
 from .learned.learners import BoostedTrees, Forest, SmoothRidge
 from .learned.members import LearnedMember
 from .learned.model import LearnedFit, LearnedModel
@@ -85,7 +86,7 @@ class Auto(Sharing):
                 f"time_budget={budget!r} must be a positive number of seconds, or None."
             )
 
-    def members(self, base, estimator=None):
+    def members(self, base: Any, estimator: Any = None) -> list:
         """Return the members besides the linear models, the cheapest ones first.
 
         Parameters
@@ -110,7 +111,7 @@ class Auto(Sharing):
             members.append(LearnedMember("estimator", Wrapped(estimator, "encoded")))
         return members
 
-    def fit_rows(self, problem):
+    def fit_rows(self, problem: Any) -> SharingFit:
         """Fit and weigh the members.
 
         Parameters
@@ -122,6 +123,9 @@ class Auto(Sharing):
         SharingFit
             The linear models, with a `LearnedFit`.
         """
+        return self._fit_rows(problem)
+
+    def _fit_rows(self, problem):
         linear = problem.fit_linear(PartialPooling())
         problem.use_units(linear.held_out.location, linear.held_out.scale)
         base = problem.standardised(linear.held_out.nested)
@@ -135,7 +139,7 @@ class Auto(Sharing):
         errors = (predicted - problem.target[:, None])[live]
         by_size = StackedWeights.learn(errors, problem.weight[live], codes[live], problem.n_tasks)
         rows = np.bincount(codes, problem.weight, minlength=problem.n_tasks)
-        tasks = by_size.at(rows)
+        tasks = by_size.of_tasks(rows, errors, problem.weight[live], codes[live])
         kept = np.append(True, (tasks[:, 1:] > 0).any(axis=0))
         used = [member for member, k in zip(judged, kept[1:], strict=True) if k]
         for member in used:

@@ -101,6 +101,9 @@ class SharedEstimator(Sharing):
         SharingFit
             The linear parts, with the estimator as a learner.
         """
+        return self._fit_rows(problem)
+
+    def _fit_rows(self, problem):
         shared = LearnedMember("estimator", self._learner())
         refusal = shared.refusal(problem)
         if refusal is not None:
@@ -116,21 +119,16 @@ class SharedEstimator(Sharing):
             structure = PartialPooling(alpha_shared=np.inf, varying=[])
         linear = problem.fit_linear(structure, problem.y - unit * held_out)
         members = [replace(shared.bare(), base=np.zeros((0, 0)))]
+        # The first column, the linear models alone, has no weight: the estimator is always added.
         weights = StackedWeights(np.ones(1), np.ones((1, 1)), np.full(1, np.inf))
+        tasks = np.ones((problem.n_tasks, 1))
         if self.own == "clone":
             base = problem.averaged(linear.held_out.nested) - problem.location[0]
-            clones, weights = self._clones(problem, held_out + base / unit)
-            members += [clones] if clones is not None else []
-        rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
-        table = np.vstack([weights.at(rows), np.eye(weights.weights.shape[1])[0]])
-        # Without weight on the linear models alone: the first member is always added to them.
-        table = np.column_stack([np.zeros(len(table)), np.ones(len(table)), table[:, 1:]])
-        by_size = replace(
-            weights,
-            weights=np.column_stack(
-                [np.zeros(len(weights.size)), np.ones(len(weights.size)), weights.weights[:, 1:]]
-            ),
-        )
+            clones, weights, found = self._clones(problem, held_out + base / unit)
+            if clones is not None:
+                members, tasks = [*members, clones], found
+        table = _always_added(np.vstack([tasks, np.eye(tasks.shape[1])[0]]))
+        by_size = replace(weights, weights=_always_added(weights.weights))
         bare = replace(linear, held_out=None, report={})
         model = LearnedModel(
             bare, members, table, by_size, problem.location, problem.scale,
@@ -139,19 +137,19 @@ class SharedEstimator(Sharing):
         return replace(linear, learned=LearnedFit(model, self._member_report(members, table)))
 
     def _clones(self, problem, predicted):
-        """Return the clones of the tasks, if they get any weight, and the weights."""
+        """Return the clones of the tasks, if they get any weight, and weights by size and task."""
         base = np.tile(predicted, (len(problem.partitions[0].train), 1))
         clones = LearnedMember("clones", PerTask(Wrapped(self.estimator)), base)
         clones.judge(problem, every_split=True)
         clones.finish(problem)
         errors = np.column_stack([predicted, clones.held_out]) - problem.target[:, None]
         live = np.isfinite(errors).all(axis=1)
-        weights = StackedWeights.learn(
-            errors[live], problem.weight[live], problem.rows.codes[live], problem.n_tasks
-        )
+        judged = errors[live], problem.weight[live], problem.rows.codes[live]
+        weights = StackedWeights.learn(*judged, problem.n_tasks)
         if not weights.weights[:, 1].any():
-            return None, replace(weights, weights=weights.weights[:, :1])
-        return clones.bare(), weights
+            return None, replace(weights, weights=weights.weights[:, :1]), None
+        rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
+        return clones.bare(), weights, weights.of_tasks(rows, *judged)
 
     @staticmethod
     def _member_report(members, weights):
@@ -162,3 +160,12 @@ class SharedEstimator(Sharing):
             "n_tasks": (weights[:-1, 1:] > 0).sum(axis=0),
             "weight_unseen": weights[-1, 1:],
         }
+
+
+def _always_added(weights):
+    """Return weights ``(n, 1 + n_members)`` of a first member that is added to the linear models.
+
+    The given ones are those of further members, whose first column is for none of them.
+    """
+    none, always = np.zeros(len(weights)), np.ones(len(weights))
+    return np.column_stack([none, always, weights[:, 1:]])

@@ -16,6 +16,10 @@ _REPEAT_UNTIL, _MOST_REPEATS = 2000, 4
 _HOPELESS = 1.25
 
 
+# Decimal digits of the standardised target that learners see.
+_DIGITS = 10
+
+
 @dataclass
 class FoldModel:
     """Mean of the models that were fitted in the splits of a cross-validation.
@@ -83,7 +87,7 @@ class LearnedMember:
 
     def refusal(self, problem):
         """Return why the member cannot be fitted on these rows; None if it can."""
-        n, least = problem.n_rows, self.learner.fewest_rows
+        n, least = problem.n_distinct, self.learner.fewest_rows
         if problem.rows.view is None:
             return "X is sparse"
         if n < least:
@@ -104,7 +108,7 @@ class LearnedMember:
         every_split : bool
             Whether to fit all splits of a large table as well.
         """
-        self.one_split = problem.n_rows >= _ONE_SPLIT_FROM and not every_split
+        self.one_split = problem.n_distinct >= _ONE_SPLIT_FROM and not every_split
         total, times = np.zeros(problem.n_rows), np.zeros(problem.n_rows, dtype=np.int64)
         for number, (train, test, base) in enumerate(self._splits(problem)):
             target = problem.target - base
@@ -125,7 +129,7 @@ class LearnedMember:
 
     def _splits(self, problem):
         """Yield training rows, test rows, and the predictions whose residuals are the target."""
-        n_schemes = int(np.clip(round(_REPEAT_UNTIL / problem.n_rows), 1, _MOST_REPEATS))
+        n_schemes = int(np.clip(round(_REPEAT_UNTIL / problem.n_distinct), 1, _MOST_REPEATS))
         for partition in problem.partitions[: 1 if self.on_residuals else n_schemes]:
             for s in range(len(partition.train)):
                 train, test = (
@@ -133,23 +137,26 @@ class LearnedMember:
                     for side in (partition.train, partition.test)
                 )
                 base = self.base[s] if self.on_residuals else np.zeros(problem.n_rows)
-                yield train, test, base
+                if len(train) and len(test):
+                    yield train, test, base
 
     def _fit(self, problem, train, target, test=None, n_rounds=None):
         """Return a fitted `Design` and an estimator."""
         learner = self.learner
         design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
+        train, weight = problem.merged(train)
+        # Targets that differ by rounding would lead to other splits of trees.
+        target = np.round(target, _DIGITS)
         blocks = problem.partitions[0].block[train]
-        M = design.fit(problem.rows.take(train), target[train], problem.weight[train], blocks)
+        M = design.fit(problem.rows.take(train), target[train], weight, blocks)
         validation = n_rounds
         if test is not None:
             tested = design.transform(problem.rows.take(test))
             validation = tested, target[test], problem.weight[test]
         with problem.threads():
             estimator = self.learner.fit(
-                M, design.categorical, target[train], problem.weight[train], validation,
-                problem.seed,
-            )  # fmt: skip
+                M, design.categorical, target[train], weight, validation, problem.seed
+            )
         return design, estimator
 
     def _fit_on(self, problem, chosen):

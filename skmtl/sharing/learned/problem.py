@@ -22,6 +22,9 @@ class RowProblem:
     y, weight : ndarray of shape (n_rows,)
     n_levels : ndarray of shape (n_columns,)
         Levels of the categories of the view.
+    group : ndarray of shape (n_rows,)
+        Equal rows of a task have the same number, and become one row of their joint weight before
+        a learner sees them.
     partitions : list of Partition
         Schemes of cross-validation, in the order of the rows.
     fit_linear : callable
@@ -39,6 +42,7 @@ class RowProblem:
     y: np.ndarray
     weight: np.ndarray
     n_levels: np.ndarray
+    group: np.ndarray
     partitions: list
     fit_linear: object
     n_tasks: int
@@ -79,6 +83,19 @@ class RowProblem:
         times = test.sum(axis=0)
         total = np.where(test, nested, 0.0).sum(axis=0)
         return np.where(times > 0, total / np.maximum(times, 1), np.nan)
+
+    @property
+    def n_distinct(self):
+        """Number of different rows."""
+        return len(np.unique(self.group))
+
+    def merged(self, chosen):
+        """Return one row of every group among the chosen rows, and the weights of the groups."""
+        _, first, group = np.unique(self.group[chosen], return_index=True, return_inverse=True)
+        if len(first) == len(chosen):
+            return chosen, self.weight[chosen]
+        order = np.argsort(first)  # keeps the order of the rows
+        return chosen[first[order]], np.bincount(group, self.weight[chosen])[order]
 
     @property
     def n_rows(self):

@@ -1,0 +1,82 @@
+"""Convex weights of members, against slow twins."""
+
+import numpy as np
+import pytest
+import reference
+from scipy.optimize import minimize
+
+from skmtl.guard.stacking import StackedWeights, simplex_weights
+
+
+def errors_of(rng, n_tasks=10, rows=40, scales=(1.0, 0.7, 0.8)):
+    """Return errors of members, of which the first is worse, and the tasks of the rows."""
+    sizes = rng.integers(3, rows, size=n_tasks)
+    codes = np.repeat(np.arange(n_tasks), sizes)
+    return rng.normal(size=(len(codes), len(scales))) * scales, codes
+
+
+@pytest.mark.parametrize("n_members", [1, 2, 3, 6])
+def test_simplex_weights_are_optimal(rng, n_members):
+    root = rng.normal(size=(30, n_members)) * rng.uniform(0.5, 2.0, n_members)
+    gram = root.T @ root
+    found = simplex_weights(gram)
+    assert found.sum() == pytest.approx(1.0) and (found >= 0).all()
+    # Optimal on the simplex: the gradient is smallest, and equal, where the weights are positive.
+    gradient = gram @ found
+    assert gradient[found > 0] == pytest.approx(
+        np.full((found > 0).sum(), gradient.min()), rel=1e-4
+    )
+    start = np.full(n_members, 1.0 / n_members)
+    slow = minimize(
+        lambda w: w @ gram @ w, start, bounds=[(0, 1)] * n_members,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    )  # fmt: skip
+    assert found @ gram @ found <= slow.fun * (1 + 1e-5)
+
+
+def test_no_error_at_all_is_for_the_first():
+    np.testing.assert_array_equal(simplex_weights(np.zeros((3, 3))), [1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("n_tasks", [3, 12])
+def test_weights_are_those_of_the_twin(rng, n_tasks):
+    errors, codes = errors_of(rng, n_tasks)
+    weight = rng.uniform(0.5, 2.0, len(codes))
+    found = StackedWeights.learn(errors, weight, codes, n_tasks)
+    size, weights = reference.stacked_weights(errors, weight, codes, n_tasks)
+    np.testing.assert_allclose(found.size, size)
+    np.testing.assert_allclose(found.weights, weights, atol=1e-6)
+
+
+def test_only_what_is_better_by_two_standard_errors_is_used(rng):
+    errors, codes = errors_of(rng, 30, 60)
+    used = StackedWeights.learn(errors, np.ones(len(codes)), codes, 30)
+    assert (used.weights[:, 0] < 0.5).all() and (used.advantage > 2.0).all()
+    alike = errors[:, [0]] + 1e-3 * rng.normal(size=(len(codes), 2))
+    unused = StackedWeights.learn(alike, np.ones(len(codes)), codes, 30)
+    np.testing.assert_array_equal(unused.weights[:, 0], 1.0)
+
+
+def test_sizes_are_weighed_apart(rng):
+    """The second member is better in large tasks, the first one in small tasks."""
+    sizes = np.repeat([5, 200], [40, 10])
+    codes = np.repeat(np.arange(50), sizes)
+    large = np.repeat(sizes == 200, sizes)
+    errors = rng.normal(size=(len(codes), 2))
+    errors[:, 1] *= np.where(large, 0.5, 2.0)
+    found = StackedWeights.learn(errors, np.ones(len(codes)), codes, 50)
+    assert found.at(np.array([5.0]))[0, 0] > 0.7
+    assert found.at(np.array([200.0]))[0, 1] > 0.6
+    # Sizes beyond those that were seen have the weights of the nearest.
+    np.testing.assert_array_equal(found.at(np.array([1e6])), found.at(np.array([200.0])))
+
+
+def test_a_task_that_a_blend_would_hurt_uses_the_first_member(rng):
+    codes = np.repeat(np.arange(20), 50)
+    errors = rng.normal(size=(1000, 2)) * [1.0, 0.5]
+    errors[codes == 7] *= [0.3, 10.0]
+    weight = np.ones(1000)
+    found = StackedWeights.learn(errors, weight, codes, 20)
+    tasks = found.of_tasks(np.full(20, 50.0), errors, weight, codes)
+    np.testing.assert_array_equal(tasks[7], [1.0, 0.0])
+    assert (np.delete(tasks, 7, axis=0)[:, 1] > 0.5).all()

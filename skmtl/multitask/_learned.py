@@ -30,8 +30,14 @@ def has_learners(sharing):
 
 def _groups_of_equal_rows(table, order):
     """Return the same number for equal rows of a task, in the given order of the rows."""
-    parts = np.column_stack([table.codes, table.keys, table.y])[order]
-    return np.unique(parts, axis=0, return_inverse=True)[1].ravel()
+    parts = [part[order] for part in (table.codes, table.keys, table.y)]
+    found = np.lexsort(parts)
+    new = np.zeros(len(order), dtype=bool)
+    for part in parts:
+        new[1:] |= part[found[1:]] != part[found[:-1]]
+    group = np.empty(len(order), dtype=np.int64)
+    group[found] = np.cumsum(new)
+    return group
 
 
 @dataclass

@@ -8,5 +8,10 @@ from .pooling import Independent, PartialPooling, Pooled
 
 __all__ = ["Auto", "Independent", "PartialPooling", "Pooled", "SharedEstimator"]
 
-# Strings that ``MultiTaskRegressor(sharing=...)`` accepts: "partial_pooling" and so on.
-BY_NAME = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): globals()[name] for name in __all__}
+# Strings that ``MultiTaskRegressor(sharing=...)`` accepts: "partial_pooling" and so on. They stand
+# for objects without arguments, but `SharedEstimator` needs one.
+BY_NAME = {
+    re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): globals()[name]
+    for name in __all__
+    if name != "SharedEstimator"
+}

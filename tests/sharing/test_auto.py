@@ -19,6 +19,7 @@ from sklearn.svm import SVR
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.base import UnknownTaskWarning
+from skmtl.model_selection import TaskTimeSeriesSplit
 from skmtl.sharing import Auto, SharedEstimator
 
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore:X has feature names")]
@@ -243,6 +244,19 @@ def test_inspection_of_the_fitted_object(rng):
     assert partial_dependence(model, table, [0])["average"].std() > 0.5
 
 
+@pytest.mark.parametrize("own", [None, "linear", "clone"])
+def test_folds_in_time(rng, own):
+    """Rows of the first fold are never held out."""
+    X, task, y = bent(rng)
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(shop=task, day=np.arange(len(y)))
+    cv = TaskTimeSeriesSplit(n_splits=3, time_column="day", task_column="shop")
+    sharing = "auto" if own is None else SharedEstimator(RandomForestRegressor(10), own)
+    model = MultiTaskRegressor(sharing, task_column="shop", exclude_columns=["day"], cv=cv)
+    train, test = frame[:500], frame[500:]
+    linear = clone(model).set_params(sharing="partial_pooling").fit(train, y[:500])
+    assert model.fit(train, y[:500]).score(test, y[500:]) > linear.score(test, y[500:])
+
+
 # ---------------------------------------------------------------------------- SharedEstimator
 
 
@@ -293,6 +307,10 @@ def test_estimator_is_a_further_member_of_auto(rng):
 
 
 WRONG = {
+    "a name without an estimator": (
+        {"sharing": "shared_estimator"},
+        "'sharing' parameter.*'partial_pooling'",
+    ),
     "a class": (
         {"estimator": SVR},
         "'estimator' parameter|estimator=SVR is a class; pass an instance",

@@ -137,6 +137,8 @@ class LearnedMember:
                     for side in (partition.train, partition.test)
                 )
                 base = self.base[s] if self.on_residuals else np.zeros(problem.n_rows)
+                # Rows that are in no test fold may have no prediction of the other models.
+                train, test = (part[np.isfinite(base[part])] for part in (train, test))
                 if len(train) and len(test):
                     yield train, test, base
 

@@ -362,9 +362,11 @@ def test_a_wrapped_target_works_as_well(rng):
 
 CONFIGURATIONS = {
     "auto": MultiTaskRegressor("auto"),
-    "a forest": MultiTaskRegressor(SharedEstimator(RandomForestRegressor(5))),
-    "boosting": MultiTaskRegressor(SharedEstimator(HistGradientBoostingRegressor(max_iter=5))),
-    "a support vector machine": MultiTaskRegressor(SharedEstimator(SVR())),
+    "a forest": MultiTaskRegressor(SharedEstimator(RandomForestRegressor(5)), cv=2),
+    "boosting": MultiTaskRegressor(
+        SharedEstimator(HistGradientBoostingRegressor(max_iter=5)), cv=2
+    ),
+    "a support vector machine": MultiTaskRegressor(SharedEstimator(SVR()), cv=2),
 }
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
 
-from ..sharing import BY_NAME, Auto, SharedEstimator
+from ..sharing import BY_NAME, Auto
+from ..sharing.estimator import SharedLearner
 from ..sharing.learned.design import Rows
 from ..sharing.learned.problem import RowProblem
 from ..sharing.learned.wrapped import check_regressor
@@ -117,7 +118,7 @@ class LearnedMixin:
 
     def _takes_sparse(self):
         """Return whether X may be sparse: not if a learner is all there is."""
-        return not isinstance(self.sharing, SharedEstimator)
+        return not isinstance(self.sharing, SharedLearner) and self.sharing != "hidden_layers"
 
     def _not_linear(self, name):
         used = [str(n) for n in self.member_report_["member"][self.member_report_["weight"] > 0]]

@@ -4,14 +4,22 @@ import re
 
 from .auto import Auto
 from .estimator import SharedEstimator
+from .hidden_layers import SharedHiddenLayers
 from .pooling import Independent, PartialPooling, Pooled
 
-__all__ = ["Auto", "Independent", "PartialPooling", "Pooled", "SharedEstimator"]
+__all__ = [
+    "Auto",
+    "Independent",
+    "PartialPooling",
+    "Pooled",
+    "SharedEstimator",
+    "SharedHiddenLayers",
+]
 
 # Strings that ``MultiTaskRegressor(sharing=...)`` accepts: "partial_pooling" and so on. They stand
 # for objects without arguments, but `SharedEstimator` needs one.
 BY_NAME = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): globals()[name]
     for name in __all__
-    if name != "SharedEstimator"
-}
+    if not name.startswith("Shared")
+} | {"hidden_layers": SharedHiddenLayers}

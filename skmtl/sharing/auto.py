@@ -86,7 +86,7 @@ class Auto(Sharing):
                 f"time_budget={budget!r} must be a positive number of seconds, or None."
             )
 
-    def members(self, base: Any, estimator: Any = None) -> list:
+    def _members(self, base, estimator=None):
         """Return the members besides the linear models, the cheapest ones first.
 
         Parameters
@@ -117,6 +117,7 @@ class Auto(Sharing):
         Parameters
         ----------
         problem : RowProblem
+            The data.
 
         Returns
         -------
@@ -187,7 +188,7 @@ class Auto(Sharing):
 
     def _judge(self, problem, base, linear):
         """Return the members with held-out predictions, or with the reason why they have none."""
-        members, start = self.members(base, problem.estimator), time.monotonic()
+        members, start = self._members(base, problem.estimator), time.monotonic()
         predictions = [linear]
 
         def best(rows):

@@ -12,10 +12,97 @@ from .learned.model import LearnedFit, LearnedModel
 from .learned.wrapped import PerTask, Wrapped, check_regressor
 from .pooling import PartialPooling
 
-__all__ = ["SharedEstimator"]
+__all__ = ["SharedEstimator", "SharedLearner"]
 
 
-class SharedEstimator(Sharing):
+class SharedLearner(Sharing):
+    """Base class of structures with one learner for all tasks, and a part of its own for each.
+
+    Subclasses have `own`, as `SharedEstimator` has it.
+    """
+
+    # Name of the learner in reports.
+    _name = "estimator"
+
+    def _learner(self):
+        """Return the learner, with ``fit``, ``task`` and so on as `BoostedTrees` has them."""
+        raise NotImplementedError
+
+    def fit_rows(self, problem: Any) -> SharingFit:
+        """Fit the learner, and the tasks' own parts on what it leaves over.
+
+        Parameters
+        ----------
+        problem : RowProblem
+            The data.
+
+        Returns
+        -------
+        SharingFit
+            The linear parts, with the learner.
+        """
+        return self._fit_rows(problem)
+
+    def _fit_rows(self, problem):
+        shared = LearnedMember(self._name, self._learner())
+        refusal = shared.refusal(problem)
+        if refusal is not None:
+            raise ValueError(f"{type(self).__name__}: {refusal}.")
+        shared.judge(problem, every_split=True)
+        shared.finish(problem)
+        held_out, unit = shared.held_out, problem.scale[-1]
+        missing = np.isnan(held_out)  # rows that are in no test fold
+        if missing.any():
+            held_out[missing] = shared.model.predict(problem.rows.take(missing))
+        structure = PartialPooling()
+        if self.own != "linear":
+            structure = PartialPooling(alpha_shared=np.inf, varying=[])
+        linear = problem.fit_linear(structure, problem.y - unit * held_out)
+        members = [replace(shared.bare(), base=np.zeros((0, 0)))]
+        # The first column, the linear models alone, has no weight: the estimator is always added.
+        weights = StackedWeights(np.ones(1), np.ones((1, 1)), np.full(1, np.inf))
+        tasks = np.ones((problem.n_tasks, 1))
+        if self.own == "clone":
+            base = problem.averaged(linear.held_out.nested) - problem.location[0]
+            clones, weights, found = self._clones(problem, held_out + base / unit)
+            if clones is not None:
+                members, tasks = [*members, clones], found
+        table = _always_added(np.vstack([tasks, np.eye(tasks.shape[1])[0]]))
+        by_size = replace(weights, weights=_always_added(weights.weights))
+        bare = replace(linear, held_out=None, report={})
+        model = LearnedModel(
+            bare, members, table, by_size, problem.location, problem.scale,
+            np.full(len(members), np.inf),
+        )  # fmt: skip
+        return replace(linear, learned=LearnedFit(model, self._member_report(members, table)))
+
+    def _clones(self, problem, predicted):
+        """Return the clones of the tasks, if they get any weight, and weights by size and task."""
+        base = np.tile(predicted, (len(problem.partitions[0].train), 1))
+        clones = LearnedMember("clones", PerTask(self._learner()), base)
+        clones.judge(problem, every_split=True)
+        clones.finish(problem)
+        errors = np.column_stack([predicted, clones.held_out]) - problem.target[:, None]
+        live = np.isfinite(errors).all(axis=1)
+        judged = errors[live], problem.weight[live], problem.rows.codes[live]
+        weights = StackedWeights.learn(*judged, problem.n_tasks)
+        if not weights.weights[:, 1].any():
+            return None, replace(weights, weights=weights.weights[:, :1]), None
+        rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
+        return clones.bare(), weights, weights.of_tasks(rows, *judged)
+
+    @staticmethod
+    def _member_report(members, weights):
+        """Return one row per member: its mean weight, and the tasks that use it."""
+        return {
+            "member": np.array([member.name for member in members], dtype=object),
+            "weight": weights[:-1, 1:].mean(axis=0),
+            "n_tasks": (weights[:-1, 1:] > 0).sum(axis=0),
+            "weight_unseen": weights[-1, 1:],
+        }
+
+
+class SharedEstimator(SharedLearner):
     r"""A scikit-learn regressor for all tasks, with a part of its own for every task.
 
     The prediction for task :math:`t` is
@@ -87,79 +174,6 @@ class SharedEstimator(Sharing):
             return Wrapped(self.estimator)
         takes_categories = hasattr(self.estimator, "categorical_features")
         return Wrapped(self.estimator, "category" if takes_categories else "encoded")
-
-    def fit_rows(self, problem: Any) -> SharingFit:
-        """Fit the estimator, and the tasks' own parts on what it leaves over.
-
-        Parameters
-        ----------
-        problem : RowProblem
-            The data.
-
-        Returns
-        -------
-        SharingFit
-            The linear parts, with the estimator as a learner.
-        """
-        return self._fit_rows(problem)
-
-    def _fit_rows(self, problem):
-        shared = LearnedMember("estimator", self._learner())
-        refusal = shared.refusal(problem)
-        if refusal is not None:
-            raise ValueError(f"SharedEstimator({type(self.estimator).__name__}()): {refusal}.")
-        shared.judge(problem, every_split=True)
-        shared.finish(problem)
-        held_out, unit = shared.held_out, problem.scale[-1]
-        missing = np.isnan(held_out)  # rows that are in no test fold
-        if missing.any():
-            held_out[missing] = shared.model.predict(problem.rows.take(missing))
-        structure = PartialPooling()
-        if self.own != "linear":
-            structure = PartialPooling(alpha_shared=np.inf, varying=[])
-        linear = problem.fit_linear(structure, problem.y - unit * held_out)
-        members = [replace(shared.bare(), base=np.zeros((0, 0)))]
-        # The first column, the linear models alone, has no weight: the estimator is always added.
-        weights = StackedWeights(np.ones(1), np.ones((1, 1)), np.full(1, np.inf))
-        tasks = np.ones((problem.n_tasks, 1))
-        if self.own == "clone":
-            base = problem.averaged(linear.held_out.nested) - problem.location[0]
-            clones, weights, found = self._clones(problem, held_out + base / unit)
-            if clones is not None:
-                members, tasks = [*members, clones], found
-        table = _always_added(np.vstack([tasks, np.eye(tasks.shape[1])[0]]))
-        by_size = replace(weights, weights=_always_added(weights.weights))
-        bare = replace(linear, held_out=None, report={})
-        model = LearnedModel(
-            bare, members, table, by_size, problem.location, problem.scale,
-            np.full(len(members), np.inf),
-        )  # fmt: skip
-        return replace(linear, learned=LearnedFit(model, self._member_report(members, table)))
-
-    def _clones(self, problem, predicted):
-        """Return the clones of the tasks, if they get any weight, and weights by size and task."""
-        base = np.tile(predicted, (len(problem.partitions[0].train), 1))
-        clones = LearnedMember("clones", PerTask(Wrapped(self.estimator)), base)
-        clones.judge(problem, every_split=True)
-        clones.finish(problem)
-        errors = np.column_stack([predicted, clones.held_out]) - problem.target[:, None]
-        live = np.isfinite(errors).all(axis=1)
-        judged = errors[live], problem.weight[live], problem.rows.codes[live]
-        weights = StackedWeights.learn(*judged, problem.n_tasks)
-        if not weights.weights[:, 1].any():
-            return None, replace(weights, weights=weights.weights[:, :1]), None
-        rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
-        return clones.bare(), weights, weights.of_tasks(rows, *judged)
-
-    @staticmethod
-    def _member_report(members, weights):
-        """Return one row per member: its mean weight, and the tasks that use it."""
-        return {
-            "member": np.array([member.name for member in members], dtype=object),
-            "weight": weights[:-1, 1:].mean(axis=0),
-            "n_tasks": (weights[:-1, 1:] > 0).sum(axis=0),
-            "weight_unseen": weights[-1, 1:],
-        }
 
 
 def _always_added(weights):

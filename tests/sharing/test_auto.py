@@ -112,6 +112,20 @@ def test_one_task_and_new_tasks(rng):
     assert (std > 0.2).all() and (std < 1.0).all()
 
 
+def test_a_new_task_unlike_the_others_is_adapted_to_by_its_own_rows(rng):
+    """Learners that suit the known tasks get no weight for a task that they do not suit."""
+    X, task, y = bent(rng, 1200)
+    model = fit(X, task, y, estimator=RandomForestRegressor(20, random_state=0))
+    new = rng.normal(size=(200, 3))
+    labels = 5.0 * new[:, 0] - 3.0 * new[:, 2] + 0.3 * rng.normal(size=200)
+    linear = fit(X, task, y, "partial_pooling")
+    found, wanted = (
+        np.mean((m.adapt(new[:60], labels[:60]).predict(new[60:]) - labels[60:]) ** 2)
+        for m in (model, linear)
+    )
+    assert found < 2.0 * wanted + 0.5
+
+
 def test_order_labels_copies_and_threads_change_nothing(rng):
     X, task, y = bent(rng, 400)
     wanted = fit(X, task, y).predict(X, task=task)

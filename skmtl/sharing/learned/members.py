@@ -34,18 +34,29 @@ class FoldModel:
     def predict(self, rows, values=None):
         """Return predictions ``(n_rows,)``; for a new task, with its `values`."""
         values = [None] * len(self.parts) if values is None else values
-        return sum(
-            estimator.predict(design.transform(rows, value))
-            for (design, estimator), value in zip(self.parts, values, strict=True)
-        ) / len(self.parts)
+        total = np.zeros(len(rows.codes))
+        for (design, estimator), value in zip(self.parts, values, strict=True):
+            if hasattr(value, "predict"):
+                total += value.predict(design.transform(rows))
+            else:
+                total += estimator.predict(design.transform(rows, value))
+        return total / len(self.parts)
 
     @property
     def encodes_task(self):
         """Whether the models see the mean target of a task, which is known for new tasks too."""
         return None in self.parts[0][0].means
 
-    def values(self, target, weight):
-        """Return the values that stand for a new task with these labels; None if there are none."""
+    def values(self, rows, target, weight):
+        """Return what stands for a new task with these rows; None if there is nothing.
+
+        These are its mean targets, or models with a part of their own for it.
+        """
+        if hasattr(self.parts[0][1], "adapted"):
+            return [
+                estimator.adapted(design.transform(rows), target, weight)
+                for design, estimator in self.parts
+            ]
         if not self.encodes_task:
             return None
         return [design.means[None].of_new_level(target, weight) for design, _ in self.parts]

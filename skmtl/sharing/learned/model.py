@@ -90,25 +90,37 @@ class LearnedModel:
             Rows of the new task; their codes are -1.
         y, weight : ndarray of shape (n_rows,)
         """
-        weights = self.by_size.at(weight.sum())
+        weights = self.by_size.at(weight.sum()).copy()
         share = float(self.linear_share(weights[None])[0])
         location, scale = self.location[-1], self.scale[-1]
         target, values, offsets = (y - location) / scale, [], np.zeros(len(self.members))
         left_over = y.copy()  # what remains for the linear model
         for m, member in enumerate(self.members):
             values.append(None)
-            if weights[1 + m] == 0.0:
-                continue
-            if member.on_residuals:
-                left_over -= weights[1 + m] / share * scale * member.model.predict(rows)
-                continue
-            values[m] = member.model.values(target, weight)
-            if values[m] is None:
-                residual = target - member.model.predict(rows)
-                offsets[m] = weight @ residual / (weight.sum() + self.offset_rows[m])
+            if weights[1 + m] > 0.0:
+                values[m] = member.model.values(rows, target, weight)
+                if member.on_residuals:
+                    part = member.model.predict(rows, values[m])
+                    left_over -= weights[1 + m] / share * scale * part
         coef, intercept, std = self.linear.adapter.adapt(rows.X, left_over, weight)
+        for m, member in enumerate(self.members):
+            if weights[1 + m] > 0.0 and not member.on_residuals:
+                residual = target - member.model.predict(rows, values[m])
+                total = weight.sum()
+                if values[m] is None:
+                    mine = total + self.offset_rows[m]
+                    offsets[m] = weight @ residual / mine
+                    # Errors of the rows with offsets from the others.
+                    residual = residual - (weight @ residual - weight * residual) / (mine - weight)
+                # Its weight comes from tasks that it was fitted on, and this is another.
+                if std is not None and weight @ residual**2 > total * (std / scale) ** 2:
+                    weights[1 + m] = 0.0
+        direct = [0.0 if member.on_residuals else 1.0 for member in self.members]
+        kept = 1.0 - weights[1:] @ direct
+        factor = kept / share if share > 0 else 1.0
+        weights[1:] *= np.where(direct, 1.0, factor)
         blend = TaskBlend(
-            coef, intercept, self.members, weights, share, location, scale, -1, values, offsets
+            coef, intercept, self.members, weights, kept, location, scale, -1, values, offsets
         )
         return blend, std
 

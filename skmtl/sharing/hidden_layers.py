@@ -1,0 +1,177 @@
+"""Hidden layers of a perceptron as the part of the model that tasks share."""
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..solvers.shared_layers import fit_shared_layers
+from .estimator import SharedLearner
+
+__all__ = ["SharedHiddenLayers"]
+
+
+class SharedHiddenLayers(SharedLearner):
+    r"""A multilayer perceptron whose hidden layers are shared, with a linear head per task.
+
+    With the last hidden units :math:`z(x)` of the shared layers and :math:`\tilde z = (z, 1)`,
+    task :math:`t` has the score :math:`f_t(x) = \tilde z(x)'(m + d_t)`. On standardised features
+    and targets, training minimises
+
+    .. math:: \sum_t \sum_{i \in t} w_i \Big(\frac{(y_i - f_t(x_i))^2}{2 \sigma_t^2}
+              + \log \sigma_t\Big) + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
+              + \frac{\alpha_h}{2} \sum_t \|d_t\|^2
+
+    by Adam with early stopping on a validation part of the rows. The heads are then solved for
+    exactly, under a Gaussian prior that is learned from the tasks. A perceptron is fitted in every
+    split of `cv`; predictions are the mean of these perceptrons, plus an intercept per task that is
+    fitted on what they leave over on held-out rows.
+
+    A new task (``adapt``) gets heads of its own, shrunk towards the mean heads; the hidden layers
+    stay as they are.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default=(64, 32)
+        Widths of the hidden layers.
+    activation : {"relu", "tanh"}, default="relu"
+        Activation of the hidden layers.
+    alpha : "auto" or float, default="auto"
+        Ridge strength on the weights of the hidden layers and on the mean head, in the unit of the
+        loss summed over rows. "auto" tries 10, 3 and 1 on the validation part.
+    task_noise : {"common", "per_task"}, default="common"
+        Whether :math:`\sigma_t` is the same for all tasks, or learned for each (Kendall et al.
+        2018), so that noisy tasks count less.
+    max_iter : int, default=1000
+        Largest number of epochs.
+
+    Raises
+    ------
+    ValueError
+        In `fit`, for an invalid parameter, for sparse X, and for ``cv=None``.
+
+    References
+    ----------
+    Caruana, R. (1997). Multitask learning. Machine Learning 28. :doi:`10.1023/A:1007379606734`
+
+    Kendall, A., Gal, Y. and Cipolla, R. (2018). Multi-task learning using uncertainty to weigh
+    losses for scene geometry and semantics. CVPR. :doi:`10.1109/CVPR.2018.00781`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.sharing import SharedHiddenLayers
+    >>> rng = np.random.default_rng(0)
+    >>> X, task = rng.normal(size=(400, 2)), rng.integers(4, size=400)
+    >>> y = np.abs(X[:, 0]) * (1 + task) + 0.1 * rng.normal(size=400)
+    >>> sharing = SharedHiddenLayers(hidden_layer_sizes=(16,))
+    >>> model = MultiTaskRegressor(sharing, random_state=0).fit(X, y, task=task)
+    >>> model.score(X, y, task=task) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = (64, 32),
+        *,
+        activation: Literal["relu", "tanh"] = "relu",
+        alpha: float | Literal["auto"] = "auto",
+        task_noise: Literal["common", "per_task"] = "common",
+        max_iter: int = 1000,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.task_noise = task_noise
+        self.max_iter = max_iter
+
+    own, _name = "intercept", "hidden_layers"
+
+    def check(self) -> None:
+        """Raise a ValueError for an invalid parameter."""
+        sizes = self.hidden_layer_sizes
+        if not np.iterable(sizes) or not len(sizes) or not all(map(_is_count, sizes)):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r} must be a sequence of widths, whole numbers of at "
+                "least 1, such as (64, 32)."
+            )
+        if self.activation not in ("relu", "tanh"):
+            raise ValueError(f"activation={self.activation!r} is unknown; give 'relu' or 'tanh'.")
+        is_number = isinstance(self.alpha, numbers.Real) and not isinstance(self.alpha, bool)
+        if self.alpha != "auto" and not (is_number and 0.0 <= self.alpha < np.inf):
+            raise ValueError(f"alpha={self.alpha!r} must be 'auto' or a number of at least 0.")
+        if self.task_noise not in ("common", "per_task"):
+            raise ValueError(
+                f"task_noise={self.task_noise!r} is unknown; give 'common' or 'per_task'."
+            )
+        if not _is_count(self.max_iter):
+            raise ValueError(f"max_iter={self.max_iter!r} must be a whole number of at least 1.")
+
+    def _learner(self):
+        options = {
+            "hidden": tuple(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "alpha": self.alpha,
+            "noise": "fixed" if self.task_noise == "common" else "learned",
+            "max_iter": self.max_iter,
+        }
+        return _LayersLearner(options)
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
+
+
+@dataclass
+class _LayersLearner:
+    """Shared layers as a learner, whose last column is the code of the task."""
+
+    options: dict
+    task: str = "code"
+    takes_gaps: bool = False
+    fewest_rows = 2
+
+    def fit(self, M, categorical, target, weight, validation, seed):
+        """Return a fitted `_FittedLayers`; see `BoostedTrees.fit`."""
+        codes, code = np.unique(M[:, -1], return_inverse=True)
+        order = np.argsort(code, kind="stable")
+        offsets = np.searchsorted(code[order], np.arange(len(codes) + 1))
+        layers = fit_shared_layers(
+            np.ascontiguousarray(M[order, :-1]), target[order], weight[order],
+            offsets.astype(np.int64), seed=seed, **self.options,
+        )  # fmt: skip
+        return _FittedLayers(layers, codes)
+
+
+@dataclass
+class _FittedLayers:
+    """Fitted layers, and the codes of the tasks that they have heads for."""
+
+    layers: object
+    codes: np.ndarray
+
+    def predict(self, M):
+        """Return predictions ``(n_rows,)``; tasks without a head have the mean head."""
+        place = np.minimum(np.searchsorted(self.codes, M[:, -1]), len(self.codes) - 1)
+        head = np.where(self.codes[place] == M[:, -1], place, -1)
+        return self.layers.predict(np.ascontiguousarray(M[:, :-1]), head)
+
+    def adapted(self, M, target, weight):
+        """Return the network with a head for a new task, from some of its rows."""
+        layers = self.layers.adapt(np.ascontiguousarray(M[:, :-1]), target, weight)
+        return _LayersOfNewTask(layers)
+
+
+@dataclass
+class _LayersOfNewTask:
+    """Layers with the head of a new task."""
+
+    layers: object
+
+    def predict(self, M):
+        """Return predictions ``(n_rows,)``."""
+        X = np.ascontiguousarray(M[:, :-1])
+        return self.layers.predict(X, np.zeros(len(X), dtype=np.int64))

@@ -1,0 +1,124 @@
+"""Hidden layers that tasks share, behind the estimator."""
+
+import pickle
+
+import checks
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skmtl import MultiTaskRegressor
+from skmtl.base import UnknownTaskWarning
+from skmtl.sharing import SharedHiddenLayers
+
+pytestmark = pytest.mark.jit
+
+N_TASKS = 8
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Tasks that are linear in the same six hidden units; the last one is new."""
+    rng = np.random.default_rng(0)
+    X, task = rng.normal(size=(900, 3)), rng.integers(N_TASKS, size=900)
+    units = np.tanh(1.5 * X @ rng.normal(size=(3, 6)))
+    heads = rng.normal(size=(N_TASKS, 6))
+    y = (units * heads[task]).sum(1) + rng.normal(size=N_TASKS)[task] + 0.2 * rng.normal(size=900)
+    parts = np.select([task == N_TASKS - 1, np.arange(900) < 650], ["new", "train"], "test")
+    return {name: (X[parts == name], task[parts == name], y[parts == name]) for name in set(parts)}
+
+
+@pytest.fixture(scope="module")
+def model(tables):
+    X, task, y = tables["train"]
+    return MultiTaskRegressor(SharedHiddenLayers((16, 8)), cv=3).fit(X, y, task=task)
+
+
+def error(model, X, task, y):
+    return np.mean((model.predict(X, task=task) - y) ** 2)
+
+
+def test_layers_are_shared(tables, model):
+    X, task, y = tables["train"]
+    linear = MultiTaskRegressor().fit(X, y, task=task)
+    assert error(model, *tables["test"]) < 0.5 * error(linear, *tables["test"])
+    assert model.member_report_["member"].tolist() == ["hidden_layers"]
+    low, high = model.predict_interval(tables["test"][0], 0.9, task=tables["test"][1])
+    assert 0.8 < np.mean((low <= tables["test"][2]) & (tables["test"][2] <= high)) < 0.97
+    with pytest.raises(AttributeError, match="no coef_, because the fit is not linear"):
+        model.coef_  # noqa: B018
+
+
+def test_a_new_task_gets_a_head_of_its_own(tables, model):
+    X, _, y = tables["new"]
+    adapted = model.adapt(X[:30], y[:30])
+    found = adapted.predict(X[30:])
+    linear = MultiTaskRegressor().fit(*tables["train"][::2], task=tables["train"][1])
+    wanted = linear.adapt(X[:30], y[:30]).predict(X[30:])
+    assert np.mean((found - y[30:]) ** 2) < np.mean((wanted - y[30:]) ** 2)
+    with pytest.warns(UnknownTaskWarning):
+        unseen = model.predict(X[30:], task=np.full(len(X) - 30, N_TASKS - 1))
+    assert np.mean((found - y[30:]) ** 2) < 0.5 * np.mean((unseen - y[30:]) ** 2)
+    again = pickle.loads(pickle.dumps(adapted))
+    np.testing.assert_array_equal(again.predict(X[30:]), found)
+
+
+def test_one_task_is_that_of_the_table(tables, model):
+    X, task, _ = tables["test"]
+    own = model.for_task(2).predict(X[task == 2])
+    wanted = model.predict(X[task == 2], task=task[task == 2])
+    np.testing.assert_allclose(own, wanted, rtol=1e-5, atol=1e-6)  # layers in single precision
+
+
+def test_order_and_names_change_nothing(tables):
+    X, task, y = (part[:200] for part in tables["train"])
+    rng = np.random.default_rng(1)
+    order, sharing = rng.permutation(200), SharedHiddenLayers((4,), max_iter=20)
+    wanted = MultiTaskRegressor(sharing, cv=3).fit(X, y, task=task).predict(X, task=task)
+    found = MultiTaskRegressor(sharing, cv=3).fit(X[order], y[order], task=task[order])
+    np.testing.assert_allclose(found.predict(X, task=task), wanted, **checks.CLOSE)
+    other = MultiTaskRegressor(sharing, cv=3, random_state=5).fit(X, y, task=task)
+    assert (other.predict(X, task=task) != wanted).any()
+
+
+def test_targets_in_two_dimensions(tables):
+    X, task, y = tables["train"]
+    Y = np.column_stack([X[:, 0] ** 2, X[:, 0] ** 2 + X[:, 1]])
+    Y = Y + 0.1 * np.random.default_rng(2).normal(size=Y.shape)
+    Y[::3, 1] = np.nan
+    model = MultiTaskRegressor(SharedHiddenLayers((16,), task_noise="per_task"), cv=3).fit(X, Y)
+    assert model.predict(X).shape == Y.shape and model.score(X, Y) > 0.8
+
+
+WRONG = {
+    "widths": ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes=.0,. must be a sequence"),
+    "no widths": ({"hidden_layer_sizes": ()}, "hidden_layer_sizes=.. must be a sequence"),
+    "activation": ({"activation": "step"}, "activation='step' is unknown"),
+    "alpha": ({"alpha": -1.0}, "alpha=-1.0 must be 'auto' or a number"),
+    "noise": ({"task_noise": "learned"}, "task_noise='learned' is unknown"),
+    "epochs": ({"max_iter": 0}, "max_iter=0 must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_parameters(tables, name):
+    params, match = WRONG[name]
+    with pytest.raises(ValueError, match=match):
+        MultiTaskRegressor(SharedHiddenLayers(**params)).fit(*tables["train"][::2])
+
+
+def test_sparse_rows_are_refused(tables):
+    X, task, y = tables["train"]
+    with pytest.raises(ValueError, match="sparse"):
+        MultiTaskRegressor("hidden_layers").fit(sparse.csr_matrix(X), y, task=task)
+
+
+CONFIGURATIONS = {
+    "hidden layers": MultiTaskRegressor(SharedHiddenLayers((4,), alpha=1.0, max_iter=5), cv=2)
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("estimator", "check"), list(checks.estimator_check_cases(CONFIGURATIONS)))
+def test_estimator_checks(estimator, check):
+    check(estimator)

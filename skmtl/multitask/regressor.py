@@ -42,12 +42,13 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
 
     Parameters
     ----------
-    sharing : {"partial_pooling", "independent", "pooled", "auto"} or object, \
-            default="partial_pooling"
-        How tasks share information; an object of `skmtl.sharing` has options. Its regularisation
-        strengths are "auto" by default. With ``sharing="auto"`` (`skmtl.sharing.Auto`) linear
-        models are blended with learners that bend, such as trees, where these are better. The
-        model is then not linear, and has no ``coef_``.
+    sharing : str or object, default="partial_pooling"
+        How tasks share information: "partial_pooling", "independent", "pooled", "auto",
+        "hidden_layers", or an object of `skmtl.sharing`, which has options. Regularisation
+        strengths are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are
+        blended with learners that bend, such as trees, where these are better; with
+        "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a perceptron.
+        Such a model is not linear, and has no ``coef_``.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column

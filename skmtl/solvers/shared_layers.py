@@ -39,7 +39,7 @@ from .shared_training import Layers, Options, Trained, Training, loss_of, scores
 
 __all__ = ["LOG_LOSS", "SQUARED", "SharedLayers", "fit_shared_layers"]
 
-ACTIVATIONS = {"relu": kernels.mlp.RELU, "tanh": kernels.mlp.TANH}
+ACTIVATIONS = "relu", "tanh"
 # Share of the validation part: this number of samples within the limits.
 _VALIDATION_SAMPLES, _VALIDATION_SHARES = 50, (0.1, 0.25)
 # With fewer samples nothing is validated, and with more validation samples training on them adds
@@ -254,7 +254,8 @@ def fit_shared_layers(
     rng = np.random.default_rng(seed)
     samples = pack_samples(X, y, weight, offsets, rows, losses, scale_by_task)
     sizes = np.array([X.shape[1], *hidden], np.int64)
-    layers = Layers.random(sizes, ACTIVATIONS[activation], *samples.standards, rng)
+    code = kernels.mlp.RELU if activation == "relu" else kernels.mlp.TANH
+    layers = Layers.random(sizes, code, *samples.standards, rng)
     held_out = validation_part(samples, _share(validation_fraction, samples.n), rng)
     few = 0 < held_out.sum() < _MANY_VALIDATION_SAMPLES
     alphas = (alpha,) if alpha != "auto" else (_ALPHAS if few else (_ALPHA,))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-__all__ = ["StackedWeights"]
+__all__ = ["StackedWeights", "simplex_weights"]
 
 # Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
 _SIZE_WIDTH = 0.7

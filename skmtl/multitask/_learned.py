@@ -217,16 +217,19 @@ class LearnedMixin:
         return self._learned.adapt(rows, y, weight)
 
     def _predict_learned(self, rows):
-        """Return the predictions of rows, one column per task for a 2-D target."""
+        """Return the predictions of rows, and their tasks.
+
+        For a 2-D target, predictions have one column per task, and the tasks are None.
+        """
         n, view = rows.X.shape[0], self._view(rows.raw, rows.X)
         if self._task_source == "target":
             columns = [
                 self._learned.predict(Rows(rows.X, view, np.full(n, t)))
                 for t in range(len(self.tasks_))
             ]
-            return np.column_stack(columns)
+            return np.column_stack(columns), None
         codes = np.zeros(n, dtype=np.int64) if rows.codes is None else rows.codes
-        return self._learned.predict(Rows(rows.X, view, codes))
+        return self._learned.predict(Rows(rows.X, view, codes)), codes
 
 
 for _name in _LINEAR:

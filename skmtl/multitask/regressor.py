@@ -456,10 +456,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
         if self._learned is not None:
-            prediction = self._predict_learned(rows)
-            codes = None if self._task_source == "target" else rows.codes
-            if self._task_source == "none":
-                codes = np.zeros(len(prediction), dtype=np.int64)
+            prediction, codes = self._predict_learned(rows)
         elif self._task_source == "target":
             codes = None  # one column per task
             prediction = rows.X @ self.coef_.T + self.intercept_

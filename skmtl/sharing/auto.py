@@ -71,11 +71,6 @@ class Auto(Sharing):
     def __init__(self, *, time_budget: float | None = None):
         self.time_budget = time_budget
 
-    @property
-    def tuned(self) -> bool:
-        """Whether all strengths are chosen by cross-validation: always."""
-        return True
-
     def check(self) -> None:
         """Raise a ValueError for a time budget that is not a positive number."""
         budget = self.time_budget
@@ -172,7 +167,7 @@ class Auto(Sharing):
             )
             model = LearnedModel(
                 replace(linear, adapter=adapter, held_out=None, report={}),
-                [member.bare() for member in used],
+                [member.fitted() for member in used],
                 weights,
                 by_size,
                 problem.location,

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..guard.stacking import StackedWeights
 from .base import Sharing, SharingFit
-from .learned.members import LearnedMember
+from .learned.members import FittedMember, LearnedMember
 from .learned.model import LearnedFit, LearnedModel
 from .learned.wrapped import PerTask, Wrapped, check_regressor
 from .pooling import PartialPooling
@@ -58,7 +58,7 @@ class SharedLearner(Sharing):
         if self.own != "linear":
             structure = PartialPooling(alpha_shared=np.inf, varying=[])
         linear = problem.fit_linear(structure, problem.y - unit * held_out)
-        members = [replace(shared.bare(), base=np.zeros((0, 0)))]
+        members = [FittedMember(self._name, shared.model, True)]
         # The first column, the linear models alone, has no weight: the estimator is always added.
         weights = StackedWeights(np.ones(1), np.ones((1, 1)), np.full(1, np.inf))
         tasks = np.ones((problem.n_tasks, 1))
@@ -89,7 +89,7 @@ class SharedLearner(Sharing):
         if not weights.weights[:, 1].any():
             return None, replace(weights, weights=weights.weights[:, :1]), None
         rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
-        return clones.bare(), weights, weights.of_tasks(rows, *judged)
+        return clones.fitted(), weights, weights.of_tasks(rows, *judged)
 
     @staticmethod
     def _member_report(members, weights):

@@ -41,13 +41,15 @@ class HeldOut:
         `left` are the `LeftOut` models of the candidates.
         """
         blocks, partition = problem.schemes[0]
-        known = {}
+        table, codes, known = problem.table, problem.table.codes, {}
 
         def predict(chosen, rows):
             key = chosen.tobytes()
             if key not in known:
                 known[key] = _model(problem, member, shares, blocks.merge(chosen))
-            return _predictions(problem.table, rows, *known[key])
+            coef, intercept = known[key]
+            part = codes[rows]
+            return rowwise(table.X[table.rows[rows]], coef, part) + intercept[part]
 
         nested = np.full((len(partition.train), len(partition.block)), np.nan)
         for s, (train, test) in enumerate(zip(partition.train, partition.test, strict=True)):
@@ -109,8 +111,3 @@ def _in_caller_units(problem, model):
         model[0] += location
     coef, intercept = _unscaled(problem, model[1:], model[0])
     return np.append(intercept, coef)
-
-
-def _predictions(table, rows, coef, intercept):
-    codes = table.codes[rows]
-    return rowwise(table.X[table.rows[rows]], coef, codes) + intercept[codes]

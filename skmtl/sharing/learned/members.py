@@ -1,12 +1,12 @@
 """A learner fitted in every split of the cross-validation, alone or on the linear residuals."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .design import Design
 
-__all__ = ["FoldModel", "LearnedMember"]
+__all__ = ["FittedMember", "FoldModel", "LearnedMember"]
 
 # Beyond this many rows a learner is judged on one split, and then fitted on all rows.
 _ONE_SPLIT_FROM = 20_000
@@ -14,8 +14,6 @@ _ONE_SPLIT_FROM = 20_000
 _REPEAT_UNTIL, _MOST_REPEATS = 2000, 4
 # A learner whose error on the first split is this many times that of the best one is dropped.
 _HOPELESS = 1.25
-
-
 # Decimal digits of the standardised target that learners see.
 _DIGITS = 10
 
@@ -60,6 +58,23 @@ class FoldModel:
         if not self.encodes_task:
             return None
         return [design.means[None].of_new_level(target, weight) for design, _ in self.parts]
+
+
+@dataclass
+class FittedMember:
+    """What predictions need of a member.
+
+    Attributes
+    ----------
+    name : str
+    model : FoldModel
+    on_residuals : bool
+        Whether predictions are added to those of the linear models.
+    """
+
+    name: str
+    model: FoldModel
+    on_residuals: bool
 
 
 @dataclass
@@ -123,10 +138,10 @@ class LearnedMember:
         total, times = np.zeros(problem.n_rows), np.zeros(problem.n_rows, dtype=np.int64)
         for number, (train, test, base) in enumerate(self._splits(problem)):
             target = problem.target - base
-            design, estimator = self._fit(problem, train, target, test)
-            total[test] += base[test] + estimator.predict(design.transform(problem.rows.take(test)))
+            part, tested = self._fit(problem, train, target, test)
+            total[test] += base[test] + part[1].predict(tested)
             times[test] += 1
-            self._parts.append((design, estimator))
+            self._parts.append(part)
             problem.progress(f"{self.name}: split {number + 1}")
             if number == 0 and best is not None:
                 squares = (total - problem.target)[test] ** 2
@@ -154,7 +169,7 @@ class LearnedMember:
                     yield train, test, base
 
     def _fit(self, problem, train, target, test=None, n_rounds=None):
-        """Return a fitted `Design` and an estimator."""
+        """Return a fitted `Design` and an estimator, and the columns of the rows in `test`."""
         learner = self.learner
         design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
         train, weight = problem.merged(train)
@@ -162,7 +177,7 @@ class LearnedMember:
         target = np.round(target, _DIGITS)
         blocks = problem.partitions[0].block[train]
         M = design.fit(problem.rows.take(train), target[train], weight, blocks)
-        validation = n_rounds
+        validation, tested = n_rounds, None
         if test is not None:
             tested = design.transform(problem.rows.take(test))
             validation = tested, target[test], problem.weight[test]
@@ -170,7 +185,7 @@ class LearnedMember:
             estimator = self.learner.fit(
                 M, design.categorical, target[train], weight, validation, problem.seed
             )
-        return design, estimator
+        return (design, estimator), tested
 
     def _fit_on(self, problem, chosen):
         """Return a `FoldModel` of one fit on the chosen rows, without early stopping."""
@@ -180,7 +195,7 @@ class LearnedMember:
         rounds = [getattr(estimator, "n_iter_", None) for _, estimator in self._parts]
         n_rounds = None if rounds[0] is None else round(np.mean(rounds))
         rows = np.flatnonzero(np.isfinite(target) & chosen)
-        return FoldModel([self._fit(problem, rows, target, n_rounds=n_rounds)])
+        return FoldModel([self._fit(problem, rows, target, n_rounds=n_rounds)[0]])
 
     def fit_without(self, problem, tasks):
         """Return a `FoldModel` that was fitted without some tasks."""
@@ -193,7 +208,6 @@ class LearnedMember:
         else:
             self.model = FoldModel(self._parts)
 
-    def bare(self):
-        """Return the member with what predictions need: its name, whether to add, its model."""
-        base = None if self.base is None else np.zeros((0, 0))
-        return replace(self, learner=None, base=base, held_out=None, _parts=[])
+    def fitted(self):
+        """Return what predictions need of the member."""
+        return FittedMember(self.name, self.model, self.on_residuals)

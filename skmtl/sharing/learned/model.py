@@ -19,7 +19,7 @@ class LearnedModel:
     ----------
     linear : SharingFit
         Without the predictions of rows.
-    members : list of LearnedMember
+    members : list of FittedMember
         Learners that got weight, with their models only.
     weights : ndarray of shape (n_tasks + 1, 1 + n_members)
         Weights of the linear models and of the members; the last row is for an unseen task.
@@ -133,7 +133,7 @@ class TaskBlend:
     ----------
     coef : ndarray of shape (n_features,)
     intercept : float
-    members : list of LearnedMember
+    members : list of FittedMember
     weights : ndarray of shape (1 + n_members,)
     linear_share : float
     location, scale : float

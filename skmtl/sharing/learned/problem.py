@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -84,7 +85,7 @@ class RowProblem:
         total = np.where(test, nested, 0.0).sum(axis=0)
         return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
-    @property
+    @cached_property
     def n_distinct(self):
         """Number of different rows."""
         return len(np.unique(self.group))

@@ -102,6 +102,12 @@ class Units:
         scale = np.sqrt(self.prior_variance)
         return self.prior_location * scale, scale
 
+    def convert_unseen(self, model):
+        """Convert intercept and slopes of an unseen task, in place."""
+        location, scale = self.unseen
+        model *= scale
+        model[0] += location
+
     def of_unseen(self):
         """Return the units of an unseen task, relative to those of each task."""
         location, scale = (np.full(len(self.scale), value) for value in self.unseen)

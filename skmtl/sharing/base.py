@@ -204,22 +204,18 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
     coef, intercept, shared = blend.coef, blend.intercept, blend.shared
     if problem.units is not None:
         problem.units.convert_models(coef, intercept)
-        location, scale = problem.units.unseen
-        shared *= scale
-        shared[0] += location
-    x_scale, y_scale = problem.scale[:-1], problem.scale[-1]
-    x_mean, y_mean = problem.centre[:-1], problem.centre[-1]
+        problem.units.convert_unseen(shared)
     if residual_scale is not None:
         residual_scale = residual_scale.scaled(*problem.target_units)
         report["residual_std"] = np.r_[residual_scale.std, residual_scale.unseen_std]
-    coef = coef * x_scale / y_scale + 0.0  # + 0.0 turns -0.0 into 0.0
-    shared_coef = shared[..., 1:] * x_scale / y_scale + 0.0
+    coef, intercept = problem.in_caller_units(coef, intercept)
+    shared_coef, shared_intercept = problem.in_caller_units(shared[..., 1:], shared[..., 0])
     strengths = members[0].strengths
     return SharingFit(
         coef=coef,
-        intercept=y_mean + intercept / y_scale - coef @ x_mean,
+        intercept=intercept,
         shared_coef=shared_coef,
-        shared_intercept=y_mean + shared[..., 0] / y_scale - shared_coef @ x_mean,
+        shared_intercept=shared_intercept,
         strengths=strengths[int(np.argmax(weight[: len(strengths)]))],
         history=history,
         report=report,

@@ -63,7 +63,11 @@ class HeldOut:
         tasks = left.tasks[left.group == 0]
         unseen = np.full(1 + problem.n_features, np.nan)
         if len(tasks):
-            unseen = _in_caller_units(problem, shares.unseen @ left.unseen[0])
+            model = shares.unseen @ left.unseen[0]
+            if problem.units is not None:
+                problem.units.convert_unseen(model)
+            coef, intercept = problem.in_caller_units(model[1:], model[0])
+            unseen = np.append(intercept, coef)
         return cls(nested, *_target_units(problem), tasks, unseen)
 
     def in_features(self, basis, centre):
@@ -86,13 +90,7 @@ def _model(problem, member, shares, data):
     slopes, intercepts = slopes[:, 0], intercepts[:, 0]
     if problem.units is not None:
         problem.units.convert_models(slopes, intercepts)
-    return _unscaled(problem, slopes, intercepts)
-
-
-def _unscaled(problem, slopes, intercepts):
-    scale, y_scale = problem.scale[:-1], problem.scale[-1]
-    coef = slopes * scale / y_scale
-    return coef, problem.centre[-1] + intercepts / y_scale - coef @ problem.centre[:-1]
+    return problem.in_caller_units(slopes, intercepts)
 
 
 def _target_units(problem):
@@ -102,12 +100,3 @@ def _target_units(problem):
     if units is not None:
         location += unit * np.append(units.location, units.unseen[0])
     return location, scale
-
-
-def _in_caller_units(problem, model):
-    if problem.units is not None:
-        location, scale = problem.units.unseen
-        model = model * scale
-        model[0] += location
-    coef, intercept = _unscaled(problem, model[1:], model[0])
-    return np.append(intercept, coef)

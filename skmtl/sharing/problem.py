@@ -100,6 +100,11 @@ class BaseProblem:
             return shared
         return shared * np.append(1.0, 1.0 - self.variation.level_part)
 
+    def in_caller_units(self, slopes, intercepts):
+        """Return coefficients and intercepts of the caller's features and target."""
+        coef = slopes * self.scale[:-1] / self.scale[-1] + 0.0  # + 0.0 turns -0.0 into 0.0
+        return coef, self.centre[-1] + intercepts / self.scale[-1] - coef @ self.centre[:-1]
+
     @property
     def separates_levels(self):
         """Whether slopes within tasks may differ from those between tasks."""

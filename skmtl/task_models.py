@@ -17,8 +17,9 @@ from .losses import LOG_LOSS
 from .tasks.columns import as_table
 
 __all__ = [
-    "BlendedTaskModel", "LinearTaskClassifier", "LinearTaskModel", "OneTask",
-    "check_residual_scale", "interval", "most_probable", "probabilities",
+    "BlendedTaskClassifier", "BlendedTaskModel", "LinearTaskClassifier", "LinearTaskModel",
+    "OneTask", "TaskClassifier", "check_residual_scale", "interval", "most_probable",
+    "one_or_more", "probabilities",
 ]  # fmt: skip
 
 
@@ -210,8 +211,23 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         return features, self._scores(features)
 
 
-class BlendedTaskModel(TaskRegressor):
-    """Model of one task that blends a linear model with learners of any kind.
+class BlendedTask(OneTask):
+    """Model of one task that blends a linear model with learners of any kind."""
+
+    @classmethod
+    def _from_blend(cls, blend, view, columns, preprocessor):
+        model = cls._of_columns(columns, preprocessor)
+        model._blend, model._view = blend, view
+        return model
+
+    def _blended(self, X, features):
+        """Return the scores ``(n_samples, n_scores)``."""
+        raw = self._columns.select(as_table(X))
+        return self._blend.predict(features, self._view(raw, features))
+
+
+class BlendedTaskModel(TaskRegressor, BlendedTask):
+    """Regression model of one task that blends a linear model with learners of any kind.
 
     Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task estimator whose fit is not
     linear. It contains the learners, and no other task's coefficients.
@@ -228,14 +244,13 @@ class BlendedTaskModel(TaskRegressor):
 
     @classmethod
     def _from_blend(cls, blend, view, columns, preprocessor, residual_scale):
-        model = cls._of_columns(columns, preprocessor)
-        model._blend, model._view, model._residual_scale = blend, view, residual_scale
+        model = super()._from_blend(blend, view, columns, preprocessor)
+        model._residual_scale = residual_scale
         return model
 
     def _predictions(self, X):
         features = self.features(X)
-        raw = self._columns.select(as_table(X))
-        return features, self._blend.predict(features, self._view(raw, features))
+        return features, self._blended(X, features)[:, 0]
 
 
 def check_residual_scale(residual_scale):
@@ -257,7 +272,56 @@ def interval(prediction, std, residual_scale, coverage):
     return prediction + low * std, prediction + high * std
 
 
-class LinearTaskClassifier(ClassifierMixin, LinearTask):
+class TaskClassifier(ClassifierMixin, OneTask):
+    """Classifier of one task: scores, probabilities and classes."""
+
+    def decision_function(self, X: MatrixLike) -> NDArray:
+        """Return the log-odds of the second class, or the scores of more than two classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of ``classes_[1]``, or the score of each class.
+        """
+        raise NotImplementedError
+
+    def predict_proba(self, X: MatrixLike) -> NDArray:
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of ``classes_``.
+        """
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X: MatrixLike) -> NDArray:
+        """Predict the most probable class; the task column is ignored if present.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Predicted classes.
+        """
+        return most_probable(self.decision_function(X), self.classes_)
+
+
+class LinearTaskClassifier(TaskClassifier, LinearTask):
     """Linear classifier of one task, an ordinary fitted classifier.
 
     Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task classifier. It is small, and
@@ -312,8 +376,33 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
         """
         return self._scores(self.features(X))
 
-    def predict_proba(self, X: MatrixLike) -> NDArray:
-        """Predict the probabilities of the classes.
+
+class BlendedTaskClassifier(TaskClassifier, BlendedTask):
+    """Classifier of one task that blends a linear model with learners of any kind.
+
+    Returned by ``for_task(label)`` and ``adapt(X, y)`` of a multi-task classifier whose fit is not
+    linear. It contains the learners, and no other task's coefficients.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    preprocessor_ : transformer or None
+        Fitted preprocessor, which turns columns of X into features.
+    n_features_in_ : int
+        Number of columns of X that are features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of these columns; only if the multi-task estimator was fitted on a data frame.
+    """
+
+    @classmethod
+    def _from_blend(cls, blend, view, columns, preprocessor, classes):
+        model = super()._from_blend(blend, view, columns, preprocessor)
+        model.classes_ = classes.copy()
+        return model
+
+    def decision_function(self, X: MatrixLike) -> NDArray:
+        """Return the log-odds of the second class, or the scores of more than two classes.
 
         Parameters
         ----------
@@ -322,25 +411,10 @@ class LinearTaskClassifier(ClassifierMixin, LinearTask):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
-            Probabilities in the order of ``classes_``.
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of ``classes_[1]``, or the score of each class.
         """
-        return probabilities(self.decision_function(X))
-
-    def predict(self, X: MatrixLike) -> NDArray:
-        """Predict the most probable class; the task column is ignored if present.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
-            Rows to predict.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Predicted classes.
-        """
-        return most_probable(self.decision_function(X), self.classes_)
+        return one_or_more(self._blended(X, self.features(X)))
 
 
 def probabilities(scores):
@@ -353,3 +427,8 @@ def probabilities(scores):
 def most_probable(scores, classes):
     """Return the class of the largest score, or the second class if its log-odds are positive."""
     return classes[(scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)]
+
+
+def one_or_more(scores):
+    """Return scores ``(n, n_scores)``, as a vector if there is one set of them."""
+    return scores[:, 0] if scores.shape[1] == 1 else scores

@@ -1221,3 +1221,37 @@ def stacked_weights(errors, weight, codes, n_tasks, required=2.0, width=0.7):
         first = np.eye(n_members)[0]
         out.append(found if sum(gain) > required * spread else first)
     return np.exp(size), np.array(out)
+
+
+def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, required=2.0, width=0.7):
+    """`stacked_weights` for scores ``(n_rows, n_members, n_scores)`` and the log-loss."""
+    n_members = scores.shape[1]
+
+    def losses(w):
+        blend = np.einsum("imk,m->ik", scores, w)
+        if blend.shape[1] == 1:
+            blend = np.column_stack([np.zeros(len(blend)), blend])
+            y = np.column_stack([1.0 - target[:, 0], target[:, 0]])
+        else:
+            y = target
+        log = blend - np.log(np.exp(blend).sum(axis=1, keepdims=True))
+        return -(y * log).sum(axis=1)
+
+    rows = np.array([weight[codes == t].sum() for t in range(n_tasks)])
+    size = sorted({np.round(4 * np.log(r)) / 4 for r in rows})
+    first, out = np.eye(n_members)[0], []
+    for centre in size:
+        near = np.exp(-0.5 * ((np.log(rows) - centre) / width) ** 2)
+        found = minimize(
+            lambda w, near=near: near[codes] * weight @ losses(w) / len(codes),
+            np.full(n_members, 1 / n_members), bounds=[(0, 1)] * n_members, tol=1e-14,
+            options={"maxiter": 1000},
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        ).x  # fmt: skip
+        each = near[codes] * weight * (losses(first) - losses(found))
+        gain = each
+        if n_tasks >= 8:
+            gain = np.array([each[codes == t].sum() for t in range(n_tasks)])
+        spread = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
+        out.append(found if sum(gain) > required * spread else first)
+    return np.exp(size), np.array(out)

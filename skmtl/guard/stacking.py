@@ -1,22 +1,163 @@
-"""Convex weights of the members of an ensemble, per size of task, from held-out errors."""
+"""Convex weights of the members of an ensemble, per size of task, from held-out predictions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
-__all__ = ["StackedWeights", "simplex_weights"]
+__all__ = ["RowLosses", "SquaredErrors", "StackedWeights", "simplex_weights", "unseen_blend"]
 
 # Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
 _SIZE_WIDTH = 0.7
-# Standard errors by which a blend has to be better than the first member to be used at all.
-_REQUIRED = 2.0
+# Standard errors by which a blend has to be better than the first member to be used at all: for
+# tasks of a size, and for unseen tasks, of which there are few to learn from.
+_REQUIRED, _REQUIRED_UNSEEN = 2.0, 1.0
 # Prior rows at the table's noise level that each task's noise level is shrunk with.
 _NOISE_ROWS = 4.0
-# Steps in which weights and noise levels follow each other.
+# Steps in which weights and noise levels, or working responses, follow each other.
 _STEPS = 5
 # From this many tasks on, standard errors are those over tasks instead of rows.
 _MANY_TASKS = 8
+_MOST_HALVINGS = 10
+
+
+class _MemberRows:
+    """Held-out predictions of members: what the weights are learned from.
+
+    Parameters
+    ----------
+    weight, codes : ndarray of shape (n_rows,)
+        Weight and task of each row; rows are sorted by task.
+    n_tasks : int
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_tasks,)
+        Weights of the tasks.
+    """
+
+    n_members: int
+
+    def __init__(self, weight, codes, n_tasks):
+        self.weight, self.codes, self.n_tasks = weight, codes, n_tasks
+        self.rows = self.task_sums(weight)
+
+    def task_sums(self, values):
+        """Return sums of the rows' values over tasks."""
+        return np.bincount(self.codes, values, minlength=self.n_tasks)
+
+    def losses(self, blend):
+        """Return the losses ``(n_rows,)`` of a blend, without the weights of the rows.
+
+        `blend` are the weights of the members, ``(n_members,)`` or by row ``(n_rows, n_members)``.
+        """
+        raise NotImplementedError
+
+    def relative(self, kernel, blend):
+        """Return the weights ``(n_tasks,)`` of tasks relative to their noise under a blend."""
+        return kernel
+
+    def step(self, blend, kernel):
+        """Return a better blend for tasks of the weights `kernel`, of shape (n_tasks,)."""
+        raise NotImplementedError
+
+    def best(self, kernel):
+        """Return the best blend for tasks of these weights, and their weights beside the noise."""
+        blend = np.full(self.n_members, 1.0 / self.n_members)
+        for _ in range(_STEPS):
+            near = self.relative(kernel, blend)
+            blend = self.step(blend, near)
+        return blend, near
+
+    def gains(self, blend):
+        """Return by how much the weighted losses of rows are below those of the first member."""
+        return self.weight * (self.losses(np.eye(self.n_members)[0]) - self.losses(blend))
+
+    def advantage(self, blend, near):
+        """Return by how many standard errors a blend is better than the first member."""
+        gain = self.gains(blend)
+        if self.n_tasks >= _MANY_TASKS:
+            gain = near * self.task_sums(gain)
+        else:
+            gain = near[self.codes] * gain
+        spread = np.sqrt(max((gain**2).sum() - gain.sum() ** 2 / len(gain), 0.0))
+        return gain.sum() / spread if spread > 0 else 0.0
+
+
+class SquaredErrors(_MemberRows):
+    """Held-out errors of members, of squared error.
+
+    Parameters
+    ----------
+    errors : ndarray of shape (n_rows, n_members)
+        The first member is the one to fall back to.
+    weight, codes, n_tasks
+        As in the base class.
+    """
+
+    def __init__(self, errors, weight, codes, n_tasks):
+        super().__init__(weight, codes, n_tasks)
+        self.errors, self.n_members = errors, errors.shape[1]
+        products = errors[:, :, None] * errors[:, None] * weight[:, None, None]
+        sums = [self.task_sums(column) for column in products.reshape(len(errors), -1).T]
+        self.gram = np.column_stack(sums).reshape(n_tasks, self.n_members, self.n_members)
+        least = np.diagonal(self.gram, axis1=1, axis2=2).min(axis=1)
+        seen = self.rows > 0
+        self._level = _NOISE_ROWS * np.median(least[seen] / self.rows[seen])
+
+    def losses(self, blend):
+        return (self.errors * blend).sum(axis=1) ** 2
+
+    def relative(self, kernel, blend):
+        # The noise of a task is the error of the blend itself, so that a task that the blend does
+        # not suit, as in Student's distribution, has little influence.
+        noise = np.einsum("m,tmk,k->t", blend, self.gram, blend)
+        return kernel * (self.rows + _NOISE_ROWS) / np.maximum(noise + self._level, 1e-300)
+
+    def step(self, blend, kernel):
+        return simplex_weights(np.tensordot(kernel, self.gram, axes=1))
+
+
+class RowLosses(_MemberRows):
+    """Held-out scores of members, of any smooth loss.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_members, n_scores)
+        The first member is the one to fall back to.
+    target : ndarray of shape (n_rows, n_scores)
+    loss : Loss
+    weight, codes, n_tasks
+        As in the base class.
+    """
+
+    def __init__(self, scores, target, loss, weight, codes, n_tasks):
+        super().__init__(weight, codes, n_tasks)
+        self.scores, self.target, self.loss = scores, target, loss
+        self.n_members = scores.shape[1]
+
+    def _blended(self, blend):
+        return (self.scores * blend[..., None]).sum(axis=1)
+
+    def losses(self, blend):
+        return self.loss.value(self._blended(blend), self.target)
+
+    def step(self, blend, kernel):
+        """Minimise the quadratic approximation; the step is halved until the loss falls."""
+        weight, scores = kernel[self.codes] * self.weight, self.scores
+        at = self._blended(blend)
+        means = self.loss.means(at)
+        curved = self.loss.curve(means[:, None], scores) * weight[:, None, None]
+        gram = np.einsum("imk,ijk->mj", curved, scores)
+        slope = np.einsum("imk,ik,i->m", scores, means - self.target, weight)
+        found, before = simplex_weights(gram, slope - gram @ blend), weight @ self.losses(blend)
+        for _ in range(_MOST_HALVINGS):
+            if weight @ self.losses(found) <= before:
+                return found
+            found = 0.5 * (found + blend)
+        return blend
 
 
 @dataclass
@@ -37,40 +178,21 @@ class StackedWeights:
     advantage: np.ndarray
 
     @classmethod
-    def learn(cls, errors, weight, codes, n_tasks):
-        """Learn from the held-out errors of rows.
-
-        Parameters
-        ----------
-        errors : ndarray of shape (n_rows, n_members)
-            The first member is the one to fall back to.
-        weight, codes : ndarray of shape (n_rows,)
-            Weight and task of each row; rows are sorted by task.
-        n_tasks : int
-        """
-        rows = np.bincount(codes, weight, minlength=n_tasks)
-        gram = _grams(errors, weight, codes, n_tasks)
+    def learn(cls, held_out: Any) -> "StackedWeights":
+        """Learn from `SquaredErrors` or `RowLosses`."""
+        rows, n_members = held_out.rows, held_out.n_members
         seen = rows > 0
-        least = np.diagonal(gram, axis1=1, axis2=2).min(axis=1)
-        level = _NOISE_ROWS * np.median(least[seen] / rows[seen])
         size = np.unique(np.round(4.0 * np.log(rows[seen]))) / 4.0
         log_rows = np.log(np.where(seen, rows, 1.0))
-        weights, advantage = np.zeros((len(size), gram.shape[1])), np.zeros(len(size))
+        weights, advantage = np.zeros((len(size), n_members)), np.zeros(len(size))
         for i, centre in enumerate(size):
             kernel = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * seen
-            found = np.full(gram.shape[1], 1.0 / gram.shape[1])
-            for _ in range(_STEPS):
-                # The noise of a task is the error of the blend itself, so that a task that the
-                # blend does not suit, as in Student's distribution, has little influence.
-                noise = np.einsum("m,tmk,k->t", found, gram, found)
-                near = kernel * (rows + _NOISE_ROWS) / np.maximum(noise + level, 1e-300)
-                found = simplex_weights(np.tensordot(near, gram, axes=1))
-            advantage[i] = _advantage(found, errors, weight, codes, gram, near)
-            first = np.eye(len(found))[0]
-            weights[i] = found if advantage[i] > _REQUIRED else first
+            found, near = held_out.best(kernel)
+            advantage[i] = held_out.advantage(found, near)
+            weights[i] = found if advantage[i] > _REQUIRED else np.eye(n_members)[0]
         return cls(np.exp(size), weights, advantage)
 
-    def of_tasks(self, rows, errors, weight, codes):
+    def of_tasks(self, rows, held_out):
         """Return the weights ``(n_tasks, n_members)`` of the tasks.
 
         They are those of the tasks' sizes, but for tasks on whose own held-out rows the blend is
@@ -80,14 +202,13 @@ class StackedWeights:
         Parameters
         ----------
         rows : ndarray of shape (n_tasks,)
-        errors, weight, codes
-            As in `learn`.
+            Weights of the tasks, including rows that were not held out.
+        held_out : SquaredErrors or RowLosses
         """
-        out = self.at(rows)
-        loss = weight * ((errors * out[codes]).sum(axis=1) ** 2 - errors[:, 0] ** 2)
+        out, codes = self.at(rows), held_out.codes
+        loss = -held_out.gains(out[codes])
         n = np.maximum(np.bincount(codes, minlength=len(out)), 1)
-        total = np.bincount(codes, loss, minlength=len(out))
-        square = np.bincount(codes, loss**2, minlength=len(out))
+        total, square = held_out.task_sums(loss), held_out.task_sums(loss**2)
         worse = total > _REQUIRED * np.sqrt(np.maximum(square - total**2 / n, 0.0))
         out[worse & (n > 1)] = np.eye(out.shape[1])[0]
         return out
@@ -99,34 +220,36 @@ class StackedWeights:
         return self.weights[place]
 
 
-def _grams(errors, weight, codes, n_tasks):
-    """Return weighted products of the members' errors, per task."""
-    n_members = errors.shape[1]
-    products = (errors[:, :, None] * errors[:, None] * weight[:, None, None]).reshape(
-        len(errors), -1
-    )
-    out = np.column_stack([np.bincount(codes, column, minlength=n_tasks) for column in products.T])
-    return out.reshape(n_tasks, n_members, n_members)
+def unseen_blend(held_out):
+    """Return the weights ``(n_members,)`` for an unseen task, from predictions of left-out tasks.
+
+    All tasks count the same. Only the first member has weight unless the blend is better by more
+    than `_REQUIRED_UNSEEN` standard errors over tasks.
+    """
+    blend = np.full(held_out.n_members, 1.0 / held_out.n_members)
+    seen = held_out.rows > 0
+    kernel = np.where(seen, 1.0 / np.where(seen, held_out.rows, 1.0), 0.0)
+    for _ in range(_STEPS):
+        blend = held_out.step(blend, kernel)
+    gain = (held_out.task_sums(held_out.gains(blend)) * kernel)[seen]
+    required = _REQUIRED_UNSEEN * gain.std(ddof=1) / np.sqrt(len(gain))
+    return blend if gain.mean() > required else np.eye(held_out.n_members)[0]
 
 
-def simplex_weights(gram):
-    """Return the weights that minimise ``w' gram w`` among those that are >= 0 and sum to one."""
+def simplex_weights(gram, slope=None):
+    """Return the weights that minimise ``w' gram w / 2 + slope' w`` on the simplex.
+
+    The weights are >= 0 and sum to one. Without a slope, it is zero.
+    """
     n_members = len(gram)
     level = np.trace(gram) / n_members
     if not level > 0.0:
         return np.eye(n_members)[0]
     root = np.linalg.cholesky(gram / level + 1e-9 * np.eye(n_members)).T
+    target = np.zeros(n_members)
+    if slope is not None:
+        target = -solve_triangular(root, slope / level, trans="T")
     # The sum is one up to the error of a large penalty, and the weights are then rescaled.
     system = np.vstack([root, np.full((1, n_members), 1e3)])
-    found, _ = nnls(system, np.append(np.zeros(n_members), 1e3))
+    found, _ = nnls(system, np.append(target, 1e3))
     return found / found.sum()
-
-
-def _advantage(found, errors, weight, codes, gram, near):
-    """Return by how many standard errors a blend is better than the first member."""
-    if len(near) >= _MANY_TASKS:
-        gain = near * (gram[:, 0, 0] - np.einsum("m,tmk,k->t", found, gram, found))
-    else:
-        gain = near[codes] * weight * (errors[:, 0] ** 2 - (errors @ found) ** 2)
-    spread = np.sqrt(max((gain**2).sum() - gain.sum() ** 2 / len(gain), 0.0))
-    return gain.sum() / spread if spread > 0 else 0.0

@@ -35,3 +35,7 @@ class Loss:
     def curve(self, means: NDArray, moved: NDArray, axis: int = -1) -> NDArray:
         """Return the product of the Hessian with `moved`, at scores with these means."""
         raise NotImplementedError
+
+    def curvature(self, means: NDArray) -> NDArray:
+        """Return the diagonal of the Hessian at scores with these means."""
+        raise NotImplementedError

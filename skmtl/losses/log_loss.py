@@ -28,8 +28,11 @@ class _LogLoss(Loss):
 
     def curve(self, means, moved, axis=-1):
         if means.shape[axis] == 1:
-            return means * (1.0 - means) * moved
+            return self.curvature(means) * moved
         return means * (moved - (means * moved).sum(axis=axis, keepdims=True))
+
+    def curvature(self, means):
+        return means * (1.0 - means)
 
     def log_probabilities(self, scores, axis=-1):
         """Return the classes' log-probabilities along the axis; two for one score.

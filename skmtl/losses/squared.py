@@ -1,5 +1,7 @@
 """Half the squared error."""
 
+import numpy as np
+
 from .base import Loss
 
 __all__ = ["SQUARED_ERROR"]
@@ -18,6 +20,9 @@ class _SquaredError(Loss):
 
     def curve(self, means, moved, axis=-1):
         return moved
+
+    def curvature(self, means):
+        return np.ones_like(means)
 
 
 SQUARED_ERROR = _SquaredError()

@@ -16,17 +16,18 @@ from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
 from ..sharing import BY_NAME
 from ..sharing.restriction import UNRESTRICTED
-from ..task_models import LinearTaskClassifier, LinearTaskModel
+from ..task_models import TaskClassifier, TaskRegressor
 from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
 from ..tasks.reduce import RowSpace
 from ..tasks.stack import as_dense
-from ._learned import LearnedMixin
+from ..tasks.view import RowView
+from ._learned import LearnedMixin, has_learners
 
 __all__ = ["MultiTaskBase"]
 
-TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
+TaskModel = TypeVar("TaskModel", TaskRegressor, TaskClassifier)
 
 
 class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
@@ -70,7 +71,7 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         has_rows = table.task_sizes() > 0
         table, view, parts = table.without_empty_tasks(), None, []
         if hasattr(solver, "fit_rows"):
-            view = self._view_of(rows)
+            view = RowView.of(rows.preprocessor, rows.raw, rows.X)
         settled = self._settled(table, view)
         if self.cv is not None:
             parts = partitions(
@@ -85,7 +86,7 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         with worker_pool(self.n_jobs) as executor:
 
             def fit_table(structure, settled, **kwargs):
-                restriction = self._restriction(structure, X, rows.preprocessor, table.n_features)
+                restriction = self._restriction(structure, X, rows.preprocessor, settled.table)
                 within = self._within(structure)
                 # A row space mixes features, which a restriction refers to.
                 if restriction or not getattr(structure, "rotation_invariant", True):
@@ -133,11 +134,13 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         trust = np.asarray(settled.trust)[: table.n_features]
         return replace(settled, table=replace(settled.table, X=table.X), trust=trust)
 
-    def _restriction(self, solver, X, preprocessor, n_features):
+    def _restriction(self, solver, X, preprocessor, table):
         """Return the structure's restriction of the slopes."""
         if not hasattr(solver, "restriction"):  # not a structure of `skmtl.sharing`
             return UNRESTRICTED
-        names = _feature_names(self._find_columns(X), preprocessor, n_features)
+        if has_learners(self.sharing):  # the features are not only those of X
+            return solver.restriction([f"x{j}" for j in range(table.n_features)])
+        names = _feature_names(self._find_columns(X), preprocessor, table.n_features)
         return solver.restriction(names)
 
     def _store(self, X, y, rows, solver, fitted, sizes, stds):
@@ -286,16 +289,16 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         weight = np.ones(len(y)) if weight is None else weight
         X = as_dense(X)
         if self._learned is not None:
-            blend, std = self._adapt_learned(rows, X, y, weight)
-            scale = self._new_residual_scale(self._residual_scale, std, X, y, weight)
+            blend, error = self._adapt_learned(rows, X, y, weight, **kwargs)
+            scale = self._new_residual_scale(self._residual_scale, error, X, y, weight)
             return self._learned_task_model(blend, scale)
-        coef, intercept, std = self._adapter.adapt(X, y, weight, **kwargs)
-        scale = self._new_residual_scale(self._adapter.residual_scale, std, X, y, weight)
+        coef, intercept, error = self._adapter.adapt(X, y, weight, **kwargs)
+        scale = self._new_residual_scale(self._adapter.residual_scale, error, X, y, weight)
         return self._task_model(coef, intercept, scale)
 
     def _new_residual_scale(self, scale, std, X, y, weight):
-        """Return the scale of the residuals of a new task; None if `std` is unknown."""
-        if std is None:
+        """Return the scale of the residuals of a new task; None if it is unknown."""
+        if scale is None or std is None:
             return None
         X, _, weight = self._adapter.support(X, y, weight)
         out_of_range = self._residual_scale.out_of_range

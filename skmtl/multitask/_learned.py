@@ -1,19 +1,16 @@
 """The part of the multi-task estimators that deals with learners other than linear models."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import is_classifier
 
 from ..sharing import BY_NAME, Auto
 from ..sharing.estimator import SharedLearner
 from ..sharing.learned.design import Rows
 from ..sharing.learned.problem import RowProblem
-from ..sharing.learned.wrapped import check_regressor
+from ..sharing.learned.wrapped import check_learner
 from ..tasks.columns import as_table
-from ..tasks.keys import mixed
-from ..tasks.view import LearnerView
 
 __all__ = ["LearnedMixin", "has_learners"]
 
@@ -27,42 +24,6 @@ _LINEAR = {
 def has_learners(sharing):
     """Return whether a sharing structure, or the name of one, fits learners on rows."""
     return hasattr(BY_NAME.get(sharing) if isinstance(sharing, str) else sharing, "fit_rows")
-
-
-def _groups_of_equal_rows(table, order):
-    """Return the same number for equal rows of a task, in the given order of the rows."""
-    parts = [part[order] for part in (table.codes, table.keys, table.y)]
-    found = np.lexsort(parts)
-    new = np.zeros(len(order), dtype=bool)
-    for part in parts:
-        new[1:] |= part[found[1:]] != part[found[:-1]]
-    group = np.empty(len(order), dtype=np.int64)
-    group[found] = np.cumsum(new)
-    return group
-
-
-@dataclass
-class RowView:
-    """Rows of fit as learners see them.
-
-    Attributes
-    ----------
-    learner_view : LearnerView or None
-        None for sparse rows, which learners do not take.
-    values : ndarray of shape (n_samples, n_columns) or None
-    n_levels : ndarray of shape (n_columns,)
-    hidden : ndarray of shape (n_samples, n_hidden)
-        Columns with levels that the preprocessor does not tell apart.
-    """
-
-    learner_view: LearnerView | None
-    values: np.ndarray | None
-    n_levels: np.ndarray
-    hidden: np.ndarray
-
-    def take(self, where):
-        """Return the columns of some rows."""
-        return None if self.values is None else self.values[where]
 
 
 class _LinearAttribute:
@@ -103,14 +64,14 @@ class LearnedMixin:
     def _check_learners(self):
         """Raise a ValueError for parameters that do not fit together."""
         if self.estimator is not None:
-            check_regressor(self.estimator)
+            check_learner(self.estimator, is_classifier(self))
             if not isinstance(self._named_object(), Auto):
                 raise ValueError(
                     "estimator= is a further learner for sharing='auto', but "
                     f"sharing={self.sharing!r}; set sharing='auto', or use "
                     "sharing=SharedEstimator(...) of skmtl.sharing for this learner alone."
                 )
-        if has_learners(self.sharing) and self.keep_moments:
+        if has_learners(self.sharing) and getattr(self, "keep_moments", False):
             raise ValueError(
                 f"keep_moments=True is for linear models, but sharing={self.sharing!r} also fits "
                 "learners; set keep_moments=False, or sharing='partial_pooling'."
@@ -127,16 +88,6 @@ class LearnedMixin:
             f"{', '.join(used)} (member_report_). Set sharing='partial_pooling' for linear models."
         )
 
-    @staticmethod
-    def _view_of(rows):
-        """Return the `RowView` of the rows of fit."""
-        if sparse.issparse(rows.X):
-            return RowView(None, None, np.zeros(0, dtype=np.int64), np.zeros((rows.X.shape[0], 0)))
-        learner_view = LearnerView.fit(rows.preprocessor, rows.raw, rows.X)
-        values = learner_view(rows.raw, rows.X)
-        hidden = np.nan_to_num(values[:, learner_view.hidden], nan=-1.0)
-        return RowView(learner_view, values, learner_view.n_levels, hidden)
-
     def _learn(self, solver, settled, parts, fit_table, rows, view, progress):
         """Return the `SharingFit` of a structure with learners.
 
@@ -148,50 +99,28 @@ class LearnedMixin:
             The rows, with their keys.
         parts : list of Partition
         fit_table : callable
-            Called with a structure of linear models, a `Settled` table and keyword arguments of
-            the problem; returns a `SharingFit`.
+            As `RowProblem.of` takes it.
         rows : ResolvedRows
         view : RowView
         progress : Progress
         """
-        if is_classifier(self):
-            raise ValueError(
-                f"sharing={self.sharing!r} fits learners, which are for MultiTaskRegressor; set "
-                "sharing='partial_pooling'."
-            )
         if not parts:
             raise ValueError(
                 f"sharing={self.sharing!r} needs cross-validation, but cv=None; set cv=5, or "
                 "choose a structure of linear models with numbers for its strengths."
             )
-        table = settled.table
-        # Learners may depend on the order of the rows, which depends on their content only.
-        order = np.lexsort((table.weights(), table.y, mixed(table.keys)))
-        where = table.rows[order]
-
-        def fit_linear(structure, y=None):
-            packed = settled
-            if y is not None:
-                target = np.empty(len(order))
-                target[order] = y
-                packed = replace(settled, table=replace(table, y=target))
-            fitted = fit_table(structure, packed, predicts_rows=True)
-            nested = fitted.held_out.nested[:, order]
-            return replace(fitted, held_out=replace(fitted.held_out, nested=nested))
-
-        problem = RowProblem(
-            Rows(rows.X[where], view.take(where), table.codes[order]),
-            table.y[order],
-            table.weights()[order],
-            view.n_levels,
-            _groups_of_equal_rows(table, order),
-            [replace(part, block=part.block[order]) for part in parts],
-            fit_linear,
-            table.n_tasks,
-            self.n_jobs,
-            self._seed(),
-            progress,
-            self.estimator,
+        problem = RowProblem.of(
+            settled,
+            parts,
+            fit_table,
+            rows.X,
+            view,
+            loss=self._loss,
+            n_classes=int(settled.table.y.max()) + 1 if is_classifier(self) else 0,
+            n_jobs=self.n_jobs,
+            seed=self._seed(),
+            progress=progress,
+            estimator=self.estimator,
         )
         fitted = solver.fit_rows(problem)
         learned = replace(fitted.learned, view=view.learner_view)
@@ -210,16 +139,16 @@ class LearnedMixin:
             self.__dict__.pop(name, None)
         self._learned, self._view = fitted.learned.model, fitted.learned.view
 
-    def _adapt_learned(self, raw, X, y, weight):
-        """Return the `TaskBlend` of a new task, and the standard deviation of its residuals."""
+    def _adapt_learned(self, raw, X, y, weight, **kwargs):
+        """Return the `TaskBlend` of a new task, and the leave-one-out error of its linear model."""
         raw = self._columns.select(as_table(raw))
         rows = Rows(X, self._view(raw, X), np.full(len(y), -1))
-        return self._learned.adapt(rows, y, weight)
+        return self._learned.adapt(rows, y, weight, **kwargs)
 
     def _predict_learned(self, rows):
-        """Return the predictions of rows, and their tasks.
+        """Return the scores ``(n_rows, n_scores)`` of rows, and their tasks.
 
-        For a 2-D target, predictions have one column per task, and the tasks are None.
+        For a 2-D target, scores have one column per task, and the tasks are None.
         """
         n, view = rows.X.shape[0], self._view(rows.raw, rows.X)
         if self._task_source == "target":
@@ -227,7 +156,7 @@ class LearnedMixin:
                 self._learned.predict(Rows(rows.X, view, np.full(n, t)))
                 for t in range(len(self.tasks_))
             ]
-            return np.column_stack(columns), None
+            return np.hstack(columns), None
         codes = np.zeros(n, dtype=np.int64) if rows.codes is None else rows.codes
         return self._learned.predict(Rows(rows.X, view, codes)), codes
 

@@ -3,7 +3,7 @@
 import numbers
 import warnings
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -12,14 +12,22 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import HasMethods, Interval, StrOptions, fit_context
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from .._validation import check_weights
+from ..losses import LOG_LOSS
 from ..sharing.base import Sharing
 from ..sharing.logistic_problem import LogisticProblem
-from ..task_models import LinearTaskClassifier, most_probable, probabilities
+from ..task_models import (
+    BlendedTaskClassifier,
+    LinearTaskClassifier,
+    TaskClassifier,
+    most_probable,
+    one_or_more,
+    probabilities,
+)
 from ..tasks.prevalence import check_class_prior
-from ..tasks.stack import rowwise
+from ..tasks.stack import linear_scores, rowwise
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
@@ -27,7 +35,7 @@ from ._base import MultiTaskBase
 __all__ = ["MultiTaskClassifier"]
 
 
-class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
+class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
     r"""Logistic regression for many tasks that share information where it helps.
 
     Every task (customer, field, district, ...) has its own linear scores
@@ -42,15 +50,21 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
 
     Parameters
     ----------
-    sharing : {"partial_pooling", "independent", "pooled"} or object, default="partial_pooling"
-        How tasks share information; an object of `skmtl.sharing` has options. Strengths are
-        1 / variance on the scale of log-odds, for standardised features, like ``1 / C`` of
-        scikit-learn's LogisticRegression. They are "auto" by default.
+    sharing : str or object, default="partial_pooling"
+        How tasks share information: "partial_pooling", "independent", "pooled", "auto", or an
+        object of `skmtl.sharing`, which has options. Strengths are 1 / variance on the scale of
+        log-odds, for standardised features, like ``1 / C`` of scikit-learn's LogisticRegression.
+        They are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are blended
+        with learners that bend, such as trees, where these are better; such a model is not linear,
+        and has no ``coef_``.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
         name. With a list, such as ``["store", "item"]``, every combination of values is a task,
         whose label is a tuple.
+    estimator : classifier, default=None
+        Further learner for ``sharing="auto"``: any scikit-learn classifier with probabilities,
+        fitted both with the mean target of the task as one more feature, and without the task.
     preprocessor : "auto" or transformer, default=None
         Converts the columns of X, without the task column and excluded ones, to finite numbers.
         None uses them unchanged. "auto" imputes missing numbers with the median, adds a column that
@@ -112,6 +126,10 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         ``alpha_``, ``alpha_intercept_``, ``alpha_shared_``.
     task_report_ : dict of arrays
         Report like that of `MultiTaskRegressor`, with log-losses per row as errors.
+    member_report_ : dict of arrays
+        Only with learners: for every ``member`` its cross-validated log-loss ``error``, its mean
+        ``weight``, the number of tasks that use it, its weight for an unseen task, and its
+        ``status``.
     history_ : dict of arrays
         Candidate strengths, their cross-validated log-losses and their weights.
     kkt_residual_ : float
@@ -174,13 +192,16 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
         "tol": [Interval(numbers.Real, 0, None, closed="neither")],
+        "estimator": [HasMethods(["fit", "predict"]), None],
     }
+    _loss = LOG_LOSS
 
     def __init__(
         self,
         sharing: str | Sharing = "partial_pooling",
         *,
         task_column: TaskColumn = None,
+        estimator: Any = None,
         preprocessor: object = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
@@ -195,6 +216,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     ) -> None:
         self.sharing = sharing
         self.task_column = task_column
+        self.estimator = estimator
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
@@ -243,6 +265,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
             For the same reasons as in `MultiTaskRegressor.fit`, for a single class, and for a 2-D
             y.
         """
+        self._check_learners()
         progress = Progress(self, X, y)
         self._require_target(y)
         classes, labels = np.unique(check_classes(y), return_inverse=True)
@@ -270,7 +293,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        _warn_of_separation(table, fitted)
+        if fitted.learned is None:
+            _warn_of_separation(table, fitted)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         self.classes_ = classes
         progress.end()
@@ -304,7 +328,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         sample_weight: ArrayLike | None = None,
         *,
         class_prior: dict | None = None,
-    ) -> LinearTaskClassifier:
+    ) -> TaskClassifier:
         """Fit a model for a new task, from some of its rows and the shared part of the model.
 
         This estimator does not change. The shared part is held fixed, and the task-specific part is
@@ -327,7 +351,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
 
         Returns
         -------
-        LinearTaskClassifier
+        LinearTaskClassifier or BlendedTaskClassifier
             A fitted estimator like those of `for_task`.
 
         Raises
@@ -364,14 +388,13 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
             Log-odds, or scores in the order of ``classes_``.
         """
         rows = self._rows_to_predict(X, task)
+        if self._learned is not None:
+            return one_or_more(self._predict_learned(rows)[0])
         no_tasks = self._task_source == "none"
         codes = np.zeros(rows.X.shape[0], dtype=np.int64) if no_tasks else rows.codes
         coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
-        if len(self.classes_) == 2:
-            return rowwise(rows.X, coef, codes) + intercept[codes]
-        scores = [rowwise(rows.X, coef[:, k], codes) for k in range(len(self.classes_))]
-        return np.column_stack(scores) + intercept[codes]
+        return one_or_more(linear_scores(rows.X, coef, intercept, codes))
 
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
         """Return the probabilities of the classes.
@@ -461,6 +484,11 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
 
     def _check_support(self, y):
         return find_classes(check_labels(y), self.classes_).astype(np.float64)
+
+    def _learned_task_model(self, blend, residual_scale):
+        return BlendedTaskClassifier._from_blend(
+            blend, self._view, self._columns, self.preprocessor_, self.classes_
+        )
 
     def _task_model(self, coef, intercept, residual_scale):
         return LinearTaskClassifier._from_coefficients(

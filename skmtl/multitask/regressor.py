@@ -13,9 +13,16 @@ from .._jit import worker_pool
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..base import r2_over_tasks
 from ..guard.units import Units
+from ..losses import SQUARED_ERROR
 from ..sharing.base import Sharing
 from ..sharing.problem import Problem
-from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
+from ..task_models import (
+    BlendedTaskModel,
+    LinearTaskModel,
+    TaskRegressor,
+    check_residual_scale,
+    interval,
+)
 from ..tasks.blocks import folds
 from ..tasks.copies import Settled
 from ..tasks.moments import block_moments
@@ -29,7 +36,7 @@ from ._partial_fit import AvailableWithMoments, PartialFitMixin, SeenRows
 __all__ = ["MultiTaskRegressor"]
 
 
-class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTaskModel]):
+class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegressor]):
     r"""Linear regression for many tasks that share information where it helps.
 
     Every task (store, patient, school, ...) has its own linear model
@@ -184,6 +191,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         "keep_moments": ["boolean"],
     }
 
+    _loss = SQUARED_ERROR
     __metadata_request__fit = {"task": True}
     __metadata_request__partial_fit = {"task": True, "decay": True}
     __metadata_request__predict = {"task": True, "return_std": True}
@@ -386,7 +394,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             X, y, sample_weight, task, anew=earlier is None, empty_tasks=True
         )
         solver = self._named_object()
-        restriction = self._restriction(solver, X, rows.preprocessor, table.n_features)
+        restriction = self._restriction(solver, X, rows.preprocessor, table)
         with worker_pool(self.n_jobs) as executor:
             keys = earlier and earlier.keys
             seen = SeenRows.of(table, n_folds, self._seed(), executor, keys)
@@ -457,6 +465,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         rows = self._rows_to_predict(X, task)
         if self._learned is not None:
             prediction, codes = self._predict_learned(rows)
+            prediction = prediction if codes is None else prediction[:, 0]
         elif self._task_source == "target":
             codes = None  # one column per task
             prediction = rows.X @ self.coef_.T + self.intercept_

@@ -187,7 +187,7 @@ def guarded_fit(problem, members, allowed, baselines):
     shares = guard.shares[0]
     residual_scale = problem.residual_scale(report["error_shared"], guard.judged, shares)
     fitted = _assemble(problem, members, shares, guard.judged, report, residual_scale)
-    if problem.predicts_rows:
+    if problem.nested_splits is not None:
         fitted.held_out = HeldOut.of(problem, members[0], shares, guard.left)
     return fitted
 

@@ -1,4 +1,4 @@
-"""Any scikit-learn regressor as the part of the model that tasks share."""
+"""Any scikit-learn estimator as the part of the model that tasks share."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -7,9 +7,9 @@ import numpy as np
 
 from ..guard.stacking import StackedWeights
 from .base import Sharing, SharingFit
-from .learned.members import FittedMember, LearnedMember
-from .learned.model import LearnedFit, LearnedModel
-from .learned.wrapped import PerTask, Wrapped, check_regressor
+from .learned.members import LearnedMember
+from .learned.model import LearnedFit, LearnedInputs, LearnedModel
+from .learned.wrapped import PerTask, Wrapped, check_learner
 from .pooling import PartialPooling
 
 __all__ = ["SharedEstimator", "SharedLearner"]
@@ -44,66 +44,96 @@ class SharedLearner(Sharing):
         return self._fit_rows(problem)
 
     def _fit_rows(self, problem):
+        self.check_kind(problem.n_classes > 0)
         shared = LearnedMember(self._name, self._learner())
         refusal = shared.refusal(problem)
         if refusal is not None:
             raise ValueError(f"{type(self).__name__}: {refusal}.")
         shared.judge(problem, every_split=True)
         shared.finish(problem)
-        held_out, unit = shared.held_out, problem.scale[-1]
-        missing = np.isnan(held_out)  # rows that are in no test fold
+        held_out = shared.held_out
+        missing = np.isnan(held_out[:, 0])  # rows that are in no test fold
         if missing.any():
             held_out[missing] = shared.model.predict(problem.rows.take(missing))
+        fit = self._fit_classes if problem.n_classes else self._fit_values
+        return fit(problem, shared, held_out)
+
+    def _fit_values(self, problem, shared, held_out):
+        """Return the fit with linear models on the residuals of the learner."""
+        unit, nested_splits = problem.scale[-1], 0 if self.own == "clone" else None
         structure = PartialPooling()
         if self.own != "linear":
             structure = PartialPooling(alpha_shared=np.inf, varying=[])
-        linear = problem.fit_linear(structure, problem.y - unit * held_out)
-        members = [FittedMember(self._name, shared.model, True)]
-        # The first column, the linear models alone, has no weight: the estimator is always added.
-        weights = StackedWeights(np.ones(1), np.ones((1, 1)), np.full(1, np.inf))
-        tasks = np.ones((problem.n_tasks, 1))
+        target = problem.y - unit * held_out[:, 0]
+        linear = problem.fit_linear(structure, target, nested_splits=nested_splits)
+        members, weights = [], np.ones((problem.n_tasks + 1, 1))
         if self.own == "clone":
             base = problem.averaged(linear.held_out.nested) - problem.location[0]
-            clones, weights, found = self._clones(problem, held_out + base / unit)
-            if clones is not None:
-                members, tasks = [*members, clones], found
-        table = _always_added(np.vstack([tasks, np.eye(tasks.shape[1])[0]]))
-        by_size = replace(weights, weights=_always_added(weights.weights))
-        bare = replace(linear, held_out=None, report={})
-        model = LearnedModel(
-            bare, members, table, by_size, problem.location, problem.scale,
-            np.full(len(members), np.inf),
+            members, weights = self._clones(problem, held_out + base / unit)
+        # The first column, the linear models alone, has no weight: the estimator is always added.
+        none, always = np.zeros(len(weights)), np.ones(len(weights))
+        weights = np.column_stack([none, always, weights[:, 1:]])
+        return self._fitted(problem, linear, [shared.fitted(), *members], weights)
+
+    def _fit_classes(self, problem, shared, held_out):
+        """Return the fit with linear models whose features are the scores of the learner."""
+        keeps_features, structure = self.own == "linear", PartialPooling()
+        if not keeps_features:
+            structure = PartialPooling(varying=[])
+        linear = problem.fit_linear(
+            structure, scores=held_out, keeps_features=keeps_features,
+            nested_splits=0 if self.own == "clone" else None,
         )  # fmt: skip
-        return replace(linear, learned=LearnedFit(model, self._member_report(members, table)))
+        members, weights = [], np.ones((problem.n_tasks + 1, 1))
+        if self.own == "clone":
+            members, weights = self._clones(problem, problem.averaged(linear.held_out.nested))
+        inputs = LearnedInputs(shared.fitted(), keeps_features)
+        return self._fitted(problem, linear, members, weights, inputs)
+
+    @staticmethod
+    def _fitted(problem, linear, members, weights, inputs=None):
+        # New tasks have the weights of an unseen one: there are no clones for them.
+        by_size = StackedWeights(np.ones(1), weights[-1:], np.full(1, np.inf))
+        model = LearnedModel(
+            replace(linear, held_out=None, report={}), members, weights, by_size, problem.location,
+            problem.scale, np.full(len(members), np.inf), problem.loss, inputs,
+        )  # fmt: skip
+        shown = weights[:, 1:]
+        if inputs is not None:
+            members = [inputs.member, *members]
+            shown = np.column_stack([np.ones(len(weights)), shown])
+        return replace(linear, learned=LearnedFit(model, _member_report(members, shown)))
 
     def _clones(self, problem, predicted):
-        """Return the clones of the tasks, if they get any weight, and weights by size and task."""
-        base = np.tile(predicted, (len(problem.partitions[0].train), 1))
+        """Return the clones of the tasks, if any are used, and the weights of the tasks.
+
+        `predicted` are the scores of held-out rows without clones. The weights, of shape
+        ``(n_tasks + 1, 1 or 2)``, are those of the shared part and of the clones.
+        """
+        base = None
+        if not problem.n_classes:
+            base = np.tile(predicted, (len(problem.partitions[0].train), 1, 1))
         clones = LearnedMember("clones", PerTask(self._learner()), base)
         clones.judge(problem, every_split=True)
         clones.finish(problem)
-        errors = np.column_stack([predicted, clones.held_out]) - problem.target[:, None]
-        live = np.isfinite(errors).all(axis=1)
-        judged = errors[live], problem.weight[live], problem.rows.codes[live]
-        weights = StackedWeights.learn(*judged, problem.n_tasks)
-        if not weights.weights[:, 1].any():
-            return None, replace(weights, weights=weights.weights[:, :1]), None
+        scores = np.stack([predicted, clones.held_out], axis=1)
+        live = np.isfinite(scores).all(axis=(1, 2))
+        held_out = problem.held_out(scores[live], live)
         rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
-        return clones.fitted(), weights, weights.of_tasks(rows, *judged)
+        weights = StackedWeights.learn(held_out).of_tasks(rows, held_out)
+        for _, estimator in clones.model.parts:
+            without = np.setdiff1d(np.arange(problem.n_tasks), list(estimator.clones))
+            weights[without] = [1.0, 0.0]
+        if not weights[:, 1].any():
+            return [], np.ones((problem.n_tasks + 1, 1))
+        return [clones.fitted()], np.vstack([weights, [1.0, 0.0]])
 
-    @staticmethod
-    def _member_report(members, weights):
-        """Return one row per member: its mean weight, and the tasks that use it."""
-        return {
-            "member": np.array([member.name for member in members], dtype=object),
-            "weight": weights[:-1, 1:].mean(axis=0),
-            "n_tasks": (weights[:-1, 1:] > 0).sum(axis=0),
-            "weight_unseen": weights[-1, 1:],
-        }
+    def check_kind(self, classifier: bool) -> None:
+        """Raise a ValueError if the learner is not for classes, or not for numbers."""
 
 
 class SharedEstimator(SharedLearner):
-    r"""A scikit-learn regressor for all tasks, with a part of its own for every task.
+    r"""A scikit-learn estimator for all tasks, with a part of its own for every task.
 
     The prediction for task :math:`t` is
 
@@ -114,16 +144,25 @@ class SharedEstimator(SharedLearner):
     were fitted without them. As :math:`h_t` is guarded, it is zero where it would not help. The
     final :math:`g` is the mean of the estimators that were fitted in the splits of `cv`.
 
+    In a classification, :math:`f_t` and :math:`g` are log-odds, or one score per class, and
+
+    .. math:: f_t(x) = a_t + b_t\, g(x) + h_t(x)
+
+    is a logistic model with :math:`g_{-k(i)}(x_i)` as one more feature, which also corrects
+    probabilities that are too close to 0 and 1.
+
     Parameters
     ----------
-    estimator : regressor
-        Any scikit-learn regressor, or a Pipeline that ends in one. It sees the features with
+    estimator : regressor or classifier
+        Any scikit-learn regressor, or classifier with probabilities in `MultiTaskClassifier`, or a
+        Pipeline that ends in one. It sees the features with
         missing values and with codes of categories if it takes missing values, and otherwise the
         output of `preprocessor`.
     own : {"intercept", "linear", "clone"}, default="linear"
-        What :math:`h_t` is: an intercept shrunk towards zero; the linear models of
-        `PartialPooling`; or an intercept and a clone of the estimator that is fitted on the rows of
-        the task (at least 10) and used at sizes of task where it is better.
+        What :math:`h_t` is: an intercept shrunk towards zero (with the same :math:`b` for all
+        tasks); the linear models of `PartialPooling`; or an intercept and a clone of the estimator
+        that is fitted on the rows of the task (at least 10) and used at sizes of task where it is
+        better.
     sees_task : bool, default=False
         Whether the estimator sees the task too, as one more column: the mean target of the task,
         shrunk and computed inside every fold, or the task as a category for histogram gradient
@@ -132,8 +171,8 @@ class SharedEstimator(SharedLearner):
     Raises
     ------
     TypeError, ValueError
-        In `fit`, if `estimator` is not a regressor, if weights differ but it takes none, and for
-        ``cv=None``.
+        In `fit`, if `estimator` is not a regressor, or for classes not a classifier with
+        ``predict_proba``; if weights differ but it takes none; and for ``cv=None``.
 
     See Also
     --------
@@ -164,10 +203,19 @@ class SharedEstimator(SharedLearner):
         self.sees_task = sees_task
 
     def check(self) -> None:
-        """Raise an error for an estimator that is not a regressor, and for an unknown `own`."""
-        check_regressor(self.estimator)
+        """Raise a ValueError for an unknown `own`."""
         if self.own not in ("intercept", "linear", "clone"):
             raise ValueError(f"own={self.own!r} is unknown; give 'intercept', 'linear' or 'clone'.")
+
+    def check_kind(self, classifier: bool) -> None:
+        """Raise an error for an estimator that is not of the kind of the multi-task estimator.
+
+        Parameters
+        ----------
+        classifier : bool
+            Whether it must be a classifier, with probabilities, or a regressor.
+        """
+        check_learner(self.estimator, classifier)
 
     def _learner(self):
         if not self.sees_task:
@@ -176,10 +224,14 @@ class SharedEstimator(SharedLearner):
         return Wrapped(self.estimator, "category" if takes_categories else "encoded")
 
 
-def _always_added(weights):
-    """Return weights ``(n, 1 + n_members)`` of a first member that is added to the linear models.
+def _member_report(members, weights):
+    """Return one row per member: its mean weight, and the tasks that use it.
 
-    The given ones are those of further members, whose first column is for none of them.
+    `weights` are those of the tasks and of an unseen one, ``(n_tasks + 1, n_members)``.
     """
-    none, always = np.zeros(len(weights)), np.ones(len(weights))
-    return np.column_stack([none, always, weights[:, 1:]])
+    return {
+        "member": np.array([member.name for member in members], dtype=object),
+        "weight": weights[:-1].mean(axis=0),
+        "n_tasks": (weights[:-1] > 0).sum(axis=0),
+        "weight_unseen": weights[-1],
+    }

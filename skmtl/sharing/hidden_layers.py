@@ -110,6 +110,19 @@ class SharedHiddenLayers(SharedLearner):
         if not _is_count(self.max_iter):
             raise ValueError(f"max_iter={self.max_iter!r} must be a whole number of at least 1.")
 
+    def check_kind(self, classifier: bool) -> None:
+        """Raise a ValueError for a classifier.
+
+        Parameters
+        ----------
+        classifier : bool
+        """
+        if classifier:
+            raise ValueError(
+                "SharedHiddenLayers is for MultiTaskRegressor; set sharing='auto' in "
+                "MultiTaskClassifier."
+            )
+
     def _learner(self):
         options = {
             "hidden": tuple(self.hidden_layer_sizes),
@@ -134,7 +147,7 @@ class _LayersLearner:
     takes_gaps: bool = False
     fewest_rows = 2
 
-    def fit(self, M, categorical, target, weight, validation, seed):
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
         """Return a fitted `_FittedLayers`; see `BoostedTrees.fit`."""
         codes, code = np.unique(M[:, -1], return_inverse=True)
         order = np.argsort(code, kind="stable")

@@ -80,8 +80,11 @@ class Logistic(PoolingMember):
         weight = shares.tasks.mean(0)
         return sum(weight[c] * self._whole(c).theta[:, 1:] for c in np.flatnonzero(weight))
 
-    def blend(self, data, shares, more=()):
-        """Return the `Blend` on a table (None: on all rows, to the problem's tolerance)."""
+    def blend(self, data, shares, more=(), lend=lambda system: None):
+        """Return the `Blend` on a table (None: on all rows, to the problem's tolerance).
+
+        `lend` gives curvatures to the systems of the table (`LogisticProblem.lend_curvatures`).
+        """
         problem, weight = self.problem, shares.tasks.mean(0)
         used, top = weight + shares.unseen > 0, int(np.argmax(weight))
         zero = Scores.zeros(problem.n_scores, problem.n_tasks, problem.n_features)
@@ -97,6 +100,7 @@ class Logistic(PoolingMember):
                 stopping = (problem.tol, problem.max_iter) if used[c] else ROUGH
             elif k != last:
                 last, system = k, problem.system(data, self.scalings[k])
+                lend(system)
             found, residual, n_iter = self._solve(system, c, self._whole(c), stopping)
             if c == top:
                 blend.residual, blend.n_iter = residual, n_iter

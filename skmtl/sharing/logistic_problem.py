@@ -142,8 +142,8 @@ class LogisticProblem(BaseProblem):
         """
         if self._curvatures is None:
             return
-        weight, blocks = self._curvatures
         if split is None:
+            weight, blocks = self._curvatures
             system.keep(weight, blocks[0].merge(executor=self.executor))
             return
         sides = [
@@ -151,9 +151,32 @@ class LogisticProblem(BaseProblem):
             for number, part in enumerate(self.partitions)
             for pair in zip(part.train, part.test, strict=True)
         ]
-        number, chosen = sides[split]
-        rows = chosen[self.partitions[number].block]
-        system.keep(weight[rows], blocks[number].merge(chosen, executor=self.executor))
+        self._lend_blocks(system, *sides[split])
+
+    def _lend_blocks(self, system, number, chosen):
+        """Give a system of some blocks of a partition the kept moments of its rows."""
+        if self._curvatures is not None:
+            weight, blocks = self._curvatures
+            rows = chosen[self.partitions[number].block]
+            system.keep(weight[rows], blocks[number].merge(chosen, executor=self.executor))
+
+    @property
+    def partition(self):
+        """Partition of the first cross-validation scheme."""
+        return self.partitions[0]
+
+    def models_of_blocks(self, member, shares, chosen):
+        """Return slopes and intercepts of a blend on some blocks, as `Problem` does."""
+        data = self.table.select(chosen[self.partition.block])
+        blend = member.blend(data, shares, lend=lambda system: self._lend_blocks(system, 0, chosen))
+        coef, intercept = blend.coef.transpose(1, 0, 2), blend.intercept.T
+        if self.n_scores == 1:
+            coef, intercept = coef[:, 0], intercept[:, 0]
+        return self.in_caller_units(coef, intercept)
+
+    def target_locations(self):
+        """Return zeros and ones, as scores have no units."""
+        return np.zeros(self.n_tasks + 1), np.ones(self.n_tasks + 1)
 
     def member(self, grid, scalings=None):
         """Return the candidates of a grid as a member of the guard."""

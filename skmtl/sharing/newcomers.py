@@ -20,7 +20,7 @@ from ..guard.weights import TaskPrior, log_scores
 from ..losses import LOG_LOSS
 from ..solvers.arrow import kappa_of
 from ..tasks.copies import Settled, settle_support
-from ..tasks.prevalence import sampling_offset
+from ..tasks.prevalence import prior_weights, sampling_offset
 from .restriction import UNRESTRICTED, Restriction
 from .strengths import SlopeScaling
 
@@ -98,6 +98,20 @@ class Adapter:
         models[within, ..., 0] -= models[within, ..., 1:] @ shift
         return models
 
+    def relative(self, weight):
+        """Return the weights of rows as numbers of rows: whole numbers, or with a mean of one."""
+        if self.copies.counts and (weight == np.rint(weight)).all():
+            return weight
+        return weight / weight[weight > 0].mean()
+
+    def representative(self, y, weight):
+        """Return weights under which the rows represent the task: those given."""
+        return weight
+
+    def sampling(self, y, weight):
+        """Return what is added to the scores of the given rows only, and of all rows: nothing."""
+        return np.zeros(1), None
+
     def support(self, X, y, weight):
         """Return the rows of a new task, with weights in the unit of the fit."""
         if self.prior is None:  # strengths were given
@@ -125,13 +139,15 @@ class Adapter:
             variation=self.variation and self.variation.alike(n_features),
         )  # fmt: skip
 
-    def adapt(self, X, y, weight):
+    def adapt(self, X, y, weight, offset=None):
         """Return the new task's model on the caller's scale.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features)
         y, weight : ndarray of shape (n_samples,)
+        offset : ndarray of shape (n_samples, 1), optional
+            What is to be added to the predictions of the model.
 
         Returns
         -------
@@ -140,6 +156,8 @@ class Adapter:
         std : float or None
             Standard deviation of new labels about the predictions.
         """
+        if offset is not None:
+            y = y - offset[:, 0]
         X, y, weight = self.support(X, y, weight)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
         rows = weight.sum()
@@ -315,7 +333,7 @@ class LogisticAdapter(Adapter):
 
     prevalence: object = None
 
-    def adapt(self, X, y, weight, class_prior=None):
+    def adapt(self, X, y, weight, offset=None, class_prior=None):
         """Return the new task's model on the caller's scale.
 
         Parameters
@@ -324,6 +342,8 @@ class LogisticAdapter(Adapter):
         y : ndarray of shape (n_samples,)
             Codes of the classes.
         weight : ndarray of shape (n_samples,)
+        offset : ndarray of shape (n_samples, n_scores), optional
+            What is to be added to the scores of the model.
         class_prior : ndarray of shape (n_classes,), optional
             Proportions of the classes in the task, for which the intercepts are corrected.
 
@@ -331,26 +351,47 @@ class LogisticAdapter(Adapter):
         -------
         coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
         intercept : float or ndarray of shape (n_classes,)
-        std : None
+        loss : float or None
+            Leave-one-out log-loss per row, of the candidates on average.
         """
+        n_features = X.shape[1]
+        if offset is not None:
+            X = np.hstack([X, offset])
         X, y, weight = self.support(X, y, weight)
+        X, offset = X[:, :n_features], X[:, n_features:].T
         y = y.astype(np.int64)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
-        sampled, shift = self._sampling(y, weight, class_prior)
+        sampled, shift = self.sampling(y, weight, class_prior)
         models = self._models_for(Z, weight)
         if shift is not None:
             models = models.copy()
             models[..., 0] += shift
-        own, loss = self._own(models, Z, y, weight, sampled)
+        offset = sampled[:, None] + (offset if len(offset) else 0.0)
+        own, loss = self._own(models, Z, y, weight, offset)
         shares = self.unseen
         if self.prior is not None:
             shares = self.prior.weights(loss.min() - loss, weight.sum())
         b = np.tensordot(shares, models + own, 1)
         coef = self._held(b[:, 1:] * self.scale[:-1])
         intercept = b[:, 0] - coef @ self.centre[:-1]
-        return (coef, intercept, None) if len(b) > 1 else (coef[0], intercept[0], None)
+        loss = float(shares @ loss / weight.sum())
+        return (coef, intercept, loss) if len(b) > 1 else (coef[0], intercept[0], loss)
 
-    def _sampling(self, y, weight, class_prior):
+    def representative(self, y, weight, class_prior=None):
+        """Return weights under which the rows have the proportions of the classes in the task.
+
+        `y` are the codes of the classes. The proportions are those of `class_prior`, or those in
+        other tasks to the extent that the rows were probably sampled by class.
+        """
+        prior, by_class, y = class_prior, 1.0, y.astype(np.int64)
+        if prior is None:
+            if self.prevalence is None:
+                return weight
+            prior = self.prevalence.mean
+            by_class = self.prevalence.by_class(np.bincount(y, weight, minlength=len(prior))[None])
+        return by_class * prior_weights(y, weight, prior) + (1.0 - by_class) * weight
+
+    def sampling(self, y, weight, class_prior):
         """Return the corrections of the scores for sampling by class and for other proportions.
 
         Rows whose class proportions differ from those of the tasks were probably sampled by class;
@@ -379,17 +420,17 @@ class LogisticAdapter(Adapter):
             return np.diff(offset), None if shift is None else np.diff(shift)
         return offset, shift
 
-    def _own(self, models, Z, y, weight, sampled):
+    def _own(self, models, Z, y, weight, offset):
         """Return task-specific parts like `models`, and leave-one-out log-losses per candidate.
 
-        `sampled`, of shape (n_scores,), is added to the scores of the rows.
+        `offset`, of shape (n_scores, n_samples or 1), is added to the scores of the rows.
         """
         n_scores = models.shape[1]
         target = (y == 1)[None] if n_scores == 1 else y == np.arange(n_scores)[:, None]
         target = target.astype(np.float64)
         own, loss = np.zeros_like(models), np.empty(len(models))
         scores = np.array([model[:, :1] + model[:, 1:] @ Z.T for model in models])
-        offset, centre = scores + sampled[:, None], self._centre_of(Z, weight)
+        offset, centre = scores + offset, self._centre_of(Z, weight)
         for chosen, kind, bases, transforms in self._bases(Z - centre, weight):
             newton = _Newton(bases[kind], offset[chosen], target, weight)
             own[chosen] = newton.solve() @ np.swapaxes(transforms[kind], 1, 2)

@@ -49,8 +49,9 @@ class BaseProblem:
         centred at the tasks' means; otherwise the variation and the means of the table are used.
     copies : Settled
         Unit of the weights, and whether equal rows are copies.
-    predicts_rows : bool
-        Whether a guarded fit also predicts the rows of the table (`HeldOut`).
+    nested_splits : int or None
+        Number of splits whose training rows a guarded fit also predicts (`HeldOut`); None if it
+        predicts no rows.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
@@ -65,7 +66,7 @@ class BaseProblem:
     restriction: Restriction = UNRESTRICTED
     within: bool = False
     copies: Settled = Settled(None)
-    predicts_rows: bool = False
+    nested_splits: int | None = None
     units = None
     variation = None
 
@@ -248,6 +249,51 @@ class Problem(BaseProblem):
         scale = self.scale[:-1]
         squares = self.moments.feature_squares()
         return np.where(scale != 0, squares / np.where(scale != 0, scale, 1.0) ** 2, 0.0)
+
+    @property
+    def partition(self):
+        """Partition of the first cross-validation scheme."""
+        return self.schemes[0][1]
+
+    @property
+    def n_scores(self):
+        """Number of score sets."""
+        return 1
+
+    def models_of_blocks(self, member, shares, chosen):
+        """Return slopes and intercepts of a blend of candidates on some blocks of the rows.
+
+        Parameters
+        ----------
+        member : PoolingMember
+        shares : Shares
+        chosen : bool ndarray of shape (n_blocks,)
+            Blocks of `partition`.
+
+        Returns
+        -------
+        coef : ndarray of shape (n_tasks, [n_scores,] n_features)
+        intercept : ndarray of shape (n_tasks, [n_scores])
+            In the units of the caller.
+        """
+
+        def models_of(moments):
+            blend = member.blend(moments, shares)
+            return blend.coef[:, None], blend.intercept[:, None]
+
+        slopes, intercepts = self.models_in_units(self.schemes[0][0].merge(chosen), models_of)
+        slopes, intercepts = slopes[:, 0], intercepts[:, 0]
+        if self.units is not None:
+            self.units.convert_models(slopes, intercepts)
+        return self.in_caller_units(slopes, intercepts)
+
+    def target_locations(self):
+        """Return locations and scales ``(n_tasks + 1,)`` of the tasks' and an unseen task's y."""
+        scale, unit, units = np.r_[self.target_units], 1.0 / self.scale[-1], self.units
+        location = np.full(len(scale), self.centre[-1])
+        if units is not None:
+            location += unit * np.append(units.location, units.unseen[0])
+        return location, scale
 
     def places(self, scaling, moments):
         """Return centres and anchors (`ArrowSystem`) of tasks with these moments."""

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from .columns import frame_library, stack_frames
 
-__all__ = ["as_dense", "rowwise", "stack_rows"]
+__all__ = ["as_dense", "linear_scores", "rowwise", "stack_rows"]
 
 
 def as_dense(X):
@@ -28,6 +28,23 @@ def rowwise(X, coef, codes):
             out[rows] = X[rows] @ coef[code]
         return out
     return np.asarray(X.multiply(coef[codes]).sum(axis=1)).ravel()
+
+
+def linear_scores(X, coef, intercept, codes):
+    """Return the scores ``(n_rows, n_scores)`` of rows under the linear models of their tasks.
+
+    Parameters
+    ----------
+    X : {ndarray, csr matrix} of shape (n_rows, n_features)
+    coef : ndarray of shape (n_models, [n_scores,] n_features)
+    intercept : ndarray of shape (n_models, [n_scores])
+    codes : ndarray of shape (n_rows,)
+        Model of each row; -1 is the last one.
+    """
+    if coef.ndim == 2:
+        return (rowwise(X, coef, codes) + intercept[codes])[:, None]
+    scores = [rowwise(X, coef[:, k], codes) for k in range(coef.shape[1])]
+    return np.column_stack(scores) + intercept[codes]
 
 
 def stack_rows(tables):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from .auto import reader_of
 
-__all__ = ["LearnerView"]
+__all__ = ["LearnerView", "RowView"]
 
 
 @dataclass
@@ -80,6 +80,43 @@ class LearnerView:
         """
         if self.transformer is None:
             if sparse.issparse(Z):
-                raise TypeError("learners see dense columns, but X is sparse.")
+                raise TypeError(
+                    "X is sparse, but the model was fitted on dense rows, and uses learners that "
+                    "need dense columns; pass X.toarray()."
+                )
             return Z
         return np.ascontiguousarray(self.transformer.transform(X), dtype=np.float64)
+
+
+@dataclass
+class RowView:
+    """Rows of fit as learners see them.
+
+    Attributes
+    ----------
+    learner_view : LearnerView or None
+        None for sparse rows, which learners do not take.
+    values : ndarray of shape (n_samples, n_columns) or None
+    n_levels : ndarray of shape (n_columns,)
+    hidden : ndarray of shape (n_samples, n_hidden)
+        Columns with levels that the preprocessor does not tell apart.
+    """
+
+    learner_view: LearnerView | None
+    values: np.ndarray | None
+    n_levels: np.ndarray
+    hidden: np.ndarray
+
+    @classmethod
+    def of(cls, preprocessor, raw, X):
+        """Return the view of rows before and after preprocessing; see `LearnerView.fit`."""
+        if sparse.issparse(X):
+            return cls(None, None, np.zeros(0, dtype=np.int64), np.zeros((X.shape[0], 0)))
+        learner_view = LearnerView.fit(preprocessor, raw, X)
+        values = learner_view(raw, X)
+        hidden = np.nan_to_num(values[:, learner_view.hidden], nan=-1.0)
+        return cls(learner_view, values, learner_view.n_levels, hidden)
+
+    def take(self, where):
+        """Return the columns of some rows."""
+        return None if self.values is None else self.values[where]

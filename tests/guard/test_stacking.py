@@ -5,7 +5,14 @@ import pytest
 import reference
 from scipy.optimize import minimize
 
-from skmtl.guard.stacking import StackedWeights, simplex_weights
+from skmtl.guard.stacking import (
+    RowLosses,
+    SquaredErrors,
+    StackedWeights,
+    simplex_weights,
+    unseen_blend,
+)
+from skmtl.losses import LOG_LOSS, SQUARED_ERROR
 
 
 def errors_of(rng, n_tasks=10, rows=40, scales=(1.0, 0.7, 0.8)):
@@ -42,7 +49,7 @@ def test_no_error_at_all_is_for_the_first():
 def test_weights_are_those_of_the_twin(rng, n_tasks):
     errors, codes = errors_of(rng, n_tasks)
     weight = rng.uniform(0.5, 2.0, len(codes))
-    found = StackedWeights.learn(errors, weight, codes, n_tasks)
+    found = StackedWeights.learn(SquaredErrors(errors, weight, codes, n_tasks))
     size, weights = reference.stacked_weights(errors, weight, codes, n_tasks)
     np.testing.assert_allclose(found.size, size)
     np.testing.assert_allclose(found.weights, weights, atol=1e-6)
@@ -50,10 +57,10 @@ def test_weights_are_those_of_the_twin(rng, n_tasks):
 
 def test_only_what_is_better_by_two_standard_errors_is_used(rng):
     errors, codes = errors_of(rng, 30, 60)
-    used = StackedWeights.learn(errors, np.ones(len(codes)), codes, 30)
+    used = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 30))
     assert (used.weights[:, 0] < 0.5).all() and (used.advantage > 2.0).all()
     alike = errors[:, [0]] + 1e-3 * rng.normal(size=(len(codes), 2))
-    unused = StackedWeights.learn(alike, np.ones(len(codes)), codes, 30)
+    unused = StackedWeights.learn(SquaredErrors(alike, np.ones(len(codes)), codes, 30))
     np.testing.assert_array_equal(unused.weights[:, 0], 1.0)
 
 
@@ -64,7 +71,7 @@ def test_sizes_are_weighed_apart(rng):
     large = np.repeat(sizes == 200, sizes)
     errors = rng.normal(size=(len(codes), 2))
     errors[:, 1] *= np.where(large, 0.5, 2.0)
-    found = StackedWeights.learn(errors, np.ones(len(codes)), codes, 50)
+    found = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 50))
     assert found.at(np.array([5.0]))[0, 0] > 0.7
     assert found.at(np.array([200.0]))[0, 1] > 0.6
     # Sizes beyond those that were seen have the weights of the nearest.
@@ -76,7 +83,57 @@ def test_a_task_that_a_blend_would_hurt_uses_the_first_member(rng):
     errors = rng.normal(size=(1000, 2)) * [1.0, 0.5]
     errors[codes == 7] *= [0.3, 10.0]
     weight = np.ones(1000)
-    found = StackedWeights.learn(errors, weight, codes, 20)
-    tasks = found.of_tasks(np.full(20, 50.0), errors, weight, codes)
+    held_out = SquaredErrors(errors, weight, codes, 20)
+    tasks = StackedWeights.learn(held_out).of_tasks(np.full(20, 50.0), held_out)
     np.testing.assert_array_equal(tasks[7], [1.0, 0.0])
     assert (np.delete(tasks, 7, axis=0)[:, 1] > 0.5).all()
+
+
+def scores_of(rng, n_tasks, n_scores):
+    """Return scores of members, of which the second one is best, and classes drawn from it."""
+    codes = np.repeat(np.arange(n_tasks), rng.integers(20, 60, size=n_tasks))
+    good = 2.0 * rng.normal(size=(len(codes), n_scores))
+    noisy = 0.5 * good + rng.normal(size=good.shape)
+    scores = np.stack([noisy, good, -good], axis=1)
+    if n_scores == 1:
+        target = (good + rng.logistic(size=good.shape) > 0).astype(float)
+    else:
+        drawn = (good + rng.gumbel(size=good.shape)).argmax(axis=1)
+        target = np.eye(n_scores)[drawn]
+    return scores, target, codes
+
+
+@pytest.mark.parametrize("n_scores", [1, 3])
+@pytest.mark.parametrize("n_tasks", [3, 12])
+def test_weights_of_scores_are_those_of_the_twin(rng, n_tasks, n_scores):
+    scores, target, codes = scores_of(rng, n_tasks, n_scores)
+    weight = rng.uniform(0.5, 2.0, len(codes))
+    held_out = RowLosses(scores, target, LOG_LOSS, weight, codes, n_tasks)
+    found = StackedWeights.learn(held_out)
+    size, weights = reference.stacked_log_loss_weights(scores, target, weight, codes, n_tasks)
+    np.testing.assert_allclose(found.size, size)
+    np.testing.assert_allclose(found.weights, weights, atol=1e-3)
+
+
+def test_losses_of_squared_errors_are_their_special_case(rng):
+    errors, codes = errors_of(rng)
+    weight, target = rng.uniform(0.5, 2.0, len(codes)), rng.normal(size=(len(codes), 1))
+    squares = SquaredErrors(errors, weight, codes, 10)
+    rows = RowLosses((errors + target)[:, :, None], target, SQUARED_ERROR, weight, codes, 10)
+    kernel = rng.uniform(size=10)
+    start = np.full(3, 1 / 3)
+    np.testing.assert_allclose(rows.step(start, kernel), squares.step(start, kernel), atol=1e-5)
+    np.testing.assert_allclose(2.0 * rows.losses(start), squares.losses(start))
+
+
+def test_left_out_tasks_count_the_same_for_an_unseen_one(rng):
+    """The second member is better on one large task, and worse on all others."""
+    sizes = np.r_[2000, np.full(9, 20)]
+    codes = np.repeat(np.arange(10), sizes)
+    errors = rng.normal(size=(len(codes), 2))
+    errors[:, 1] *= np.where(codes == 0, 0.1, 3.0)
+    found = unseen_blend(SquaredErrors(errors, np.ones(len(codes)), codes, 10))
+    assert found[0] > 0.8
+    errors[:, 1] = 0.5 * rng.normal(size=len(codes))
+    found = unseen_blend(SquaredErrors(errors, np.ones(len(codes)), codes, 10))
+    assert found[1] > 0.5

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl import MultiTaskRegressor
 from skmtl.base import UnknownTaskWarning
 from skmtl.model_selection import TaskTimeSeriesSplit
 from skmtl.sharing import Auto, SharedEstimator
@@ -225,6 +225,9 @@ def test_sparse_rows_are_for_linear_models(rng):
     assert model.coef_.shape == (N_TASKS, 3)
     with pytest.raises(ValueError, match="sparse"):
         fit(sparse.csr_matrix(X), task, y, SharedEstimator(KNeighborsRegressor()))
+    bent_model = fit(*bent(rng))
+    with pytest.raises(TypeError, match="X is sparse, but.*toarray"):
+        bent_model.predict(sparse.csr_matrix(X), task=task)
 
 
 def test_a_time_budget_ends_the_list_of_members(rng):
@@ -360,12 +363,6 @@ def test_weights_need_an_estimator_that_takes_them(rng):
         model.fit(X, y, rng.uniform(1.0, 2.0, 60), task=task)
     weighted = SharedEstimator(make_pipeline(StandardScaler(), SVR()))
     MultiTaskRegressor(weighted).fit(X, y, rng.uniform(1.0, 2.0, 60), task=task)
-
-
-def test_classifiers_are_refused_for_now(rng):
-    X, task, y = bent(rng, 60)
-    with pytest.raises(ValueError, match="sharing='auto' fits learners.*MultiTaskRegressor"):
-        MultiTaskClassifier("auto").fit(X, y > 0, task=task)
 
 
 def test_a_wrapped_target_works_as_well(rng):

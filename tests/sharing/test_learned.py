@@ -103,14 +103,15 @@ def test_nested_predictions_do_not_see_the_rows_they_must_not(rng, factor):
 
         class Spy(PartialPooling):
             def fit_rows(self, problem):
-                fitted = problem.fit_linear(PartialPooling(alpha=3.0, alpha_shared=1.0))
+                structure = PartialPooling(alpha=3.0, alpha_shared=1.0)
+                fitted = problem.fit_linear(structure, nested_splits=4)
                 found.update(problem=problem, held_out=fitted.held_out)
                 raise StopIteration
 
         with pytest.raises(StopIteration):
             MultiTaskRegressor(Spy(), cv=cv, target_scale="table").fit(X, y, task=codes)
         order = np.lexsort((found["problem"].y, found["problem"].rows.X[:, 0]))
-        return found["held_out"].nested[:, order]
+        return found["held_out"].nested[:, order, 0]
 
     order = np.argsort(X[:, 0])
     first, changed = nested(y), nested(y + 50.0 * factor * (fold == 1))

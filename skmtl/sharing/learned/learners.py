@@ -5,14 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
 
 from ..._compat import fit_boosting
 
-__all__ = ["BoostedTrees", "Forest", "SmoothRidge"]
+__all__ = ["BoostedTrees", "Forest", "Probabilities", "SmoothRidge"]
 
 _MOST_BINS = 254
 # Most columns of which all squares and products are used.
@@ -20,6 +25,43 @@ _MOST_PRODUCTS = 24
 _FEWEST_DISTINCT = 8
 # Quantiles at which the columns of a smooth function are clipped.
 _TAILS = 0.005
+
+
+@dataclass
+class Probabilities:
+    """Probabilities of all classes by a fitted classifier, which may know some of them only.
+
+    Attributes
+    ----------
+    estimator : classifier or None
+        None if there is a single class.
+    classes : int ndarray of shape (n_known,)
+    n_classes : int
+    """
+
+    estimator: object
+    classes: np.ndarray
+    n_classes: int
+
+    @classmethod
+    def of(cls, fit, target, n_classes):
+        """Return the classifier that `fit` returns, or a constant for a single class in `target`.
+
+        `target` are the codes of the classes; some of them may be missing.
+        """
+        present = np.unique(target).astype(np.int64)
+        return cls(fit() if len(present) > 1 else None, present, n_classes)
+
+    @property
+    def n_iter_(self):
+        """Number of rounds of boosting."""
+        return getattr(self.estimator, "n_iter_", None)
+
+    def predict(self, M):
+        """Return probabilities ``(n_rows, n_classes)``."""
+        out = np.zeros((len(M), self.n_classes))
+        out[:, self.classes] = 1.0 if self.estimator is None else self.estimator.predict_proba(M)
+        return out
 
 
 @dataclass
@@ -32,7 +74,7 @@ class BoostedTrees:
     fewest_rows = 300
     takes_gaps = True
 
-    def fit(self, M, categorical, target, weight, validation, seed):
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
         """Return a fitted estimator.
 
         Parameters
@@ -43,9 +85,13 @@ class BoostedTrees:
         validation : tuple of (M, target, weight), or int
             Rows for early stopping, or the number of rounds.
         seed : int
+        n_classes : int, default=0
+            Number of classes, of which `target` has the codes; the estimator then predicts their
+            probabilities. 0 in a regression.
         """
         fixed = isinstance(validation, int)
-        boosting = HistGradientBoostingRegressor(
+        kind = HistGradientBoostingClassifier if n_classes else HistGradientBoostingRegressor
+        boosting = kind(
             learning_rate=self.learning_rate,
             max_iter=validation if fixed else self.most_rounds,
             early_stopping=not fixed,
@@ -53,20 +99,26 @@ class BoostedTrees:
             categorical_features=categorical if categorical.any() else None,
             random_state=seed,
         )
+        binned = None
         if (weight == weight[0]).all():
-            binned, weight = None, None  # without weights, scikit-learn bins the columns fast
+            weight = None  # without weights, scikit-learn bins the columns fast
+            if not fixed:
+                validation = *validation[:2], None
         else:
             binned = _Bins.of(M, categorical)
             M = binned(M)
             if not fixed:
                 validation = binned(validation[0]), *validation[1:]
-        if fixed:
-            boosting.fit(M, target, sample_weight=weight)
-        else:
-            if weight is None:
-                validation = *validation[:2], None
-            fit_boosting(boosting, M, target, weight, *validation)
-        return _Binned(boosting, binned) if binned else boosting
+
+        def fit():
+            if fixed:
+                return boosting.fit(M, target, sample_weight=weight)
+            known = np.isin(validation[1], target) if n_classes else slice(None)
+            held_out = [None if part is None else part[known] for part in validation]
+            return fit_boosting(boosting, M, target, weight, *held_out)
+
+        fitted = Probabilities.of(fit, target, n_classes) if n_classes else fit()
+        return _Binned(fitted, binned) if binned else fitted
 
 
 @dataclass
@@ -126,16 +178,21 @@ class Forest:
     fewest_rows = 20
     takes_gaps = True
 
-    def fit(self, M, categorical, target, weight, validation, seed):
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
         """Return a fitted estimator; see `BoostedTrees.fit`."""
-        forest = RandomForestRegressor(
+        kind = RandomForestClassifier if n_classes else RandomForestRegressor
+        forest = kind(
             self.n_trees,
             min_samples_leaf=self.min_leaf,
             max_features=0.4,
             max_samples=min(1.0, 10_000 / len(M)),
             random_state=seed,
         )
-        return forest.fit(M, target, sample_weight=weight)
+        if not n_classes:
+            return forest.fit(M, target, sample_weight=weight)
+        return Probabilities.of(
+            lambda: forest.fit(M, target, sample_weight=weight), target, n_classes
+        )
 
 
 class _Clipper(TransformerMixin, BaseEstimator):
@@ -186,8 +243,8 @@ class SmoothRidge:
     fewest_rows = 40
     takes_gaps = True
 
-    def fit(self, M, categorical, target, weight, validation, seed):
-        """Return a fitted estimator; see `BoostedTrees.fit`."""
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
+        """Return a fitted estimator of residuals; see `BoostedTrees.fit`."""
         numbers = np.flatnonzero(~categorical & (np.nanmax(M, axis=0) > np.nanmin(M, axis=0)))
         if not len(numbers):
             return _Zero()

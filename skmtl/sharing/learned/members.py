@@ -6,16 +6,28 @@ import numpy as np
 
 from .design import Design
 
-__all__ = ["FittedMember", "FoldModel", "LearnedMember"]
+__all__ = ["FittedMember", "FoldModel", "LearnedMember", "scores_of"]
 
-# Beyond this many rows a learner is judged on one split, and then fitted on all rows.
-_ONE_SPLIT_FROM = 20_000
 # The splits of small tables are repeated until about this many rows are predicted.
 _REPEAT_UNTIL, _MOST_REPEATS = 2000, 4
 # A learner whose error on the first split is this many times that of the best one is dropped.
 _HOPELESS = 1.25
 # Decimal digits of the standardised target that learners see.
 _DIGITS = 10
+# Smallest probability of a class that learners may predict.
+_LEAST_PROBABILITY = 1e-3
+
+
+def scores_of(means):
+    """Return scores ``(n_rows, n_scores)`` from what learners predict.
+
+    `means` are predictions ``(n_rows,)``, or probabilities ``(n_rows, n_classes)``, whose scores
+    are their logarithms, or the log-odds of the second of two classes.
+    """
+    if means.ndim == 1:
+        return means[:, None]
+    log = np.log(np.maximum(means, _LEAST_PROBABILITY))
+    return log[:, 1:] - log[:, :1] if means.shape[1] == 2 else log
 
 
 @dataclass
@@ -30,15 +42,15 @@ class FoldModel:
     parts: list
 
     def predict(self, rows, values=None):
-        """Return predictions ``(n_rows,)``; for a new task, with its `values`."""
+        """Return scores ``(n_rows, n_scores)``; for a new task, with its `values`."""
         values = [None] * len(self.parts) if values is None else values
-        total = np.zeros(len(rows.codes))
+        total = 0.0
         for (design, estimator), value in zip(self.parts, values, strict=True):
             if hasattr(value, "predict"):
-                total += value.predict(design.transform(rows))
+                total = total + value.predict(design.transform(rows))
             else:
-                total += estimator.predict(design.transform(rows, value))
-        return total / len(self.parts)
+                total = total + estimator.predict(design.transform(rows, value))
+        return scores_of(total / len(self.parts))
 
     @property
     def encodes_task(self):
@@ -86,10 +98,10 @@ class LearnedMember:
     name : str
     learner : object
         With ``fit``, ``task`` and ``fewest_rows``, as `BoostedTrees` has them.
-    base : ndarray of shape (n_splits, n_rows) or None
-        Predictions of other models, as in `HeldOut`, whose residuals the learner is fitted on.
-    held_out : ndarray of shape (n_rows,)
-        Predictions of the rows by models without them, in the units of the learners.
+    base : ndarray of shape (n_splits, n_rows, n_scores) or None
+        Scores of other models, as in `HeldOut`, whose residuals the learner is fitted on.
+    held_out : ndarray of shape (n_rows, n_scores)
+        Scores of the rows by models without them, in the units of the learners.
     model : FoldModel
     dropped : str or None
         Why the member was left out.
@@ -120,6 +132,8 @@ class LearnedMember:
             return f"needs at least {least} rows, and the table has {n}"
         if problem.has_task_units and not self.on_residuals:
             return "the scales of the target differ by task"
+        if problem.n_scores > 1 and self.on_residuals:
+            return "learners of residuals are for two classes"
         return None
 
     def judge(self, problem, best=None, every_split=False):
@@ -134,24 +148,31 @@ class LearnedMember:
         every_split : bool
             Whether to fit all splits of a large table as well.
         """
-        self.one_split = problem.n_distinct >= _ONE_SPLIT_FROM and not every_split
-        total, times = np.zeros(problem.n_rows), np.zeros(problem.n_rows, dtype=np.int64)
+        self.one_split = problem.n_judged_splits == 1 and not every_split
+        total, times = 0.0, np.zeros(problem.n_rows, dtype=np.int64)
         for number, (train, test, base) in enumerate(self._splits(problem)):
-            target = problem.target - base
-            part, tested = self._fit(problem, train, target, test)
-            total[test] += base[test] + part[1].predict(tested)
-            times[test] += 1
+            part, tested = self._fit(problem, train, base, test)
             self._parts.append(part)
             problem.progress(f"{self.name}: split {number + 1}")
+            means = part[1].predict(tested)
             if number == 0 and best is not None:
-                squares = (total - problem.target)[test] ** 2
-                if np.average(squares, weights=problem.weight[test]) > _HOPELESS * best(test):
+                loss = problem.losses(self._added(scores_of(means), base, test), test)
+                if np.average(loss, weights=problem.weight[test]) > _HOPELESS * best(test):
                     self.dropped = "its error on the first split was too large"
                     self._parts = []
                     return
+            sums = np.zeros((problem.n_rows, *means.shape[1:]))
+            sums[test] = means + base[test, 0] if self.on_residuals else means
+            total = total + sums
+            times[test] += 1
             if self.one_split:
                 break
-        self.held_out = np.where(times > 0, total / np.maximum(times, 1), np.nan)
+        seen = times > 0
+        means = (total.T / np.maximum(times, 1)).T
+        self.held_out = np.where(seen[:, None], scores_of(means), np.nan)
+
+    def _added(self, scores, base, rows):
+        return base[rows] + scores if self.on_residuals else scores
 
     def _splits(self, problem):
         """Yield training rows, test rows, and the predictions whose residuals are the target."""
@@ -162,17 +183,24 @@ class LearnedMember:
                     np.flatnonzero(side[s][partition.block])
                     for side in (partition.train, partition.test)
                 )
-                base = self.base[s] if self.on_residuals else np.zeros(problem.n_rows)
-                # Rows that are in no test fold may have no prediction of the other models.
-                train, test = (part[np.isfinite(base[part])] for part in (train, test))
+                base = self.base[s] if self.on_residuals else None
+                if base is not None:
+                    # Rows that are in no test fold may have no prediction of the other models.
+                    known = np.isfinite(base).all(axis=1)
+                    train, test = train[known[train]], test[known[test]]
                 if len(train) and len(test):
                     yield train, test, base
 
-    def _fit(self, problem, train, target, test=None, n_rounds=None):
-        """Return a fitted `Design` and an estimator, and the columns of the rows in `test`."""
-        learner = self.learner
+    def _fit(self, problem, train, base, test=None, n_rounds=None):
+        """Return a fitted `Design` and an estimator, and the columns of the rows in `test`.
+
+        `base` are scores whose residuals are fitted, or None.
+        """
+        learner, target, weights = self.learner, problem.target, problem.weight
         design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
-        train, weight = problem.merged(train)
+        if base is not None:
+            target, weights = problem.left_over(base)
+        train, weight = problem.merged(train, weights)
         # Targets that differ by rounding would lead to other splits of trees.
         target = np.round(target, _DIGITS)
         blocks = problem.partitions[0].block[train]
@@ -180,22 +208,24 @@ class LearnedMember:
         validation, tested = n_rounds, None
         if test is not None:
             tested = design.transform(problem.rows.take(test))
-            validation = tested, target[test], problem.weight[test]
+            validation = tested, target[test], weights[test]
+        n_classes = 0 if self.on_residuals else problem.n_classes
         with problem.threads():
-            estimator = self.learner.fit(
-                M, design.categorical, target[train], weight, validation, problem.seed
+            estimator = learner.fit(
+                M, design.categorical, target[train], weight, validation, problem.seed, n_classes
             )
         return (design, estimator), tested
 
     def _fit_on(self, problem, chosen):
         """Return a `FoldModel` of one fit on the chosen rows, without early stopping."""
-        target = problem.target
+        base = None
         if self.on_residuals:
-            target = target - problem.averaged(self.base)
+            base = problem.averaged(self.base)
+            chosen = chosen & np.isfinite(base).all(axis=1)
         rounds = [getattr(estimator, "n_iter_", None) for _, estimator in self._parts]
         n_rounds = None if rounds[0] is None else round(np.mean(rounds))
-        rows = np.flatnonzero(np.isfinite(target) & chosen)
-        return FoldModel([self._fit(problem, rows, target, n_rounds=n_rounds)[0]])
+        rows = np.flatnonzero(chosen)
+        return FoldModel([self._fit(problem, rows, base, n_rounds=n_rounds)[0]])
 
     def fit_without(self, problem, tasks):
         """Return a `FoldModel` that was fitted without some tasks."""

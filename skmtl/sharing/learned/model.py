@@ -5,10 +5,31 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ...guard.stacking import StackedWeights
-from ...tasks.stack import rowwise
+from ...losses import SQUARED_ERROR
+from ...tasks.stack import linear_scores
 from .design import Rows
 
-__all__ = ["LearnedFit", "LearnedModel", "TaskBlend"]
+__all__ = ["LearnedFit", "LearnedInputs", "LearnedModel", "TaskBlend"]
+
+
+@dataclass
+class LearnedInputs:
+    """Scores of a learner as features of the linear models.
+
+    Attributes
+    ----------
+    member : FittedMember
+    keeps_features : bool
+        Whether the scores are added to the features, or take their place.
+    """
+
+    member: object
+    keeps_features: bool
+
+    def columns(self, rows, values=None):
+        """Return the columns ``(n_rows, n_columns)`` that the linear models see."""
+        scores = self.member.model.predict(rows, values)
+        return np.hstack([rows.X, scores]) if self.keeps_features else scores
 
 
 @dataclass
@@ -29,6 +50,9 @@ class LearnedModel:
         Units of the learners' target.
     offset_rows : ndarray of shape (n_members,)
         Rows with which the mean residual of a new task is shrunk, for members on the target.
+    loss : Loss
+    inputs : LearnedInputs or None
+        None if the linear models see the features.
     position : ndarray of shape (n_all_tasks + 1,) or None
         Position of every task among those with rows, -1 for the others and for an unseen task.
     """
@@ -40,6 +64,8 @@ class LearnedModel:
     location: np.ndarray
     scale: np.ndarray
     offset_rows: np.ndarray
+    loss: object = SQUARED_ERROR
+    inputs: LearnedInputs | None = None
     position: np.ndarray | None = None
 
     def linear_share(self, weights):
@@ -48,23 +74,23 @@ class LearnedModel:
         return 1.0 - weights[:, 1:] @ direct
 
     def predict(self, rows):
-        """Return predictions ``(n_rows,)``."""
+        """Return scores ``(n_rows, n_scores)``."""
         if self.position is not None:
             rows = replace(rows, codes=self.position[rows.codes])
         linear, codes = self.linear, rows.codes
-        weights, location, scale = (
-            part[codes] for part in (self.weights, self.location, self.scale)
-        )
-        coef = np.vstack([linear.coef, linear.shared_coef])
-        intercept = np.append(linear.intercept, linear.shared_intercept)
-        base = rowwise(rows.X, coef, codes) + intercept[codes]
-        out = self.linear_share(weights) * base
+        weights = self.weights[codes]
+        location, scale = self.location[codes, None], self.scale[codes, None]
+        coef = np.concatenate([linear.coef, linear.shared_coef[None]])
+        intercept = np.concatenate([linear.intercept, np.asarray(linear.shared_intercept)[None]])
+        X = rows.X if self.inputs is None else self.inputs.columns(rows)
+        out = linear_scores(X, coef, intercept, codes)
+        out *= self.linear_share(weights)[:, None]
         for m, member in enumerate(self.members):
             used = np.flatnonzero(weights[:, 1 + m] > 0)
             if len(used):
                 part = scale[used] * member.model.predict(rows.take(used))
                 part += 0.0 if member.on_residuals else location[used]
-                out[used] += weights[used, 1 + m] * part
+                out[used] += weights[used, 1 + m, None] * part
         return out
 
     def for_task(self, code):
@@ -78,61 +104,127 @@ class LearnedModel:
         return TaskBlend(
             coef, intercept, self.members, self.weights[code],
             float(self.linear_share(self.weights[[code]])[0]),
-            self.location[code], self.scale[code], code,
+            self.location[code], self.scale[code], code, inputs=self.inputs,
         )  # fmt: skip
 
-    def adapt(self, rows, y, weight):
-        """Return the `TaskBlend` of a new task, and its residual standard deviation.
+    def adapt(self, rows, y, weight, **options):
+        """Return the `TaskBlend` of a new task, and the leave-one-out error of the linear model.
 
         Parameters
         ----------
         rows : Rows
             Rows of the new task; their codes are -1.
         y, weight : ndarray of shape (n_rows,)
+        **options : dict
+            Passed on to the adapter of the linear models.
         """
-        weights = self.by_size.at(weight.sum()).copy()
+        new = _NewTask(self, rows, y, weight, options)
+        weights = self.by_size.at(new.weight.sum()).copy()
         share = float(self.linear_share(weights[None])[0])
-        location, scale = self.location[-1], self.scale[-1]
-        target, values, offsets = (y - location) / scale, [], np.zeros(len(self.members))
-        left_over = y.copy()  # what remains for the linear model
+        values, left_over = [], np.zeros((len(y), new.encoded.shape[1]))
         for m, member in enumerate(self.members):
             values.append(None)
             if weights[1 + m] > 0.0:
-                values[m] = member.model.values(rows, target, weight)
+                values[m] = member.model.values(rows, new.target, new.representative)
                 if member.on_residuals:
-                    part = member.model.predict(rows, values[m])
-                    left_over -= weights[1 + m] / share * scale * part
-        coef, intercept, std = self.linear.adapter.adapt(rows.X, left_over, weight)
+                    part = new.scale * member.model.predict(rows, values[m])
+                    left_over += weights[1 + m] / share * part
+        X, input_values = rows.X, None
+        if self.inputs is not None:
+            input_values = self.inputs.member.model.values(rows, new.target, new.representative)
+            X = self.inputs.columns(rows, input_values)
+        coef, intercept, error = self.linear.adapter.adapt(
+            X, y, weight, offset=left_over, **options
+        )
+        offsets = np.zeros((len(self.members), left_over.shape[1]))
         for m, member in enumerate(self.members):
             if weights[1 + m] > 0.0 and not member.on_residuals:
-                residual = target - member.model.predict(rows, values[m])
-                total = weight.sum()
-                if values[m] is None:
-                    mine = total + self.offset_rows[m]
-                    offsets[m] = weight @ residual / mine
-                    # Errors of the rows with offsets from the others.
-                    residual = residual - (weight @ residual - weight * residual) / (mine - weight)
+                scores = member.model.predict(rows, values[m])
+                shifts = values[m] is None
+                offsets[m], mine = new.offset(scores, self.offset_rows[m], shifts)
                 # Its weight comes from tasks that it was fitted on, and this is another.
-                if std is not None and weight @ residual**2 > total * (std / scale) ** 2:
+                if error is not None and mine > new.in_units(error):
                     weights[1 + m] = 0.0
         direct = [0.0 if member.on_residuals else 1.0 for member in self.members]
         kept = 1.0 - weights[1:] @ direct
         factor = kept / share if share > 0 else 1.0
         weights[1:] *= np.where(direct, 1.0, factor)
         blend = TaskBlend(
-            coef, intercept, self.members, weights, kept, location, scale, -1, values, offsets
-        )
-        return blend, std
+            coef, intercept, self.members, weights, kept, new.location, new.scale, -1, values,
+            offsets, self.inputs, input_values,
+        )  # fmt: skip
+        return blend, error
+
+
+class _NewTask:
+    """Rows of a new task, as learners see them.
+
+    Attributes
+    ----------
+    target : ndarray of shape (n_rows,)
+        Standardised target, or codes of classes.
+    encoded : ndarray of shape (n_rows, n_scores)
+        The target as the loss sees it.
+    weight, representative : ndarray of shape (n_rows,)
+        Weights of the rows, and those under which they represent the task (`LogisticAdapter`).
+    sampled : ndarray of shape (n_scores,)
+        What sampling by class adds to the scores of the rows.
+    shift : ndarray of shape (n_scores,) or None
+        What given proportions of the classes add to the scores of the task.
+    """
+
+    def __init__(self, model, rows, y, weight, options):
+        adapter, self.loss = model.linear.adapter, model.loss
+        self.location, self.scale = model.location[-1], model.scale[-1]
+        self.weight = adapter.relative(weight)
+        self.target = (y - self.location) / self.scale
+        self.representative = adapter.representative(y, self.weight, **options)
+        self.sampled, shift = adapter.sampling(y.astype(np.int64), self.weight, **options)
+        self.shift = np.zeros(len(self.sampled)) if shift is None else shift
+        self.encoded = self.target[:, None]
+        if len(self.sampled) > 1:
+            self.encoded = (self.encoded == np.arange(len(self.sampled))).astype(np.float64)
+
+    def offset(self, scores, prior_rows, shifts):
+        """Return what is added to the scores of a member, and its leave-one-out loss per row.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_rows, n_scores)
+        prior_rows : float
+            Curvature of the loss by which the offset is shrunk.
+        shifts : bool
+            Whether there is an offset; otherwise the member has seen the new task's mean target.
+        """
+        weight, start = self.weight[:, None], self.shift + self.sampled
+        offset, without = self.shift, scores + start
+        if shifts:
+            # A Newton step from the shared level, of all rows and of all but one.
+            means = self.loss.means(scores + start)
+            slope = weight * (self.encoded - means)
+            curvature = weight * self.loss.curvature(means)
+            total, all_curvature = slope.sum(axis=0), curvature.sum(axis=0) + prior_rows
+            offset = offset + total / all_curvature
+            without = without + (total - slope) / (all_curvature - curvature)
+        loss = self.loss.value(without, self.encoded)
+        return offset, self.weight @ loss / self.weight.sum()
+
+    def in_units(self, error):
+        """Return the leave-one-out loss of the linear model in the units of the learners.
+
+        `error` is what the adapter returns: a standard deviation, or a loss.
+        """
+        return 0.5 * (error / self.scale) ** 2 if self.loss is SQUARED_ERROR else error
 
 
 @dataclass
 class TaskBlend:
-    """Predictions of one task.
+    """Scores of one task.
 
     Attributes
     ----------
-    coef : ndarray of shape (n_features,)
-    intercept : float
+    coef : ndarray of shape ([n_scores,] n_features)
+    intercept : float or ndarray of shape (n_scores,)
     members : list of FittedMember
     weights : ndarray of shape (1 + n_members,)
     linear_share : float
@@ -141,8 +233,11 @@ class TaskBlend:
         Code of the task for the learners; -1 for a new task.
     values : list, default=()
         What stands for a new task, by member (`FoldModel.values`).
-    offsets : ndarray of shape (n_members,)
-        Added to the predictions of the members, for a new task.
+    offsets : ndarray of shape (n_members, n_scores)
+        Added to the scores of the members, for a new task.
+    inputs : LearnedInputs or None
+    input_values : list or None
+        What stands for a new task in the inputs (`FoldModel.values`).
     """
 
     coef: np.ndarray
@@ -155,11 +250,16 @@ class TaskBlend:
     code: int
     values: list = field(default_factory=list)
     offsets: np.ndarray | None = None
+    inputs: LearnedInputs | None = None
+    input_values: list | None = None
 
     def predict(self, X, view):
-        """Return predictions ``(n_rows,)``."""
+        """Return scores ``(n_rows, n_scores)``."""
         rows = Rows(X, view, np.full(X.shape[0], self.code))
-        out = self.linear_share * (X @ self.coef + self.intercept)
+        if self.inputs is not None:
+            X = self.inputs.columns(rows, self.input_values)
+        out = X @ np.atleast_2d(self.coef).T + self.intercept
+        out = self.linear_share * out
         for m, member in enumerate(self.members):
             if self.weights[1 + m] == 0.0:
                 continue

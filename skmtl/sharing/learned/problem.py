@@ -1,16 +1,24 @@
 """The rows of a fit with learners, and the linear models beside them."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
+from ...guard.stacking import RowLosses, SquaredErrors
+from ...losses import SQUARED_ERROR
+from ...tasks.keys import mixed
 from .design import Rows
 
 __all__ = ["RowProblem"]
+
+# Beyond this many rows a learner is judged on one split, and then fitted on all rows.
+_ONE_SPLIT_FROM = 20_000
+# Bounds of the probabilities in working responses.
+_LEAST_PROBABILITY = 0.01
 
 
 @dataclass
@@ -21,6 +29,7 @@ class RowProblem:
     ----------
     rows : Rows
     y, weight : ndarray of shape (n_rows,)
+        The target of a classification contains the codes of the classes.
     n_levels : ndarray of shape (n_columns,)
         Levels of the categories of the view.
     group : ndarray of shape (n_rows,)
@@ -29,14 +38,25 @@ class RowProblem:
     partitions : list of Partition
         Schemes of cross-validation, in the order of the rows.
     fit_linear : callable
-        Called with a structure of linear models and, optionally, another target of the rows;
-        returns a `SharingFit` with `HeldOut` predictions in the order of the rows.
+        Called with a structure of linear models and, optionally, another target of the rows, or
+        other features; returns a `SharingFit`, with `HeldOut` predictions in the order of the rows
+        if it is given ``nested_splits``.
     n_tasks : int
+    loss : Loss
+    n_classes : int
+        Number of classes; 0 in a regression.
     n_jobs : int or None
     seed : int
     progress : callable
-    estimator : regressor or None
+    estimator : estimator or None
         A further learner that the user gives.
+
+    Attributes
+    ----------
+    target : ndarray of shape (n_rows,)
+        The target as learners see it: standardised, or codes of classes.
+    encoded : ndarray of shape (n_rows, n_scores)
+        The target as the loss sees it: standardised, or 0 and 1 for every score.
     """
 
     rows: Rows
@@ -47,56 +67,183 @@ class RowProblem:
     partitions: list
     fit_linear: object
     n_tasks: int
+    loss: object = SQUARED_ERROR
+    n_classes: int = 0
     n_jobs: int | None = None
     seed: int = 0
     progress: object = field(default=lambda text: None)
     estimator: object = None
 
+    @classmethod
+    def of(cls, settled, parts, fit_table, X, view, **options):
+        """Return the problem of a table.
+
+        Parameters
+        ----------
+        settled : Settled
+            The table with keys of its rows.
+        parts : list of Partition
+        fit_table : callable
+            Called with a structure of linear models, a `Settled` table and keyword arguments of
+            the problem; returns a `SharingFit`.
+        X : {ndarray, csr matrix} of shape (n_samples, n_features)
+            Features after preprocessing.
+        view : RowView
+            Features for learners.
+        **options : dict
+            Further attributes.
+        """
+        table = settled.table
+        # Learners may depend on the order of the rows, which depends on their content only.
+        order = np.lexsort((table.weights(), table.y, mixed(table.keys)))
+        where = table.rows[order]
+
+        def fit_linear(structure, y=None, scores=None, keeps_features=True, **options):
+            packed = settled
+            if y is not None:
+                target = np.empty(len(order))
+                target[order] = y
+                packed = replace(settled, table=replace(table, y=target))
+            if scores is not None:
+                packed = _with_scores(settled, where, scores, keeps_features)
+            fitted = fit_table(structure, packed, **options)
+            if fitted.held_out is None:
+                return fitted
+            nested = fitted.held_out.nested[:, order]
+            return replace(fitted, held_out=replace(fitted.held_out, nested=nested))
+
+        return cls(
+            Rows(X[where], view.take(where), table.codes[order]),
+            table.y[order],
+            table.weights()[order],
+            view.n_levels,
+            _groups_of_equal_rows(table, order),
+            [replace(part, block=part.block[order]) for part in parts],
+            fit_linear,
+            table.n_tasks,
+            **options,
+        )
+
     def __post_init__(self):
-        share = self.weight / self.weight.sum()
-        mean = share @ self.y
-        std = np.sqrt(share @ (self.y - mean) ** 2)
-        if std <= 1e-12 * abs(mean):
-            std = 1.0
+        mean, std = 0.0, 1.0
+        if not self.n_classes:
+            share = self.weight / self.weight.sum()
+            mean = share @ self.y
+            std = np.sqrt(share @ (self.y - mean) ** 2)
+            if std <= 1e-12 * abs(mean):
+                std = 1.0
         self.use_units(np.full(self.n_tasks + 1, mean), np.full(self.n_tasks + 1, std))
+
+    @property
+    def n_scores(self):
+        """Number of score sets: one in a regression and for two classes, else one per class."""
+        return self.n_classes if self.n_classes > 2 else 1
 
     def use_units(self, location, scale):
         """Set the location and the scale of every task's target, as learners see it."""
         self.location, self.scale = location, scale
         self.has_task_units = bool((scale != scale[0]).any())
-        self.target = self.standardised(self.y)
+        self.target = self.standardised(self.y[:, None])[:, 0]
+        self.encoded = self.encode(self.target)
 
-    def standardised(self, values, codes=None):
-        """Return targets or predictions of the rows in the units of the learners."""
-        codes = self.rows.codes if codes is None else codes
-        return (values - self.location[codes]) / self.scale[codes]
+    def encode(self, target):
+        """Return targets ``(n_rows, n_scores)`` as the loss sees them."""
+        if self.n_scores == 1:
+            return target[:, None]
+        return (target[:, None] == np.arange(self.n_scores)).astype(np.float64)
+
+    def standardised(self, scores):
+        """Return scores ``(..., n_rows, n_scores)`` of all rows in the units of the learners."""
+        codes = self.rows.codes
+        return (scores - self.location[codes, None]) / self.scale[codes, None]
 
     def averaged(self, nested):
-        """Return predictions of held-out rows, averaged over splits; NaN if there are none.
+        """Return scores ``(n_rows, n_scores)`` of held-out rows, averaged over splits.
+
+        They are NaN for rows that are never held out.
 
         Parameters
         ----------
-        nested : ndarray of shape (n_splits, n_rows)
+        nested : ndarray of shape (n_splits, n_rows, n_scores)
             As in `HeldOut`.
         """
         first = self.partitions[0]
-        test = first.test[:, first.block]
+        test = first.test[:, first.block, None]
         times = test.sum(axis=0)
         total = np.where(test, nested, 0.0).sum(axis=0)
         return np.where(times > 0, total / np.maximum(times, 1), np.nan)
+
+    def losses(self, scores, chosen=slice(None)):
+        """Return the losses of the chosen rows, squared errors in a regression."""
+        loss = self.loss.value(scores, self.encoded[chosen])
+        return loss if self.n_classes else 2.0 * loss
+
+    def mean_errors(self, scores, chosen):
+        """Return mean losses ``(n_members,)`` of the chosen rows, in the caller's units.
+
+        `scores` are those of members, ``(n_chosen, n_members, n_scores)``.
+        """
+        unit = self.scale[self.rows.codes[chosen]] ** 2
+        losses = [unit * self.losses(part, chosen) for part in scores.transpose(1, 0, 2)]
+        return np.average(losses, axis=1, weights=self.weight[chosen])
+
+    def held_out(self, scores, chosen, encoded=None):
+        """Return the held-out rows of members, as the guard learns weights from them.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_chosen, n_members, n_scores)
+        chosen : ndarray
+            Mask or positions of the rows.
+        encoded : ndarray of shape (n_chosen, n_scores), optional
+            Targets other than `encoded` of the problem.
+        """
+        part = self.weight[chosen], self.rows.codes[chosen], self.n_tasks
+        encoded = self.encoded[chosen] if encoded is None else encoded
+        if self.n_classes:
+            return RowLosses(scores, encoded, self.loss, *part)
+        return SquaredErrors(scores[:, :, 0] - encoded, *part)
+
+    def left_over(self, base):
+        """Return what a learner of residuals is to predict, and the weights of the rows.
+
+        In a classification these are the working responses of Newton's method and their weights
+        (Friedman et al. 2000), with probabilities bounded away from 0 and 1.
+
+        Parameters
+        ----------
+        base : ndarray of shape (n_rows, 1)
+            Scores.
+        """
+        if not self.n_classes:
+            return self.target - base[:, 0], self.weight
+        mean = np.clip(self.loss.means(base)[:, 0], _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+        curvature = mean * (1.0 - mean)
+        weight = self.weight * curvature
+        # Forests take the sum of the weights as the number of rows to draw.
+        weight *= self.weight.sum() / np.nansum(weight)
+        return (self.target - mean) / curvature, weight
 
     @cached_property
     def n_distinct(self):
         """Number of different rows."""
         return len(np.unique(self.group))
 
-    def merged(self, chosen):
-        """Return one row of every group among the chosen rows, and the weights of the groups."""
+    def merged(self, chosen, weight):
+        """Return one row of every group among the chosen rows, and the weights of the groups.
+
+        `weight` are weights of all rows.
+        """
         _, first, group = np.unique(self.group[chosen], return_index=True, return_inverse=True)
         if len(first) == len(chosen):
-            return chosen, self.weight[chosen]
+            return chosen, weight[chosen]
         order = np.argsort(first)  # keeps the order of the rows
-        return chosen[first[order]], np.bincount(group, self.weight[chosen])[order]
+        return chosen[first[order]], np.bincount(group, weight[chosen])[order]
+
+    @property
+    def n_judged_splits(self):
+        """Number of splits that learners are judged on: one for large tables, else all."""
+        return 1 if self.n_distinct >= _ONE_SPLIT_FROM else len(self.partitions[0].train)
 
     @property
     def n_rows(self):
@@ -107,3 +254,37 @@ class RowProblem:
         """Limit the threads of learners, of BLAS and OpenMP alike, to `n_jobs`."""
         with threadpool_limits(1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)):
             yield
+
+
+def _groups_of_equal_rows(table, order):
+    """Return the same number for equal rows of a task, in the given order of the rows."""
+    parts = [part[order] for part in (table.codes, table.keys, table.y)]
+    found = np.lexsort(parts)
+    new = np.zeros(len(order), dtype=bool)
+    for part in parts:
+        new[1:] |= part[found[1:]] != part[found[:-1]]
+    group = np.empty(len(order), dtype=np.int64)
+    group[found] = np.cumsum(new)
+    return group
+
+
+def _with_scores(settled, where, scores, keeps_features):
+    """Return a `Settled` table with scores as features.
+
+    Parameters
+    ----------
+    settled : Settled
+    where : ndarray of shape (n_rows,)
+        Positions of the rows in the features of the table.
+    scores : ndarray of shape (n_rows, n_scores)
+    keeps_features : bool
+        Whether the scores are added to the features, or take their place.
+    """
+    table, n_scores = settled.table, scores.shape[1]
+    columns = np.zeros((table.X.shape[0], n_scores))
+    columns[where] = scores
+    trust = np.ones(n_scores)
+    if keeps_features:
+        columns = np.column_stack([table.X, columns])
+        trust = np.append(np.broadcast_to(settled.trust, table.n_features), trust)
+    return replace(settled, table=replace(table, X=columns), trust=trust)

@@ -1,21 +1,27 @@
-"""Any scikit-learn regressor as a learner."""
+"""Any scikit-learn regressor or classifier as a learner."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["PerTask", "Wrapped", "check_regressor"]
+from .learners import Probabilities
+
+__all__ = ["PerTask", "Wrapped", "check_learner"]
 
 # Fewest rows of a task for a clone of its own.
 _FEWEST_OWN_ROWS = 10
 
 
-def check_regressor(estimator, parameter="estimator"):
-    """Raise an error unless the estimator is an unfitted scikit-learn regressor."""
+def check_learner(estimator, classifier=False, parameter="estimator"):
+    """Raise an error unless the estimator is an unfitted regressor, or classifier, of scikit-learn.
+
+    A classifier must have probabilities.
+    """
+    kind = "classifier" if classifier else "regressor"
     if isinstance(estimator, type):
         raise TypeError(
             f"{parameter}={estimator.__name__} is a class; pass an instance: "
@@ -23,24 +29,27 @@ def check_regressor(estimator, parameter="estimator"):
         )
     if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
         raise TypeError(
-            f"{parameter}={estimator!r} must be a scikit-learn regressor, with fit and predict."
+            f"{parameter}={estimator!r} must be a scikit-learn {kind}, with fit and predict."
         )
-    if not is_regressor(estimator):
+    if not (is_classifier if classifier else is_regressor)(estimator):
+        example = "RandomForestClassifier()" if classifier else "RandomForestRegressor()"
+        raise ValueError(f"{parameter}={estimator!r} is not a {kind}; pass one, such as {example}.")
+    if classifier and not hasattr(estimator, "predict_proba"):
         raise ValueError(
-            f"{parameter}={estimator!r} is not a regressor; pass one, such as "
-            "RandomForestRegressor()."
+            f"{parameter}={estimator!r} has no predict_proba, but the log-loss needs "
+            "probabilities; wrap it in CalibratedClassifierCV, or choose another classifier."
         )
 
 
 @dataclass
 class Wrapped:
-    """A scikit-learn regressor as a learner.
+    """A scikit-learn regressor or classifier as a learner.
 
     Attributes
     ----------
-    estimator : regressor
+    estimator : estimator
     task : {"category", "encoded", None}
-        How the regressor sees the task (`Design`).
+        How the estimator sees the task (`Design`).
     """
 
     estimator: object
@@ -52,7 +61,7 @@ class Wrapped:
         """Whether the estimator takes missing values, and so sees columns with their gaps."""
         return bool(get_tags(self.estimator).input_tags.allow_nan)
 
-    def fit(self, M, categorical, target, weight, validation, seed):
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
         """Return a fitted clone; see `BoostedTrees.fit`.
 
         Raises
@@ -72,7 +81,9 @@ class Wrapped:
             estimator.set_params(categorical_features=categorical)
         if not (weight == weight[0]).all():
             options = self._weight_options(weight)
-        return estimator.fit(M, target, **options)
+        if not n_classes:
+            return estimator.fit(M, target, **options)
+        return Probabilities.of(lambda: estimator.fit(M, target, **options), target, n_classes)
 
     def _weight_options(self, weight):
         prefix, last = "", self.estimator
@@ -89,7 +100,7 @@ class Wrapped:
 
 @dataclass
 class PerTask:
-    """One clone of a regressor per task; 0 for tasks of few rows."""
+    """One clone of an estimator per task; 0, or equal odds, for tasks of few rows."""
 
     wrapped: Wrapped
     task: str = "code"
@@ -100,27 +111,30 @@ class PerTask:
         """Whether the estimator takes missing values."""
         return self.wrapped.takes_gaps
 
-    def fit(self, M, categorical, target, weight, validation, seed):
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
         """Return the fitted clones; see `BoostedTrees.fit`."""
         clones = {}
         for code in np.unique(M[:, -1]):
             rows = np.flatnonzero(M[:, -1] == code)
             if len(rows) >= _FEWEST_OWN_ROWS:
                 clones[code] = self.wrapped.fit(
-                    M[rows, :-1], categorical[:-1], target[rows], weight[rows], None, seed
-                )
-        return _Clones(clones)
+                    M[rows, :-1], categorical[:-1], target[rows], weight[rows], None, seed,
+                    n_classes,
+                )  # fmt: skip
+        nothing = np.full(n_classes, 1.0 / n_classes) if n_classes else np.zeros(())
+        return _Clones(clones, nothing)
 
 
 @dataclass
 class _Clones:
-    """Fitted clones by the code of their task."""
+    """Fitted clones by the code of their task, and what is predicted without one."""
 
-    clones: dict = field(default_factory=dict)
+    clones: dict
+    nothing: np.ndarray
 
     def predict(self, M):
-        """Return predictions ``(n_rows,)``; the last column is the task."""
-        out = np.zeros(len(M))
+        """Return what the clones predict; the last column is the task."""
+        out = np.tile(self.nothing, (len(M), *[1] * self.nothing.ndim))
         for code in np.unique(M[:, -1]):
             if code in self.clones:
                 rows = np.flatnonzero(M[:, -1] == code)

@@ -11,6 +11,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
@@ -20,9 +21,13 @@ from ..._compat import fit_boosting
 __all__ = ["BoostedTrees", "Forest", "Probabilities", "SmoothRidge"]
 
 _MOST_BINS = 254
-# Most columns of which all squares and products are used.
-_MOST_PRODUCTS = 24
+# Most columns of which all squares and products are used, and most of which splines are. With more,
+# the basis are similarities to some of the rows.
+_MOST_PRODUCTS, _MOST_SPLINES = 24, 60
+_N_SIMILARITIES = 300
 _FEWEST_DISTINCT = 8
+# Most columns that a split of a forest chooses from.
+_MOST_TRIED = 20
 # Quantiles at which the columns of a smooth function are clipped.
 _TAILS = 0.005
 
@@ -184,7 +189,7 @@ class Forest:
         forest = kind(
             self.n_trees,
             min_samples_leaf=self.min_leaf,
-            max_features=0.4,
+            max_features=min(0.4, _MOST_TRIED / M.shape[1]),
             max_samples=min(1.0, 10_000 / len(M)),
             random_state=seed,
         )
@@ -236,7 +241,13 @@ class _Zero:
 class SmoothRidge:
     """Ridge regression on splines, squares and products of the numbers.
 
-    Beyond the 0.5 % and 99.5 % quantiles of a column the function is constant.
+    With many columns, it is one on radial basis functions (Williams & Seeger 2001). Beyond the
+    0.5 % and 99.5 % quantiles of a column the function is constant.
+
+    References
+    ----------
+    Williams, C. and Seeger, M. (2001). Using the Nyström method to speed up kernel machines.
+    Advances in Neural Information Processing Systems 13.
     """
 
     task: str | None = None
@@ -248,13 +259,7 @@ class SmoothRidge:
         numbers = np.flatnonzero(~categorical & (np.nanmax(M, axis=0) > np.nanmin(M, axis=0)))
         if not len(numbers):
             return _Zero()
-        curved = [i for i, j in enumerate(numbers) if len(np.unique(M[:, j])) >= _FEWEST_DISTINCT]
-        parts = []
-        if len(numbers) <= _MOST_PRODUCTS:
-            parts.append(PolynomialFeatures(2, include_bias=False))
-        if curved:
-            splines = SplineTransformer(5, extrapolation="constant", include_bias=False)
-            parts.append(ColumnTransformer([("splines", splines, curved)]))
+        parts = self._bases(M[:, numbers], seed)
         if not parts:
             return _Zero()
         ridge = make_pipeline(
@@ -262,3 +267,21 @@ class SmoothRidge:
         )
         ridge.fit(M[:, numbers], target, ridgecv__sample_weight=weight)
         return _OnColumns(ridge, numbers)
+
+    @staticmethod
+    def _bases(M, seed):
+        """Return transformers of columns of numbers, which are clipped and standardised."""
+        n_rows, n_columns = M.shape
+        if n_columns > _MOST_SPLINES:
+            similarities = Nystroem(
+                gamma=0.5 / n_columns, n_components=min(_N_SIMILARITIES, n_rows), random_state=seed
+            )
+            return [similarities]
+        parts = []
+        if n_columns <= _MOST_PRODUCTS:
+            parts.append(PolynomialFeatures(2, include_bias=False))
+        curved = [j for j in range(n_columns) if len(np.unique(M[:, j])) >= _FEWEST_DISTINCT]
+        if curved:
+            splines = SplineTransformer(5, extrapolation="constant", include_bias=False)
+            parts.append(ColumnTransformer([("splines", splines, curved)]))
+        return parts

@@ -156,8 +156,7 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
             self.shared_intercept_ = fitted.shared_intercept
             names = _feature_names(self._columns, rows.preprocessor, fitted.coef.shape[-1])
             self.coef_feature_names_ = names
-            self.kkt_residual_ = fitted.kkt_residual
-            self.n_iter_ = fitted.n_iter
+        self.kkt_residual_, self.n_iter_ = fitted.kkt_residual, fitted.n_iter
         for name, value in fitted.strengths.items():
             setattr(solver, f"{name}_", value)
         self.sharing_ = solver

@@ -17,7 +17,6 @@ __all__ = ["LearnedMixin", "has_learners"]
 # Fitted attributes of linear models, with what takes their place.
 _LINEAR = {
     "coef_", "intercept_", "shared_coef_", "shared_intercept_", "coef_feature_names_",
-    "kkt_residual_", "n_iter_",
 }  # fmt: skip
 
 

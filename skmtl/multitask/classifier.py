@@ -482,6 +482,12 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         """
         return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if not self._takes_sparse():
+            tags.input_tags.sparse = False
+        return tags
+
     def _check_support(self, y):
         return find_classes(check_labels(y), self.classes_).astype(np.float64)
 

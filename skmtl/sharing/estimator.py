@@ -7,7 +7,7 @@ import numpy as np
 
 from ..guard.stacking import StackedWeights
 from .base import Sharing, SharingFit
-from .learned.members import LearnedMember
+from .learned.members import FittedMember, LearnedMember
 from .learned.model import LearnedFit, LearnedInputs, LearnedModel
 from .learned.wrapped import PerTask, Wrapped, check_learner
 from .pooling import PartialPooling
@@ -73,7 +73,8 @@ class SharedLearner(Sharing):
         # The first column, the linear models alone, has no weight: the estimator is always added.
         none, always = np.zeros(len(weights)), np.ones(len(weights))
         weights = np.column_stack([none, always, weights[:, 1:]])
-        return self._fitted(problem, linear, [shared.fitted(), *members], weights)
+        added = FittedMember(self._name, shared.model, True)
+        return self._fitted(problem, linear, [added, *members], weights)
 
     def _fit_classes(self, problem, shared, held_out):
         """Return the fit with linear models whose features are the scores of the learner."""

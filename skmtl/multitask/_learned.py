@@ -137,7 +137,7 @@ class LearnedMixin:
         hidden = np.nan_to_num(values[:, learner_view.hidden], nan=-1.0)
         return RowView(learner_view, values, learner_view.n_levels, hidden)
 
-    def _learn(self, solver, settled, parts, fit_table, rows, view, progress):
+    def _learn(self, solver, settled, parts, fit_table, rows, view, progress, losses=None):
         """Return the `SharingFit` of a structure with learners.
 
         Parameters
@@ -153,6 +153,7 @@ class LearnedMixin:
         rows : ResolvedRows
         view : RowView
         progress : Progress
+        losses : TaskLosses, optional
         """
         if is_classifier(self):
             raise ValueError(
@@ -192,6 +193,8 @@ class LearnedMixin:
             self._seed(),
             progress,
             self.estimator,
+            None if table.factors is None else table.factors.values[table.codes[order]],
+            losses,
         )
         fitted = solver.fit_rows(problem)
         learned = replace(fitted.learned, view=view.learner_view)

@@ -121,6 +121,10 @@ class Sharing(BaseEstimator):
 
     # Whether more features than rows may be replaced by coordinates in the span of the rows.
     rotation_invariant = True
+    # Whether tasks share a part of the model, in whose fit tasks may have weights.
+    weighs_tasks = True
+    # Whether the structure takes a loss per task.
+    mixes_losses = False
 
     def _refuse_without_folds(self, names):
         """Raise the ValueError for strengths that cannot be tuned without cross-validation."""

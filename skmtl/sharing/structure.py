@@ -152,7 +152,7 @@ class Structure(Sharing):
                 f"sharing={type(self).__name__} fits {supported} only, but this estimator fits "
                 f"{problem.loss.name!r}; choose another structure of skmtl.sharing."
             )
-        candidates = self._check_candidates(self.candidates(problem.moments))
+        candidates = self._check_candidates(self.candidates(problem.moments.weighted()))
         given = {name for name in self.per_row if self._is_given(name)}
         unit = problem.copies.unit
         candidates = [{n: v * unit if n in given else v for n, v in c.items()} for c in candidates]
@@ -201,7 +201,7 @@ class _StructureMember(Member):
         """Return checked copies of the structure's solutions, as `path` may work in place."""
         name, shape, found = type(self.structure).__name__, (len(data.weight), data.n_features), []
         shapes = [shape, shape[:1], (1 + shape[1],)]
-        for solution in self.structure.path(data, self.candidates):
+        for solution in self.structure.path(data.weighted(), self.candidates):
             which = self.candidates[len(found)] if len(found) < len(self) else "no more"
             parts = solution.coef, solution.intercept, solution.shared
             parts = [np.array(part, dtype=float) for part in parts]

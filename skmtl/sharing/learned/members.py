@@ -180,11 +180,12 @@ class LearnedMember:
         validation, tested = n_rounds, None
         if test is not None:
             tested = design.transform(problem.rows.take(test))
-            validation = tested, target[test], problem.weight[test]
+            validation = tested, target[test], problem.with_factors(test, problem.weight[test])
         with problem.threads():
             estimator = self.learner.fit(
-                M, design.categorical, target[train], weight, validation, problem.seed
-            )
+                M, design.categorical, target[train], problem.with_factors(train, weight),
+                validation, problem.seed,
+            )  # fmt: skip
         return (design, estimator), tested
 
     def _fit_on(self, problem, chosen):

@@ -37,6 +37,10 @@ class RowProblem:
     progress : callable
     estimator : regressor or None
         A further learner that the user gives.
+    factors : ndarray of shape (n_rows,) or None
+        Weights of the rows' tasks, by which weights are multiplied in the fit of a learner.
+    losses : TaskLosses or None
+        The loss of every task.
     """
 
     rows: Rows
@@ -51,6 +55,8 @@ class RowProblem:
     seed: int = 0
     progress: object = field(default=lambda text: None)
     estimator: object = None
+    factors: object = None
+    losses: object = None
 
     def __post_init__(self):
         share = self.weight / self.weight.sum()
@@ -97,6 +103,10 @@ class RowProblem:
             return chosen, self.weight[chosen]
         order = np.argsort(first)  # keeps the order of the rows
         return chosen[first[order]], np.bincount(group, self.weight[chosen])[order]
+
+    def with_factors(self, rows, weight):
+        """Return weights of rows, multiplied by the weights of their tasks."""
+        return weight if self.factors is None else weight * self.factors[rows]
 
     @property
     def n_rows(self):

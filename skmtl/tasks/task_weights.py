@@ -1,0 +1,154 @@
+r"""Weights of whole tasks, in the fit of what all tasks share.
+
+The rows of task t are weighted by :math:`w_i f_t` in every fit. What is measured on held-out rows
+(errors of candidates, residuals, sizes of tasks, units of the target) is measured with the plain
+weights :math:`w_i`: a task does not become larger, nor its errors smaller, by its weight.
+"""
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .encode import by_task
+
+__all__ = [
+    "TaskFactors",
+    "balanced_factors",
+    "fit_with_noise",
+    "given_factors",
+    "is_mapping",
+    "noise_factors",
+]
+
+# Rounds of fit and noise levels, which end once all levels change by less than a tenth: an error
+# of this size in a weight has no visible effect on the fit.
+_MOST_ROUNDS, _SETTLED = 5, 0.1
+# Least noise variance, relative to the median task's: a task without noise has a bounded weight.
+_LEAST_VARIANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class TaskFactors:
+    """Factors on the weights of the rows of every task.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_tasks,)
+    of_noise : bool
+        Whether they are inverse noise variances, which depend on the units of the tasks' targets.
+    """
+
+    values: np.ndarray
+    of_noise: bool = False
+
+    def take(self, tasks):
+        """Return the factors of some of the tasks."""
+        return replace(self, values=self.values[tasks])
+
+    def in_units(self, scale):
+        """Return the factors for targets divided by the `scale` of their tasks."""
+        return replace(self, values=self.values * scale**2) if self.of_noise else self
+
+    def normalised(self, weight):
+        """Return the factors with a mean of one (a geometric mean for inverse variances).
+
+        `weight` are the total weights of the tasks, which the mean is weighted with.
+        """
+        share, values = weight / weight.sum(), self.values
+        mean = np.exp(share @ np.log(values)) if self.of_noise else share @ values
+        return replace(self, values=values / mean)
+
+    @property
+    def of_scores(self):
+        """Factors on log-likelihoods, which already refer to the noise of the task."""
+        return np.ones_like(self.values) if self.of_noise else self.values
+
+
+def balanced_factors(weight):
+    """Return the `TaskFactors` that give tasks with these total weights the same weight."""
+    return TaskFactors(weight.sum() / (len(weight) * weight))
+
+
+def noise_factors(std, weight):
+    """Return the `TaskFactors` of the tasks' noise levels, standard deviations."""
+    variance = np.maximum(std**2, _LEAST_VARIANCE * np.median(std**2))
+    if not variance.min() > 0.0:  # most tasks are fitted exactly
+        return TaskFactors(np.ones(len(std)), of_noise=True)
+    return TaskFactors(1.0 / variance, of_noise=True).normalised(weight)
+
+
+def given_factors(task_weight, labels):
+    """Return the factors ``(n_tasks,)`` of a mapping from tasks to weights, by default one.
+
+    Parameters
+    ----------
+    task_weight : mapping
+    labels : ndarray of shape (n_tasks,) or TaskLabels
+
+    Raises
+    ------
+    ValueError
+        For a key that is not a task, and for weights that are negative, not finite or all zero.
+    """
+    for label, weight in task_weight.items():
+        number = isinstance(weight, numbers.Real) and not isinstance(weight, (bool, np.bool_))
+        if not number or not 0.0 <= weight < np.inf:
+            raise ValueError(
+                f"task_weight gives task {label!r} the weight {weight!r}; weights must be finite "
+                "numbers of at least zero: correct it, or leave the task out for a weight of one."
+            )
+    values = np.ones(len(labels))
+    for position, weight in by_task(task_weight, labels, "task_weight").items():
+        values[position] = weight
+    if not values.any():
+        raise ValueError(
+            f"task_weight={dict(task_weight)!r} is zero for all tasks; give at least one task a "
+            "positive weight."
+        )
+    return values
+
+
+def is_mapping(task_weight):
+    """Return whether weights are given task by task."""
+    return isinstance(task_weight, Mapping)
+
+
+def fit_with_noise(fit, weight, progress, start=None):
+    """Fit alternately with the noise levels of the tasks, until these settle.
+
+    Parameters
+    ----------
+    fit : callable
+        Called with `TaskFactors` or None; returns a `SharingFit` with a residual scale.
+    weight : ndarray of shape (n_tasks,)
+        Total weights of the tasks.
+    progress : callable
+        Called with a line of text.
+    start : callable, optional
+        A cheaper fit, whose noise levels are the first ones.
+
+    Returns
+    -------
+    SharingFit
+        The last fit.
+    """
+    factors = None if start is None else _settled_noise(start, weight, progress)[1]
+    return _settled_noise(fit, weight, progress, factors)[0]
+
+
+def _settled_noise(fit, weight, progress, factors=None):
+    """Return the last fit, and its factors (None if all noise levels are alike)."""
+    for number in range(1, _MOST_ROUNDS + 1):
+        fitted = fit(factors)
+        if number == _MOST_ROUNDS:
+            break
+        found = noise_factors(fitted.residual_scale.std, weight)
+        before = 1.0 if factors is None else factors.values
+        # Factors are inverse variances, so that noise levels differ by half the logarithm.
+        if 0.5 * np.abs(np.log(found.values / before)).max() <= _SETTLED:
+            break
+        progress(f"noise of the tasks: round {number}")
+        factors = found
+    return fitted, factors

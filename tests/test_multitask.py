@@ -48,6 +48,8 @@ CONTRACT = {
         PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
     ),
     "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
+    "balanced tasks": MultiTaskRegressor(task_weight="balanced"),
+    "noise of tasks": MultiTaskRegressor(task_weight="uncertainty"),
 }
 
 
@@ -77,6 +79,8 @@ CONFIGURATIONS = {
         FIXED, task_column=0, cv=None, preprocessor="auto"
     ),
     "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
+    "balanced tasks": checks.WithTaskColumn(task_column=0, task_weight="balanced"),
+    "noise of tasks": checks.WithTaskColumn(task_column=0, task_weight="uncertainty"),
 }
 
 

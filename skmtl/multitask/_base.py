@@ -109,8 +109,8 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
                     return fit_table(solver, settled)
                 return self._learn(solver, settled, parts, fit_table, rows, view, progress, losses)
 
-            fitted = self._fit_weighted(solver, settled, given, fit, fit_table, progress)
-        return solver, fitted.with_empty_tasks(has_rows)
+            fitted, noise = self._fit_weighted(solver, settled, given, fit, fit_table, progress)
+        return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)

@@ -1,5 +1,6 @@
 """The part of the multi-task estimators that deals with weights and losses per task."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,14 @@ from sklearn.base import is_classifier
 
 from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
 from ..sharing import BY_NAME, PartialPooling
+from ..tasks.stack import rowwise
 from ..tasks.task_weights import (
     TaskFactors,
     balanced_factors,
     fit_with_noise,
     given_factors,
     is_mapping,
+    noise_levels,
 )
 
 __all__ = ["WeightsMixin"]
@@ -65,7 +68,7 @@ class WeightsMixin:
             )
 
     def _fit_weighted(self, solver, settled, given, fit, fit_table, progress):
-        """Return the `SharingFit` with the weights of the tasks.
+        """Return the `SharingFit` with the weights of the tasks, and its noise levels or None.
 
         Parameters
         ----------
@@ -80,10 +83,12 @@ class WeightsMixin:
         progress : Progress
         """
         table, kind = settled.table, self.task_weight
+        learns_noise = isinstance(kind, str) and kind == "uncertainty"
         if kind is None or not getattr(solver, "weighs_tasks", True):
-            return fit(settled)
+            fitted = fit(settled)
+            return fitted, _noise_of(fitted, table) if learns_noise else None
         weight = table.task_sums(table.weights())
-        if isinstance(kind, str) and kind == "uncertainty":
+        if learns_noise:
 
             def fit_with(factors):
                 return fit(replace(settled, table=replace(table, factors=factors)))
@@ -95,9 +100,10 @@ class WeightsMixin:
                     weighted = replace(settled, table=replace(table, factors=factors))
                     return fit_table(PartialPooling(), weighted)
 
-            return fit_with_noise(fit_with, weight, progress, start)
+            noise_of = functools.partial(_noise_of, table=table)
+            return fit_with_noise(fit_with, noise_of, weight, progress, start)
         settled, factors = self._settled_with(settled, solver, given, weight)
-        return fit(replace(settled, table=replace(table, factors=factors)))
+        return fit(replace(settled, table=replace(table, factors=factors))), None
 
     @staticmethod
     def _settled_with(settled, solver, given, weight):
@@ -133,10 +139,22 @@ class WeightsMixin:
         return settled
 
     def _store_noise(self, fitted):
-        """Set or remove ``task_noise_``."""
+        """Set ``task_noise_``, or remove that of an earlier fit."""
         self.__dict__.pop("task_noise_", None)
-        if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
-            self.task_noise_ = fitted.residual_scale.std.copy()
+        if fitted.noise is not None:
+            self.task_noise_ = fitted.noise
+
+
+def _noise_of(fitted, table):
+    """Return the noise levels of the tasks of a table after a fit."""
+    std, held_out = fitted.residual_scale.std, fitted.report["error_shared"][:-1]
+    if fitted.learned is not None and fitted.learned.model is not None:
+        return std.copy()  # learners such as trees have almost no error on the rows of the fit
+    codes, weight = table.codes, table.weights()
+    coef = np.vstack([fitted.coef, fitted.shared_coef])  # `rowwise` wants it last
+    errors = table.y - rowwise(table.X[table.rows], coef, codes) - fitted.intercept[codes]
+    training = table.task_sums(weight * errors**2) / table.task_sums(weight)
+    return noise_levels(std, held_out, training)
 
 
 def _labels_of(rows, y, n_tasks):

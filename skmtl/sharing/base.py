@@ -48,6 +48,8 @@ class SharingFit:
         Predictions of the rows, if the problem asks for them.
     learned : LearnedFit or None
         Learners beside the linear models.
+    noise : ndarray of shape (n_tasks,) or None
+        Noise levels of the tasks, where they are learned.
     """
 
     coef: np.ndarray
@@ -65,6 +67,7 @@ class SharingFit:
     slope_strength: float = np.inf
     held_out: HeldOut | None = None
     learned: object = None
+    noise: np.ndarray | None = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -112,6 +115,7 @@ class SharingFit:
             report={name: column[position] for name, column in self.report.items()},
             residual_scale=self.residual_scale and self.residual_scale.take(position[:-1]),
             squares=squares,
+            noise=None if self.noise is None else np.append(self.noise, np.nan)[position[:-1]],
             learned=self.learned and self.learned.with_empty_tasks(seen),
         )
 

@@ -20,6 +20,7 @@ __all__ = [
     "given_factors",
     "is_mapping",
     "noise_factors",
+    "noise_levels",
 ]
 
 # Rounds of fit and noise levels, which end once all levels change by less than a tenth: an error
@@ -27,6 +28,9 @@ __all__ = [
 _MOST_ROUNDS, _SETTLED = 5, 0.1
 # Least noise variance, relative to the median task's: a task without noise has a bounded weight.
 _LEAST_VARIANCE = 1e-8
+# Least ratio of errors on the rows of a fit to held-out ones: a fit that passes through its rows
+# says nothing about the noise.
+_LEAST_RATIO = 0.05
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,40 @@ def is_mapping(task_weight):
     return isinstance(task_weight, Mapping)
 
 
-def fit_with_noise(fit, weight, progress, start=None):
+def noise_levels(std, held_out, training):
+    r"""Return noise levels from the errors on held-out rows and on the rows of the fit.
+
+    The error of a model, beyond the noise, adds to its held-out errors and takes away from those on
+    the rows of the fit. With the leverage h of the rows, :math:`s_{held-out} = s_{training} /
+    (1 - h)^2`, and the variance of the noise is :math:`s_{training} / (1 - h)`: the geometric mean
+    of both (Golub, Heath & Wahba 1979).
+
+    Parameters
+    ----------
+    std : ndarray of shape (n_tasks,)
+        Roots of the tasks' held-out errors, shrunk towards each other.
+    held_out, training : ndarray of shape (n_tasks,)
+        Both mean squared errors; NaN if a task has no held-out rows.
+
+    References
+    ----------
+    Golub, G. H., Heath, M. and Wahba, G. (1979). Generalized cross-validation as a method for
+    choosing a good ridge parameter. Technometrics 21(2). :doi:`10.1080/00401706.1979.10489751`
+    """
+    known = held_out > 0.0
+    ratio = np.where(known, training / np.where(known, held_out, 1.0), 1.0)
+    return std * np.clip(ratio, _LEAST_RATIO, 1.0) ** 0.25
+
+
+def fit_with_noise(fit, noise_of, weight, progress, start=None):
     """Fit alternately with the noise levels of the tasks, until these settle.
 
     Parameters
     ----------
     fit : callable
-        Called with `TaskFactors` or None; returns a `SharingFit` with a residual scale.
+        Called with `TaskFactors` or None; returns a `SharingFit`.
+    noise_of : callable
+        Called with a `SharingFit`; returns the noise levels of the tasks.
     weight : ndarray of shape (n_tasks,)
         Total weights of the tasks.
     progress : callable
@@ -131,24 +162,29 @@ def fit_with_noise(fit, weight, progress, start=None):
 
     Returns
     -------
-    SharingFit
+    fitted : SharingFit
         The last fit.
+    noise : ndarray of shape (n_tasks,)
+        Its noise levels.
     """
-    factors = None if start is None else _settled_noise(start, weight, progress)[1]
-    return _settled_noise(fit, weight, progress, factors)[0]
+    factors = None
+    if start is not None:
+        _, _, factors = _settled_noise(start, noise_of, weight, progress)
+    return _settled_noise(fit, noise_of, weight, progress, factors)[:2]
 
 
-def _settled_noise(fit, weight, progress, factors=None):
-    """Return the last fit, and its factors (None if all noise levels are alike)."""
+def _settled_noise(fit, noise_of, weight, progress, factors=None):
+    """Return the last fit, its noise levels and its factors (None if all rows count alike)."""
     for number in range(1, _MOST_ROUNDS + 1):
         fitted = fit(factors)
+        noise = noise_of(fitted)
         if number == _MOST_ROUNDS:
             break
-        found = noise_factors(fitted.residual_scale.std, weight)
+        found = noise_factors(noise, weight)
         before = 1.0 if factors is None else factors.values
         # Factors are inverse variances, so that noise levels differ by half the logarithm.
         if 0.5 * np.abs(np.log(found.values / before)).max() <= _SETTLED:
             break
         progress(f"noise of the tasks: round {number}")
         factors = found
-    return fitted, factors
+    return fitted, noise, factors

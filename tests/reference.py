@@ -6,7 +6,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
-from scipy.special import logsumexp
+from scipy.special import logsumexp, polygamma
 from scipy.stats import norm, rankdata
 from sklearn.base import clone
 
@@ -1062,6 +1062,27 @@ def noise_factors(std, rows):
     for s, n in zip(std, rows, strict=True):
         level *= s ** (2.0 * n / rows.sum())
     return np.array([level / s**2 for s in std])
+
+
+def noise_levels(held_out, training, rows):
+    """Noise variances, shrunk by the root of the equation for their variance over tasks."""
+    log_variance = 0.5 * np.log(held_out) + 0.5 * np.log(training)
+    sampling = np.array([polygamma(1, n / 2.0) for n in rows])
+
+    def mean_and_gap(between):
+        w = 1.0 / (sampling + between)
+        w = w / w.sum()
+        mean = (w * log_variance).sum()
+        found = (w * (log_variance - mean) ** 2).sum() / (1.0 - (w**2).sum())
+        margin = 1.0 + np.sqrt(2.0 / (len(rows) - 1))
+        return mean, found - margin * (w * sampling).sum() - between
+
+    low, high = 0.0, 1e3
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if mean_and_gap(middle)[1] > 0 else (low, middle)
+    mean = mean_and_gap(low)[0]
+    return np.exp(mean + low / (low + sampling) * (log_variance - mean))
 
 
 def size_balanced_weights(rows, width):

@@ -68,7 +68,7 @@ class WeightsMixin:
             )
 
     def _fit_weighted(self, solver, settled, given, fit, fit_table, progress):
-        """Return the `SharingFit` with the weights of the tasks, and its noise levels or None.
+        """Return the `SharingFit` with the weights of the tasks, and its noise variances or None.
 
         Parameters
         ----------
@@ -142,19 +142,21 @@ class WeightsMixin:
         """Set ``task_noise_``, or remove that of an earlier fit."""
         self.__dict__.pop("task_noise_", None)
         if fitted.noise is not None:
-            self.task_noise_ = fitted.noise
+            self.task_noise_ = np.sqrt(fitted.noise)
 
 
 def _noise_of(fitted, table):
-    """Return the noise levels of the tasks of a table after a fit."""
-    std, held_out = fitted.residual_scale.std, fitted.report["error_shared"][:-1]
-    if fitted.learned is not None and fitted.learned.model is not None:
-        return std.copy()  # learners such as trees have almost no error on the rows of the fit
+    """Return the noise variances of the tasks of a table after a fit."""
     codes, weight = table.codes, table.weights()
+    rows, unit = table.task_sums(weight), fitted.target_units**2
+    held_out = fitted.report["error_shared"][:-1] / unit
+    if fitted.learned is not None and fitted.learned.model is not None:
+        # Learners such as trees have almost no error on the rows of the fit.
+        return unit * noise_levels(held_out, held_out, rows)
     coef = np.vstack([fitted.coef, fitted.shared_coef])  # `rowwise` wants it last
     errors = table.y - rowwise(table.X[table.rows], coef, codes) - fitted.intercept[codes]
-    training = table.task_sums(weight * errors**2) / table.task_sums(weight)
-    return noise_levels(std, held_out, training)
+    training = table.task_sums(weight * errors**2) / rows / unit
+    return unit * noise_levels(held_out, training, rows)
 
 
 def _labels_of(rows, y, n_tasks):

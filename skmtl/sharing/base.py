@@ -49,7 +49,9 @@ class SharingFit:
     learned : LearnedFit or None
         Learners beside the linear models.
     noise : ndarray of shape (n_tasks,) or None
-        Noise levels of the tasks, where they are learned.
+        Noise variances of the tasks, where they are learned.
+    target_units : ndarray of shape (n_tasks,) or None
+        Units of the tasks' targets in which the fit compares their errors.
     """
 
     coef: np.ndarray
@@ -68,6 +70,7 @@ class SharingFit:
     held_out: HeldOut | None = None
     learned: object = None
     noise: np.ndarray | None = None
+    target_units: np.ndarray | None = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -233,6 +236,7 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
         residual_scale=residual_scale,
         squares=problem.feature_squares(),
         slope_strength=float(grid.slope[int(np.argmax(weight))]),
+        target_units=problem.target_units[0],
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import polygamma
 
 from .encode import by_task
 
@@ -31,6 +32,8 @@ _LEAST_VARIANCE = 1e-8
 # Least ratio of errors on the rows of a fit to held-out ones: a fit that passes through its rows
 # says nothing about the noise.
 _LEAST_RATIO = 0.05
+# Most steps for the variance of noise levels over tasks.
+_MOST_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,8 @@ def balanced_factors(weight):
     return TaskFactors(weight.sum() / (len(weight) * weight))
 
 
-def noise_factors(std, weight):
-    """Return the `TaskFactors` of the tasks' noise levels, standard deviations."""
-    variance = np.maximum(std**2, _LEAST_VARIANCE * np.median(std**2))
-    if not variance.min() > 0.0:  # most tasks are fitted exactly
-        return TaskFactors(np.ones(len(std)), of_noise=True)
+def noise_factors(variance, weight):
+    """Return the `TaskFactors` of the tasks' noise variances."""
     return TaskFactors(1.0 / variance, of_noise=True).normalised(weight)
 
 
@@ -119,20 +119,23 @@ def is_mapping(task_weight):
     return isinstance(task_weight, Mapping)
 
 
-def noise_levels(std, held_out, training):
-    r"""Return noise levels from the errors on held-out rows and on the rows of the fit.
+def noise_levels(held_out, training, rows):
+    r"""Return the noise variances of tasks from errors on held-out rows and on the rows of the fit.
 
     The error of a model, beyond the noise, adds to its held-out errors and takes away from those on
     the rows of the fit. With the leverage h of the rows, :math:`s_{held-out} = s_{training} /
     (1 - h)^2`, and the variance of the noise is :math:`s_{training} / (1 - h)`: the geometric mean
-    of both (Golub, Heath & Wahba 1979).
+    of both (Golub, Heath & Wahba 1979). The logarithms of these are shrunk towards their mean, by
+    their sampling variances and their variance :math:`\tau^2` over tasks. As weights by chance
+    differences would do harm, :math:`\tau^2` is the moment estimate less the standard error that it
+    has if all tasks are alike.
 
     Parameters
     ----------
-    std : ndarray of shape (n_tasks,)
-        Roots of the tasks' held-out errors, shrunk towards each other.
     held_out, training : ndarray of shape (n_tasks,)
-        Both mean squared errors; NaN if a task has no held-out rows.
+        Mean squared errors; NaN if a task has no held-out rows.
+    rows : ndarray of shape (n_tasks,)
+        Numbers of rows.
 
     References
     ----------
@@ -140,8 +143,30 @@ def noise_levels(std, held_out, training):
     choosing a good ridge parameter. Technometrics 21(2). :doi:`10.1080/00401706.1979.10489751`
     """
     known = held_out > 0.0
-    ratio = np.where(known, training / np.where(known, held_out, 1.0), 1.0)
-    return std * np.clip(ratio, _LEAST_RATIO, 1.0) ** 0.25
+    if not known.any():
+        return np.ones(len(rows))
+    ratio = np.clip(training[known] / held_out[known], _LEAST_RATIO, 1.0)
+    variance = held_out[known] * np.sqrt(ratio)
+    variance = np.maximum(variance, _LEAST_VARIANCE * np.median(variance))
+    log_variance, sampling = np.log(variance), polygamma(1, rows[known] / 2.0)
+    between, centre = _spread(log_variance, sampling)
+    out = np.full(len(rows), centre)
+    out[known] += between / (between + sampling) * (log_variance - centre)
+    return np.exp(out)
+
+
+def _spread(values, sampling):
+    """Return the variance of values over tasks beyond their sampling variances, and their mean."""
+    between, centre, n_spare = 0.0, values.mean(), len(values) - 1
+    for _ in range(_MOST_STEPS if n_spare else 0):
+        share = 1.0 / (sampling + between)
+        share /= share.sum()
+        centre, noise = share @ values, share @ sampling
+        found = share @ (values - centre) ** 2 / (1.0 - share @ share)
+        before, between = between, max(found - noise * (1.0 + np.sqrt(2.0 / n_spare)), 0.0)
+        if abs(between - before) <= 1e-6 * (1.0 + between):
+            break
+    return between, centre
 
 
 def fit_with_noise(fit, noise_of, weight, progress, start=None):
@@ -152,7 +177,7 @@ def fit_with_noise(fit, noise_of, weight, progress, start=None):
     fit : callable
         Called with `TaskFactors` or None; returns a `SharingFit`.
     noise_of : callable
-        Called with a `SharingFit`; returns the noise levels of the tasks.
+        Called with a `SharingFit`; returns the noise variances of the tasks.
     weight : ndarray of shape (n_tasks,)
         Total weights of the tasks.
     progress : callable
@@ -165,7 +190,7 @@ def fit_with_noise(fit, noise_of, weight, progress, start=None):
     fitted : SharingFit
         The last fit.
     noise : ndarray of shape (n_tasks,)
-        Its noise levels.
+        Its noise variances.
     """
     factors = None
     if start is not None:
@@ -174,7 +199,7 @@ def fit_with_noise(fit, noise_of, weight, progress, start=None):
 
 
 def _settled_noise(fit, noise_of, weight, progress, factors=None):
-    """Return the last fit, its noise levels and its factors (None if all rows count alike)."""
+    """Return the last fit, its noise variances and its factors (None if all rows count alike)."""
     for number in range(1, _MOST_ROUNDS + 1):
         fitted = fit(factors)
         noise = noise_of(fitted)

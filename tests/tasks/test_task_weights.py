@@ -30,15 +30,10 @@ def table_of(rng, factors, n=60):
 def test_factors_by_hand(rng):
     rows, std = rng.uniform(1.0, 50.0, 7), np.exp(rng.normal(size=7))
     np.testing.assert_allclose(balanced_factors(rows).values, reference.balanced_factors(rows))
-    np.testing.assert_allclose(noise_factors(std, rows).values, reference.noise_factors(std, rows))
+    found = noise_factors(std**2, rows).values
+    np.testing.assert_allclose(found, reference.noise_factors(std, rows))
     given = TaskFactors(rng.uniform(size=7)).normalised(rows)
     assert rows @ given.values == pytest.approx(rows.sum())
-
-
-def test_tasks_without_noise_have_bounded_factors():
-    values = noise_factors(np.array([0.0, 1.0, 1.0]), np.full(3, 5.0)).values
-    assert np.isfinite(values).all() and values[0] > 1e4
-    np.testing.assert_array_equal(noise_factors(np.zeros(3), np.full(3, 5.0)).values, np.ones(3))
 
 
 def test_only_noise_depends_on_units(rng):
@@ -108,47 +103,73 @@ def test_what_is_refused(weights, message):
 def test_rounds_end_once_noise_levels_settle(rng):
     """The fits that are made if weights hardly change the noise levels, or if these are alike."""
     rows, truth, calls = np.full(3, 10.0), np.array([1.0, 4.0, 16.0]), []
+    moved = np.array([1.0, 1.02, 0.98]) ** 2
 
     def fit(factors):
         calls.append(factors)
-        return SimpleNamespace(std=truth if factors is None else truth * [1.0, 1.02, 0.98])
+        return SimpleNamespace(variance=truth**2 * (1.0 if factors is None else moved))
 
     def noise_of(fitted):
-        return fitted.std
+        return fitted.variance
 
     fitted, noise = fit_with_noise(fit, noise_of, rows, lambda text: None)
     assert len(calls) == 2 and calls[0] is None
     np.testing.assert_allclose(calls[1].values, reference.noise_factors(truth, rows))
-    assert noise is fitted.std and noise[2] == 16.0 * 0.98
+    assert noise is fitted.variance and noise[2] == (16.0 * 0.98) ** 2
     calls.clear()
     fit_with_noise(fit, noise_of, rows, lambda text: None, start=lambda factors: fit(factors))
     assert [call is None for call in calls] == [True, False, False]
 
     def alike(factors):
         calls.append(factors)
-        return SimpleNamespace(std=np.array([1.0, 1.05, 1.0]))
+        return SimpleNamespace(variance=np.array([1.0, 1.1, 1.0]))
 
     calls.clear()
     fit_with_noise(alike, noise_of, rows, lambda text: None)
     assert calls == [None]
 
 
-def test_noise_levels_of_a_linear_smoother(rng):
-    """Of a ridge regression with leverages that are all alike: the unbiased estimate."""
-    n, p = 40, 8
-    X = np.linalg.qr(rng.normal(size=(n, p)))[0] * np.sqrt(n)
-    hat, errors = X @ np.linalg.solve(X.T @ X + 20.0 * np.eye(p), X.T), []
+def test_noise_levels_of_least_squares(rng):
+    """The errors of the model are in the held-out errors, but not in the noise level."""
+    n, p, found = 40, 8, []
+    X = rng.normal(size=(n, p))
+    hat = X @ np.linalg.solve(X.T @ X, X.T)
     for _ in range(400):
-        y = rng.normal(size=n)
-        residual = y - hat @ y
+        residual = rng.normal(size=n)
+        residual = residual - hat @ residual
         training, held_out = np.mean(residual**2), np.mean((residual / (1.0 - np.diag(hat))) ** 2)
-        std = np.sqrt(np.array([held_out]))
-        errors.append(noise_levels(std, np.array([held_out]), np.array([training]))[0] ** 2)
-    assert np.mean(errors) == pytest.approx(1.0, abs=0.06)
+        found.append([*noise_levels(*np.array([[held_out], [training], [40.0]])), held_out])
+    assert np.mean(found, axis=0)[0] == pytest.approx(1.0, abs=0.06)
+    assert np.mean(found, axis=0)[1] > 1.15
+
+
+@pytest.mark.parametrize("spread", [0.4, 2.0])
+def test_noise_levels_are_shrunk(spread, rng):
+    """As the slow counterpart; nearer to the truth than each task's own."""
+    rows = rng.integers(4, 30, size=40).astype(float)
+    truth = np.exp(spread * rng.normal(size=40))
+    held_out = truth * rng.chisquare(rows) / rows
+    found = noise_levels(held_out, held_out, rows)
+    np.testing.assert_allclose(found, reference.noise_levels(held_out, held_out, rows), rtol=1e-4)
+    assert np.std(np.log(found / truth)) < np.std(np.log(held_out / truth))
+
+
+def test_chance_makes_no_weights(rng):
+    """Two tasks of ten rows, and many: their levels are mostly those of one level."""
+    for n_tasks, least in ((2, 0.75), (30, 0.75)):
+        alike = []
+        for _ in range(200):
+            error = rng.chisquare(10.0, size=n_tasks) / 10.0
+            found = noise_levels(error, error, np.full(n_tasks, 10.0))
+            alike.append(np.ptp(np.log(found)) < 1e-9)
+        assert np.mean(alike) > least
 
 
 def test_noise_levels_without_held_out_rows():
-    found = noise_levels(np.array([2.0, 2.0, 2.0]), np.array([np.nan, 4.0, 4.0]), np.full(3, 0.0))
-    assert found[0] == 2.0 and 0.0 < found[1] < 1.0
-    found = noise_levels(np.array([2.0]), np.array([4.0]), np.array([5.0]))
-    assert found[0] == 2.0
+    rows = np.full(3, 1e4)
+    found = noise_levels(np.array([np.nan, 4.0, 16.0]), np.array([1.0, 4.0, 16.0]), rows)
+    np.testing.assert_allclose(found[1:], [4.0, 16.0], rtol=1e-2)
+    assert 4.0 < found[0] < 16.0
+    np.testing.assert_array_equal(noise_levels(np.zeros(2), np.zeros(2), np.ones(2)), np.ones(2))
+    exact = noise_levels(np.array([0.0, 1e-30, 1.0, 1.0]), np.zeros(4), np.full(4, 50.0))
+    assert np.isfinite(np.log(exact)).all()

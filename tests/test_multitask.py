@@ -65,6 +65,15 @@ def test_bad_input(name):
 
 # ---------------------------------------------------------------------- scikit-learn's checks
 
+
+class WithTaskColumnAndNoise(checks.WithTaskColumn):
+    """Noise levels of tasks need all rows at once."""
+
+    @property
+    def partial_fit(self):
+        return MultiTaskRegressor(task_weight="uncertainty").partial_fit
+
+
 CONFIGURATIONS = {
     "default": MultiTaskRegressor(),
     "independent": MultiTaskRegressor("independent"),
@@ -80,7 +89,7 @@ CONFIGURATIONS = {
     ),
     "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
     "balanced tasks": checks.WithTaskColumn(task_column=0, task_weight="balanced"),
-    "noise of tasks": checks.WithTaskColumn(task_column=0, task_weight="uncertainty"),
+    "noise of tasks": WithTaskColumnAndNoise(task_column=0, task_weight="uncertainty"),
 }
 
 

@@ -290,8 +290,10 @@ def test_what_has_no_noise_level(rng):
     assert model.coef_.shape == (4, 3)
     with pytest.raises(ValueError, match="log-loss .* does not have: .* Set task_weight='balanc"):
         MultiTaskClassifier(task_weight="uncertainty").fit(X, y > 0, task=task)
-    with pytest.raises(ValueError, match="task_weight='uncertainty' needs all rows at once"):
+    with pytest.raises(AttributeError, match="no partial_fit with task_weight='uncertainty'"):
         MultiTaskRegressor(task_weight="uncertainty").partial_fit(X, y, task=task)
+    with pytest.raises(ValueError, match="keep_moments=True is for partial_fit"):
+        MultiTaskRegressor(task_weight="uncertainty", keep_moments=True).fit(X, y, task=task)
 
 
 # --------------------------------------------------------------------------- forms of the input

@@ -61,6 +61,11 @@ class WeightsMixin:
                 "task has of its own. Set task_weight='balanced', a dict from tasks to weights, "
                 "or None."
             )
+        if self.keep_moments:
+            raise ValueError(
+                "keep_moments=True is for partial_fit, which task_weight='uncertainty' does not "
+                "have, as noise levels need all rows at once; set keep_moments=False."
+            )
         if self.cv is None:
             raise ValueError(
                 "task_weight='uncertainty' learns noise levels from held-out errors, but cv=None; "
@@ -118,15 +123,6 @@ class WeightsMixin:
         if not getattr(solver, "tuned", hasattr(solver, "fit_rows")):
             settled = replace(settled, unit=settled.unit / mean)
         return settled, factors
-
-    def _refuse_uncertainty(self):
-        """Raise the ValueError of `partial_fit`, which has no rows to alternate on."""
-        if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
-            raise ValueError(
-                "task_weight='uncertainty' needs all rows at once, which partial_fit does not "
-                "have; call fit, or set task_weight='balanced', a dict from tasks to weights (such "
-                "as 1 / task_noise_**2 of an earlier fit), or None."
-            )
 
     def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
         """Set the factors of moments that were added up, and return their `Settled`."""

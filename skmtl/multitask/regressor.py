@@ -389,10 +389,11 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         Raises
         ------
         ValueError
-            For the same reasons as in `fit`, if `cv` is neither an int nor None, and for
-            ``task_weight="uncertainty"``.
+            For the same reasons as in `fit`, and if `cv` is neither an int nor None.
         NoMomentsError
             A ValueError, after a `fit` that kept no moments.
+        AttributeError
+            For learners, and for ``task_weight="uncertainty"``, which need all rows at once.
 
         Notes
         -----
@@ -406,7 +407,6 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         rows are available, `predict_interval` uses the normal distribution.
         """
         n_folds, earlier = self._n_folds(), self._earlier(decay)
-        self._refuse_uncertainty()
         if earlier is not None:
             check_columns(self, X, reset=False)
         progress = Progress(self, X, y)

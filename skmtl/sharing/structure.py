@@ -114,7 +114,8 @@ class Structure(Sharing):
         data : TaskMoments or TaskRows of shape (n_tasks,)
             Both classes have `weight` and `mean` (the target's is the last), `products(t)` (the
             centred products of features and target of task t), `gradient`, `errors`,
-            `feature_squares` and `take`. Tasks may have no rows.
+            `feature_squares` and `take`. Tasks may have no rows. The weights contain those of
+            ``task_weight=``.
         candidates : list of dict
             Those to solve.
 

@@ -28,7 +28,7 @@ __all__ = [
 # of this size in a weight has no visible effect on the fit.
 _MOST_ROUNDS, _SETTLED = 5, 0.1
 # Least noise variance, relative to the median task's: a task without noise has a bounded weight.
-_LEAST_VARIANCE = 1e-8
+_LEAST_VARIANCE = 1e-5
 # Least ratio of errors on the rows of a fit to held-out ones: a fit that passes through its rows
 # says nothing about the noise.
 _LEAST_RATIO = 0.05

@@ -1067,7 +1067,8 @@ def noise_factors(std, rows):
 def noise_levels(held_out, training, rows):
     """Noise variances, shrunk by the root of the equation for their variance over tasks."""
     log_variance = 0.5 * np.log(held_out) + 0.5 * np.log(training)
-    sampling = np.array([polygamma(1, n / 2.0) for n in rows])
+    spare = np.sqrt(training / held_out)
+    sampling = np.array([polygamma(1, n * s / 2.0) for n, s in zip(rows, spare, strict=True)])
 
     def mean_and_gap(between):
         w = 1.0 / (sampling + between)

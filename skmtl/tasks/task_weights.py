@@ -125,10 +125,10 @@ def noise_levels(held_out, training, rows):
     The error of a model, beyond the noise, adds to its held-out errors and takes away from those on
     the rows of the fit. With the leverage h of the rows, :math:`s_{held-out} = s_{training} /
     (1 - h)^2`, and the variance of the noise is :math:`s_{training} / (1 - h)`: the geometric mean
-    of both (Golub, Heath & Wahba 1979). The logarithms of these are shrunk towards their mean, by
-    their sampling variances and their variance :math:`\tau^2` over tasks. As weights by chance
-    differences would do harm, :math:`\tau^2` is the moment estimate less the standard error that it
-    has if all tasks are alike.
+    of both (Golub, Heath & Wahba 1979), with (1 - h) n degrees of freedom. Their logarithms are
+    shrunk towards the mean, by their sampling variances and their variance :math:`\tau^2` over
+    tasks. As weights by chance differences would do harm, :math:`\tau^2` is the moment estimate
+    less the standard error that it has if all tasks are alike.
 
     Parameters
     ----------
@@ -145,10 +145,10 @@ def noise_levels(held_out, training, rows):
     known = held_out > 0.0
     if not known.any():
         return np.ones(len(rows))
-    ratio = np.clip(training[known] / held_out[known], _LEAST_RATIO, 1.0)
-    variance = held_out[known] * np.sqrt(ratio)
+    spare = np.sqrt(np.clip(training[known] / held_out[known], _LEAST_RATIO, 1.0))  # 1 - h
+    variance = held_out[known] * spare
     variance = np.maximum(variance, _LEAST_VARIANCE * np.median(variance))
-    log_variance, sampling = np.log(variance), polygamma(1, rows[known] / 2.0)
+    log_variance, sampling = np.log(variance), polygamma(1, rows[known] * spare / 2.0)
     between, centre = _spread(log_variance, sampling)
     out = np.full(len(rows), centre)
     out[known] += between / (between + sampling) * (log_variance - centre)

@@ -151,6 +151,9 @@ def test_noise_levels_are_shrunk(spread, rng):
     held_out = truth * rng.chisquare(rows) / rows
     found = noise_levels(held_out, held_out, rows)
     np.testing.assert_allclose(found, reference.noise_levels(held_out, held_out, rows), rtol=1e-4)
+    training = held_out * rng.uniform(0.3, 0.9, 40)
+    wanted = reference.noise_levels(held_out, training, rows)
+    np.testing.assert_allclose(noise_levels(held_out, training, rows), wanted, rtol=1e-4)
     assert np.std(np.log(found / truth)) < np.std(np.log(held_out / truth))
 
 

@@ -231,6 +231,7 @@ def test_intervals_are_calibrated_in_every_task(task_weight, rng):
 
 
 @pytest.mark.jit
+@pytest.mark.slow
 def test_noise_is_learned_and_helps(rng):
     """Noise levels over a factor of a hundred: nearly as good as with the true weights."""
     errors, noise = [], 10.0 ** np.linspace(-1.0, 1.0, 15)
@@ -398,6 +399,7 @@ def test_learners_see_the_weights(rng):
 
 
 @pytest.mark.jit
+@pytest.mark.slow
 @pytest.mark.parametrize("sharing", ["auto", SharedHiddenLayers((3,), max_iter=5)])
 @pytest.mark.parametrize("task_weight", [{0: 1e-6}, "uncertainty"])
 def test_structures_with_learners(sharing, task_weight, rng):

@@ -6,7 +6,7 @@ with explicit columns ``[1, x, task dummies, task * x]``; errors are those of pr
 
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
-from scipy.special import logsumexp
+from scipy.special import logsumexp, polygamma
 from scipy.stats import norm, rankdata
 from sklearn.base import clone
 
@@ -320,15 +320,17 @@ def weighted_rows(X, rows, offsets, factor):
     return sums
 
 
-def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None):
+def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None, factors=None):
     """Probabilities of partial pooling with the logistic loss, by a general-purpose optimiser.
 
     On features standardised over the table; every class has scores of its own, but with two.
-    `varies` says which features' slopes differ by task, as a mask.
+    `varies` says which features' slopes differ by task, as a mask; `factors` are weights of the
+    tasks, which features are not standardised with.
     """
     w = np.ones(len(y)) if w is None else w
     mean = np.average(X, axis=0, weights=w)
     Z = (X - mean) / np.sqrt(np.average((X - mean) ** 2, axis=0, weights=w))
+    w = w if factors is None else w * factors[codes]
     slope, pull, ridge = strengths
     n_tasks, p = codes.max() + 1, X.shape[1]
     n_scores = 1 if n_classes == 2 else n_classes
@@ -1047,6 +1049,41 @@ def error_of_splits(errors, held_out):
     error = (n * each).sum() / n.sum()
     variance = (n * (each - error) ** 2).sum() / n.sum()
     return error, np.sqrt(variance / (len(n) - 1))
+
+
+def balanced_factors(rows):
+    """Weights of tasks with these rows that give every task the same share of all rows."""
+    return np.array([rows.sum() / len(rows) / n for n in rows])
+
+
+def noise_factors(std, rows):
+    """Inverse noise variances, whose geometric mean over the rows is one."""
+    level = 1.0
+    for s, n in zip(std, rows, strict=True):
+        level *= s ** (2.0 * n / rows.sum())
+    return np.array([level / s**2 for s in std])
+
+
+def noise_levels(held_out, training, rows):
+    """Noise variances, shrunk by the root of the equation for their variance over tasks."""
+    log_variance = 0.5 * np.log(held_out) + 0.5 * np.log(training)
+    spare = np.sqrt(training / held_out)
+    sampling = np.array([polygamma(1, n * s / 2.0) for n, s in zip(rows, spare, strict=True)])
+
+    def mean_and_gap(between):
+        w = 1.0 / (sampling + between)
+        w = w / w.sum()
+        mean = (w * log_variance).sum()
+        found = (w * (log_variance - mean) ** 2).sum() / (1.0 - (w**2).sum())
+        margin = 1.0 + np.sqrt(2.0 / (len(rows) - 1))
+        return mean, found - margin * (w * sampling).sum() - between
+
+    low, high = 0.0, 1e3
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if mean_and_gap(middle)[1] > 0 else (low, middle)
+    mean = mean_and_gap(low)[0]
+    return np.exp(mean + low / (low + sampling) * (log_variance - mean))
 
 
 def size_balanced_weights(rows, width):

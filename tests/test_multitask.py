@@ -48,6 +48,8 @@ CONTRACT = {
         PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
     ),
     "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
+    "balanced tasks": MultiTaskRegressor(task_weight="balanced"),
+    "noise of tasks": MultiTaskRegressor(task_weight="uncertainty"),
 }
 
 
@@ -63,6 +65,15 @@ def test_bad_input(name):
 
 # ---------------------------------------------------------------------- scikit-learn's checks
 
+
+class WithTaskColumnAndNoise(checks.WithTaskColumn):
+    """Noise levels of tasks need all rows at once."""
+
+    @property
+    def partial_fit(self):
+        return MultiTaskRegressor(task_weight="uncertainty").partial_fit
+
+
 CONFIGURATIONS = {
     "default": MultiTaskRegressor(),
     "independent": MultiTaskRegressor("independent"),
@@ -77,6 +88,8 @@ CONFIGURATIONS = {
         FIXED, task_column=0, cv=None, preprocessor="auto"
     ),
     "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
+    "balanced tasks": checks.WithTaskColumn(task_column=0, task_weight="balanced"),
+    "noise of tasks": WithTaskColumnAndNoise(task_column=0, task_weight="uncertainty"),
 }
 
 

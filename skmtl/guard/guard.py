@@ -70,17 +70,19 @@ class Guard:
         (scores, log_prior), rows = judged.scores(), judged.totals()[1]
         prior = np.concatenate([member.log_prior(rows) for member in self.members]) + log_prior
         return [
-            self._weigh_allowed(allowed, scores, rows, prior, n_steps) for allowed in self._allowed
+            self._weigh_allowed(judged, allowed, scores, prior, n_steps)
+            for allowed in self._allowed
         ]
 
-    def _weigh_allowed(self, allowed, scores, rows, prior, n_steps):
+    def _weigh_allowed(self, judged, allowed, scores, prior, n_steps):
+        rows = judged.totals()[1]
         tasks, unseen = np.zeros(scores.shape), np.zeros(len(allowed))
         if allowed.sum() == 1:  # nothing to choose
             tasks[:, allowed] = unseen[allowed] = 1.0
             return Shares(tasks, unseen, allowed)
         prior, part = prior[allowed], _differences(scores[:, allowed])
         if self._are_pooled[allowed].all():  # one model for all tasks
-            unseen[allowed] = unseen_weights(part, rows, prior)
+            unseen[allowed] = unseen_weights(judged.of_shared(part), rows, prior)
             tasks[:] = unseen
             return Shares(tasks, unseen, allowed).pruned()
         few_shot = self._few_shot
@@ -91,9 +93,10 @@ class Guard:
         if len(tasks) == 1:  # all that is known of another task
             unseen = tasks[0]
         elif len(errors):
-            unseen[allowed] = self.problem.left_out_weights(errors[:, allowed], rows_left_out)
+            left = judged.of_left_out(errors[:, allowed], rows_left_out, self.left.tasks)
+            unseen[allowed] = self.problem.left_out_weights(*left)
         else:
-            unseen[allowed] = unseen_weights(part, rows, prior)
+            unseen[allowed] = unseen_weights(judged.of_shared(part), rows, prior)
         return Shares(tasks, unseen, allowed, task_prior).pruned()
 
     def _optimism(self):

@@ -50,6 +50,8 @@ class Judged:
         Error per row of the table (`noise_level`); None for a loss other than the squared one.
     first_coef : list of ndarray or None
         For every split, the slopes of the first task under all candidates.
+    factors : TaskFactors or None
+        Weights of the tasks where the errors of several tasks decide; the errors are plain.
     """
 
     sse: np.ndarray
@@ -59,6 +61,18 @@ class Judged:
     probe: object = None
     noise: float | None = None
     first_coef: list | None = None
+    factors: object = None
+
+    def of_shared(self, scores):
+        """Return log-likelihoods of the tasks with the weights they have in a common choice."""
+        return scores if self.factors is None else scores * self.factors.of_scores[:, None]
+
+    def of_left_out(self, errors, rows, tasks):
+        """Return errors and rows of left-out tasks with the weights of these tasks."""
+        if self.factors is None:
+            return errors, rows
+        values = self.factors.values[tasks]
+        return errors * values[:, None], rows * values
 
     def totals(self):
         """Return errors ``(n_tasks, n_candidates)`` and weights ``(n_tasks,)``, per repeat."""

@@ -2,6 +2,7 @@
 
 from .base import Loss
 from .log_loss import LOG_LOSS
+from .per_task import TaskLosses
 from .squared import SQUARED_ERROR
 
-__all__ = ["LOG_LOSS", "SQUARED_ERROR", "Loss"]
+__all__ = ["LOG_LOSS", "SQUARED_ERROR", "Loss", "TaskLosses"]

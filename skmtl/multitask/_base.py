@@ -1,6 +1,7 @@
 """Base class of the multi-task estimators."""
 
 import numbers
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Generic, Literal, TypeVar
 
@@ -24,13 +25,14 @@ from ..tasks.reduce import RowSpace
 from ..tasks.stack import as_dense
 from ..tasks.view import RowView
 from ._learned import LearnedMixin, has_learners
+from ._weights import WeightsMixin
 
 __all__ = ["MultiTaskBase"]
 
 TaskModel = TypeVar("TaskModel", TaskRegressor, TaskClassifier)
 
 
-class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
+class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel]):
     """Base class of the multi-task estimators."""
 
     _parameter_constraints: dict = {
@@ -41,6 +43,8 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
             HasMethods(["fit_rows"]),
         ],
         "cv": ["cv_object", None],
+        "loss": [str, Mapping],
+        "task_weight": [StrOptions({"balanced", "uncertainty"}), Mapping, None],
     }
     _named = "sharing", BY_NAME, "skmtl.sharing"
 
@@ -69,6 +73,7 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         """
         solver = self._named_object()
         has_rows = table.task_sizes() > 0
+        losses, given = self._check_task_parameters(solver, rows, y, has_rows)
         table, view, parts = table.without_empty_tasks(), None, []
         if hasattr(solver, "fit_rows"):
             view = RowView.of(rows.preprocessor, rows.raw, rows.X)
@@ -100,11 +105,13 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
                     problem.restrict(restriction)
                 return space.expand(self._fit_problem(structure, problem))
 
-            if hasattr(solver, "fit_rows"):
-                fitted = self._learn(solver, settled, parts, fit_table, rows, view, progress)
-            else:
-                fitted = fit_table(solver, settled)
-        return solver, fitted.with_empty_tasks(has_rows)
+            def fit(settled):
+                if not hasattr(solver, "fit_rows"):
+                    return fit_table(solver, settled)
+                return self._learn(solver, settled, parts, fit_table, rows, view, progress, losses)
+
+            fitted, noise = self._fit_weighted(solver, settled, given, fit, fit_table, progress)
+        return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
@@ -150,6 +157,7 @@ class MultiTaskBase(LearnedMixin, TaskEstimator, Generic[TaskModel]):
         """
         self._store_tasks(X, y, rows)
         self._store_learned(fitted)
+        self._store_noise(fitted)
         if self._learned is None:
             self.coef_, self.intercept_ = fitted.coef, fitted.intercept
             self.shared_coef_ = fitted.shared_coef

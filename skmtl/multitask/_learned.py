@@ -87,7 +87,7 @@ class LearnedMixin:
             f"{', '.join(used)} (member_report_). Set sharing='partial_pooling' for linear models."
         )
 
-    def _learn(self, solver, settled, parts, fit_table, rows, view, progress):
+    def _learn(self, solver, settled, parts, fit_table, rows, view, progress, losses=None):
         """Return the `SharingFit` of a structure with learners.
 
         Parameters
@@ -102,6 +102,7 @@ class LearnedMixin:
         rows : ResolvedRows
         view : RowView
         progress : Progress
+        losses : TaskLosses, optional
         """
         if not parts:
             raise ValueError(
@@ -120,6 +121,7 @@ class LearnedMixin:
             seed=self._seed(),
             progress=progress,
             estimator=self.estimator,
+            task_losses=losses,
         )
         fitted = solver.fit_rows(problem)
         learned = replace(fitted.learned, view=view.learner_view)

@@ -171,6 +171,12 @@ class AvailableWithMoments:
                 f"partial_fit is for linear models, but sharing={model.sharing!r} also fits "
                 "learners, which need all rows at once; set sharing='partial_pooling'."
             )
+        if isinstance(model.task_weight, str) and model.task_weight == "uncertainty":
+            raise AttributeError(
+                "there is no partial_fit with task_weight='uncertainty', because noise levels need "
+                "all rows at once; call fit, or set task_weight='balanced', a dict from tasks to "
+                "weights (such as 1 / task_noise_**2 of an earlier fit), or None."
+            )
         if hasattr(model, "coef_") and model._kept is None:
             raise NoMomentsError(
                 "fit kept no moments that partial_fit could add to (keep_moments=False), and a new "

@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -82,6 +83,16 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         regions), specified like `task_column`. With a sequence, even an empty one, all other
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
+    loss : str or dict, default="log_loss"
+        Loss by its name in scikit-learn, or a dict from tasks to names, by default "log_loss",
+        which is the only loss of structures of linear models.
+    task_weight : None, "balanced" or dict, default=None
+        Weights of the tasks in the fit of what they share, by which the weights of their rows are
+        multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
+        Dict from tasks to weights, by default 1. Weights have a mean of one over the rows, so that
+        strengths that are numbers keep their unit; only those of a dict are not normalised if
+        strengths are numbers. Features are standardised, losses measured, and new tasks adapted to
+        with plain rows. Without effect if ``sharing="independent"``, where nothing is shared.
     class_weight : dict or "balanced", default=None
         Weights of the classes, in the fit and in its cross-validation. "balanced" gives all classes
         the same total weight in the table.
@@ -205,6 +216,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         preprocessor: object = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
+        loss: str | Mapping[Any, str] = "log_loss",
+        task_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         class_weight: dict | Literal["balanced"] | None = None,
         handle_unknown: Literal["shared", "error"] = "shared",
         cv: CV = 5,
@@ -220,6 +233,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
+        self.loss = loss
+        self.task_weight = task_weight
         self.class_weight = class_weight
         self.handle_unknown = handle_unknown
         self.cv = cv

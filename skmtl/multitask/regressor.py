@@ -1,6 +1,7 @@
 """Linear regression for many tasks."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -81,6 +82,19 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
         regions), specified like `task_column`. With a sequence, even an empty one, all other
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
+    loss : str or dict, default="squared_error"
+        Loss by its name in scikit-learn, or a dict from tasks to names, by default
+        "squared_error", which is the only loss of structures of linear models.
+    task_weight : None, "balanced", "uncertainty" or dict, default=None
+        Weights of the tasks in the fit of what they share, by which the weights of their rows are
+        multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
+        Dict from tasks to weights, by default 1. "uncertainty": 1 / noise variance (Kendall et al.
+        2018), learned from held-out errors and shrunk where tasks may differ by chance; fits and
+        noise levels alternate, at most five times. Weights have a mean of one over the rows
+        (geometric with "uncertainty"), so that strengths that are numbers stay in rows; only those
+        of a dict are not normalised if strengths are numbers. Features are standardised, errors
+        measured, and new tasks adapted to with plain rows. Without effect if
+        ``sharing="independent"``, where nothing is shared.
     target_scale : {"auto", "table", "task"}, default="auto"
         Scale of the target on which tasks share: one scale for the whole table, or one scale per
         task, for tasks that differ in units, gain or offset (sensors, assays, shops of all sizes).
@@ -137,6 +151,9 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
     member_report_ : dict of arrays
         Only with learners: for every ``member`` its cross-validated ``error``, its mean ``weight``,
         the number of tasks that use it, its weight for an unseen task, and its ``status``.
+    task_noise_ : ndarray of shape (n_tasks,)
+        Noise levels of the tasks, standard deviations in the units of y. Only with
+        ``task_weight="uncertainty"``.
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
     kkt_residual_ : float
@@ -172,6 +189,11 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
     of 20 rows. With a transformer that learns from y, strengths and report are too optimistic:
     evaluate such a model by an outer cross-validation, which fits everything again.
 
+    References
+    ----------
+    Kendall, A., Gal, Y. and Cipolla, R. (2018). Multi-task learning using uncertainty to weigh
+    losses for scene geometry and semantics. CVPR. :doi:`10.1109/CVPR.2018.00781`
+
     Examples
     --------
     >>> from skmtl import MultiTaskRegressor
@@ -206,6 +228,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
         preprocessor: object = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
+        loss: str | Mapping[Any, str] = "squared_error",
+        task_weight: Literal["balanced", "uncertainty"] | Mapping[Any, float] | None = None,
         target_scale: Literal["auto", "table", "task"] = "auto",
         keep_moments: bool = False,
         handle_unknown: Literal["shared", "error"] = "shared",
@@ -220,6 +244,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
+        self.loss = loss
+        self.task_weight = task_weight
         self.target_scale = target_scale
         self.keep_moments = keep_moments
         self.handle_unknown = handle_unknown
@@ -263,8 +289,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
         ------
         ValueError
             For an unknown task column, for task labels that are missing, of mixed types or numbers
-            that are not integers, for NaN or infinite features, for a task without labels, and for
-            invalid weights.
+            that are not integers, for NaN or infinite features, for a task without labels, for
+            invalid weights of rows or tasks, and for a loss that `sharing` does not minimise.
         """
         self._check_learners()
         n_folds = self._n_folds() if self.keep_moments else None
@@ -374,6 +400,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
             For the same reasons as in `fit`, and if `cv` is neither an int nor None.
         NoMomentsError
             A ValueError, after a `fit` that kept no moments.
+        AttributeError
+            For learners, and for ``task_weight="uncertainty"``, which need all rows at once.
 
         Notes
         -----
@@ -407,6 +435,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
             if n_folds is not None:
                 blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
                 settled, schemes = seen.settled(whole), [(blocks, folds(None, n_folds))]
+            settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
             problem = Problem(
                 schemes,
                 whole,

@@ -48,6 +48,10 @@ class SharingFit:
         Predictions of the rows, if the problem asks for them.
     learned : LearnedFit or None
         Learners beside the linear models.
+    noise : ndarray of shape (n_tasks,) or None
+        Noise variances of the tasks, where they are learned.
+    target_units : ndarray of shape (n_tasks,) or None
+        Units of the tasks' targets in which the fit compares their errors.
     """
 
     coef: np.ndarray
@@ -65,6 +69,8 @@ class SharingFit:
     slope_strength: float = np.inf
     held_out: HeldOut | None = None
     learned: object = None
+    noise: np.ndarray | None = None
+    target_units: np.ndarray | None = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -112,6 +118,7 @@ class SharingFit:
             report={name: column[position] for name, column in self.report.items()},
             residual_scale=self.residual_scale and self.residual_scale.take(position[:-1]),
             squares=squares,
+            noise=None if self.noise is None else np.append(self.noise, np.nan)[position[:-1]],
             learned=self.learned and self.learned.with_empty_tasks(seen),
         )
 
@@ -121,6 +128,10 @@ class Sharing(BaseEstimator):
 
     # Whether more features than rows may be replaced by coordinates in the span of the rows.
     rotation_invariant = True
+    # Whether tasks share a part of the model, in whose fit tasks may have weights.
+    weighs_tasks = True
+    # Whether the structure takes a loss per task.
+    mixes_losses = False
 
     def _refuse_without_folds(self, names):
         """Raise the ValueError for strengths that cannot be tuned without cross-validation."""
@@ -225,6 +236,7 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
         residual_scale=residual_scale,
         squares=problem.feature_squares(),
         slope_strength=float(grid.slope[int(np.argmax(weight))]),
+        target_units=problem.target_units[0],
     )
 
 

@@ -43,8 +43,9 @@ class LeastSquares(PoolingMember):
                 last, moments = k, scaling.stretched(data)
                 places = self.problem.places(scaling, moments)
                 system = make_system(
-                    moments, scaling.factors**2, self.problem.executor, scaling.varies, *places
-                )
+                    moments.weighted(), scaling.factors**2, self.problem.executor, scaling.varies,
+                    *places,
+                )  # fmt: skip
             yield scaling, system.factor(slope), where
 
     def errors(self, train, test):
@@ -158,7 +159,8 @@ class SignedLeastSquares(LeastSquares):
         for k in np.unique(self.grid.scaling):
             scaling = self.scalings[k]
             system = SignedSystem(
-                scaling.stretched(data), scaling.factors**2, self.problem.restriction.positive,
+                scaling.stretched(data).weighted(), scaling.factors**2,
+                self.problem.restriction.positive,
                 scaling.varies, self.problem.executor,
             )  # fmt: skip
             for c in np.flatnonzero(self.grid.scaling == k):

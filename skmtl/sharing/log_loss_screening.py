@@ -63,7 +63,7 @@ class _Quadratic(Problem):
     def of(cls, problem, reference, models):
         """Return the approximation of a `LogisticProblem` around a reference."""
         strengths, scaling = reference
-        system = problem.system(problem.table, scaling)
+        system = problem.training_system(problem.table, scaling)
         share = [system.weight @ system.target(k) for k in range(system.n_scores)]
         k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
         eta = system.eta(_solved(system, strengths))
@@ -90,7 +90,7 @@ class _Quadratic(Problem):
             if most is not None and i >= most:
                 return
             if i == len(self._splits):
-                fit = self.whole.system(train, scaling)
+                fit = self.whole.training_system(train, scaling)
                 held_out = self.whole.system(test, self.whole.scalings()[0])
                 self.whole.lend_curvatures(fit, i, 0)
                 self.whole.lend_curvatures(held_out, i, 1)
@@ -115,7 +115,9 @@ def _best_reference(problem):
     loss, rows, models = np.zeros(len(references)), 0, []
     for train, test in itertools.islice(problem.splits(), _REFERENCE_SPLITS):
         held_out = problem.system(test, scalings[0])
-        fits = {scaling.within_only: problem.system(train, scaling) for scaling in scalings}
+        fits = {
+            scaling.within_only: problem.training_system(train, scaling) for scaling in scalings
+        }
         model, found = models[-1][0] if models else None, []
         for i, (strengths, scaling) in enumerate(references):
             model = _solved(fits[scaling.within_only], strengths, model)

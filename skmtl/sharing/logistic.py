@@ -27,7 +27,7 @@ class Logistic(PoolingMember):
         found, last = [], None  # candidates are sorted by scaling
         for c, k in enumerate(self.grid.scaling):
             if k != last:
-                last, system = k, self.problem.system(train, self.scalings[k])
+                last, system = k, self.problem.training_system(train, self.scalings[k])
                 self.problem.lend_curvatures(system, split)
             found.append(self._solve(system, c, self._whole(c))[0])
         return found
@@ -41,7 +41,7 @@ class Logistic(PoolingMember):
     def _system_of_all(self, k):
         """Return the system of all rows in a scaling; the last one is cached."""
         if self._kept is None or self._kept[0] != k:
-            self._kept = k, self.problem.system(self.problem.table, self.scalings[k])
+            self._kept = k, self.problem.training_system(self.problem.table, self.scalings[k])
             self.problem.lend_curvatures(self._kept[1])
         return self._kept[1]
 
@@ -99,7 +99,7 @@ class Logistic(PoolingMember):
                 system = self._system_of_all(k)
                 stopping = (problem.tol, problem.max_iter) if used[c] else ROUGH
             elif k != last:
-                last, system = k, problem.system(data, self.scalings[k])
+                last, system = k, problem.training_system(data, self.scalings[k])
                 lend(system)
             found, residual, n_iter = self._solve(system, c, self._whole(c), stopping)
             if c == top:
@@ -121,7 +121,7 @@ class Logistic(PoolingMember):
         unseen = np.empty_like(shared)
         for c, k in enumerate(self.grid.scaling):
             scaling = self.scalings[k]
-            system = self._system_of_all(k) if is_whole else problem.system(table, scaling)
+            system = self._system_of_all(k) if is_whole else problem.training_system(table, scaling)
             scores = self._whole(c).stretched(scaling.factors)
             scores = Scores(scores.coef[:, tasks], scores.intercept[:, tasks], scores.theta)
             shared[:, c] = self._without(system, scores, c, group) * np.r_[1.0, scaling.factors]

@@ -54,7 +54,8 @@ class LogisticProblem(BaseProblem):
 
     def __post_init__(self):
         self._splits = self._curvatures = None
-        whole = block_moments(replace(self.table, offsets=self.table.offsets[[0, -1]]))
+        one = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
+        whole = block_moments(one)
         total, self.centre, variance = whole.merge().pooled()
         self.scale = scale_of(total, self.centre, variance)
         self._scale_features(variance[:-1], lambda: task_squares(self.table))
@@ -100,6 +101,21 @@ class LogisticProblem(BaseProblem):
     def system(self, table, scaling):
         """Return the `LogisticSystem` of some of the rows, in the features of a `SlopeScaling`."""
         places = self.variation and functools.partial(self.variation.places, scaling.within_only)
+        return self._system(table, scaling, places)
+
+    def training_system(self, table, scaling):
+        """Return the `system` to fit: rows have the weights of their tasks."""
+        if table.factors is None:
+            return self.system(table, scaling)
+        places, rows = None, table.means[0]
+        if self.variation is not None:  # the centres of tasks depend on their numbers of rows
+
+            def places(_, mean):
+                return self.variation.places(scaling.within_only, rows, mean)
+
+        return self._system(table.weighted(), scaling, places)
+
+    def _system(self, table, scaling, places):
         factors = scaling.factors
         return LogisticSystem(
             table, self.n_classes, self.centre[:-1], self.scale[:-1] * factors, factors**2,
@@ -138,9 +154,10 @@ class LogisticProblem(BaseProblem):
     def lend_curvatures(self, system, split=None, side=0):
         """Give a system of all rows, or of one side of a split, the kept moments of its rows.
 
-        `side` is 0 for the training rows of a split and 1 for its test rows.
+        `side` is 0 for the training rows of a split and 1 for its test rows, which do not have the
+        weights of their tasks.
         """
-        if self._curvatures is None:
+        if self._curvatures is None or (side and self.table.factors is not None):
             return
         if split is None:
             weight, blocks = self._curvatures
@@ -207,7 +224,8 @@ class LogisticProblem(BaseProblem):
         losses, rows = np.array(losses), np.array(rows)
         return JudgedLosses(
             losses, rows, None, max(1.0, rows.sum() / self.weight.sum()), first_coef=first_coef,
-            expected=np.array(expected), pooled=np.flatnonzero(are_pooled), held_out=held_out,
+            factors=self.table.factors, expected=np.array(expected),
+            pooled=np.flatnonzero(are_pooled), held_out=held_out,
         )  # fmt: skip
 
     def held_out_errors(self, test, blend):

@@ -114,6 +114,8 @@ class Independent(_Pooling):
     Independent(alpha=1.0)
     """
 
+    weighs_tasks = False
+
     def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
 

@@ -200,6 +200,10 @@ class Problem(BaseProblem):
         other.schemes = [
             (blocks.in_units(units.location, units.scale), part) for blocks, part in self.schemes
         ]
+        if self.moments.factors is not None:
+            factors = other.moments.factors.normalised(self.weight)
+            for moments in (other.moments, *(blocks for blocks, _ in other.schemes)):
+                moments.factors = factors
         return other
 
     def models_in_units(self, data, models_of):
@@ -233,7 +237,8 @@ class Problem(BaseProblem):
         parts = []
         for part in (known, rest - known):
             live = part > 0
-            thin = replace(table.select(live), sample_weight=part[live])
+            # Nothing is known of the weight of a task that is new.
+            thin = replace(table.select(live), sample_weight=part[live], factors=None)
             parts.append(self._moments(thin, tasks, np.argsort(order)))
         return parts
 
@@ -346,7 +351,10 @@ class Problem(BaseProblem):
             self.progress(f"cross-validated {n_candidates} candidates on split {number + 1}")
         rows = np.array(rows)
         repeats = max(1.0, rows.sum() / max(self.moments.weight.sum(), 1e-300))
-        judged = Judged(np.array(errors), rows, gram, repeats, probe, first_coef=first_coef)
+        judged = Judged(
+            np.array(errors), rows, gram, repeats, probe, first_coef=first_coef,
+            factors=self.moments.factors,
+        )  # fmt: skip
         judged.noise = noise_level(*judged.totals())
         return judged
 

@@ -181,6 +181,7 @@ class Screening:
         for _ in range(_VARIANCE_STEPS):
             stretched = moments.stretched(np.sqrt(variance))
             places = problem.places(scaling, stretched)
+            stretched = stretched.weighted()
             system = make_system(stretched, variance, None, scaling.varies, *places).factor(slope)
             shared = system.solve_shared(intercepts, np.array([ridge]))
             coef, level = np.zeros((len(tasks), problem.n_features)), np.zeros(len(tasks))

@@ -114,7 +114,8 @@ class Structure(Sharing):
         data : TaskMoments or TaskRows of shape (n_tasks,)
             Both classes have `weight` and `mean` (the target's is the last), `products(t)` (the
             centred products of features and target of task t), `gradient`, `errors`,
-            `feature_squares` and `take`. Tasks may have no rows.
+            `feature_squares` and `take`. Tasks may have no rows. The weights contain those of
+            ``task_weight=``.
         candidates : list of dict
             Those to solve.
 
@@ -152,7 +153,7 @@ class Structure(Sharing):
                 f"sharing={type(self).__name__} fits {supported} only, but this estimator fits "
                 f"{problem.loss.name!r}; choose another structure of skmtl.sharing."
             )
-        candidates = self._check_candidates(self.candidates(problem.moments))
+        candidates = self._check_candidates(self.candidates(problem.moments.weighted()))
         given = {name for name in self.per_row if self._is_given(name)}
         unit = problem.copies.unit
         candidates = [{n: v * unit if n in given else v for n, v in c.items()} for c in candidates]
@@ -201,7 +202,7 @@ class _StructureMember(Member):
         """Return checked copies of the structure's solutions, as `path` may work in place."""
         name, shape, found = type(self.structure).__name__, (len(data.weight), data.n_features), []
         shapes = [shape, shape[:1], (1 + shape[1],)]
-        for solution in self.structure.path(data, self.candidates):
+        for solution in self.structure.path(data.weighted(), self.candidates):
             which = self.candidates[len(found)] if len(found) < len(self) else "no more"
             parts = solution.coef, solution.intercept, solution.shared
             parts = [np.array(part, dtype=float) for part in parts]

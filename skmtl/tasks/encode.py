@@ -385,6 +385,28 @@ class TaskLabels:
         return {**vars(self), "_code": None}
 
 
+def by_task(values, labels, parameter):
+    """Return a mapping from tasks to values as a dict from the tasks' positions.
+
+    Parameters
+    ----------
+    values : mapping
+    labels : ndarray of shape (n_tasks,) or TaskLabels
+        Labels of the tasks; an array may have any order.
+    parameter : str
+        Name of the mapping in errors.
+    """
+    if isinstance(labels, TaskLabels):
+        known, order = labels, np.arange(len(labels))
+    else:
+        known, codes = TaskLabels.from_rows(labels)
+        order = np.argsort(codes)
+    return {
+        int(order[known.find(label, f"a key of {parameter}")]): value
+        for label, value in values.items()
+    }
+
+
 def _positions(known, values):
     """Return the position of each value in the sorted array `known`, or -1."""
     position = np.minimum(np.searchsorted(known, values), len(known) - 1)

@@ -1,6 +1,6 @@
 """Block-wise moments of tasks, which replace the rows for squared loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,11 +25,14 @@ class TaskMoments:
         Weighted means; the last column is the target.
     scatter : ndarray of shape (..., n_features + 1, n_features + 1)
         Weighted sums of products of deviations from the mean of the group.
+    factors : TaskFactors or None
+        Factors on the weights of the tasks' rows in a fit, which the moments do not contain.
     """
 
     weight: np.ndarray
     mean: np.ndarray
     scatter: np.ndarray
+    factors: object = None
 
     @property
     def n_features(self):
@@ -47,14 +50,30 @@ class TaskMoments:
 
     def take(self, tasks):
         """Return a copy of the moments of the given tasks."""
-        return TaskMoments(*(part[tasks].copy() for part in self.arrays))
+        return TaskMoments(*(part[tasks].copy() for part in self.arrays), self._factors_of(tasks))
+
+    def _factors_of(self, tasks):
+        return self.factors and self.factors.take(tasks)
 
     def copy(self):
-        return TaskMoments(self.weight.copy(), self.mean.copy(), self.scatter.copy())
+        return replace(
+            self, weight=self.weight.copy(), mean=self.mean.copy(), scatter=self.scatter.copy()
+        )
+
+    def weighted(self):
+        """Return the moments to fit, of one group per task: with the factors of the tasks."""
+        if self.factors is None:
+            return self
+        values = self.factors.values
+        return TaskMoments(
+            self.weight * values, np.where(values[:, None] > 0, self.mean, 0.0),
+            self.scatter * values[:, None, None],
+        )  # fmt: skip
 
     def block(self, number):
         """Return the moments of one block of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
-        return TaskMoments(*(np.ascontiguousarray(part[:, number]) for part in self.arrays))
+        parts = (np.ascontiguousarray(part[:, number]) for part in self.arrays)
+        return TaskMoments(*parts, self.factors)
 
     def merge(self, chosen=None, tasks=None, executor=None):
         """Merge the chosen blocks of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
@@ -62,8 +81,10 @@ class TaskMoments:
         chosen = np.ones(n_blocks, dtype=bool) if chosen is None else chosen
         tasks = np.arange(n_tasks) if tasks is None else tasks
         if chosen.sum() == 1:
-            return TaskMoments(*(part[tasks, chosen.argmax()] for part in self.arrays))
+            parts = (part[tasks, chosen.argmax()] for part in self.arrays)
+            return TaskMoments(*parts, self._factors_of(tasks))
         out = TaskMoments.empty((len(tasks),), self.n_features)
+        out.factors = self._factors_of(tasks)
         run_chunks(
             kernels.moments.merge_blocks, len(tasks), self.arrays, chosen, tasks, out.arrays,
             executor=executor,
@@ -84,7 +105,7 @@ class TaskMoments:
         """Return the moments of the same rows with weights multiplied by `decay`."""
         if decay == 1.0:
             return self
-        return TaskMoments(self.weight * decay, self.mean, self.scatter * decay)
+        return replace(self, weight=self.weight * decay, scatter=self.scatter * decay)
 
     def expanded(self, n_tasks, where):
         """Return the moments for a larger table, in which task i becomes ``where[i]``."""
@@ -157,6 +178,7 @@ class TaskMoments:
         out.mean[..., -1] = np.where(self.weight > 0, target, 0.0)
         out.scatter[..., -1, :] /= scale[..., None]
         out.scatter[..., :, -1] /= scale[..., None]
+        out.factors = self.factors and self.factors.in_units(scale.ravel())
         return out
 
     def feature_squares(self):
@@ -167,9 +189,8 @@ class TaskMoments:
     def stretched(self, factor):
         """Return the moments of ``[X * factor, y]``."""
         scale = np.append(factor, 1.0)
-        return TaskMoments(
-            self.weight, self.mean * scale, self.scatter * np.multiply.outer(scale, scale)
-        )
+        scatter = self.scatter * np.multiply.outer(scale, scale)
+        return replace(self, mean=self.mean * scale, scatter=scatter)
 
 
 def moment_bytes(n_groups, n_features):
@@ -208,9 +229,8 @@ def block_moments(table, block=None, n_blocks=1, executor=None):
         kernel, len(out.weight), X, y, y[:0] if weight is None else weight, rows, edges,
         int(np.diff(edges).max(initial=1)), out.arrays, executor=executor,
     )  # fmt: skip
-    return TaskMoments(
-        *(part.reshape(table.n_tasks, n_blocks, *part.shape[1:]) for part in out.arrays)
-    )
+    parts = (part.reshape(table.n_tasks, n_blocks, *part.shape[1:]) for part in out.arrays)
+    return TaskMoments(*parts, table.factors)
 
 
 def _sparse_moments(start, stop, X, y, weight, rows, edges, longest, out):

@@ -32,6 +32,8 @@ class TaskRows:
     offsets : ndarray of shape (n_tasks + 1,)
         Task t has the rows ``offsets[t]`` to ``offsets[t + 1]``.
     scale, shift : ndarray of shape (n_features + 1,)
+    factors : TaskFactors or None
+        Factors on the weights of the tasks' rows in a fit.
     """
 
     Z: np.ndarray
@@ -40,6 +42,7 @@ class TaskRows:
     offsets: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
+    factors: object = None
 
     def __post_init__(self):
         self.weight = np.add.reduceat(np.r_[self.row_weight, 0.0], self.offsets[:-1])
@@ -55,7 +58,8 @@ class TaskRows:
         Z = np.column_stack([as_dense(table.X[table.rows]), table.y])
         n, d = Z.shape
         block = np.zeros(n, dtype=np.int64) if block is None else block
-        return cls(Z, table.weights(), block, table.offsets, np.ones(d), np.zeros(d))
+        ones, zeros = np.ones(d), np.zeros(d)
+        return cls(Z, table.weights(), block, table.offsets, ones, zeros, table.factors)
 
     @property
     def n_features(self):
@@ -80,7 +84,16 @@ class TaskRows:
         starts, stops = self.offsets[:-1][tasks], self.offsets[1:][tasks]
         spans = [np.arange(a, b) for a, b in zip(starts, stops, strict=True)]
         rows = np.concatenate([*spans, np.zeros(0, dtype=np.int64)])
-        return self._select(rows, np.r_[0, np.cumsum(stops - starts)])
+        part = self._select(rows, np.r_[0, np.cumsum(stops - starts)])
+        part.factors = self.factors and self.factors.take(tasks)
+        return part
+
+    def weighted(self):
+        """Return the rows to fit: with the factors of the tasks in their weights."""
+        if self.factors is None:
+            return self
+        values = np.repeat(self.factors.values, np.diff(self.offsets))
+        return replace(self, row_weight=self.row_weight * values, factors=None)
 
     def copy(self):
         return replace(self)
@@ -104,7 +117,8 @@ class TaskRows:
         Z, column_scale, shift = self.Z.copy(), self.scale.copy(), self.shift.copy()
         Z[:, -1] = (Z[:, -1] * column_scale[-1] + shift[-1] - location[codes]) / scale[codes]
         column_scale[-1], shift[-1] = 1.0, 0.0
-        return replace(self, Z=Z, scale=column_scale, shift=shift)
+        factors = self.factors and self.factors.in_units(scale)
+        return replace(self, Z=Z, scale=column_scale, shift=shift, factors=factors)
 
     def feature_squares(self):
         """Return the weighted sums of squares of the features about the means of the tasks."""

@@ -29,6 +29,8 @@ class TaskTable:
         Task t has the packed rows ``offsets[t]`` to ``offsets[t + 1]``.
     keys : ndarray of shape (n_packed,) or None
         Keys that order the rows (`skmtl.tasks.keys`).
+    factors : TaskFactors or None
+        Factors on the weights of the tasks' rows in a fit (`skmtl.tasks.task_weights`).
     """
 
     X: object
@@ -37,6 +39,7 @@ class TaskTable:
     rows: np.ndarray
     offsets: np.ndarray
     keys: np.ndarray | None = None
+    factors: object = None
 
     @property
     def n_tasks(self):
@@ -86,7 +89,15 @@ class TaskTable:
         kept = np.zeros(self.n_tasks, dtype=bool)
         kept[tasks] = True
         selected = self.select(np.repeat(kept, sizes))
-        return replace(selected, offsets=np.r_[0, np.cumsum(sizes[tasks])])
+        factors = self.factors and self.factors.take(tasks)
+        return replace(selected, offsets=np.r_[0, np.cumsum(sizes[tasks])], factors=factors)
+
+    def weighted(self):
+        """Return the table to fit: with the factors of the tasks in the weights of the rows."""
+        if self.factors is None:
+            return self
+        weight = self.weights() * self.factors.values[self.codes]
+        return replace(self, sample_weight=weight, factors=None)
 
     def compact(self, dense_size=0):
         """Return the table with only its rows in X, which is dense up to `dense_size` numbers."""

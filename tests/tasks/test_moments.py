@@ -92,7 +92,7 @@ def test_taking_and_copying_leave_the_original_alone():
     moments.copy().rescale(np.ones(4), np.full(4, 2.0))
     for name in ("weight", "mean", "scatter"):
         np.testing.assert_array_equal(getattr(moments, name), getattr(before, name))
-    assert_same(moments.take(np.array([2])), [part[[2]] for part in vars(before).values()])
+    assert_same(moments.take(np.array([2])), [part[[2]] for part in before.arrays])
 
 
 @pytest.mark.parametrize("weighted", [False, True])

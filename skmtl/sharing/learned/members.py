@@ -208,12 +208,13 @@ class LearnedMember:
         validation, tested = n_rounds, None
         if test is not None:
             tested = design.transform(problem.rows.take(test))
-            validation = tested, target[test], weights[test]
+            validation = tested, target[test], problem.with_factors(test, weights[test])
         n_classes = 0 if self.on_residuals else problem.n_classes
         with problem.threads():
             estimator = learner.fit(
-                M, design.categorical, target[train], weight, validation, problem.seed, n_classes
-            )
+                M, design.categorical, target[train], problem.with_factors(train, weight),
+                validation, problem.seed, n_classes,
+            )  # fmt: skip
         return (design, estimator), tested
 
     def _fit_on(self, problem, chosen):

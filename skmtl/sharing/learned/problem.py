@@ -50,6 +50,10 @@ class RowProblem:
     progress : callable
     estimator : estimator or None
         A further learner that the user gives.
+    factors : ndarray of shape (n_rows,) or None
+        Weights of the rows' tasks, by which weights are multiplied in the fit of a learner.
+    task_losses : TaskLosses or None
+        The loss of every task.
 
     Attributes
     ----------
@@ -73,6 +77,8 @@ class RowProblem:
     seed: int = 0
     progress: object = field(default=lambda text: None)
     estimator: object = None
+    factors: object = None
+    task_losses: object = None
 
     @classmethod
     def of(cls, settled, parts, fit_table, X, view, **options):
@@ -121,6 +127,7 @@ class RowProblem:
             [replace(part, block=part.block[order]) for part in parts],
             fit_linear,
             table.n_tasks,
+            factors=None if table.factors is None else table.factors.values[table.codes[order]],
             **options,
         )
 
@@ -244,6 +251,10 @@ class RowProblem:
     def n_judged_splits(self):
         """Number of splits that learners are judged on: one for large tables, else all."""
         return 1 if self.n_distinct >= _ONE_SPLIT_FROM else len(self.partitions[0].train)
+
+    def with_factors(self, rows, weight):
+        """Return weights of rows, multiplied by the weights of their tasks."""
+        return weight if self.factors is None else weight * self.factors[rows]
 
     @property
     def n_rows(self):

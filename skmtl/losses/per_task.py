@@ -1,0 +1,114 @@
+"""Losses by name, and the loss of every task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..tasks.encode import by_task
+from .base import Loss
+from .log_loss import LOG_LOSS
+from .squared import SQUARED_ERROR
+
+__all__ = ["BY_NAME", "TaskLosses"]
+
+# A further loss is one file of this package and its entry here.
+BY_NAME: dict[str, Loss] = {loss.name: loss for loss in (SQUARED_ERROR, LOG_LOSS)}
+
+
+@dataclass(frozen=True)
+class TaskLosses:
+    """The loss of every task.
+
+    Attributes
+    ----------
+    losses : tuple of Loss
+        Distinct losses, in the order of their names.
+    positions : ndarray of shape (n_tasks,)
+        Position of each task's loss in `losses`.
+    """
+
+    losses: tuple[Loss, ...]
+    positions: np.ndarray
+
+    @classmethod
+    def of(cls, loss, labels, default):
+        """Resolve the parameter ``loss=`` of an estimator.
+
+        Parameters
+        ----------
+        loss : str or mapping
+            Name of the loss of all tasks, or names by task.
+        labels : ndarray of shape (n_tasks,) or TaskLabels
+            Labels of the tasks.
+        default : Loss
+            Loss of the tasks that are not in a mapping.
+
+        Raises
+        ------
+        ValueError
+            For a name that is no loss, and for a key that is not a task.
+        """
+        names = [default.name] * len(labels)
+        if isinstance(loss, Mapping):
+            for label, name in loss.items():
+                _check_name(name, f"loss gives task {label!r}")
+            for position, name in by_task(loss, labels, "loss").items():
+                names[position] = name
+        else:
+            _check_name(loss, "loss is")
+            names = [loss] * len(labels)
+        used, positions = np.unique(names, return_inverse=True)
+        return cls(tuple(BY_NAME[name] for name in used.tolist()), positions)
+
+    def of_task(self, t):
+        """Return the `Loss` of the task at a position."""
+        return self.losses[self.positions[t]]
+
+    def take(self, tasks):
+        """Return the losses of some of the tasks."""
+        kept, positions = np.unique(self.positions[tasks], return_inverse=True)
+        return TaskLosses(tuple(self.losses[k] for k in kept), positions)
+
+    @property
+    def single(self):
+        """The loss of all tasks; None if tasks have different ones."""
+        return self.losses[0] if len(self.losses) == 1 else None
+
+    def check(self, default, sharing, able, estimator):
+        """Raise a ValueError unless a sharing structure can minimise these losses.
+
+        Parameters
+        ----------
+        default : Loss
+            The loss that every structure of the estimator minimises.
+        sharing : object
+            The structure; with a true attribute ``mixes_losses`` it takes any losses.
+        able : list of str
+            Names of the structures that take any losses.
+        estimator : str
+            Name of the estimator.
+        """
+        if self.single is default or getattr(sharing, "mixes_losses", False):
+            return
+        name, names = type(sharing).__name__, [loss.name for loss in self.losses]
+        remedy = f"set loss={default.name!r}"
+        if able:
+            remedy += f", or sharing={' or '.join(map(repr, able))}, which takes a loss per task"
+        elif self.single is None:
+            remedy += " and fit tasks with another loss separately; no structure of this version "
+            remedy += "takes a loss per task"
+        if self.single is not None:
+            raise ValueError(
+                f"loss={names[0]!r}: {estimator} with sharing={name} minimises {default.name!r}; "
+                f"{remedy}."
+            )
+        raise ValueError(
+            f"loss mixes {' and '.join(map(repr, names))}, but sharing={name} minimises "
+            f"{default.name!r} in every task; {remedy}."
+        )
+
+
+def _check_name(name, what):
+    if not isinstance(name, str) or name not in BY_NAME:
+        raise ValueError(f"{what} {name!r}, which is not a loss; available are {sorted(BY_NAME)}.")

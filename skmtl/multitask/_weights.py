@@ -1,0 +1,164 @@
+"""The part of the multi-task estimators that deals with weights and losses per task."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
+from ..sharing import BY_NAME, PartialPooling
+from ..tasks.stack import rowwise
+from ..tasks.task_weights import (
+    TaskFactors,
+    balanced_factors,
+    fit_with_noise,
+    given_factors,
+    is_mapping,
+    noise_levels,
+)
+
+__all__ = ["WeightsMixin"]
+
+
+class WeightsMixin:
+    """Read ``loss`` and ``task_weight``, and fit with weights of the tasks."""
+
+    def _check_task_parameters(self, solver, rows, y, has_rows):
+        """Check both parameters before anything is fitted.
+
+        `has_rows` is a mask of the tasks with rows.
+
+        Returns
+        -------
+        losses : TaskLosses
+            Those of the tasks with rows.
+        given : ndarray of shape (n_tasks,) or None
+            Weights of the tasks with rows, if they are a mapping.
+        """
+        labels = _labels_of(rows, y, len(has_rows))
+        default = LOG_LOSS if is_classifier(self) else SQUARED_ERROR
+        losses = TaskLosses.of(self.loss, labels, default).take(np.flatnonzero(has_rows))
+        able = sorted(n for n, kind in BY_NAME.items() if getattr(kind, "mixes_losses", False))
+        losses.check(default, solver, able, type(self).__name__)
+        if is_mapping(self.task_weight):
+            given = given_factors(self.task_weight, labels)[has_rows]
+            if not given.any():
+                raise ValueError(
+                    f"task_weight={dict(self.task_weight)!r} is zero for all tasks that have "
+                    "rows; give at least one of them a positive weight."
+                )
+            return losses, given
+        if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
+            self._check_uncertainty()
+        return losses, None
+
+    def _check_uncertainty(self):
+        if is_classifier(self):
+            raise ValueError(
+                "task_weight='uncertainty' needs a noise level per task, which the log-loss of "
+                "linear scores does not have: a temperature only rescales the scores, which every "
+                "task has of its own. Set task_weight='balanced', a dict from tasks to weights, "
+                "or None."
+            )
+        if self.keep_moments:
+            raise ValueError(
+                "keep_moments=True is for partial_fit, which task_weight='uncertainty' does not "
+                "have, as noise levels need all rows at once; set keep_moments=False."
+            )
+        if self.cv is None:
+            raise ValueError(
+                "task_weight='uncertainty' learns noise levels from held-out errors, but cv=None; "
+                "set cv=5, or task_weight to a dict from tasks to 1 / noise variance."
+            )
+
+    def _fit_weighted(self, solver, settled, given, fit, fit_table, progress):
+        """Return the `SharingFit` with the weights of the tasks, and its noise variances or None.
+
+        Parameters
+        ----------
+        solver : object
+            The sharing structure.
+        settled : Settled
+        given : ndarray of shape (n_tasks,) or None
+            Weights that were given task by task.
+        fit, fit_table : callable
+            The first returns the fit of a `Settled` table; the second that of a structure of
+            linear models on it.
+        progress : Progress
+        """
+        table, kind = settled.table, self.task_weight
+        learns_noise = isinstance(kind, str) and kind == "uncertainty"
+        if kind is None or not getattr(solver, "weighs_tasks", True):
+            fitted = fit(settled)
+            return fitted, _noise_of(fitted, table) if learns_noise else None
+        weight = table.task_sums(table.weights())
+        if learns_noise:
+
+            def fit_with(factors):
+                return fit(replace(settled, table=replace(table, factors=factors)))
+
+            start = None
+            if hasattr(solver, "fit_rows"):  # linear models tell the noise levels at less cost
+
+                def start(factors):
+                    weighted = replace(settled, table=replace(table, factors=factors))
+                    return fit_table(PartialPooling(), weighted)
+
+            noise_of = functools.partial(_noise_of, table=table)
+            return fit_with_noise(fit_with, noise_of, weight, progress, start)
+        settled, factors = self._settled_with(settled, solver, given, weight)
+        return fit(replace(settled, table=replace(table, factors=factors))), None
+
+    @staticmethod
+    def _settled_with(settled, solver, given, weight):
+        """Return the `Settled` of balanced or given weights of the tasks, and `TaskFactors`.
+
+        Given weights are normalised; strengths that are numbers are multiplied by the same factor,
+        so that they stay in the unit of the caller's weights.
+        """
+        factors = balanced_factors(weight) if given is None else TaskFactors(given)
+        mean = weight @ factors.values / weight.sum()
+        factors = factors.normalised(weight)
+        if not getattr(solver, "tuned", hasattr(solver, "fit_rows")):
+            settled = replace(settled, unit=settled.unit / mean)
+        return settled, factors
+
+    def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
+        """Set the factors of moments that were added up, and return their `Settled`."""
+        losses, given = self._check_task_parameters(solver, rows, y, has_rows)
+        if self.task_weight is None or not getattr(solver, "weighs_tasks", True):
+            return settled
+        settled, factors = self._settled_with(settled, solver, given, moments[-1].weight)
+        for part in moments:
+            part.factors = factors
+        return settled
+
+    def _store_noise(self, fitted):
+        """Set ``task_noise_``, or remove that of an earlier fit."""
+        self.__dict__.pop("task_noise_", None)
+        if fitted.noise is not None:
+            self.task_noise_ = np.sqrt(fitted.noise)
+
+
+def _noise_of(fitted, table):
+    """Return the noise variances of the tasks of a table after a fit."""
+    codes, weight = table.codes, table.weights()
+    rows, unit = table.task_sums(weight), fitted.target_units**2
+    held_out = fitted.report["error_shared"][:-1] / unit
+    if fitted.learned is not None and fitted.learned.model is not None:
+        # Learners such as trees have almost no error on the rows of the fit.
+        return unit * noise_levels(held_out, held_out, rows)
+    coef = np.vstack([fitted.coef, fitted.shared_coef])  # `rowwise` wants it last
+    errors = table.y - rowwise(table.X[table.rows], coef, codes) - fitted.intercept[codes]
+    training = table.task_sums(weight * errors**2) / rows / unit
+    return unit * noise_levels(held_out, training, rows)
+
+
+def _labels_of(rows, y, n_tasks):
+    """Return the labels of all tasks, in the order of ``tasks_``."""
+    if rows.labels is not None:
+        return rows.labels
+    if y.ndim == 2 and rows.targets is not None:
+        return rows.targets
+    return np.arange(n_tasks)

@@ -26,6 +26,9 @@ _FIRST_STEPS, _STEPS_AFTER = 3, 10
 # The prior is learned from about this many labels, of every k-th task if at least this many remain.
 _PRIOR_LABELS, _PRIOR_TASKS = 20_000, 200
 _LABELS_AT_ONCE = 100_000  # labels whose heads are solved for at once
+# With more tasks the history has quantiles of their noise, as it should not outgrow the model.
+TASKS_IN_HISTORY = 100
+QUANTILES = 0.0, 0.25, 0.5, 0.75, 1.0
 _ROWS_AT_ONCE = 512  # rows without a gradient
 
 
@@ -157,10 +160,11 @@ class Training:
         codes, weight = samples.codes[labels], samples.weight[labels]
         self.task_weight = np.bincount(codes, weight, samples.n_tasks)
         self.weight = max(self.task_weight.sum(), 1e-300)
+        self.noise = np.ones(samples.n_tasks)
         strength = _ALPHA_HEAD if options.alpha_head is None else options.alpha_head
         self.tasks = kernels.shared_layers.Tasks(
             samples.losses,
-            np.ones(samples.n_tasks),
+            samples.emphasis.copy(),
             strength / np.maximum(self.task_weight, 1e-300),
         )
         constants = np.array([options.learning_rate, *CONSTANTS, _AVERAGE])
@@ -182,7 +186,7 @@ class Training:
         )
         packed = samples.for_kernel()
         starts = np.arange(0, n, self.batch)
-        every = max(1, -(-_STEPS // len(starts)))
+        every, noises = max(1, -(-_STEPS // len(starts))), []
 
         def advance(x, moments, step, n_epochs):
             state, sums = kernels.shared_layers.State(x, moments, counts), np.zeros(n_tasks)
@@ -196,9 +200,11 @@ class Training:
                     order, edges[first : first + _STEPS_PER_CALL + 1], packed, self.tasks, state,
                     self.settings, space, sums,
                 )  # fmt: skip
+            mean = (total / n_epochs + self._log_noise()) / self.weight
             if options.learned_noise:
                 self._update_noise(sums / n_epochs)
-            return np.full(n_epochs, total / n_epochs / self.weight)
+                noises.append(summary_of(self.noise))
+            return np.full(n_epochs, mean)
 
         def unpack(x):
             mean, own = x[start : start + width], x[start + width :].reshape(n_tasks, width)
@@ -214,7 +220,7 @@ class Training:
                 return {"held_out_loss": np.inf}
             trained, heads = unpack(x)
             scores = scores_of(heads, trained.units(features)[sample], codes)
-            return {"held_out_loss": loss_of(scores, rows, codes, 1.0 / self.tasks.precision)}
+            return {"held_out_loss": loss_of(scores, rows, self.noise, samples.emphasis)}
 
         def stop(entry):
             validated = entry.get("held_out_loss", np.nan)
@@ -225,7 +231,16 @@ class Training:
             check_every=every, patience=options.n_iter_no_change, tol=options.tol,
             stop=stop if options.callback else None,
         )  # fmt: skip
-        return Trained(*unpack(result.x), *history_of(result), result.stopped)
+        history, n_iter, best = history_of(result)
+        if options.learned_noise:
+            name = "task_noise" if n_tasks <= TASKS_IN_HISTORY else "task_noise_quantiles"
+            table = np.array(noises).reshape(-1, len(summary_of(self.noise)))
+            history[name] = table[: len(history["epoch"])]
+        return Trained(*unpack(result.x), history, n_iter, best, result.stopped)
+
+    def _log_noise(self):
+        """Return the sum over labels of the logarithms of sigma."""
+        return 0.5 * (self.task_weight * self.samples.emphasis) @ np.log(self.noise)
 
     def _update_noise(self, sums):
         """Set the noise of each task to the minimiser for its present loss, 2 sums / weight."""
@@ -233,7 +248,8 @@ class Training:
         rows = _NOISE_ROWS * total / max(len(self.samples.labels_of(self.chosen)), 1)
         common = max(sums.sum() / total, _MIN_LOSS)
         noise = 2.0 * (sums + rows * common) / (self.task_weight + rows)
-        self.tasks.precision[:] = 1.0 / np.maximum(noise, 2.0 * _MIN_LOSS)
+        self.noise = np.maximum(noise, 2.0 * _MIN_LOSS)
+        self.tasks.precision[:] = self.samples.emphasis / self.noise
 
     # ------------------------------------------------------------------------------- heads
 
@@ -323,18 +339,25 @@ def history_of(result):
     return history, result.n_iter, best
 
 
+def summary_of(noise):
+    """Return the noise of each task or, if these are many, its quantiles."""
+    return noise if len(noise) <= TASKS_IN_HISTORY else np.quantile(noise, QUANTILES)
+
+
 def scores_of(heads, H, codes):
     """Return the scores of rows H of the given tasks."""
     head = heads[codes]
     return np.einsum("ij,ij->i", H, head[:, :-1]) + head[:, -1]
 
 
-def loss_of(scores, rows, codes, noise):
+def loss_of(scores, rows, noise, emphasis):
     """Return the mean loss of rows with noise, as in the objective of `shared_layers`."""
+    codes = rows.codes
     of_classes = rows.losses[codes] != SQUARED
     values = 0.5 * (scores - rows.y) ** 2
     if of_classes.any():
         sign = np.where(rows.y > 0.5, -1.0, 1.0)
         values = np.where(of_classes, np.logaddexp(0.0, sign * scores), values)
-    variance = noise[codes]
-    return rows.weight @ (values / variance + 0.5 * np.log(variance)) / rows.weight.sum()
+    variance, weight = noise[codes], rows.weight * emphasis[codes]
+    total = max(weight.sum(), 1e-300)
+    return weight @ (values / variance + 0.5 * np.log(variance)) / total

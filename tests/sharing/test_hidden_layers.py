@@ -1,6 +1,9 @@
 """Hidden layers that tasks share, behind the estimator."""
 
+import builtins
 import pickle
+import re
+import warnings
 
 import checks
 import numpy as np
@@ -79,6 +82,67 @@ def test_order_and_names_change_nothing(tables):
     np.testing.assert_allclose(found.predict(X, task=task), wanted, **checks.CLOSE)
     other = MultiTaskRegressor(sharing, cv=3, random_state=5).fit(X, y, task=task)
     assert (other.predict(X, task=task) != wanted).any()
+
+
+def test_history_has_a_training_curve_of_every_split(model):
+    history = model.history_
+    assert set(history) == {"split", "epoch", "train_loss", "validation_loss", "alpha", "kept"}
+    splits = np.unique(history["split"])
+    assert splits.tolist() == list(range(1, len(splits) + 1)) and len(splits) % 3 == 0
+    for split in splits:
+        curve = {name: column[history["split"] == split] for name, column in history.items()}
+        assert (np.diff(curve["epoch"]) > 0).all() and np.isfinite(curve["train_loss"]).all()
+        assert curve["kept"].sum() == 1 and len(set(curve["alpha"])) == 1
+        assert curve["validation_loss"].argmin() == np.flatnonzero(curve["kept"])
+        assert curve["validation_loss"].min() < 0.5 * curve["validation_loss"][0]
+    parts = model._learned.members[0].model.parts
+    assert len(parts) == len(splits) and not any(part.layers.history for _, part in parts)
+
+
+def test_history_of_noise(tables):
+    X, task, y = (part[:150] for part in tables["train"])
+    sharing = SharedHiddenLayers((4,), task_noise="per_task", max_iter=5, alpha=1.0)
+    few = MultiTaskRegressor(sharing, cv=2).fit(X, y, task=task).history_
+    assert few["task_noise"].shape == (len(few["epoch"]), N_TASKS - 1)
+    assert (few["task_noise"] > 0).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nearly as many tasks as rows
+        many = MultiTaskRegressor(sharing, cv=2).fit(X, y, task=np.arange(150) % 130).history_
+    assert "task_noise" not in many
+    quantiles = many["task_noise_quantiles"]
+    assert quantiles.shape == (len(many["epoch"]), 5) and (np.diff(quantiles) >= 0).all()
+
+
+def test_progress_is_printed(tables, capsys):
+    X, task, y = (part[:150] for part in tables["train"])
+    sharing = SharedHiddenLayers((4,), max_iter=30, alpha=1.0)
+    model = MultiTaskRegressor(sharing, cv=2, verbose=1).fit(X, y, task=task)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "validation loss" in line]
+    found = [
+        tuple(map(int, re.search(r"split (\d+), epoch (\d+)", line).groups())) for line in lines
+    ]
+    history = model.history_
+    rows = [np.flatnonzero(history["split"] == s)[::10] for s in np.unique(history["split"])]
+    rows = np.concatenate(rows)
+    assert found == list(zip(history["split"][rows], history["epoch"][rows], strict=True))
+
+
+def test_an_interrupted_fit_changes_nothing(tables, monkeypatch):
+    X, task, y = (part[:150] for part in tables["train"])
+    sharing = SharedHiddenLayers((4,), max_iter=30, alpha=1.0)
+    model = MultiTaskRegressor(sharing, cv=2, verbose=1).fit(X, y, task=task)
+    before = model.predict(X, task=task)
+
+    def press(text):
+        if "split 2, epoch" in text:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(builtins, "print", press)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, -y, task=task)
+    np.testing.assert_array_equal(model.predict(X, task=task), before)
 
 
 def test_targets_in_two_dimensions(tables):

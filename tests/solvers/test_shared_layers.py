@@ -8,6 +8,7 @@ import pytest
 import reference
 from sklearn.neural_network import MLPRegressor
 
+from skmtl.solvers import shared_training
 from skmtl.solvers.shared_heads import HeadPrior, HeadRows, fit_heads, learn_prior, noise_of
 from skmtl.solvers.shared_layers import LOG_LOSS, SQUARED, fit_shared_layers
 from skmtl.solvers.shared_samples import pack_samples, validation_part
@@ -253,6 +254,34 @@ def test_a_callback_is_told_and_may_stop(rng):
     told = np.array(seen).T
     for name, values in zip(("epoch", "train_loss", "validation_loss"), told, strict=True):
         np.testing.assert_array_equal(model.history[name], values)
+
+
+def test_ctrl_c_keeps_the_best_so_far(rng):
+    X, y, offsets, _ = problem(rng, [40] * 4)
+    seen = []
+
+    def press(*entry):
+        seen.append(entry)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="Interrupted after step"):
+        model = fit_shared_layers(X, y, None, offsets, callback=press)
+    assert model.stopped == "interrupted" and model.n_iter == seen[-1][0]
+    assert len(model.history["epoch"]) == 3 and model.best_epoch in model.history["epoch"]
+    assert np.isfinite(model.predict(X, codes_of(offsets))).all()
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, "auto"])
+def test_history_of_learned_noise(validation_fraction, rng, monkeypatch):
+    X, y, offsets, _ = problem(rng, [20] * 3)
+    options = SHORT | {"noise": "learned", "validation_fraction": validation_fraction, "alpha": 3.0}
+    by_task = fit_shared_layers(X, y, None, offsets, **options).history
+    assert by_task["task_noise"].shape == (len(by_task["epoch"]), 3)
+    monkeypatch.setattr(shared_training, "TASKS_IN_HISTORY", 2)
+    quantiles = fit_shared_layers(X, y, None, offsets, **options).history["task_noise_quantiles"]
+    wanted = np.quantile(by_task["task_noise"], [0, 0.25, 0.5, 0.75, 1], axis=1).T
+    np.testing.assert_allclose(quantiles, wanted)
 
 
 def test_without_a_validation_part_training_goes_to_the_end(rng):

@@ -21,11 +21,12 @@ class SharedHiddenLayers(SharedLearner):
     task :math:`t` has the score :math:`f_t(x) = \tilde z(x)'(m + d_t)`. On standardised features
     and targets, training minimises
 
-    .. math:: \sum_t \sum_{i \in t} w_i \Big(\frac{(y_i - f_t(x_i))^2}{2 \sigma_t^2}
-              + \log \sigma_t\Big) + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
+    .. math:: \sum_t \frac{1}{v_t} \sum_{i \in t} w_i \frac{(y_i - f_t(x_i))^2}{2}
+              + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
               + \frac{\alpha_h}{2} \sum_t \|d_t\|^2
 
-    by Adam with early stopping on a validation part of the rows. The heads are then solved for
+    by Adam with early stopping on a validation part of the rows. The :math:`v_t` are one, or
+    proportional to the noise of each task if this is learned. The heads are then solved for
     exactly, under a Gaussian prior that is learned from the tasks. A perceptron is fitted in every
     split of `cv`; predictions are the mean of these perceptrons, plus an intercept per task that is
     fitted on what they leave over on held-out rows.
@@ -40,7 +41,8 @@ class SharedHiddenLayers(SharedLearner):
       tables the splits are repeated with other folds.
     - ``epoch``: epochs trained so far.
     - ``train_loss``: mean loss since the previous row, without penalties: half the squared error in
-      units of the variance of the target, and as above if the noise is learned.
+      units of the variance of the target or, if the noise is learned, half of one plus the mean
+      logarithm of the noise whose ratios are :math:`v_t` and whose level is that of the errors.
     - ``validation_loss``: the same loss of the running mean of the parameters, on the validation
       part of the split's training rows. It is NaN if there are too few rows for one.
     - ``alpha``: strength that was used. Curves of other strengths are not kept.
@@ -63,8 +65,10 @@ class SharedHiddenLayers(SharedLearner):
         Ridge strength on the weights of the hidden layers and on the mean head, in the unit of the
         loss summed over rows. "auto" tries 10, 3 and 1 on the validation part.
     task_noise : {"common", "per_task"}, default="common"
-        Whether :math:`\sigma_t` is the same for all tasks, or learned for each (Kendall et al.
-        2018), so that noisy tasks count less.
+        Whether the variance of the noise is the same for all tasks, or learned for each (Kendall et
+        al. 2018), so that noisy tasks count less: it is the task's mean squared error, averaged
+        with that of all tasks as ten rows. :math:`v_t` is proportional to it, and the weighted mean
+        of :math:`1 / v_t` is one.
     max_iter : int, default=1000
         Largest number of epochs.
 

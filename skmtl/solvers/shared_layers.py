@@ -4,15 +4,21 @@ The features are standardised over all rows, and so are the targets of squared e
 or by task. With the last hidden units z, :math:`\tilde z = (z, 1)` and the score
 :math:`f = \tilde z'(m + d_t)` of task t, training minimises
 
-.. math:: \sum_t c_t \sum_{i \in t} w_i \Big(\frac{\ell(f_i; y_i)}{\sigma_t^2}
-          + \log \sigma_t\Big) + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
+.. math:: \sum_t \frac{c_t}{v_t} \sum_{i \in t} w_i\, \ell(f_i; y_i)
+          + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
           + \frac{\alpha_h}{2} \sum_t \|d_t\|^2
 
-over the weights of the layers, the mean head m, the deviations :math:`d_t` and, if the noise is
-learned, the :math:`\sigma_t`, which are one otherwise. The loss is half the squared error, or the
-log-loss of the score as log-odds. Intercepts of the layers and of m have no penalty. The emphasis
-:math:`c_t` on a task, one by default, directs what the layers learn; the final heads are solved for
-without it, as it does not make a task's rows tell more about its head.
+over the weights of the layers, the mean head m and the deviations :math:`d_t`. The loss is half the
+squared error, or the log-loss of the score as log-odds. Intercepts of the layers and of m have no
+penalty. The emphasis :math:`c_t` on a task, one by default, directs what the layers learn; the
+final heads are solved for without it, as it does not make a task's rows tell more about its head.
+
+The :math:`v_t` are one unless the noise is learned. Then :math:`v_t` is proportional to the noise
+:math:`\sigma_t^2` that minimises the sum over the task's labels of
+:math:`w_i (\ell_i / \sigma_t^2 + \log \sigma_t)` (Kendall et al. 2018): twice its mean loss,
+averaged with the mean over all tasks, which counts as ten rows. The weighted mean of
+:math:`1 / v_t` is one, so that strengths mean the same for any level of the noise, which falls
+where layers over-fit.
 
 Adam takes steps on batches of samples drawn from all tasks. A sample is a row of X with all its
 labels, so that the hidden units of a row with labels of many tasks are computed once. Training ends
@@ -77,7 +83,9 @@ class SharedLayers:
         "validation_loss", one entry per check, of the training with the strength that was used. If
         noise is learned, also "task_noise" of shape (n_checks, n_tasks), the variances in
         standardised units or, with more than 100 tasks, "task_noise_quantiles" (n_checks, 5): the
-        least, the quartiles and the largest of them. The final noise is estimated anew.
+        least, the quartiles and the largest of them; and losses are means of Kendall's objective
+        at the level of the noise that minimises it, on the training samples and on the validation
+        samples. The final noise is estimated anew.
     n_iter : int
         Number of epochs, without those of the final training on all samples.
     best_epoch : int
@@ -320,7 +328,7 @@ def _train(samples, layers, held_out, options, seed, max_iter):
     prior, _ = training.learn_prior(trained.layers, ~held_out)
     heads = training.exact_heads(trained.layers, prior, ~held_out)
     rows = training.head_rows(trained.layers, samples.labels_of(held_out))
-    noise = prior.noise if options.learned_noise else np.ones(samples.n_tasks)
+    noise = prior.noise if options.learned_noise else None
     scores = scores_of(heads, rows.H, rows.codes)
     loss = loss_of(scores, rows, noise, samples.emphasis)
     of_adam = np.nanmin(trained.history["validation_loss"], initial=np.inf)

@@ -11,6 +11,7 @@ import pytest
 from scipy import sparse
 
 from skmtl import MultiTaskRegressor
+from skmtl._compiling import notify_of_compiling
 from skmtl.base import UnknownTaskWarning
 from skmtl.sharing import SharedHiddenLayers
 
@@ -142,6 +143,7 @@ def test_an_interrupted_fit_changes_nothing(tables, monkeypatch):
         warnings.simplefilter("error")
         with pytest.raises(KeyboardInterrupt):
             model.fit(X, -y, task=task)
+    notify_of_compiling(None)
     np.testing.assert_array_equal(model.predict(X, task=task), before)
 
 

@@ -103,7 +103,8 @@ class LayersLearner:
             return None
         if isinstance(given, str) and given == "balanced":
             rows = np.bincount(code, weight, len(codes))
-            return np.divide(1.0, rows, out=np.ones(len(codes)), where=rows > 0)
+            mean = rows.sum() / len(rows)
+            return np.divide(mean, rows, out=np.ones(len(codes)), where=rows > 0)
         if not isinstance(given, Mapping):
             raise ValueError(
                 f"task_weight={given!r} is unknown; give None, 'balanced', 'uncertainty', or a "

@@ -163,7 +163,8 @@ class TrainingCurveDisplay:
         splits = np.unique(number)
         if split is not None and split not in splits:
             raise ValueError(f"split={split!r} is none of the {len(splits)}, counted from 1.")
-        splits = splits if split is None else [split]
+        if split is not None:
+            splits = splits[splits == split]
         noisy = {"task_noise", "task_noise_quantiles"} & set(history)
         n_panels = 2 if noisy else 1
         size = 4.8 * n_panels, 3.8

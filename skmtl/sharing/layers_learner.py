@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import expit
 
 from ..solvers.shared_layers import LOG_LOSS, SQUARED, fit_shared_layers
 from ..solvers.shared_training import QUANTILES, TASKS_IN_HISTORY
@@ -46,19 +47,24 @@ class LayersLearner:
     fewest_rows = 2
     n_fits: int = field(default=0, init=False)
 
-    def fit(self, M, categorical, target, weight, validation, seed):
+    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
         """Return fitted `FittedLayers`; see `BoostedTrees.fit`.
+
+        With two classes, whose codes are the target, all tasks have the log-loss, and predictions
+        are probabilities. Otherwise predictions are scores, in the unit of each task's loss.
 
         Raises
         ------
         ValueError
-            For an unknown loss or `task_weight`, and for targets of a log-loss task other than 0
-            and 1.
+            For more than two classes, an unknown loss or `task_weight`, and for targets of a
+            log-loss task other than 0 and 1.
         KeyboardInterrupt
             If the training was interrupted, after the epoch.
         """
+        if n_classes > 2:
+            raise ValueError(f"shared hidden layers support two classes, not {n_classes}.")
         codes, code = np.unique(M[:, -1], return_inverse=True)
-        losses = self._losses(codes, code, target)
+        losses = self._losses("log_loss" if n_classes else self.loss, codes, code, target)
         emphasis = self._emphasis(codes, code, weight)
         options = dict(self.options)
         if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
@@ -76,13 +82,14 @@ class LayersLearner:
         if layers.stopped == "interrupted":
             # The other splits would still have to be trained.
             raise KeyboardInterrupt
-        return FittedLayers(layers, codes)
+        return FittedLayers(layers, codes, bool(n_classes))
 
-    def _losses(self, codes, code, target):
+    @staticmethod
+    def _losses(loss, codes, code, target):
         """Return the codes of the losses of the tasks."""
-        names = [self.loss] * len(codes)
-        if not isinstance(self.loss, str):
-            names = [self.loss.get(int(c)) for c in codes]
+        names = [loss] * len(codes)
+        if not isinstance(loss, str):
+            names = [loss.get(int(c)) for c in codes]
         for name in names:
             if name not in LOSSES:
                 raise ValueError(f"loss={name!r} is unknown; give one of {sorted(LOSSES)}.")
@@ -148,10 +155,13 @@ class FittedLayers:
     ----------
     layers : SharedLayers
     codes : ndarray of shape (n_tasks,)
+    gives_probabilities : bool
+        Whether predictions are probabilities of two classes, ``(n_rows, 2)``, rather than scores.
     """
 
     layers: object
     codes: np.ndarray
+    gives_probabilities: bool = False
 
     @property
     def noise(self):
@@ -159,15 +169,25 @@ class FittedLayers:
         return self.layers.noise
 
     def predict(self, M):
-        """Return scores ``(n_rows,)``; tasks without a head have the mean head."""
+        """Return predictions of rows; tasks without a head have the mean head."""
         place = np.minimum(np.searchsorted(self.codes, M[:, -1]), len(self.codes) - 1)
         head = np.where(self.codes[place] == M[:, -1], place, -1)
-        return self.layers.predict(np.ascontiguousarray(M[:, :-1]), head)
+        scores = self.layers.predict(np.ascontiguousarray(M[:, :-1]), head)
+        return _probabilities(scores) if self.gives_probabilities else scores
 
-    def adapted(self, M, target, weight, loss="squared_error"):
-        """Return the network with a head for a new task, from some of its rows."""
-        X = np.ascontiguousarray(M[:, :-1])
-        return _LayersOfNewTask(self.layers.adapt(X, target, weight, LOSSES[loss]))
+    def adapted(self, M, target, weight, loss=None):
+        """Return the network with a head for a new task, from some of its rows.
+
+        Raises
+        ------
+        ValueError
+            If `loss` is None, and the tasks have different ones.
+        """
+        X, code = np.ascontiguousarray(M[:, :-1]), LOSSES.get(loss, self.layers.losses[0])
+        if loss is None and (self.layers.losses != code).any():
+            raise ValueError(f"tasks have different losses; give loss, one of {sorted(LOSSES)}.")
+        layers = self.layers.adapt(X, target, weight, code)
+        return _LayersOfNewTask(layers, self.gives_probabilities)
 
     def take_history(self):
         """Return the training curve, and remove it from the layers."""
@@ -181,11 +201,18 @@ class _LayersOfNewTask:
     """Layers with the head of a new task."""
 
     layers: object
+    gives_probabilities: bool
 
     def predict(self, M):
-        """Return scores ``(n_rows,)``."""
+        """Return predictions of rows, of the kind of `FittedLayers`."""
         X = np.ascontiguousarray(M[:, :-1])
-        return self.layers.predict(X, np.zeros(len(X), dtype=np.int64))
+        scores = self.layers.predict(X, np.zeros(len(X), dtype=np.int64))
+        return _probabilities(scores) if self.gives_probabilities else scores
+
+
+def _probabilities(scores):
+    """Return the probabilities of both classes from log-odds."""
+    return expit(np.column_stack([-scores, scores]))
 
 
 def curves_of(fitted, n_tasks):

@@ -239,8 +239,18 @@ def test_scores_of_classes_are_log_odds(mixed):
     share = 1.0 / (1.0 + np.exp(-found))
     wanted = 1.0 / (1.0 + np.exp(-scores[chosen]))
     assert np.corrcoef(share, wanted)[0, 1] > 0.75 and abs((share - wanted).mean()) < 0.05
-    new = model.adapted(M[~odd][:40], (M[~odd][:40, 0] > 0).astype(float), np.ones(40), "log_loss")
-    assert np.isfinite(new.predict(M[~odd])).all()
+    support = M[~odd][:40], (M[~odd][:40, 0] > 0).astype(float), np.ones(40)
+    new = model.adapted(*support).predict(M[~odd])
+    assert np.isfinite(new).all() and np.corrcoef(new[:40], support[1])[0, 1] > 0.3
+    np.testing.assert_array_equal(new, model.adapted(*support, "log_loss").predict(M[~odd]))
+    # The same as probabilities, as learners of classes predict them.
+    learner = LayersLearner({"hidden": (24, 12)})
+    both = learner.fit(M[odd], None, y[odd], np.ones(odd.sum()), None, 0, 2)
+    found_both = both.predict(M_test[chosen])
+    np.testing.assert_allclose(found_both, np.column_stack([1.0 - share, share]), atol=1e-12)
+    assert both.adapted(*support).predict(M).shape == (len(M), 2)
+    with pytest.raises(ValueError, match="support two classes, not 3"):
+        learner.fit(M[odd], None, y[odd], np.ones(odd.sum()), None, 0, 3)
     assert set(model.layers.history) == {"epoch", "train_loss", "validation_loss"}
 
 
@@ -249,6 +259,8 @@ def test_uncertainty_learns_the_noise_of_each_task(mixed):
     assert model.noise.shape == (24,) and len(np.unique(model.noise)) == 24
     assert model.layers.history["task_noise"].shape[1] == 24
     np.testing.assert_array_equal(fitted(mixed[0], loss=MIXED).noise[1::2], 1.0)
+    with pytest.raises(ValueError, match="tasks have different losses; give loss, one of"):
+        model.adapted(mixed[0][0][:5], mixed[0][1][:5], np.ones(5))
 
 
 def test_weights_of_tasks(mixed):

@@ -2,12 +2,16 @@
 
 The family has tasks that are linear in the same two tanh layers. The arm is a robot's: the torques
 of two joints from their angles, velocities and accelerations, a 2-D target. Both have noise; errors
-are those of the noiseless function on new rows, as shares of its variance.
+are those of the noiseless function on new rows, as shares of its variance. The tasks "classes" are
+those of the family with yes or no drawn by the scores as log-odds; errors are log-losses on new
+rows beyond that of the true probabilities, in nats (Kullback-Leibler divergence).
 
-Peers are one MLPRegressor per task and one for all rows, with a one-hot task or, for the arm, two
-outputs. They have the same layers, standardised features and targets, and up to 2,000 epochs, with
-their default stopping and with early stopping; the better one on the test rows counts. With torch
-installed, its epochs are timed, too.
+Peers are one MLPRegressor or MLPClassifier per task and one for all rows, with a one-hot task or,
+for the arm, two outputs. They have the same layers, standardised features and targets, and up to
+2,000 epochs, with their default stopping and with early stopping; the better one on the test rows
+counts. With torch installed, its epochs are timed, too.
+
+All fits are of the solver, not of an estimator.
 
 Run ``python benchmarks/hidden_layers.py --help``.
 """
@@ -20,14 +24,17 @@ import time
 import warnings
 
 import numpy as np
+from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
-from skmtl.solvers.shared_layers import fit_shared_layers
+from skmtl.solvers.shared_layers import LOG_LOSS, fit_shared_layers
 
 HIDDEN = (64, 32)
 N_FEATURES, N_TEST = 10, 200
+# Standard deviation of the log-odds of classes.
+LOG_ODDS = 3.0
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 
@@ -52,6 +59,14 @@ def family(n, seed, n_tasks, noise=0.3):
     X, codes, y = draw(n)
     y = y + noise * y.std() * rng.normal(size=len(y))
     return (X, codes, y), draw(N_TEST)
+
+
+def classes(n, seed, n_tasks):
+    """Return rows of tasks of yes and no, and test rows with their probabilities of yes."""
+    (X, codes, y), (X_test, codes_test, wanted) = family(n, seed, n_tasks, noise=0.0)
+    rng, (centre, scale) = np.random.default_rng([3, seed]), (y.mean(), y.std() / LOG_ODDS)
+    label = rng.random(len(y)) < expit((y - centre) / scale)
+    return (X, codes, label.astype(float)), (X_test, codes_test, expit((wanted - centre) / scale))
 
 
 def torques(q, v, a):
@@ -96,6 +111,27 @@ def perceptron(X, Y, X_test, early_stopping, seed):
     return target.inverse_transform(found)
 
 
+def probabilities(X, y, X_test, early_stopping, seed):
+    """Return probabilities of yes by an MLPClassifier on standardised features."""
+    fewest = min(y.sum(), len(y) - y.sum())
+    if not fewest:  # a perceptron needs two classes
+        return np.full(len(X_test), (y.sum() + 0.5) / (len(y) + 1.0))
+    features = StandardScaler().fit(X)
+    # Its validation part has rows of both classes, or there is none.
+    early_stopping = early_stopping and fewest > 1 and 0.1 * len(y) >= 2
+    model = MLPClassifier(
+        hidden_layer_sizes=HIDDEN, max_iter=2_000, early_stopping=early_stopping, random_state=seed
+    ).fit(features.transform(X), y)
+    return model.predict_proba(features.transform(X_test))[:, 1]
+
+
+def divergence(found, wanted):
+    """Return the mean Kullback-Leibler divergence of probabilities from the true ones."""
+    found, wanted = (np.clip(p, 1e-12, 1.0 - 1e-12) for p in (found, wanted))
+    yes = wanted * np.log(wanted / found)
+    return float((yes + (1.0 - wanted) * np.log((1.0 - wanted) / (1.0 - found))).mean())
+
+
 def share(found, wanted):
     """Return the mean squared error as a share of the variance, averaged over outputs."""
     return float((((found - wanted) ** 2).mean(axis=0) / wanted.var(axis=0)).mean())
@@ -122,6 +158,32 @@ def family_errors(n, seed, n_tasks):
     def pooled(early_stopping):
         both = np.hstack([X, one_hot[codes]]), np.hstack([X_test, one_hot[codes_test]])
         return share(perceptron(both[0], y[:, None], both[1], early_stopping, seed), wanted)
+
+    return shared, independent, pooled
+
+
+def classes_errors(n, seed, n_tasks):
+    """Return the same functions for tasks of yes and no."""
+    (X, codes, y), (X_test, codes_test, wanted) = classes(n, seed, n_tasks)
+    one_hot = np.eye(n_tasks)
+
+    def shared():
+        model = fit_shared_layers(
+            X, y, None, np.arange(n_tasks + 1) * n, losses=np.full(n_tasks, LOG_LOSS),
+            hidden=HIDDEN, seed=seed,
+        )  # fmt: skip
+        return divergence(expit(model.predict(X_test, codes_test)), wanted)
+
+    def independent(early_stopping):
+        found = np.empty_like(wanted)
+        for t in range(n_tasks):
+            rows, test = codes == t, codes_test == t
+            found[test] = probabilities(X[rows], y[rows], X_test[test], early_stopping, seed)
+        return divergence(found, wanted)
+
+    def pooled(early_stopping):
+        both = np.hstack([X, one_hot[codes]]), np.hstack([X_test, one_hot[codes_test]])
+        return divergence(probabilities(both[0], y, both[1], early_stopping, seed), wanted)
 
     return shared, independent, pooled
 
@@ -158,8 +220,12 @@ def timed(function, *arguments):
 
 
 def accuracy(options):
-    """Error as a share of the variance, mean over seeds (wanted: below both peers everywhere)."""
-    for name, errors in (("family", family_errors), ("arm", arm_errors)):
+    """Error as a share of the variance, mean over seeds (wanted: below both peers everywhere).
+
+    Of classes it is the log-loss beyond that of the true probabilities.
+    """
+    problems = ("family", family_errors), ("arm", arm_errors), ("classes", classes_errors)
+    for name, errors in problems:
         if name not in options.problems:
             continue
         for n in options.rows:
@@ -269,7 +335,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
-    parser.add_argument("--problems", nargs="+", default=["family", "arm"], help="of accuracy")
+    parser.add_argument(
+        "--problems", nargs="+", default=["family", "arm", "classes"], help="of accuracy"
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[50, 200, 1000], help="per task")
     parser.add_argument("--tasks", type=int, default=20, help="tasks of the family (20)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of accuracy")

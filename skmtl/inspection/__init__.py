@@ -5,6 +5,7 @@ from ._few_shot_curve import few_shot_curve
 from ._few_shots import FewShotCurveDisplay
 from ._meta_training import MetaTrainingDisplay
 from ._report import TaskReportDisplay
+from ._training import TrainingCurveDisplay
 from ._transfer_report import TransferReportDisplay
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MetaTrainingDisplay",
     "TaskCoefficientsDisplay",
     "TaskReportDisplay",
+    "TrainingCurveDisplay",
     "TransferReportDisplay",
     "few_shot_curve",
 ]

@@ -4,7 +4,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from .common import BLUE, VERMILION, Axes, find_model, open_axes, style_axes
+from ._training import check_curves, draw_losses
+from .common import BLUE, Axes, find_model, open_axes, style_axes
 
 __all__ = ["MetaTrainingDisplay"]
 
@@ -66,6 +67,7 @@ class MetaTrainingDisplay:
     skmtl.learners.MAML, skmtl.learners.Reptile : Have such a history.
     skmtl.learners.RidgeHead, skmtl.learners.Prototypes : Have one without inner steps.
     FewShotCurveDisplay : Compares learners of any kind.
+    TrainingCurveDisplay : Draws the left panel, also for other models that are trained in epochs.
 
     Notes
     -----
@@ -88,13 +90,7 @@ class MetaTrainingDisplay:
     """
 
     def __init__(self, history: dict[str, Any]) -> None:
-        missing = [key for key in ("step", "train_loss") if key not in history]
-        if missing:
-            raise ValueError(f"history lacks {missing}: {_WITHOUT}.")
-        if not len(history["step"]):
-            raise ValueError(
-                "history is empty: training ended before the first check; raise max_iter."
-            )
+        check_curves(history, ("step", "train_loss"), _WITHOUT)
         self.history = history
 
     @classmethod
@@ -202,21 +198,9 @@ class MetaTrainingDisplay:
     def _draw_outer(self, ax):
         """Draw losses against outer steps."""
         step, held_out = self.history["step"], self.history.get("held_out_loss")
-        train = np.asarray(self.history["train_loss"], dtype=np.float64)
-        known = np.isfinite(train)  # it is NaN before the first step
-        (self.train_line_,) = ax.plot(
-            step[known], train[known], color=VERMILION, linewidth=1.5, label="training tasks"
+        self.train_line_, self.held_out_line_, self.best_ = draw_losses(
+            ax, step, self.history["train_loss"], held_out, ("training tasks", "held-out tasks")
         )
-        self.held_out_line_, self.best_ = None, len(step) - 1
-        if held_out is not None:
-            (self.held_out_line_,) = ax.plot(
-                step, held_out, color=BLUE, linewidth=1.8, label="held-out tasks"
-            )
-            self.best_ = int(np.nanargmin(held_out))
-            ax.plot(
-                step[self.best_], held_out[self.best_], linestyle="none", marker="o", markersize=9,
-                markerfacecolor="none", markeredgecolor=BLUE, markeredgewidth=1.8, label="kept",
-            )  # fmt: skip
         ax.set_xlabel("outer steps")
         ax.set_ylabel("loss of a new task")
 

@@ -52,12 +52,13 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
     Parameters
     ----------
     sharing : str or object, default="partial_pooling"
-        How tasks share information: "partial_pooling", "independent", "pooled", "auto", or an
-        object of `skmtl.sharing`, which has options. Strengths are 1 / variance on the scale of
+        How tasks share information: "partial_pooling", "independent", "pooled", "auto",
+        "hidden_layers", or an object of `skmtl.sharing`, which has options. Strengths are 1 / variance on the scale of
         log-odds, for standardised features, like ``1 / C`` of scikit-learn's LogisticRegression.
         They are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are blended
-        with learners that bend, such as trees, where these are better; such a model is not linear,
-        and has no ``coef_``.
+        with learners that bend, such as trees, where these are better; with "hidden_layers"
+        (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a perceptron, for two classes.
+        Such a model is not linear, and has no ``coef_``.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
@@ -143,6 +144,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         ``status``.
     history_ : dict of arrays
         Candidate strengths, their cross-validated log-losses and their weights.
+        With ``sharing="hidden_layers"``: the training curve of every split, as
+        `skmtl.sharing.SharedHiddenLayers` describes it.
     kkt_residual_ : float
         Largest entry of the gradient of the objective at the solution of the candidate with the
         largest weight, relative to the gradient at zero.

@@ -156,6 +156,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
         ``task_weight="uncertainty"``.
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
+        With ``sharing="hidden_layers"``: the training curve of every split, as
+        `skmtl.sharing.SharedHiddenLayers` describes it.
     kkt_residual_ : float
         Largest entry of the gradient of the objective at the solution of the candidate with the
         largest weight, relative to the gradient at zero. For slopes with a sign, the largest

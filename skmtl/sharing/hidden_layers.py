@@ -1,14 +1,15 @@
 """Hidden layers of a perceptron as the part of the model that tasks share."""
 
+import copy
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from ..solvers.shared_layers import fit_shared_layers
 from .estimator import SharedLearner
+from .layers_learner import LayersLearner, curves_of
 
 __all__ = ["SharedHiddenLayers"]
 
@@ -20,17 +21,41 @@ class SharedHiddenLayers(SharedLearner):
     task :math:`t` has the score :math:`f_t(x) = \tilde z(x)'(m + d_t)`. On standardised features
     and targets, training minimises
 
-    .. math:: \sum_t \sum_{i \in t} w_i \Big(\frac{(y_i - f_t(x_i))^2}{2 \sigma_t^2}
-              + \log \sigma_t\Big) + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
+    .. math:: \sum_t \frac{1}{v_t} \sum_{i \in t} w_i \frac{(y_i - f_t(x_i))^2}{2}
+              + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
               + \frac{\alpha_h}{2} \sum_t \|d_t\|^2
 
-    by Adam with early stopping on a validation part of the rows. The heads are then solved for
+    (or, for two classes, the log-losses of log-odds :math:`f_t`) by Adam with early stopping on a
+    validation part of the rows. The :math:`v_t` are one, or
+    proportional to the noise of each task if this is learned. The heads are then solved for
     exactly, under a Gaussian prior that is learned from the tasks. A perceptron is fitted in every
     split of `cv`; predictions are the mean of these perceptrons, plus an intercept per task that is
-    fitted on what they leave over on held-out rows.
+    fitted on what they leave over on held-out rows. For classes they are logistic models of the
+    perceptrons' log-odds, with an intercept per task.
 
     A new task (``adapt``) gets heads of its own, shrunk towards the mean heads; the hidden layers
     stay as they are.
+
+    The ``history_`` of the fitted estimator has the training curves, one row per check of the
+    validation loss (every epoch, or as many epochs as have 50 steps), and these columns:
+
+    - ``split``: number of the perceptron, from 1, in the order of the splits of `cv`; on small
+      tables the splits are repeated with other folds.
+    - ``epoch``: epochs trained so far.
+    - ``train_loss``: mean loss since the previous row, without penalties: half the squared error in
+      units of the variance of the target or, if the noise is learned, half of one plus the mean
+      logarithm of the noise whose ratios are :math:`v_t` and whose level is that of the errors.
+    - ``validation_loss``: the same loss of the running mean of the parameters, on the validation
+      part of the split's training rows. It is NaN if there are too few rows for one.
+    - ``alpha``: strength that was used. Curves of other strengths are not kept.
+    - ``kept``: whether the number of epochs is that of the fitted perceptron, whose validation loss
+      is the lowest.
+    - ``task_noise``, only with ``task_noise="per_task"``, of shape (n_rows, n_tasks): variance of
+      each task's noise, in units of the variance of the target; with more than 100 tasks instead
+      ``task_noise_quantiles``, of shape (n_rows, 5): minimum, quartiles and maximum.
+
+    `skmtl.inspection.TrainingCurveDisplay` draws it. With ``verbose=1``, every tenth check is
+    printed. Ctrl-C ends the fit after the present epoch, and a fitted estimator stays as it was.
 
     Parameters
     ----------
@@ -42,15 +67,18 @@ class SharedHiddenLayers(SharedLearner):
         Ridge strength on the weights of the hidden layers and on the mean head, in the unit of the
         loss summed over rows. "auto" tries 10, 3 and 1 on the validation part.
     task_noise : {"common", "per_task"}, default="common"
-        Whether :math:`\sigma_t` is the same for all tasks, or learned for each (Kendall et al.
-        2018), so that noisy tasks count less.
+        Whether the variance of the noise is the same for all tasks, or learned for each (Kendall et
+        al. 2018), so that noisy tasks count less: it is the task's mean squared error, averaged
+        with that of all tasks as ten rows. :math:`v_t` is proportional to it, and the weighted mean
+        of :math:`1 / v_t` is one.
     max_iter : int, default=1000
         Largest number of epochs.
 
     Raises
     ------
     ValueError
-        In `fit`, for an invalid parameter, for sparse X, and for ``cv=None``.
+        In `fit`, for an invalid parameter, for sparse X, for more than two classes, and for
+        ``cv=None``.
 
     References
     ----------
@@ -88,7 +116,7 @@ class SharedHiddenLayers(SharedLearner):
         self.task_noise = task_noise
         self.max_iter = max_iter
 
-    own, _name = "intercept", "hidden_layers"
+    own, _name, _report = "intercept", "hidden_layers", None
 
     def check(self) -> None:
         """Raise a ValueError for an invalid parameter."""
@@ -110,19 +138,6 @@ class SharedHiddenLayers(SharedLearner):
         if not _is_count(self.max_iter):
             raise ValueError(f"max_iter={self.max_iter!r} must be a whole number of at least 1.")
 
-    def check_kind(self, classifier: bool) -> None:
-        """Raise a ValueError for a classifier.
-
-        Parameters
-        ----------
-        classifier : bool
-        """
-        if classifier:
-            raise ValueError(
-                "SharedHiddenLayers is for MultiTaskRegressor; set sharing='auto' in "
-                "MultiTaskClassifier."
-            )
-
     def _learner(self):
         options = {
             "hidden": tuple(self.hidden_layer_sizes),
@@ -131,60 +146,19 @@ class SharedHiddenLayers(SharedLearner):
             "noise": "fixed" if self.task_noise == "common" else "learned",
             "max_iter": self.max_iter,
         }
-        return _LayersLearner(options)
+        return LayersLearner(options, report=self._report)
+
+    def _fit_rows(self, problem):
+        """Fit the perceptrons, and return their training curves as the history."""
+        shown = copy.copy(self)
+        shown._report = problem.progress
+        fitted = super(SharedHiddenLayers, shown)._fit_rows(problem)
+        model = fitted.learned.model
+        member = model.members[0] if model.inputs is None else model.inputs.member
+        parts = member.model.parts
+        curves = curves_of([estimator for _, estimator in parts], problem.n_tasks)
+        return replace(fitted, history=curves)
 
 
 def _is_count(value):
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
-
-
-@dataclass
-class _LayersLearner:
-    """Shared layers as a learner, whose last column is the code of the task."""
-
-    options: dict
-    task: str = "code"
-    takes_gaps: bool = False
-    fewest_rows = 2
-
-    def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
-        """Return a fitted `_FittedLayers`; see `BoostedTrees.fit`."""
-        codes, code = np.unique(M[:, -1], return_inverse=True)
-        order = np.argsort(code, kind="stable")
-        offsets = np.searchsorted(code[order], np.arange(len(codes) + 1))
-        layers = fit_shared_layers(
-            np.ascontiguousarray(M[order, :-1]), target[order], weight[order],
-            offsets.astype(np.int64), seed=seed, **self.options,
-        )  # fmt: skip
-        return _FittedLayers(layers, codes)
-
-
-@dataclass
-class _FittedLayers:
-    """Fitted layers, and the codes of the tasks that they have heads for."""
-
-    layers: object
-    codes: np.ndarray
-
-    def predict(self, M):
-        """Return predictions ``(n_rows,)``; tasks without a head have the mean head."""
-        place = np.minimum(np.searchsorted(self.codes, M[:, -1]), len(self.codes) - 1)
-        head = np.where(self.codes[place] == M[:, -1], place, -1)
-        return self.layers.predict(np.ascontiguousarray(M[:, :-1]), head)
-
-    def adapted(self, M, target, weight):
-        """Return the network with a head for a new task, from some of its rows."""
-        layers = self.layers.adapt(np.ascontiguousarray(M[:, :-1]), target, weight)
-        return _LayersOfNewTask(layers)
-
-
-@dataclass
-class _LayersOfNewTask:
-    """Layers with the head of a new task."""
-
-    layers: object
-
-    def predict(self, M):
-        """Return predictions ``(n_rows,)``."""
-        X = np.ascontiguousarray(M[:, :-1])
-        return self.layers.predict(X, np.zeros(len(X), dtype=np.int64))

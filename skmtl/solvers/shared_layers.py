@@ -4,13 +4,21 @@ The features are standardised over all rows, and so are the targets of squared e
 or by task. With the last hidden units z, :math:`\tilde z = (z, 1)` and the score
 :math:`f = \tilde z'(m + d_t)` of task t, training minimises
 
-.. math:: \sum_t \sum_{i \in t} w_i \Big(\frac{\ell(f_i; y_i)}{\sigma_t^2}
-          + \log \sigma_t\Big) + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
+.. math:: \sum_t \frac{c_t}{v_t} \sum_{i \in t} w_i\, \ell(f_i; y_i)
+          + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
           + \frac{\alpha_h}{2} \sum_t \|d_t\|^2
 
-over the weights of the layers, the mean head m, the deviations :math:`d_t` and, if the noise is
-learned, the :math:`\sigma_t`, which are one otherwise. The loss is half the squared error, or the
-log-loss of the score as log-odds. Intercepts of the layers and of m have no penalty.
+over the weights of the layers, the mean head m and the deviations :math:`d_t`. The loss is half the
+squared error, or the log-loss of the score as log-odds. Intercepts of the layers and of m have no
+penalty. The emphasis :math:`c_t` on a task, one by default, directs what the layers learn; the
+final heads are solved for without it, as it does not make a task's rows tell more about its head.
+
+The :math:`v_t` are one unless the noise is learned. Then :math:`v_t` is proportional to the noise
+:math:`\sigma_t^2` that minimises the sum over the task's labels of
+:math:`w_i (\ell_i / \sigma_t^2 + \log \sigma_t)` (Kendall et al. 2018): twice its mean loss,
+averaged with the mean over all tasks, which counts as ten rows. The weighted mean of
+:math:`1 / v_t` is one, so that strengths mean the same for any level of the noise, which falls
+where layers over-fit.
 
 Adam takes steps on batches of samples drawn from all tasks. A sample is a row of X with all its
 labels, so that the hidden units of a row with labels of many tasks are computed once. Training ends
@@ -72,7 +80,12 @@ class SharedLayers:
         learned, otherwise one.
     history : dict of arrays
         "epoch", "train_loss" (in standardised units, the mean since the previous entry) and
-        "validation_loss", one entry per check.
+        "validation_loss", one entry per check, of the training with the strength that was used. If
+        noise is learned, also "task_noise" of shape (n_checks, n_tasks), the variances in
+        standardised units or, with more than 100 tasks, "task_noise_quantiles" (n_checks, 5): the
+        least, the quartiles and the largest of them; and losses are means of Kendall's objective
+        at the level of the noise that minimises it, on the training samples and on the validation
+        samples. The final noise is estimated anew.
     n_iter : int
         Number of epochs, without those of the final training on all samples.
     best_epoch : int
@@ -165,10 +178,10 @@ class SharedLayers:
 
 
 def fit_shared_layers(
-    X, y, weight, offsets, *, rows=None, losses=None, hidden=(64, 32), activation="relu",
-    alpha="auto", alpha_head="auto", noise="fixed", scale_by_task=False, max_iter=1000,
-    batch_size="auto", learning_rate=3e-3, validation_fraction="auto", n_iter_no_change=10,
-    tol=0.0, refit="auto", seed=0, callback=None,
+    X, y, weight, offsets, *, rows=None, losses=None, emphasis=None, hidden=(64, 32),
+    activation="relu", alpha="auto", alpha_head="auto", noise="fixed", scale_by_task=False,
+    max_iter=1000, batch_size="auto", learning_rate=3e-3, validation_fraction="auto",
+    n_iter_no_change=10, tol=0.0, refit="auto", seed=0, callback=None,
 ):  # fmt: skip
     """Fit hidden layers shared by all tasks, and one linear head per task.
 
@@ -186,6 +199,9 @@ def fit_shared_layers(
         Row of X of each label, as in `TaskTable`; by default label i belongs to row i.
     losses : int ndarray of shape (n_tasks,), optional
         SQUARED, the default, or LOG_LOSS.
+    emphasis : ndarray of shape (n_tasks,), optional
+        Positive factors of the tasks' losses in training and validation. Only their ratios count:
+        they are scaled to a mean of one over the labels.
     hidden : tuple of int
         Widths of the hidden layers, at least one.
     activation : {"relu", "tanh"}
@@ -252,7 +268,7 @@ def fit_shared_layers(
     if not len(hidden) or min(hidden) < 1:
         raise ValueError(f"hidden={hidden!r} must name the width of at least one layer, from 1.")
     rng = np.random.default_rng(seed)
-    samples = pack_samples(X, y, weight, offsets, rows, losses, scale_by_task)
+    samples = pack_samples(X, y, weight, offsets, rows, losses, scale_by_task, emphasis)
     sizes = np.array([X.shape[1], *hidden], np.int64)
     code = kernels.mlp.RELU if activation == "relu" else kernels.mlp.TANH
     layers = Layers.random(sizes, code, *samples.standards, rng)
@@ -270,13 +286,17 @@ def fit_shared_layers(
         found = one if found is None or one.loss < found.loss else found
         if one.trained.stopped not in _REGULAR:
             break
-    trained, result = found.trained, found.trained
-    again = few if refit == "auto" else refit and held_out.any()
-    if again and result.best_epoch and one.trained.stopped in _REGULAR:
+    trained = result = found.trained
+    refit = few if refit == "auto" else refit and held_out.any()
+    if refit and result.best_epoch and one.trained.stopped in _REGULAR:
         everything = np.ones(samples.n, bool)
         options = replace(found.training.options, callback=None)
         training = Training(samples, layers, everything, options, seed)
-        trained = training.run(result.best_epoch, ~everything)
+        again = training.run(result.best_epoch, ~everything)
+        if again.stopped in _REGULAR:
+            trained = again
+        else:  # what was trained on a part to the end is better than half of a training
+            result = replace(result, stopped=again.stopped)
     heads, prior, noise = found.training.finish(trained, found.exact, found.prior)
     return SharedLayers(
         trained.layers, heads, prior, samples.losses, samples.target,
@@ -308,9 +328,9 @@ def _train(samples, layers, held_out, options, seed, max_iter):
     prior, _ = training.learn_prior(trained.layers, ~held_out)
     heads = training.exact_heads(trained.layers, prior, ~held_out)
     rows = training.head_rows(trained.layers, samples.labels_of(held_out))
-    noise = prior.noise if options.learned_noise else np.ones(samples.n_tasks)
+    noise = prior.noise if options.learned_noise else None
     scores = scores_of(heads, rows.H, rows.codes)
-    loss = loss_of(scores, rows, rows.codes, noise)
+    loss = loss_of(scores, rows, noise, samples.emphasis)
     of_adam = np.nanmin(trained.history["validation_loss"], initial=np.inf)
     return Validated(training, trained, prior, min(loss, of_adam), bool(loss <= of_adam))
 

@@ -109,6 +109,8 @@ class PackedSamples:
         Sample, standardised target, weight and task of each label; labels are sorted by task.
     losses : ndarray of shape (n_tasks,)
     target : TargetScale
+    emphasis : ndarray of shape (n_tasks,)
+        Factors of the tasks' losses, with a mean of one over the labels.
     """
 
     X: np.ndarray
@@ -119,6 +121,7 @@ class PackedSamples:
     codes: np.ndarray
     losses: np.ndarray
     target: TargetScale
+    emphasis: np.ndarray
 
     @property
     def n(self):
@@ -146,7 +149,7 @@ class PackedSamples:
         )  # fmt: skip
 
 
-def pack_samples(X, y, weight, offsets, rows, losses, by_task):
+def pack_samples(X, y, weight, offsets, rows, losses, by_task, emphasis=None):
     """Return `PackedSamples`; for the arguments see `fit_shared_layers`."""
     n_tasks = len(offsets) - 1
     codes = np.repeat(np.arange(n_tasks), np.diff(offsets))
@@ -160,9 +163,15 @@ def pack_samples(X, y, weight, offsets, rows, losses, by_task):
     standard = np.empty(X.shape, np.float32)
     np.multiply(X - centre, scale, out=standard, casting="same_kind")
     target = TargetScale.of(y, weight, codes, losses == SQUARED, by_task)
+    if emphasis is None:
+        emphasis = np.ones(n_tasks)
+    else:
+        emphasis = np.asarray(emphasis, np.float64)
+        emphasis = emphasis * (weight.sum() / (weight @ emphasis[codes]))
     return PackedSamples(
-        standard, (centre, scale), sample, target.apply(y, codes), weight, codes, losses, target
-    )
+        standard, (centre, scale), sample, target.apply(y, codes), weight, codes, losses, target,
+        emphasis,
+    )  # fmt: skip
 
 
 def standardisation(X, weight):

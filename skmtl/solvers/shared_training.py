@@ -26,6 +26,9 @@ _FIRST_STEPS, _STEPS_AFTER = 3, 10
 # The prior is learned from about this many labels, of every k-th task if at least this many remain.
 _PRIOR_LABELS, _PRIOR_TASKS = 20_000, 200
 _LABELS_AT_ONCE = 100_000  # labels whose heads are solved for at once
+# With more tasks the history has quantiles of their noise, as it should not outgrow the model.
+TASKS_IN_HISTORY = 100
+QUANTILES = 0.0, 0.25, 0.5, 0.75, 1.0
 _ROWS_AT_ONCE = 512  # rows without a gradient
 
 
@@ -157,10 +160,11 @@ class Training:
         codes, weight = samples.codes[labels], samples.weight[labels]
         self.task_weight = np.bincount(codes, weight, samples.n_tasks)
         self.weight = max(self.task_weight.sum(), 1e-300)
+        self.relative = np.ones(samples.n_tasks) if options.learned_noise else None
         strength = _ALPHA_HEAD if options.alpha_head is None else options.alpha_head
         self.tasks = kernels.shared_layers.Tasks(
             samples.losses,
-            np.ones(samples.n_tasks),
+            samples.emphasis.copy(),
             strength / np.maximum(self.task_weight, 1e-300),
         )
         constants = np.array([options.learning_rate, *CONSTANTS, _AVERAGE])
@@ -182,7 +186,7 @@ class Training:
         )
         packed = samples.for_kernel()
         starts = np.arange(0, n, self.batch)
-        every = max(1, -(-_STEPS // len(starts)))
+        every, noises = max(1, -(-_STEPS // len(starts))), []
 
         def advance(x, moments, step, n_epochs):
             state, sums = kernels.shared_layers.State(x, moments, counts), np.zeros(n_tasks)
@@ -196,9 +200,11 @@ class Training:
                     order, edges[first : first + _STEPS_PER_CALL + 1], packed, self.tasks, state,
                     self.settings, space, sums,
                 )  # fmt: skip
+            mean = total / n_epochs / self.weight
             if options.learned_noise:
-                self._update_noise(sums / n_epochs)
-            return np.full(n_epochs, total / n_epochs / self.weight)
+                mean = profiled(2.0 * mean, self.task_weight * samples.emphasis, self.relative)
+                noises.append(summary_of(self._update_noise(sums / n_epochs)))
+            return np.full(n_epochs, mean)
 
         def unpack(x):
             mean, own = x[start : start + width], x[start + width :].reshape(n_tasks, width)
@@ -207,14 +213,13 @@ class Training:
 
         labels = samples.labels_of(held_out)
         features, sample, rows = self._parts(labels)
-        codes = rows.codes
 
         def validate(x):
             if not counts[-1]:  # untrained layers are never the best
                 return {"held_out_loss": np.inf}
             trained, heads = unpack(x)
-            scores = scores_of(heads, trained.units(features)[sample], codes)
-            return {"held_out_loss": loss_of(scores, rows, codes, 1.0 / self.tasks.precision)}
+            scores = scores_of(heads, trained.units(features)[sample], rows.codes)
+            return {"held_out_loss": loss_of(scores, rows, self.relative, samples.emphasis)}
 
         def stop(entry):
             validated = entry.get("held_out_loss", np.nan)
@@ -225,15 +230,22 @@ class Training:
             check_every=every, patience=options.n_iter_no_change, tol=options.tol,
             stop=stop if options.callback else None,
         )  # fmt: skip
-        return Trained(*unpack(result.x), *history_of(result), result.stopped)
+        return Trained(*unpack(result.x), *history_of(result, noises, n_tasks), result.stopped)
 
     def _update_noise(self, sums):
-        """Set the noise of each task to the minimiser for its present loss, 2 sums / weight."""
+        """Set and return each task's noise, the minimiser for its present loss, 2 sums / weight.
+
+        Only the ratios of the tasks' noise enter the training: its level falls as the layers begin
+        to over-fit, and strengths would mean less and less.
+        """
         total = max(self.task_weight.sum(), 1e-300)
         rows = _NOISE_ROWS * total / max(len(self.samples.labels_of(self.chosen)), 1)
         common = max(sums.sum() / total, _MIN_LOSS)
         noise = 2.0 * (sums + rows * common) / (self.task_weight + rows)
-        self.tasks.precision[:] = 1.0 / np.maximum(noise, 2.0 * _MIN_LOSS)
+        noise = np.maximum(noise, 2.0 * _MIN_LOSS)
+        self.relative = relative_noise(noise, self.task_weight)
+        self.tasks.precision[:] = self.samples.emphasis / self.relative
+        return noise
 
     # ------------------------------------------------------------------------------- heads
 
@@ -308,8 +320,12 @@ class Training:
         return trained.heads, replace(prior, mean=trained.heads[-1]), noise
 
 
-def history_of(result):
-    """Return the history of an `AdamResult` in our terms, the number of epochs and the best one."""
+def history_of(result, noises, n_tasks):
+    """Return the history of an `AdamResult` in our terms, the number of epochs and the best one.
+
+    `noises` has the `summary_of` the tasks' noise at every check, and perhaps after the last one;
+    it is empty if no noise is learned.
+    """
     entries = result.history
     losses = entries.get("held_out_loss", np.full(len(entries["step"]), np.nan))
     best = result.n_iter
@@ -320,7 +336,15 @@ def history_of(result):
         "train_loss": entries["train_loss"][1:],
         "validation_loss": losses[1:],
     }
+    if noises:
+        name = "task_noise" if n_tasks <= TASKS_IN_HISTORY else "task_noise_quantiles"
+        history[name] = np.array(noises)[: len(history["epoch"])]
     return history, result.n_iter, best
+
+
+def summary_of(noise):
+    """Return the noise of each task or, if these are many, its quantiles."""
+    return noise if len(noise) <= TASKS_IN_HISTORY else np.quantile(noise, QUANTILES)
 
 
 def scores_of(heads, H, codes):
@@ -329,12 +353,32 @@ def scores_of(heads, H, codes):
     return np.einsum("ij,ij->i", H, head[:, :-1]) + head[:, -1]
 
 
-def loss_of(scores, rows, codes, noise):
-    """Return the mean loss of rows with noise, as in the objective of `shared_layers`."""
+def relative_noise(noise, weight):
+    """Return the noise of the tasks, scaled such that the weighted mean of 1 / noise is one."""
+    return noise * (weight @ (1.0 / noise) / max(weight.sum(), 1e-300))
+
+
+def profiled(ratio, weight, relative):
+    r"""Return the mean loss with noise, at the level of the noise that minimises it.
+
+    With noise :math:`s^2 v_t`, this is :math:`\frac12 (1 + \log s^2 + \overline{\log v})` for the
+    mean `ratio` :math:`s^2` of twice the loss divided by :math:`v_t`.
+    """
+    level = np.log(max(ratio, _MIN_LOSS)) if np.isfinite(ratio) else ratio
+    return 0.5 * (1.0 + level + weight @ np.log(relative) / max(weight.sum(), 1e-300))
+
+
+def loss_of(scores, rows, relative, emphasis):
+    """Return the mean loss of rows, or that of `profiled` with the given noise of the tasks."""
+    codes = rows.codes
     of_classes = rows.losses[codes] != SQUARED
     values = 0.5 * (scores - rows.y) ** 2
     if of_classes.any():
         sign = np.where(rows.y > 0.5, -1.0, 1.0)
         values = np.where(of_classes, np.logaddexp(0.0, sign * scores), values)
-    variance = noise[codes]
-    return rows.weight @ (values / variance + 0.5 * np.log(variance)) / rows.weight.sum()
+    weight = rows.weight * emphasis[codes]
+    total = max(weight.sum(), 1e-300)
+    if relative is None:
+        return weight @ values / total
+    relative = relative[codes]
+    return profiled(2.0 * (weight @ (values / relative)) / total, weight, relative)

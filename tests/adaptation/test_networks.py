@@ -13,7 +13,9 @@ from sklearn.tree import DecisionTreeRegressor
 
 from skmtl import Source, TransferEstimator
 from skmtl.adaptation import FeatureMap, FineTune, ShrinkToSource
+from skmtl.adaptation.parameters import _source_heads
 from skmtl.adaptation.parameters._perceptron import LaterLayers, descent_path
+from skmtl.solvers.shared_layers import LOG_LOSS, SQUARED, fit_shared_layers
 
 _rng = np.random.default_rng(3)
 COEF = np.array([1.0, -2.0, 0.5, 0.0])
@@ -182,6 +184,85 @@ def test_steps_of_a_perceptron_never_go_up_and_end_where_it_is_flat():
     np.testing.assert_allclose(path[-1], end, rtol=1e-4, atol=1e-6)
     (again,) = descent_path(layers, [50])
     np.testing.assert_array_equal(again, path[4])
+
+
+# ------------------------------------------------------------------- a head for every source
+
+
+@pytest.fixture(scope="module")
+def curved():
+    """Sources that are linear in the same hidden units: Source, target rows, and the truth."""
+    rng = np.random.default_rng(0)
+    first, heads = 1.5 * rng.normal(size=(3, 5)), rng.normal(size=(9, 5)) + 0.5
+    X, task = rng.normal(size=(640, 3)), np.repeat(np.arange(8), 80)
+
+    def truth(X, head):
+        return np.tanh(X @ first) @ head
+
+    y = (np.tanh(X @ first) * heads[task]).sum(axis=1) + 0.2 * rng.normal(size=640)
+    target, at = rng.normal(size=(15, 3)), rng.normal(size=(400, 3))
+    target_y = truth(target, heads[-1]) + 0.2 * rng.normal(size=15)
+    return (X, y, task), (target, target_y), (at, truth(at, heads[-1]))
+
+
+LAYERS = {"hidden_layer_sizes": (16,), "activation": "tanh", "random_state": 0}
+
+
+def test_heads_of_sources_are_better_than_one_for_all(curved):
+    source, (target, y), (at, wanted) = curved
+    errors = {}
+    for heads in ("common", "per_source"):
+        adaptation = FineTune(sources="all", source_heads=heads)
+        mlp = MLPRegressor(**LAYERS, solver="lbfgs", max_iter=300)
+        model = transfer(adaptation, mlp, Source(*source)).fit(target, y)
+        errors[heads] = np.mean((model.predict(at) - wanted) ** 2) / wanted.var()
+    assert errors["per_source"] < 0.5 * errors["common"] and errors["per_source"] < 0.3
+    assert type(model.estimator_) is MLPRegressor and model.estimator_.solver == "lbfgs"
+    assert model.source_weights_.tolist() == [1.0] * 8
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(at), model.predict(at))
+
+
+def test_the_start_is_the_head_of_the_shared_layers(curved, monkeypatch):
+    (X, y, task), (target, target_y), (at, _) = curved
+    state, fits = np.random.get_state()[1].copy(), []
+
+    def recorded(*args, **kwargs):
+        fits.append(fit_shared_layers(*args, **kwargs))
+        return fits[-1]
+
+    monkeypatch.setattr(_source_heads, "fit_shared_layers", recorded)
+    for kind, loss in ((MLPRegressor, SQUARED), (MLPClassifier, LOG_LOSS)):
+        labels, own = (y, target_y) if loss == SQUARED else (y > 0, target_y > 0)
+        source, mlp = Source(X, labels, task), kind(**LAYERS)
+        model = transfer(FineTune(0, source_heads="per_source"), mlp, source).fit(target, own)
+        adapted = fits[-1].adapt(target, own.astype(float), loss=loss)
+        scores = adapted.predict(at, np.zeros(400, int))
+        assert fits[-1].n_tasks == 8 and (fits[-1].losses == loss).all()
+        if loss == SQUARED:
+            np.testing.assert_allclose(model.predict(at), scores, atol=1e-4)
+        else:
+            found = model.predict_proba(at)[:, 1]
+            np.testing.assert_allclose(found, 1.0 / (1.0 + np.exp(-scores)), atol=1e-4)
+        on = transfer(FineTune(20, 1, source_heads="per_source"), mlp, source).fit(target, own)
+        coefs = on.estimator_.coefs_
+        np.testing.assert_array_equal(coefs[0], model.estimator_.coefs_[0])  # it is frozen
+        assert not np.array_equal(coefs[1], model.estimator_.coefs_[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_who_has_no_heads_of_sources(curved):
+    source, (target, y), _ = curved
+    adaptation = FineTune(source_heads="per_source")
+    without = MLPRegressor(hidden_layer_sizes=())
+    for estimator in (Ridge(), MLPRegressor(activation="logistic"), without):
+        with pytest.raises(ValueError, match="source_heads='per_source' needs an MLPRegressor"):
+            transfer(adaptation, estimator, Source(*source)).fit(target, y)
+    classes = Source(source[0], np.digitize(source[1], [-1, 1]), source[2])
+    with pytest.raises(ValueError, match="supports two classes, but 3 were found"):
+        transfer(adaptation, MLPClassifier(), classes).fit(target, np.digitize(y, [-1, 1]))
+    with pytest.raises(ValueError, match="source_heads='own' must be 'common' or 'per_source'"):
+        transfer(FineTune(source_heads="own"), MLPRegressor(), Source(*source)).fit(target, y)
 
 
 def test_a_perceptron_helps_in_frames_too_and_leaves_numpys_seed_alone():

@@ -243,6 +243,21 @@ def test_clones_are_used_where_tasks_have_functions_of_their_own(rng):
     assert found["clone"] < 0.95 * found["intercept"]
 
 
+def test_hidden_layers_are_shared(rng):
+    X, task, y = bent(rng, 1200)
+    train = np.arange(len(y)) < 900
+    sharing = SharedHiddenLayers(hidden_layer_sizes=(16,))
+    model = fit(X[train], task[train], y[train], sharing, random_state=0)
+    linear = fit(X[train], task[train], y[train], "partial_pooling")
+    test = X[~train], task[~train], y[~train]
+    assert loss(model, *test) < 0.95 * loss(linear, *test)
+    assert {"epoch", "train_loss", "validation_loss"} <= set(model.history_)
+    adapted = model.adapt(X[:50], y[:50])
+    assert np.isfinite(adapted.predict_proba(X)).all()
+    with pytest.raises(ValueError, match="two classes, not 3"):
+        fit(X, task, np.digitize(X[:, 0], [-0.5, 0.5]), sharing)
+
+
 def test_estimator_is_a_further_member_of_auto(rng):
     X, task, y = bent(rng, 500)
     model = fit(X, task, y, estimator=KNeighborsClassifier(20))
@@ -259,7 +274,6 @@ WRONG = {
     "no folds": ({"cv": None}, "sharing='auto' needs cross-validation, but cv=None"),
     "a shared regressor": ({"sharing": SharedEstimator(SVR())}, "is not a classifier"),
     "own": ({"sharing": SharedEstimator(SVC(), "slopes")}, "own='slopes' is unknown"),
-    "layers": ({"sharing": SharedHiddenLayers()}, "SharedHiddenLayers is for MultiTaskRegressor"),
 }
 
 

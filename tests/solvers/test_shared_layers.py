@@ -8,6 +8,8 @@ import pytest
 import reference
 from sklearn.neural_network import MLPRegressor
 
+from skmtl import kernels
+from skmtl.solvers import shared_training
 from skmtl.solvers.shared_heads import HeadPrior, HeadRows, fit_heads, learn_prior, noise_of
 from skmtl.solvers.shared_layers import LOG_LOSS, SQUARED, fit_shared_layers
 from skmtl.solvers.shared_samples import pack_samples, validation_part
@@ -255,6 +257,34 @@ def test_a_callback_is_told_and_may_stop(rng):
         np.testing.assert_array_equal(model.history[name], values)
 
 
+def test_ctrl_c_keeps_the_best_so_far(rng):
+    X, y, offsets, _ = problem(rng, [40] * 4)
+    seen = []
+
+    def press(*entry):
+        seen.append(entry)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="Interrupted after step"):
+        model = fit_shared_layers(X, y, None, offsets, callback=press)
+    assert model.stopped == "interrupted" and model.n_iter == seen[-1][0]
+    assert len(model.history["epoch"]) == 3 and model.best_epoch in model.history["epoch"]
+    assert np.isfinite(model.predict(X, codes_of(offsets))).all()
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, "auto"])
+def test_history_of_learned_noise(validation_fraction, rng, monkeypatch):
+    X, y, offsets, _ = problem(rng, [20] * 3)
+    options = SHORT | {"noise": "learned", "validation_fraction": validation_fraction, "alpha": 3.0}
+    by_task = fit_shared_layers(X, y, None, offsets, **options).history
+    assert by_task["task_noise"].shape == (len(by_task["epoch"]), 3)
+    monkeypatch.setattr(shared_training, "TASKS_IN_HISTORY", 2)
+    quantiles = fit_shared_layers(X, y, None, offsets, **options).history["task_noise_quantiles"]
+    wanted = np.quantile(by_task["task_noise"], [0, 0.25, 0.5, 0.75, 1], axis=1).T
+    np.testing.assert_allclose(quantiles, wanted)
+
+
 def test_without_a_validation_part_training_goes_to_the_end(rng):
     X, y, offsets, _ = problem(rng, [20] * 3)
     model = fit_shared_layers(X, y, None, offsets, validation_fraction=0.0, **SHORT)
@@ -280,6 +310,107 @@ def test_noise_of_classes(rng):
         X, label, None, offsets, losses=np.ones(2, int), noise="learned", hidden=(24, 12)
     )  # fmt: skip
     assert model.noise[1] > 1.3 * model.noise[0]
+
+
+def closed_form(losses, offsets):
+    """Return twice the mean loss of each task, averaged with that of all, counted as ten rows."""
+    sums, total = np.bincount(codes_of(offsets), losses), losses.mean()
+    return 2.0 * (sums + 10.0 * total) / (np.diff(offsets) + 10.0)
+
+
+@pytest.mark.parametrize(("learning_rate", "n_epochs", "rtol"), [(0.0, 1, 1e-4), (1e-3, 400, 0.1)])
+def test_uncertainty_weights_are_their_closed_form(learning_rate, n_epochs, rtol, rng):
+    """At rest exactly, and after training as closely as the losses have converged."""
+    X, y, offsets, _ = problem(rng, [200, 150, 300], noise=0.0)
+    codes, losses = codes_of(offsets), np.array([SQUARED, LOG_LOSS, SQUARED])
+    y = y + np.array([0.3, 0.5, 1.0])[codes] * rng.normal(size=650)
+    y[codes == 1] = y[codes == 1] > np.median(y)
+    samples = pack_samples(X, y, None, offsets, None, losses, False)
+    layers = shared_training.Layers.random(
+        np.array([4, 6]), kernels.mlp.RELU, *samples.standards, rng
+    )
+    everything = np.ones(len(y), bool)
+    options = shared_training.Options(3.0, 3.0, True, "auto", learning_rate, 10, 0.0, None)
+    training = shared_training.Training(samples, layers, everything, options, 0)
+    trained = training.run(n_epochs, ~everything)
+    scores = shared_training.scores_of(trained.heads, trained.layers.units(samples.X), codes)
+    sign = np.where(samples.y > 0.5, -1.0, 1.0)
+    values = np.logaddexp(0.0, sign * scores)
+    values = np.where(codes == 1, values, 0.5 * (scores - samples.y) ** 2)
+    wanted = closed_form(values, offsets)
+    np.testing.assert_allclose(trained.history["task_noise"][-1], wanted, rtol=rtol)
+    relative = training.relative
+    np.testing.assert_allclose(relative / relative[0], wanted / wanted[0], rtol=2.0 * rtol)
+    np.testing.assert_allclose(np.diff(offsets) @ (1.0 / relative), len(y))
+    np.testing.assert_allclose(training.tasks.precision, 1.0 / relative)
+
+    def kendall(noise):
+        rows = np.diff(offsets) + 10.0
+        return rows @ (0.5 * wanted / noise + 0.5 * np.log(noise))
+
+    steps = 1e-5 * wanted * np.eye(3)
+    slopes = [kendall(wanted + step) - kendall(wanted - step) for step in steps]
+    np.testing.assert_allclose(slopes, 0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("losses", [[LOG_LOSS, LOG_LOSS], [SQUARED, LOG_LOSS]])
+def test_gradient_of_a_training_by_differences(losses, rng):
+    """Of the documented objective, with emphasis and noise, on all samples at once."""
+    X, offsets = rng.normal(size=(30, 3)), np.array([0, 12, 30])
+    codes, emphasis, noise = codes_of(offsets), np.array([2.0, 0.5]), np.array([0.4, 1.7])
+    w = rng.uniform(0.5, 2.0, 30)
+    y = np.where(np.array(losses)[codes] == LOG_LOSS, X[:, 0] > 0, rng.normal(size=30))
+    samples = pack_samples(X, y.astype(float), w, offsets, None, np.array(losses), False, emphasis)
+    c = emphasis * w.sum() / (w @ emphasis[codes])
+    np.testing.assert_allclose(samples.emphasis, c)
+    sizes = np.array([3, 4])
+    layers = shared_training.Layers.random(sizes, kernels.mlp.RELU, *samples.standards, rng)
+    options = shared_training.Options(2.0, 1.5, True, 30, 1e-3, 10, 0.0, None)
+    training = shared_training.Training(samples, layers, np.ones(30, bool), options, 0)
+    training.tasks.precision[:] = samples.emphasis / noise
+    x = 0.5 * rng.normal(size=16 + 3 * 5)
+
+    def objective(x):
+        W, b, mean, own = x[:12].reshape(3, 4), x[12:16], x[16:21], x[21:].reshape(2, 5)
+        Z = np.column_stack([np.maximum(samples.X @ W + b, 0.0), np.ones(30)])
+        f = (Z * (mean + own)[codes]).sum(axis=1)
+        sign = np.where(samples.y > 0.5, -1.0, 1.0)
+        is_class = np.array(losses)[codes] == LOG_LOSS
+        loss = np.where(is_class, np.logaddexp(0.0, sign * f), 0.5 * (f - samples.y) ** 2)
+        total = w @ (loss * (c / noise)[codes])
+        penalty = (W**2).sum() + (mean[:-1] ** 2).sum()
+        return (total + 0.5 * 2.0 * penalty + 0.5 * 1.5 * (own**2).sum()) / w.sum()
+
+    shared = kernels.shared_layers
+    space = shared.workspace(sizes, 30, len(x), 2, np.float64)
+    packed = samples.for_kernel()
+    packed = packed._replace(X=packed.X.astype(float), values=packed.values.astype(float))
+    state = shared.State(x, np.zeros((3, len(x))), np.ones(3, np.int64))
+    shared.batch_gradient(
+        packed, (np.arange(30), 0, 30), training.tasks, state, training.settings, space, np.zeros(2)
+    )  # fmt: skip
+    for j in range(len(x)):
+        step = np.zeros(len(x))
+        step[j] = 1e-6
+        slope = (objective(x + step) - objective(x - step)) / 2e-6
+        np.testing.assert_allclose(space.grad[j], slope, atol=1e-5)
+
+
+def test_emphasis_is_on_the_layers_only(rng):
+    """Equal factors change nothing; a task with a large one is fitted better by the layers."""
+    X, y, offsets, _ = problem(rng, [40] * 3)
+    codes, options = codes_of(offsets), SHORT | {"alpha": 3.0}
+    plain = fit_shared_layers(X, y, None, offsets, **options).predict(X, codes)
+    same = fit_shared_layers(X, y, None, offsets, emphasis=np.full(3, 7.0), **options)
+    np.testing.assert_allclose(same.predict(X, codes), plain, atol=1e-3)
+    y[codes == 0] = np.sin(4.0 * X[codes == 0, 3])  # unlike the others
+    errors = []
+    for factor in (0.01, 100.0):
+        emphasis = np.array([factor, 1.0, 1.0])
+        options = {"hidden": (4,), "alpha": 1.0, "validation_fraction": 0.0, "max_iter": 300}
+        model = fit_shared_layers(X, y, None, offsets, emphasis=emphasis, **options)
+        errors.append(((model.predict(X, codes) - y) ** 2)[codes == 0].mean())
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_strong_shrinkage_is_one_head_and_weak_is_many(rng):

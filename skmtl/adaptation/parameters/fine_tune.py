@@ -28,6 +28,7 @@ from ..linear_models import (
 )  # fmt: skip
 from ._candidates import can_fit_target, source_models
 from ._perceptron import LaterLayers, descent_path
+from ._source_heads import SourceHeads, check_source_heads
 
 __all__ = ["FineTune"]
 
@@ -66,6 +67,15 @@ class FineTune(Adaptation):
         also from those of the nearest ones: sources are sorted by the error of each one's model on
         the target's rows (regardless of the level, for numbers), and the first one, two, four, ...,
         all are tried along with `n_epochs`.
+    source_heads : {"common", "per_source"}, default="common"
+        How a perceptron is fitted on several sources: "common" fits the estimator on their rows as
+        if they were one. With "per_source" all sources share the hidden layers, and each has a head
+        (an output layer) of its own, as in `skmtl.sharing.SharedHiddenLayers`. Gradient steps then
+        start from a head for the target, fitted on its rows under the prior that the sources' heads
+        imply; at 0 epochs this head is the only part that has seen the target. `sources` has no
+        meaning then. For regressors and two classes, with the activation "relu" or "tanh". Of the
+        estimator's parameters, those that concern training have no effect on this fit: it is
+        Adam with early stopping, and a chosen strength.
 
     Notes
     -----
@@ -82,6 +92,8 @@ class FineTune(Adaptation):
     ----------
     Yao, Y., Rosasco, L. and Caponnetto, A. (2007). On early stopping in gradient descent learning.
     Constructive Approximation 26. :doi:`10.1007/s00365-006-0663-2`
+
+    Caruana, R. (1997). Multitask learning. Machine Learning 28. :doi:`10.1023/A:1007379606734`
 
     Yosinski, J., Clune, J., Bengio, Y. and Lipson, H. (2014). How transferable are features in
     deep neural networks? NeurIPS. :doi:`10.48550/arXiv.1411.1792`
@@ -114,6 +126,7 @@ class FineTune(Adaptation):
         ),
         "n_frozen": number(least=0, whole=True, why="the number of fixed layers"),
         "sources": choice("nearest", "all"),
+        "source_heads": choice("common", "per_source"),
     }
 
     def __init__(
@@ -121,10 +134,12 @@ class FineTune(Adaptation):
         n_epochs: float | Literal["auto"] = "auto",
         n_frozen: int = 0,
         sources: Literal["nearest", "all"] = "nearest",
+        source_heads: Literal["common", "per_source"] = "common",
     ):
         self.n_epochs = n_epochs
         self.n_frozen = n_frozen
         self.sources = sources
+        self.source_heads = source_heads
 
     def _check_given(self, *, estimator: Any, classifier: bool, **given: bool) -> None:
         super()._check_given(estimator=estimator, classifier=classifier, **given)
@@ -138,6 +153,8 @@ class FineTune(Adaptation):
                 )
         else:
             check_linear(self, estimator, classifier)
+        if self.source_heads == "per_source":
+            check_source_heads(estimator, n_layers)
         if self.n_frozen >= n_layers:
             raise ValueError(
                 f"n_frozen={self.n_frozen} leaves nothing to train: estimator={name} has "
@@ -148,9 +165,12 @@ class FineTune(Adaptation):
     def _fit(self, problem, random_state, progress):
         """Choose the candidate by cross-validation, and train it on all target rows."""
         progress(f"fitting on the rows of {len(problem.sources)} sources")
-        models = source_models(problem, self.sources, partial(_source_error, problem))
         network = isinstance(problem.estimator, (MLPClassifier, MLPRegressor))
-        if network and problem.classifier:
+        if self.source_heads == "per_source":
+            models = [(np.arange(len(problem.sources)), SourceHeads(problem, random_state))]
+        else:
+            models = source_models(problem, self.sources, partial(_source_error, problem))
+        if network and problem.classifier and self.source_heads == "common":
             _check_outputs(models[0][1], problem)
             models = [pair for pair in models if len(pair[1].classes_) == len(problem.classes)]
         path = partial(self._path, self._network_path if network else self._linear_path)
@@ -189,6 +209,8 @@ class FineTune(Adaptation):
 
     def _network_path(self, problem, model, epochs, index):
         rows = problem.take(index)
+        if isinstance(model, SourceHeads):
+            model = model.adapted(rows)
         target = one_hot(rows.y, model.classes_) if problem.classifier else rows.y[:, None]
         layers = LaterLayers(model, self.n_frozen, rows.X, target, rows.row_weight)
         # One thread: products are small, and results do not depend on the number of threads.

@@ -53,9 +53,9 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
     ----------
     sharing : str or object, default="partial_pooling"
         How tasks share information: "partial_pooling", "independent", "pooled", "auto",
-        "hidden_layers", or an object of `skmtl.sharing`, which has options. Strengths are 1 / variance on the scale of
-        log-odds, for standardised features, like ``1 / C`` of scikit-learn's LogisticRegression.
-        They are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are blended
+        "hidden_layers", or an object of `skmtl.sharing`, which has options. Strengths are
+        1 / variance on the scale of log-odds, for standardised features, like ``1 / C`` of
+        scikit-learn's LogisticRegression. They are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are blended
         with learners that bend, such as trees, where these are better; with "hidden_layers"
         (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a perceptron, for two classes.
         Such a model is not linear, and has no ``coef_``.

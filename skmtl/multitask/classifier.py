@@ -55,10 +55,11 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         How tasks share information: "partial_pooling", "independent", "pooled", "auto",
         "hidden_layers", or an object of `skmtl.sharing`, which has options. Strengths are
         1 / variance on the scale of log-odds, for standardised features, like ``1 / C`` of
-        scikit-learn's LogisticRegression. They are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are blended
-        with learners that bend, such as trees, where these are better; with "hidden_layers"
-        (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a perceptron, for two classes.
-        Such a model is not linear, and has no ``coef_``.
+        scikit-learn's LogisticRegression. They are "auto" by default. With "auto"
+        (`skmtl.sharing.Auto`), linear models are blended with learners that bend, such as trees,
+        where these are better; with "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks
+        share layers of a perceptron, for two classes. Such a model is not linear, and has no
+        ``coef_``.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column

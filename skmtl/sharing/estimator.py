@@ -130,7 +130,13 @@ class SharedLearner(Sharing):
         return [clones.fitted()], np.vstack([weights, [1.0, 0.0]])
 
     def check_kind(self, classifier: bool) -> None:
-        """Raise a ValueError if the learner is not for classes, or not for numbers."""
+        """Raise an error if the learner is not of the kind of the multi-task estimator.
+
+        Parameters
+        ----------
+        classifier : bool
+            Whether it has to be a classifier.
+        """
 
 
 class SharedEstimator(SharedLearner):

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import is_classifier
 from sklearn.utils import check_array, check_consistent_length
 
 from ._warnings import warn_user
@@ -12,7 +13,7 @@ from .tasks.columns import column_names, is_missing, is_plain, take_column, unwr
 from .tasks.variation import column_limits
 
 __all__ = [
-    "as_array", "as_numbers", "check_features", "check_length", "check_magnitudes", "check_output",
+    "as_array", "as_numbers", "check_classifier", "check_features", "check_length", "check_magnitudes", "check_output",
     "check_table", "check_target_magnitude", "check_weights", "read_features", "refuse_masked",
     "refuse_other_kinds",
 ]  # fmt: skip
@@ -165,6 +166,32 @@ def _invalid_column(X):
         if not_finite is None and not np.isfinite(values).all():
             not_finite = repr(label)
     return not_finite
+
+
+# --------------------------------------------------------------------------- other estimators
+
+
+def check_classifier(estimator, parameter="estimator"):
+    """Raise an error unless the estimator is an unfitted classifier with probabilities."""
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"{parameter}={estimator.__name__} is a class; pass an instance: "
+            f"{estimator.__name__}()."
+        )
+    if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
+        raise TypeError(
+            f"{parameter}={estimator!r} must be a scikit-learn classifier, with fit and predict."
+        )
+    if not is_classifier(estimator):
+        raise ValueError(
+            f"{parameter}={estimator!r} is not a classifier; pass one, such as "
+            "RandomForestClassifier()."
+        )
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"{parameter}={estimator!r} has no predict_proba, but probabilities are needed; wrap "
+            "it in sklearn.calibration.CalibratedClassifierCV."
+        )
 
 
 # ------------------------------------------------------------------------- labels and weights

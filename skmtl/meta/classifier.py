@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -153,6 +153,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         learner: str | Learner = "auto",
         *,
         task_column: TaskColumn = None,
+        estimator: Any = None,
         shared_classes: bool | Literal["auto"] = "auto",
         preprocessor: Literal["auto"] | BaseEstimator | None = None,
         exclude_columns: TaskColumn = None,
@@ -165,6 +166,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         super().__init__(
             learner,
             task_column=task_column,
+            estimator=estimator,
             preprocessor=preprocessor,
             exclude_columns=exclude_columns,
             categorical_columns=categorical_columns,

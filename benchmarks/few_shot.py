@@ -272,7 +272,7 @@ def _loss(model, X, y, classes):
 
 
 def estimator(options):
-    """With a forest as what tasks share: beside the default, and forests from scratch and pooled."""
+    """With a forest beside the default: against the default, a forest from scratch, and a pooled."""
     from skmtl import MetaLearnerClassifier, MetaLearnerRegressor
 
     records = []

@@ -13,9 +13,9 @@ from .tasks.columns import column_names, is_missing, is_plain, take_column, unwr
 from .tasks.variation import column_limits
 
 __all__ = [
-    "as_array", "as_numbers", "check_classifier", "check_features", "check_length", "check_magnitudes", "check_output",
-    "check_table", "check_target_magnitude", "check_weights", "read_features", "refuse_masked",
-    "refuse_other_kinds",
+    "as_array", "as_numbers", "check_classifier", "check_features", "check_length",
+    "check_magnitudes", "check_output", "check_table", "check_target_magnitude", "check_weights",
+    "read_features", "refuse_masked", "refuse_other_kinds",
 ]  # fmt: skip
 
 # Beyond these, sums of squares leave the range of float64 (1e-308 to 1e308).

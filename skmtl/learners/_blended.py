@@ -117,6 +117,7 @@ class ClonedHeads(Adapted):
         wanted : ndarray of shape (n_tasks,) or True
             Which tasks get a clone.
         """
+
         def clone_of(t):
             rows = slice(tasks.offsets[t], tasks.offsets[t + 1])
             X, y = tasks.X[rows], tasks.y[rows]
@@ -130,14 +131,13 @@ class ClonedHeads(Adapted):
             return found
 
         wanted = np.broadcast_to(wanted, tasks.n_tasks)
-        run = map if tasks.executor is None else tasks.executor.map
         shifts = None
         if tasks.class_prior is not None:
             counts = tasks.class_counts()
             share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-300)
             with np.errstate(divide="ignore", invalid="ignore"):
                 shifts = np.where(share > 0, np.log(tasks.class_prior / share), 0.0)
-        clones = list(run(clone_of, range(tasks.n_tasks)))
+        clones = [clone_of(t) for t in range(tasks.n_tasks)]
         return cls(clones, tasks.sums(tasks.weight), tasks.ways, shifts)
 
     @property

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn import config_context
 
 from ..sharing.learned.wrapped import Wrapped
 
@@ -38,7 +39,9 @@ class FittedEstimator:
         if y.dtype.kind != "f":
             classes, y = np.unique(y, return_inverse=True)
         no_categories = np.zeros(X.shape[1], dtype=bool)
-        return cls(Wrapped(estimator).fit(X, no_categories, y, weight, None, seed), classes)
+        with config_context(skip_parameter_validation=False):  # the caller's fit has set it
+            fitted = Wrapped(estimator).fit(X, no_categories, y, weight, None, seed)
+        return cls(fitted, classes)
 
     def predict(self, X, n_classes=None):
         """Return expected numbers ``(n_rows,)`` or probabilities ``(n_rows, n_classes)``."""
@@ -73,7 +76,7 @@ class Scores:
         return 1 if self.n_classes in (None, 2) else self.n_classes
 
     @classmethod
-    def learn(cls, fit, splits, executor):
+    def learn(cls, fit, splits):
         """Fit one estimator per fold, or return None if the tasks of one have a single class.
 
         Parameters
@@ -82,15 +85,13 @@ class Scores:
             Returns a `FittedEstimator`, given X, y and weights.
         splits : list of (LabelledTasks, LabelledTasks)
             Training and held-out tasks.
-        executor : executor or None
         """
         parts = [(train.X, train.y, train.weight) for train, _ in splits]
         held = [tasks for _, tasks in splits]
         n_classes = None if held[0].ways is None else held[0].max_ways
         if n_classes is not None and any(len(np.unique(y)) < 2 for _, y, _ in parts):
             return None
-        run = map if executor is None else executor.map
-        self = cls(list(run(lambda part: fit(*part), parts)), n_classes)
+        self = cls([fit(*part) for part in parts], n_classes)
         if n_classes is None:
             return self
         own = np.concatenate([

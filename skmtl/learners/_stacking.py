@@ -127,7 +127,7 @@ class BlendWeights:
             rows, kernel = held_out.near(centre)
             part = held_out.take(rows)
             weights.append(_select(part, kernel, first, required))
-            losses.append([_mean_loss(part, kernel, unit) for unit in np.eye(n_members)])
+            losses.append([_mean_loss(part, kernel, m) for m in range(n_members)])
         return cls(np.exp(size), np.array(weights), np.array(losses))
 
     def at(self, rows):
@@ -234,8 +234,10 @@ def advantage(gain, weight, groups):
     return gains.sum() / spread / student.ppf(_REQUIRED, n_groups - 1.0)
 
 
-def _mean_loss(held_out, kernel, weights):
-    tried = np.flatnonzero(np.isfinite(held_out.values @ weights))
-    part = held_out.take(tried)
+def _mean_loss(held_out, kernel, m):
+    """Return the mean loss of a member alone; NaN if it was not tried."""
+    part = held_out.take(np.flatnonzero(np.isfinite(held_out.values[:, m])))
     near = part.weight * kernel[part.codes]
-    return np.average(part.losses(weights), weights=near) if near.sum() > 0 else np.nan
+    if not near.sum() > 0:
+        return np.nan
+    return np.average(part.losses(np.eye(part.values.shape[1])[m]), weights=near)

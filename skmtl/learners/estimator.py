@@ -38,8 +38,10 @@ class WithEstimator(Learner):
       (or prediction) are a further feature, on which the task's head of `Auto` is fitted, so that
       a task has its own intercept and slopes, shrunk towards shared ones. As g is to be used on
       tasks it has not seen, it is fitted once per fold of tasks, and a task of `fit` uses the
-      one that was fitted without it; new tasks use the mean. There is no such member if each task
-      has its own classes.
+      one that was fitted without it; new tasks use the mean. Numbers are fitted without the
+      deviations of the tasks' own models in *default*, such as levels, which would be noise to g
+      (one step of the method of Hajjem et al. 2014). There is no such member if each task has its
+      own classes.
     - *own*: a clone of the estimator, fitted on the rows of the task alone. It is left out where
       it cannot be fitted, as with labelled rows of a single class.
 
@@ -65,6 +67,12 @@ class WithEstimator(Learner):
     See Also
     --------
     skmtl.sharing.SharedEstimator : An estimator for all tasks of a table.
+
+    References
+    ----------
+    Hajjem, A., Bellavance, F. and Larocque, D. (2014). Mixed-effects random forest for clustered
+    data. Journal of Statistical Computation and Simulation 84(6).
+    :doi:`10.1080/00949655.2012.741599`
 
     Examples
     --------
@@ -184,7 +192,7 @@ def _pool(fit, folds, random_state, progress):
         For each fold, what adapts `shared`, learned without its tasks, to `LabelledTasks`.
     """
     splits = [(_without_deviations(fold), fold.held) for fold in folds]
-    scores = Scores.learn(fit, splits, folds[0].held.executor)
+    scores = Scores.learn(fit, splits)
     if scores is None:
         return None, [None] * len(folds)
     held = [with_scores(fold.held, scores(fold.held.X, k)) for k, fold in enumerate(folds)]
@@ -201,18 +209,18 @@ def _pool(fit, folds, random_state, progress):
 
 
 def _without_deviations(fold):
-    """Return the training tasks, numbers without the deviations of the tasks' own linear models.
+    """Return the training tasks; numbers without the deviations of the tasks' own linear models.
 
-    Otherwise levels and slopes of the tasks are noise for an estimator that does not see the task.
+    These deviations from the model of an unseen task, mostly levels, are noise to an estimator
+    that does not see the task.
     """
-    import os
     tasks = fold.train
-    if tasks.ways is not None or os.environ.get("RAW"):
+    if tasks.ways is not None:
         return tasks
-    nothing = replace(tasks.take([0]).select_rows(np.zeros(tasks.sizes[0], dtype=bool)))
+    unseen = tasks.take([0]).select_rows(np.zeros(tasks.sizes[0], dtype=bool))
     own = fold.knowledge.adapt(tasks).predict(tasks.X, tasks.codes)
-    common = fold.knowledge.adapt(nothing).predict(tasks.X, np.zeros(len(tasks.y), dtype=np.int64))
-    return replace(tasks, y=tasks.y - own + common)
+    common = fold.knowledge.adapt(unseen).predict(tasks.X, np.zeros_like(tasks.codes))
+    return replace(tasks, y=tasks.y - (own - common))
 
 
 def _try_on_a_task(fit, tasks):

@@ -272,7 +272,7 @@ def _loss(model, X, y, classes):
 
 
 def estimator(options):
-    """With a forest beside the default: against the default, a forest from scratch, and a pooled."""
+    """With a forest beside the default: against the default, forests from scratch, and pooled."""
     from skmtl import MetaLearnerClassifier, MetaLearnerRegressor
 
     records = []

@@ -1253,10 +1253,10 @@ def blend_weights(values, weight, codes, sizes, groups, are_numbers, required=1.
         while True:
             trials = []
             for m in range(n_members):
-                rows = np.isfinite(values[:, m]) & (kernel[codes] >= 1e-3)
+                some = np.append(np.flatnonzero(found), m)
+                rows = np.isfinite(values[:, some]).all(axis=1) & (kernel[codes] >= 1e-3)
                 if found[m] > 0 or not rows.any():
                     continue
-                some = np.append(np.flatnonzero(found), m)
                 part, w, c = values[rows][:, some], weight[rows], codes[rows]
                 best, near = _best_blend(part, w, c, kernel, are_numbers)
                 trial = np.zeros(n_members)

@@ -141,11 +141,11 @@ def _select(held_out, kernel, found, required):
     while True:
         best, chosen = 0.0, None
         for m in np.flatnonzero(found == 0):
-            tried = np.isfinite(held_out.values[:, m])
+            members = np.append(np.flatnonzero(found), m)
+            tried = np.isfinite(held_out.values[:, members]).all(axis=1)
             if not tried.any():
                 continue
             part = held_out.take(np.flatnonzero(tried))
-            members = np.append(np.flatnonzero(found), m)
             trial, row_weight = np.zeros(len(found)), None
             trial[members], row_weight = _optimum(part, kernel, members)
             if trial[m] < _MIN_WEIGHT:

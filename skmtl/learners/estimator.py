@@ -117,11 +117,15 @@ class WithEstimator(Learner):
             hopeful = BlendWeights.learn(HeldOut.join(parts), _HOPEFUL)
             if not hopeful.weights[:, 2].any():
                 n_cloned = 0  # clones take longer than all else
-        weights = BlendWeights.learn(HeldOut.join(parts))
+        weights = self._weigh(HeldOut.join(parts))
         used = (weights.weights > 0).any(axis=0)
         return Blended(
             default, weights, shared if used[1] else None, fit if used[2] else None, reasons
         )
+
+    @staticmethod
+    def _weigh(held_out):
+        return BlendWeights.learn(held_out)
 
 
 class _AutoWithScores(Auto):

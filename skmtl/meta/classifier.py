@@ -49,9 +49,9 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         list, such as ``["store", "item"]``, each combination of values is a task, and its label
         is a tuple.
     estimator : classifier, default=None
-        Any scikit-learn classifier beside ``learner="auto"``. It is fitted on the rows of all tasks, as a
-        further feature on which heads are adapted (if classes are shared),
-        and from scratch on the rows of a task. Each is used at those numbers of labelled rows where
+        Any scikit-learn classifier beside ``learner="auto"``. If classes are shared, it is fitted
+        on the rows of all tasks, as a further feature on which heads are adapted; and, from
+        scratch, on the rows of a task. Each is used at those numbers of labelled rows where
         predictions of held-out tasks become better by more than two standard errors
         (`skmtl.learners.WithEstimator`). It sees standardised features after preprocessing. None
         adds nothing.

@@ -35,11 +35,11 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         list, such as ``["store", "item"]``, each combination of values is a task, and its label
         is a tuple.
     estimator : regressor, default=None
-        Any scikit-learn regressor beside ``learner="auto"``. It is fitted on the rows of all tasks, as a
-        further feature on which heads are adapted, and from scratch on the rows of a task. Each is used at those numbers of labelled rows where
-        predictions of held-out tasks become better by more than two standard errors
-        (`skmtl.learners.WithEstimator`). It sees standardised features after preprocessing. None
-        adds nothing.
+        Any scikit-learn regressor beside ``learner="auto"``. It is fitted on the rows of all tasks,
+        as a further feature on which heads are adapted; and, from scratch, on the rows of a task.
+        Each is used at those numbers of labelled rows where predictions of held-out tasks become
+        better by more than two standard errors (`skmtl.learners.WithEstimator`). It sees
+        standardised features after preprocessing. None adds nothing.
     preprocessor : "auto" or transformer, default=None
         Turns the columns of X, except the task column and excluded columns, into finite numbers,
         as in `MultiTaskRegressor`. None uses them unchanged. Numbers need no scaling, as features
@@ -69,8 +69,8 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         The fitted learner.
     member_report_ : dict of arrays
         Only with `estimator`: its members (the default learner, the shared estimator, the task's
-        own clone) by number of labelled rows. ``"member"``, ``"n_rows"``, ``"error"`` (squared error
-        of each alone on held-out tasks), ``"weight"``, and ``"status"``: used, or why not.
+        own clone) by number of labelled rows. ``"member"``, ``"n_rows"``, ``"error"`` (squared
+        error of each alone on held-out tasks), ``"weight"``, and ``"status"``: used, or why not.
     history_ : dict of arrays
         Training curves, empty for learners in closed form.
     n_iter_ : int

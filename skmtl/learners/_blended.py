@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from ._fitted import Scores, digests
+from ._fitted import EstimatorScores, digests
 from ._stacking import BlendWeights
 from .base import Adapted, Knowledge
 from .closed_form import Averaged
@@ -28,13 +28,13 @@ class PooledEstimator(Knowledge):
     Attributes
     ----------
     heads : Averaged
-    scores : Scores
+    scores : EstimatorScores
     digests, folds : ndarray of shape (n_tasks,)
         What the tasks of fit are recognised by, sorted, and their folds.
     """
 
     heads: Averaged
-    scores: Scores
+    scores: EstimatorScores
     digests: np.ndarray
     folds: np.ndarray
 
@@ -64,13 +64,13 @@ class PooledHeads(Adapted):
     Attributes
     ----------
     heads : LinearHeads
-    scores : Scores
+    scores : EstimatorScores
     folds : ndarray of shape (n_tasks,)
         Fold of each task, which its scores come from; -1 for all folds.
     """
 
     heads: Adapted
-    scores: Scores
+    scores: EstimatorScores
     folds: np.ndarray
 
     def predict(self, X, codes):

@@ -7,7 +7,7 @@ from sklearn import config_context
 
 from ..sharing.learned.wrapped import Wrapped
 
-__all__ = ["FittedEstimator", "Scores", "digests"]
+__all__ = ["FittedEstimator", "EstimatorScores", "digests"]
 
 # Candidates for the least probability that the pooled estimator's log-odds allow for.
 _CLIPS = 10.0 ** -np.arange(1.0, 5.1, 0.5)
@@ -53,7 +53,7 @@ class FittedEstimator:
 
 
 @dataclass
-class Scores:
+class EstimatorScores:
     """Predictions of an estimator for all tasks, as features for the heads of the tasks.
 
     Attributes

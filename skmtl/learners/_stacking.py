@@ -7,7 +7,7 @@ from scipy.stats import t as student
 
 from ..guard.stacking import simplex_weights
 
-__all__ = ["BlendWeights", "HeldOut"]
+__all__ = ["BlendWeights", "JudgedRows"]
 
 # Width of the kernel, on the logarithm of the rows, by which episodes of similar sizes share
 # evidence.
@@ -27,7 +27,7 @@ _MIN_WEIGHT = 0.02
 
 
 @dataclass
-class HeldOut:
+class JudgedRows:
     """Predictions of query rows of held-out tasks, by members adapted to support rows.
 
     Attributes
@@ -84,7 +84,7 @@ class HeldOut:
 
     def take(self, rows):
         """Return some of the rows."""
-        return HeldOut(
+        return JudgedRows(
             self.values[rows], self.weight[rows], self.codes[rows], self.sizes, self.groups,
             self.are_numbers,
         )  # fmt: skip
@@ -110,7 +110,7 @@ class BlendWeights:
 
     @classmethod
     def learn(cls, held_out, required=1.0):
-        """Learn from `HeldOut` predictions.
+        """Learn from `JudgedRows` predictions.
 
         Members are added one by one, as long as the blend becomes better by more than two standard
         errors over tasks, times `required`.

@@ -41,9 +41,9 @@ class _ClosedForm(Learner):
     """
 
     def _learn(self, tasks, random_state, progress):
-        return self.learn_and_hold_out(tasks, random_state, progress)[0]
+        return self._learn_and_hold_out(tasks, random_state, progress)[0]
 
-    def learn_and_hold_out(self, tasks, random_state, progress, splits=None):
+    def _learn_and_hold_out(self, tasks, random_state, progress, splits=None):
         """Learn from all tasks, and from those of every fold.
 
         Parameters

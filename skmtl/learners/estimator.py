@@ -9,9 +9,9 @@ import numpy as np
 from .._validation import check_classifier
 from ..sharing.learned.wrapped import check_regressor
 from ._blended import MEMBERS, Blended, ClonedHeads, PooledEstimator, pooled_heads, with_scores
-from ._fitted import FittedEstimator, Scores, digests
+from ._fitted import EstimatorScores, FittedEstimator, digests
 from ._held_out import episodes
-from ._stacking import BlendWeights, HeldOut
+from ._stacking import BlendWeights, JudgedRows
 from .base import LabelledTasks, Learner
 from .closed_form import Auto
 
@@ -21,6 +21,8 @@ __all__ = ["WithEstimator"]
 _N_EPISODES, _N_CLONED = 150, 40
 # Clones are not tried in further folds if their advantage is below this share of the required one.
 _HOPEFUL = 0.25
+# Number of rows of each of two classes on which the estimator is tried.
+_N_TRIED = 200
 
 
 class WithEstimator(Learner):
@@ -94,30 +96,33 @@ class WithEstimator(Learner):
 
     def _learn(self, tasks, random_state, progress):
         (check_regressor if tasks.ways is None else check_classifier)(self.estimator)
-        default, folds = Auto().learn_and_hold_out(tasks, random_state, progress)
+        default, folds = Auto()._learn_and_hold_out(tasks, random_state, progress)
         fit = partial(
             FittedEstimator.fit, self.estimator, seed=int(random_state.randint(2**31 - 1))
         )
         shared, of_folds, reasons = None, [None] * len(folds), {}
-        if not folds:
-            reasons = dict.fromkeys(MEMBERS[1:], "there are no other tasks to judge it on")
-        elif tasks.own_classes:
+        if tasks.own_classes:
             reasons["shared"] = "each task has its own classes"
-        else:
+        elif folds:
             progress("fitting the estimator to the tasks of each fold")
             shared, of_folds = _pool(fit, folds, random_state, progress)
             if shared is None:
                 reasons["shared"] = "the training tasks of a fold have a single class"
         if shared is None:
-            _try_on_a_task(fit, tasks)
+            _try_on_some_rows(fit, tasks)
         progress("judging the estimator on held-out tasks")
         parts, n_cloned = [], _N_CLONED
         for fold, of_fold in zip(folds, of_folds, strict=True):
-            parts.append(_judge(fit, fold, of_fold, n_cloned, random_state))
-            hopeful = BlendWeights.learn(HeldOut.join(parts), _HOPEFUL)
+            drawn = episodes(fold.held, _N_EPISODES, random_state)
+            if not len(drawn[2]):  # no task has two rows
+                continue
+            parts.append(_judge(fit, fold, of_fold, drawn, n_cloned, random_state))
+            hopeful = BlendWeights.learn(JudgedRows.join(parts), _HOPEFUL)
             if not hopeful.weights[:, 2].any():
                 n_cloned = 0  # clones take longer than all else
-        weights = self._weigh(HeldOut.join(parts))
+        if not parts:
+            reasons = dict.fromkeys(MEMBERS[1:], "there are no other tasks to judge it on")
+        weights = self._weigh(JudgedRows.join(parts))
         used = (weights.weights > 0).any(axis=0)
         return Blended(
             default, weights, shared if used[1] else None, fit if used[2] else None, reasons
@@ -139,7 +144,7 @@ class _AutoWithScores(Auto):
         alone = _with_columns(tasks, last)
         return [
             *super()._candidates(tasks, random_state),
-            *(_OnColumns(c, last) for c in super()._candidates(alone, random_state)),
+            *(_OnSomeFeatures(c, last) for c in super()._candidates(alone, random_state)),
         ]
 
 
@@ -152,7 +157,7 @@ def _with_columns(tasks, columns):
 
 
 @dataclass
-class _OnColumns:
+class _OnSomeFeatures:
     """A candidate that uses some of the features.
 
     Attributes
@@ -196,12 +201,12 @@ def _pool(fit, folds, random_state, progress):
         For each fold, what adapts `shared`, learned without its tasks, to `LabelledTasks`.
     """
     splits = [(_without_deviations(fold), fold.held) for fold in folds]
-    scores = Scores.learn(fit, splits)
+    scores = EstimatorScores.learn(fit, splits)
     if scores is None:
         return None, [None] * len(folds)
     held = [with_scores(fold.held, scores(fold.held.X, k)) for k, fold in enumerate(folds)]
     others = [LabelledTasks.join(held[:k] + held[k + 1 :]) for k in range(len(held))]
-    heads, of_folds = _AutoWithScores(scores.width).learn_and_hold_out(
+    heads, of_folds = _AutoWithScores(scores.width)._learn_and_hold_out(
         LabelledTasks.join(held), random_state, progress, list(zip(others, held, strict=True))
     )
     keys = np.concatenate([digests(fold.held) for fold in folds])
@@ -227,21 +232,28 @@ def _without_deviations(fold):
     return replace(tasks, y=tasks.y - (own - common))
 
 
-def _try_on_a_task(fit, tasks):
-    """Fit a clone to one task, so that an error is raised rather than taken for too few rows."""
-    t = int(tasks.sizes.argmax())
+def _try_on_some_rows(fit, tasks):
+    """Fit the estimator once, so that an error is raised rather than taken for too few rows.
+
+    Classes are joined to two, which have enough rows. Weights differ if those of a task do.
+    """
+    y = tasks.y if tasks.ways is None else np.minimum(tasks.y, 1)
+    rows = np.arange(min(len(y), 2 * _N_TRIED))
+    if tasks.ways is not None:
+        rows = np.concatenate([np.flatnonzero(y == c)[:_N_TRIED] for c in (0, 1)])
+        if len(np.unique(y[rows])) < 2:
+            return
+    weight = np.ones(len(rows))
     lightest = np.full(tasks.n_tasks, np.inf)
     np.minimum.at(lightest, tasks.codes, tasks.weight)
-    uneven = np.flatnonzero(tasks.weight > (1.0 + 1e-9) * lightest[tasks.codes])
-    if len(uneven):
-        t = tasks.codes[uneven[0]]
-    rows = slice(tasks.offsets[t], tasks.offsets[t + 1])
-    fit(tasks.X[rows], tasks.y[rows], tasks.weight[rows])
+    if (tasks.weight > (1.0 + 1e-9) * lightest[tasks.codes]).any():
+        weight[0] = 2.0
+    fit(tasks.X[rows], y[rows], weight)
 
 
-def _judge(fit, fold, adapt_shared, n_cloned, random_state):
-    """Return `HeldOut` predictions of the members on episodes of a fold's held-out tasks."""
-    support, query, task = episodes(fold.held, _N_EPISODES, random_state)
+def _judge(fit, fold, adapt_shared, drawn, n_cloned, random_state):
+    """Return `JudgedRows` predictions of the members on episodes of a fold's held-out tasks."""
+    support, query, task = drawn
     adapted = [fold.knowledge.adapt(support), None, None]
     if adapt_shared is not None:
         adapted[1] = adapt_shared(support)
@@ -258,7 +270,7 @@ def _judge(fit, fold, adapt_shared, n_cloned, random_state):
     group = task
     if support.own_classes:
         group = np.unique(support.labels, axis=0, return_inverse=True)[1].ravel()
-    return HeldOut(
+    return JudgedRows(
         values, query.weight, query.codes, support.sums(support.weight), group,
         query.ways is None,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from skmtl import MetaLearnerClassifier, MetaLearnerRegressor
 from skmtl.learners import MAML, Auto, WithEstimator
 from skmtl.learners._fitted import _CLIPS, _least_loss, digests
-from skmtl.learners._stacking import BlendWeights, HeldOut, advantage, mixture_weights
+from skmtl.learners._stacking import BlendWeights, JudgedRows, advantage, mixture_weights
 from skmtl.learners.base import LabelledTasks
 
 TREES = {"max_depth": 5, "min_samples_leaf": 3, "random_state": 0}
@@ -331,7 +331,7 @@ def held_out(rng, are_numbers, n_episodes=40):
         values = 1 / (1 + np.exp(-rng.normal([0.2, 0.6, 0.3], 1.0, (len(codes), 3))))
     values[codes % 3 == 0, 2] = np.nan
     weight = rng.uniform(0.5, 2.0, len(codes))
-    return HeldOut(values, weight, codes, sizes, rng.integers(15, size=n_episodes), are_numbers)
+    return JudgedRows(values, weight, codes, sizes, rng.integers(15, size=n_episodes), are_numbers)
 
 
 @pytest.mark.parametrize("are_numbers", [False, True])
@@ -365,7 +365,7 @@ def test_mixtures_are_optimal(rng):
 
 
 def test_episodes_without_evidence_leave_all_to_the_first():
-    weights = BlendWeights.learn(HeldOut.join([]))
+    weights = BlendWeights.learn(JudgedRows.join([]))
     np.testing.assert_array_equal(weights.at(np.array([0.0, 3.0])), [[1, 0, 0]] * 2)
 
 

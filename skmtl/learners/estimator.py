@@ -21,7 +21,7 @@ __all__ = ["WithEstimator"]
 _N_EPISODES, _N_CLONED = 150, 40
 # Clones are not tried in further folds if their advantage is below this share of the required one.
 _HOPEFUL = 0.25
-# Number of rows of each of two classes on which the estimator is tried.
+# Number of rows, of each of two classes, on which the estimator is tried.
 _N_TRIED = 200
 
 
@@ -235,14 +235,17 @@ def _without_deviations(fold):
 def _try_on_some_rows(fit, tasks):
     """Fit the estimator once, so that an error is raised rather than taken for too few rows.
 
-    Classes are joined to two, which have enough rows. Weights differ if those of a task do.
+    Classes are joined to two, and rows are repeated if there are few. Weights differ if those of a
+    task do.
     """
-    y = tasks.y if tasks.ways is None else np.minimum(tasks.y, 1)
-    rows = np.arange(min(len(y), 2 * _N_TRIED))
-    if tasks.ways is not None:
-        rows = np.concatenate([np.flatnonzero(y == c)[:_N_TRIED] for c in (0, 1)])
-        if len(np.unique(y[rows])) < 2:
+    if tasks.ways is None:
+        y, groups = tasks.y, [np.arange(len(tasks.y))]
+    else:
+        y = np.minimum(tasks.y, 1)
+        groups = [np.flatnonzero(y == c) for c in (0, 1)]
+        if not all(map(len, groups)):
             return
+    rows = np.concatenate([np.resize(rows, _N_TRIED) for rows in groups])
     weight = np.ones(len(rows))
     lightest = np.full(tasks.n_tasks, np.inf)
     np.minimum.at(lightest, tasks.codes, tasks.weight)

@@ -15,6 +15,14 @@ import pandas as pd
 import problems
 from measures import auc_macro, log_loss
 from peers import CLASS_PEERS as PEERS
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -191,7 +199,124 @@ def _print_cells(frame):
         )
 
 
-SECTIONS = {f.__name__: f for f in (subspace, digits, real)}
+def _tasks_of_table(name, shared, rng):
+    """Training rows of four fifths of a table's tasks; of the others 5, 10 or 20 known rows."""
+    X, y, task = table(name, shared)
+    held = rng.permutation(task.max() + 1) % 5 == 0
+    order = rng.permutation(len(y))
+    order = order[held[task[order]]]
+    rank = pd.Series(task[order]).groupby(task[order]).cumcount().to_numpy()
+    tests = []
+    for shots in SHOTS:
+        for t in np.flatnonzero(held):
+            own = task[order] == t
+            few, rest = order[own & (rank < shots)], order[own & (rank >= shots)]
+            if len(rest):
+                tests.append((f"{name} {shots}", t, X[few], y[few], X[rest], y[rest]))
+    return (X[~held[task]], y[~held[task]], task[~held[task]]), tests
+
+
+def _tasks_of_family(name, train, test):
+    parts = zip(*(test[k] for k in ("Xs", "ys", "Xq", "yq")), strict=True)
+    return training_rows(train), [(name, t, *part) for t, part in enumerate(parts)]
+
+
+def bent(n_tasks, n_support, n_query, rng):
+    """Numbers of a response that bends alike in all tasks, with levels and slopes of their own."""
+    level, slope = rng.standard_normal(n_tasks), 0.5 * rng.standard_normal(n_tasks)
+    Xs, Xq = (rng.uniform(-3, 3, (n_tasks, n, 4)) for n in (n_support, n_query))
+
+    def label(X):
+        shared = 2 * np.sin(2 * X[..., 0]) + X[..., 1] * X[..., 2]
+        noise = 0.3 * rng.standard_normal(X.shape[:2])
+        return shared + level[:, None] + slope[:, None] * X[..., 3] + noise
+
+    return {"Xs": Xs, "ys": label(Xs), "Xq": Xq, "yq": label(Xq)}
+
+
+def _estimator_problems(options, rng):
+    """Yield training rows and test tasks of every problem of a seed."""
+    source = problems.generators("few_shot_families", options.shared)
+    n, m = options.tasks, max(options.tasks // 3, 30)
+    for name in options.sets:
+        if name == "subspace":
+            U = source.subspace_basis(rng)
+            both = source.subspace(n, 10, 10, rng, U), source.subspace(m, 10, 100, rng, U)
+        elif name.startswith("digits"):
+            way = int(name[-1])
+            train = source.digits(n, way, 5, 10, source.TRAIN_CLASSES, rng)
+            both = train, source.digits(m, way, 5, 15, source.TEST_CLASSES, rng)
+        elif name in ("sinusoid", "bent"):
+            draw = source.sinusoid if name == "sinusoid" else bent
+            both = draw(n, 10, 10, rng), draw(m, 10, 100, rng)
+        else:
+            yield _tasks_of_table(name, options.shared, rng)
+            continue
+        yield _tasks_of_family(name, *both)
+
+
+def _estimator_of(name, classes):
+    forests = RandomForestRegressor, RandomForestClassifier
+    boosted = HistGradientBoostingRegressor, HistGradientBoostingClassifier
+    return {"forest": forests, "boosted": boosted}[name][classes](random_state=0)
+
+
+def _loss(model, X, y, classes):
+    """Squared error, or log-loss with probabilities of at least 1e-3, and the error rate."""
+    if not classes:
+        error = np.mean((model.predict(X) - y) ** 2)
+        return error, error
+    found = pd.Index(model.classes_).get_indexer(y)
+    p = np.where(found < 0, 0.0, model.predict_proba(X)[np.arange(len(y)), found])
+    return -np.log(np.maximum(p, 1e-3)).mean(), np.mean(model.predict(X) != y)
+
+
+def estimator(options):
+    """With a forest beside the default: against the default, forests from scratch, and pooled."""
+    from skmtl import MetaLearnerClassifier, MetaLearnerRegressor
+
+    records = []
+    for seed in range(options.seeds):
+        for (X, y, task), tests in _estimator_problems(options, np.random.default_rng(seed)):
+            classes = y.dtype.kind != "f"
+            face = MetaLearnerClassifier if classes else MetaLearnerRegressor
+            start, forest = time.perf_counter(), _estimator_of(options.estimator, classes)
+            ours = face(estimator=forest).fit(X, y, task=task)
+            seconds = time.perf_counter() - start
+            default = face().fit(X, y, task=task)
+            shared = getattr(ours, "shared_classes_", True)
+            pooled = clone(forest).fit(X, y) if shared else None
+            for name, t, X_few, y_few, X_rest, y_rest in tests:
+                scratch = clone(forest) if len(np.unique(y_few)) > 1 else DummyClassifier()
+                models = {
+                    "ours": ours.adapt(X_few, y_few),
+                    "default": default.adapt(X_few, y_few),
+                    "scratch": scratch.fit(X_few, y_few),
+                }
+                models |= {"pooled": pooled} if shared else {}
+                for method, model in models.items():
+                    records.append([name, seed, t, method, *_loss(model, X_rest, y_rest, classes)])
+            report = pd.DataFrame(ours.member_report_).pivot_table(
+                index="n_rows", columns="member", values="weight"
+            )
+            print(name, seed, f"{seconds:.1f} s", report.mean().round(2).to_dict(), flush=True)
+    frame = pd.DataFrame(records, columns=["set", "seed", "task", "method", "loss", "error"])
+    for measure in ("loss", "error"):
+        # Tasks of a table are the same for every seed, those of a family are not.
+        real = frame["set"].str.split().str[0].isin(["landmine", "school"])
+        unit = frame["task"] + np.where(real, 0, 10**6 * frame["seed"])
+        wide = frame.assign(unit=unit).pivot_table(
+            index=["set", "unit"], columns="method", values=measure
+        )
+        gaps = wide.drop(columns="ours").rsub(wide["ours"], axis=0).groupby(level="set")
+        error = gaps.std() / np.sqrt(gaps.count())
+        print(f"\n{measure}: means; ours less the others' (below zero: better); standard errors")
+        columns = [wide.groupby(level="set").mean(), gaps.mean(), gaps.mean() / error]
+        print(pd.concat(columns, axis=1, keys=["mean", "gap", "in s.e."]).round(3).to_string())
+
+
+SECTIONS = {f.__name__: f for f in (subspace, digits, real, estimator)}
+SETS = "landmine", "school", "subspace", "digits 2", "digits 3", "sinusoid", "bent"
 
 
 def main():
@@ -201,6 +326,9 @@ def main():
     parser.add_argument("--shared", default=problems.SHARED, help="folder that holds bench/, data/")
     parser.add_argument("--seeds", type=int, default=5, help="seeds, or repetitions (5)")
     parser.add_argument("--learner", default="auto", help="learner of ours (auto)")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, help="of estimator")
+    parser.add_argument("--tasks", type=int, default=1000, help="training tasks of estimator's")
+    parser.add_argument("--estimator", default="forest", choices=("forest", "boosted"))
     parser.add_argument("--peers", nargs="*", default=list(REAL_PEERS), choices=PEERS)
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import check_array, check_consistent_length
 
 from ._warnings import warn_user
@@ -12,9 +13,9 @@ from .tasks.columns import column_names, is_missing, is_plain, take_column, unwr
 from .tasks.variation import column_limits
 
 __all__ = [
-    "as_array", "as_numbers", "check_features", "check_length", "check_magnitudes", "check_output",
-    "check_table", "check_target_magnitude", "check_weights", "read_features", "refuse_masked",
-    "refuse_other_kinds",
+    "as_array", "as_numbers", "check_features", "check_learner", "check_length",
+    "check_magnitudes", "check_output", "check_table", "check_target_magnitude", "check_weights",
+    "read_features", "refuse_masked", "refuse_other_kinds",
 ]  # fmt: skip
 
 # Beyond these, sums of squares leave the range of float64 (1e-308 to 1e308).
@@ -165,6 +166,34 @@ def _invalid_column(X):
         if not_finite is None and not np.isfinite(values).all():
             not_finite = repr(label)
     return not_finite
+
+
+# --------------------------------------------------------------------------- other estimators
+
+
+def check_learner(estimator, classifier=False, parameter="estimator"):
+    """Raise an error unless the estimator is an unfitted regressor, or classifier, of scikit-learn.
+
+    A classifier must have probabilities.
+    """
+    kind = "classifier" if classifier else "regressor"
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"{parameter}={estimator.__name__} is a class; pass an instance: "
+            f"{estimator.__name__}()."
+        )
+    if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
+        raise TypeError(
+            f"{parameter}={estimator!r} must be a scikit-learn {kind}, with fit and predict."
+        )
+    if not (is_classifier if classifier else is_regressor)(estimator):
+        example = "RandomForestClassifier()" if classifier else "RandomForestRegressor()"
+        raise ValueError(f"{parameter}={estimator!r} is not a {kind}; pass one, such as {example}.")
+    if classifier and not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"{parameter}={estimator!r} has no predict_proba, but the log-loss needs "
+            "probabilities; wrap it in CalibratedClassifierCV, or choose another classifier."
+        )
 
 
 # ------------------------------------------------------------------------- labels and weights

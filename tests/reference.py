@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp, polygamma
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 from sklearn.base import clone
 
 # ---------------------------------------------------------------------------------------------
@@ -1292,3 +1293,93 @@ def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, required=2.
         spread = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
         out.append(found if sum(gain) > required * spread else first)
     return np.exp(size), np.array(out)
+
+
+# ---------------------------------------------------------------------------------------------
+# learners/_stacking.py
+
+
+def advantage(gain, weight, groups):
+    """Mean gain in standard errors over groups, as a share of the required number of them."""
+    names = sorted(set(groups.tolist()))
+    gains = [sum(gain[groups == g]) for g in names]
+    weights = [sum(weight[groups == g]) for g in names]
+    n = sum(weights) ** 2 / sum(w**2 for w in weights)
+    mean = sum(gains) / sum(weights)
+    square = sum((g - mean * w) ** 2 for g, w in zip(gains, weights, strict=True))
+    if n < 1.5 or square == 0.0:
+        return 0.0
+    # mean / s.e.(mean), both times the total weight
+    return sum(gains) / np.sqrt(square * n / (n - 1)) / student.ppf(norm.cdf(2.0), n - 1)
+
+
+def blend_weights(values, weight, codes, sizes, groups, are_numbers, required=1.0, width=0.7):
+    """Weights of the members by size of support: the size, then the member, one after the other."""
+    n_members = values.shape[1]
+    size = sorted({np.round(4 * np.log(sizes[e])) / 4 for e in codes})
+    out = []
+    for centre in size:
+        kernel = np.exp(-0.5 * ((np.log(sizes) - centre) / width) ** 2)
+        found = np.eye(n_members)[0]
+        while True:
+            trials = []
+            for m in range(n_members):
+                some = np.append(np.flatnonzero(found), m)
+                rows = np.isfinite(values[:, some]).all(axis=1) & (kernel[codes] >= 1e-3)
+                if found[m] > 0 or not rows.any():
+                    continue
+                part, w, c = values[rows][:, some], weight[rows], codes[rows]
+                best, near = _best_blend(part, w, c, kernel, are_numbers)
+                trial = np.zeros(n_members)
+                trial[some] = best
+                old, new = (part @ v[some] for v in (found, trial))
+                gain = old**2 - new**2 if are_numbers else np.log(new) - np.log(old)
+                ratio = advantage(near * gain, near, groups[c])
+                if trial[m] >= 0.02:
+                    trials.append((ratio, trial))
+            ratio, trial = max(trials, key=lambda pair: pair[0], default=(0.0, None))
+            if ratio <= required:
+                break
+            found = np.where(trial < 0.02, 0.0, trial)
+            found = found / found.sum()
+        out.append(found)
+    return np.exp(size), np.array(out)
+
+
+def _best_blend(values, weight, codes, kernel, are_numbers):
+    """Weights of the best blend by a general solver, and the weights of the rows behind them."""
+    n = values.shape[1]
+    near = weight * kernel[codes]
+    found = np.full(n, 1 / n)
+    for _ in range(5 if are_numbers else 1):
+        if are_numbers:
+            error = {e: weight[codes == e] @ (values[codes == e] @ found) ** 2 for e in set(codes)}
+            total = {e: weight[codes == e].sum() for e in error}
+            level = np.median([error[e] / total[e] for e in error])
+            noise = np.array([(error[e] + 4 * level) / (total[e] + 4) for e in codes])
+            near = weight * kernel[codes] / noise
+
+        def loss(v, near=near):
+            blend = values @ v
+            return near @ (blend**2 if are_numbers else -np.log(np.maximum(blend, 1e-300)))
+
+        options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 10_000}
+        start = np.zeros(n - 1)
+        logits = minimize(
+            lambda z, loss=loss: loss(softmax(np.append(0.0, z))), start, method="Nelder-Mead",
+            options=options,
+        ).x  # fmt: skip
+        found = softmax(np.append(0.0, logits))
+    return found, near
+
+
+def least_clip(own, weight, n_classes, clips):
+    """The clip with the least log-loss, given the probabilities `own` of the labels."""
+    losses = {}
+    for clip in clips:
+        if clip * n_classes < 0.5:
+            losses[clip] = -sum(
+                w * np.log(clip + (1 - n_classes * clip) * p)
+                for w, p in zip(weight, own, strict=True)
+            )
+    return min(losses, key=losses.get)

@@ -12,21 +12,32 @@ import sklearn
 from meta_learner import Heads, Towards
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.ensemble import BaggingRegressor
+from sklearn.ensemble import (
+    BaggingRegressor,
+    HistGradientBoostingClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, learners
 from skmtl.base import UnknownTaskWarning
-from skmtl.learners import Prototypes, RidgeHead
+from skmtl.learners import Prototypes, RidgeHead, WithEstimator
+from skmtl.learners._stacking import BlendWeights
 from skmtl.learners.base import Knowledge, LabelledTasks
 from skmtl.model_selection import FewShotSplit, TaskKFold
 
+CALIBRATED_SVM = make_pipeline(
+    StandardScaler(), CalibratedClassifierCV(LinearSVC(), cv=2, ensemble=False)
+)
 FACES = [MetaLearnerClassifier, MetaLearnerRegressor]
 # Tolerance: small, well-conditioned systems, solved alone or together with others.
 CLOSE = {"rtol": 1e-8, "atol": 1e-9}
@@ -42,6 +53,35 @@ CONTRACT = {
         "stiff": (Towards(100.0), {}),
         "messy columns": (Towards(), {"preprocessor": "auto"}),
     }.items()
+}
+
+
+class AllMembers(WithEstimator):
+    """Every member has weight, whether it is better or not."""
+
+    def _weigh(self, held_out):
+        shared = 0.4 if held_out.values[:, 1].size and not np.isnan(held_out.values[0, 1]) else 0.0
+        weights = np.array([[0.3, shared, 0.7 - shared]])
+        return BlendWeights(np.ones(1), weights, np.full((1, 3), np.nan))
+
+
+class ClassesByAllMembers(MetaLearnerClassifier):
+    """The default learner blended with `estimator`, not guarded."""
+
+    def _learner(self):
+        return AllMembers(super()._learner().estimator)
+
+
+class NumbersByAllMembers(MetaLearnerRegressor):
+    """The same for numbers."""
+
+    def _learner(self):
+        return AllMembers(super()._learner().estimator)
+
+
+CONTRACT |= {
+    "estimator, classes": ClassesByAllMembers(estimator=GaussianNB()),
+    "estimator, numbers": NumbersByAllMembers(estimator=LinearRegression()),
 }
 # Learners of an embedding, with few steps for speed.
 QUICK = {"max_iter": 10, "learning_rate": 0.02, "check_every": 5}
@@ -107,6 +147,24 @@ class ClassifierWithOwnClasses(ClassifierWithTasks):
         return super()._add_tasks(np.column_stack([1e4 * np.asarray(X, dtype=float)[:, :1], X]))
 
 
+class ClassesByAllMembersWithTasks(ClassifierWithTasks):
+    """Adds a task column in front of `ClassesByAllMembers`."""
+
+    inner_class = ClassesByAllMembers
+
+
+class OwnClassesByAllMembersWithTasks(ClassifierWithOwnClasses):
+    """The same where each task has its own classes."""
+
+    inner_class = ClassesByAllMembers
+
+
+class NumbersByAllMembersWithTasks(RegressorWithTasks):
+    """The same for numbers."""
+
+    inner_class = NumbersByAllMembers
+
+
 CONFIGURATIONS = {
     f"{name}, {face.__name__}": face(**params)
     for face in FACES
@@ -139,6 +197,15 @@ CONFIGURATIONS = {
         task_column=0, shared_classes=False
     ),
     "own classes": MetaLearnerClassifier(Towards(), shared_classes=False),
+    "a forest, numbers": NumbersByAllMembersWithTasks(
+        estimator=RandomForestRegressor(3), task_column=0
+    ),
+    "boosting, classes": ClassesByAllMembersWithTasks(
+        estimator=HistGradientBoostingClassifier(max_iter=3), task_column=0, shared_classes=True
+    ),
+    "an SVM, own classes": OwnClassesByAllMembersWithTasks(
+        estimator=CALIBRATED_SVM, task_column=0, shared_classes=False
+    ),
 }
 
 

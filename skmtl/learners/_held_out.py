@@ -6,7 +6,7 @@ import numpy as np
 
 from .base import rank_in_groups
 
-__all__ = ["few_shot", "folds"]
+__all__ = ["episodes", "few_shot", "folds"]
 
 # Numbers of known rows in an episode, and largest number of rows that are then predicted.
 _SUPPORT_SIZES = (2, 5, 10, 20, 50, 100, 300, 1000)
@@ -43,6 +43,11 @@ def _with_classes(tasks, kept):
 
 
 def few_shot(tasks, max_episodes, random_state):
+    """Return the support and query rows of `episodes`."""
+    return episodes(tasks, max_episodes, random_state)[:2]
+
+
+def episodes(tasks, max_episodes, random_state):
     """Draw episodes: support rows of a task, and query rows of the same task.
 
     Each task gives several episodes, with numbers of support rows up to half of its rows, and with
@@ -52,6 +57,8 @@ def few_shot(tasks, max_episodes, random_state):
     -------
     support, query : LabelledTasks
         Each with one task per episode.
+    chosen : ndarray of shape (n_episodes,)
+        The task of each episode.
     """
     sizes = [_support_sizes(n) for n in tasks.sizes]
     repeats = int(np.clip(max_episodes // max(sum(map(len, sizes)), 1), 1, _MAX_REPEATS))
@@ -68,10 +75,11 @@ def few_shot(tasks, max_episodes, random_state):
         support.append(rows[:s])
         query.append(rows[s : s + _MAX_QUERY_ROWS])
     nothing = np.zeros(0, dtype=np.int64)
-    return tuple(
+    support, query = (
         tasks.pick(pairs[:, 0], np.concatenate([nothing, *rows]), [len(r) for r in rows])
         for rows in (support, query)
     )
+    return support, query, pairs[:, 0]
 
 
 def _support_sizes(n_rows):

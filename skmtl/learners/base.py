@@ -87,6 +87,20 @@ class LabelledTasks:
         """Task of each row."""
         return np.repeat(np.arange(self.n_tasks), self.sizes)
 
+    @classmethod
+    def join(cls, parts):
+        """Return the tasks of several parts, whose classes are shared or that have numbers."""
+        starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+        offsets = [part.offsets[1:] + n for part, n in zip(parts, starts, strict=False)]
+        first = parts[0]
+        return replace(
+            first, X=np.concatenate([part.X for part in parts]),
+            y=np.concatenate([part.y for part in parts]),
+            weight=np.concatenate([part.weight for part in parts]),
+            offsets=np.concatenate([[0], *offsets]),
+            ways=None if first.ways is None else np.concatenate([part.ways for part in parts]),
+        )  # fmt: skip
+
     def select_rows(self, mask):
         """Return the same tasks with the rows selected by a boolean mask."""
         sizes = np.bincount(self.codes[mask], minlength=self.n_tasks)

@@ -11,9 +11,9 @@ from . import _families as families
 from ._held_out import few_shot, folds
 from ._requirements import AUTO_OR_COUNT
 from ._scaling import Scaling
-from .base import Adapted, Knowledge, Learner, log_probabilities
+from .base import Adapted, Knowledge, LabelledTasks, Learner, log_probabilities
 
-__all__ = ["Auto", "Hierarchical", "Subspace"]
+__all__ = ["Auto", "Averaged", "Fold", "Hierarchical", "LinearHeads", "Subspace"]
 
 _N_FOLDS = 3
 # Number of episodes per fold on which candidates are judged, and of tasks adapted to at a time.
@@ -41,45 +41,86 @@ class _ClosedForm(Learner):
     """
 
     def _learn(self, tasks, random_state, progress):
+        return self._learn_and_hold_out(tasks, random_state, progress)[0]
+
+    def _learn_and_hold_out(self, tasks, random_state, progress, splits=None):
+        """Learn from all tasks, and from those of every fold.
+
+        Parameters
+        ----------
+        tasks, random_state, progress
+            As in `learn`.
+        splits : list of (LabelledTasks, LabelledTasks), default=None
+            Training and held-out tasks of the folds; None draws them.
+
+        Returns
+        -------
+        knowledge : Averaged
+        folds : list of Fold
+            Those that have both training and held-out tasks.
+        """
         tasks = tasks.take(np.flatnonzero(tasks.sizes > 0))
         scaling = Scaling.of(tasks)
         if tasks.ways is None:
             scaling = replace(scaling, unit=scaling.unit * _noise_of(scaling(tasks)))
-        tasks = scaling(tasks)
-        candidates = self._candidates(tasks, random_state)
-        scores, rows, sizes = self._evidence(tasks, len(candidates), random_state, progress)
-        costs = np.repeat([c.cost for c in candidates], len(_inverse_temperatures(tasks)))
-        prior, noise = _weigh(tasks, scores, rows, sizes, -costs)
-        prevalence = None
-        if tasks.ways is not None and tasks.shared_classes:
-            prevalence = Prevalence.of(tasks.class_counts())
-        return Averaged(candidates, prior, noise, scaling, prevalence).pruned()
-
-    def _evidence(self, tasks, n_candidates, random_state, progress):
-        """Return how well each candidate predicts query rows of held-out tasks.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_episodes, n_candidates * n_temperatures)
-            Log-likelihoods, or negative squared errors.
-        rows, sizes : ndarray of shape (n_episodes,)
-            Total weights of the query rows and of the support rows.
-        """
-        scores = [np.zeros((0, n_candidates * len(_inverse_temperatures(tasks))))]
-        rows, sizes = [np.zeros(0)], [np.zeros(0)]
+        scaled = scaling(tasks)
+        candidates = self._candidates(scaled, random_state)
+        n_columns = len(candidates) * len(_inverse_temperatures(tasks))
+        evidence, found = [(np.zeros((0, n_columns)), np.zeros(0), np.zeros(0))], []
         n_folds = min(_N_FOLDS, tasks.n_tasks)
-        for f, (train, held) in enumerate(folds(tasks, n_folds, random_state)):
+        if splits is None:
+            splits = folds(tasks, n_folds, random_state)
+        for f, (train, held) in enumerate(splits):
             if not train.n_tasks or not held.n_tasks:
                 continue
             progress(f"judging candidates on held-out tasks, fold {f + 1} of {n_folds}")
-            support, query = few_shot(held, _N_EPISODES, random_state)
-            heads = [c.heads(support) for c in self._candidates(train, random_state)]
-            scores.append(
-                np.hstack([_likelihoods(_scores(h, query.X, query.codes), query) for h in heads])
-            )
-            rows.append(query.sums(query.weight))
-            sizes.append(support.sums(support.weight))
-        return np.concatenate(scores), np.concatenate(rows), np.concatenate(sizes)
+            episodes = few_shot(scaling(held), _N_EPISODES, random_state)
+            of_fold = self._candidates(scaling(train), random_state)
+            evidence.append(_evidence(of_fold, *episodes))
+            found.append((train, held, of_fold))
+        costs = np.repeat([c.cost for c in candidates], len(_inverse_temperatures(tasks)))
+        prior, noise = _weigh(tasks, *map(np.concatenate, zip(*evidence, strict=True)), -costs)
+        prevalence = None
+        if tasks.ways is not None and tasks.shared_classes:
+            prevalence = Prevalence.of(tasks.class_counts())
+        whole = Averaged(candidates, prior, noise, scaling, prevalence)
+        return whole.pruned(), [
+            Fold(train, held, replace(whole, candidates=of_fold).pruned())
+            for train, held, of_fold in found
+        ]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What was learned without some of the tasks.
+
+    The weights of the candidates were judged on the tasks of all folds.
+
+    Attributes
+    ----------
+    train, held : LabelledTasks
+        The tasks that were learned from, and those that were not.
+    knowledge : Averaged
+    """
+
+    train: LabelledTasks
+    held: LabelledTasks
+    knowledge: "Averaged"
+
+
+def _evidence(candidates, support, query):
+    """Return how well each candidate, adapted to support rows, predicts the query rows.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_episodes, n_candidates * n_temperatures)
+        Log-likelihoods, or negative squared errors.
+    rows, sizes : ndarray of shape (n_episodes,)
+        Total weights of the query rows and of the support rows.
+    """
+    heads = [c.heads(support) for c in candidates]
+    scores = [_likelihoods(_scores(h, query.X, query.codes), query) for h in heads]
+    return np.hstack(scores), query.sums(query.weight), support.sums(support.weight)
 
 
 def _noise_of(tasks):

@@ -1,11 +1,11 @@
 """Common parts of the meta-learners."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +13,7 @@ from .. import learners as learners_package
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
 from .._typing import RandomState, TaskColumn
-from .._validation import check_magnitudes, check_weights
+from .._validation import check_learner, check_magnitudes, check_weights
 from ..base import TaskEstimator
 from ..learners.base import Adapted, Knowledge, LabelledTasks, Learner
 from ..tasks.stack import as_dense
@@ -64,6 +64,7 @@ class MetaLearnerBase(TaskEstimator):
     _parameter_constraints: dict = {
         **TaskEstimator._parameter_constraints,
         "learner": [StrOptions(learners_package.BY_NAME.keys()), HasMethods(["learn"])],
+        "estimator": [HasMethods(["fit", "predict"]), None],
     }
     _named = "learner", learners_package.BY_NAME, "skmtl.learners"
 
@@ -72,6 +73,7 @@ class MetaLearnerBase(TaskEstimator):
         learner: str | Learner = "auto",
         *,
         task_column: TaskColumn = None,
+        estimator: Any = None,
         preprocessor: Literal["auto"] | BaseEstimator | None = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
@@ -82,6 +84,7 @@ class MetaLearnerBase(TaskEstimator):
     ) -> None:
         self.learner = learner
         self.task_column = task_column
+        self.estimator = estimator
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
@@ -93,6 +96,25 @@ class MetaLearnerBase(TaskEstimator):
     def _split_rows(self, X, task):
         _refuse_sparse(X)
         return super()._split_rows(X, task)
+
+    def _learner(self):
+        """Return the learner that the parameters describe.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For parameters that are invalid or do not fit together.
+        """
+        learner = self._named_object()
+        if self.estimator is None:
+            return learner
+        check_learner(self.estimator, is_classifier(self))
+        if type(learner) is not learners_package.Auto:
+            raise ValueError(
+                "estimator= is added to learner='auto', but "
+                f"learner={self.learner!r}; set learner='auto', or leave out estimator=."
+            )
+        return learners_package.WithEstimator(clone(self.estimator))
 
     def _learn(self, table, y, progress, n_classes=None, shared=True):
         """Learn from the packed table with targets `y`, and adapt to each of its tasks.
@@ -113,7 +135,7 @@ class MetaLearnerBase(TaskEstimator):
         -------
         FitResult
         """
-        learner = self._named_object()
+        learner = self._learner()
         rows, order, weighting, trust = arranged(replace(table, y=y))
         standards = Standards.of(rows.X, rows.y, rows.weight, trust)
         tasks = with_classes(_standardised(rows, standards), n_classes, shared)
@@ -138,6 +160,12 @@ class MetaLearnerBase(TaskEstimator):
         self._result, self.learner_ = result, result.learner
         self.history_ = result.knowledge.history
         vars(self).pop("n_iter_", None)  # of an earlier fit
+        vars(self).pop("member_report_", None)
+        if hasattr(result.knowledge, "member_report"):
+            self.member_report_ = dict(result.knowledge.member_report)
+            if not is_classifier(self):  # the error is that of the standardised target
+                scale = result.standards.target_scale
+                self.member_report_["error"] = self.member_report_["error"] / scale**2
         if hasattr(result.knowledge, "n_iter"):
             self.n_iter_ = result.knowledge.n_iter
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -48,6 +48,13 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         column that ends in ``__name``, or an index (arrays). The column is not a feature. With a
         list, such as ``["store", "item"]``, each combination of values is a task, and its label
         is a tuple.
+    estimator : classifier, default=None
+        Any scikit-learn classifier beside ``learner="auto"``. If classes are shared, it is fitted
+        on the rows of all tasks, as a further feature on which heads are adapted; and, from
+        scratch, on the rows of a task. Each is used at those numbers of labelled rows where
+        predictions of held-out tasks become better by more than two standard errors
+        (`skmtl.learners.WithEstimator`). It sees standardised features after preprocessing. None
+        adds nothing.
     shared_classes : bool or "auto", default="auto"
         Whether a label means the same in every task (churned, yes or no). If True, each task has
         all classes, including those without rows in the task. If False (for instance, bird species
@@ -72,7 +79,8 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         warning; "error" raises, as does "shared" if classes are not shared. If labelled rows of
         the task are available, use `adapt`.
     n_jobs : int, default=None
-        Number of threads that fit linear heads; None means 1. Results do not depend on it.
+        Number of threads that fit linear heads; None means 1. Results do not depend on it. An
+        `estimator` has its own.
     random_state : int, RandomState instance or None, default=None
         Seed of the learner; None uses a fixed seed.
     verbose : int, default=0
@@ -88,6 +96,10 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         Sorted task labels.
     learner_ : object
         The fitted learner.
+    member_report_ : dict of arrays
+        Only with `estimator`: its members (the default learner, the shared estimator, the task's
+        own clone) by number of labelled rows. ``"member"``, ``"n_rows"``, ``"error"`` (log-loss
+        of each alone on held-out tasks), ``"weight"``, and ``"status"``: used, or why not.
     history_ : dict of arrays
         Training curves, empty for learners in closed form.
     n_iter_ : int
@@ -153,6 +165,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         learner: str | Learner = "auto",
         *,
         task_column: TaskColumn = None,
+        estimator: Any = None,
         shared_classes: bool | Literal["auto"] = "auto",
         preprocessor: Literal["auto"] | BaseEstimator | None = None,
         exclude_columns: TaskColumn = None,
@@ -165,6 +178,7 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         super().__init__(
             learner,
             task_column=task_column,
+            estimator=estimator,
             preprocessor=preprocessor,
             exclude_columns=exclude_columns,
             categorical_columns=categorical_columns,
@@ -208,9 +222,11 @@ class MetaLearnerClassifier(ClassifierMixin, MetaLearnerBase):
         ValueError
             If the task column is not found, task labels are missing, of mixed types or
             non-integral numbers, features are NaN or infinite, weights are invalid, y is 2-D, or
-            there is only one class, in all tasks or, if classes are not shared, in each of them.
+            there is only one class, in all tasks or, if classes are not shared, in each of them;
+            for an `estimator` that is no classifier, has no ``predict_proba``, takes no weights
+            although weights differ, or is given with another learner than "auto".
         TypeError
-            If X is sparse.
+            If X is sparse, or `estimator` is a class.
         """
         progress = Progress(self, X, y)
         self._require_target(y)

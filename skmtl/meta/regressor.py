@@ -34,6 +34,12 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         column that ends in ``__name``, or an index (arrays). The column is not a feature. With a
         list, such as ``["store", "item"]``, each combination of values is a task, and its label
         is a tuple.
+    estimator : regressor, default=None
+        Any scikit-learn regressor beside ``learner="auto"``. It is fitted on the rows of all tasks,
+        as a further feature on which heads are adapted; and, from scratch, on the rows of a task.
+        Each is used at those numbers of labelled rows where predictions of held-out tasks become
+        better by more than two standard errors (`skmtl.learners.WithEstimator`). It sees
+        standardised features after preprocessing. None adds nothing.
     preprocessor : "auto" or transformer, default=None
         Turns the columns of X, except the task column and excluded columns, into finite numbers,
         as in `MultiTaskRegressor`. None uses them unchanged. Numbers need no scaling, as features
@@ -48,7 +54,8 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         How to predict rows of tasks not seen in fit: "shared" uses what all tasks share, with a
         warning; "error" raises. If labelled rows of the task are available, use `adapt`.
     n_jobs : int, default=None
-        Number of threads that fit linear heads; None means 1. Results do not depend on it.
+        Number of threads that fit linear heads; None means 1. Results do not depend on it. An
+        `estimator` has its own.
     random_state : int, RandomState instance or None, default=None
         Seed of the learner; None uses a fixed seed.
     verbose : int, default=0
@@ -60,6 +67,10 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         Sorted task labels; for a 2-D y its column names, or indices.
     learner_ : object
         The fitted learner.
+    member_report_ : dict of arrays
+        Only with `estimator`: its members (the default learner, the shared estimator, the task's
+        own clone) by number of labelled rows. ``"member"``, ``"n_rows"``, ``"error"`` (squared
+        error of each alone on held-out tasks), ``"weight"``, and ``"status"``: used, or why not.
     history_ : dict of arrays
         Training curves, empty for learners in closed form.
     n_iter_ : int
@@ -136,9 +147,10 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         ValueError
             If the task column is not found, task labels are missing, of mixed types or
             non-integral numbers, features are NaN or infinite, a task has no labels, or weights
-            are invalid.
+            are invalid; for an `estimator` that is no regressor, takes no weights although weights
+            differ, or is given with another learner than "auto".
         TypeError
-            If X is sparse.
+            If X is sparse, or `estimator` is a class.
         """
         progress = Progress(self, X, y)
         rows, y, _, table = self._pack(X, y, sample_weight, task)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import is_classifier
 
+from .._validation import check_learner
 from ..sharing import BY_NAME, Auto
 from ..sharing.estimator import SharedLearner
 from ..sharing.learned.design import Rows
 from ..sharing.learned.problem import RowProblem
-from ..sharing.learned.wrapped import check_learner
 from ..tasks.columns import as_table
 
 __all__ = ["LearnedMixin", "has_learners"]

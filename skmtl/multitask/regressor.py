@@ -28,7 +28,7 @@ from ..tasks.blocks import folds
 from ..tasks.copies import Settled
 from ..tasks.moments import block_moments
 from ..tasks.rows import TaskRows, prefers_rows
-from ..tasks.stack import rowwise
+from ..tasks.stack import linear_scores
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
@@ -500,14 +500,11 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegr
         elif self._task_source == "target":
             codes = None  # one column per task
             prediction = rows.X @ self.coef_.T + self.intercept_
-        elif self._task_source == "none":
-            codes = np.zeros(rows.X.shape[0], dtype=np.int64)
-            prediction = rows.X @ self.coef_[0] + self.intercept_[0]
         else:
-            codes = rows.codes
+            codes = np.zeros(rows.X.shape[0], dtype=np.int64) if rows.codes is None else rows.codes
             coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
             intercept = np.r_[self.intercept_, self.shared_intercept_]
-            prediction = rowwise(rows.X, coef, codes) + intercept[codes]
+            prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
         if residual_scale is None:
             return prediction
         return prediction, residual_scale.of_rows(rows.X, codes)

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._validation import check_learner
 from ..guard.stacking import StackedWeights
 from .base import Sharing, SharingFit
 from .learned.members import FittedMember, LearnedMember
 from .learned.model import LearnedFit, LearnedInputs, LearnedModel
-from .learned.wrapped import PerTask, Wrapped, check_learner
+from .learned.wrapped import PerTask, Wrapped
 from .pooling import PartialPooling
 
 __all__ = ["SharedEstimator", "SharedLearner"]

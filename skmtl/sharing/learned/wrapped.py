@@ -3,42 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from .learners import Probabilities
 
-__all__ = ["PerTask", "Wrapped", "check_learner"]
+__all__ = ["PerTask", "Wrapped"]
 
 # Fewest rows of a task for a clone of its own.
 _FEWEST_OWN_ROWS = 10
-
-
-def check_learner(estimator, classifier=False, parameter="estimator"):
-    """Raise an error unless the estimator is an unfitted regressor, or classifier, of scikit-learn.
-
-    A classifier must have probabilities.
-    """
-    kind = "classifier" if classifier else "regressor"
-    if isinstance(estimator, type):
-        raise TypeError(
-            f"{parameter}={estimator.__name__} is a class; pass an instance: "
-            f"{estimator.__name__}()."
-        )
-    if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
-        raise TypeError(
-            f"{parameter}={estimator!r} must be a scikit-learn {kind}, with fit and predict."
-        )
-    if not (is_classifier if classifier else is_regressor)(estimator):
-        example = "RandomForestClassifier()" if classifier else "RandomForestRegressor()"
-        raise ValueError(f"{parameter}={estimator!r} is not a {kind}; pass one, such as {example}.")
-    if classifier and not hasattr(estimator, "predict_proba"):
-        raise ValueError(
-            f"{parameter}={estimator!r} has no predict_proba, but the log-loss needs "
-            "probabilities; wrap it in CalibratedClassifierCV, or choose another classifier."
-        )
 
 
 @dataclass

@@ -1383,3 +1383,21 @@ def least_clip(own, weight, n_classes, clips):
                 for w, p in zip(weight, own, strict=True)
             )
     return min(losses, key=losses.get)
+
+
+def new_task_offset(scores, y, weight, prior_rows, sampled, is_log_loss):
+    """Return the offset of a new task, and the mean loss of its rows with offsets of the others."""
+    slope, curvature = [], []
+    for s, t, w in zip(scores, y, weight, strict=True):
+        mean = 1.0 / (1.0 + np.exp(-(s + sampled))) if is_log_loss else s
+        slope.append(w * (t - mean))
+        curvature.append(w * (mean * (1.0 - mean) if is_log_loss else 1.0))
+    offset = sum(slope) / (sum(curvature) + prior_rows)
+    losses = []
+    for i, (s, t) in enumerate(zip(scores, y, strict=True)):
+        others = [k for k in range(len(y)) if k != i]
+        mine = sum(slope[k] for k in others) / (sum(curvature[k] for k in others) + prior_rows)
+        found = s + sampled + mine
+        loss = np.log1p(np.exp(found)) - t * found if is_log_loss else 0.5 * (found - t) ** 2
+        losses.append(weight[i] * loss)
+    return offset, sum(losses) / sum(weight)

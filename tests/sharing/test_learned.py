@@ -1,13 +1,21 @@
 """Parts of the fits with learners: columns, rows that were held out, folds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import reference
+from scipy.special import softmax
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.tree import DecisionTreeClassifier
 
-from skmtl import MultiTaskRegressor
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.losses import LOG_LOSS, SQUARED_ERROR
 from skmtl.sharing import PartialPooling
 from skmtl.sharing.learned.design import Design, Rows, TargetMeans
-from skmtl.sharing.learned.learners import BoostedTrees, SmoothRidge
+from skmtl.sharing.learned.learners import BoostedTrees, Probabilities, SmoothRidge
+from skmtl.sharing.learned.members import scores_of
+from skmtl.sharing.learned.model import _NewTask
 from skmtl.tasks.table import pack
 
 N_TASKS = 6
@@ -126,3 +134,82 @@ def test_nested_predictions_do_not_see_the_rows_they_must_not(rng, factor):
     wanted = model.predict(X, task=codes)[order]
     near = np.corrcoef(first[1, (fold == 1)[order]], wanted[(fold == 1)[order]])[0, 1]
     assert near > 0.99
+
+
+@pytest.mark.jit
+def test_nested_scores_hardly_depend_on_the_labels_they_must_not_see(rng):
+    """They are rough solutions, from a start that has seen all labels."""
+    X, codes = rng.normal(size=(400, 2)), rng.integers(N_TASKS, size=400)
+    y = X @ rng.normal(size=2) + rng.normal(size=N_TASKS)[codes] + rng.logistic(size=400) > 0
+    fold = rng.permutation(400) % 4
+    cv = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(4)]
+
+    def nested(y):
+        found = {}
+
+        class Spy(PartialPooling):
+            def fit_rows(self, problem):
+                structure = PartialPooling(alpha=30.0, alpha_shared=1.0)
+                fitted = problem.fit_linear(structure, nested_splits=4)
+                found.update(X=problem.rows.X[:, 0], held_out=fitted.held_out)
+                raise StopIteration
+
+        with pytest.raises(StopIteration):
+            MultiTaskClassifier(Spy(), cv=cv).fit(X, y, task=codes)
+        return found["held_out"].nested[:, np.argsort(found["X"]), 0]
+
+    order = np.argsort(X[:, 0])
+    first, changed = nested(y), nested(y ^ (fold == 1))
+    gap = np.abs(first - changed)
+    assert np.median(gap[1]) < 0.1 * np.median(gap[0, (fold == 2)[order]])
+    # Every row of a split has a score, by its held-out model or by one without its own block.
+    assert np.isfinite(first).all()
+
+
+@pytest.mark.parametrize("loss", [SQUARED_ERROR, LOG_LOSS])
+@pytest.mark.parametrize("prior_rows", [0.5, 20.0])
+def test_offset_of_a_new_task_is_that_of_the_twin(rng, loss, prior_rows):
+    n = 12
+    y = rng.integers(2, size=n).astype(float)
+    weight, scores = rng.integers(1, 4, size=n).astype(float), rng.normal(size=(n, 1))
+    sampled = 0.7 if loss is LOG_LOSS else 0.0
+
+    class NoAdapter:
+        def relative(self, weight):
+            return weight
+
+        def representative(self, y, weight):
+            return weight
+
+        def sampling(self, y, weight):
+            return np.array([sampled]), None
+
+    model = SimpleNamespace(
+        linear=SimpleNamespace(adapter=NoAdapter()), loss=loss, location=np.zeros(1),
+        scale=np.ones(1),
+    )  # fmt: skip
+    new = _NewTask(model, None, y, weight, {})
+    offset, error = new.offset(scores, prior_rows, True)
+    wanted = reference.new_task_offset(
+        scores[:, 0], y, weight, prior_rows, sampled, loss is LOG_LOSS
+    )
+    np.testing.assert_allclose([offset[0], error], wanted)
+    assert new.offset(scores, prior_rows, False)[0] == 0.0
+
+
+def test_scores_of_probabilities_are_bounded_log_odds():
+    proba = np.array([[0.25, 0.75], [0.0, 1.0]])
+    found = scores_of(proba)
+    np.testing.assert_allclose(found[:, 0], [np.log(3.0), np.log(1e3)], rtol=1e-2)
+    np.testing.assert_allclose(scores_of(np.array([1.5, 2.0])), [[1.5], [2.0]])
+    three = scores_of(np.array([[0.2, 0.3, 0.5]]))
+    np.testing.assert_allclose(softmax(three, axis=1), [[0.2, 0.3, 0.5]])
+
+
+def test_a_classifier_that_lacks_a_class_gives_it_no_probability(rng):
+    target = np.array([0.0, 2.0, 0.0, 2.0])
+    tree = DecisionTreeClassifier().fit(np.arange(4.0)[:, None] % 2, target)
+    found = Probabilities.of(lambda: tree, target, 3).predict(np.array([[0.0], [1.0]]))
+    np.testing.assert_array_equal(found, [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    only = Probabilities.of(None, np.ones(4), 3).predict(np.zeros((2, 1)))
+    np.testing.assert_array_equal(only, [[0.0, 1.0, 0.0]] * 2)

@@ -1296,7 +1296,7 @@ def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, required=2.
 
 
 # ---------------------------------------------------------------------------------------------
-# learners/_stacking.py
+# guard/few_shot.py
 
 
 def advantage(gain, weight, groups):

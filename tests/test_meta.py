@@ -30,8 +30,8 @@ from sklearn.svm import LinearSVC
 
 from skmtl import MetaLearnerClassifier, MetaLearnerRegressor, learners
 from skmtl.base import UnknownTaskWarning
+from skmtl.guard.few_shot import BlendWeights
 from skmtl.learners import Prototypes, RidgeHead, WithEstimator
-from skmtl.learners._stacking import BlendWeights
 from skmtl.learners.base import Knowledge, LabelledTasks
 from skmtl.model_selection import FewShotSplit, TaskKFold
 

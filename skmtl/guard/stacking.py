@@ -7,10 +7,17 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
-__all__ = ["RowLosses", "SquaredErrors", "StackedWeights", "simplex_weights", "unseen_blend"]
+__all__ = [
+    "SIZE_WIDTH",
+    "RowLosses",
+    "SquaredErrors",
+    "StackedWeights",
+    "simplex_weights",
+    "unseen_blend",
+]
 
 # Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
-_SIZE_WIDTH = 0.7
+SIZE_WIDTH = 0.7
 # Standard errors by which a blend has to be better than the first member to be used at all: for
 # tasks of a size, and for unseen tasks, of which there are few to learn from.
 _REQUIRED, _REQUIRED_UNSEEN = 2.0, 1.0
@@ -186,7 +193,7 @@ class StackedWeights:
         log_rows = np.log(np.where(seen, rows, 1.0))
         weights, advantage = np.zeros((len(size), n_members)), np.zeros(len(size))
         for i, centre in enumerate(size):
-            kernel = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * seen
+            kernel = np.exp(-0.5 * ((log_rows - centre) / SIZE_WIDTH) ** 2) * seen
             found, near = held_out.best(kernel)
             advantage[i] = held_out.advantage(found, near)
             weights[i] = found if advantage[i] > _REQUIRED else np.eye(n_members)[0]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
+from ..guard.few_shot import BlendWeights
 from ._fitted import EstimatorScores, digests
-from ._stacking import BlendWeights
 from .base import Adapted, Knowledge
 from .closed_form import Averaged
 

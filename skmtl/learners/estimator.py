@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .._validation import check_learner
+from ..guard.few_shot import BlendWeights, JudgedRows
 from ._blended import MEMBERS, Blended, ClonedHeads, PooledEstimator, pooled_heads, with_scores
 from ._fitted import EstimatorScores, FittedEstimator, digests
 from ._held_out import episodes
-from ._stacking import BlendWeights, JudgedRows
 from .base import LabelledTasks, Learner
 from .closed_form import Auto
 

@@ -28,7 +28,6 @@ CONTRACT = {
         PartialPooling(3.0, alpha_shared=1.0, varying=[0]), cv=None, tol=1e-10
     ),
     "auto": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, preprocessor="auto"),
-    "fixed, balanced tasks": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, task_weight="balanced"),
     "balanced tasks": MultiTaskClassifier(task_weight="balanced"),
 }
 

@@ -88,7 +88,6 @@ CONFIGURATIONS = {
         FIXED, task_column=0, cv=None, preprocessor="auto"
     ),
     "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
-    "balanced tasks": checks.WithTaskColumn(task_column=0, task_weight="balanced"),
     "noise of tasks": WithTaskColumnAndNoise(task_column=0, task_weight="uncertainty"),
 }
 

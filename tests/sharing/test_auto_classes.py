@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
@@ -295,9 +295,6 @@ def test_weights_need_an_estimator_that_takes_them(rng):
 CONFIGURATIONS = {
     "auto": MultiTaskClassifier("auto"),
     "a forest": MultiTaskClassifier(SharedEstimator(RandomForestClassifier(5)), cv=2),
-    "boosting": MultiTaskClassifier(
-        SharedEstimator(HistGradientBoostingClassifier(max_iter=5)), cv=2
-    ),
 }
 
 

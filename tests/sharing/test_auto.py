@@ -258,7 +258,7 @@ def test_inspection_of_the_fitted_object(rng):
     model = MultiTaskRegressor("auto", task_column=3).fit(table, y)
     importance = permutation_importance(model, table, y, n_repeats=2, random_state=0)
     assert importance.importances_mean.min() > 0.01
-    assert partial_dependence(model, table, [0])["average"].std() > 0.5
+    assert partial_dependence(model, table, [0], grid_resolution=10)["average"].std() > 0.5
 
 
 @pytest.mark.parametrize("own", [None, "linear", "clone"])

@@ -17,7 +17,7 @@ from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
 from ..sharing import BY_NAME
 from ..sharing.restriction import UNRESTRICTED
-from ..task_models import TaskClassifier, TaskRegressor
+from ..task_models import LinearTaskClassifier, LinearTaskModel
 from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
@@ -29,7 +29,7 @@ from ._weights import WeightsMixin
 
 __all__ = ["MultiTaskBase"]
 
-TaskModel = TypeVar("TaskModel", TaskRegressor, TaskClassifier)
+TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
 
 class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel]):

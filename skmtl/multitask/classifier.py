@@ -22,7 +22,6 @@ from ..sharing.logistic_problem import LogisticProblem
 from ..task_models import (
     BlendedTaskClassifier,
     LinearTaskClassifier,
-    TaskClassifier,
     most_probable,
     one_or_more,
     probabilities,
@@ -36,7 +35,7 @@ from ._base import MultiTaskBase
 __all__ = ["MultiTaskClassifier"]
 
 
-class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
+class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     r"""Logistic regression for many tasks that share information where it helps.
 
     Every task (customer, field, district, ...) has its own linear scores
@@ -347,7 +346,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[TaskClassifier]):
         sample_weight: ArrayLike | None = None,
         *,
         class_prior: dict | None = None,
-    ) -> TaskClassifier:
+    ) -> LinearTaskClassifier:
         """Fit a model for a new task, from some of its rows and the shared part of the model.
 
         This estimator does not change. The shared part is held fixed, and the task-specific part is

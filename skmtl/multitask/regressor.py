@@ -20,7 +20,6 @@ from ..sharing.problem import Problem
 from ..task_models import (
     BlendedTaskModel,
     LinearTaskModel,
-    TaskRegressor,
     check_residual_scale,
     interval,
 )
@@ -37,7 +36,7 @@ from ._partial_fit import AvailableWithMoments, PartialFitMixin, SeenRows
 __all__ = ["MultiTaskRegressor"]
 
 
-class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[TaskRegressor]):
+class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTaskModel]):
     r"""Linear regression for many tasks that share information where it helps.
 
     Every task (store, patient, school, ...) has its own linear model

@@ -288,6 +288,10 @@ class TaskClassifier(ClassifierMixin, OneTask):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log-odds of ``classes_[1]``, or the score of each class.
         """
+        return self._class_scores(X)
+
+    def _class_scores(self, X):
+        """Return what `decision_function` returns."""
         raise NotImplementedError
 
     def predict_proba(self, X: MatrixLike) -> NDArray:
@@ -361,19 +365,7 @@ class LinearTaskClassifier(TaskClassifier, LinearTask):
         """
         return plain_classifier(self, self.coef_, self.intercept_, self.classes_)
 
-    def decision_function(self, X: MatrixLike) -> NDArray:
-        """Return the log-odds of the second class, or the scores of more than two classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
-            Rows to predict.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log-odds of ``classes_[1]``, or the score of each class.
-        """
+    def _class_scores(self, X):
         return self._scores(self.features(X))
 
 
@@ -401,19 +393,7 @@ class BlendedTaskClassifier(TaskClassifier, BlendedTask):
         model.classes_ = classes.copy()
         return model
 
-    def decision_function(self, X: MatrixLike) -> NDArray:
-        """Return the log-odds of the second class, or the scores of more than two classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
-            Rows to predict.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log-odds of ``classes_[1]``, or the score of each class.
-        """
+    def _class_scores(self, X):
         return one_or_more(self._blended(X, self.features(X)))
 
 

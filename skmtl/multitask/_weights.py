@@ -8,7 +8,7 @@ from sklearn.base import is_classifier
 
 from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
 from ..sharing import BY_NAME, PartialPooling
-from ..tasks.stack import rowwise
+from ..tasks.stack import linear_scores
 from ..tasks.task_weights import (
     TaskFactors,
     balanced_factors,
@@ -149,8 +149,8 @@ def _noise_of(fitted, table):
     if fitted.learned is not None and fitted.learned.model is not None:
         # Learners such as trees have almost no error on the rows of the fit.
         return unit * noise_levels(held_out, held_out, rows)
-    coef = np.vstack([fitted.coef, fitted.shared_coef])  # `rowwise` wants it last
-    errors = table.y - rowwise(table.X[table.rows], coef, codes) - fitted.intercept[codes]
+    coef = np.vstack([fitted.coef, fitted.shared_coef])  # the last is for no task
+    errors = table.y - linear_scores(table.X[table.rows], coef, fitted.intercept, codes)[:, 0]
     training = table.task_sums(weight * errors**2) / rows / unit
     return unit * noise_levels(held_out, training, rows)
 

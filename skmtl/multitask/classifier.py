@@ -27,7 +27,7 @@ from ..task_models import (
     probabilities,
 )
 from ..tasks.prevalence import check_class_prior
-from ..tasks.stack import linear_scores, rowwise
+from ..tasks.stack import linear_scores
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
@@ -568,11 +568,10 @@ def _warn_of_separation(table, fitted):
 def _margins(table, fitted):
     """Return the margins of the packed rows' classes; positive ones are correctly classified."""
     X, codes, label = table.X[table.rows], table.codes, table.y.astype(np.int64)
-    coef = np.concatenate([fitted.coef, fitted.shared_coef[None]])  # `rowwise` wants it last
-    if coef.ndim == 2:
-        return (2 * label - 1) * (rowwise(X, coef, codes) + fitted.intercept[codes])
-    scores = np.column_stack([rowwise(X, c, codes) for c in coef.transpose(1, 0, 2)])
-    scores += fitted.intercept[codes]
+    coef = np.concatenate([fitted.coef, fitted.shared_coef[None]])  # the last is for no task
+    scores = linear_scores(X, coef, fitted.intercept, codes)
+    if scores.shape[1] == 1:
+        return (2 * label - 1) * scores[:, 0]
     score = np.take_along_axis(scores, label[:, None], axis=1)[:, 0]
     np.put_along_axis(scores, label[:, None], -np.inf, axis=1)
     return score - scores.max(axis=1)

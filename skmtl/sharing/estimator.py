@@ -121,8 +121,7 @@ class SharedLearner(Sharing):
         scores = np.stack([predicted, clones.held_out], axis=1)
         live = np.isfinite(scores).all(axis=(1, 2))
         held_out = problem.held_out(scores[live], live)
-        rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
-        weights = StackedWeights.learn(held_out).of_tasks(rows, held_out)
+        weights = StackedWeights.learn(held_out).of_tasks(problem.task_rows, held_out)
         for _, estimator in clones.model.parts:
             without = np.setdiff1d(np.arange(problem.n_tasks), list(estimator.clones))
             weights[without] = [1.0, 0.0]

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...guard.residuals import ResidualScale
 from ...guard.stacking import StackedWeights, unseen_blend
+from .design import encoded
 from .model import LearnedFit, LearnedModel
 
 __all__ = ["fit_blend"]
@@ -33,8 +34,7 @@ def fit_blend(problem, linear, first, members):
     live = np.isfinite(scores).all(axis=(1, 2))
     scores, held_out = scores[live], problem.held_out(scores[live], live)
     by_size = StackedWeights.learn(held_out)
-    rows = np.bincount(problem.rows.codes, problem.weight, minlength=problem.n_tasks)
-    tasks = by_size.of_tasks(rows, held_out)
+    tasks = by_size.of_tasks(problem.task_rows, held_out)
     kept = np.append(True, (tasks[:, 1:] > 0).any(axis=0))
     used = [member for member, k in zip(judged, kept[1:], strict=True) if k]
     for member in used:
@@ -44,7 +44,7 @@ def fit_blend(problem, linear, first, members):
     weights = np.vstack([tasks[:, kept], unseen])
     names = ["linear", *(member.name for member in judged)]
     errors = dict(zip(names, problem.mean_errors(scores, live), strict=True))
-    found = _MemberWeights(names, kept, tasks, unseen, rows)
+    found = _MemberWeights(names, kept, tasks, unseen, problem.task_rows)
     fitted = replace(
         linear, report={name: column.copy() for name, column in linear.report.items()},
         learned=LearnedFit(None, found.report(members, errors)),
@@ -80,7 +80,7 @@ def _unseen(problem, linear, used, tasks):
     They come from tasks that are left out of all fits.
     """
     left = linear.left
-    share = np.bincount(problem.rows.codes, problem.weight) @ tasks / problem.weight.sum()
+    share = problem.task_rows @ tasks / problem.weight.sum()
     offset_rows = np.full(len(used), _MOST_OFFSET_ROWS)
     if not used:
         return share, None, offset_rows
@@ -94,17 +94,17 @@ def _unseen(problem, linear, used, tasks):
     for member in used:
         found = member.fit_without(problem, left).predict(part)
         columns.append(found + columns[0] if member.on_residuals else found)
-    encoded = problem.encode((problem.y[rows] - location) / scale)
-    held_out = problem.held_out(np.stack(columns, axis=1), rows, encoded)
+    target = encoded((problem.y[rows] - location) / scale, problem.n_scores)
+    held_out = problem.held_out(np.stack(columns, axis=1), rows, target)
     weights = unseen_blend(held_out)
     for m, member in enumerate(used):
         if not member.on_residuals:
-            offset_rows[m] = _offset_rows(problem, columns[1 + m], encoded, held_out)
+            offset_rows[m] = _offset_rows(problem, columns[1 + m], target, held_out)
     error = held_out.weight @ held_out.losses(weights) / held_out.weight.sum()
     return weights, error, offset_rows
 
 
-def _offset_rows(problem, scores, encoded, held_out):
+def _offset_rows(problem, scores, target, held_out):
     """Return the curvature of the loss by which the offset of a new task is shrunk.
 
     It is the ratio of the noise of a row to the variance of the tasks' offsets. The noise of a
@@ -112,7 +112,7 @@ def _offset_rows(problem, scores, encoded, held_out):
     """
     weight, codes = held_out.weight, held_out.codes
     means = problem.loss.means(scores)
-    slope, curvature = encoded - means, problem.loss.curvature(means)
+    slope, curvature = target - means, problem.loss.curvature(means)
     tasks, codes = np.unique(codes, return_inverse=True)
     between = []
     for k in range(scores.shape[1]):

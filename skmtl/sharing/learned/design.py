@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Design", "Rows", "TargetMeans"]
+__all__ = ["Design", "Rows", "TargetMeans", "encoded"]
 
 # scikit-learn's trees take categories of at most this many levels.
 _MOST_LEVELS = 254
@@ -32,6 +32,13 @@ class Rows:
         """Return some of the rows."""
         view = None if self.view is None else self.view[chosen]
         return Rows(self.X[chosen], view, self.codes[chosen])
+
+
+def encoded(target, n_scores):
+    """Return targets ``(n_rows, n_scores)`` as a loss sees them: 0 and 1 for codes of classes."""
+    if n_scores == 1:
+        return target[:, None]
+    return (target[:, None] == np.arange(n_scores)).astype(np.float64)
 
 
 @dataclass

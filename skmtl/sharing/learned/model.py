@@ -7,7 +7,7 @@ import numpy as np
 from ...guard.stacking import StackedWeights
 from ...losses import SQUARED_ERROR
 from ...tasks.stack import linear_scores
-from .design import Rows
+from .design import Rows, encoded
 
 __all__ = ["LearnedFit", "LearnedInputs", "LearnedModel", "TaskBlend"]
 
@@ -169,7 +169,7 @@ class _NewTask:
         Weights of the rows, and those under which they represent the task (`LogisticAdapter`).
     sampled : ndarray of shape (n_scores,)
         What sampling by class adds to the scores of the rows.
-    shift : ndarray of shape (n_scores,) or None
+    shift : ndarray of shape (n_scores,)
         What given proportions of the classes add to the scores of the task.
     """
 
@@ -181,9 +181,7 @@ class _NewTask:
         self.representative = adapter.representative(y, self.weight, **options)
         self.sampled, shift = adapter.sampling(y.astype(np.int64), self.weight, **options)
         self.shift = np.zeros(len(self.sampled)) if shift is None else shift
-        self.encoded = self.target[:, None]
-        if len(self.sampled) > 1:
-            self.encoded = (self.encoded == np.arange(len(self.sampled))).astype(np.float64)
+        self.encoded = encoded(self.target, len(self.sampled))
 
     def offset(self, scores, prior_rows, shifts):
         """Return what is added to the scores of a member, and its leave-one-out loss per row.

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from ...guard.stacking import RowLosses, SquaredErrors
 from ...losses import SQUARED_ERROR
 from ...tasks.keys import mixed
-from .design import Rows
+from .design import Rows, encoded
 
 __all__ = ["RowProblem"]
 
@@ -151,13 +151,7 @@ class RowProblem:
         self.location, self.scale = location, scale
         self.has_task_units = bool((scale != scale[0]).any())
         self.target = self.standardised(self.y[:, None])[:, 0]
-        self.encoded = self.encode(self.target)
-
-    def encode(self, target):
-        """Return targets ``(n_rows, n_scores)`` as the loss sees them."""
-        if self.n_scores == 1:
-            return target[:, None]
-        return (target[:, None] == np.arange(self.n_scores)).astype(np.float64)
+        self.encoded = encoded(self.target, self.n_scores)
 
     def standardised(self, scores):
         """Return scores ``(..., n_rows, n_scores)`` of all rows in the units of the learners."""
@@ -194,7 +188,7 @@ class RowProblem:
         losses = [unit * self.losses(part, chosen) for part in scores.transpose(1, 0, 2)]
         return np.average(losses, axis=1, weights=self.weight[chosen])
 
-    def held_out(self, scores, chosen, encoded=None):
+    def held_out(self, scores, chosen, target=None):
         """Return the held-out rows of members, as the guard learns weights from them.
 
         Parameters
@@ -202,14 +196,14 @@ class RowProblem:
         scores : ndarray of shape (n_chosen, n_members, n_scores)
         chosen : ndarray
             Mask or positions of the rows.
-        encoded : ndarray of shape (n_chosen, n_scores), optional
-            Targets other than `encoded` of the problem.
+        target : ndarray of shape (n_chosen, n_scores), optional
+            Targets other than `encoded`.
         """
         part = self.weight[chosen], self.rows.codes[chosen], self.n_tasks
-        encoded = self.encoded[chosen] if encoded is None else encoded
+        target = self.encoded[chosen] if target is None else target
         if self.n_classes:
-            return RowLosses(scores, encoded, self.loss, *part)
-        return SquaredErrors(scores[:, :, 0] - encoded, *part)
+            return RowLosses(scores, target, self.loss, *part)
+        return SquaredErrors(scores[:, :, 0] - target, *part)
 
     def left_over(self, base):
         """Return what a learner of residuals is to predict, and the weights of the rows.
@@ -225,11 +219,16 @@ class RowProblem:
         if not self.n_classes:
             return self.target - base[:, 0], self.weight
         mean = np.clip(self.loss.means(base)[:, 0], _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
-        curvature = mean * (1.0 - mean)
+        curvature = self.loss.curvature(mean)
         weight = self.weight * curvature
         # Forests take the sum of the weights as the number of rows to draw.
         weight *= self.weight.sum() / np.nansum(weight)
         return (self.target - mean) / curvature, weight
+
+    @cached_property
+    def task_rows(self):
+        """Weights ``(n_tasks,)`` of the tasks' rows."""
+        return np.bincount(self.rows.codes, self.weight, minlength=self.n_tasks)
 
     @cached_property
     def n_distinct(self):

@@ -3,6 +3,7 @@
 from ._coefficients import TaskCoefficientsDisplay
 from ._few_shot_curve import few_shot_curve
 from ._few_shots import FewShotCurveDisplay
+from ._member_report import MemberReportDisplay
 from ._meta_training import MetaTrainingDisplay
 from ._report import TaskReportDisplay
 from ._training import TrainingCurveDisplay
@@ -10,6 +11,7 @@ from ._transfer_report import TransferReportDisplay
 
 __all__ = [
     "FewShotCurveDisplay",
+    "MemberReportDisplay",
     "MetaTrainingDisplay",
     "TaskCoefficientsDisplay",
     "TaskReportDisplay",

@@ -10,6 +10,7 @@ from .common import (
     VERMILION,
     Axes,
     draw_loss_arrows,
+    draw_remarks,
     draw_right_column,
     find_model,
     format_percent,
@@ -18,7 +19,7 @@ from .common import (
     open_one_axes,
     plural,
     shorten,
-    style_axes,
+    style_lines,
     task_name,
 )
 from .gains import (
@@ -393,11 +394,7 @@ class TaskReportDisplay:
         return points
 
     def _mark_unknown(self, heights):
-        for height in heights:
-            self.ax_.annotate(
-                "too few rows to tell", (0, height), xytext=(6, 0), textcoords="offset points",
-                va="center", fontsize="x-small", style="italic", color="0.5", zorder=3,
-            )  # fmt: skip
+        draw_remarks(self.ax_, ["too few rows to tell"] * len(heights), heights)
 
     def _draw_band(self, rows, heights, band):
         """Draw the tasks without a line as small points."""
@@ -444,12 +441,10 @@ class TaskReportDisplay:
         """Draw the zero line, limits, axis label and legend."""
         ax = self.ax_
         self.zero_line_ = ax.axvline(0, color="0.25", linewidth=1, zorder=2)
-        ax.set_ylim(layout.bottom + 0.8, -0.8)
+        style_lines(ax, layout.bottom)
         ax.margins(x=0.06)
         ax.set_xlabel(f"gain by sharing: error removed, %{self._notes(layout)}")
         ax.xaxis.set_major_formatter(format_percent)
-        ax.tick_params(axis="y", length=0)
-        style_axes(ax, "x", ("top", "right", "left"))
         ax.legend(
             handles=_legend_handles(name), loc="lower left", bbox_to_anchor=(0, 1),
             frameon=False, fontsize="small", borderaxespad=0.1, handletextpad=0.2,

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .common import BLUE, VERMILION, Axes, find_model, open_axes, shorten, style_axes
+from .common import BLUE, COLORS, VERMILION, Axes, find_model, open_axes, shorten, style_axes
 
 __all__ = ["TrainingCurveDisplay", "check_curves", "draw_losses"]
 
@@ -18,8 +18,6 @@ _WITHOUT = (
     "'ridge_head' and 'prototypes' have training curves; other models are not trained step by step"
 )
 _NAMED = 8  # tasks with a line and a name each
-# Okabe-Ito colours of these.
-_COLORS = BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a800"
 _LOG_FROM = 20.0  # ratio of losses from which their axis is logarithmic
 
 
@@ -217,7 +215,7 @@ class TrainingCurveDisplay:
             codes = np.flatnonzero(np.isfinite(noise).any(axis=0))
             names = range(noise.shape[1]) if self.tasks is None else self.tasks
             if len(codes) <= _NAMED:
-                for code, color in zip(codes, _COLORS, strict=False):
+                for code, color in zip(codes, COLORS, strict=False):
                     self.noise_lines_ += ax.plot(
                         time, noise[:, code], color=color, label=shorten(names[code], 20)
                     )

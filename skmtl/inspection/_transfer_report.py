@@ -9,15 +9,19 @@ from .common import (
     LEFT_LIMIT,
     VERMILION,
     Axes,
+    check_columns,
     draw_loss_arrows,
+    draw_points,
     draw_right_column,
+    error_removed,
     find_model,
     format_percent,
+    gain_limits,
     line_heights,
     name_band,
-    open_axes,
+    open_parts,
     shorten,
-    style_axes,
+    style_lines,
 )
 
 __all__ = ["TransferReportDisplay"]
@@ -26,7 +30,6 @@ _REQUIRED = ("source", "n_samples", "weight")
 _EVALUATED = ("error", "error_independent", "standard_error")
 _SMALLEST = 0.02  # share of the largest weight: with a smaller one, the axis is logarithmic
 _FARTHEST = 1e-6  # share of the largest weight at which the logarithmic axis begins
-_POINT = {"s": 46, "marker": "o", "edgecolors": BLUE, "linewidths": 1.2}
 _LINE = {"color": BLUE, "alpha": 0.45, "linewidth": 2.2, "zorder": 3}
 
 
@@ -129,19 +132,8 @@ class TransferReportDisplay:
             raise ValueError(
                 "report has no source: the estimator was fitted with source=None; give it a Source."
             )
-        for key in (*_REQUIRED, *(_EVALUATED if self._is_evaluated else ())):
-            if len(self.report[key]) != n_sources:
-                raise ValueError(
-                    f"report has {len(self.report[key])} entries of {key!r}, but {n_sources} "
-                    "sources; give one entry per source."
-                )
+        check_columns(self.report, (*_REQUIRED, *(_EVALUATED if self._is_evaluated else ())))
         weight = self._column("weight")
-        bad = np.flatnonzero(~np.isfinite(weight) | (weight < 0.0))
-        if len(bad):
-            raise ValueError(
-                f"report has the weight {weight[bad[0]]} for source "
-                f"'{self.report['source'][bad[0]]}'; weights must be finite and not negative."
-            )
         if not self._is_evaluated and np.ptp(weight) <= 1e-9 * weight.max():
             raise ValueError(
                 "report has no error of single sources, and "
@@ -241,33 +233,24 @@ class TransferReportDisplay:
     def _find_axes(self, ax, heights):
         """Return the one or two axes to draw on."""
         n_parts, width = (2, 8.4) if self._is_evaluated else (1, 6.4)
-        axes = open_axes(
-            type(self).__name__, ax, 1, n_parts, width_ratios=[3, 1.3][:n_parts],
+        return open_parts(
+            type(self).__name__, ax, n_parts, width_ratios=[3, 1.3][:n_parts],
             figsize=(width, 1.7 + 0.235 * (heights[-1] + 1)),
         )  # fmt: skip
-        if not 1 <= len(axes) <= n_parts:
-            why = "there are only weights to draw" if n_parts == 1 else "or one"
-            raise ValueError(f"ax has {len(axes)} axes; give {n_parts}, {why}.")
-        return axes
 
     # -------------------------------------------------------------------------- parts
 
     def _gains(self):
         """Return the percentage of error that each source removes, and its standard error."""
         error, alone, standard_error = (self._column(key) for key in _EVALUATED)
-        # If the target's rows alone make no error, none can be removed, only added.
+        gain = error_removed(error, alone)
         none = alone == 0.0
-        scale = np.where(none, 1.0, alone)
-        gain = 100.0 * np.where(none, np.where(error > 0.0, -np.inf, 0.0), (alone - error) / scale)
-        return gain, np.where(none, 0.0, 100.0 * standard_error / scale)
+        return gain, np.where(none, 0.0, 100.0 * standard_error / np.where(none, 1.0, alone))
 
     def _draw_points(self, ax, values, heights, drawn, **style):
         """Draw some points, filled if the model uses their source and else as rings."""
         used = self._column("weight")[self.order_] > 0.0
-        return ax.scatter(
-            values[drawn], heights[drawn], facecolors=np.where(used[drawn], BLUE, "white"),
-            zorder=4, **_POINT, **style,
-        )  # fmt: skip
+        return draw_points(ax, values[drawn], heights[drawn], used[drawn], **style)
 
     def _draw_cloud(self, ax, values, heights, named):
         """Draw the points in the band; those of unused sources are grey, as rings would blur."""
@@ -293,12 +276,7 @@ class TransferReportDisplay:
         beyond = named & ~inside
         draw_loss_arrows(ax, gain[beyond], heights[beyond], VERMILION)
         shown = np.concatenate([low, high, gain[~named]])
-        shown = shown[np.isfinite(shown)]
-        low, high = shown.min(initial=-1.0), shown.max(initial=1.0)
-        low = LEFT_LIMIT if not inside.all() else max(low, LEFT_LIMIT)
-        high = min(high, 100.0)  # a bar may extend further, but no error is below zero
-        pad = 0.06 * (high - low)
-        ax.set_xlim(low - pad, high + pad)
+        ax.set_xlim(gain_limits(shown, not inside.all()))
         ax.set_xlabel("the target's error that is removed, %\n(0: the target's rows alone)")
         ax.xaxis.set_major_formatter(format_percent)
 
@@ -341,12 +319,10 @@ class TransferReportDisplay:
 
     def _draw_legend(self, name, has_rings):
         alone = f"this {name} alone, at its best weight"
-        handles = [
-            self.ax_.scatter([], [], facecolors=BLUE, label=alone, **_POINT), self.error_bars_,
-        ]  # fmt: skip
+        handles = [draw_points(self.ax_, [], [], True, label=alone), self.error_bars_]
         if has_rings:
             unused = "the same, but not used: its weight is 0"
-            handles.append(self.ax_.scatter([], [], facecolors="white", label=unused, **_POINT))
+            handles.append(draw_points(self.ax_, [], [], False, label=unused))
         self.ax_.legend(
             handles=handles, loc="lower left", bbox_to_anchor=(0, 1), frameon=False,
             fontsize="small", borderaxespad=0.1, handletextpad=0.4,
@@ -356,8 +332,6 @@ class TransferReportDisplay:
         """Draw limits, grid and band of one part."""
         if ax is not self.ax_:
             ax.set_yticks([])
-        ax.set_ylim(heights[-1] + 0.8, -0.8)
-        ax.tick_params(axis="y", length=0)
-        style_axes(ax, "x", ("top", "right", "left"))
+        style_lines(ax, heights[-1])
         if band is not None:
             ax.axhspan(*band, color="0.95", zorder=0, linewidth=0)

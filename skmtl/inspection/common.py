@@ -7,21 +7,29 @@ from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
     "BLUE",
+    "COLORS",
     "LEFT_LIMIT",
     "VERMILION",
     "Axes",
     "Found",
+    "check_columns",
     "draw_loss_arrows",
+    "draw_points",
+    "draw_remarks",
     "draw_right_column",
+    "error_removed",
     "find_model",
     "format_percent",
+    "gain_limits",
     "line_heights",
     "name_band",
     "open_axes",
     "open_one_axes",
+    "open_parts",
     "plural",
     "shorten",
     "style_axes",
+    "style_lines",
     "task_name",
 ]
 
@@ -29,6 +37,8 @@ Axes: TypeAlias = Any  # of matplotlib, which is imported only when something is
 
 # Okabe-Ito blue and vermilion: distinguishable with colour blindness and in greyscale.
 BLUE, VERMILION = "#0072b2", "#d55e00"
+# All colours of that palette, for lines that have one each.
+COLORS = BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a800"
 LEFT_LIMIT = -100.0  # percent; a larger loss becomes an arrow, to leave room for the others
 _MULTI_TASK = "multi-task estimators such as MultiTaskRegressor"
 
@@ -118,6 +128,41 @@ def format_percent(value, _):
     return f"{value:+.3g}" if value else "0"
 
 
+# ------------------------------------------------------------------------------------- reports
+
+
+def check_columns(report, keys):
+    """Raise a ValueError for columns of unequal length, or for weights that are none.
+
+    `keys` are the columns to check; the first one has the labels, and "weight" is among them.
+    """
+    noun = keys[0]
+    labels = report[noun]
+    for key in keys:
+        if len(report[key]) != len(labels):
+            raise ValueError(
+                f"report has {len(report[key])} entries of {key!r}, but {len(labels)} {noun}s; "
+                f"give one entry per {noun}."
+            )
+    weight = np.asarray(report["weight"], dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(weight) | (weight < 0.0))
+    if len(bad):
+        raise ValueError(
+            f"report has the weight {weight[bad[0]]} for {noun} '{labels[bad[0]]}'; weights must "
+            "be finite and not negative."
+        )
+
+
+def error_removed(error, reference):
+    """Return the share of the error `reference` that is removed, in percent.
+
+    An error of zero cannot be removed, only added to.
+    """
+    none = reference == 0.0
+    share = (reference - error) / np.where(none, 1.0, reference)
+    return 100.0 * np.where(none, np.where(error > 0.0, -np.inf, error), share)
+
+
 # ------------------------------------------------------------------------------------- drawing
 
 
@@ -143,12 +188,38 @@ def open_one_axes(display, ax, **figure):
     return axes[0]
 
 
+def open_parts(display, ax, n_parts, **figure):
+    """Return the axes to draw on, of a display with one or two parts, of which one may be given."""
+    axes = open_axes(display, ax, 1, n_parts, **figure)
+    if not 1 <= len(axes) <= n_parts:
+        why = "there are only weights to draw" if n_parts == 1 else "or one"
+        raise ValueError(f"ax has {len(axes)} axes; give {n_parts}, {why}.")
+    return axes
+
+
 def style_axes(ax, grid, hidden, color="0.9"):
     """Draw grid lines of axis `grid` behind the data, without the spines at the sides `hidden`."""
     ax.grid(axis=grid, color=color, linewidth=0.8)
     ax.set_axisbelow(True)
     for side in hidden:
         ax.spines[side].set_visible(False)
+
+
+def style_lines(ax, bottom):
+    """Style axes with one line per name, the first at height 0 and the last at `bottom`."""
+    ax.set_ylim(bottom + 0.8, -0.8)
+    ax.tick_params(axis="y", length=0)
+    style_axes(ax, "x", ("top", "right", "left"))
+
+
+def gain_limits(gains, has_arrows):
+    """Return the limits of an axis of gains, given those drawn, and if there are arrows as well."""
+    gains = gains[np.isfinite(gains)]
+    low, high = gains.min(initial=-1.0), gains.max(initial=1.0)
+    low = LEFT_LIMIT if has_arrows else max(low, LEFT_LIMIT)
+    high = min(high, 100.0)  # a bar may extend further, but no error is below zero
+    pad = 0.06 * (high - low)
+    return low - pad, high + pad
 
 
 def line_heights(n_lines, most):
@@ -188,6 +259,14 @@ def name_band(ax, n_points, band):
     )  # fmt: skip
 
 
+def draw_points(ax, x, y, filled, color=BLUE, **style):
+    """Draw points: those that are `filled`, a mask or True for all, and rings."""
+    return ax.scatter(
+        x, y, s=46, marker="o", facecolors=np.where(np.atleast_1d(filled), color, "white"),
+        edgecolors=color, linewidths=1.2, zorder=4, **style,
+    )  # fmt: skip
+
+
 def draw_loss_arrows(ax, gains, heights, color, **text):
     """Draw an arrow at the left edge, labelled with its value, for each loss beyond the limit."""
     ax.scatter(np.full(len(gains), LEFT_LIMIT), heights, s=34, marker="<", c=color, zorder=4)
@@ -196,6 +275,16 @@ def draw_loss_arrows(ax, gains, heights, color, **text):
             f"{gain:.0f}" if gain > -9999.5 else "< -9999", (LEFT_LIMIT, height), xytext=(6, 0),
             textcoords="offset points", va="center", fontsize="x-small", color=color, zorder=3,
             **text,
+        )  # fmt: skip
+
+
+def draw_remarks(ax, texts, heights, left=0.0):
+    """Write texts to the right of `left`, on lines where there is nothing to draw."""
+    left = np.broadcast_to(left, len(heights))
+    for text, x, height in zip(texts, left, heights, strict=True):
+        ax.annotate(
+            text, (x, height), xytext=(6, 0), textcoords="offset points", va="center",
+            fontsize="x-small", style="italic", color="0.5", zorder=3,
         )  # fmt: skip
 
 

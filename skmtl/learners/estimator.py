@@ -68,6 +68,7 @@ class WithEstimator(Learner):
     See Also
     --------
     skmtl.sharing.SharedEstimator : An estimator for all tasks of a table.
+    skmtl.inspection.MemberReportDisplay : A picture of the members' errors and weights.
 
     References
     ----------

@@ -55,6 +55,7 @@ class Auto(Sharing):
     See Also
     --------
     PartialPooling : The linear models alone.
+    skmtl.inspection.MemberReportDisplay : A picture of the members' errors and weights.
 
     References
     ----------

@@ -261,6 +261,23 @@ def test_inspection_of_the_fitted_object(rng):
     assert partial_dependence(model, table, [0], grid_resolution=10)["average"].std() > 0.5
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # matplotlib's, of SHAP's colours
+def test_shapley_values_of_the_fitted_object(rng):
+    """The task is a column of the table, and so it gets its share of a prediction as well."""
+    shap = pytest.importorskip("shap")
+    X, task, y = bent(rng, 300)
+    table = np.column_stack([X, task])
+    model = MultiTaskRegressor("auto", task_column=3, cv=3).fit(table, y)
+    assert model.member_report_["weight"][0] < 0.5  # not linear
+    explainer = shap.KernelExplainer(model.predict, table[:20])
+    values = explainer.shap_values(table[20:25], silent=True)
+    assert values.shape == (5, 4)
+    found = explainer.expected_value + values.sum(axis=1)
+    np.testing.assert_allclose(found, model.predict(table[20:25]), **checks.CLOSE)
+    # Tasks have levels of their own, which no feature explains.
+    assert np.abs(values[:, 3]).mean() > 0.1
+
+
 @pytest.mark.parametrize("own", [None, "linear", "clone"])
 def test_folds_in_time(rng, own):
     """Rows of the first fold are never held out."""

@@ -26,8 +26,10 @@ def adapted(problem, face):
     task, task_test = problem.train[column], problem.test[column]
     new = task_test.unique()
     old = ~task.isin(new)
-    refit = face(task_column=column).fit(problem.train, problem.y_train)
-    model = face(task_column=column).fit(problem.train[old], problem.y_train[old])
+    refit = face("partial_pooling", task_column=column).fit(problem.train, problem.y_train)
+    model = face("partial_pooling", task_column=column).fit(
+        problem.train[old], problem.y_train[old]
+    )
     prediction, shared = np.empty((2, len(problem.test)))
     seconds = []
     for label in new:

@@ -20,7 +20,7 @@ def import_time(module):
 
 
 def fit_default(face, X, y, task):
-    """Fit a face as it comes, or with the meta-learner or adaptation behind a colon."""
+    """Fit a face as it comes, or with the structure, learner or adaptation behind a colon."""
     import sklearn.linear_model
 
     import skmtl
@@ -72,8 +72,8 @@ class ArrayTable:
         self.nbytes = X.nbytes + y.nbytes + task.nbytes
 
     def fit(self, estimator, n_jobs):
-        """Fit our default model."""
-        return estimator(n_jobs=n_jobs).fit(self.X, self.y, task=self.task)
+        """Fit our linear models."""
+        return estimator("partial_pooling", n_jobs=n_jobs).fit(self.X, self.y, task=self.task)
 
     def floor(self):
         """Label the tasks by numpy, and do the floor's work."""
@@ -92,8 +92,9 @@ class FrameTable:
         self.nbytes = y.nbytes + int(self.frame.memory_usage(index=False, deep=True).sum())
 
     def fit(self, estimator, n_jobs):
-        """Fit our default model."""
-        return estimator(task_column="store", n_jobs=n_jobs).fit(self.frame, self.y)
+        """Fit our linear models."""
+        model = estimator("partial_pooling", task_column="store", n_jobs=n_jobs)
+        return model.fit(self.frame, self.y)
 
     def floor(self):
         """Label the tasks by pandas, much faster on strings than numpy, and do the floor's work."""

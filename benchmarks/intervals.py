@@ -17,7 +17,9 @@ def coverage(problem, nominal):
     from skmtl import MultiTaskRegressor
 
     column = problem.task_column
-    model = MultiTaskRegressor(task_column=column).fit(problem.train, problem.y_train)
+    model = MultiTaskRegressor("partial_pooling", task_column=column).fit(
+        problem.train, problem.y_train
+    )
     low, high = model.predict_interval(problem.test, nominal)
     inside = pd.Series((low <= problem.y_test) & (problem.y_test <= high))
     return inside.mean(), inside.groupby(problem.test[column].to_numpy()).mean().mean()

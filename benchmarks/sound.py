@@ -48,11 +48,11 @@ def report(options):
             ratio = {"squared error": [], "log-loss": []}
             for seed in range(options.seeds or 20):
                 (X, y, task), (X_new, y_new, task_new) = ratings(seed, kind, jitter)
-                model = MultiTaskRegressor().fit(X, y, task=task)
+                model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
                 found = np.mean((model.predict(X_new, task=task_new) - y_new) ** 2)
                 told = np.nanmean(model.task_report_["error_shared"][:-1])
                 ratio["squared error"].append(told / found)
-                model = MultiTaskClassifier().fit(X, y > 3, task=task)
+                model = MultiTaskClassifier("partial_pooling").fit(X, y > 3, task=task)
                 found = log_loss(y_new > 3, model.predict_proba(X_new, task=task_new))
                 told = np.nanmean(model.task_report_["error_shared"][:-1])
                 ratio["log-loss"].append(told / found)
@@ -83,7 +83,7 @@ def few_labels(options):
             X, y, task, new = rare(seed, base, spread)
             pooled = LogisticRegression().fit(X, y)
             models = [
-                MultiTaskClassifier().fit(X, y, task=task),
+                MultiTaskClassifier("partial_pooling").fit(X, y, task=task),
                 MetaLearnerClassifier(random_state=0).fit(X, y, task=task),
             ]
             for A, b in new:

@@ -29,13 +29,13 @@ def ratio(numerator, denominator):
 
 
 def load_ours():
-    """Return our estimator's class, or None with the reason printed."""
+    """Return our estimator with linear models, or None with the reason printed."""
     try:
         from skmtl import MultiTaskRegressor
     except ImportError as error:
         print(f"  missing: skmtl: {error}")
         return None
-    return MultiTaskRegressor
+    return partial(MultiTaskRegressor, "partial_pooling")
 
 
 def runnable(functions):
@@ -168,9 +168,9 @@ def import_times(environment):
         report("  difference", ours[key] - reference[key], "s", "wanted <= 0.2")
 
 
-FACES = ["MultiTaskRegressor", "MultiTaskClassifier", "MetaLearnerRegressor"]
-FACES += ["MetaLearnerClassifier", "MetaLearnerClassifier:maml", "MetaLearnerClassifier:reptile"]
-FACES += ["TransferEstimator"]
+FACES = [f"MultiTask{kind}:partial_pooling" for kind in ("Regressor", "Classifier")]
+FACES += ["MetaLearnerRegressor", "MetaLearnerClassifier"]
+FACES += ["MetaLearnerClassifier:maml", "MetaLearnerClassifier:reptile", "TransferEstimator"]
 FACES += [f"TransferEstimator:{name}" for name in ("trans_lasso", "kmm", "kliep", "tradaboost_r2")]
 
 

@@ -200,8 +200,8 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         >>> from skmtl import MultiTaskRegressor
         >>> from skmtl.datasets import load_grunfeld
         >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
-        >>> model = MultiTaskRegressor(task_column="firm").fit(X, y).for_task("IBM")
-        >>> model.to_sklearn()[-1].coef_.shape
+        >>> model = MultiTaskRegressor("partial_pooling", task_column="firm").fit(X, y)
+        >>> model.for_task("IBM").to_sklearn()[-1].coef_.shape
         (3,)
         """
         return plain_regressor(self, self.coef_, self.intercept_)

@@ -91,6 +91,13 @@ def scores(model, X, **kwargs):
     return next(getattr(model, n) for n in names if hasattr(model, n))(X, **kwargs)
 
 
+def linear(face, **params):
+    """The face with linear models of the tasks; of a meta-learner what it has by default."""
+    if issubclass(face, (MultiTaskClassifier, MultiTaskRegressor)):
+        params.setdefault("sharing", "partial_pooling")
+    return face(**params)
+
+
 def is_linear(model):
     """Whether the face owes coefficients; meta-learners may have none."""
     return isinstance(model, (MultiTaskClassifier, MultiTaskRegressor))
@@ -1157,11 +1164,11 @@ def check_task_contract(estimator):
 def contract_cases(configurations):
     """Every check of every configuration as test cases; what tunes is marked `jit`.
 
-    Those that start a process only of the one named "default".
+    Those that start a process only of the one named "partial pooling".
     """
     for name, estimator in configurations.items():
         for check in TASK_CHECKS:
-            if name == "default" or check is not check_predict_needs_no_numba:
+            if name == "partial pooling" or check is not check_predict_needs_no_numba:
                 marks = (
                     [] if name.startswith("fixed") else [pytest.mark.jit]
                 )  # tuning needs compiled code

@@ -77,7 +77,7 @@ def test_three_classes():
     np.testing.assert_allclose(
         got.predict_proba(X), model.for_task(3).predict_proba(X), rtol=1e-4, atol=1e-5
     )
-    tuned = MultiTaskClassifier().fit(X, classes, task=task)
+    tuned = MultiTaskClassifier("partial_pooling").fit(X, classes, task=task)
     one_class = tuned.adapt(X[:4], np.repeat("mid", 4)).predict_proba(X[:4])
     assert one_class.shape == (4, 3) and (one_class > 0).all()
     assert one_class[:, 1].mean() > tuned.predict_proba(X[:4], task=task[:4])[:, 1].mean() - 0.2
@@ -116,9 +116,9 @@ def test_adapting_is_about_as_good_as_fitting_anew(face):
         if classes:
             known = np.r_[np.flatnonzero(b)[:2], np.flatnonzero(~b)[:3]]
         test = np.setdiff1d(np.arange(205), known)
-        model = face().fit(X, y, task=task)
+        model = face("partial_pooling").fit(X, y, task=task)
         both = np.r_[task, np.full(5, 99)]
-        refit = face().fit(np.vstack([X, A[known]]), np.r_[y, b[known]], task=both)
+        refit = face("partial_pooling").fit(np.vstack([X, A[known]]), np.r_[y, b[known]], task=both)
         scratch = LogisticRegression() if classes else Ridge()
         models = [
             model.adapt(A[known], b[known]), refit.for_task(99), scratch.fit(A[known], b[known]),
@@ -144,7 +144,7 @@ def test_more_rows_lead_to_the_task(face):
     A, b = new_rows(2000)
     if face is MultiTaskClassifier:
         y, b = y > np.median(y), b > np.median(b)
-    got = face().fit(X, y, task=task).adapt(A, b)
+    got = face("partial_pooling").fit(X, y, task=task).adapt(A, b)
     own = Ridge(1e-3) if face is MultiTaskRegressor else LogisticRegression(C=1e3)
     own.fit(A, b)
     np.testing.assert_allclose(got.coef_, np.ravel(own.coef_), rtol=0.1, atol=0.1)
@@ -153,7 +153,7 @@ def test_more_rows_lead_to_the_task(face):
 def test_one_task_in_fit_still_leaves_room_for_another():
     """A second task unlike the first one gets another model."""
     X, y, task, _ = stores()
-    model = MultiTaskRegressor().fit(X[task == 0], y[task == 0])
+    model = MultiTaskRegressor("partial_pooling").fit(X[task == 0], y[task == 0])
     rng = np.random.default_rng(0)
     A = rng.normal(size=(40, 3))
     b = A @ [5.0, -4.0, 3.0] + 0.1 * rng.normal(size=40)
@@ -172,7 +172,9 @@ def test_more_features_than_rows():
     model = MultiTaskRegressor(sharing, cv=None).fit(X, y, task=task)
     got = model.adapt(X[task == 2], y[task == 2])
     np.testing.assert_allclose(got.coef_, model.coef_[2], rtol=1e-6, atol=1e-8)
-    tuned = MultiTaskRegressor().fit(X, y, task=task).adapt(X[task == 2], y[task == 2])
+    tuned = (
+        MultiTaskRegressor("partial_pooling").fit(X, y, task=task).adapt(X[task == 2], y[task == 2])
+    )
     assert np.isfinite(tuned.predict(rng.normal(size=(5, 60)))).all()
 
 
@@ -188,7 +190,7 @@ def test_an_ordinary_estimator():
     X, y, task, new_rows = stores()
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
     frame.insert(1, "store", task)
-    model = MultiTaskRegressor(task_column="store").fit(frame, y)
+    model = MultiTaskRegressor("partial_pooling", task_column="store").fit(frame, y)
     before = pickle.dumps(model)
     A, b = new_rows(6)
     new = pd.DataFrame(A, columns=["a", "b", "c"])
@@ -215,7 +217,7 @@ def test_the_pickle_does_not_grow_with_the_table():
     sizes = []
     for n_tasks in (5, 50):
         X, y, task, new_rows = stores(n_tasks=n_tasks, n=20 * n_tasks)
-        model = MultiTaskRegressor().fit(X, y, task=task)
+        model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
         sizes.append(len(pickle.dumps(model.adapt(*new_rows(6)))))
     assert sizes[1] < sizes[0] + 4_000  # quantiles of the errors: at most four hundred numbers
 
@@ -234,13 +236,13 @@ def test_the_pickle_does_not_grow_with_the_table():
 )
 def test_unfit_rows(change, message):
     X, y, task, _ = stores()
-    model = MultiTaskRegressor().fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     with pytest.raises(ValueError, match=message):
         model.adapt(**({"X": np.ones((3, 3)), "y": np.arange(3.0)} | change))
 
 
 def test_a_class_never_seen():
     X, y, task, _ = stores()
-    model = MultiTaskClassifier().fit(X, np.where(y > 0, "yes", "no"), task=task)
+    model = MultiTaskClassifier("partial_pooling").fit(X, np.where(y > 0, "yes", "no"), task=task)
     with pytest.raises(ValueError, match="labels that fit did not see, such as .*maybe"):
         model.adapt(X[:2], ["yes", "maybe"])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from checks import linear
 from scipy import sparse
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
@@ -40,7 +41,7 @@ def labels(face):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return {face: face().fit(numbers(), labels(face), task=TASK) for face in FACES}
+    return {face: linear(face).fit(numbers(), labels(face), task=TASK) for face in FACES}
 
 
 def cell(value, dtype=object):
@@ -198,7 +199,7 @@ def test_labels_of_no_task(fitted, face, bad):
     ],
 )  # fmt: skip
 def test_parameters(face, name, value):
-    model = face()
+    model = linear(face)
     if name not in model.get_params():
         pytest.skip("not a parameter of this face")
     model.set_params(**{name: value})
@@ -214,6 +215,6 @@ def test_parameters(face, name, value):
     ],
 )  # fmt: skip
 def test_class_weights(bad):
-    model = MultiTaskClassifier(class_weight=bad)
+    model = MultiTaskClassifier("partial_pooling", class_weight=bad)
     fit = lambda: model.fit(numbers(), labels(MultiTaskClassifier), task=TASK)  # noqa: E731
     refuses(model, fit, "class_weight")

@@ -21,7 +21,7 @@ def table():
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_every_step_is_reported(table, method):
     recorder = Recorder()
-    model = MultiTaskRegressor(task_column="firm").set_callbacks(recorder)
+    model = MultiTaskRegressor("partial_pooling", task_column="firm").set_callbacks(recorder)
     getattr(model, method)(*table)
     log = recorder.log
     assert log[:2] == ["setup", "begin fit"] and log[-2:] == ["end fit", "teardown"]
@@ -33,7 +33,7 @@ def test_every_step_is_reported(table, method):
 
 def test_torn_down_after_an_error(table):
     recorder = Recorder()
-    model = MultiTaskRegressor(task_column="nowhere").set_callbacks(recorder)
+    model = MultiTaskRegressor("partial_pooling", task_column="nowhere").set_callbacks(recorder)
     with pytest.raises(ValueError, match="nowhere"):
         model.fit(*table)
     assert recorder.log[-1] == "teardown"
@@ -43,7 +43,7 @@ def test_torn_down_after_an_error(table):
 def test_progress_bar_around_a_search(table):
     pytest.importorskip("rich")
     search = GridSearchCV(
-        MultiTaskRegressor(task_column="firm"),
+        MultiTaskRegressor("partial_pooling", task_column="firm"),
         {"sharing": ["pooled", "independent"]},
         cv=TaskKFold(2, task_column="firm"),
     )
@@ -53,6 +53,8 @@ def test_progress_bar_around_a_search(table):
 
 def test_scoring_monitor(table):
     monitor = callback.ScoringMonitor(scoring="r2")
-    model = MultiTaskRegressor(task_column="firm").set_callbacks(monitor).fit(*table)
+    model = (
+        MultiTaskRegressor("partial_pooling", task_column="firm").set_callbacks(monitor).fit(*table)
+    )
     scores = monitor.get_logs(select="most_recent").data_as_pandas
     assert model.score(*table) == pytest.approx(scores["r2"].iloc[-1])

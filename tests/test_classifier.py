@@ -20,7 +20,7 @@ from skmtl.sharing import Independent, PartialPooling, Pooled
 
 FIXED = PartialPooling(alpha=3.0, alpha_shared=1.0)
 CONTRACT = {
-    "default": MultiTaskClassifier(),
+    "partial pooling": MultiTaskClassifier("partial_pooling"),
     "independent": MultiTaskClassifier("independent"),
     "pooled": MultiTaskClassifier(Pooled()),
     "fixed": MultiTaskClassifier(FIXED, cv=None, tol=1e-10),
@@ -28,7 +28,7 @@ CONTRACT = {
         PartialPooling(3.0, alpha_shared=1.0, varying=[0]), cv=None, tol=1e-10
     ),
     "auto": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, preprocessor="auto"),
-    "balanced tasks": MultiTaskClassifier(task_weight="balanced"),
+    "balanced tasks": MultiTaskClassifier("partial_pooling", task_weight="balanced"),
 }
 
 
@@ -72,9 +72,9 @@ CONFIGURATIONS = {
     "fixed": MultiTaskClassifier(FIXED, cv=None),
     "one slope varies": MultiTaskClassifier(PartialPooling(varying=[0])),
     "balanced": MultiTaskClassifier(FIXED, cv=None, class_weight="balanced"),
-    "a task column": WithTaskColumn(task_column=0),
+    "a task column": WithTaskColumn("partial_pooling", task_column=0),
     "a task column, fixed": WithTaskColumn(FIXED, task_column=0, cv=None),
-    "auto": MultiTaskClassifier(preprocessor="auto"),
+    "auto": MultiTaskClassifier("partial_pooling", preprocessor="auto"),
 }
 
 
@@ -200,7 +200,7 @@ def test_a_task_of_one_class_is_shrunk():
     X, y, task = table(n_tasks=30, rows=12, seed=3)
     y[task == 4] = 0
     y[task == 5] = 1
-    model = MultiTaskClassifier().fit(X, y, task=task)
+    model = MultiTaskClassifier("partial_pooling").fit(X, y, task=task)
     for t, one in ((4, 0), (5, 1)):
         own = model.predict_proba(X[task == t], task=task[task == t])[:, 1].mean()
         assert 0.02 < own < 0.98
@@ -241,7 +241,7 @@ def test_unlike_tasks_are_not_pooled(rows):
 def test_the_report_is_about_right():
     X, y, task = table(n_tasks=20, rows=60, seed=1)
     train = np.arange(len(y)) % 3 > 0
-    model = MultiTaskClassifier().fit(X[train], y[train], task=task[train])
+    model = MultiTaskClassifier("partial_pooling").fit(X[train], y[train], task=task[train])
     p = model.predict_proba(X[~train], task=task[~train])
     came = -np.log(p[np.arange(len(p)), y[~train]]).mean()
     report = model.task_report_

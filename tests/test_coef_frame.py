@@ -59,7 +59,7 @@ def test_predicts_what_the_model_does():
 
 def test_joins_the_report():
     X, y = table()
-    model = MultiTaskRegressor(task_column="shop").fit(X, y)
+    model = MultiTaskRegressor("partial_pooling", task_column="shop").fit(X, y)
     report = pd.DataFrame(model.task_report_).set_index("task")
     joined = model.coef_frame().join(report)
     assert joined["n_samples"].tolist() == [15, 15, 15, 0]

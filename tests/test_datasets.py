@@ -80,7 +80,7 @@ def test_goes_into_an_estimator():
     from skmtl import MultiTaskRegressor
 
     X, y = load_grunfeld(return_X_y=True)
-    model = MultiTaskRegressor(task_column=0).fit(X, y)
+    model = MultiTaskRegressor("partial_pooling", task_column=0).fit(X, y)
     assert model.coef_.shape == (11, 3)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from checks import linear
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
@@ -54,8 +55,8 @@ def test_several_columns_are_the_pasted_label(face, sales):
     frame, y = sales
     y = target(face, y)
     pasted = (frame["store"] + " " + frame["item"].astype(str)).to_numpy()
-    wanted = face().fit(frame[["price", "rain"]], y, task=pasted)
-    model = face(task_column=["store", "item"]).fit(frame, y)
+    wanted = linear(face).fit(frame[["price", "rain"]], y, task=pasted)
+    model = linear(face, task_column=["store", "item"]).fit(frame, y)
     assert model.tasks_.tolist() == [(s, i) for s in ("Bonn", "Ulm") for i in (7, 8, 9)]
     found = model.predict(frame)
     np.testing.assert_allclose(
@@ -71,8 +72,8 @@ def test_several_columns_are_the_pasted_label(face, sales):
 def test_the_order_of_the_columns_changes_no_prediction(face, sales):
     frame, y = sales
     y = target(face, y)
-    one = face(task_column=["store", "item"]).fit(frame, y)
-    other = face(task_column=["item", "store"]).fit(frame, y)
+    one = linear(face, task_column=["store", "item"]).fit(frame, y)
+    other = linear(face, task_column=["item", "store"]).fit(frame, y)
     np.testing.assert_allclose(one.predict(frame), other.predict(frame), **ROUNDING)
     assert other.tasks_[0] == (7, "Bonn")
 
@@ -81,12 +82,12 @@ def test_several_columns_by_index_and_as_labels(sales):
     frame, y = sales
     array = frame.to_numpy(dtype=object)
     X = frame[["price", "rain"]].to_numpy()
-    wanted = MultiTaskRegressor(task_column=["store", "item"]).fit(frame, y)
-    by_index = MultiTaskRegressor(task_column=[0, 2]).fit(array, y)
+    wanted = MultiTaskRegressor("partial_pooling", task_column=["store", "item"]).fit(frame, y)
+    by_index = MultiTaskRegressor("partial_pooling", task_column=[0, 2]).fit(array, y)
     np.testing.assert_allclose(by_index.predict(array), wanted.predict(frame))
     tuples = list(zip(frame["store"], frame["item"], strict=True))
     for labels in (tuples, frame[["store", "item"]], pd.MultiIndex.from_tuples(tuples)):
-        model = MultiTaskRegressor().fit(X, y, task=labels)
+        model = MultiTaskRegressor("partial_pooling").fit(X, y, task=labels)
         assert model.tasks_.tolist() == wanted.tasks_.tolist()
         np.testing.assert_allclose(model.predict(X, task=labels), wanted.predict(frame))
     np.testing.assert_allclose(
@@ -97,7 +98,9 @@ def test_several_columns_by_index_and_as_labels(sales):
 def test_a_new_combination_of_known_levels_is_a_task_never_seen(sales):
     frame, y = sales
     known = ~((frame["store"] == "Ulm") & (frame["item"] == 9)).to_numpy()
-    model = MultiTaskRegressor(task_column=["store", "item"]).fit(frame[known], y[known])
+    model = MultiTaskRegressor("partial_pooling", task_column=["store", "item"]).fit(
+        frame[known], y[known]
+    )
     with pytest.warns(UnknownTaskWarning, match=r"such as \('Ulm', 9\)"):
         found = model.predict(frame[~known])
     X = frame.loc[~known, ["price", "rain"]].to_numpy()
@@ -110,7 +113,7 @@ def test_a_new_combination_of_known_levels_is_a_task_never_seen(sales):
 def test_tuples_everywhere(sales):
     frame, y = sales
     columns = ["store", "item"]
-    model = MultiTaskRegressor(task_column=columns).fit(frame, y)
+    model = MultiTaskRegressor("partial_pooling", task_column=columns).fit(frame, y)
     assert model.task_report_["task"].tolist()[:-1] == model.tasks_.tolist()
     assert model.coef_frame().index.tolist() == [*model.tasks_.tolist(), None]
     tuples = list(zip(frame["store"], frame["item"], strict=True))
@@ -141,7 +144,7 @@ def test_tuples_everywhere(sales):
 def test_a_list_of_one_column_has_tuples_of_one(sales):
     frame, y = sales
     frame = frame.drop(columns="item")
-    model = MultiTaskRegressor(task_column=["store"]).fit(frame, y)
+    model = MultiTaskRegressor("partial_pooling", task_column=["store"]).fit(frame, y)
     assert model.tasks_.tolist() == [("Bonn",), ("Ulm",)]
 
 
@@ -168,7 +171,7 @@ def test_partial_fit_with_several_columns(sales):
 def test_columns_that_name_no_task(sales, columns, message):
     frame, y = sales
     with pytest.raises(ValueError, match=message) as caught:
-        MultiTaskRegressor(task_column=columns).fit(frame, y)
+        MultiTaskRegressor("partial_pooling", task_column=columns).fit(frame, y)
     assert "task_column" in str(caught.value)
 
 
@@ -181,9 +184,9 @@ def test_names_of_targets(face, library, rng):
     X = rng.normal(size=(60, 3))
     Y = X @ rng.normal(size=(3, 2)) + rng.normal(size=(60, 2))
     names = ["toxicity", "solubility"]  # in the order of the columns, not sorted
-    model = face().fit(X, library(dict(zip(names, Y.T, strict=True))))
+    model = linear(face).fit(X, library(dict(zip(names, Y.T, strict=True))))
     assert model.tasks_.tolist() == names
-    plain = face().fit(X, Y)
+    plain = linear(face).fit(X, Y)
     np.testing.assert_array_equal(model.predict(X), plain.predict(X))
     one = model.for_task("toxicity")
     np.testing.assert_allclose(one.predict(X), plain.predict(X)[:, 0], **ROUNDING)
@@ -198,16 +201,17 @@ def test_names_of_targets(face, library, rng):
 
 def test_whole_numbers_name_targets_and_others_do_not(rng):
     X, Y = rng.normal(size=(40, 2)), rng.normal(size=(40, 2))
-    assert MultiTaskRegressor().fit(X, pd.DataFrame(Y, columns=[30, 4])).tasks_.tolist() == [30, 4]
+    model = MultiTaskRegressor("partial_pooling").fit(X, pd.DataFrame(Y, columns=[30, 4]))
+    assert model.tasks_.tolist() == [30, 4]
     mixed = pd.DataFrame(Y, columns=["a", 4])
-    assert MultiTaskRegressor().fit(X, mixed).tasks_.tolist() == [0, 1]
+    assert MultiTaskRegressor("partial_pooling").fit(X, mixed).tasks_.tolist() == [0, 1]
     with pytest.raises(ValueError, match="duplicate column names"):
-        MultiTaskRegressor().fit(X, pd.DataFrame(Y, columns=["a", "a"]))
+        MultiTaskRegressor("partial_pooling").fit(X, pd.DataFrame(Y, columns=["a", "a"]))
 
 
 def test_partial_fit_keeps_names_of_targets(rng):
     X, Y = rng.normal(size=(60, 2)), pd.DataFrame(rng.normal(size=(60, 2)), columns=["u", "v"])
-    model = MultiTaskRegressor().partial_fit(X[:30], Y[:30])
+    model = MultiTaskRegressor("partial_pooling").partial_fit(X[:30], Y[:30])
     with pytest.raises(ValueError, match="in the same order"):
         model.partial_fit(X[30:], Y[["v", "u"]][30:])
     assert model.partial_fit(X[30:], Y[30:]).tasks_.tolist() == ["u", "v"]
@@ -221,16 +225,16 @@ def test_a_fold_in_which_a_target_has_no_label(face, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         scores = cross_val_score(
-            face(), X, Y, cv=KFold(3), error_score="raise", scoring=task_scorer("rmse")
+            linear(face), X, Y, cv=KFold(3), error_score="raise", scoring=task_scorer("rmse")
         )
     assert np.isfinite(scores).all()
     with pytest.warns(UserWarning, match=r"tasks without any label \(1 of 3\): columns \[1\]"):
-        model = face().fit(X[:40], Y[:40])
+        model = linear(face).fit(X[:40], Y[:40])
     assert np.isfinite(model.predict(X)).all()
     if face is MultiTaskRegressor:
         np.testing.assert_allclose(model.coef_[1], model.shared_coef_)
     with pytest.raises(ValueError, match="y has no label"):
-        face().fit(X, np.full((60, 2), np.nan))
+        linear(face).fit(X, np.full((60, 2), np.nan))
 
 
 # ------------------------------------------------------------------------------- one task at all
@@ -244,7 +248,7 @@ def test_a_single_label_at_predict(face, rng):
         (np.arange(60) % 3 + 4, 5),
         (np.array(["a", "b", "c"])[np.arange(60) % 3], "b"),
     ):
-        model = face().fit(X, y, task=task)
+        model = linear(face).fit(X, y, task=task)
         wanted = model.predict(X, task=np.full(60, label))
         np.testing.assert_array_equal(model.predict(X, task=label), wanted)
         assert model.score(X, y, task=label) == model.score(X, y, task=np.full(60, label))
@@ -253,13 +257,13 @@ def test_a_single_label_at_predict(face, rng):
         with pytest.raises(ValueError, match="convert them to the same kind"):
             model.predict(X, task=17 if isinstance(label, str) else "17")
     with pytest.raises(ValueError, match="task='shop' is a single label.*task_column='shop'"):
-        face().fit(X, y, task="shop")
+        linear(face).fit(X, y, task="shop")
 
 
 @pytest.mark.parametrize("face", FACES)
 def test_for_task_suggests_what_was_meant(face, rng):
     X, y = rng.normal(size=(60, 2)), rng.normal(size=60)
-    model = face().fit(
+    model = linear(face).fit(
         X, target(face, y), task=np.array(["Bonn", "Ulm", "Kiel"])[np.arange(60) % 3]
     )
     for label, meant in (("bonn", "Bonn"), ("Kjel", "Kiel"), ("ULM", "Ulm")):
@@ -279,7 +283,9 @@ def test_unknown_tasks_are_told_once_a_search(rng):
     X, y, task = rng.normal(size=(90, 2)), rng.normal(size=90), np.repeat(np.arange(9), 10)
     X = np.column_stack([X, task])
     search = GridSearchCV(
-        MultiTaskRegressor(task_column=2), {"sharing": ["pooled", "independent"]}, cv=KFold(3)
+        MultiTaskRegressor("partial_pooling", task_column=2),
+        {"sharing": ["pooled", "independent"]},
+        cv=KFold(3),
     )
     for _ in range(2):  # every search by itself
         with warnings.catch_warnings(record=True) as caught:
@@ -308,7 +314,9 @@ def test_hints_are_told_once_a_search(rng):
 
 def test_a_tuple_never_seen_is_shown_whole(sales):
     frame, y = sales
-    model = MultiTaskRegressor().fit(frame[["price", "rain"]], y, task=frame[["store", "item"]])
+    model = MultiTaskRegressor("partial_pooling").fit(
+        frame[["price", "rain"]], y, task=frame[["store", "item"]]
+    )
     with pytest.warns(UnknownTaskWarning, match=r"such as \('Ulm', 77\)"):
         model.predict(frame[["price", "rain"]], task=("Ulm", 77))
 
@@ -327,9 +335,9 @@ def test_frames_of_any_library(face, sales):
     frame["kind"] = pd.Categorical(np.array(["x", "y", "z"])[np.arange(120) % 3])
     y = target(face, y)
     params = {"task_column": ["store", "item"], "preprocessor": "auto", "exclude_columns": "rain"}
-    wanted = face(**params).fit(frame, y)
+    wanted = linear(face, **params).fit(frame, y)
     for other in frames(frame):
-        model = face(**params).fit(other, y)
+        model = linear(face, **params).fit(other, y)
         assert model.feature_names_in_.tolist() == list(frame.columns)
         np.testing.assert_array_equal(model.predict(other), wanted.predict(frame))
         np.testing.assert_array_equal(model.predict(frame), wanted.predict(frame))
@@ -343,14 +351,17 @@ def test_frames_of_any_library(face, sales):
 def test_labels_and_weights_of_arrow(sales):
     frame, y = sales
     X = frame[["price", "rain"]].to_numpy()
-    wanted = MultiTaskRegressor().fit(X, y, np.arange(1.0, 121.0), task=frame["store"])
-    model = MultiTaskRegressor().fit(
+    wanted = MultiTaskRegressor("partial_pooling").fit(
+        X, y, np.arange(1.0, 121.0), task=frame["store"]
+    )
+    model = MultiTaskRegressor("partial_pooling").fit(
         pa.table({"price": X[:, 0], "rain": X[:, 1]}), pa.chunked_array([y]),
         pa.array(np.arange(1.0, 121.0)), task=pa.array(frame["store"].tolist()),
     )  # fmt: skip
     np.testing.assert_array_equal(model.coef_, wanted.coef_)
     codes = pa.array(frame["store"].tolist()).dictionary_encode()
-    assert MultiTaskRegressor().fit(X, y, task=codes).tasks_.tolist() == ["Bonn", "Ulm"]
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=codes)
+    assert model.tasks_.tolist() == ["Bonn", "Ulm"]
 
 
 def test_lazy_frames_are_refused_without_being_read(rng):
@@ -362,17 +373,17 @@ def test_lazy_frames_are_refused_without_being_read(rng):
 
     X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
     lazy = pl.DataFrame(X, schema=["a", "b"]).lazy().map_batches(read)
-    model = MultiTaskRegressor().fit(pl.DataFrame(X, schema=["a", "b"]), y)
+    model = MultiTaskRegressor("partial_pooling").fit(pl.DataFrame(X, schema=["a", "b"]), y)
     for call in (
-        lambda: MultiTaskRegressor().fit(lazy, y),
+        lambda: MultiTaskRegressor("partial_pooling").fit(lazy, y),
         lambda: model.predict(lazy),
-        lambda: MultiTaskRegressor(preprocessor="auto").fit(lazy, y),
+        lambda: MultiTaskRegressor("partial_pooling", preprocessor="auto").fit(lazy, y),
         lambda: MetaLearnerRegressor().fit(lazy, y),
         lambda: list(TaskKFold(2, task_column="a").split(lazy)),
     ):
         with pytest.raises(TypeError, match=r"LazyFrame.*collect"):
             call()
     with pytest.raises(TypeError, match=r"y is a LazyFrame.*collect"):
-        MultiTaskRegressor().fit(X, lazy)
+        MultiTaskRegressor("partial_pooling").fit(X, lazy)
     with pytest.raises(TypeError, match=r"LazyFrame.*collect"):
-        MultiTaskRegressor().fit(X, y, task=lazy)
+        MultiTaskRegressor("partial_pooling").fit(X, y, task=lazy)

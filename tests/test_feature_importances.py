@@ -31,7 +31,7 @@ def table(rng, face, scale=1.0):
 @pytest.mark.parametrize("scale", [1.0, np.array([1e3, 1e-3, 1e6, 1.0])])
 def test_what_they_are(rng, face, scale):
     X, y = table(rng, face, scale)
-    model = face(task_column=0).fit(X, y)
+    model = face("partial_pooling", task_column=0).fit(X, y)
     found = model.feature_importances_
     sizes = np.bincount(X[:, 0].astype(int))
     by_hand = np.average(np.abs(model.coef_), axis=0, weights=sizes) * X[:, 1:].std(axis=0)
@@ -44,7 +44,9 @@ def test_excluded_columns_have_none_and_each_task_column_the_most(rng):
     X, y = table(rng, MultiTaskRegressor)
     frame = pd.DataFrame(X[:, 1:], columns=list("abcd"))
     frame["shop"], frame["half"], frame["id"] = X[:, 0].astype(int), np.arange(200) % 2, 1.0
-    model = MultiTaskRegressor(task_column=["shop", "half"], exclude_columns="id").fit(frame, y)
+    model = MultiTaskRegressor(
+        "partial_pooling", task_column=["shop", "half"], exclude_columns="id"
+    ).fit(frame, y)
     found = dict(zip(frame.columns, model.feature_importances_, strict=True))
     assert found["id"] == 0.0 and found["shop"] == found["half"] == found["b"] == max(
         found.values()
@@ -55,7 +57,7 @@ def test_of_categories_the_sum_of_levels(rng):
     frame = pd.DataFrame({"a": rng.normal(size=200), "kind": np.arange(200) % 3})
     frame["kind"] = frame["kind"].map({0: "p", 1: "q", 2: "r"})
     y = 0.1 * frame["a"] + 4.0 * (frame["kind"] == "q") + 0.1 * rng.normal(size=200)
-    model = MultiTaskRegressor(preprocessor="auto").fit(frame, y)
+    model = MultiTaskRegressor("partial_pooling", preprocessor="auto").fit(frame, y)
     levels = model.preprocessor_.transform(frame)
     single = np.abs(model.coef_[0]) * levels.std(axis=0)
     np.testing.assert_allclose(model.feature_importances_, [single[0], single[1:].sum()])
@@ -64,18 +66,24 @@ def test_of_categories_the_sum_of_levels(rng):
 def test_transformers_of_the_callers(rng):
     X, y = table(rng, MultiTaskRegressor)
     frame = pd.DataFrame(X, columns=["shop", "a", "b", "c", "d"]).astype({"shop": int})
-    scaled = MultiTaskRegressor(task_column="shop", preprocessor=StandardScaler()).fit(frame, y)
-    plain = MultiTaskRegressor(task_column="shop").fit(frame, y)
+    scaled = MultiTaskRegressor(
+        "partial_pooling", task_column="shop", preprocessor=StandardScaler()
+    ).fit(frame, y)
+    plain = MultiTaskRegressor("partial_pooling", task_column="shop").fit(frame, y)
     np.testing.assert_allclose(scaled.feature_importances_, plain.feature_importances_)
     named = make_column_transformer((StandardScaler(), ["a", "b"]), (StandardScaler(), ["c", "d"]))
-    prefixed = MultiTaskRegressor(task_column="shop", preprocessor=named).fit(frame, y)
+    prefixed = MultiTaskRegressor("partial_pooling", task_column="shop", preprocessor=named).fit(
+        frame, y
+    )
     np.testing.assert_allclose(prefixed.feature_importances_, plain.feature_importances_)
-    turned = MultiTaskRegressor(task_column="shop", preprocessor=PCA(2)).fit(frame, y)
+    turned = MultiTaskRegressor("partial_pooling", task_column="shop", preprocessor=PCA(2)).fit(
+        frame, y
+    )
     assert not hasattr(turned, "feature_importances_")
     message = "does not show which columns its outputs come from"
     with pytest.raises(AttributeError, match=message):
         turned.feature_importances_  # noqa: B018
-    assert not hasattr(MultiTaskRegressor(), "feature_importances_")
+    assert not hasattr(MultiTaskRegressor("partial_pooling"), "feature_importances_")
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -107,9 +115,11 @@ def test_a_sequential_selector_needs_no_importances(rng):
 
 def test_partial_fit_has_those_of_fit(rng):
     X, y = table(rng, MultiTaskRegressor)
-    once = MultiTaskRegressor(task_column=0).partial_fit(X, y)
+    once = MultiTaskRegressor("partial_pooling", task_column=0).partial_fit(X, y)
     twice = (
-        MultiTaskRegressor(task_column=0).partial_fit(X[::2], y[::2]).partial_fit(X[1::2], y[1::2])
+        MultiTaskRegressor("partial_pooling", task_column=0)
+        .partial_fit(X[::2], y[::2])
+        .partial_fit(X[1::2], y[1::2])
     )
     for model in (once, twice):
         spread = X[:, 1:].std(axis=0)

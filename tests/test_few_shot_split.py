@@ -560,7 +560,7 @@ def test_shots_help_a_model_that_knows_tasks():
     shop = np.repeat(np.arange(30), 20)
     X = pd.DataFrame({"p": rng.normal(size=600), "shop": [f"shop {i}" for i in shop]})
     y = X["p"] + 2 * rng.normal(size=30)[shop] + 0.3 * rng.normal(size=600)
-    model = MultiTaskRegressor(task_column="shop")
+    model = MultiTaskRegressor("partial_pooling", task_column="shop")
     score = {}
     for n_shots in (0, 2, 6):
         cv = FewShotSplit(3, n_shots=n_shots, task_column="shop")
@@ -577,7 +577,7 @@ def test_inside_a_fit(estimator):
     X, y = visits()
     y = y if estimator is MultiTaskClassifier else X["p"] + (y == "buys")
     cv = FewShotSplit(3, n_shots=4, task_column="shop")
-    model = estimator(task_column="shop", cv=cv).fit(X, y)
-    twin = estimator(task_column="shop", cv=list(cv.split(X, y))).fit(X, y)
+    model = estimator("partial_pooling", task_column="shop", cv=cv).fit(X, y)
+    twin = estimator("partial_pooling", task_column="shop", cv=list(cv.split(X, y))).fit(X, y)
     np.testing.assert_allclose(model.coef_, twin.coef_)
     assert np.isfinite(model.task_report_["error_shared"][:10]).all()

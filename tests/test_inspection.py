@@ -51,7 +51,7 @@ def texts(ax):
 @pytest.fixture(scope="module")
 def fitted():
     X, y = load_grunfeld(return_X_y=True)
-    return MultiTaskRegressor(task_column=0).fit(X, y)
+    return MultiTaskRegressor("partial_pooling", task_column=0).fit(X, y)
 
 
 def test_from_estimator(fitted):
@@ -70,14 +70,18 @@ def test_from_estimator(fitted):
 def test_frame_gives_names():
     pytest.importorskip("pandas")
     X, y = load_grunfeld(return_X_y=True, as_frame=True)
-    display = TaskReportDisplay.from_estimator(MultiTaskRegressor(task_column="firm").fit(X, y))
+    display = TaskReportDisplay.from_estimator(
+        MultiTaskRegressor("partial_pooling", task_column="firm").fit(X, y)
+    )
     assert set(names(display)) == {*load_grunfeld().task_labels, "(firm never seen)"}
     assert "one model per firm" in display.independent_.get_label()
 
 
 def test_through_pipeline_and_search(fitted):
     X, y = load_grunfeld(return_X_y=True)
-    pipe = make_pipeline(FunctionTransformer(), MultiTaskRegressor(task_column=0))
+    pipe = make_pipeline(
+        FunctionTransformer(), MultiTaskRegressor("partial_pooling", task_column=0)
+    )
     search = GridSearchCV(pipe, {"multitaskregressor__sharing": ["partial_pooling"]}, cv=BY_TASK)
     search.fit(X, y)
     display = TaskReportDisplay.from_estimator(search)
@@ -88,9 +92,11 @@ def test_through_pipeline_and_search(fitted):
 
 def test_not_fitted_and_wrong_estimators():
     with pytest.raises(NotFittedError):
-        TaskReportDisplay.from_estimator(MultiTaskRegressor(task_column=0))
+        TaskReportDisplay.from_estimator(MultiTaskRegressor("partial_pooling", task_column=0))
     with pytest.raises(NotFittedError):
-        TaskReportDisplay.from_estimator(make_pipeline(MultiTaskRegressor(task_column=0)))
+        TaskReportDisplay.from_estimator(
+            make_pipeline(MultiTaskRegressor("partial_pooling", task_column=0))
+        )
     ridge = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
     with pytest.raises(TypeError, match="LinearRegression has no task_report_"):
         TaskReportDisplay.from_estimator(ridge)
@@ -103,9 +109,9 @@ def test_not_fitted_and_wrong_estimators():
 def test_search_without_refit():
     X, y = load_grunfeld(return_X_y=True)
     grid = {"sharing": ["pooled"]}
-    search = GridSearchCV(MultiTaskRegressor(task_column=0), grid, cv=BY_TASK, refit=False).fit(
-        X, y
-    )
+    search = GridSearchCV(
+        MultiTaskRegressor("partial_pooling", task_column=0), grid, cv=BY_TASK, refit=False
+    ).fit(X, y)
     with pytest.raises(TypeError, match="refit=True"):
         TaskReportDisplay.from_estimator(search)
 

@@ -38,7 +38,7 @@ def test_coverage_on_new_rows(coverage, skewed):
     within, tails = [], []
     for seed in range(3):
         (X, y, task), (at, truth, task_at), _ = draw(seed=seed, df=3 if skewed else None)
-        model = MultiTaskRegressor().fit(X, y, task=task)
+        model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
         ok = covered(model, at, truth, task_at, coverage)
         within.append(np.bincount(task_at, ok) / 200)
         low, high = model.predict_interval(at, coverage, task=task_at)
@@ -50,18 +50,20 @@ def test_coverage_on_new_rows(coverage, skewed):
 
 def test_noise_levels_are_found_and_shrunk():
     (X, y, task), _, noise = draw(n_tasks=60, rows=12)
-    model = MultiTaskRegressor().fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     std = model.task_report_["residual_std"][:-1]
     assert np.corrcoef(np.log(std), np.log(noise))[0, 1] > 0.6
     raw = np.sqrt(model.task_report_["error_shared"][:-1])
     assert np.log(std).std() < 0.9 * np.log(raw).std()
-    same = MultiTaskRegressor().fit(*draw(noise=0.7)[0][:2], task=draw(noise=0.7)[0][2])
+    same = MultiTaskRegressor("partial_pooling").fit(
+        *draw(noise=0.7)[0][:2], task=draw(noise=0.7)[0][2]
+    )
     assert np.ptp(np.log(same.task_report_["residual_std"][:-1])) < 0.5
 
 
 def test_std_of_predict():
     (X, y, task), _, _ = draw()
-    model = MultiTaskRegressor().fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     prediction, std = model.predict(X, task=task, return_std=True)
     np.testing.assert_array_equal(prediction, model.predict(X, task=task))
     np.testing.assert_array_equal(std, model.task_report_["residual_std"][task])
@@ -83,19 +85,19 @@ def test_a_2d_target_and_a_single_task():
     (X, y, _), _, _ = draw()
     Y = np.column_stack([y, 100 * y + np.random.default_rng(0).normal(size=len(y))])
     Y[::7, 1] = np.nan
-    model = MultiTaskRegressor().fit(X, Y)
+    model = MultiTaskRegressor("partial_pooling").fit(X, Y)
     prediction, std = model.predict(X, return_std=True)
     assert std.shape == prediction.shape == Y.shape
     low, high = model.predict_interval(X)
     assert (low < prediction).all() and (prediction < high).all()
-    one = MultiTaskRegressor().fit(X, y)
+    one = MultiTaskRegressor("partial_pooling").fit(X, y)
     assert one.predict(X, return_std=True)[1].shape == y.shape
 
 
 def test_units_of_the_target():
     (X, y, task), _, _ = draw()
-    model = MultiTaskRegressor().fit(X, y, task=task)
-    other = MultiTaskRegressor().fit(X, 1000.0 * y + 5.0, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
+    other = MultiTaskRegressor("partial_pooling").fit(X, 1000.0 * y + 5.0, task=task)
     np.testing.assert_allclose(
         other.task_report_["residual_std"], 1000 * model.task_report_["residual_std"], rtol=1e-6
     )
@@ -103,22 +105,25 @@ def test_units_of_the_target():
 
 def test_a_perfect_fit_has_no_spread():
     X = np.random.default_rng(0).normal(size=(40, 2))
-    model = MultiTaskRegressor().fit(X, X @ [1.0, 2.0], task=np.repeat([0, 1], 20))
+    model = MultiTaskRegressor("partial_pooling").fit(X, X @ [1.0, 2.0], task=np.repeat([0, 1], 20))
     low, high = model.predict_interval(X, task=np.repeat([0, 1], 20))
     np.testing.assert_allclose(low, high, atol=0.05)
 
 
 def test_rows_of_no_fold_and_splits_of_ones_own():
     (X, y, task), _, _ = draw()
-    model = MultiTaskRegressor(cv=KFold(3, shuffle=True, random_state=0)).fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling", cv=KFold(3, shuffle=True, random_state=0)).fit(
+        X, y, task=task
+    )
     assert (model.task_report_["residual_std"] > 0).all()
     half = [(np.arange(0, len(y), 2), np.arange(1, len(y), 4))]
-    assert (MultiTaskRegressor(cv=half).fit(X, y, task=task).task_report_["residual_std"] > 0).all()
+    model = MultiTaskRegressor("partial_pooling", cv=half).fit(X, y, task=task)
+    assert (model.task_report_["residual_std"] > 0).all()
 
 
 def test_partial_fit_has_the_normal_shape():
     (X, y, task), _, _ = draw()
-    model = MultiTaskRegressor().partial_fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").partial_fit(X, y, task=task)
     prediction, std = model.predict(X, task=task, return_std=True)
     low, high = model.predict_interval(X, 0.95, task=task)
     np.testing.assert_allclose((high - prediction) / std, stats.norm.ppf(0.975), rtol=1e-9)
@@ -128,7 +133,7 @@ def test_partial_fit_has_the_normal_shape():
 @pytest.mark.parametrize("coverage", [0.0, 1.0, 90, -0.5, "most", None, True])
 def test_coverage_is_a_share(coverage):
     (X, y, task), _, _ = draw()
-    model = MultiTaskRegressor().fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     with pytest.raises(ValueError, match="coverage=.* must be a number between 0 and 1"):
         model.predict_interval(X, coverage, task=task)
 
@@ -189,7 +194,9 @@ def test_intervals_widen_outside_the_training_rows_whatever_the_unit_of_weights(
     far = np.array([[0.0, 0.0], [X[:, 0].max(), 0.0], [20.0, 0.0], [40.0, 0.0]])
     found = []
     for factor in (1.0, 1e-4):
-        model = MultiTaskRegressor().fit(X, y, sample_weight=factor * weight, task=task)
+        model = MultiTaskRegressor("partial_pooling").fit(
+            X, y, sample_weight=factor * weight, task=task
+        )
         new = model.adapt(X[:10], y[:10], factor * weight[:10])
         found.append(
             [m.predict(far, return_std=True)[1] for m in (model.for_task(0), new)]

@@ -292,7 +292,12 @@ for share in np.linspace(0.05, 0.95, 12):
 @pytest.mark.jit
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "face", ["MultiTaskRegressor()", "MultiTaskClassifier()", "MetaLearnerClassifier()"]
+    "face",
+    [
+        "MultiTaskRegressor('partial_pooling')",
+        "MultiTaskClassifier('partial_pooling')",
+        "MetaLearnerClassifier()",
+    ],
 )
 def test_cross_validation_does_not_swallow_ctrl_c(tmp_path, face):
     """It takes any Exception for a failed fit. The estimator stays what it was."""
@@ -414,15 +419,16 @@ weight = rng.uniform(0.5, 2.0, size=120)
 for Z in tables:
     for w in (None, weight):
         for n_jobs in (None, 2):
-            skmtl.MultiTaskRegressor(n_jobs=n_jobs).fit(Z, y, w, task=task)
-        skmtl.MultiTaskClassifier().fit(Z, (y > 0).astype(int), w, task=task)
-    skmtl.MultiTaskClassifier().fit(Z, np.arange(120) % 3, task=task)
+            skmtl.MultiTaskRegressor("partial_pooling", n_jobs=n_jobs).fit(Z, y, w, task=task)
+        skmtl.MultiTaskClassifier("partial_pooling").fit(Z, (y > 0).astype(int), w, task=task)
+    skmtl.MultiTaskClassifier("partial_pooling").fit(Z, np.arange(120) % 3, task=task)
     if isinstance(Z, np.ndarray):
         skmtl.MetaLearnerRegressor().fit(Z, y, task=task)
         skmtl.MetaLearnerClassifier().fit(Z, np.arange(120) % 3, task=task)
-skmtl.MultiTaskRegressor().fit(X, np.c_[y, -y])
-skmtl.MultiTaskRegressor().partial_fit(X, y, task=task).partial_fit(X, y, task=task)
-model = skmtl.MultiTaskRegressor().fit(X, y, task=task)
+skmtl.MultiTaskRegressor("partial_pooling").fit(X, np.c_[y, -y])
+model = skmtl.MultiTaskRegressor("partial_pooling")
+model.partial_fit(X, y, task=task).partial_fit(X, y, task=task)
+model = skmtl.MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
 model.adapt(X[:5], y[:5])
 n_kernels = 0
 for name in ("arrow", "moments", "logistic", "heads"):

@@ -97,7 +97,9 @@ def test_log_loss_and_accuracy_are_those_of_the_model(visits, capsys, tmp_path):
     p = np.empty((240, 3))
     codes = frame["clinic"].str[1:].astype(int).to_numpy()
     for train, test in TaskKFold(2, shuffle=True, random_state=0).split(codes, groups=codes):
-        model = MultiTaskClassifier(task_column="clinic", preprocessor="auto", cv=2)
+        model = MultiTaskClassifier(
+            "partial_pooling", task_column="clinic", preprocessor="auto", cv=2
+        )
         p[test] = model.fit(X.iloc[train], frame["risk"][train]).predict_proba(X.iloc[test])
     shared = report["summary"]["shared"]
     assert shared["log_loss"] == pytest.approx(log_loss(frame["risk"], p))
@@ -329,7 +331,7 @@ def test_forward_in_time(visits, capsys, tmp_path):
     errors = []
     for train, test in TaskTimeSeriesSplit(2, time_column="day", task_column="clinic").split(X):
         past = MultiTaskRegressor(
-            task_column="clinic", preprocessor="auto", exclude_columns=["day"],
+            "partial_pooling", task_column="clinic", preprocessor="auto", exclude_columns=["day"],
             cv=TaskTimeSeriesSplit(2, time_column="day"),
         ).fit(X.iloc[train], frame["score"][train])  # fmt: skip
         errors.append((past.predict(X.iloc[test]) - frame["score"][test]) ** 2)
@@ -391,7 +393,8 @@ def test_saved_model(visits, tmp_path, capsys, target):
     face = MultiTaskRegressor if target == "score" else MultiTaskClassifier
     assert isinstance(model, face) and model.tasks_.tolist() == sorted(set(frame["clinic"]))
     X = frame[columns]
-    expected = face(task_column="clinic", preprocessor="auto", cv=2).fit(X, frame[target])
+    expected = face("partial_pooling", task_column="clinic", preprocessor="auto", cv=2)
+    expected.fit(X, frame[target])
     assert (model.predict(X) == expected.predict(X)).all()
 
 

@@ -140,7 +140,9 @@ def test_who_has_no_curves():
     with pytest.raises(ValueError, match=rf"learner Subspace\(\) has no .*{named}"):
         MetaTrainingDisplay.from_estimator(closed)
     with pytest.raises(ValueError, match="MultiTaskRegressor has no meta-training curves: only"):
-        MetaTrainingDisplay.from_estimator(MultiTaskRegressor().fit(X, y, task=task))
+        MetaTrainingDisplay.from_estimator(
+            MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
+        )
     with pytest.raises(ValueError, match=r"history lacks \['train_loss'\]: only learners"):
         MetaTrainingDisplay({"step": np.arange(3)})
     with pytest.raises(ValueError, match="history is empty"):

@@ -612,12 +612,14 @@ def test_inner_forward_split_needs_no_more_than_a_time_column(estimator, cut):
     y = y if estimator is MultiTaskRegressor else (y > np.median(y)).astype(int)
     X = X.assign(week=np.tile(np.arange(24.0), 6))
     cv = TaskTimeSeriesSplit(5, time_column="week", gap=2, cut=cut)
-    model = estimator(task_column="shop", cv=cv).fit(X, y)
+    model = estimator("partial_pooling", task_column="shop", cv=cv).fit(X, y)
     splits = list(cv.split(X, groups=X["shop"]))
-    twin = estimator(task_column="shop", cv=splits).fit(X, y)
+    twin = estimator("partial_pooling", task_column="shop", cv=splits).fit(X, y)
     np.testing.assert_allclose(model.coef_, twin.coef_)
     order = np.random.default_rng(0).permutation(len(X))
-    mixed = estimator(task_column="shop", cv=cv).fit(X.iloc[order], y.iloc[order])
+    mixed = estimator("partial_pooling", task_column="shop", cv=cv).fit(
+        X.iloc[order], y.iloc[order]
+    )
     np.testing.assert_allclose(mixed.coef_, model.coef_, atol=1e-6)
     assert np.isfinite(model.task_report_["error_shared"]).all()
 
@@ -627,7 +629,9 @@ def test_inner_forward_split_with_a_target_of_columns():
     X = np.column_stack([rng.permutation(60), rng.normal(size=60)])
     y = X[:, [1]] * [1.0, 1.2, 0.9] + 0.1 * rng.normal(size=(60, 3))
     y[::7, 1] = np.nan
-    model = MultiTaskRegressor(cv=TaskTimeSeriesSplit(4, time_column=0)).fit(X, y)
+    model = MultiTaskRegressor("partial_pooling", cv=TaskTimeSeriesSplit(4, time_column=0)).fit(
+        X, y
+    )
     assert np.isfinite(model.task_report_["error_shared"][:3]).all()
 
 
@@ -643,7 +647,7 @@ def test_a_task_that_no_fold_holds_out_is_fitted_but_not_judged(estimator, n_spl
     cv = TaskTimeSeriesSplit(n_splits, time_column=1, gap=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = estimator(task_column=2, cv=cv).fit(X, y)
+        model = estimator("partial_pooling", task_column=2, cv=cv).fit(X, y)
     report = model.task_report_
     for name in ("error_shared", "error_independent", "error_pooled", "gain_over_pooled"):
         np.testing.assert_array_equal(np.isnan(report[name][:8]), sizes <= 3)  # gap of 2
@@ -669,7 +673,9 @@ def test_the_report_on_drifting_series_is_honest():
         week, X, y = drifting_stores(seed)
         past = week < 156 - 13  # rows are in the order of weeks
         for name, cv in (("shuffled", 5), ("forward", TaskTimeSeriesSplit(2, test_size=13))):
-            model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
+            model = MultiTaskRegressor("partial_pooling", task_column=1, cv=cv).fit(
+                X[past], y[past]
+            )
             predicted[name].append(model.task_report_["error_shared"][:-1].mean())
             actual[name].append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
     ratio = {name: np.mean(predicted[name]) / np.mean(actual[name]) for name in actual}
@@ -686,7 +692,7 @@ def test_the_report_allows_for_having_chosen_the_model():
         week, X, y = drifting_stores(seed)
         X, past = np.column_stack([X, week]), week < 156 - 13
         cv = TaskTimeSeriesSplit(3, time_column=2, test_size=13)
-        model = MultiTaskRegressor(task_column=1, cv=cv).fit(X[past], y[past])
+        model = MultiTaskRegressor("partial_pooling", task_column=1, cv=cv).fit(X[past], y[past])
         predicted.append(model.task_report_["error_shared"][:-1].mean())
         actual.append(np.mean((model.predict(X[~past]) - y[~past]) ** 2))
     assert 0.8 < np.mean(predicted) / np.mean(actual) < 1.25

@@ -39,7 +39,7 @@ FIXED = PartialPooling(alpha=1.0, alpha_shared=1.0)
 # -------------------------------------------------------------------------- the task contract
 
 CONTRACT = {
-    "default": MultiTaskRegressor(),
+    "partial pooling": MultiTaskRegressor("partial_pooling"),
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor(Pooled()),
     "fixed": MultiTaskRegressor(FIXED, cv=None),
@@ -48,8 +48,8 @@ CONTRACT = {
         PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
     ),
     "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
-    "balanced tasks": MultiTaskRegressor(task_weight="balanced"),
-    "noise of tasks": MultiTaskRegressor(task_weight="uncertainty"),
+    "balanced tasks": MultiTaskRegressor("partial_pooling", task_weight="balanced"),
+    "noise of tasks": MultiTaskRegressor("partial_pooling", task_weight="uncertainty"),
 }
 
 
@@ -71,7 +71,7 @@ class WithTaskColumnAndNoise(checks.WithTaskColumn):
 
     @property
     def partial_fit(self):
-        return MultiTaskRegressor(task_weight="uncertainty").partial_fit
+        return MultiTaskRegressor("partial_pooling", task_weight="uncertainty").partial_fit
 
 
 CONFIGURATIONS = {
@@ -79,16 +79,18 @@ CONFIGURATIONS = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor("pooled"),
     "fixed": MultiTaskRegressor(PartialPooling(alpha=1.0, alpha_shared=1.0), cv=None),
-    "a task column": checks.WithTaskColumn(task_column=0),
+    "a task column": checks.WithTaskColumn("partial_pooling", task_column=0),
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
     "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
     "a sign": MultiTaskRegressor(PartialPooling(negative=[0])),
-    "auto": MultiTaskRegressor(preprocessor="auto"),
+    "auto": MultiTaskRegressor("partial_pooling", preprocessor="auto"),
     "auto, a task column": checks.WithTaskColumn(
         FIXED, task_column=0, cv=None, preprocessor="auto"
     ),
     "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
-    "noise of tasks": WithTaskColumnAndNoise(task_column=0, task_weight="uncertainty"),
+    "noise of tasks": WithTaskColumnAndNoise(
+        "partial_pooling", task_column=0, task_weight="uncertainty"
+    ),
 }
 
 
@@ -358,7 +360,7 @@ def test_the_global_configuration_is_left_alone():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return MultiTaskRegressor(task_column="shop").fit(X, Y)
+    return MultiTaskRegressor("partial_pooling", task_column="shop").fit(X, Y)
 
 
 REPORT = [
@@ -413,7 +415,9 @@ def test_report_tells_the_truth(fitted):
     for seed in (1, 2, 3):
         frame, y = shop_table(n=360, seed=seed)
         train = np.arange(360) % 3 == 0
-        report = MultiTaskRegressor(task_column="shop").fit(frame[train], y[train])
+        report = MultiTaskRegressor("partial_pooling", task_column="shop").fit(
+            frame[train], y[train]
+        )
         error = ((y - report.predict(frame)) ** 2)[~train].mean()
         told = np.average(
             report.task_report_["error_shared"][:-1], weights=report.task_report_["n_samples"][:-1]
@@ -424,7 +428,7 @@ def test_report_tells_the_truth(fitted):
 
 @pytest.mark.jit
 def test_report_of_one_task():
-    report = MultiTaskRegressor().fit(NUMBERS, Y).task_report_
+    report = MultiTaskRegressor("partial_pooling").fit(NUMBERS, Y).task_report_
     assert {len(column) for column in report.values()} == {2}
     assert list(report["n_samples"]) == [len(Y), 0]
 
@@ -433,7 +437,7 @@ def test_report_of_one_task():
 def test_report_of_columns():
     y = np.column_stack([Y, Y + 1.0, Y])
     y[:50, 2] = np.nan
-    report = MultiTaskRegressor().fit(NUMBERS, y).task_report_
+    report = MultiTaskRegressor("partial_pooling").fit(NUMBERS, y).task_report_
     assert list(report["task"]) == [0, 1, 2, None]
     assert list(report["n_samples"]) == [120, 120, 70, 0]
 
@@ -509,7 +513,7 @@ def test_partial_fit_when_tuned_does_not_depend_on_units():
     weight = rng.uniform(0.5, 2.0, size=180)
 
     def predictions(Z, y, weight):
-        model = MultiTaskRegressor()
+        model = MultiTaskRegressor("partial_pooling")
         for rows in np.split(np.arange(180), [50, 51, 120]):
             model.partial_fit(Z[rows], y[rows], weight[rows], task=task[rows])
         return model.predict(Z, task=task)
@@ -531,7 +535,7 @@ def test_partial_fit_trusts_a_slope_by_the_evidence_for_it(decay):
     y = Z[:, 0] + rng.uniform(-1.0, 1.0, size=600)
     outliers = np.exp(3.0 * rng.normal(size=600))
     for column, target, wanted in ((Z[:, 1], y, 0.0), (outliers, y + outliers, 1.0)):
-        model = MultiTaskRegressor()
+        model = MultiTaskRegressor("partial_pooling")
         for rows in np.split(np.arange(600), [200, 201, 500]):
             X = np.column_stack([Z[rows, 0], column[rows]])
             model.partial_fit(X, target[rows], task=task[rows], decay=decay)
@@ -595,7 +599,7 @@ def test_decay_is_a_weight_of_earlier_rows():
 def test_decay_follows_a_drift():
     rng = np.random.default_rng(0)
     task, slope, errors = np.repeat(np.arange(6), 20), np.ones(6), []
-    steady, fading = MultiTaskRegressor(), MultiTaskRegressor()
+    steady, fading = MultiTaskRegressor("partial_pooling"), MultiTaskRegressor("partial_pooling")
     for month in range(8):
         slope = slope + 0.8
         Z = rng.normal(size=(120, 1))
@@ -627,7 +631,9 @@ def test_a_piece_may_lack_every_label_of_a_task():
 
 
 def test_strengths_may_be_held_after_tuning():
-    parts = MultiTaskRegressor(task_column="shop", cv=5).partial_fit(X[:60], Y[:60])
+    parts = MultiTaskRegressor("partial_pooling", task_column="shop", cv=5).partial_fit(
+        X[:60], Y[:60]
+    )
     found = parts.sharing_
     held = PartialPooling(
         found.alpha_, alpha_intercept=found.alpha_intercept_, alpha_shared=found.alpha_shared_

@@ -270,7 +270,7 @@ def test_dates_raise(fitted, kind):
 def test_dates_in_an_array_raise():
     X = np.array([[1.0, DAY]] * 10, dtype=object)
     with pytest.raises(ValueError, match="column 1 of X holds dates"):
-        MultiTaskRegressor(preprocessor="auto").fit(X, np.arange(10.0))
+        MultiTaskRegressor("partial_pooling", preprocessor="auto").fit(X, np.arange(10.0))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,10 @@ def test_rows_of_no_weight_and_splits():
     """Splits count all rows, those of no weight included."""
     weight = (np.arange(120) % 3 > 0).astype(float)
     model = MultiTaskRegressor(
-        task_column="shop", preprocessor="auto", cv=TaskKFold(3, task_column="shop")
+        "partial_pooling",
+        task_column="shop",
+        preprocessor="auto",
+        cv=TaskKFold(3, task_column="shop"),
     ).fit(FRAME, Y, sample_weight=weight)
     assert list(model.task_report_["n_samples"]) == [20, 20, 20, 20, 0]
 
@@ -501,7 +504,11 @@ class ByTime(BaseCrossValidator):
 @pytest.mark.jit
 def test_splitters_see_excluded_columns():
     model = MultiTaskRegressor(
-        task_column="shop", preprocessor="auto", exclude_columns=["row"], cv=ByTime()
+        "partial_pooling",
+        task_column="shop",
+        preprocessor="auto",
+        exclude_columns=["row"],
+        cv=ByTime(),
     ).fit(FRAME, Y)
     assert np.isfinite(model.task_report_["error_shared"][:-1]).all()
 

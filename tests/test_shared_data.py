@@ -34,7 +34,7 @@ def load(name):
 @pytest.mark.parametrize("name", ["school", "radon"])
 def test_untuned_by_hand_is_near_one_hot_ridge(name):
     X, y, task, train, test = load(name)
-    model = MultiTaskRegressor(task_column=task).fit(X.iloc[train], y[train])
+    model = MultiTaskRegressor("partial_pooling", task_column=task).fit(X.iloc[train], y[train])
     miss = y[test] - model.predict(X.iloc[test])
     nmse = np.mean(miss**2) / np.var(y[test])
     measured = pd.read_csv(SHARED / "data" / "baselines.csv").query(
@@ -49,7 +49,7 @@ def test_untuned_by_hand_is_near_one_hot_ridge(name):
 @pytest.mark.parametrize("name", ["school", "radon"])
 def test_the_report_is_about_right(name):
     X, y, task, train, test = load(name)
-    model = MultiTaskRegressor(task_column=task).fit(X.iloc[train], y[train])
+    model = MultiTaskRegressor("partial_pooling", task_column=task).fit(X.iloc[train], y[train])
     error = np.mean((y[test] - model.predict(X.iloc[test])) ** 2)
     report = model.task_report_
     told = np.average(report["error_shared"][:-1], weights=report["n_samples"][:-1])

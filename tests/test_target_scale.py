@@ -32,10 +32,10 @@ def nmse(model, X, y, task):
 
 
 def errors(configurations, seeds=range(6), **kwargs):
-    out = []
+    out, linear = [], {"sharing": "partial_pooling"}
     for seed in seeds:
         (X, y, task), test = sensors(seed, **kwargs)
-        models = [MultiTaskRegressor(**c).fit(X, y, task=task) for c in configurations]
+        models = [MultiTaskRegressor(**linear | c).fit(X, y, task=task) for c in configurations]
         out.append([nmse(model, *test) for model in models])
     return np.mean(out, axis=0)
 
@@ -53,8 +53,8 @@ def test_gains_over_three_decades(offset):
 
 def test_tasks_in_the_same_units_are_left_alone():
     (X, y, task), _ = sensors(decades=0.0)
-    model = MultiTaskRegressor().fit(X, y, task=task)
-    other = MultiTaskRegressor(target_scale="table").fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
+    other = MultiTaskRegressor("partial_pooling", target_scale="table").fit(X, y, task=task)
     assert model.target_scale_ == "table"
     np.testing.assert_array_equal(model.coef_, other.coef_)
 
@@ -65,9 +65,9 @@ def test_every_task_may_have_its_own_unit():
     rng = np.random.default_rng(1)
     gain, zero = 10 ** rng.uniform(-3, 3, size=12), rng.normal(size=12)
     spread = np.array([y[task == t].std() for t in range(12)])
-    for kwargs in ({"sharing": PartialPooling(alpha=3.0, alpha_shared=1.0)}, {}):
-        model = MultiTaskRegressor(target_scale="task", **kwargs).fit(X, y, task=task)
-        moved = MultiTaskRegressor(target_scale="task", **kwargs)
+    for sharing in (PartialPooling(alpha=3.0, alpha_shared=1.0), "partial_pooling"):
+        model = MultiTaskRegressor(sharing, target_scale="task").fit(X, y, task=task)
+        moved = MultiTaskRegressor(sharing, target_scale="task")
         moved.fit(X, gain[task] * (y + zero[task]), task=task)
         got = moved.predict(A, task=at) / gain[at] - zero[at]
         gap = np.abs(got - model.predict(A, task=at)) / spread[at]
@@ -76,7 +76,7 @@ def test_every_task_may_have_its_own_unit():
 
 def test_report_and_spread_are_in_the_tasks_units():
     (X, y, task), (A, b, at) = sensors(rows=20)
-    model = MultiTaskRegressor().fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     assert model.target_scale_ == "task"
     came = np.bincount(at, (b - model.predict(A, task=at)) ** 2) / 100
     for name in ("error_shared", "error_independent"):
@@ -97,7 +97,7 @@ def test_folds_are_honest():
     task = np.repeat(np.arange(200), 3)
     y = 10 ** rng.uniform(-1, 1, size=200)[task] * rng.normal(size=600)
     X = rng.normal(size=(600, 2))
-    model = MultiTaskRegressor(target_scale="task").fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling", target_scale="task").fit(X, y, task=task)
     variance = np.bincount(task, y**2)[:200] / 3
     # Noise cannot be predicted: relative to a task's mean square the error is at least one.
     assert np.exp(np.mean(np.log(model.task_report_["error_shared"][:-1] / variance))) > 0.95
@@ -108,7 +108,7 @@ def test_a_new_task_in_units_of_its_own():
     for seed in range(6):
         (X, y, task), (A, b, at) = sensors(seed, offset=2.0)
         old = task < 11
-        model = MultiTaskRegressor().fit(X[old], y[old], task=task[old])
+        model = MultiTaskRegressor("partial_pooling").fit(X[old], y[old], task=task[old])
         assert model.target_scale_ == "task"
         new = model.adapt(X[~old], y[~old])
         test = A[at == 11], b[at == 11]
@@ -127,7 +127,7 @@ def test_a_2d_target_of_assays():
     gain = 10 ** rng.uniform(-2, 2, size=15)
     Y = (X @ rng.normal(size=4))[:, None] * gain + 0.5 * gain * rng.normal(size=(30, 15))
     Y[rng.uniform(size=Y.shape) < 0.6] = np.nan
-    model = MultiTaskRegressor().fit(X, Y)
+    model = MultiTaskRegressor("partial_pooling").fit(X, Y)
     assert model.target_scale_ == "task"
     assert model.score(X, Y) > 0.5
 
@@ -149,7 +149,7 @@ def test_partial_fit_and_no_validation(scale):
 def test_other_scales_are_refused():
     (X, y, task), _ = sensors()
     with pytest.raises(ValueError, match="target_scale"):
-        MultiTaskRegressor(target_scale="tasks").fit(X, y, task=task)
+        MultiTaskRegressor("partial_pooling", target_scale="tasks").fit(X, y, task=task)
 
 
 # --------------------------------------------------------------------------------- the units

@@ -122,12 +122,12 @@ def test_a_common_factor_has_no_effect_where_strengths_are_tuned(make, rng):
     X, y, task, _ = draw(rng)
     y = y > 0 if make is MultiTaskClassifier else y
     same(
-        make(task_weight={t: 7.0 for t in range(4)}).fit(X, y, task=task),
-        make().fit(X, y, task=task),
+        make("partial_pooling", task_weight={t: 7.0 for t in range(4)}).fit(X, y, task=task),
+        make("partial_pooling").fit(X, y, task=task),
     )
     same(
-        make(task_weight=given(7.0 * FACTORS)).fit(X, y, task=task),
-        make(task_weight=given()).fit(X, y, task=task),
+        make("partial_pooling", task_weight=given(7.0 * FACTORS)).fit(X, y, task=task),
+        make("partial_pooling", task_weight=given()).fit(X, y, task=task),
         1e-6,
     )
 
@@ -148,7 +148,7 @@ def test_copies_and_weights(task_weight, rng):
     X, y, task, _ = draw(rng)
     k = rng.integers(1, 4, size=len(y))
     copies = np.repeat(np.arange(len(y)), k)
-    model = MultiTaskRegressor(task_weight=task_weight)
+    model = MultiTaskRegressor("partial_pooling", task_weight=task_weight)
     weighted = model.fit(X, y, task=task, sample_weight=k).coef_
     repeated = model.fit(X[copies], y[copies], task=task[copies]).coef_
     np.testing.assert_allclose(weighted, repeated, rtol=1e-6, atol=1e-8)
@@ -158,7 +158,7 @@ def test_copies_and_weights(task_weight, rng):
 @pytest.mark.parametrize("task_weight", ["balanced", "uncertainty", given()])
 def test_order_and_units(task_weight, rng):
     X, y, task, _ = draw(rng, n_tasks=4, noise=(0.1, 1.0, 0.3, 3.0))
-    model = MultiTaskRegressor(task_weight=task_weight)
+    model = MultiTaskRegressor("partial_pooling", task_weight=task_weight)
     first = model.fit(X, y, task=task).predict(X, task=task)
     order = rng.permutation(len(y))
     again = model.fit(X[order], 1e3 * y[order] + 5.0, task=task[order]).predict(X, task=task)
@@ -171,8 +171,8 @@ def test_order_and_units(task_weight, rng):
 @pytest.mark.jit
 def test_balanced_tasks_of_one_size_are_as_without_weights(rng):
     X, y, task, _ = draw(rng, rows=(15,))
-    plain = MultiTaskRegressor().fit(X, y, task=task)
-    same(MultiTaskRegressor(task_weight="balanced").fit(X, y, task=task), plain)
+    plain = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
+    same(MultiTaskRegressor("partial_pooling", task_weight="balanced").fit(X, y, task=task), plain)
 
 
 def test_balanced_by_hand(rng):
@@ -215,7 +215,9 @@ def test_intervals_are_calibrated_in_every_task(task_weight, rng):
     for _ in range(3):
         X, y, task, mean = draw(rng, 12, rows=(100, 40, 70), noise=noise)
         known = np.arange(len(y)) % 2 == 0
-        model = MultiTaskRegressor(task_weight=weight).fit(X[known], y[known], task=task[known])
+        model = MultiTaskRegressor("partial_pooling", task_weight=weight).fit(
+            X[known], y[known], task=task[known]
+        )
         at = ~known
         low, high = model.predict_interval(X[at], 0.8, task=task[at])
         covered = (low < y[at]) & (y[at] < high)
@@ -238,7 +240,7 @@ def test_noise_is_learned_and_helps(rng):
     for _ in range(4):
         X, y, task, mean = draw(rng, 15, rows=(25,), p=5, noise=noise, spread=0.3)
         models = [
-            MultiTaskRegressor(task_weight=weight).fit(X, y, task=task)
+            MultiTaskRegressor("partial_pooling", task_weight=weight).fit(X, y, task=task)
             for weight in (None, "uncertainty", given(1.0 / noise**2))
         ]
         errors.append([np.mean((m.predict(X, task=task) - mean) ** 2) for m in models])
@@ -255,8 +257,8 @@ def test_noise_is_learned_and_helps(rng):
 @pytest.mark.jit
 def test_tasks_of_one_noise_level_are_as_without_weights(rng):
     X, y, task, _ = draw(rng, 10, rows=(20,))
-    plain = MultiTaskRegressor().fit(X, y, task=task).predict(X, task=task)
-    model = MultiTaskRegressor(task_weight="uncertainty").fit(X, y, task=task)
+    plain = MultiTaskRegressor("partial_pooling").fit(X, y, task=task).predict(X, task=task)
+    model = MultiTaskRegressor("partial_pooling", task_weight="uncertainty").fit(X, y, task=task)
     assert np.abs(model.predict(X, task=task) - plain).max() < 0.1 * y.std()
     assert np.ptp(np.log(model.task_noise_)) < 0.7
 
@@ -266,7 +268,7 @@ def test_tasks_in_their_own_units(rng):
     """Gains over decades: what is noisy is so relative to the units that are used."""
     gain, noise = 10.0 ** rng.uniform(-2, 2, 12), np.tile([0.1, 1.0], 6)
     X, y, task, _ = draw(rng, 12, rows=(20,), noise=noise, spread=0.1)
-    model = MultiTaskRegressor(task_weight="uncertainty", target_scale="task")
+    model = MultiTaskRegressor("partial_pooling", task_weight="uncertainty", target_scale="task")
     model.fit(X, gain[task] * y, task=task)
     found = model.task_noise_ / gain
     assert found[1::2].mean() > 2.0 * found[::2].mean()
@@ -275,7 +277,7 @@ def test_tasks_in_their_own_units(rng):
 @pytest.mark.jit
 def test_the_noise_is_that_of_the_last_fit(rng):
     X, y, task, _ = draw(rng)
-    model = MultiTaskRegressor(task_weight="uncertainty").fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling", task_weight="uncertainty").fit(X, y, task=task)
     assert (model.task_noise_ > 0).all()
     model.set_params(task_weight=None).fit(X, y, task=task)
     assert not hasattr(model, "task_noise_")
@@ -290,11 +292,15 @@ def test_what_has_no_noise_level(rng):
         model.set_params(task_weight="uncertainty").fit(X, y, task=task)
     assert model.coef_.shape == (4, 3)
     with pytest.raises(ValueError, match="log-loss .* does not have: .* Set task_weight='balanc"):
-        MultiTaskClassifier(task_weight="uncertainty").fit(X, y > 0, task=task)
+        MultiTaskClassifier("partial_pooling", task_weight="uncertainty").fit(X, y > 0, task=task)
     with pytest.raises(AttributeError, match="no partial_fit with task_weight='uncertainty'"):
-        MultiTaskRegressor(task_weight="uncertainty").partial_fit(X, y, task=task)
+        MultiTaskRegressor("partial_pooling", task_weight="uncertainty").partial_fit(
+            X, y, task=task
+        )
     with pytest.raises(ValueError, match="keep_moments=True is for partial_fit"):
-        MultiTaskRegressor(task_weight="uncertainty", keep_moments=True).fit(X, y, task=task)
+        MultiTaskRegressor("partial_pooling", task_weight="uncertainty", keep_moments=True).fit(
+            X, y, task=task
+        )
 
 
 # --------------------------------------------------------------------------- forms of the input
@@ -457,5 +463,5 @@ def test_more_features_than_rows(rng):
     np.testing.assert_allclose(
         model.predict(X, task=task), (coef[task] * Z).sum(1) + a[task], atol=1e-7
     )
-    tuned = MultiTaskRegressor(task_weight="uncertainty").fit(X, y, task=task)
+    tuned = MultiTaskRegressor("partial_pooling", task_weight="uncertainty").fit(X, y, task=task)
     assert np.isfinite(tuned.predict(X, task=task)).all()

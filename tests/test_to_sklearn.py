@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from checks import linear
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -42,7 +43,7 @@ def parts(estimator):
 def test_regressors(rng, face, preprocessor):
     frame, y = table(rng)
     columns = ["a", "b", "c", "shop"] + (["kind"] if preprocessor == "auto" else [])
-    model = face(task_column="shop", preprocessor=preprocessor).fit(frame[columns], y)
+    model = linear(face, task_column="shop", preprocessor=preprocessor).fit(frame[columns], y)
     features = frame[columns].drop(columns="shop")
     for one in (model.for_task("q"), model.adapt(features[:9], y[:9])):
         plain = one.to_sklearn()
@@ -56,7 +57,7 @@ def test_regressors(rng, face, preprocessor):
 def test_classifiers(rng, face, n_classes):
     frame, y = table(rng)
     y = np.array(["lo", "mid", "up"])[np.digitize(y, [0.0, 2.0][: n_classes - 1])]
-    model = face(task_column="shop", preprocessor="auto").fit(frame, y)
+    model = linear(face, task_column="shop", preprocessor="auto").fit(frame, y)
     features = frame.drop(columns="shop")
     for one in (model.for_task("q"), model.adapt(features[:30], y[:30])):
         plain = one.to_sklearn()
@@ -71,7 +72,11 @@ def test_gaps_of_both_kinds(rng):
     frame, y = table(rng)
     frame.loc[rng.random(len(frame)) < 0.2, "a"] = np.nan
     frame.loc[rng.random(len(frame)) < 0.2, "kind"] = np.nan
-    one = MultiTaskRegressor(task_column="shop", preprocessor="auto").fit(frame, y).for_task("p")
+    one = (
+        MultiTaskRegressor("partial_pooling", task_column="shop", preprocessor="auto")
+        .fit(frame, y)
+        .for_task("p")
+    )
     features = frame.drop(columns="shop")
     plain = one.to_sklearn()
     np.testing.assert_allclose(plain.predict(features), one.predict(features), **CLOSE)
@@ -90,7 +95,11 @@ def test_features_that_a_learner_leaves_out_have_no_slope(rng):
 
 def test_the_model_itself_is_left_alone(rng):
     frame, y = table(rng)
-    one = MultiTaskRegressor(task_column="shop", preprocessor="auto").fit(frame, y).for_task("p")
+    one = (
+        MultiTaskRegressor("partial_pooling", task_column="shop", preprocessor="auto")
+        .fit(frame, y)
+        .for_task("p")
+    )
     features = frame.drop(columns="shop")
     before = one.predict(features)
     one.to_sklearn()[-1].coef_[:] = 0.0
@@ -109,7 +118,11 @@ def test_the_frame_is_left_as_it_is(rng):
     frame = table(rng)[0].drop(columns="kind")
     frame.loc[::7, "a"] = np.nan
     y = rng.normal(size=len(frame))
-    one = MultiTaskRegressor(task_column="shop", preprocessor="auto").fit(frame, y).for_task("p")
+    one = (
+        MultiTaskRegressor("partial_pooling", task_column="shop", preprocessor="auto")
+        .fit(frame, y)
+        .for_task("p")
+    )
     plain, features = one.to_sklearn(), frame.drop(columns="shop")
     before = features.copy()
     for _ in range(2):
@@ -128,7 +141,7 @@ def test_categories_that_are_no_strings_are_refused(levels, rng):
     frame, y = table(rng)
     frame["kind"] = pd.Series(np.tile(np.asarray(levels, dtype=object), 80))
     model = MultiTaskRegressor(
-        task_column="shop", preprocessor="auto", categorical_columns="kind"
+        "partial_pooling", task_column="shop", preprocessor="auto", categorical_columns="kind"
     ).fit(frame, y)
     with pytest.raises(
         ValueError, match=r"columns \['kind'\] hold categories that are not strings"

@@ -142,7 +142,7 @@ def test_from_estimators(rng):
 
 def test_who_has_no_curves(rng):
     X = rng.normal(size=(60, 2))
-    linear = MultiTaskRegressor().fit(X, X[:, 0], task=np.arange(60) % 3)
+    linear = MultiTaskRegressor("partial_pooling").fit(X, X[:, 0], task=np.arange(60) % 3)
     with pytest.raises(ValueError, match="MultiTaskRegressor has no training curve: sharing='hid"):
         TrainingCurveDisplay.from_estimator(linear)
     with pytest.raises(ValueError, match=r"history lacks \['epoch', 'train_loss'\]"):

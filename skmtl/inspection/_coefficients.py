@@ -93,7 +93,7 @@ class TaskCoefficientsDisplay:
     >>> from skmtl.datasets import load_grunfeld
     >>> from skmtl.inspection import TaskCoefficientsDisplay
     >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
-    >>> model = MultiTaskRegressor(task_column="firm").fit(X, y)
+    >>> model = MultiTaskRegressor("partial_pooling", task_column="firm").fit(X, y)
     >>> display = TaskCoefficientsDisplay.from_estimator(model, X, y, features=["capital"])
     >>> display.axes_[0].get_title(loc="left")
     'capital'

@@ -349,7 +349,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         >>> from skmtl import MultiTaskRegressor
         >>> from skmtl.datasets import load_grunfeld
         >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
-        >>> frame = MultiTaskRegressor(task_column="firm").fit(X, y).coef_frame()
+        >>> frame = MultiTaskRegressor("partial_pooling", task_column="firm").fit(X, y).coef_frame()
         >>> frame.columns.tolist()
         ['intercept', 'value', 'capital', 'year']
         >>> frame.shape                           # one row per firm, and the shared model

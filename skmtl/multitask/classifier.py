@@ -187,7 +187,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     >>> rng = np.random.default_rng(0)
     >>> X, shop = rng.normal(size=(300, 3)), np.repeat(np.arange(20), 15)
     >>> bought = X[:, 0] + 0.5 * rng.normal(size=20)[shop] + rng.logistic(size=300) > 0
-    >>> model = MultiTaskClassifier().fit(X, bought, task=shop)
+    >>> model = MultiTaskClassifier("partial_pooling").fit(X, bought, task=shop)
     >>> model.coef_.shape
     (20, 3)
     >>> model.predict_proba(X[:2], task=shop[:2]).shape

@@ -200,7 +200,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.datasets import load_grunfeld
     >>> X, y = load_grunfeld(return_X_y=True, as_frame=True)
-    >>> model = MultiTaskRegressor(task_column="firm").fit(X, y)
+    >>> model = MultiTaskRegressor("partial_pooling", task_column="firm").fit(X, y)
     >>> model.coef_.shape
     (11, 3)
     >>> model.score(X, y) > 0.9

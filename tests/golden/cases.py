@@ -88,7 +88,7 @@ def time_series():
     """Tuned by splits in time."""
     panel = load_grunfeld()
     model = MultiTaskRegressor(
-        task_column=0, cv=TaskTimeSeriesSplit(4, task_column=0, time_column=3)
+        "partial_pooling", task_column=0, cv=TaskTimeSeriesSplit(4, task_column=0, time_column=3)
     )
     return model.fit(panel.data, panel.target).predict(panel.data[::9])
 
@@ -98,13 +98,13 @@ def columns_as_tasks():
     X, y, _, X_new = table(3)
     Y = np.column_stack([y, -y + X[:, 0], y**2])
     Y[::3, 1] = Y[1::4, 2] = np.nan
-    return MultiTaskRegressor().fit(X, Y).predict(X_new).ravel()
+    return MultiTaskRegressor("partial_pooling").fit(X, Y).predict(X_new).ravel()
 
 
 def partial_fits():
     """Batch by batch."""
     X, y, task, X_new = table()
-    model = MultiTaskRegressor(task_column=0)
+    model = MultiTaskRegressor("partial_pooling", task_column=0)
     Z = np.column_stack([task, X])
     for some in (np.arange(0, len(y), 2), np.arange(1, len(y), 2)):
         model.partial_fit(Z[some], y[some])
@@ -114,7 +114,7 @@ def partial_fits():
 def intervals():
     """Half the widths of intervals."""
     X, y, task, X_new = table()
-    model = MultiTaskRegressor().fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     return model.predict(X_new, task=np.arange(5), return_std=True)[1]
 
 

@@ -45,7 +45,7 @@ def fitted(estimator, n_classes=None):
 
 def one_task(adapted):
     """Return the model of one task, known or new."""
-    model, (X, y) = fitted(MultiTaskRegressor), table()
+    model, (X, y) = MODELS["multitask_regressor"](), table()
     if adapted:
         return model.adapt(X[:6, 1:].astype(float), y[:6])
     return model.for_task("market")
@@ -61,8 +61,8 @@ def transfer():
 
 
 MODELS = {
-    "multitask_regressor": partial(fitted, MultiTaskRegressor),
-    "multitask_classifier": partial(fitted, MultiTaskClassifier, 3),
+    "multitask_regressor": partial(fitted, partial(MultiTaskRegressor, "partial_pooling")),
+    "multitask_classifier": partial(fitted, partial(MultiTaskClassifier, "partial_pooling"), 3),
     "known_task": partial(one_task, adapted=False),
     "new_task": partial(one_task, adapted=True),
     "meta_regressor": partial(fitted, MetaLearnerRegressor),

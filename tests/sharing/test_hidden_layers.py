@@ -45,7 +45,7 @@ def error(model, X, task, y):
 
 def test_layers_are_shared(tables, model):
     X, task, y = tables["train"]
-    linear = MultiTaskRegressor().fit(X, y, task=task)
+    linear = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     assert error(model, *tables["test"]) < 0.5 * error(linear, *tables["test"])
     assert model.member_report_["member"].tolist() == ["hidden_layers"]
     low, high = model.predict_interval(tables["test"][0], 0.9, task=tables["test"][1])
@@ -58,7 +58,9 @@ def test_a_new_task_gets_a_head_of_its_own(tables, model):
     X, _, y = tables["new"]
     adapted = model.adapt(X[:30], y[:30])
     found = adapted.predict(X[30:])
-    linear = MultiTaskRegressor().fit(*tables["train"][::2], task=tables["train"][1])
+    linear = MultiTaskRegressor("partial_pooling").fit(
+        *tables["train"][::2], task=tables["train"][1]
+    )
     wanted = linear.adapt(X[:30], y[:30]).predict(X[30:])
     assert np.mean((found - y[30:]) ** 2) < np.mean((wanted - y[30:]) ** 2)
     with pytest.warns(UnknownTaskWarning):

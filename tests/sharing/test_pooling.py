@@ -265,8 +265,8 @@ def test_sparse_is_dense_when_tuned_on_given_splits():
     X = np.where(np.random.default_rng(3).uniform(size=X.shape) < 0.5, 0.0, X)
     rows = np.arange(len(y))
     splits = [(rows[rows % 4 != k], rows[rows % 4 == k]) for k in range(4)]
-    dense = MultiTaskRegressor(cv=splits).fit(X, y, task=task)
-    model = MultiTaskRegressor(cv=splits).fit(sparse.csr_matrix(X), y, task=task)
+    dense = MultiTaskRegressor("partial_pooling", cv=splits).fit(X, y, task=task)
+    model = MultiTaskRegressor("partial_pooling", cv=splits).fit(sparse.csr_matrix(X), y, task=task)
     np.testing.assert_allclose(model.coef_, dense.coef_, rtol=1e-6, atol=1e-9)
 
 
@@ -350,7 +350,7 @@ def test_the_report_says_where_sharing_helps():
     task = np.repeat(np.arange(10), 8)
     X = rng.normal(size=(80, 4))
     y = X @ [1.0, -1.0, 0.5, 0.0] + 0.5 * rng.normal(size=80)
-    report = MultiTaskRegressor().fit(X, y, task=task).task_report_
+    report = MultiTaskRegressor("partial_pooling").fit(X, y, task=task).task_report_
     assert np.mean(report["gain_over_independent"][:-1]) > 0.05
 
 
@@ -366,7 +366,7 @@ def test_tuning_is_about_as_good_as_the_best_fixed_strengths(spread):
     tables = simulate(coef, rng.normal(size=10), 15, noise=1.0)
     grid = [(s, i, 1.0) for s in (0.1, 1.0, 10.0, 100.0, np.inf) for i in (0.1, 1.0, 10.0)]
     best = min(risk(fixed(*strengths), *tables) for strengths in grid)
-    assert risk(MultiTaskRegressor(), *tables) + 1.0 <= 1.05 * (best + 1.0)
+    assert risk(MultiTaskRegressor("partial_pooling"), *tables) + 1.0 <= 1.05 * (best + 1.0)
 
 
 @pytest.mark.jit
@@ -432,10 +432,10 @@ def test_a_splitter_is_used_without_a_warning():
     X, y, task = table()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = MultiTaskRegressor(cv=KFold(3)).fit(X, y, task=task)
+        model = MultiTaskRegressor("partial_pooling", cv=KFold(3)).fit(X, y, task=task)
     rows = np.arange(len(y))
     splits = list(KFold(3).split(rows))
-    same = MultiTaskRegressor(cv=splits).fit(X, y, task=task)
+    same = MultiTaskRegressor("partial_pooling", cv=splits).fit(X, y, task=task)
     np.testing.assert_array_equal(model.coef_, same.coef_)
 
 
@@ -466,7 +466,7 @@ def test_the_row_form_of_a_target_with_columns(monkeypatch):
     fits = []
     for by_rows in (False, True):
         monkeypatch.setattr(regressor, "prefers_rows", lambda *args, r=by_rows: r)
-        fits.append(MultiTaskRegressor().fit(X, y))
+        fits.append(MultiTaskRegressor("partial_pooling").fit(X, y))
     assert_same_fit(*fits)
 
 
@@ -503,6 +503,6 @@ def test_relabelling_many_tasks(n_tasks):
     coef = rng.normal(size=4) + rng.normal(size=(n_tasks, 4)) * [0.01, 0.1, 0.5, 1.5]
     y = (X * coef[task]).sum(1) + rng.normal(size=len(task))
     label = rng.permutation(n_tasks)[task]
-    wanted = MultiTaskRegressor().fit(X, y, task=task).predict(X, task=task)
-    got = MultiTaskRegressor().fit(X, y, task=label).predict(X, task=label)
+    wanted = MultiTaskRegressor("partial_pooling").fit(X, y, task=task).predict(X, task=task)
+    got = MultiTaskRegressor("partial_pooling").fit(X, y, task=label).predict(X, task=label)
     np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)

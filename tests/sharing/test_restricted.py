@@ -118,12 +118,14 @@ def test_the_classifier_is_one_dense_problem(n_classes, strengths):
 )  # fmt: skip
 def test_tuned_slopes_are_exactly_alike(varying, kind):
     X, score, task, rng = related(200 if kind == "three classes" else 400)
+    sharing = PartialPooling(varying=varying)
     if kind == "regression":
-        model, y = MultiTaskRegressor(), score + rng.normal(size=len(score))
+        model, y = MultiTaskRegressor(sharing), score + rng.normal(size=len(score))
     else:
         cuts = [0.0] if kind == "two classes" else [-1.0, 1.0]
-        model, y = MultiTaskClassifier(), np.digitize(score + rng.logistic(size=len(score)), cuts)
-    model.set_params(sharing=PartialPooling(varying=varying)).fit(X, y, task=task)
+        y = np.digitize(score + rng.logistic(size=len(score)), cuts)
+        model = MultiTaskClassifier(sharing)
+    model.fit(X, y, task=task)
     assert (model.history_["weight"] > 0).sum() > 1
     assert_alike(model, varying, 4)
     assert model.kkt_residual_ < 1e-4
@@ -152,7 +154,8 @@ def test_the_report_tells_the_truth():
         report = model.task_report_
         told.append(np.average(report["error_shared"][:-1], weights=report["n_samples"][:-1]))
         true.append(np.mean((model.predict(X[400:], task=task[400:]) - y[400:]) ** 2))
-        plain = MultiTaskRegressor().fit(X[:400], y[:400], task=task[:400]).task_report_
+        plain = MultiTaskRegressor("partial_pooling")
+        plain = plain.fit(X[:400], y[:400], task=task[:400]).task_report_
         np.testing.assert_allclose(
             report["error_independent"], plain["error_independent"], rtol=0.05
         )
@@ -177,7 +180,7 @@ def test_knowing_which_slope_varies_helps():
 @pytest.mark.jit
 def test_all_features_listed_are_no_restriction():
     X, y, task = table()
-    plain = MultiTaskRegressor().fit(X, y, task=task)
+    plain = MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
     listed = MultiTaskRegressor(PartialPooling(varying=[3, 1, 0, 2])).fit(X, y, task=task)
     np.testing.assert_array_equal(listed.coef_, plain.coef_)
 
@@ -257,7 +260,7 @@ def test_a_task_without_labels_and_columns_of_a_target():
 def test_one_task_is_the_plain_ridge():
     X, y, _ = table()
     got = MultiTaskRegressor(PartialPooling(varying=[1])).fit(X, y)
-    wanted = MultiTaskRegressor().fit(X, y)
+    wanted = MultiTaskRegressor("partial_pooling").fit(X, y)
     np.testing.assert_allclose(got.coef_, wanted.coef_, rtol=1e-3)
 
 

@@ -135,7 +135,7 @@ def test_the_report_promises_what_fresh_rows_show():
         told, found = [], []
         for seed in range(25):
             (X, y, task), (A, b, at) = world(rows, 60, seed, p)
-            model = MultiTaskRegressor(cv=deal(len(y), 5)).fit(X, y, task=task)
+            model = MultiTaskRegressor("partial_pooling", cv=deal(len(y), 5)).fit(X, y, task=task)
             told.append(model.task_report_["error_shared"][:-1].mean())
             found.append(((b - model.predict(A, task=at)) ** 2).mean())
         ratios.append(np.mean(told) / np.mean(found))
@@ -206,7 +206,7 @@ def test_tasks_of_classes_never_seen_get_slopes():
         y, b = (
             ((Z * coef[t]).sum(1) > rng.logistic(size=len(t))) for Z, t in ((X, task), (A, fresh))
         )
-        model = MultiTaskClassifier(cv=deal(len(y), 4)).fit(X, y, task=task)
+        model = MultiTaskClassifier("partial_pooling", cv=deal(len(y), 4)).fit(X, y, task=task)
         best = LogisticRegression().fit(X, y).predict_log_proba(A)
         with pytest.warns(UserWarning, match="never seen"):
             p = model.predict_log_proba(A, task=fresh)
@@ -286,7 +286,7 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     """They are one Newton step from the fit on all rows, and close to those of a refit."""
     X, y, task = draw([20] * 8, seed=7)
     codes = np.digitize(y, np.quantile(y, np.arange(1, n_classes) / n_classes))
-    model = MultiTaskClassifier(cv=deal(len(y), 4)).fit(X, codes, task=task)
+    model = MultiTaskClassifier("partial_pooling", cv=deal(len(y), 4)).fit(X, codes, task=task)
     A, b, _ = draw([n_new], seed=8 + n_new)
     b = np.digitize(b, np.quantile(y, np.arange(1, n_classes) / n_classes))
     weight = np.random.default_rng(9).uniform(0.3, 1.0, size=n_new)
@@ -333,7 +333,7 @@ def test_few_shot_scores_affect_tasks_with_few_rows_only(monkeypatch):
         (X, y, task), (A, b, at) = world([500] * 10 + [5] * 20, 100, seed, 8, spread=0.3)
         old = task < 10
         splits = deal(old.sum(), 5)
-        model = MultiTaskRegressor(cv=splits).fit(X[old], y[old], task=task[old])
+        model = MultiTaskRegressor("partial_pooling", cv=splits).fit(X[old], y[old], task=task[old])
 
         new = [((X[task == t], y[task == t]), (A[at == t], b[at == t])) for t in range(10, 30)]
         risks.append(risk_of_adapting(model, new))
@@ -345,7 +345,9 @@ def test_few_shot_scores_affect_tasks_with_few_rows_only(monkeypatch):
         best.append(min(risk_of_adapting(f, new) for f in fixed))
         with monkeypatch.context() as patch:
             patch.setattr(Problem, "few_shot_scores", lambda *args: None)
-            unheard = MultiTaskRegressor(cv=splits).fit(X[old], y[old], task=task[old])
+            unheard = MultiTaskRegressor("partial_pooling", cv=splits).fit(
+                X[old], y[old], task=task[old]
+            )
         np.testing.assert_allclose(model.coef_, unheard.coef_, atol=1e-5)
     assert np.mean(risks) < 1.1 * np.mean(best)
 
@@ -389,7 +391,7 @@ def test_which_slopes_vary_is_found_from_fewer_rows_than_features():
     excess, best = [], []
     for seed in range(6):
         (X, y, task), (A, b, at) = world([5] * 60, 40, seed, 8, spread=1.5, level=0.0, vary=2)
-        model = MultiTaskRegressor(cv=deal(len(y), 5)).fit(X, y, task=task)
+        model = MultiTaskRegressor("partial_pooling", cv=deal(len(y), 5)).fit(X, y, task=task)
         excess.append(((b - model.predict(A, task=at)) ** 2).mean() - 1.0)
         alike = [
             MultiTaskRegressor(PartialPooling(a, alpha_intercept=np.inf, alpha_shared=1), cv=None)

@@ -136,7 +136,9 @@ def test_columns_of_polars_and_arrow_that_are_neither(column):
 
 def test_an_invalid_number_in_predict_names_the_column(rng):
     frame = pd.DataFrame({"x": rng.normal(size=20).astype(str)})
-    model = MultiTaskRegressor(preprocessor="auto").fit(frame, rng.normal(size=20))
+    model = MultiTaskRegressor("partial_pooling", preprocessor="auto").fit(
+        frame, rng.normal(size=20)
+    )
     with pytest.raises(ValueError, match="column 'x' of X held numbers in fit"):
         model.predict(one(["dear", "1"]))
     np.testing.assert_allclose(model.predict(one(["1.5", "2"])), model.predict(one([1.5, 2.0])))
@@ -155,7 +157,7 @@ def regions(rng, n=200):
 
 def test_codes_of_categories(rng):
     frame, y = regions(rng)
-    params = {"task_column": "shop", "preprocessor": "auto"}
+    params = {"sharing": "partial_pooling", "task_column": "shop", "preprocessor": "auto"}
     with pytest.warns(UserWarning, match=r"'region' \(5 distinct\).*categorical_columns") as caught:
         numbers = MultiTaskRegressor(**params).fit(frame, y)
     assert len(caught) == 1 and caught[0].filename == __file__
@@ -190,12 +192,14 @@ def test_categorical_columns_that_are_none(rng, given, message):
     frame, y = regions(rng)
     params = {"task_column": "shop", "exclude_columns": "x", "categorical_columns": given}
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(preprocessor="auto", **params).fit(frame, y)
+        MultiTaskRegressor("partial_pooling", preprocessor="auto", **params).fit(frame, y)
 
 
 def test_categorical_columns_want_auto(rng):
     frame, y = regions(rng)
-    model = MultiTaskRegressor(task_column="shop", categorical_columns=["region"])
+    model = MultiTaskRegressor(
+        "partial_pooling", task_column="shop", categorical_columns=["region"]
+    )
     with pytest.raises(ValueError, match="categorical_columns=.*preprocessor=None"):
         model.fit(frame, y)
     X = sparse.csr_matrix(frame.to_numpy(dtype=float))
@@ -245,7 +249,7 @@ def test_levels_that_are_cut_are_told(rng):
 def test_a_forgotten_task_is_told(rng):
     frame = pd.DataFrame({"x": rng.normal(size=90), "shop": [f"s{i % 9}" for i in range(90)]})
     y = rng.normal(size=90)
-    model = MultiTaskRegressor(preprocessor="auto")
+    model = MultiTaskRegressor("partial_pooling", preprocessor="auto")
     with pytest.warns(UserWarning, match=r"'shop' \(9 levels\).*task_column='shop'"):
         model.fit(frame, y)
     with warnings.catch_warnings():

@@ -53,7 +53,9 @@ CONTRACT = {
 
 
 class AllMembers(WithEstimator):
-    """Every member has weight, whether it is better or not."""
+    """Every member has weight, whether it is better or not: so few episodes will do."""
+
+    _n_episodes, _n_cloned = 10, 5
 
     def _weigh(self, held_out):
         shared = 0.4 if held_out.values[:, 1].size and not np.isnan(held_out.values[0, 1]) else 0.0
@@ -193,8 +195,8 @@ CONFIGURATIONS = {
         task_column=0, shared_classes=False
     ),
     "own classes": MetaLearnerClassifier(Towards(), shared_classes=False),
-    "a forest, numbers": NumbersByAllMembersWithTasks(
-        estimator=RandomForestRegressor(3), task_column=0
+    "a random tree, numbers": NumbersByAllMembersWithTasks(
+        estimator=DecisionTreeRegressor(max_features=0.5, max_depth=3), task_column=0
     ),
     "naive Bayes, classes": ClassesByAllMembersWithTasks(
         estimator=GaussianNB(), task_column=0, shared_classes=True

@@ -18,9 +18,12 @@ __all__ = [
 
 # Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
 SIZE_WIDTH = 0.7
-# Standard errors by which a blend has to be better than the first member to be used at all: for
-# tasks of a size, and for unseen tasks, of which there are few to learn from.
-_REQUIRED, _REQUIRED_UNSEEN = 2.0, 1.0
+# Standard errors by which a blend has to be better than the first member to be used at all.
+_REQUIRED = 1.0
+# Standard errors by which it has to be worse on the rows of a task not to be used there.
+_REQUIRED_OF_TASK = 2.0
+# With fewer left-out tasks, standard errors for unseen tasks are those over rows, and so many.
+_FEWEST_TASKS, _REQUIRED_OF_ROWS = 3, 2.0
 # Prior rows at the table's noise level that each task's noise level is shrunk with.
 _NOISE_ROWS = 4.0
 # Steps in which weights and noise levels, or working responses, follow each other.
@@ -82,6 +85,25 @@ class _MemberRows:
         """Return by how much the weighted losses of rows are below those of the first member."""
         return self.weight * (self.losses(np.eye(self.n_members)[0]) - self.losses(blend))
 
+    def can_gain(self, other):
+        """Return whether another member could improve the blend of these members.
+
+        It cannot if a step from the best blend towards its scores increases the losses by more than
+        a standard error.
+
+        Parameters
+        ----------
+        other : object of the same class
+            The same rows of the other member alone.
+        """
+        blend, near = self.best((self.rows > 0).astype(np.float64))
+        increase = near[self.codes] * self.weight * self.slopes(blend, other)
+        return increase.sum() <= np.sqrt((increase**2).sum())
+
+    def slopes(self, blend, other):
+        """Return the derivatives of the losses ``(n_rows,)`` from a blend towards a member."""
+        raise NotImplementedError
+
     def advantage(self, blend, near):
         """Return by how many standard errors a blend is better than the first member."""
         gain = self.gains(blend)
@@ -117,6 +139,10 @@ class SquaredErrors(_MemberRows):
     def losses(self, blend):
         return (self.errors * blend).sum(axis=1) ** 2
 
+    def slopes(self, blend, other):
+        error = self.errors @ blend
+        return 2.0 * error * (other.errors[:, 0] - error)
+
     def relative(self, kernel, blend):
         # The noise of a task is the error of the blend itself, so that a task that the blend does
         # not suit, as in Student's distribution, has little influence.
@@ -150,6 +176,10 @@ class RowLosses(_MemberRows):
 
     def losses(self, blend):
         return self.loss.value(self._blended(blend), self.target)
+
+    def slopes(self, blend, other):
+        at = self._blended(blend)
+        return ((self.loss.means(at) - self.target) * (other.scores[:, 0] - at)).sum(axis=1)
 
     def step(self, blend, kernel):
         """Minimise the quadratic approximation; the step is halved until the loss falls."""
@@ -203,8 +233,8 @@ class StackedWeights:
         """Return the weights ``(n_tasks, n_members)`` of the tasks.
 
         They are those of the tasks' sizes, but for tasks on whose own held-out rows the blend is
-        worse than the first member by more than `_REQUIRED` standard errors: these use the first
-        member.
+        worse than the first member by more than `_REQUIRED_OF_TASK` standard errors: these use the
+        first member.
 
         Parameters
         ----------
@@ -216,7 +246,7 @@ class StackedWeights:
         loss = -held_out.gains(out[codes])
         n = np.maximum(np.bincount(codes, minlength=len(out)), 1)
         total, square = held_out.task_sums(loss), held_out.task_sums(loss**2)
-        worse = total > _REQUIRED * np.sqrt(np.maximum(square - total**2 / n, 0.0))
+        worse = total > _REQUIRED_OF_TASK * np.sqrt(np.maximum(square - total**2 / n, 0.0))
         out[worse & (n > 1)] = np.eye(out.shape[1])[0]
         return out
 
@@ -231,28 +261,33 @@ def unseen_blend(held_out):
     """Return the weights ``(n_members,)`` for an unseen task, from predictions of left-out tasks.
 
     All tasks count the same. Only the first member has weight unless the blend is better by more
-    than `_REQUIRED_UNSEEN` standard errors over tasks.
+    than a standard error over tasks; over rows, and by two, if there are fewer than three tasks.
     """
     blend = np.full(held_out.n_members, 1.0 / held_out.n_members)
     seen = held_out.rows > 0
     kernel = np.where(seen, 1.0 / np.where(seen, held_out.rows, 1.0), 0.0)
     for _ in range(_STEPS):
         blend = held_out.step(blend, kernel)
-    gain = (held_out.task_sums(held_out.gains(blend)) * kernel)[seen]
-    required = _REQUIRED_UNSEEN * gain.std(ddof=1) / np.sqrt(len(gain))
-    return blend if gain.mean() > required else np.eye(held_out.n_members)[0]
+    gain, required = held_out.gains(blend) * kernel[held_out.codes], _REQUIRED_OF_ROWS
+    if seen.sum() >= _FEWEST_TASKS:
+        gain, required = held_out.task_sums(gain)[seen], _REQUIRED
+    spread = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    return blend if gain.mean() > required * spread else np.eye(held_out.n_members)[0]
 
 
 def simplex_weights(gram, slope=None):
     """Return the weights that minimise ``w' gram w / 2 + slope' w`` on the simplex.
 
-    The weights are >= 0 and sum to one. Without a slope, it is zero.
+    The weights are >= 0 and sum to one. Without a slope, it is zero. Where the minimum is not
+    unique, the first weight is the largest.
     """
     n_members = len(gram)
     level = np.trace(gram) / n_members
     if not level > 0.0:
         return np.eye(n_members)[0]
-    root = np.linalg.cholesky(gram / level + 1e-9 * np.eye(n_members)).T
+    # Of members that predict alike, the first one has the weight.
+    ridge = np.append(1e-9, np.full(n_members - 1, 1e-6))
+    root = np.linalg.cholesky(gram / level + np.diag(ridge)).T
     target = np.zeros(n_members)
     if slope is not None:
         target = -solve_triangular(root, slope / level, trans="T")

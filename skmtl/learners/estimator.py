@@ -16,8 +16,6 @@ from .closed_form import Auto
 
 __all__ = ["WithEstimator"]
 
-# Number of episodes per fold on which members are judged, and of those that clones are fitted in.
-_N_EPISODES, _N_CLONED = 150, 40
 # Clones are not tried in further folds if their advantage is below this share of the required one.
 _HOPEFUL = 0.25
 # Number of rows, of each of two classes, on which the estimator is tried.
@@ -91,6 +89,9 @@ class WithEstimator(Learner):
     True
     """
 
+    # Number of episodes per fold on which members are judged, and of those that clones are fitted in.
+    _n_episodes, _n_cloned = 150, 40
+
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
@@ -111,9 +112,9 @@ class WithEstimator(Learner):
         if shared is None:
             _try_on_some_rows(fit, tasks)
         progress("judging the estimator on held-out tasks")
-        parts, n_cloned = [], _N_CLONED
+        parts, n_cloned = [], self._n_cloned
         for fold, of_fold in zip(folds, of_folds, strict=True):
-            drawn = episodes(fold.held, _N_EPISODES, random_state)
+            drawn = episodes(fold.held, self._n_episodes, random_state)
             if not len(drawn[2]):  # no task has two rows
                 continue
             parts.append(_judge(fit, fold, of_fold, drawn, n_cloned, random_state))

@@ -44,8 +44,8 @@ class Auto(Sharing):
     Every member is fitted in the splits of `cv`, and predicts the rows that were held out. The
     weights minimise the squared errors of these predictions, each task relative to its noise, or
     their log-losses, among tasks of similar numbers of rows :math:`n_t`. They are those of the
-    linear models alone unless the blend is better by more than two standard errors, so that a table
-    without curvature keeps a linear model. Learners are guarded like this, not guaranteed to help.
+    linear models alone unless the blend is better by more than a standard error, so that most tables
+    without curvature keep a linear model. Learners are guarded like this, not guaranteed to help.
 
     Parameters
     ----------
@@ -144,10 +144,10 @@ class Auto(Sharing):
         members, start = self._members(problem, base), time.monotonic()
         found = [linear]
 
-        def best(rows):
-            weight = problem.weight[rows]
-            return min(
-                np.average(problem.losses(scores[rows], rows), weights=weight) for scores in found
+        def can_gain(scores, rows):
+            others = np.stack([part[rows] for part in found], axis=1)
+            return problem.held_out(others, rows).can_gain(
+                problem.held_out(scores[:, None], rows)
             )
 
         for member in members:
@@ -156,7 +156,7 @@ class Auto(Sharing):
                 if time.monotonic() - start > self.time_budget:
                     member.dropped = "time_budget was used up"
             if member.dropped is None:
-                member.judge(problem, best)
+                member.judge(problem, can_gain)
             if member.dropped is None:
                 found.append(np.where(np.isnan(member.held_out), linear, member.held_out))
         return members

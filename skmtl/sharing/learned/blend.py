@@ -12,7 +12,7 @@ from .model import LearnedFit, LearnedModel
 __all__ = ["fit_blend"]
 
 # Fewest left-out tasks that say whether learners help an unseen task.
-_FEWEST_LEFT_OUT = 3
+_FEWEST_LEFT_OUT = 2
 _MOST_OFFSET_ROWS = 1e6
 
 
@@ -204,7 +204,10 @@ class _MemberWeights:
         names = ["linear", *(member.name for member in members)]
         reasons = {member.name: member.dropped for member in members}
         status = [
-            reasons.get(name) or ("used" if share[name] > 0 else "no better than the others")
+            reasons.get(name)
+            or ("used" if share[name] > 0 else None)
+            or ("used for unseen tasks" if of_unseen.get(name, 0.0) > 0 else None)
+            or "no better than the others"
             for name in names
         ]
         return {

@@ -180,7 +180,7 @@ class Forest:
     task: str | None = "encoded"
     n_trees: int = 25
     min_leaf: int = 3
-    fewest_rows = 20
+    fewest_rows = 150
     takes_gaps = True
 
     def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
@@ -251,7 +251,7 @@ class SmoothRidge:
     """
 
     task: str | None = None
-    fewest_rows = 40
+    fewest_rows = 50
     takes_gaps = True
 
     def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
@@ -263,7 +263,7 @@ class SmoothRidge:
         if not parts:
             return _Zero()
         ridge = make_pipeline(
-            _Clipper(), make_union(*parts), StandardScaler(), RidgeCV(np.logspace(-1, 6, 15))
+            _Clipper(), make_union(*parts), StandardScaler(), RidgeCV(np.logspace(-1, 6, 8))
         )
         ridge.fit(M[:, numbers], target, ridgecv__sample_weight=weight)
         return _OnColumns(ridge, numbers)

@@ -8,10 +8,8 @@ from .design import Design
 
 __all__ = ["FittedMember", "FoldModel", "LearnedMember", "scores_of"]
 
-# The splits of small tables are repeated until about this many rows are predicted.
-_REPEAT_UNTIL, _MOST_REPEATS = 2000, 4
-# A learner whose error on the first split is this many times that of the best one is dropped.
-_HOPELESS = 1.25
+# Fewest held-out rows after which a learner may be dropped.
+_FEWEST_TO_DROP = 100
 # Decimal digits of the standardised target that learners see.
 _DIGITS = 10
 # Smallest probability of a class that learners may predict.
@@ -136,60 +134,61 @@ class LearnedMember:
             return "learners of residuals are for two classes"
         return None
 
-    def judge(self, problem, best=None, every_split=False):
+    def judge(self, problem, can_gain=None, every_split=False):
         """Fit the learner in the splits, and set `held_out`, or `dropped` if it cannot win.
 
         Parameters
         ----------
         problem : RowProblem
-        best : callable or None
-            Called with a mask of rows; returns the smallest mean squared error of the members so
-            far on these rows.
+        can_gain : callable or None
+            Called with held-out scores and their rows; returns whether they could improve the blend
+            of the members so far.
         every_split : bool
             Whether to fit all splits of a large table as well.
         """
         self.one_split = problem.n_judged_splits == 1 and not every_split
-        total, times = 0.0, np.zeros(problem.n_rows, dtype=np.int64)
+        total, times, moved = 0.0, np.zeros(problem.n_rows, dtype=np.int64), []
+        asked = can_gain is None
         for number, (train, test, base) in enumerate(self._splits(problem)):
             part, tested = self._fit(problem, train, base, test)
             self._parts.append(part)
             problem.progress(f"{self.name}: split {number + 1}")
             means = part[1].predict(tested)
-            if number == 0 and best is not None:
-                loss = problem.losses(self._added(scores_of(means), base, test), test)
-                if np.average(loss, weights=problem.weight[test]) > _HOPELESS * best(test):
-                    self.dropped = "its error on the first split was too large"
-                    self._parts = []
-                    return
+            moved.append(means.any())
             sums = np.zeros((problem.n_rows, *means.shape[1:]))
             sums[test] = means + base[test, 0] if self.on_residuals else means
             total = total + sums
             times[test] += 1
+            seen = np.flatnonzero(times)
+            if not asked and len(seen) >= _FEWEST_TO_DROP:
+                asked = True
+                if not can_gain(scores_of((total[seen].T / times[seen]).T), seen):
+                    self.dropped = "the first splits showed no gain"
+                    self._parts = []
+                    return
             if self.one_split:
                 break
-        seen = times > 0
+        if can_gain is not None and self.on_residuals and not any(moved):
+            self.dropped = "it found nothing in what the linear models leave over"
+            return
         means = (total.T / np.maximum(times, 1)).T
-        self.held_out = np.where(seen[:, None], scores_of(means), np.nan)
-
-    def _added(self, scores, base, rows):
-        return base[rows] + scores if self.on_residuals else scores
+        self.held_out = np.where((times > 0)[:, None], scores_of(means), np.nan)
 
     def _splits(self, problem):
         """Yield training rows, test rows, and the predictions whose residuals are the target."""
-        n_schemes = int(np.clip(round(_REPEAT_UNTIL / problem.n_distinct), 1, _MOST_REPEATS))
-        for partition in problem.partitions[: 1 if self.on_residuals else n_schemes]:
-            for s in range(len(partition.train)):
-                train, test = (
-                    np.flatnonzero(side[s][partition.block])
-                    for side in (partition.train, partition.test)
-                )
-                base = self.base[s] if self.on_residuals else None
-                if base is not None:
-                    # Rows that are in no test fold may have no prediction of the other models.
-                    known = np.isfinite(base).all(axis=1)
-                    train, test = train[known[train]], test[known[test]]
-                if len(train) and len(test):
-                    yield train, test, base
+        partition = problem.partitions[0]
+        for s in range(len(partition.train)):
+            train, test = (
+                np.flatnonzero(side[s][partition.block])
+                for side in (partition.train, partition.test)
+            )
+            base = self.base[s] if self.on_residuals else None
+            if base is not None:
+                # Rows that are in no test fold may have no prediction of the other models.
+                known = np.isfinite(base).all(axis=1)
+                train, test = train[known[train]], test[known[test]]
+            if len(train) and len(test):
+                yield train, test, base
 
     def _fit(self, problem, train, base, test=None, n_rounds=None):
         """Return a fitted `Design` and an estimator, and the columns of the rows in `test`.

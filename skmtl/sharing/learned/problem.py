@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs, parallel_config
 from threadpoolctl import threadpool_limits
 
 from ...guard.stacking import RowLosses, SquaredErrors
@@ -15,8 +15,10 @@ from .design import Rows, encoded
 
 __all__ = ["RowProblem"]
 
-# Beyond this many rows a learner is judged on one split, and then fitted on all rows.
-_ONE_SPLIT_FROM = 20_000
+# From this many rows, or numbers in a table of not so few rows, a learner is judged on one split,
+# and then fitted on all rows.
+_ONE_SPLIT_ROWS = 20_000
+_ONE_SPLIT_NUMBERS, _FEWEST_FOR_ONE_SPLIT = 1_000_000, 5_000
 # Bounds of the probabilities in working responses.
 _LEAST_PROBABILITY = 0.01
 
@@ -249,7 +251,9 @@ class RowProblem:
     @property
     def n_judged_splits(self):
         """Number of splits that learners are judged on: one for large tables, else all."""
-        return 1 if self.n_distinct >= _ONE_SPLIT_FROM else len(self.partitions[0].train)
+        n = self.n_distinct
+        wide = n >= _FEWEST_FOR_ONE_SPLIT and n * self.rows.X.shape[1] >= _ONE_SPLIT_NUMBERS
+        return 1 if wide or n >= _ONE_SPLIT_ROWS else len(self.partitions[0].train)
 
     def with_factors(self, rows, weight):
         """Return weights of rows, multiplied by the weights of their tasks."""
@@ -261,8 +265,9 @@ class RowProblem:
 
     @contextlib.contextmanager
     def threads(self):
-        """Limit the threads of learners, of BLAS and OpenMP alike, to `n_jobs`."""
-        with threadpool_limits(1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)):
+        """Have learners use `n_jobs` threads: in BLAS, in OpenMP, and in joblib."""
+        n_jobs = 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        with threadpool_limits(n_jobs), parallel_config(n_jobs=n_jobs):
             yield
 
 

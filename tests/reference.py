@@ -1221,7 +1221,16 @@ def gcv_score(X, y, weight, alpha):
     return n * np.log(np.sum((b - hat @ b) ** 2) / free**2)
 
 
-def stacked_weights(errors, weight, codes, n_tasks, required=2.0, width=0.7):
+def shrunk_step(blend, gain):
+    """From the first member towards a blend, by how many standard errors its gain is above zero."""
+    first = np.eye(len(blend))[0]
+    error = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
+    if sum(gain) <= error:
+        return first
+    return first + (1.0 - (error / (2.0 * sum(gain))) ** 2) * (blend - first)
+
+
+def stacked_weights(errors, weight, codes, n_tasks, width=1.2):
     """Weights of members by size of task: one size after the other, one task after the other."""
     n_members = errors.shape[1]
     gram, rows, noise = [], [], []
@@ -1250,18 +1259,16 @@ def stacked_weights(errors, weight, codes, n_tasks, required=2.0, width=0.7):
             ).x  # fmt: skip
         if n_tasks >= 8:
             gain = np.array([
-                near[t] * (gram[t][0, 0] - found @ gram[t] @ found) for t in range(n_tasks)
+                near[t] * (0.999 * gram[t][0, 0] - found @ gram[t] @ found) for t in range(n_tasks)
             ])  # fmt: skip
         else:
-            each = errors[:, 0] ** 2 - (errors @ found) ** 2
+            each = 0.999 * errors[:, 0] ** 2 - (errors @ found) ** 2
             gain = np.array([near[codes[i]] * weight[i] * each[i] for i in range(len(codes))])
-        spread = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
-        first = np.eye(n_members)[0]
-        out.append(found if sum(gain) > required * spread else first)
+        out.append(shrunk_step(found, gain))
     return np.exp(size), np.array(out)
 
 
-def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, required=2.0, width=0.7):
+def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, width=1.2):
     """`stacked_weights` for scores ``(n_rows, n_members, n_scores)`` and the log-loss."""
     n_members = scores.shape[1]
 
@@ -1286,12 +1293,11 @@ def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, required=2.
             options={"maxiter": 1000},
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
         ).x  # fmt: skip
-        each = near[codes] * weight * (losses(first) - losses(found))
+        each = near[codes] * weight * (0.999 * losses(first) - losses(found))
         gain = each
         if n_tasks >= 8:
             gain = np.array([each[codes == t].sum() for t in range(n_tasks)])
-        spread = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
-        out.append(found if sum(gain) > required * spread else first)
+        out.append(shrunk_step(found, gain))
     return np.exp(size), np.array(out)
 
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from .stacking import SIZE_WIDTH, simplex_weights
+from .stacking import simplex_weights
 
 __all__ = ["BlendWeights", "JudgedRows"]
 
 # Standard errors by which a blend has to be better to be used, if there are many tasks. With few,
 # it is the quantile of Student's distribution with the same probability.
 _REQUIRED = 0.97725
+# Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
+_SIZE_WIDTH = 0.7
 # Episodes whose kernel is below this share do not count.
 _NEAR = 1e-3
 # Prior rows at the median noise level with which the noise level of an episode is shrunk, and
@@ -75,7 +77,7 @@ class JudgedRows:
 
     def near(self, centre):
         """Return the episodes with about ``exp(centre)`` support rows, and their kernels."""
-        kernel = np.exp(-0.5 * ((np.log(self.sizes) - centre) / SIZE_WIDTH) ** 2)
+        kernel = np.exp(-0.5 * ((np.log(self.sizes) - centre) / _SIZE_WIDTH) ** 2)
         rows = np.flatnonzero(kernel[self.codes] >= _NEAR)
         return rows, kernel
 

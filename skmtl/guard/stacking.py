@@ -8,7 +8,6 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 __all__ = [
-    "SIZE_WIDTH",
     "RowLosses",
     "SquaredErrors",
     "StackedWeights",
@@ -17,9 +16,11 @@ __all__ = [
 ]
 
 # Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
-SIZE_WIDTH = 0.7
+_SIZE_WIDTH = 1.2
 # Standard errors by which a blend has to be better than the first member to be used at all.
 _REQUIRED = 1.0
+# Smallest gain that counts, as a share of the losses of the first member.
+_LEAST_GAIN = 1e-3
 # Standard errors by which it has to be worse on the rows of a task not to be used there.
 _REQUIRED_OF_TASK = 2.0
 # With fewer left-out tasks, standard errors for unseen tasks are those over rows, and so many.
@@ -105,8 +106,13 @@ class _MemberRows:
         raise NotImplementedError
 
     def advantage(self, blend, near):
-        """Return by how many standard errors a blend is better than the first member."""
-        gain = self.gains(blend)
+        """Return by how many standard errors a blend is better than the first member.
+
+        A thousandth of the losses is subtracted from the gain, as members that predict alike are
+        not worth a choice.
+        """
+        first = self.weight * self.losses(np.eye(self.n_members)[0])
+        gain = self.gains(blend) - _LEAST_GAIN * first
         if self.n_tasks >= _MANY_TASKS:
             gain = near * self.task_sums(gain)
         else:
@@ -223,10 +229,10 @@ class StackedWeights:
         log_rows = np.log(np.where(seen, rows, 1.0))
         weights, advantage = np.zeros((len(size), n_members)), np.zeros(len(size))
         for i, centre in enumerate(size):
-            kernel = np.exp(-0.5 * ((log_rows - centre) / SIZE_WIDTH) ** 2) * seen
+            kernel = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * seen
             found, near = held_out.best(kernel)
             advantage[i] = held_out.advantage(found, near)
-            weights[i] = found if advantage[i] > _REQUIRED else np.eye(n_members)[0]
+            weights[i] = _shrunk(found, advantage[i])
         return cls(np.exp(size), weights, advantage)
 
     def of_tasks(self, rows, held_out):
@@ -255,6 +261,17 @@ class StackedWeights:
         log_size = np.log(self.size)
         place = np.abs(np.log(np.maximum(rows, 1e-300))[..., None] - log_size).argmin(axis=-1)
         return self.weights[place]
+
+
+def _shrunk(blend, advantage):
+    """Return a blend shrunk towards the first member, by how sure its advantage is.
+
+    On the way from the first member to the blend, the loss first falls by twice the gain per step;
+    so `advantage` standard errors of the gain are twice as many of the slope, and the shrunk step
+    is that of James and Stein (1961) for it.
+    """
+    step = 1.0 - 0.25 / advantage**2 if advantage > _REQUIRED else 0.0
+    return np.eye(len(blend))[0] * (1.0 - step) + step * blend
 
 
 def unseen_blend(held_out):

@@ -146,9 +146,7 @@ class Auto(Sharing):
 
         def can_gain(scores, rows):
             others = np.stack([part[rows] for part in found], axis=1)
-            return problem.held_out(others, rows).can_gain(
-                problem.held_out(scores[:, None], rows)
-            )
+            return problem.held_out(others, rows).can_gain(problem.held_out(scores[:, None], rows))
 
         for member in members:
             member.dropped = member.refusal(problem)

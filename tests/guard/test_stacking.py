@@ -55,7 +55,7 @@ def test_weights_are_those_of_the_twin(rng, n_tasks):
     np.testing.assert_allclose(found.weights, weights, atol=1e-6)
 
 
-def test_only_what_is_better_by_two_standard_errors_is_used(rng):
+def test_only_what_is_better_by_a_standard_error_is_used(rng):
     errors, codes = errors_of(rng, 30, 60)
     used = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 30))
     assert (used.weights[:, 0] < 0.5).all() and (used.advantage > 2.0).all()

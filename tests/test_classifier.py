@@ -21,14 +21,14 @@ from skmtl.sharing import Independent, PartialPooling, Pooled
 FIXED = PartialPooling(alpha=3.0, alpha_shared=1.0)
 CONTRACT = {
     "partial pooling": MultiTaskClassifier("partial_pooling"),
-    "independent": MultiTaskClassifier("independent"),
-    "pooled": MultiTaskClassifier(Pooled()),
+    "independent": MultiTaskClassifier("independent", cv=2),
+    "pooled": MultiTaskClassifier(Pooled(), cv=2),
     "fixed": MultiTaskClassifier(FIXED, cv=None, tol=1e-10),
     "one slope varies, fixed": MultiTaskClassifier(
         PartialPooling(3.0, alpha_shared=1.0, varying=[0]), cv=None, tol=1e-10
     ),
     "auto": MultiTaskClassifier(FIXED, cv=None, tol=1e-10, preprocessor="auto"),
-    "balanced tasks": MultiTaskClassifier("partial_pooling", task_weight="balanced"),
+    "balanced tasks": MultiTaskClassifier("partial_pooling", cv=2, task_weight="balanced"),
 }
 
 

@@ -43,13 +43,13 @@ CONTRACT = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor(Pooled()),
     "fixed": MultiTaskRegressor(FIXED, cv=None),
-    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
+    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0]), cv=2),
     "a sign, fixed": MultiTaskRegressor(
         PartialPooling(1.0, alpha_shared=1.0, positive=[0]), cv=None
     ),
     "auto": MultiTaskRegressor(FIXED, cv=None, preprocessor="auto"),
-    "balanced tasks": MultiTaskRegressor("partial_pooling", task_weight="balanced"),
-    "noise of tasks": MultiTaskRegressor("partial_pooling", task_weight="uncertainty"),
+    "balanced tasks": MultiTaskRegressor("partial_pooling", cv=2, task_weight="balanced"),
+    "noise of tasks": MultiTaskRegressor("partial_pooling", cv=2, task_weight="uncertainty"),
 }
 
 
@@ -79,17 +79,17 @@ CONFIGURATIONS = {
     "independent": MultiTaskRegressor("independent"),
     "pooled": MultiTaskRegressor("pooled"),
     "fixed": MultiTaskRegressor(PartialPooling(alpha=1.0, alpha_shared=1.0), cv=None),
-    "a task column": checks.WithTaskColumn("partial_pooling", task_column=0),
     "a task column, fixed": checks.WithTaskColumn(FIXED, task_column=0, cv=None),
-    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0])),
-    "a sign": MultiTaskRegressor(PartialPooling(negative=[0])),
+    "a task column": checks.WithTaskColumn("partial_pooling", task_column=0, cv=2),
+    "one slope varies": MultiTaskRegressor(PartialPooling(varying=[0]), cv=2),
+    "a sign": MultiTaskRegressor(PartialPooling(negative=[0]), cv=2),
     "auto": MultiTaskRegressor("partial_pooling", preprocessor="auto"),
     "auto, a task column": checks.WithTaskColumn(
         FIXED, task_column=0, cv=None, preprocessor="auto"
     ),
     "a preprocessor": MultiTaskRegressor(FIXED, cv=None, preprocessor=StandardScaler()),
     "noise of tasks": WithTaskColumnAndNoise(
-        "partial_pooling", task_column=0, task_weight="uncertainty"
+        "partial_pooling", task_column=0, cv=2, task_weight="uncertainty"
     ),
 }
 

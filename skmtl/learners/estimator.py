@@ -89,7 +89,7 @@ class WithEstimator(Learner):
     True
     """
 
-    # Number of episodes per fold on which members are judged, and of those that clones are fitted in.
+    # Number of episodes per fold on which members are judged, and of those with clones.
     _n_episodes, _n_cloned = 150, 40
 
     def __init__(self, estimator: Any) -> None:

@@ -71,7 +71,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         fitted : SharingFit
             The fit of all tasks, including those without rows.
         """
-        solver = self._named_object()
+        solver = self._structure()
         has_rows = table.task_sizes() > 0
         losses, given = self._check_task_parameters(solver, rows, y, has_rows)
         table, view, parts = table.without_empty_tasks(), None, []

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from .._validation import check_learner
-from ..sharing import BY_NAME, Auto
+from ..sharing import BY_NAME, Auto, PartialPooling
 from ..sharing.estimator import SharedLearner
 from ..sharing.learned.design import Rows
 from ..sharing.learned.problem import RowProblem
@@ -70,11 +70,27 @@ class LearnedMixin:
                     f"sharing={self.sharing!r}; set sharing='auto', or use "
                     "sharing=SharedEstimator(...) of skmtl.sharing for this learner alone."
                 )
-        if has_learners(self.sharing) and getattr(self, "keep_moments", False):
+        if getattr(self, "keep_moments", False) and has_learners(self._structure()):
             raise ValueError(
                 f"keep_moments=True is for linear models, but sharing={self.sharing!r} also fits "
                 "learners; set keep_moments=False, or sharing='partial_pooling'."
             )
+
+    def _structure(self):
+        """Return a copy of the sharing structure, of "auto" linear models if moments are kept."""
+        if getattr(self, "keep_moments", False):
+            return self._linear_structure()
+        return self._named_object()
+
+    def _linear_structure(self):
+        """Return a copy of the sharing structure, of "auto" its linear models alone."""
+        solver = self._named_object()
+        return PartialPooling() if self._has_linear_part() else solver
+
+    def _has_linear_part(self):
+        """Return whether linear models are a part of the structure that can be fitted alone."""
+        is_auto = isinstance(self.sharing, Auto) or self.sharing == "auto"
+        return is_auto and self.estimator is None
 
     def _takes_sparse(self):
         """Return whether X may be sparse: not if a learner is all there is."""

@@ -166,7 +166,9 @@ class AvailableWithMoments:
     def __get__(self, model, owner=None):
         if model is None:
             return self.method
-        if has_learners(model.sharing):
+        if model._learned is not None:
+            raise AttributeError(model._not_linear("partial_fit"))
+        if has_learners(model.sharing) and not model._has_linear_part():
             raise AttributeError(
                 f"partial_fit is for linear models, but sharing={model.sharing!r} also fits "
                 "learners, which need all rows at once; set sharing='partial_pooling'."

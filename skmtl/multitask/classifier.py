@@ -50,15 +50,15 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
 
     Parameters
     ----------
-    sharing : str or object, default="partial_pooling"
-        How tasks share information: "partial_pooling", "independent", "pooled", "auto",
-        "hidden_layers", or an object of `skmtl.sharing`, which has options. Strengths are
-        1 / variance on the scale of log-odds, for standardised features, like ``1 / C`` of
-        scikit-learn's LogisticRegression. They are "auto" by default. With "auto"
-        (`skmtl.sharing.Auto`), linear models are blended with learners that bend, such as trees,
-        where these are better; with "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks
-        share layers of a perceptron, for two classes. Such a model is not linear, and has no
-        ``coef_``.
+    sharing : str or object, default="auto"
+        How tasks share information: "auto", "partial_pooling", "independent", "pooled",
+        "hidden_layers", or an object of `skmtl.sharing`, which has options. "partial_pooling" has
+        linear scores only. With "auto" (`skmtl.sharing.Auto`), these are blended with smooth
+        functions, forests and boosted trees where the blend is better; such a fit has no ``coef_``.
+        With "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a
+        perceptron, for two classes. Strengths are 1 / variance on the scale of log-odds, for
+        standardised features, like ``1 / C`` of scikit-learn's LogisticRegression, and "auto" by
+        default.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
@@ -212,7 +212,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
 
     def __init__(
         self,
-        sharing: str | Sharing = "partial_pooling",
+        sharing: str | Sharing = "auto",
         *,
         task_column: TaskColumn = None,
         estimator: Any = None,

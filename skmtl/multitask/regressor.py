@@ -37,7 +37,7 @@ __all__ = ["MultiTaskRegressor"]
 
 
 class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTaskModel]):
-    r"""Linear regression for many tasks that share information where it helps.
+    r"""Regression for many tasks that share information where it helps.
 
     Every task (store, patient, school, ...) has its own linear model
 
@@ -45,17 +45,17 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
 
     which is shrunk towards the shared model :math:`a + x'm`. The strength is chosen for each task
     by cross-validation inside `fit`, from *independent* (one model per task) to *pooled* (one
-    model for all tasks).
+    model for all tasks). Where the response bends, it is blended with learners such as trees.
 
     Parameters
     ----------
-    sharing : str or object, default="partial_pooling"
-        How tasks share information: "partial_pooling", "independent", "pooled", "auto",
-        "hidden_layers", or an object of `skmtl.sharing`, which has options. Regularisation
-        strengths are "auto" by default. With "auto" (`skmtl.sharing.Auto`), linear models are
-        blended with learners that bend, such as trees, where these are better; with
-        "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a perceptron.
-        Such a model is not linear, and has no ``coef_``.
+    sharing : str or object, default="auto"
+        How tasks share information: "auto", "partial_pooling", "independent", "pooled",
+        "hidden_layers", or an object of `skmtl.sharing`, which has options. "partial_pooling" has
+        linear models only. With "auto" (`skmtl.sharing.Auto`), these are blended with smooth
+        functions, forests and boosted trees where the blend is better; such a fit has no ``coef_``
+        and no `partial_fit`. With "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share
+        layers of a perceptron. Regularisation strengths are "auto" by default.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
@@ -222,7 +222,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
 
     def __init__(
         self,
-        sharing: str | Sharing = "partial_pooling",
+        sharing: str | Sharing = "auto",
         *,
         task_column: TaskColumn = None,
         estimator: Any = None,
@@ -402,7 +402,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         NoMomentsError
             A ValueError, after a `fit` that kept no moments.
         AttributeError
-            For learners, and for ``task_weight="uncertainty"``, which need all rows at once.
+            For learners, and for ``task_weight="uncertainty"``, which need all rows at once. With
+            ``sharing="auto"`` all calls fit linear models.
 
         Notes
         -----
@@ -422,7 +423,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         rows, y, _, table = self._pack(
             X, y, sample_weight, task, anew=earlier is None, empty_tasks=True
         )
-        solver = self._named_object()
+        solver = self._linear_structure()
         restriction = self._restriction(solver, X, rows.preprocessor, table)
         with worker_pool(self.n_jobs) as executor:
             keys = earlier and earlier.keys

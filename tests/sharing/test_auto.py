@@ -41,8 +41,8 @@ def straight(rng, n=400):
     return X, task, (X * coef[task]).sum(1) + 0.5 * rng.normal(size=n)
 
 
-def fit(X, task, y, sharing="auto", **kwargs):
-    return MultiTaskRegressor(sharing, **kwargs).fit(X, y, task=task)
+def fit(X, task, y, sharing="auto", cv=3, **kwargs):
+    return MultiTaskRegressor(sharing, cv=cv, **kwargs).fit(X, y, task=task)
 
 
 def mse(model, X, task, y):
@@ -84,13 +84,32 @@ def test_what_is_missing_says_so(rng):
             getattr(model, name)
     with pytest.raises(AttributeError, match="no coef_frame"):
         model.coef_frame()
-    with pytest.raises(AttributeError, match="partial_fit is for linear models"):
+    with pytest.raises(AttributeError, match="no partial_fit.*sharing='partial_pooling'"):
         model.partial_fit(X, y, task=task)
     with pytest.raises(AttributeError, match="object has no attribute 'nonsense'"):
         model.nonsense  # noqa: B018
     # A linear fit of the same object has all of it, and forgets the learners.
     model.set_params(sharing="partial_pooling").fit(X, y, task=task)
     assert model.coef_.shape == (N_TASKS, 3) and not hasattr(model, "member_report_")
+
+
+def test_with_moments_it_is_partial_pooling(rng):
+    """So that what needs linear models works on the default, too."""
+    X, task, y = bent(rng, 200)
+    model, linear = (fit(X, task, y, s, keep_moments=True) for s in ("auto", "partial_pooling"))
+    np.testing.assert_array_equal(model.coef_, linear.coef_)
+    assert not hasattr(model, "member_report_")
+    first, rest = np.arange(200) < 150, np.arange(200) >= 150
+    model, linear = (
+        MultiTaskRegressor(s, cv=3).partial_fit(X[first], y[first], task=task[first])
+        for s in ("auto", "partial_pooling")
+    )
+    for one in (model, linear):
+        one.partial_fit(X[rest], y[rest], task=task[rest])
+    np.testing.assert_array_equal(model.coef_, linear.coef_)
+    shared = MultiTaskRegressor(SharedEstimator(SVR()))
+    with pytest.raises(AttributeError, match="partial_fit is for linear models, but sharing="):
+        shared.partial_fit(X, y, task=task)
 
 
 def test_one_task_and_new_tasks(rng):
@@ -139,7 +158,7 @@ def test_order_labels_copies_and_threads_change_nothing(rng):
     for name, prediction in found.items():
         np.testing.assert_allclose(prediction, wanted, err_msg=name, **checks.CLOSE)
     weight = rng.integers(1, 4, size=len(y))
-    weighted = MultiTaskRegressor("auto").fit(X, y, weight, task=task)
+    weighted = MultiTaskRegressor("auto", cv=3).fit(X, y, weight, task=task)
     copies = [np.repeat(part, weight, axis=0) for part in (X, task, y)]
     np.testing.assert_allclose(
         weighted.predict(X, task=task), fit(*copies).predict(X, task=task), **checks.CLOSE
@@ -147,7 +166,7 @@ def test_order_labels_copies_and_threads_change_nothing(rng):
 
 
 def test_nothing_given_is_changed_and_pickles_keep_no_rows(rng):
-    X, task, y = bent(rng, 1500)
+    X, task, y = bent(rng, 600)
     before = X.copy(), y.copy()
     model = fit(X, task, y)
     np.testing.assert_array_equal(X, before[0])
@@ -181,7 +200,7 @@ def test_gaps_and_categories_reach_the_learners(rng):
     frame.loc[rng.random(len(y)) < 0.1, "a"] = np.nan
     train = np.arange(len(y)) < 550
     with pytest.warns(UserWarning, match="at most 30 categories"):
-        model = MultiTaskRegressor("auto", task_column="shop", preprocessor="auto").fit(
+        model = MultiTaskRegressor("auto", cv=3, task_column="shop", preprocessor="auto").fit(
             frame[train], y[train]
         )
     assert model.score(frame[~train], y[~train]) > 0.5
@@ -197,7 +216,9 @@ def test_rows_that_differ_only_in_rare_levels_are_not_copies(rng):
     frame = pd.DataFrame({"level": level, "x": rng.integers(2, size=n), "shop": np.arange(n) % 3})
     y = rng.integers(3, size=n).astype(float)  # nothing to learn
     with pytest.warns(UserWarning, match="at most 30 categories"):
-        model = MultiTaskRegressor("auto", task_column="shop", preprocessor="auto").fit(frame, y)
+        model = MultiTaskRegressor("auto", cv=3, task_column="shop", preprocessor="auto").fit(
+            frame, y
+        )
     error = model.member_report_["error"]
     assert np.nanmin(error) > 0.9 * y.var()
 
@@ -207,7 +228,7 @@ def test_targets_in_two_dimensions_and_tasks_without_labels(rng):
     Y = np.full((len(y), N_TASKS + 1), np.nan)
     Y[np.arange(len(y)), task] = y
     with pytest.warns(UserWarning, match="tasks without any label"):
-        wide = MultiTaskRegressor("auto").fit(X, Y)
+        wide = MultiTaskRegressor("auto", cv=3).fit(X, Y)
     long = fit(X, task, y)
     found = wide.predict(X)
     assert found.shape == Y.shape and np.isfinite(found).all()
@@ -215,7 +236,7 @@ def test_targets_in_two_dimensions_and_tasks_without_labels(rng):
         found[np.arange(len(y)), task], long.predict(X, task=task), **checks.CLOSE
     )
     assert np.isfinite(wide.for_task(N_TASKS).predict(X)).all()
-    single = MultiTaskRegressor("auto").fit(X, y)
+    single = MultiTaskRegressor("auto", cv=3).fit(X, y)
     assert single.predict(X).shape == y.shape
 
 
@@ -256,7 +277,7 @@ def test_scales_that_differ_by_task(rng):
 def test_inspection_of_the_fitted_object(rng):
     X, task, y = bent(rng)
     table = np.column_stack([X, task])
-    model = MultiTaskRegressor("auto", task_column=3).fit(table, y)
+    model = MultiTaskRegressor("auto", cv=3, task_column=3).fit(table, y)
     importance = permutation_importance(model, table, y, n_repeats=2, random_state=0)
     assert importance.importances_mean.min() > 0.01
     assert partial_dependence(model, table, [0], grid_resolution=10)["average"].std() > 0.5
@@ -335,10 +356,10 @@ def test_estimator_is_a_further_member_of_auto(rng):
     X, task, y = bent(rng, 500)
     model = fit(X, task, y, estimator=KNeighborsRegressor(5))
     assert {"estimator", "estimator_residuals"} <= set(model.member_report_["member"])
-    params = MultiTaskRegressor("auto", estimator=KNeighborsRegressor(5)).get_params()
+    params = MultiTaskRegressor("auto", cv=3, estimator=KNeighborsRegressor(5)).get_params()
     assert params["estimator__n_neighbors"] == 5
     boosting = HistGradientBoostingRegressor(max_iter=20)
-    assert clone(MultiTaskRegressor("auto", estimator=boosting)).estimator.max_iter == 20
+    assert clone(MultiTaskRegressor("auto", cv=3, estimator=boosting)).estimator.max_iter == 20
 
 
 WRONG = {
@@ -356,8 +377,12 @@ WRONG = {
         {"estimator": SVR(), "sharing": "pooled"},
         "estimator= is a further learner for sharing='auto', but sharing='pooled'",
     ),
-    "moments": ({"keep_moments": True}, "keep_moments=True is for linear models"),
+    "moments": (
+        {"keep_moments": True, "sharing": SharedEstimator(SVR())},
+        "keep_moments=True is for linear models",
+    ),
     "no folds": ({"cv": None}, "sharing='auto' needs cross-validation, but cv=None"),
+    "no folds, shared": ({"cv": None, "sharing": SharedEstimator(SVR())}, "but cv=None"),
     "own": ({"sharing": SharedEstimator(SVR(), "slopes")}, "own='slopes' is unknown"),
     "a shared classifier": (
         {"sharing": SharedEstimator(LogisticRegression())},
@@ -390,7 +415,6 @@ def test_a_wrapped_target_works_as_well(rng):
 
 
 CONFIGURATIONS = {
-    "auto": MultiTaskRegressor("auto"),
     "a forest": MultiTaskRegressor(SharedEstimator(RandomForestRegressor(5)), cv=2),
     "boosting": MultiTaskRegressor(
         SharedEstimator(HistGradientBoostingRegressor(max_iter=5)), cv=2

@@ -39,8 +39,8 @@ def straight(rng, n=500):
     return X, task, (X * coef[task]).sum(1) + rng.logistic(size=n) > 0.0
 
 
-def fit(X, task, y, sharing="auto", **kwargs):
-    return MultiTaskClassifier(sharing, **kwargs).fit(X, y, task=task)
+def fit(X, task, y, sharing="auto", cv=3, **kwargs):
+    return MultiTaskClassifier(sharing, cv=cv, **kwargs).fit(X, y, task=task)
 
 
 def loss(model, X, task, y):
@@ -164,7 +164,7 @@ def test_order_labels_copies_and_threads_change_nothing(rng):
     for name, score in found.items():
         np.testing.assert_allclose(score, wanted, err_msg=name, **close)
     weight = rng.integers(1, 4, size=len(y))
-    weighted = MultiTaskClassifier("auto").fit(X, y, weight, task=task)
+    weighted = MultiTaskClassifier("auto", cv=3).fit(X, y, weight, task=task)
     copies = [np.repeat(part, weight, axis=0) for part in (X, task, y)]
     np.testing.assert_allclose(
         weighted.decision_function(X, task=task),
@@ -182,7 +182,7 @@ def test_gaps_and_categories_reach_the_learners(rng):
     frame.loc[rng.random(len(y)) < 0.1, "a"] = np.nan
     train = np.arange(len(y)) < 700
     options = {"task_column": "shop", "preprocessor": "auto"}
-    model = MultiTaskClassifier("auto", **options).fit(frame[train], y[train])
+    model = MultiTaskClassifier("auto", cv=3, **options).fit(frame[train], y[train])
     linear = MultiTaskClassifier("partial_pooling", **options).fit(frame[train], y[train])
     losses = [log_loss(y[~train], m.predict_proba(frame[~train])) for m in (model, linear)]
     assert losses[0] < 0.95 * losses[1]
@@ -293,7 +293,6 @@ def test_weights_need_an_estimator_that_takes_them(rng):
 
 
 CONFIGURATIONS = {
-    "auto": MultiTaskClassifier("auto"),
     "a forest": MultiTaskClassifier(SharedEstimator(RandomForestClassifier(5)), cv=2),
 }
 

@@ -9,7 +9,7 @@ from sklearn.base import is_classifier
 from .base import Sharing, SharingFit
 from .learned.blend import fit_blend
 from .learned.learners import BoostedTrees, Forest, SmoothRidge
-from .learned.members import LearnedMember
+from .learned.members import FEWEST_TO_DROP, LearnedMember, fit_splits
 from .learned.wrapped import Wrapped
 from .pooling import PartialPooling
 
@@ -147,19 +147,48 @@ class Auto(Sharing):
     def _judge(self, problem, base, linear):
         """Return the members with held-out predictions, or with the reason why they have none."""
         members, start = self._members(problem, base), time.monotonic()
-        found = [linear]
-
-        def can_gain(scores, rows):
-            others = np.stack([part[rows] for part in found], axis=1)
-            return problem.held_out(others, rows).can_gain(problem.held_out(scores[:, None], rows))
-
         for member in members:
+            member.one_split = problem.n_judged_splits == 1
             member.dropped = member.refusal(problem)
-            if member.dropped is None and self.time_budget is not None:
-                if time.monotonic() - start > self.time_budget:
-                    member.dropped = "time_budget was used up"
-            if member.dropped is None:
-                member.judge(problem, can_gain)
-            if member.dropped is None:
-                found.append(np.where(np.isnan(member.held_out), linear, member.held_out))
+        if self.time_budget is None:
+            _judge_together(problem, linear, [], members)
+            return members
+        for n, member in enumerate(members):
+            if member.dropped is None and time.monotonic() - start > self.time_budget:
+                member.drop("time_budget was used up")
+            _judge_together(problem, linear, members[:n], [member])
         return members
+
+
+def _judge_together(problem, linear, before, members):
+    """Fit members in the first splits, and those that are not dropped then in all splits.
+
+    Parameters
+    ----------
+    problem : RowProblem
+    linear : ndarray of shape (n_rows, n_scores)
+        Scores of the linear models.
+    before : list of LearnedMember
+        Members that were judged before.
+    members : list of LearnedMember
+    """
+
+    def can_gain(scores, rows):
+        others = [linear[rows]]
+        for held_out in (one.held_out[rows] for one in found):
+            others.append(np.where(np.isnan(held_out), linear[rows], held_out))
+        return problem.held_out(np.stack(others, axis=1), rows).can_gain(
+            problem.held_out(scores[:, None], rows)
+        )
+
+    found = _live(before)
+    n_first = problem.n_splits_with(FEWEST_TO_DROP)
+    fit_splits(problem, _live(members), last=n_first)
+    for member in _live(members):
+        member.drop_unless_better(can_gain)
+        found.extend(_live([member]))
+    fit_splits(problem, _live(members), first=n_first)
+
+
+def _live(members):
+    return [member for member in members if member.dropped is None]

@@ -8,7 +8,7 @@ import numpy as np
 from .._validation import check_learner
 from ..guard.stacking import StackedWeights
 from .base import Sharing, SharingFit
-from .learned.members import FittedMember, LearnedMember
+from .learned.members import FittedMember, LearnedMember, judge
 from .learned.model import LearnedFit, LearnedInputs, LearnedModel
 from .learned.wrapped import PerTask, Wrapped
 from .pooling import PartialPooling
@@ -50,8 +50,7 @@ class SharedLearner(Sharing):
         refusal = shared.refusal(problem)
         if refusal is not None:
             raise ValueError(f"{type(self).__name__}: {refusal}.")
-        shared.judge(problem, every_split=True)
-        shared.finish(problem)
+        judge(problem, shared)
         held_out = shared.held_out
         missing = np.isnan(held_out[:, 0])  # rows that are in no test fold
         if missing.any():
@@ -116,8 +115,7 @@ class SharedLearner(Sharing):
         if not problem.n_classes:
             base = np.tile(predicted, (len(problem.partitions[0].train), 1, 1))
         clones = LearnedMember("clones", PerTask(self._learner()), base)
-        clones.judge(problem, every_split=True)
-        clones.finish(problem)
+        judge(problem, clones)
         scores = np.stack([predicted, clones.held_out], axis=1)
         live = np.isfinite(scores).all(axis=(1, 2))
         held_out = problem.held_out(scores[live], live)

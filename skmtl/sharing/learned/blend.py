@@ -7,6 +7,7 @@ import numpy as np
 from ...guard.residuals import ResidualScale
 from ...guard.stacking import StackedWeights, unseen_blend
 from .design import encoded
+from .members import finish, fit_on
 from .model import LearnedFit, LearnedModel
 
 __all__ = ["fit_blend"]
@@ -37,9 +38,8 @@ def fit_blend(problem, linear, first, members):
     tasks = by_size.of_tasks(problem.task_rows, held_out)
     kept = np.append(True, (tasks[:, 1:] > 0).any(axis=0))
     used = [member for member, k in zip(judged, kept[1:], strict=True) if k]
-    for member in used:
-        problem.progress(f"{member.name}: final fit")
-        member.finish(problem)
+    problem.progress("final fits")
+    finish(problem, used)
     unseen, unseen_error, offset_rows = _unseen(problem, linear.held_out, used, tasks[:, kept])
     weights = np.vstack([tasks[:, kept], unseen])
     names = ["linear", *(member.name for member in judged)]
@@ -91,8 +91,9 @@ def _unseen(problem, linear, used, tasks):
     part, location, scale = problem.rows.take(rows), problem.location[-1], problem.scale[-1]
     part.codes = np.full(len(rows), -1)
     columns = [(part.X @ linear.unseen[:, 1:].T + linear.unseen[:, 0] - location) / scale]
-    for member in used:
-        found = member.fit_without(problem, left).predict(part)
+    others = ~np.isin(problem.rows.codes, left)
+    for member, model in zip(used, fit_on(problem, used, others), strict=True):
+        found = model.predict(part)
         columns.append(found + columns[0] if member.on_residuals else found)
     target = encoded((problem.y[rows] - location) / scale, problem.n_scores)
     held_out = problem.held_out(np.stack(columns, axis=1), rows, target)

@@ -77,6 +77,7 @@ class BoostedTrees:
     learning_rate: float = 0.1
     most_rounds: int = 2000
     fewest_rows = 300
+    in_processes = True
     takes_gaps = True
 
     def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
@@ -181,6 +182,7 @@ class Forest:
     n_trees: int = 25
     min_leaf: int = 3
     fewest_rows = 150
+    in_processes = True
     takes_gaps = True
 
     def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):
@@ -252,6 +254,7 @@ class SmoothRidge:
 
     task: str | None = None
     fewest_rows = 50
+    in_processes = True
     takes_gaps = True
 
     def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):

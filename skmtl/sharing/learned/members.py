@@ -6,10 +6,20 @@ import numpy as np
 
 from .design import Design
 
-__all__ = ["FittedMember", "FoldModel", "LearnedMember", "scores_of"]
+__all__ = [
+    "FEWEST_TO_DROP",
+    "FittedMember",
+    "FoldModel",
+    "LearnedMember",
+    "finish",
+    "fit_on",
+    "fit_splits",
+    "judge",
+    "scores_of",
+]
 
 # Fewest held-out rows after which a learner may be dropped.
-_FEWEST_TO_DROP = 100
+FEWEST_TO_DROP = 100
 # Decimal digits of the standardised target that learners see.
 _DIGITS = 10
 # Smallest probability of a class that learners may predict.
@@ -115,6 +125,9 @@ class LearnedMember:
     dropped: str | None = None
     one_split: bool = False
     _parts: list = field(default_factory=list)
+    _total: np.ndarray | None = None
+    _times: np.ndarray | None = None
+    _moved: bool = False
 
     @property
     def on_residuals(self):
@@ -134,50 +147,10 @@ class LearnedMember:
             return "learners of residuals are for two classes"
         return None
 
-    def judge(self, problem, can_gain=None, every_split=False):
-        """Fit the learner in the splits, and set `held_out`, or `dropped` if it cannot win.
-
-        Parameters
-        ----------
-        problem : RowProblem
-        can_gain : callable or None
-            Called with held-out scores and their rows; returns whether they could improve the blend
-            of the members so far.
-        every_split : bool
-            Whether to fit all splits of a large table as well.
-        """
-        self.one_split = problem.n_judged_splits == 1 and not every_split
-        total, times, moved = 0.0, np.zeros(problem.n_rows, dtype=np.int64), []
-        asked = can_gain is None
-        for number, (train, test, base) in enumerate(self._splits(problem)):
-            part, tested = self._fit(problem, train, base, test)
-            self._parts.append(part)
-            problem.progress(f"{self.name}: split {number + 1}")
-            means = part[1].predict(tested)
-            moved.append(means.any())
-            sums = np.zeros((problem.n_rows, *means.shape[1:]))
-            sums[test] = means + base[test, 0] if self.on_residuals else means
-            total = total + sums
-            times[test] += 1
-            seen = np.flatnonzero(times)
-            if not asked and len(seen) >= _FEWEST_TO_DROP:
-                asked = True
-                if not can_gain(scores_of((total[seen].T / times[seen]).T), seen):
-                    self.dropped = "the first splits showed no gain"
-                    self._parts = []
-                    return
-            if self.one_split:
-                break
-        if can_gain is not None and self.on_residuals and not any(moved):
-            self.dropped = "it found nothing in what the linear models leave over"
-            return
-        means = (total.T / np.maximum(times, 1)).T
-        self.held_out = np.where((times > 0)[:, None], scores_of(means), np.nan)
-
-    def _splits(self, problem):
-        """Yield training rows, test rows, and the predictions whose residuals are the target."""
-        partition = problem.partitions[0]
-        for s in range(len(partition.train)):
+    def splits(self, problem):
+        """Return the training rows, the test rows and the base of the splits to be judged on."""
+        partition, out = problem.partitions[0], []
+        for s in range(1 if self.one_split else len(partition.train)):
             train, test = (
                 np.flatnonzero(side[s][partition.block])
                 for side in (partition.train, partition.test)
@@ -188,56 +161,131 @@ class LearnedMember:
                 known = np.isfinite(base).all(axis=1)
                 train, test = train[known[train]], test[known[test]]
             if len(train) and len(test):
-                yield train, test, base
+                out.append((train, test, base))
+        return out
 
-    def _fit(self, problem, train, base, test=None, n_rounds=None):
-        """Return a fitted `Design` and an estimator, and the columns of the rows in `test`.
+    def add_split(self, problem, test, base, part, means):
+        """Add the predictions of the test rows of a split by a model of the others."""
+        if self._times is None:
+            self._times = np.zeros(problem.n_rows, dtype=np.int64)
+            self._total = np.zeros((problem.n_rows, *means.shape[1:]))
+        self._moved |= bool(means.any())
+        self._parts.append(part)
+        self._total[test] += means + base[test, 0] if self.on_residuals else means
+        self._times[test] += 1
+        seen = self._times > 0
+        means = (self._total.T / np.maximum(self._times, 1)).T
+        self.held_out = np.where(seen[:, None], scores_of(means), np.nan)
 
-        `base` are scores whose residuals are fitted, or None.
+    def drop_unless_better(self, can_gain):
+        """Drop the member if its held-out rows so far show that it cannot win.
+
+        Parameters
+        ----------
+        can_gain : callable
+            Called with held-out scores and their rows; returns whether they could improve the blend
+            of the members before this one.
         """
-        learner, target, weights = self.learner, problem.target, problem.weight
-        design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
-        if base is not None:
-            target, weights = problem.left_over(base)
-        train, weight = problem.merged(train, weights)
-        # Targets that differ by rounding would lead to other splits of trees.
-        target = np.round(target, _DIGITS)
-        blocks = problem.partitions[0].block[train]
-        M = design.fit(problem.rows.take(train), target[train], weight, blocks)
-        validation, tested = n_rounds, None
-        if test is not None:
-            tested = design.transform(problem.rows.take(test))
-            validation = tested, target[test], problem.with_factors(test, weights[test])
-        n_classes = 0 if self.on_residuals else problem.n_classes
-        with problem.threads():
-            estimator = learner.fit(
-                M, design.categorical, target[train], problem.with_factors(train, weight),
-                validation, problem.seed, n_classes,
-            )  # fmt: skip
-        return (design, estimator), tested
+        seen = np.flatnonzero(self._times)
+        if self.on_residuals and not self._moved:
+            self.drop("it found nothing in what the linear models leave over")
+        elif len(seen) >= FEWEST_TO_DROP and not can_gain(self.held_out[seen], seen):
+            self.drop("the first splits showed no gain")
 
-    def _fit_on(self, problem, chosen):
-        """Return a `FoldModel` of one fit on the chosen rows, without early stopping."""
+    def drop(self, reason):
+        """Leave the member out, and forget what was fitted."""
+        self.dropped, self.held_out, self._parts = reason, None, []
+
+    def arguments_on(self, problem, chosen):
+        """Return the arguments of `fit_learner` for a fit on some of the rows.
+
+        `chosen` is a mask. There is no early stopping.
+        """
         base = None
         if self.on_residuals:
             base = problem.averaged(self.base)
             chosen = chosen & np.isfinite(base).all(axis=1)
         rounds = [getattr(estimator, "n_iter_", None) for _, estimator in self._parts]
         n_rounds = None if rounds[0] is None else round(np.mean(rounds))
-        rows = np.flatnonzero(chosen)
-        return FoldModel([self._fit(problem, rows, base, n_rounds=n_rounds)[0]])
+        return self.learner, np.flatnonzero(chosen), base, None, n_rounds
 
-    def fit_without(self, problem, tasks):
-        """Return a `FoldModel` that was fitted without some tasks."""
-        return self._fit_on(problem, ~np.isin(problem.rows.codes, tasks))
-
-    def finish(self, problem):
-        """Set `model`: the mean of the splits' models or, for large tables, a fit on all rows."""
-        if self.one_split:
-            self.model = self._fit_on(problem, np.ones(problem.n_rows, dtype=bool))
-        else:
-            self.model = FoldModel(self._parts)
+    def use_splits(self):
+        """Set `model` to the mean of the models of the splits."""
+        self.model = FoldModel(self._parts)
 
     def fitted(self):
         """Return what predictions need of the member."""
         return FittedMember(self.name, self.model, self.on_residuals)
+
+
+def fit_learner(problem, learner, train, base, test=None, n_rounds=None):
+    """Return a fitted `Design` and estimator, and what they predict for the rows in `test`.
+
+    Parameters
+    ----------
+    problem : RowProblem
+    learner : object
+        With ``fit`` as `BoostedTrees` has it.
+    train, test : ndarray of rows
+    base : ndarray of shape (n_rows, n_scores) or None
+        Scores whose residuals are fitted.
+    n_rounds : int or None
+        Rounds of boosting, if there are no rows for early stopping.
+    """
+    target, weights = problem.target, problem.weight
+    design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
+    if base is not None:
+        target, weights = problem.left_over(base)
+    train, weight = problem.merged(train, weights)
+    # Targets that differ by rounding would lead to other splits of trees.
+    target = np.round(target, _DIGITS)
+    blocks = problem.partitions[0].block[train]
+    M = design.fit(problem.rows.take(train), target[train], weight, blocks)
+    validation, tested = n_rounds, None
+    if test is not None:
+        tested = design.transform(problem.rows.take(test))
+        validation = tested, target[test], problem.with_factors(test, weights[test])
+    estimator = learner.fit(
+        M, design.categorical, target[train], problem.with_factors(train, weight), validation,
+        problem.seed, problem.n_classes if base is None else 0,
+    )  # fmt: skip
+    return (design, estimator), None if tested is None else estimator.predict(tested)
+
+
+def fit_splits(problem, members, first=0, last=None):
+    """Fit members in some of their splits, from `first` to before `last`."""
+    jobs = []
+    for member in members:
+        splits = list(enumerate(member.splits(problem)))[first:last]
+        jobs.extend((member, *split) for split in splits)
+    arguments = [(m.learner, train, base, test) for m, _, (train, test, base) in jobs]
+    in_processes = all(m.learner.in_processes for m in members)
+    results = problem.run(fit_learner, arguments, in_processes)
+    for (member, number, (_, test, base)), found in zip(jobs, results, strict=True):
+        member.add_split(problem, test, base, *found)
+        problem.progress(f"{member.name}: split {number + 1}")
+
+
+def judge(problem, member):
+    """Fit a member in all splits, whatever its errors are."""
+    fit_splits(problem, [member])
+    member.use_splits()
+
+
+def finish(problem, members):
+    """Set the models of members: the means of the splits' or, of one split, fits on all rows."""
+    alone = [member for member in members if member.one_split]
+    everything = np.ones(problem.n_rows, dtype=bool)
+    for member in members:
+        member.use_splits()
+    for member, model in zip(alone, fit_on(problem, alone, everything), strict=True):
+        member.model = model
+
+
+def fit_on(problem, members, chosen):
+    """Return the `FoldModel` of every member, fitted on the chosen rows.
+
+    `chosen` is a mask.
+    """
+    arguments = [member.arguments_on(problem, chosen) for member in members]
+    return [FoldModel([part]) for part, _ in problem.run(fit_learner, arguments)]

@@ -1,11 +1,11 @@
 """The rows of a fit with learners, and the linear models beside them."""
 
-import contextlib
+import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from joblib import effective_n_jobs, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
 from ...guard.stacking import RowLosses, SquaredErrors
@@ -19,6 +19,8 @@ __all__ = ["RowProblem"]
 # and then fitted on all rows.
 _ONE_SPLIT_ROWS = 20_000
 _ONE_SPLIT_NUMBERS, _FEWEST_FOR_ONE_SPLIT = 1_000_000, 5_000
+# Fewest numbers in a table whose learners are fitted in several processes.
+_FEWEST_FOR_PROCESSES = 10_000
 # Bounds of the probabilities in working responses.
 _LEAST_PROBABILITY = 0.01
 
@@ -248,6 +250,12 @@ class RowProblem:
         order = np.argsort(first)  # keeps the order of the rows
         return chosen[first[order]], np.bincount(group, weight[chosen])[order]
 
+    def n_splits_with(self, n_rows):
+        """Return how many of the first splits it takes to hold out so many rows, or all."""
+        first = self.partitions[0]
+        held_out = np.cumsum(first.test[:, first.block].sum(axis=1))
+        return min(int(np.searchsorted(held_out, n_rows)) + 1, len(held_out))
+
     @property
     def n_judged_splits(self):
         """Number of splits that learners are judged on: one for large tables, else all."""
@@ -263,12 +271,27 @@ class RowProblem:
     def n_rows(self):
         return len(self.y)
 
-    @contextlib.contextmanager
-    def threads(self):
-        """Have learners use `n_jobs` threads: in BLAS, in OpenMP, and in joblib."""
-        n_jobs = 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
-        with threadpool_limits(n_jobs), parallel_config(n_jobs=n_jobs):
-            yield
+    def run(self, function, arguments, in_processes=True):
+        """Yield ``function(problem, *args)`` for each of the arguments, in their order.
+
+        With `n_jobs`, large tables are given to processes. Every call has one thread: OpenMP's are
+        slow on thousands of rows, and wait for each other where cores are shared.
+        """
+        n_jobs = min(effective_n_jobs(self.n_jobs), len(arguments))
+        is_small = self.n_rows * self.rows.X.shape[1] < _FEWEST_FOR_PROCESSES
+        if n_jobs <= 1 or is_small or not in_processes:
+            for args in arguments:
+                yield _with_one_thread(function, self, args)
+            return
+        bare = copy.copy(self)
+        bare.fit_linear = bare.progress = None  # these are functions within functions
+        calls = (delayed(_with_one_thread)(function, bare, args) for args in arguments)
+        yield from Parallel(n_jobs, return_as="generator")(calls)
+
+
+def _with_one_thread(function, problem, args):
+    with threadpool_limits(1):
+        return function(problem, *args)
 
 
 def _groups_of_equal_rows(table, order):

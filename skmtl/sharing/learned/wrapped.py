@@ -30,6 +30,7 @@ class Wrapped:
     estimator: object
     task: str | None = None
     fewest_rows = 2
+    in_processes = True
 
     @property
     def takes_gaps(self):
@@ -80,6 +81,7 @@ class PerTask:
     wrapped: Wrapped
     task: str = "code"
     fewest_rows = 2
+    in_processes = True
 
     @property
     def takes_gaps(self):

@@ -73,7 +73,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         """
         solver = self._named_object()
         has_rows = table.task_sizes() > 0
-        losses, given = self._check_task_parameters(solver, rows, y, has_rows)
+        losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
         table, view, parts = table.without_empty_tasks(), None, []
         if hasattr(solver, "fit_rows"):
             view = RowView.of(rows.preprocessor, rows.raw, rows.X)
@@ -110,7 +110,9 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
                     return fit_table(solver, settled)
                 return self._learn(solver, settled, parts, fit_table, rows, view, progress, losses)
 
-            fitted, noise = self._fit_weighted(solver, settled, given, fit, fit_table, progress)
+            fitted, noise = self._fit_weighted(
+                solver, settled, losses, given, fit, fit_table, progress
+            )
         return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)
 
     def _fit_problem(self, solver, problem):

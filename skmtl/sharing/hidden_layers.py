@@ -117,6 +117,7 @@ class SharedHiddenLayers(SharedLearner):
         self.max_iter = max_iter
 
     own, _name, _report = "intercept", "hidden_layers", None
+    mixes_losses = True
 
     def check(self) -> None:
         """Raise a ValueError for an invalid parameter."""
@@ -147,6 +148,17 @@ class SharedHiddenLayers(SharedLearner):
             "max_iter": self.max_iter,
         }
         return LayersLearner(options, report=self._report)
+
+    def _learner_for(self, problem):
+        learner, losses = self._learner(), problem.task_losses
+        if not problem.has_other_losses:
+            return learner
+        if problem.learns_noise:
+            learner.task_weight = "uncertainty"
+        learner.options["scale_by_task"] = problem.scale_by_task
+        learner.loss = {t: losses.of_task(t).name for t in range(problem.n_tasks)}
+        learner.new_loss = problem.new_loss.name
+        return learner
 
     def _fit_rows(self, problem):
         """Fit the perceptrons, and return their training curves as the history."""

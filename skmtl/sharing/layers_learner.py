@@ -56,7 +56,7 @@ class LayersLearner:
 
         With two classes, whose codes are the target, all tasks have the log-loss, and predictions
         are probabilities. Otherwise predictions are scores, in the unit of each task's loss, or
-        means with `new_loss`. Apart from rounding they do not depend on the codes of the tasks.
+        means with `new_loss`.
 
         Raises
         ------

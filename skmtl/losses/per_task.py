@@ -10,7 +10,7 @@ from .base import Loss
 from .log_loss import LOG_LOSS
 from .squared import SQUARED_ERROR
 
-__all__ = ["BY_NAME", "TaskLosses"]
+__all__ = ["BY_NAME", "TaskLosses", "mean_and_std"]
 
 # A further loss is one file of this package and its entry here.
 BY_NAME: dict[str, Loss] = {loss.name: loss for loss in (SQUARED_ERROR, LOG_LOSS)}
@@ -68,6 +68,22 @@ class TaskLosses:
     def of_kind(self, loss):
         """Return the mask ``(n_tasks,)`` of the tasks with this `Loss`."""
         return np.array([one is loss for one in self.losses])[self.positions]
+
+    def units(self, y, codes, weight):
+        """Return locations and scales ``(n_tasks + 1,)`` of the targets, an unseen task's last.
+
+        They are 0 and 1 for the log-loss, and otherwise those of all rows of the other tasks.
+
+        Parameters
+        ----------
+        y, codes, weight : ndarray of shape (n_rows,)
+        """
+        classes = np.append(self.of_kind(LOG_LOSS), self.single is LOG_LOSS)
+        rows = ~classes[codes]
+        if not rows.any():
+            return np.zeros(len(classes)), np.ones(len(classes))
+        mean, std = mean_and_std(y[rows], weight[rows])
+        return np.where(classes, [[0.0], [1.0]], [[mean], [std]])
 
     def take(self, tasks):
         """Return the losses of some of the tasks."""
@@ -157,6 +173,14 @@ class TaskLosses:
             f"loss mixes {' and '.join(map(repr, names))}, but sharing={name} minimises "
             f"{default.name!r} in every task; {remedy}."
         )
+
+
+def mean_and_std(y, weight):
+    """Return the weighted mean and standard deviation of targets; 1 for constant ones."""
+    share = weight / weight.sum()
+    mean = share @ y
+    std = np.sqrt(share @ (y - mean) ** 2)
+    return mean, std if std > 1e-12 * abs(mean) else 1.0
 
 
 def _check_name(name, what):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
 
 from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
 from ..sharing import BY_NAME, PartialPooling
@@ -132,6 +133,27 @@ class WeightsMixin:
         if not getattr(solver, "tuned", hasattr(solver, "fit_rows")):
             settled = replace(settled, unit=settled.unit / mean)
         return settled, factors
+
+    def _loss_of_new_task(self, loss):
+        """Return the loss of a new task as a keyword argument, if the fit takes one.
+
+        Raises
+        ------
+        ValueError
+            For another loss than the squared error, if all tasks have this one.
+        """
+        if loss is None:
+            return {}
+        check_is_fitted(self)
+        if hasattr(self._learned, "has_log_loss"):
+            return {"loss": loss}
+        if loss != SQUARED_ERROR.name:
+            raise ValueError(
+                f"loss={loss!r} of the new task, but all tasks of the fit have 'squared_error'; "
+                "leave out loss, or fit tasks with both losses by "
+                "sharing='hidden_layers', loss={task: 'log_loss'}."
+            )
+        return {}
 
     def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
         """Set the factors of moments that were added up, and return their `Settled`."""

@@ -16,7 +16,8 @@ from .evidence import trust
 from .keys import row_keys, uniforms
 
 __all__ = [
-    "MOST_PARTS", "Settled", "distinct_rows", "relative_rows", "relative_weights", "settle", "settle_support",
+    "MOST_PARTS", "Settled", "distinct_rows", "relative_rows", "relative_weights", "settle",
+    "settle_support",
 ]  # fmt: skip
 
 # Equal rows are due to chance if the labels of rows with the same features differ at least this

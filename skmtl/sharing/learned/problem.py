@@ -9,7 +9,7 @@ from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
 from ...guard.stacking import RowLosses, SquaredErrors
-from ...losses import LOG_LOSS, SQUARED_ERROR
+from ...losses import LOG_LOSS, SQUARED_ERROR, mean_and_std
 from ...tasks.copies import Settled
 from ...tasks.keys import mixed
 from .design import Rows, encoded
@@ -144,15 +144,12 @@ class RowProblem:
 
     def __post_init__(self):
         mean, std = 0.0, 1.0
-        weight = np.where(self.has_log_loss[self.rows.codes], 0.0, self.weight)
-        if not self.n_classes and weight.any():
-            share = weight / weight.sum()
-            mean = share @ self.y
-            std = np.sqrt(share @ (self.y - mean) ** 2)
-            if std <= 1e-12 * abs(mean):
-                std = 1.0
-        location, scale = np.where(self.has_log_loss, [[0.0], [1.0]], [[mean], [std]])
-        self.use_units(location, scale)
+        if self.has_other_losses:
+            self.use_units(*self.task_losses.units(self.y, self.rows.codes, self.weight))
+            return
+        if not self.n_classes:
+            mean, std = mean_and_std(self.y, self.weight)
+        self.use_units(np.full(self.n_tasks + 1, mean), np.full(self.n_tasks + 1, std))
 
     @property
     def has_other_losses(self):

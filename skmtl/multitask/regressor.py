@@ -76,10 +76,10 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         integers.
     loss : str or dict, default="squared_error"
         Loss by its name in scikit-learn, "squared_error" or "log_loss", or a dict from tasks to
-        names, by default "squared_error". Structures of linear models have only this one;
-        "hidden_layers" takes both, also side by side. Targets of the log-loss are 0 and 1, and
-        predictions are the probability of 1. A task that was not seen in `fit` has the loss of all
-        tasks if it is the same, otherwise "squared_error".
+        names, by default "squared_error". Only "hidden_layers" takes the log-loss, for all tasks or
+        beside the other loss. Targets of the log-loss are 0 and 1, and predictions are the
+        probability of 1. A task that was not seen in `fit` has the loss of all tasks if it is the
+        same, otherwise "squared_error".
     task_weight : None, "balanced", "uncertainty" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.

@@ -2,7 +2,7 @@
 
 from .base import Loss
 from .log_loss import LOG_LOSS
-from .per_task import TaskLosses
+from .per_task import TaskLosses, mean_and_std
 from .squared import SQUARED_ERROR
 
-__all__ = ["LOG_LOSS", "SQUARED_ERROR", "Loss", "TaskLosses"]
+__all__ = ["LOG_LOSS", "SQUARED_ERROR", "Loss", "TaskLosses", "mean_and_std"]

@@ -10,7 +10,7 @@ from .base import Loss
 from .log_loss import LOG_LOSS
 from .squared import SQUARED_ERROR
 
-__all__ = ["BY_NAME", "TaskLosses"]
+__all__ = ["BY_NAME", "TaskLosses", "mean_and_std"]
 
 # A further loss is one file of this package and its entry here.
 BY_NAME: dict[str, Loss] = {loss.name: loss for loss in (SQUARED_ERROR, LOG_LOSS)}
@@ -65,15 +65,76 @@ class TaskLosses:
         """Return the `Loss` of the task at a position."""
         return self.losses[self.positions[t]]
 
+    def of_kind(self, loss):
+        """Return the mask ``(n_tasks,)`` of the tasks with this `Loss`."""
+        return np.array([one is loss for one in self.losses])[self.positions]
+
+    def units(self, y, codes, weight):
+        """Return locations and scales ``(n_tasks + 1,)`` of the targets, an unseen task's last.
+
+        They are 0 and 1 for the log-loss, and otherwise those of all rows of the other tasks.
+
+        Parameters
+        ----------
+        y, codes, weight : ndarray of shape (n_rows,)
+        """
+        classes = np.append(self.of_kind(LOG_LOSS), self.single is LOG_LOSS)
+        rows = ~classes[codes]
+        if not rows.any():
+            return np.zeros(len(classes)), np.ones(len(classes))
+        mean, std = mean_and_std(y[rows], weight[rows])
+        return np.where(classes, [[0.0], [1.0]], [[mean], [std]])
+
     def take(self, tasks):
         """Return the losses of some of the tasks."""
         kept, positions = np.unique(self.positions[tasks], return_inverse=True)
         return TaskLosses(tuple(self.losses[k] for k in kept), positions)
 
+    def of_new(self, default):
+        """Return the `Loss` of a task never seen: that of all tasks, or the default."""
+        return self.single or default
+
     @property
     def single(self):
         """The loss of all tasks; None if tasks have different ones."""
         return self.losses[0] if len(self.losses) == 1 else None
+
+    def check_empty(self, has_rows, default, labels):
+        """Raise a ValueError for tasks without rows whose loss is not that of a task never seen.
+
+        Parameters
+        ----------
+        has_rows : bool ndarray of shape (n_tasks,)
+        default : Loss
+        labels : ndarray of shape (n_tasks,)
+        """
+        new = self.take(np.flatnonzero(has_rows)).of_new(default)
+        wrong = ~has_rows & ~self.of_kind(new)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ValueError(
+                f"loss gives task {labels.tolist()[at]!r} {self.of_task(at).name!r}, but it has no "
+                f"rows of positive weight, and such tasks have {new.name!r} here; leave the task "
+                "out of loss."
+            )
+
+    def check_targets(self, y, codes, labels):
+        """Raise a ValueError for a target of a log-loss task other than 0 and 1.
+
+        Parameters
+        ----------
+        y, codes : ndarray of shape (n_rows,)
+            Target and task of each row.
+        labels : ndarray of shape (n_tasks,)
+        """
+        wrong = self.of_kind(LOG_LOSS)[codes] & (y != 0.0) & (y != 1.0)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ValueError(
+                f"task {labels.tolist()[codes[at]]!r} has loss='log_loss', but its target has "
+                f"the value {float(y[at])!r}; encode it as 0 and 1, or set the loss of the task to "
+                "'squared_error'."
+            )
 
     def check(self, default, sharing, able, estimator):
         """Raise a ValueError unless a sharing structure can minimise these losses.
@@ -89,12 +150,17 @@ class TaskLosses:
         estimator : str
             Name of the estimator.
         """
-        if self.single is default or getattr(sharing, "mixes_losses", False):
+        of_classes = default is LOG_LOSS  # class labels have no squared error
+        if self.single is default:
+            return
+        if getattr(sharing, "mixes_losses", False) and not of_classes:
             return
         name, names = type(sharing).__name__, [loss.name for loss in self.losses]
         remedy = f"set loss={default.name!r}"
         if able:
-            remedy += f", or sharing={' or '.join(map(repr, able))}, which takes a loss per task"
+            structures = f"sharing={' or '.join(map(repr, able))}"
+            there = f"use MultiTaskRegressor({structures})" if of_classes else structures
+            remedy += f", or {there}, which takes a loss per task"
         elif self.single is None:
             remedy += " and fit tasks with another loss separately; no structure of this version "
             remedy += "takes a loss per task"
@@ -107,6 +173,14 @@ class TaskLosses:
             f"loss mixes {' and '.join(map(repr, names))}, but sharing={name} minimises "
             f"{default.name!r} in every task; {remedy}."
         )
+
+
+def mean_and_std(y, weight):
+    """Return the weighted mean and standard deviation of targets; 1 for constant ones."""
+    share = weight / weight.sum()
+    mean = share @ y
+    std = np.sqrt(share @ (y - mean) ** 2)
+    return mean, std if std > 1e-12 * abs(mean) else 1.0
 
 
 def _check_name(name, what):

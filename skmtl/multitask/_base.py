@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, StrOptions
 from .._jit import worker_pool
-from .._typing import ArrayLike, Frame, MatrixLike, NDArray
+from .._typing import Frame, NDArray
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
 from ..sharing import BY_NAME
@@ -73,11 +73,11 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         """
         solver = self._structure()
         has_rows = table.task_sizes() > 0
-        losses, given = self._check_task_parameters(solver, rows, y, has_rows)
+        losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
         table, view, parts = table.without_empty_tasks(), None, []
         if hasattr(solver, "fit_rows"):
             view = RowView.of(rows.preprocessor, rows.raw, rows.X)
-        settled = self._settled(table, view)
+        settled = self._settled_by_loss(table, view, losses)
         if self.cv is not None:
             parts = partitions(
                 settled.table,
@@ -110,7 +110,9 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
                     return fit_table(solver, settled)
                 return self._learn(solver, settled, parts, fit_table, rows, view, progress, losses)
 
-            fitted, noise = self._fit_weighted(solver, settled, given, fit, fit_table, progress)
+            fitted, noise = self._fit_weighted(
+                solver, settled, losses, given, fit, fit_table, progress
+            )
         return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)
 
     def _fit_problem(self, solver, problem):
@@ -119,6 +121,20 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
     def _within(self, solver):
         """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
+
+    def _settled_by_loss(self, table, view, losses):
+        """Return `_settled` in the caller's units, whatever the unit of targets of squared error.
+
+        Rows are ordered by a standardised target, in which 0 and 1 would otherwise hang on it.
+        """
+        if losses.single is self._loss:
+            return self._settled(table, view)
+        location, scale = losses.units(table.y, table.codes, table.weights())
+        codes = table.codes
+        table = replace(table, y=(table.y - location[codes]) / scale[codes])
+        settled = self._settled(table, view)
+        table, codes = settled.table, settled.table.codes
+        return replace(settled, table=replace(table, y=location[codes] + scale[codes] * table.y))
 
     def _settled(self, table, view=None):
         """Return the table with weights in the unit for tuning, and with copies recognised.
@@ -244,43 +260,6 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         if self._learned is not None:
             return self._learned_task_model(self._learned.for_task(t), residual_scale)
         return self._task_model(self.coef_[t], self.intercept_[t], residual_scale)
-
-    def adapt(
-        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> TaskModel:
-        """Fit a model for a new task, from some of its rows and the shared part of the model.
-
-        This estimator does not change. The shared part is held fixed, and the task-specific part is
-        fitted for each of the strengths that tasks of this size use. These models are averaged with
-        weights that also depend on leave-one-out errors on the new rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows of the new task. A task column is not needed, and ignored.
-        y : array-like of shape (n_samples,)
-            Labels of these rows.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of these rows.
-
-        Returns
-        -------
-        LinearTaskModel or LinearTaskClassifier
-            A fitted estimator like those of `for_task`, whose size does not depend on the training
-            table.
-
-        Raises
-        ------
-        ValueError
-            For invalid rows, labels or weights.
-
-        Notes
-        -----
-        If all tasks were pooled, the new task's model is the shared one. If `fit` saw a single
-        task, the differences between tasks are unknown: partial pooling then tries all strengths
-        that shrink towards that task's model, weighted by leave-one-out errors on the new rows.
-        """
-        return self._adapt(X, y, sample_weight)
 
     def _adapt(self, X, y, sample_weight, **kwargs):
         check_is_fitted(self)

@@ -138,6 +138,8 @@ class LearnedMixin:
             progress=progress,
             estimator=self.estimator,
             task_losses=losses,
+            learns_noise=isinstance(self.task_weight, str) and self.task_weight == "uncertainty",
+            scale_by_task=getattr(self, "target_scale", None) == "task",
         )
         fitted = solver.fit_rows(problem)
         learned = replace(fitted.learned, view=view.learner_view)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
 
 from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
 from ..sharing import BY_NAME, PartialPooling
@@ -24,10 +25,10 @@ __all__ = ["WeightsMixin"]
 class WeightsMixin:
     """Read ``loss`` and ``task_weight``, and fit with weights of the tasks."""
 
-    def _check_task_parameters(self, solver, rows, y, has_rows):
+    def _check_task_parameters(self, solver, rows, y, has_rows, table=None):
         """Check both parameters before anything is fitted.
 
-        `has_rows` is a mask of the tasks with rows.
+        `has_rows` is a mask of the tasks with rows, and `table` the `TaskTable` of all tasks.
 
         Returns
         -------
@@ -38,9 +39,14 @@ class WeightsMixin:
         """
         labels = _labels_of(rows, y, len(has_rows))
         default = LOG_LOSS if is_classifier(self) else SQUARED_ERROR
-        losses = TaskLosses.of(self.loss, labels, default).take(np.flatnonzero(has_rows))
+        every = TaskLosses.of(self.loss, labels, default)
+        losses = every.take(np.flatnonzero(has_rows))
         able = sorted(n for n, kind in BY_NAME.items() if getattr(kind, "mixes_losses", False))
         losses.check(default, solver, able, type(self).__name__)
+        names = labels if isinstance(labels, np.ndarray) else labels.classes
+        every.check_empty(has_rows, default, names)
+        if table is not None and not is_classifier(self):
+            every.check_targets(table.y, table.codes, names)
         if is_mapping(self.task_weight):
             given = given_factors(self.task_weight, labels)[has_rows]
             if not given.any():
@@ -72,7 +78,7 @@ class WeightsMixin:
                 "set cv=5, or task_weight to a dict from tasks to 1 / noise variance."
             )
 
-    def _fit_weighted(self, solver, settled, given, fit, fit_table, progress):
+    def _fit_weighted(self, solver, settled, losses, given, fit, fit_table, progress):
         """Return the `SharingFit` with the weights of the tasks, and its noise variances or None.
 
         Parameters
@@ -80,6 +86,7 @@ class WeightsMixin:
         solver : object
             The sharing structure.
         settled : Settled
+        losses : TaskLosses
         given : ndarray of shape (n_tasks,) or None
             Weights that were given task by task.
         fit, fit_table : callable
@@ -92,6 +99,9 @@ class WeightsMixin:
         if kind is None or not getattr(solver, "weighs_tasks", True):
             fitted = fit(settled)
             return fitted, _noise_of(fitted, table) if learns_noise else None
+        if learns_noise and losses.single is not self._loss:
+            fitted = fit(settled)  # errors of several losses are not compared: it learns the noise
+            return fitted, fitted.noise
         weight = table.task_sums(table.weights())
         if learns_noise:
 
@@ -123,6 +133,27 @@ class WeightsMixin:
         if not getattr(solver, "tuned", hasattr(solver, "fit_rows")):
             settled = replace(settled, unit=settled.unit / mean)
         return settled, factors
+
+    def _loss_of_new_task(self, loss):
+        """Return the loss of a new task as a keyword argument, if the fit takes one.
+
+        Raises
+        ------
+        ValueError
+            For another loss than the squared error, if all tasks have this one.
+        """
+        if loss is None:
+            return {}
+        check_is_fitted(self)
+        if hasattr(self._learned, "has_log_loss"):
+            return {"loss": loss}
+        if loss != SQUARED_ERROR.name:
+            raise ValueError(
+                f"loss={loss!r} of the new task, but all tasks of the fit have 'squared_error'; "
+                "leave out loss, or fit tasks with both losses by "
+                "sharing='hidden_layers', loss={task: 'log_loss'}."
+            )
+        return {}
 
     def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
         """Set the factors of moments that were added up, and return their `Settled`."""

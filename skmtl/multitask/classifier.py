@@ -85,8 +85,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
     loss : str or dict, default="log_loss"
-        Loss by its name in scikit-learn, or a dict from tasks to names, by default "log_loss",
-        which is the only loss of structures of linear models.
+        Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
+        loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.
     task_weight : None, "balanced" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.

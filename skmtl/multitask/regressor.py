@@ -13,24 +13,17 @@ from .._compat import HasMethods, StrOptions, check_columns, fit_context
 from .._jit import worker_pool
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..base import r2_over_tasks
-from ..guard.units import Units
 from ..losses import SQUARED_ERROR
 from ..sharing.base import Sharing
 from ..sharing.problem import Problem
-from ..task_models import (
-    BlendedTaskModel,
-    LinearTaskModel,
-    check_residual_scale,
-    interval,
-)
+from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
 from ..tasks.blocks import folds
 from ..tasks.copies import Settled
-from ..tasks.moments import block_moments
-from ..tasks.rows import TaskRows, prefers_rows
 from ..tasks.stack import linear_scores
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
+from ._least_squares import fit_on_scale, problem_of
 from ._partial_fit import AvailableWithMoments, PartialFitMixin, SeenRows
 
 __all__ = ["MultiTaskRegressor"]
@@ -44,8 +37,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     .. math:: f_t(x) = a + a_t + x'(m + v_t),
 
     which is shrunk towards the shared model :math:`a + x'm`. The strength is chosen for each task
-    by cross-validation inside `fit`, from *independent* (one model per task) to *pooled* (one
-    model for all tasks). Where the response bends, it is blended with learners such as trees.
+    by cross-validation inside `fit`, from *independent* (one model per task) to *pooled* (one for
+    all tasks). Where the response bends, these models are blended with learners such as trees.
 
     Parameters
     ----------
@@ -82,8 +75,11 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
     loss : str or dict, default="squared_error"
-        Loss by its name in scikit-learn, or a dict from tasks to names, by default
-        "squared_error", which is the only loss of structures of linear models.
+        Loss by its name in scikit-learn, "squared_error" or "log_loss", or a dict from tasks to
+        names, by default "squared_error". Only "hidden_layers" takes the log-loss, for all tasks or
+        beside the other loss. Targets of the log-loss are 0 and 1, and predictions are the
+        probability of 1. A task that was not seen in `fit` has the loss of all tasks if it is the
+        same, otherwise "squared_error".
     task_weight : None, "balanced", "uncertainty" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
@@ -97,6 +93,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     target_scale : {"auto", "table", "task"}, default="auto"
         Scale of the target on which tasks share: one scale for the whole table, or one scale per
         task, for tasks that differ in units, gain or offset (sensors, assays, shops of all sizes).
+        Targets of the log-loss have no scale; beside them "auto" is "table".
         The location and the scale of a task are estimated from its training rows, inside each fold,
         and shrunk towards those of the other tasks. "auto" compares both by the tasks'
         cross-validated errors if the scales differ more than by chance: one scale per task is used
@@ -146,13 +143,14 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         was ``used``; ``gain_over_independent`` and ``gain_over_pooled`` (1 - error / error of the
         other model); and ``residual_std``, which `predict` returns as ``std``. The same errors
         chose the model, so they are somewhat optimistic. They are NaN for a task without held-out
-        rows. The report is empty with ``cv=None``.
+        rows. The report is empty with ``cv=None``. If any task has the log-loss, its error is this
+        loss per row, and the errors of the other models and of an unseen task are NaN.
     member_report_ : dict of arrays
         Only with learners: for every ``member`` its cross-validated ``error``, its mean ``weight``,
         the number of tasks that use it, its weight for an unseen task, and its ``status``.
     task_noise_ : ndarray of shape (n_tasks,)
-        Noise levels of the tasks, standard deviations in the units of y. Only with
-        ``task_weight="uncertainty"``.
+        Noise levels of the tasks, standard deviations in the units of y; for the log-loss, the
+        square root of twice its mean. Only with ``task_weight="uncertainty"``.
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
         With ``sharing="hidden_layers"``: the training curve of every split, as
@@ -160,9 +158,10 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     kkt_residual_ : float
         Largest entry of the gradient of the objective at the solution of the candidate with the
         largest weight, relative to the gradient at zero. For slopes with a sign, the largest
-        violation of the optimality conditions.
+        violation of the optimality conditions. NaN if any task has the log-loss.
     n_iter_ : int
-        1, because the solver is direct. For slopes with a sign, the number of systems solved.
+        1, because the solver is direct. For slopes with a sign, the number of systems solved; if
+        any task has the log-loss, the largest number of epochs of a perceptron.
     preprocessor_ : transformer or None
         Fitted preprocessor; for "auto" a ColumnTransformer (for sparse X a SimpleImputer).
     n_features_in_ : int
@@ -180,7 +179,6 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     -----
     Tasks are given by `task_column`, by ``task=`` in every method, or by a 2-D `y` (one task per
     column, NaN if a row has no label for the task). With none of these there is one task.
-
     Tuning works on block-wise moments, which take one pass over the data, so that its cost does not
     depend on the number of rows.
 
@@ -276,8 +274,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             task.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows. With strengths "auto" weights are relative: a common factor has no
-            effect, and a row with weight k is equivalent to k copies of it. Strengths that are
-            numbers are in the unit of the weights.
+            effect, and weight k is k copies. Strengths that are numbers are in their unit.
         task : array-like of shape (n_samples,), default=None
             Task labels, if X has no task column.
 
@@ -291,13 +288,14 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         ValueError
             For an unknown task column, for task labels that are missing, of mixed types or numbers
             that are not integers, for NaN or infinite features, for a task without labels, for
-            invalid weights of rows or tasks, and for a loss that `sharing` does not minimise.
+            invalid weights of rows or tasks, for a loss that `sharing` does not minimise, and for
+            targets of the log-loss other than 0 and 1.
         """
         self._check_learners()
         n_folds = self._n_folds() if self.keep_moments else None
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
-        make_problem = functools.partial(self._problem, progress)
+        make_problem = functools.partial(problem_of, progress)
         solver, fitted = self._share(X, y, codes, table, make_problem, rows, progress)
         seen = None
         if self.keep_moments:
@@ -308,23 +306,6 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         return self._finish(progress, fitted, seen)
 
-    @staticmethod
-    def _problem(progress, space, parts, executor, **kwargs):
-        """Return the problem of a table as moments, or as rows if moments would be larger."""
-        table = space.table
-        if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
-            schemes = [(TaskRows.of(table, part.block), part) for part in parts]
-            blocks = schemes[0][0] if schemes else TaskRows.of(table)
-        else:
-            schemes = [
-                (block_moments(table, part.block, part.n_blocks, executor), part) for part in parts
-            ]
-            blocks = schemes[0][0] if schemes else block_moments(table, executor=executor)
-        return Problem(
-            schemes, blocks.merge(executor=executor), table, executor=executor, progress=progress,
-            standardise=space.standardise, **kwargs,
-        )  # fmt: skip
-
     def _finish(self, progress, fitted, seen):
         self.target_scale_ = "table" if fitted.adapter.units is None else "task"
         self._kept = seen
@@ -332,28 +313,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         return self
 
     def _fit_problem(self, solver, problem):
-        """Return the fit on the scale of the table, or with every task in its own units."""
-        if problem.restriction.varies is not None:
-            if self.target_scale == "task":
-                raise ValueError(
-                    "target_scale='task' gives every task its own units, in which slopes cannot be "
-                    "the same in every task, as varying= of the sharing structure requires; set "
-                    "target_scale='table', or varying=None."
-                )
-            return solver.fit_problem(problem)
-        if self.target_scale == "task":
-            return solver.fit_problem(problem.in_units(Units.learn(problem.moments)))
-        fitted = solver.fit_problem(problem)
-        if self.target_scale == "table" or not problem.schemes:
-            return fitted
-        units = Units.learn(problem.moments)
-        required = units.required_advantage()
-        if np.isinf(required):
-            return fitted
-        problem.progress("the tasks' scales differ: fitting again with each task in its own units")
-        other = solver.fit_problem(problem.in_units(units))
-        advantage = other.advantage_over(fitted, problem.moments.weight)
-        return other if advantage > required else fitted
+        return fit_on_scale(solver, problem, self.target_scale)
 
     @AvailableWithMoments
     @with_callbacks
@@ -402,8 +362,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         NoMomentsError
             A ValueError, after a `fit` that kept no moments.
         AttributeError
-            For learners, and for ``task_weight="uncertainty"``, which need all rows at once. With
-            ``sharing="auto"`` all calls fit linear models.
+            For learners and ``task_weight="uncertainty"``, which need all rows. With "auto", all
+            calls fit linear models.
 
         Notes
         -----
@@ -412,9 +372,9 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         and 30 features. `fit` keeps them only with ``keep_moments=True``.
 
         With strengths "auto", weights are relative to their mean over all rows so far, and copies
-        of rows are not recognised. There is a single assignment of rows to folds, which depends on
-        the statistics of the rows of the first call, while `fit` repeats it on small tables. As no
-        rows are available, `predict_interval` uses the normal distribution.
+        of rows are not recognised. There is one assignment of rows to folds, by statistics of the
+        first call, which `fit` repeats on small tables. `predict_interval` uses the normal
+        distribution, as no rows are available.
         """
         n_folds, earlier = self._n_folds(), self._earlier(decay)
         if earlier is not None:
@@ -439,13 +399,9 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
                 settled, schemes = seen.settled(whole), [(blocks, folds(None, n_folds))]
             settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
             problem = Problem(
-                schemes,
-                whole,
-                executor=executor,
-                progress=progress,
-                within=self._within(solver),
-                copies=settled,
-            )
+                schemes, whole, executor=executor, progress=progress,
+                within=self._within(solver), copies=settled,
+            )  # fmt: skip
             problem.restrict(restriction)
             fitted = self._fit_problem(solver, problem).with_empty_tasks(has_rows)
         self._store(X, y, rows, solver, fitted, seen.sizes, stds)
@@ -475,12 +431,13 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         return_std : bool, default=False
             Whether to return the standard deviation of new labels about the predictions as well. It
             is estimated from out-of-fold errors, which contain both the noise and the error of the
-            model, with one value per task, shrunk towards a value common to all tasks.
+            model, with one value per task, shrunk towards a value common to all tasks. NaN for
+            tasks with the log-loss and, if there are any, for tasks not seen in `fit`.
 
         Returns
         -------
         prediction : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            Predictions, 2-D after a fit with a 2-D y.
+            Predictions (of the log-loss: probabilities of 1), 2-D after a fit with a 2-D y.
         std : ndarray of the same shape
             Standard deviations, only if `return_std` is true.
 
@@ -515,7 +472,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         """Return prediction intervals, which contain the fraction `coverage` of new labels.
 
         The distribution of errors is that of the out-of-fold errors of all tasks together, divided
-        by the standard deviations of their tasks (see ``return_std`` of `predict`).
+        by the standard deviations of their tasks (see ``return_std`` of `predict`; NaN as there).
 
         Parameters
         ----------
@@ -578,6 +535,49 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         check_is_fitted(self)
         self._check_scored(y)
         return r2_over_tasks(y, self.predict(X, task=task), sample_weight)
+
+    def adapt(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        loss: Literal["squared_error", "log_loss"] | None = None,
+    ) -> LinearTaskModel:
+        """Fit a model for a new task, from some of its rows and the shared part of the model.
+
+        This estimator does not change. The task-specific part is fitted for each of the strengths
+        that tasks of this size use, with the shared part held fixed. These models are averaged with
+        weights that also depend on leave-one-out errors on the new rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the new task. A task column is not needed, and ignored.
+        y : array-like of shape (n_samples,)
+            Labels of these rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of these rows.
+        loss : {"squared_error", "log_loss"}, default=None
+            Loss of the new task; a task of `fit` must have it. None: that of a task not seen.
+
+        Returns
+        -------
+        LinearTaskModel
+            A fitted estimator like those of `for_task`, of a size independent of the training rows.
+
+        Raises
+        ------
+        ValueError
+            For invalid rows, labels or weights, and for a loss that no task of `fit` has.
+
+        Notes
+        -----
+        If all tasks were pooled, the new task's model is the shared one. If `fit` saw a single
+        task, the differences between tasks are unknown: partial pooling then tries all strengths
+        that shrink towards that task's model, weighted by leave-one-out errors on the new rows.
+        """
+        return self._adapt(X, y, sample_weight, **self._loss_of_new_task(loss))
 
     def _check_support(self, y):
         return check_numbers(y)

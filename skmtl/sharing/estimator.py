@@ -8,6 +8,7 @@ import numpy as np
 from .._validation import check_learner
 from ..guard.stacking import StackedWeights
 from .base import Sharing, SharingFit
+from .learned.by_loss import fit_by_loss
 from .learned.members import FittedMember, LearnedMember, judge
 from .learned.model import LearnedFit, LearnedInputs, LearnedModel
 from .learned.wrapped import PerTask, Wrapped
@@ -29,6 +30,10 @@ class SharedLearner(Sharing):
         """Return the learner, with ``fit``, ``task`` and so on as `BoostedTrees` has them."""
         raise NotImplementedError
 
+    def _learner_for(self, problem):
+        """Return the learner for the rows of a `RowProblem`."""
+        return self._learner()
+
     def fit_rows(self, problem: Any) -> SharingFit:
         """Fit the learner, and the tasks' own parts on what it leaves over.
 
@@ -46,11 +51,13 @@ class SharedLearner(Sharing):
 
     def _fit_rows(self, problem):
         self.check_kind(problem.n_classes > 0)
-        shared = LearnedMember(self._name, self._learner())
+        shared = LearnedMember(self._name, self._learner_for(problem))
         refusal = shared.refusal(problem)
         if refusal is not None:
             raise ValueError(f"{type(self).__name__}: {refusal}.")
         judge(problem, shared)
+        if problem.has_other_losses:
+            return fit_by_loss(problem, shared, self._report_of_one(problem, shared))
         held_out = shared.held_out
         missing = np.isnan(held_out[:, 0])  # rows that are in no test fold
         if missing.any():
@@ -90,6 +97,11 @@ class SharedLearner(Sharing):
             members, weights = self._clones(problem, problem.averaged(linear.held_out.nested))
         inputs = LearnedInputs(shared.fitted(), keeps_features)
         return self._fitted(problem, linear, members, weights, inputs)
+
+    @staticmethod
+    def _report_of_one(problem, member):
+        """Return the report of a member that is used alone."""
+        return _member_report([member], np.ones((problem.n_tasks + 1, 1)))
 
     @staticmethod
     def _fitted(problem, linear, members, weights, inputs=None):

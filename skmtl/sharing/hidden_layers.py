@@ -33,6 +33,22 @@ class SharedHiddenLayers(SharedLearner):
     fitted on what they leave over on held-out rows. For classes they are logistic models of the
     perceptrons' log-odds, with an intercept per task.
 
+    With different losses side by side (``loss=`` of `MultiTaskRegressor`), training minimises
+
+    .. math:: \sum_t \frac{1}{v_t} \sum_{i \in t} w_i\, \ell_t(y_i, f_t(x_i))
+              + \frac{\alpha}{2} \Big(\sum_l \|W_l\|^2 + \|m\|^2\Big)
+              + \frac{\alpha_h}{2} \sum_t \|d_t\|^2,
+
+    where :math:`\ell_t` is :math:`(y - f)^2 / 2` on targets that are standardised over all tasks
+    of squared error (in each task with ``target_scale="task"``), or the log-loss
+    :math:`\log(1 + e^f) - y f` of targets 0 and 1. Predictions are the means over the
+    perceptrons, of :math:`f_t` in the units of the target or of the probability
+    :math:`1 / (1 + e^{-f_t})`, without intercepts on what is left over. With
+    ``task_weight="uncertainty"`` the :math:`v_t` are learned in the training, as with
+    ``task_noise="per_task"``; :math:`\sigma_t^2` of a task with the log-loss is twice its mean
+    loss. A task never seen in `fit` gets the mean heads, with the loss of all tasks or, if they
+    differ, as a number.
+
     A new task (``adapt``) gets heads of its own, shrunk towards the mean heads; the hidden layers
     stay as they are.
 
@@ -50,7 +66,7 @@ class SharedHiddenLayers(SharedLearner):
     - ``alpha``: strength that was used. Curves of other strengths are not kept.
     - ``kept``: whether the number of epochs is that of the fitted perceptron, whose validation loss
       is the lowest.
-    - ``task_noise``, only with ``task_noise="per_task"``, of shape (n_rows, n_tasks): variance of
+    - ``task_noise``, only if the noise is learned, of shape (n_rows, n_tasks): variance of
       each task's noise, in units of the variance of the target; with more than 100 tasks instead
       ``task_noise_quantiles``, of shape (n_rows, 5): minimum, quartiles and maximum.
 
@@ -117,6 +133,7 @@ class SharedHiddenLayers(SharedLearner):
         self.max_iter = max_iter
 
     own, _name, _report = "intercept", "hidden_layers", None
+    mixes_losses = True
 
     def check(self) -> None:
         """Raise a ValueError for an invalid parameter."""
@@ -147,6 +164,17 @@ class SharedHiddenLayers(SharedLearner):
             "max_iter": self.max_iter,
         }
         return LayersLearner(options, report=self._report)
+
+    def _learner_for(self, problem):
+        learner, losses = self._learner(), problem.task_losses
+        if not problem.has_other_losses:
+            return learner
+        if problem.learns_noise:
+            learner.task_weight = "uncertainty"
+        learner.options["scale_by_task"] = problem.scale_by_task
+        learner.loss = {t: losses.of_task(t).name for t in range(problem.n_tasks)}
+        learner.new_loss = problem.new_loss.name
+        return learner
 
     def _fit_rows(self, problem):
         """Fit the perceptrons, and return their training curves as the history."""

@@ -36,12 +36,16 @@ class LayersLearner:
         tasks, where those that are missing have one.
     report : callable
         Called with a line of text after every tenth check.
+    new_loss : "squared_error", "log_loss" or None
+        Loss of tasks that `loss` does not name, and of new tasks. If it is given, predictions are
+        means: numbers, or the probabilities of 1 of tasks with the log-loss.
     """
 
     options: dict
     loss: str | Mapping = "squared_error"
     task_weight: str | Mapping | None = None
     report: object = None
+    new_loss: str | None = None
     task: str = "code"
     takes_gaps: bool = False
     fewest_rows = 2
@@ -52,7 +56,8 @@ class LayersLearner:
         """Return fitted `FittedLayers`; see `BoostedTrees.fit`.
 
         With two classes, whose codes are the target, all tasks have the log-loss, and predictions
-        are probabilities. Otherwise predictions are scores, in the unit of each task's loss.
+        are probabilities. Otherwise predictions are scores, in the unit of each task's loss, or
+        means with `new_loss`.
 
         Raises
         ------
@@ -75,21 +80,26 @@ class LayersLearner:
         offsets = np.searchsorted(code[order], np.arange(len(codes) + 1))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Interrupted after step", UserWarning)
+            # The samples stay in their order, so that the batches do not depend on the codes.
             layers = fit_shared_layers(
-                np.ascontiguousarray(M[order, :-1]), target[order], weight[order],
-                offsets.astype(np.int64), losses=losses, emphasis=emphasis, seed=seed,
+                np.ascontiguousarray(M[:, :-1]), target[order], weight[order],
+                offsets.astype(np.int64), rows=order, losses=losses, emphasis=emphasis, seed=seed,
                 callback=self._callback(), **options,
             )  # fmt: skip
         if layers.stopped == "interrupted":
             # The other splits would still have to be trained.
             raise KeyboardInterrupt
-        return FittedLayers(layers, codes, bool(n_classes))
+        if self.new_loss is None:
+            return FittedLayers(layers, codes, bool(n_classes))
+        given = self.loss if isinstance(self.loss, Mapping) else {}
+        of_classes = [c for c, name in given.items() if name == "log_loss"]
+        return FittedLayers(layers, codes, False, self.new_loss, np.array(of_classes))
 
     @staticmethod
     def _losses(loss, codes, code, target):
         """Return the codes of the losses of the tasks."""
         names = [loss] * len(codes)
-        if not isinstance(loss, str):
+        if isinstance(loss, Mapping):
             names = [loss.get(int(c)) for c in codes]
         for name in names:
             if name not in LOSSES:
@@ -158,11 +168,17 @@ class FittedLayers:
     codes : ndarray of shape (n_tasks,)
     gives_probabilities : bool
         Whether predictions are probabilities of two classes, ``(n_rows, 2)``, rather than scores.
+    new_loss : str or None
+        Loss of new tasks; None if predictions are scores rather than means.
+    log_loss_codes : ndarray of shape (n_log_loss_tasks,) or None
+        Codes of the tasks with the log-loss, of those without a head as well.
     """
 
     layers: object
     codes: np.ndarray
     gives_probabilities: bool = False
+    new_loss: str | None = None
+    log_loss_codes: np.ndarray | None = None
 
     @property
     def noise(self):
@@ -174,21 +190,36 @@ class FittedLayers:
         place = np.minimum(np.searchsorted(self.codes, M[:, -1]), len(self.codes) - 1)
         head = np.where(self.codes[place] == M[:, -1], place, -1)
         scores = self.layers.predict(np.ascontiguousarray(M[:, :-1]), head)
+        if self.new_loss is not None:
+            return self._means(scores, M[:, -1], head)
         return _probabilities(scores) if self.gives_probabilities else scores
+
+    def _means(self, scores, code, head):
+        """Return the means of rows of tasks `code`, whose heads have the positions `head`."""
+        classes = np.isin(code, self.log_loss_codes)
+        if self.new_loss == "log_loss":
+            classes |= head < 0
+        # The mean head has the unit of squared errors, and log-odds have none.
+        bare = np.where(head < 0, self.layers.target.apply(scores, head), scores)
+        return np.where(classes, expit(bare), scores)
 
     def adapted(self, M, target, weight, loss=None):
         """Return the network with a head for a new task, from some of its rows.
+
+        `loss` is by default the one that new tasks have, or that of all tasks.
 
         Raises
         ------
         ValueError
             If `loss` is None, and the tasks have different ones.
         """
+        loss = loss or self.new_loss
         X, code = np.ascontiguousarray(M[:, :-1]), LOSSES.get(loss, self.layers.losses[0])
         if loss is None and (self.layers.losses != code).any():
             raise ValueError(f"tasks have different losses; give loss, one of {sorted(LOSSES)}.")
         layers = self.layers.adapt(X, target, weight, code)
-        return _LayersOfNewTask(layers, self.gives_probabilities)
+        gives_means = self.new_loss is not None
+        return _LayersOfNewTask(layers, self.gives_probabilities, gives_means)
 
     def take_history(self):
         """Return the training curve, and remove it from the layers."""
@@ -203,12 +234,19 @@ class _LayersOfNewTask:
 
     layers: object
     gives_probabilities: bool
+    gives_means: bool = False
 
     def predict(self, M):
         """Return predictions of rows, of the kind of `FittedLayers`."""
         X = np.ascontiguousarray(M[:, :-1])
         scores = self.layers.predict(X, np.zeros(len(X), dtype=np.int64))
+        if self.gives_means and self.layers.losses[0] == LOG_LOSS:
+            return expit(scores)
         return _probabilities(scores) if self.gives_probabilities else scores
+
+    def left_out_errors(self, M, target, weight):
+        """Return the leave-one-out residuals of the rows of the new task, of squared error."""
+        return self.layers.left_out_errors(np.ascontiguousarray(M[:, :-1]), target, weight)
 
 
 def _probabilities(scores):

@@ -19,7 +19,7 @@ from scipy.optimize import nnls
 from ..guard.weights import TaskPrior, log_scores
 from ..losses import LOG_LOSS
 from ..solvers.arrow import kappa_of
-from ..tasks.copies import Settled, settle_support
+from ..tasks.copies import Settled, relative_weights, settle_support
 from ..tasks.prevalence import prior_weights, sampling_offset
 from .restriction import UNRESTRICTED, Restriction
 from .strengths import SlopeScaling
@@ -100,9 +100,7 @@ class Adapter:
 
     def relative(self, weight):
         """Return the weights of rows as numbers of rows: whole numbers, or with a mean of one."""
-        if self.copies.counts and (weight == np.rint(weight)).all():
-            return weight
-        return weight / weight[weight > 0].mean()
+        return relative_weights(weight, self.copies)
 
     def representative(self, y, weight):
         """Return weights under which the rows represent the task: those given."""

@@ -176,6 +176,29 @@ class SharedLayers:
             noise=noise * target.scale[:-1] ** 2,
         )  # fmt: skip
 
+    def left_out_errors(self, X, y, weight):
+        r"""Return the leave-one-out residuals of the rows that `adapt` was given.
+
+        The loss is the squared error. With the leverages :math:`h_i` of the ridge regression of the
+        head, they are :math:`(y_i - f(x_i)) / (1 - h_i)`.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features)
+        y, weight : ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            In the unit of y.
+        """
+        units = self.hidden_features(X) @ self.prior.root[:-1] + self.prior.root[-1]
+        weighted = units * (weight / self.prior.noise[0])[:, None]
+        inner = np.eye(units.shape[1]) + weighted.T @ units
+        leverage = np.einsum("ij,ij->i", weighted, np.linalg.solve(inner, units.T).T)
+        error = y - self.predict(X, np.zeros(len(y), np.int64))
+        return error / np.maximum(1.0 - leverage, 1e-12)
+
 
 def fit_shared_layers(
     X, y, weight, offsets, *, rows=None, losses=None, emphasis=None, hidden=(64, 32),

@@ -16,7 +16,8 @@ from .evidence import trust
 from .keys import row_keys, uniforms
 
 __all__ = [
-    "MOST_PARTS", "Settled", "distinct_rows", "relative_rows", "settle", "settle_support",
+    "MOST_PARTS", "Settled", "distinct_rows", "relative_rows", "relative_weights", "settle",
+    "settle_support",
 ]  # fmt: skip
 
 # Equal rows are due to chance if the labels of rows with the same features differ at least this
@@ -115,6 +116,19 @@ def settle_support(X, y, weight, settled):
     X, y, weight = X[live], y[live], weight[live]
     rows, weight = relative_rows(X, y, weight, settled.together)
     return X[rows], y[rows], weight
+
+
+def relative_weights(weight, settled):
+    """Return the weights of all rows of a task as numbers of rows: counts, or with a mean of one.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_samples,)
+    settled : Settled
+    """
+    if settled.counts and (weight == np.rint(weight)).all():
+        return weight
+    return weight / weight[weight > 0].mean()
 
 
 def relative_rows(X, y, weight, together):

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskRegressor
-from skmtl.multitask import regressor
+from skmtl.multitask import _least_squares
 from skmtl.sharing import Independent, PartialPooling, Pooled
 
 
@@ -452,7 +452,7 @@ def test_the_row_form_is_the_moment_form(sharing, p, weighted, form, monkeypatch
     w = np.random.default_rng(1).integers(0, 3, size=60).astype(float) if weighted else None
     fits = []
     for by_rows in (False, True):
-        monkeypatch.setattr(regressor, "prefers_rows", lambda *args, r=by_rows: r)
+        monkeypatch.setattr(_least_squares, "prefers_rows", lambda *args, r=by_rows: r)
         model = MultiTaskRegressor(sharing, cv=KFold(2, shuffle=True, random_state=0))
         fits.append(model.fit(form(X), y, sample_weight=w, task=task))
     assert_same_fit(*fits)
@@ -465,14 +465,14 @@ def test_the_row_form_of_a_target_with_columns(monkeypatch):
     y[::3, 1] = np.nan
     fits = []
     for by_rows in (False, True):
-        monkeypatch.setattr(regressor, "prefers_rows", lambda *args, r=by_rows: r)
+        monkeypatch.setattr(_least_squares, "prefers_rows", lambda *args, r=by_rows: r)
         fits.append(MultiTaskRegressor("partial_pooling").fit(X, y))
     assert_same_fit(*fits)
 
 
 @pytest.mark.parametrize("strengths", [(2.0, 0.5, 1.0), (np.inf, 1.0, 0.1), (1.0, 1.0, np.inf)])
 def test_the_row_form_is_one_dense_ridge(strengths, monkeypatch):
-    monkeypatch.setattr(regressor, "prefers_rows", lambda *args: True)
+    monkeypatch.setattr(_least_squares, "prefers_rows", lambda *args: True)
     X, y, task = table(p=20)
     model = fixed(*strengths).fit(X, y, task=task)
     own, _ = dense_predictions(X, y, task, strengths)

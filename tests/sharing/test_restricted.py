@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.multitask import regressor
+from skmtl.multitask import _least_squares
 from skmtl.sharing import PartialPooling
 from skmtl.sharing.problem import Problem
 from skmtl.solvers.signed import SignedSystem
@@ -62,7 +62,7 @@ def related(n, seed=0, n_tasks=20, p=4):
 def test_fixed_strengths_are_one_dense_ridge(strengths, varying, form, monkeypatch):
     if form == "rows":
         monkeypatch.setattr(row_room, "_MOMENT_BYTES", 0)
-        monkeypatch.setattr(regressor, "prefers_rows", lambda table, n_blocks: True)
+        monkeypatch.setattr(_least_squares, "prefers_rows", lambda table, n_blocks: True)
     X, y, task = table()
     w = np.random.default_rng(1).uniform(0.1, 3.0, size=len(y))
     model = fixed(strengths, varying).fit(X, y, sample_weight=w, task=task)
@@ -287,7 +287,7 @@ def assert_signs(model, positive=(), negative=()):
 def test_signs_at_fixed_strengths_are_one_bounded_problem(strengths, varying, form, monkeypatch):
     if form == "rows":
         monkeypatch.setattr(row_room, "_MOMENT_BYTES", 0)
-        monkeypatch.setattr(regressor, "prefers_rows", lambda table, n_blocks: True)
+        monkeypatch.setattr(_least_squares, "prefers_rows", lambda table, n_blocks: True)
     X, y, task = table()
     w = np.random.default_rng(1).uniform(0.1, 3.0, size=len(y))
     model = signed(strengths, varying=varying, positive=[0, 1], negative=[2])

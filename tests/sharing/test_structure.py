@@ -303,7 +303,7 @@ def test_one_task_is_not_drawn_to_zero(rng):
 def test_rows_in_place_of_moments(rng, monkeypatch):
     X, y, task = draw(rng)
     wanted = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
-    monkeypatch.setattr("skmtl.multitask.regressor.prefers_rows", lambda *args: True)
+    monkeypatch.setattr("skmtl.multitask._least_squares.prefers_rows", lambda *args: True)
     found = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
     np.testing.assert_allclose(found.coef_, wanted.coef_, rtol=1e-8, atol=1e-10)
 

@@ -10,7 +10,7 @@ from .design import encoded
 from .members import finish, fit_on
 from .model import LearnedFit, LearnedModel
 
-__all__ = ["fit_blend"]
+__all__ = ["RowErrors", "fit_blend"]
 
 # Fewest left-out tasks that say whether learners help an unseen task.
 _FEWEST_LEFT_OUT = 2
@@ -145,7 +145,7 @@ def _residual_scale(report, problem, linear, held_out, residuals):
     scale, rows = problem.scale, held_out.rows
     sse = held_out.task_sums(held_out.weight * residuals**2)
     unseen = report["error_shared"][-1] / scale[-1] ** 2
-    probe = _RowErrors(residuals, held_out.codes, held_out.weight)
+    probe = RowErrors(residuals, held_out.codes, held_out.weight)
     standard = ResidualScale.learn(sse, rows, unseen, probe)
     residual_scale = standard.scaled(scale[:-1], scale[-1])
     report["residual_std"] = np.r_[residual_scale.std, residual_scale.unseen_std]
@@ -159,7 +159,7 @@ def _residual_scale(report, problem, linear, held_out, residuals):
 
 
 @dataclass
-class _RowErrors:
+class RowErrors:
     """Errors of rows as `ResidualScale.learn` reads them from a `Probe`."""
 
     values: np.ndarray

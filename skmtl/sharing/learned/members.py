@@ -65,14 +65,15 @@ class FoldModel:
         """Whether the models see the mean target of a task, which is known for new tasks too."""
         return None in self.parts[0][0].means
 
-    def values(self, rows, target, weight):
+    def values(self, rows, target, weight, **options):
         """Return what stands for a new task with these rows; None if there is nothing.
 
-        These are its mean targets, or models with a part of their own for it.
+        These are its mean targets, or models with a part of their own for it, whose ``adapted``
+        gets the options.
         """
         if hasattr(self.parts[0][1], "adapted"):
             return [
-                estimator.adapted(design.transform(rows), target, weight)
+                estimator.adapted(design.transform(rows), target, weight, **options)
                 for design, estimator in self.parts
             ]
         if not self.encodes_task:

@@ -9,7 +9,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
 from ...guard.stacking import RowLosses, SquaredErrors
-from ...losses import SQUARED_ERROR
+from ...losses import LOG_LOSS, SQUARED_ERROR, mean_and_std
+from ...tasks.copies import Settled
 from ...tasks.keys import mixed
 from .design import Rows, encoded
 
@@ -58,6 +59,12 @@ class RowProblem:
         Weights of the rows' tasks, by which weights are multiplied in the fit of a learner.
     task_losses : TaskLosses or None
         The loss of every task.
+    learns_noise : bool
+        Whether a structure that takes a loss per task learns the noise of each task.
+    scale_by_task : bool
+        Whether such a structure has a scale of the target for each task.
+    copies : Settled
+        Unit of the weights, and whether equal rows are copies; without the table.
 
     Attributes
     ----------
@@ -83,6 +90,9 @@ class RowProblem:
     estimator: object = None
     factors: object = None
     task_losses: object = None
+    learns_noise: bool = False
+    scale_by_task: bool = False
+    copies: Settled = Settled(None)
 
     @classmethod
     def of(cls, settled, parts, fit_table, X, view, **options):
@@ -132,18 +142,35 @@ class RowProblem:
             fit_linear,
             table.n_tasks,
             factors=None if table.factors is None else table.factors.values[table.codes[order]],
+            copies=replace(settled, table=None),
             **options,
         )
 
     def __post_init__(self):
         mean, std = 0.0, 1.0
+        if self.has_other_losses:
+            self.use_units(*self.task_losses.units(self.y, self.rows.codes, self.weight))
+            return
         if not self.n_classes:
-            share = self.weight / self.weight.sum()
-            mean = share @ self.y
-            std = np.sqrt(share @ (self.y - mean) ** 2)
-            if std <= 1e-12 * abs(mean):
-                std = 1.0
+            mean, std = mean_and_std(self.y, self.weight)
         self.use_units(np.full(self.n_tasks + 1, mean), np.full(self.n_tasks + 1, std))
+
+    @property
+    def has_other_losses(self):
+        """Whether any task has another loss than `loss`."""
+        return self.task_losses is not None and self.task_losses.single is not self.loss
+
+    @property
+    def new_loss(self):
+        """The loss of a task never seen."""
+        return self.task_losses.of_new(self.loss)
+
+    @cached_property
+    def has_log_loss(self):
+        """Mask ``(n_tasks + 1,)`` of tasks with targets 0 and 1 in a regression, a new one last."""
+        if not self.has_other_losses:
+            return np.zeros(self.n_tasks + 1, dtype=bool)
+        return np.append(self.task_losses.of_kind(LOG_LOSS), self.new_loss is LOG_LOSS)
 
     @property
     def n_scores(self):
@@ -153,7 +180,8 @@ class RowProblem:
     def use_units(self, location, scale):
         """Set the location and the scale of every task's target, as learners see it."""
         self.location, self.scale = location, scale
-        self.has_task_units = bool((scale != scale[0]).any())
+        own = scale[~self.has_log_loss]  # the scale of log-odds is no unit
+        self.has_task_units = bool((own != own[:1]).any())
         self.target = self.standardised(self.y[:, None])[:, 0]
         self.encoded = encoded(self.target, self.n_scores)
 

@@ -137,3 +137,45 @@ def test_left_out_tasks_count_the_same_for_an_unseen_one(rng):
     errors[:, 1] = 0.5 * rng.normal(size=len(codes))
     found = unseen_blend(SquaredErrors(errors, np.ones(len(codes)), codes, 10))
     assert found[1] > 0.5
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2])
+def test_few_left_out_tasks_are_judged_by_their_rows(rng, n_tasks):
+    codes = np.arange(200) % n_tasks
+    codes.sort()
+    errors = rng.normal(size=(200, 1)) * [1.0, 0.5]
+    assert unseen_blend(SquaredErrors(errors, np.ones(200), codes, n_tasks))[1] > 0.5
+    errors = np.abs(errors[:, [0]]) * [1.0, 0.999]  # not by two standard errors
+    errors[:100] *= [1.0, 0.5]
+    errors[100:] *= [1.0, 1.5]
+    assert unseen_blend(SquaredErrors(errors, np.ones(200), codes, n_tasks))[0] == 1.0
+
+
+@pytest.mark.parametrize("n_scores", [0, 1, 3])
+def test_a_member_can_gain_unless_a_step_towards_it_clearly_harms(rng, n_scores):
+    """The slopes are those of finite differences, of squared errors and of log-losses."""
+    scores, target, codes = scores_of(rng, 4, max(n_scores, 1))
+    scores[:, :2] *= 0.4  # so that a step away from them harms at once
+    weight = rng.uniform(0.5, 2.0, len(codes))
+    if not n_scores:
+        target = 2.5 * scores[:, 1] + 0.5 * rng.normal(size=target.shape)
+
+    def rows_of(columns):
+        if n_scores:
+            return RowLosses(columns, target, LOG_LOSS, weight, codes, 4)
+        return SquaredErrors(columns[:, :, 0] - target, weight, codes, 4)
+
+    others, all_rows = rows_of(scores[:, :2]), rows_of(scores)
+    blend, near = others.best(np.ones(4))
+    step = 1e-6
+    towards = np.append((1.0 - step) * blend, step)
+    slopes = (all_rows.losses(towards) - others.losses(blend)) / step
+    np.testing.assert_allclose(others.slopes(blend, rows_of(scores[:, 2:])), slopes, atol=1e-3)
+    increase = near[codes] * weight * slopes
+    wanted = increase.sum() <= np.sqrt(sum(increase**2))
+    assert others.can_gain(rows_of(scores[:, 2:])) == wanted
+    assert not wanted  # this member is the opposite of the best one
+    better = scores[:, [1]] + 0.3 * (target - LOG_LOSS.means(scores[:, 1]))[:, None]
+    if not n_scores:
+        better = 0.5 * (scores[:, [1]] + target[:, None])
+    assert others.can_gain(rows_of(better))

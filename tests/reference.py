@@ -1221,6 +1221,11 @@ def gcv_score(X, y, weight, alpha):
     return n * np.log(np.sum((b - hat @ b) ** 2) / free**2)
 
 
+def size_kernel(distance, width):
+    """How much a task says about those whose logarithm of the rows is at a distance."""
+    return np.exp(-0.5 * (distance / width) ** 2) if abs(distance) <= 2.0 * width else 0.0
+
+
 def shrunk_step(blend, gain):
     """From the first member towards a blend, by how many standard errors its gain is above zero."""
     first = np.eye(len(blend))[0]
@@ -1230,7 +1235,7 @@ def shrunk_step(blend, gain):
     return first + (1.0 - (error / (2.0 * sum(gain))) ** 2) * (blend - first)
 
 
-def stacked_weights(errors, weight, codes, n_tasks, width=1.2):
+def stacked_weights(errors, weight, codes, n_tasks, width=1.0):
     """Weights of members by size of task: one size after the other, one task after the other."""
     n_members = errors.shape[1]
     gram, rows, noise = [], [], []
@@ -1246,7 +1251,7 @@ def stacked_weights(errors, weight, codes, n_tasks, width=1.2):
         found = np.full(n_members, 1 / n_members)
         for _ in range(5):
             near = [
-                np.exp(-0.5 * ((np.log(rows[t]) - centre) / width) ** 2)
+                size_kernel(np.log(rows[t]) - centre, width)
                 * (rows[t] + 4)
                 / (found @ gram[t] @ found + 4 * level)
                 for t in range(n_tasks)
@@ -1268,7 +1273,7 @@ def stacked_weights(errors, weight, codes, n_tasks, width=1.2):
     return np.exp(size), np.array(out)
 
 
-def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, width=1.2):
+def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, width=1.0):
     """`stacked_weights` for scores ``(n_rows, n_members, n_scores)`` and the log-loss."""
     n_members = scores.shape[1]
 
@@ -1286,7 +1291,7 @@ def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, width=1.2):
     size = sorted({np.round(4 * np.log(r)) / 4 for r in rows})
     first, out = np.eye(n_members)[0], []
     for centre in size:
-        near = np.exp(-0.5 * ((np.log(rows) - centre) / width) ** 2)
+        near = np.array([size_kernel(np.log(r) - centre, width) for r in rows])
         found = minimize(
             lambda w, near=near: near[codes] * weight @ losses(w) / len(codes),
             np.full(n_members, 1 / n_members), bounds=[(0, 1)] * n_members, tol=1e-14,

@@ -16,7 +16,9 @@ __all__ = [
 ]
 
 # Width of the kernel, on the logarithm of the rows, by which tasks of similar sizes share evidence.
-_SIZE_WIDTH = 1.2
+# Beyond so many widths it is zero: thousands of rows of large tasks, however small their weights,
+# would outweigh those of the small ones.
+_SIZE_WIDTH, _MOST_WIDTHS = 1.0, 2.0
 # Standard errors by which a blend has to be better than the first member to be used at all.
 _REQUIRED = 1.0
 # Smallest gain that counts, as a share of the losses of the first member.
@@ -42,18 +44,21 @@ class _MemberRows:
     weight, codes : ndarray of shape (n_rows,)
         Weight and task of each row; rows are sorted by task.
     n_tasks : int
+    size : ndarray of shape (n_tasks,), default=None
+        Weights of the tasks' rows, including those that are not held out; by default `rows`.
 
     Attributes
     ----------
     rows : ndarray of shape (n_tasks,)
-        Weights of the tasks.
+        Weights of the tasks' held-out rows.
     """
 
     n_members: int
 
-    def __init__(self, weight, codes, n_tasks):
+    def __init__(self, weight, codes, n_tasks, size=None):
         self.weight, self.codes, self.n_tasks = weight, codes, n_tasks
         self.rows = self.task_sums(weight)
+        self.size = self.rows if size is None else size
 
     def task_sums(self, values):
         """Return sums of the rows' values over tasks."""
@@ -128,12 +133,12 @@ class SquaredErrors(_MemberRows):
     ----------
     errors : ndarray of shape (n_rows, n_members)
         The first member is the one to fall back to.
-    weight, codes, n_tasks
+    weight, codes, n_tasks, size
         As in the base class.
     """
 
-    def __init__(self, errors, weight, codes, n_tasks):
-        super().__init__(weight, codes, n_tasks)
+    def __init__(self, errors, weight, codes, n_tasks, size=None):
+        super().__init__(weight, codes, n_tasks, size)
         self.errors, self.n_members = errors, errors.shape[1]
         products = errors[:, :, None] * errors[:, None] * weight[:, None, None]
         sums = [self.task_sums(column) for column in products.reshape(len(errors), -1).T]
@@ -168,12 +173,12 @@ class RowLosses(_MemberRows):
         The first member is the one to fall back to.
     target : ndarray of shape (n_rows, n_scores)
     loss : Loss
-    weight, codes, n_tasks
+    weight, codes, n_tasks, size
         As in the base class.
     """
 
-    def __init__(self, scores, target, loss, weight, codes, n_tasks):
-        super().__init__(weight, codes, n_tasks)
+    def __init__(self, scores, target, loss, weight, codes, n_tasks, size=None):
+        super().__init__(weight, codes, n_tasks, size)
         self.scores, self.target, self.loss = scores, target, loss
         self.n_members = scores.shape[1]
 
@@ -223,13 +228,13 @@ class StackedWeights:
     @classmethod
     def learn(cls, held_out: Any) -> "StackedWeights":
         """Learn from `SquaredErrors` or `RowLosses`."""
-        rows, n_members = held_out.rows, held_out.n_members
-        seen = rows > 0
-        size = np.unique(np.round(4.0 * np.log(rows[seen]))) / 4.0
-        log_rows = np.log(np.where(seen, rows, 1.0))
+        seen, n_members = held_out.rows > 0, held_out.n_members
+        log_rows = np.log(np.where(seen, held_out.size, 1.0))
+        size = np.unique(np.round(4.0 * log_rows[seen])) / 4.0
         weights, advantage = np.zeros((len(size), n_members)), np.zeros(len(size))
         for i, centre in enumerate(size):
-            kernel = np.exp(-0.5 * ((log_rows - centre) / _SIZE_WIDTH) ** 2) * seen
+            distance = np.abs(log_rows - centre) / _SIZE_WIDTH
+            kernel = np.exp(-0.5 * distance**2) * (seen & (distance <= _MOST_WIDTHS))
             found, near = held_out.best(kernel)
             advantage[i] = held_out.advantage(found, near)
             weights[i] = _shrunk(found, advantage[i])

@@ -179,3 +179,23 @@ def test_a_member_can_gain_unless_a_step_towards_it_clearly_harms(rng, n_scores)
     if not n_scores:
         better = 0.5 * (scores[:, [1]] + target[:, None])
     assert others.can_gain(rows_of(better))
+
+
+def test_sizes_are_those_of_the_tasks_not_of_their_held_out_rows(rng):
+    """As of large tables, of which one split is judged."""
+    codes = np.repeat(np.arange(20), 20)
+    errors = rng.normal(size=(len(codes), 2)) * [1.0, 0.5]
+    size = np.full(20, 100.0)
+    found = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 20, size))
+    np.testing.assert_allclose(np.log(found.size), np.log(100.0), atol=0.13)
+
+
+def test_large_tasks_say_nothing_about_small_ones(rng):
+    """However many they are: the second member is better in small tasks only, by little."""
+    sizes = np.repeat([5, 3000], [30, 10])
+    codes = np.repeat(np.arange(40), sizes)
+    errors = rng.normal(size=(len(codes), 2))
+    errors[:, 1] *= np.where(np.repeat(sizes == 5, sizes), 0.6, 30.0)
+    found = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 40))
+    assert found.at(np.array([5.0]))[0, 1] > 0.5
+    assert found.at(np.array([3000.0]))[0, 1] < 0.01

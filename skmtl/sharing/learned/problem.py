@@ -231,7 +231,7 @@ class RowProblem:
         target : ndarray of shape (n_chosen, n_scores), optional
             Targets other than `encoded`.
         """
-        part = self.weight[chosen], self.rows.codes[chosen], self.n_tasks
+        part = self.weight[chosen], self.rows.codes[chosen], self.n_tasks, self.task_rows
         target = self.encoded[chosen] if target is None else target
         if self.n_classes:
             return RowLosses(scores, target, self.loss, *part)

@@ -34,9 +34,9 @@ from sklearn.metrics import roc_auc_score
 from table_peers import FRAME_PEERS, GPBoostCrossed
 
 # Our configurations: what differs from a face with a task column and preprocessor="auto". The
-# first is today's default, beside which the others are judged, too.
-OURS = {"default": {"sharing": "partial_pooling"}, "auto": {"sharing": "auto"}}
-TODAY = "default"
+# first has linear models only, beside which the others, "auto" the default, are judged, too.
+OURS = {"linear": {"sharing": "partial_pooling"}, "auto": {"sharing": "auto"}}
+BASE = "linear"
 LINEAR = ("pooled_linear", "onehot_linear", "pertask_linear")
 PEERS = (*LINEAR, *FRAME_PEERS)
 MORE_PEERS = {"gpboost_lmm_rs": partial(GPBoostCrossed, n_slopes=5)}  # only if named
@@ -238,15 +238,15 @@ def summary_line(metric, method, table):
     )
 
 
-def beside_today(records, metric, method):
-    """Print the geometric mean of a method over today's default, and the cells that it loses."""
-    table = judge(records, metric, method, [TODAY])
+def beside_base(records, metric, method):
+    """Print the geometric mean of a method over the linear models, and the cells that it loses."""
+    table = judge(records, metric, method, [BASE])
     known = table["ratio"].dropna()
     if known.empty:
         return
     worse = [" ".join(cell) for cell in lost_cells(table, 1.0).index]
     print(
-        f"{method} over {TODAY}, {metric}: geometric mean {geometric_mean(known):.4f}, worst cell "
+        f"{method} over {BASE}, {metric}: geometric mean {geometric_mean(known):.4f}, worst cell "
         f"{known.max():.4f}; worse by more than two standard errors: {', '.join(worse) or 'none'}"
     )
 
@@ -305,11 +305,11 @@ def print_figures(records, peers, ours):
     print()
     for line in lines:
         print(line)
-    for method in [name for name in ours if name != TODAY]:
+    for method in [name for name in ours if name != BASE]:
         for metric in GOALS:
             some = records[records["set"].isin(problems.CLASS_SETS) == metric.startswith("log")]
-            if TODAY in ours and some[some["method"] == TODAY][metric].notna().any():
-                beside_today(some, metric, method)
+            if BASE in ours and some[some["method"] == BASE][metric].notna().any():
+                beside_base(some, metric, method)
 
 
 def print_missing(records):

@@ -112,7 +112,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     tol : float, default=1e-4
         Tolerance for the KKT residual of the final fit.
     n_jobs : int, default=None
-        Number of threads; None means 1. Results do not depend on it.
+        Number of threads, or processes for learners; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seed for the assignment of rows to folds; with None it is always the same.
     verbose : int, default=0

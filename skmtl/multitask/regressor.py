@@ -113,7 +113,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         small tables this is repeated. None skips cross-validation and needs numbers for the
         strengths. For rows ordered in time, use `skmtl.model_selection.TaskTimeSeriesSplit`.
     n_jobs : int, default=None
-        Number of threads; None means 1. Results do not depend on it.
+        Number of threads, or processes for learners; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seed for the assignment of rows to folds; with None it is always the same.
     verbose : int, default=0

@@ -69,6 +69,9 @@ class Auto(Sharing):
     Friedman, J., Hastie, T. and Tibshirani, R. (2000). Additive logistic regression: a statistical
     view of boosting. Annals of Statistics 28. :doi:`10.1214/aos/1016218223`
 
+    James, W. and Stein, C. (1961). Estimation with quadratic loss. Proceedings of the Fourth
+    Berkeley Symposium 1, 361-379 (the shrinkage of the weights)
+
     Sigrist, F. (2022). Gaussian process boosting. Journal of Machine Learning Research 23(232).
 
     Examples

@@ -21,6 +21,7 @@ from skmtl import MultiTaskRegressor
 from skmtl.base import UnknownTaskWarning
 from skmtl.model_selection import TaskTimeSeriesSplit
 from skmtl.sharing import Auto, SharedEstimator
+from skmtl.sharing.learned import problem
 
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore:X has feature names")]
 
@@ -163,6 +164,15 @@ def test_order_labels_copies_and_threads_change_nothing(rng):
     np.testing.assert_allclose(
         weighted.predict(X, task=task), fit(*copies).predict(X, task=task), **checks.CLOSE
     )
+
+
+def test_processes_change_nothing(rng, monkeypatch):
+    """Of tables large enough to be given to them."""
+    monkeypatch.setattr(problem, "_FEWEST_FOR_PROCESSES", 0)
+    X, task, y = bent(rng, 400)
+    alone, together = (fit(X, task, y, n_jobs=n_jobs) for n_jobs in (None, 2))
+    assert alone.member_report_["weight"][1:].any()
+    np.testing.assert_array_equal(together.predict(X, task=task), alone.predict(X, task=task))
 
 
 def test_nothing_given_is_changed_and_pickles_keep_no_rows(rng):

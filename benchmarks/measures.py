@@ -41,6 +41,13 @@ def auc_macro(y, probability, task):
     return np.mean([roc_auc_score(*pair) for pair in own if len(np.unique(pair[0])) == 2])
 
 
+def calibration_error(y, probability, n_bins=10):
+    """Return the mean gap, over bins of equally many rows, of mean probability and mean class."""
+    bins = np.array_split(np.argsort(probability, kind="stable"), n_bins)
+    gaps = [abs(y[rows].mean() - probability[rows].mean()) for rows in bins if len(rows)]
+    return np.average(gaps, weights=[len(rows) for rows in bins if len(rows)])
+
+
 def geometric_mean(values):
     """Return the geometric mean of positive values, missing ones left out."""
     values = np.asarray(values, dtype=np.float64)

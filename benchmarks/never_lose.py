@@ -20,6 +20,7 @@ import problems
 from measures import (
     CELL,
     auc_macro,
+    calibration_error,
     cell_table,
     geometric_mean,
     log_loss,
@@ -45,6 +46,7 @@ SECONDS_FOR_RATIO = 2.0
 # A shorter fit is repeated, for its first run may be mostly imports or, for ours, the loading of
 # compiled kernels.
 REPEAT_BELOW, REPEAT_OURS_BELOW = 0.5, 20.0
+CLASS_SETS = (*problems.CLASS_SETS, *problems.SIMULATED_SETS)
 # Of ours over the best peer: geometric mean and worst cell.
 GOALS = {
     "nmse": (1.00, 1.05),
@@ -52,7 +54,8 @@ GOALS = {
     "logloss": (0.995, 1.05),
     "logloss_macro": (1.01, 1.08),
 }
-MEASURES = [*GOALS, "auc", "auc_macro"]
+MORE_MEASURES = ["auc", "auc_macro", "calibration"]  # of classifiers: shown, not judged
+MEASURES = [*GOALS, *MORE_MEASURES]
 KEY = ["set", "variant", "split", "method"]
 COLUMNS = [*KEY, *MEASURES, "seconds", "error"]
 
@@ -117,6 +120,7 @@ def errors_of(problem, prediction):
         found["logloss_macro"] = log_loss_macro(y, prediction, task)
         found["auc"] = roc_auc_score(y, prediction)
         found["auc_macro"] = auc_macro(y, prediction, task)
+        found["calibration"] = calibration_error(y, prediction)
     else:
         found |= {"nmse": nmse(y, prediction), "nmse_macro": nmse_macro(y, prediction, task)}
     return list(found.values())
@@ -279,7 +283,7 @@ def print_figures(records, peers, ours):
     lines, timed = [], records
     records = records[records["method"].isin([*peers, *ours])]
     for metric in GOALS:
-        some = records[records["set"].isin(problems.CLASS_SETS) == metric.startswith("logloss")]
+        some = records[records["set"].isin(CLASS_SETS) == metric.startswith("logloss")]
         base = metric.removesuffix("_macro")
         if some[some["method"].isin(peers)][metric].isna().all():  # no rows, or all tasks are tiny
             continue
@@ -288,6 +292,9 @@ def print_figures(records, peers, ours):
             table = judge(some, metric, method, peers)
             print(f"\n{metric} of {method} beside the best peer of each cell\n{shown(table)}")
             lines.append(summary_line(metric, method, table))
+    some = records[records["set"].isin(CLASS_SETS)]
+    for metric in MORE_MEASURES if len(some) else ():
+        print(f"\n{metric}: mean over splits\n{shown(cell_table(some, metric, 'logloss'))}")
     print_missing(records)
     print(f"\nmean rank, nmse or logloss\n{shown(mean_ranks(records, [*peers, *ours]))}")
     for method in ours:
@@ -307,7 +314,7 @@ def print_figures(records, peers, ours):
         print(line)
     for method in [name for name in ours if name != BASE]:
         for metric in GOALS:
-            some = records[records["set"].isin(problems.CLASS_SETS) == metric.startswith("log")]
+            some = records[records["set"].isin(CLASS_SETS) == metric.startswith("log")]
             if BASE in ours and some[some["method"] == BASE][metric].notna().any():
                 beside_base(some, metric, method)
 
@@ -345,7 +352,8 @@ def parse_arguments():
     sets, peers = list(problems.ALL_SETS), list(PEERS)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shared", default=problems.SHARED, help="folder that holds data/")
-    parser.add_argument("--sets", nargs="+", default=sets, choices=sets)
+    every = [*sets, *problems.SIMULATED_SETS]
+    parser.add_argument("--sets", nargs="+", default=sets, choices=every)
     parser.add_argument("--regimes", nargs="+", default=problems.REGIMES, choices=problems.REGIMES)
     parser.add_argument("--splits", type=int, default=problems.N_SPLITS, help="first N splits (5)")
     parser.add_argument("--peers", nargs="*", default=peers, choices=[*PEERS, *MORE_PEERS])

@@ -34,6 +34,9 @@ CLASS_SETS = {"landmine": ("landmine", ()), "contraception": ("contraception", (
 # A second grouping crosses the tasks: a category of 2,972 levels, too many for a dense table.
 CROSSED_SETS = {"insteval": ("insteval", ())}
 ALL_SETS = SETS | CROSSED_SETS | CLASS_SETS
+# Simulated, only if named: rows, features and tasks of a wide table with classes, and the labelled
+# rows per class of a new task. Every split is a table of its own.
+SIMULATED_SETS = {"assays": (8_600, 286, 12, 5)}
 # One-hot columns beyond which a table of them is sparse.
 MOST_DENSE_LEVELS = 500
 
@@ -52,7 +55,7 @@ class Table:
     @property
     def is_classification(self):
         """Whether the target is a class."""
-        return self.name in CLASS_SETS
+        return self.name in CLASS_SETS or self.name in SIMULATED_SETS
 
     @cached_property
     def is_sparse(self):
@@ -211,12 +214,40 @@ def load(name, shared=SHARED):
     return Table(name, raw, y, meta["task"], categorical, splits)
 
 
+def simulated(name, split):
+    """Return the table of one set of `SIMULATED_SETS` for a split."""
+    n_rows, n_features, n_tasks, n_shots = SIMULATED_SETS[name]
+    X, y, task = assays(n_rows, n_features, n_tasks, seed=split)
+    raw = pd.DataFrame(X, columns=[f"d{j}" for j in range(n_features)]).assign(task=task)
+    rng = np.random.default_rng(split)
+    order = pd.Series(rng.permutation(n_rows))
+    # Rank of each row within its task, and within its class there, in a random order.
+    rank = order.groupby(task[order]).cumcount().set_axis(order).sort_index().to_numpy()
+    by_class = order.groupby([task[order], y[order]]).cumcount()
+    by_class = by_class.set_axis(order).sort_index().to_numpy()
+    known = rank < 0.7 * np.bincount(task)[task]
+    new = task >= n_tasks - n_tasks // 3
+    shots = new & (by_class < n_shots)
+    rows = {
+        "full_train": known,
+        "full_test": ~known,
+        "low_train": known & (rank < 10),
+        "new_train": ~new | shots,
+        "new_test": new & ~shots,
+    }
+    splits = {f"{key}_{split}": np.flatnonzero(chosen) for key, chosen in rows.items()}
+    return Table(name, raw, y.astype(np.float64), "task", [], splits)
+
+
 def iterate(sets=tuple(SETS), regimes=REGIMES, n_splits=N_SPLITS, shared=SHARED):
     """Yield every problem of the given sets, regimes and first `n_splits` splits."""
     for name in sets:
-        table = load(name, shared)
+        if name in SIMULATED_SETS:
+            tables = [simulated(name, split) for split in range(n_splits)]
+        else:
+            tables = [load(name, shared)] * n_splits
         for regime in regimes:
-            for split in range(n_splits):
+            for split, table in enumerate(tables):
                 yield table.problem(regime, split)
 
 
@@ -273,3 +304,31 @@ def churn(seed=0, n_customers=300, n_features=4, test_rows=20):
         y = (rng.random(len(task)) < 1 / (1 + np.exp(-log_odds))).astype(np.int64)
         parts += [X, task, y]
     return parts
+
+
+def assays(n_rows, n_features, n_tasks, seed=0):
+    """Simulate assays: descriptors of four kinds; classes with shared, own and bent effects.
+
+    Returns
+    -------
+    X : ndarray of shape (n_rows, n_features)
+    y, task : int ndarray of shape (n_rows,)
+    """
+    rng = np.random.default_rng(seed)
+    rank = min(40, n_features)
+    factors = rng.normal(size=(n_rows, rank))
+    X = factors @ rng.normal(size=(rank, n_features)) / np.sqrt(rank)
+    X += 0.7 * rng.normal(size=X.shape)
+    kind = np.arange(n_features) % 4
+    X[:, kind == 1] = np.exp(0.6 * X[:, kind == 1])  # skewed
+    X[:, kind == 2] = np.floor(np.maximum(2.0 * X[:, kind == 2], 0.0))  # counts
+    X[:, kind == 3] = X[:, kind == 3] > rng.uniform(0.5, 3.0, size=(kind == 3).sum())  # rare
+    task = np.sort(rng.choice(n_tasks, p=rng.dirichlet(np.full(n_tasks, 5.0)), size=n_rows))
+    Z = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9)
+    shared = rng.normal(size=n_features) * (rng.random(n_features) < 0.3)
+    own = rng.normal(size=(n_tasks, n_features)) * (rng.random((n_tasks, n_features)) < 0.1)
+    score = 2.0 * Z @ shared / np.sqrt(n_features)
+    score += 3.0 * np.einsum("ij,ij->i", Z, own[task]) / np.sqrt(n_features)
+    score += rng.normal(size=n_tasks)[task] - 1.5
+    score += np.maximum(factors[:, 0], 0.0) * factors[:, 1]
+    return X, (score + rng.logistic(size=n_rows) > 0).astype(int), task

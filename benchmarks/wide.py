@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from problems import assays
 
 MB = 1e6
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
@@ -30,34 +31,6 @@ CASES = {
     "records_2410": (31_000, 33, 2_410, ("classifier", "lightgbm")),
     "records_671": (56_000, 20, 671, ("classifier", "meta")),
 }
-
-
-def table(n_rows, n_features, n_tasks, seed=0):
-    """Make descriptors of four kinds, and classes with shared, own and bent effects.
-
-    Returns
-    -------
-    X : ndarray of shape (n_rows, n_features)
-    y, task : int ndarray of shape (n_rows,)
-    """
-    rng = np.random.default_rng(seed)
-    rank = min(40, n_features)
-    factors = rng.normal(size=(n_rows, rank))
-    X = factors @ rng.normal(size=(rank, n_features)) / np.sqrt(rank)
-    X += 0.7 * rng.normal(size=X.shape)
-    kind = np.arange(n_features) % 4
-    X[:, kind == 1] = np.exp(0.6 * X[:, kind == 1])  # skewed
-    X[:, kind == 2] = np.floor(np.maximum(2.0 * X[:, kind == 2], 0.0))  # counts
-    X[:, kind == 3] = X[:, kind == 3] > rng.uniform(0.5, 3.0, size=(kind == 3).sum())  # rare
-    task = np.sort(rng.choice(n_tasks, p=rng.dirichlet(np.full(n_tasks, 5.0)), size=n_rows))
-    Z = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9)
-    shared = rng.normal(size=n_features) * (rng.random(n_features) < 0.3)
-    own = rng.normal(size=(n_tasks, n_features)) * (rng.random((n_tasks, n_features)) < 0.1)
-    score = 2.0 * Z @ shared / np.sqrt(n_features)
-    score += 3.0 * np.einsum("ij,ij->i", Z, own[task]) / np.sqrt(n_features)
-    score += rng.normal(size=n_tasks)[task] - 1.5
-    score += np.maximum(factors[:, 0], 0.0) * factors[:, 1]
-    return X, (score + rng.logistic(size=n_rows) > 0).astype(int), task
 
 
 # ----------------------------------------------------------------- in a process of its own
@@ -105,7 +78,7 @@ def measure(method, path):
     import pandas as pd
 
     fit = {"classifier": fit_classifier, "meta": fit_meta, "lightgbm": fit_lightgbm}[method]
-    X, y, task = table(600, 5, 3)
+    X, y, task = assays(600, 5, 3)
     small = pd.DataFrame(X, columns=[f"d{j}" for j in range(5)]).assign(task=task)
     fit(small, y)  # imports, and kernels
     Path("/proc/self/clear_refs").write_text("5")
@@ -150,7 +123,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             n_rows, n_features, n_tasks, methods = CASES[name]
-            X, y, task = table(n_rows, n_features, n_tasks)
+            X, y, task = assays(n_rows, n_features, n_tasks)
             path = Path(folder) / "table.npz"
             np.savez(path, X=X, y=y, task=task)
             found = {method: [] for method in methods}

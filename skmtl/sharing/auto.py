@@ -95,33 +95,22 @@ class Auto(Sharing):
                 f"time_budget={budget!r} must be a positive number of seconds, or None."
             )
 
-    def _members(self, problem, base):
-        """Return the members besides the linear models, the cheapest ones first.
-
-        Parameters
-        ----------
-        problem : RowProblem
-        base : ndarray of shape (n_splits, n_rows, n_scores)
-            Scores of the linear models (`LearnedMember`).
-
-        Returns
-        -------
-        list of LearnedMember
-        """
+    def _members(self, problem):
+        """Return a list of the members besides the linear models, the cheapest ones first."""
         # Working responses of a classification are noisier than residuals.
         residuals = Forest(task=None, min_leaf=_LEAF_OF_CLASSES if problem.n_classes else _LEAF)
         members = [
-            LearnedMember("smooth", SmoothRidge(), base),
+            LearnedMember("smooth", SmoothRidge(), on_residuals=True),
             LearnedMember("forest", Forest(min_leaf=_LEAF)),
-            LearnedMember("forest_residuals", residuals, base),
+            LearnedMember("forest_residuals", residuals, on_residuals=True),
             LearnedMember("boosted", BoostedTrees()),
         ]
         estimator = problem.estimator
         if estimator is not None:
             # A classifier predicts no residuals.
-            blind = "estimator_blind" if is_classifier(estimator) else "estimator_residuals"
-            on = None if is_classifier(estimator) else base
-            members.append(LearnedMember(blind, Wrapped(estimator), on))
+            on_residuals = not is_classifier(estimator)
+            blind = "estimator_residuals" if on_residuals else "estimator_blind"
+            members.append(LearnedMember(blind, Wrapped(estimator), on_residuals))
             members.append(LearnedMember("estimator", Wrapped(estimator, "encoded")))
         return members
 
@@ -141,26 +130,31 @@ class Auto(Sharing):
         return self._fit_rows(problem)
 
     def _fit_rows(self, problem):
-        linear = problem.fit_linear(PartialPooling(), nested_splits=problem.n_judged_splits)
+        members = self._members(problem)
+        # Predictions of training rows take most of the time of a small fit.
+        nested = any(one.on_residuals and one.refusal(problem) is None for one in members)
+        n_splits = problem.n_judged_splits if nested else 0
+        linear = problem.fit_linear(PartialPooling(), nested_splits=n_splits)
         problem.use_units(linear.held_out.location, linear.held_out.scale)
         base = problem.standardised(linear.held_out.nested)
         first = problem.averaged(base)
-        return fit_blend(problem, linear, first, self._judge(problem, base, first))
-
-    def _judge(self, problem, base, linear):
-        """Return the members with held-out predictions, or with the reason why they have none."""
-        members, start = self._members(problem, base), time.monotonic()
         for member in members:
+            member.base = base if member.on_residuals else None
             member.one_split = problem.n_judged_splits == 1
             member.dropped = member.refusal(problem)
+        self._judge(problem, members, first)
+        return fit_blend(problem, linear, first, members)
+
+    def _judge(self, problem, members, linear):
+        """Fit members in the splits, and drop those that cannot improve the blend."""
+        start = time.monotonic()
         if self.time_budget is None:
             _judge_together(problem, linear, [], members)
-            return members
+            return
         for n, member in enumerate(members):
             if member.dropped is None and time.monotonic() - start > self.time_budget:
                 member.drop("time_budget was used up")
             _judge_together(problem, linear, members[:n], [member])
-        return members
 
 
 def _judge_together(problem, linear, before, members):

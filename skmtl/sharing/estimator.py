@@ -126,7 +126,7 @@ class SharedLearner(Sharing):
         base = None
         if not problem.n_classes:
             base = np.tile(predicted, (len(problem.partitions[0].train), 1, 1))
-        clones = LearnedMember("clones", PerTask(self._learner()), base)
+        clones = LearnedMember("clones", PerTask(self._learner()), base is not None, base)
         judge(problem, clones)
         scores = np.stack([predicted, clones.held_out], axis=1)
         live = np.isfinite(scores).all(axis=(1, 2))

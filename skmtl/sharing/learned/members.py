@@ -107,8 +107,11 @@ class LearnedMember:
     name : str
     learner : object
         With ``fit``, ``task`` and ``fewest_rows``, as `BoostedTrees` has them.
+    on_residuals : bool
+        Whether the learner is fitted on the residuals of other models, and predictions are added
+        to those of the linear models.
     base : ndarray of shape (n_splits, n_rows, n_scores) or None
-        Scores of other models, as in `HeldOut`, whose residuals the learner is fitted on.
+        Scores of these other models, as in `HeldOut`.
     held_out : ndarray of shape (n_rows, n_scores)
         Scores of the rows by models without them, in the units of the learners.
     model : FoldModel
@@ -120,6 +123,7 @@ class LearnedMember:
 
     name: str
     learner: object
+    on_residuals: bool = False
     base: np.ndarray | None = None
     held_out: np.ndarray | None = None
     model: FoldModel | None = None
@@ -129,11 +133,6 @@ class LearnedMember:
     _total: np.ndarray | None = None
     _times: np.ndarray | None = None
     _moved: bool = False
-
-    @property
-    def on_residuals(self):
-        """Whether predictions are added to those of the linear models."""
-        return self.base is not None
 
     def refusal(self, problem):
         """Return why the member cannot be fitted on these rows; None if it can."""

@@ -1201,13 +1201,13 @@ AGAIN = {"check_classifiers_train", "check_regressors_train"}
 def estimator_check_cases(configurations):
     """scikit-learn's checks of every configuration, none of them marked as expected to fail.
 
-    All of them of the first configuration of a class, for which a class of `TaskColumnAdded` counts
-    as its face. Of the others those that depend on how it is configured: fits, predictions and what
-    they refuse.
+    All of them of the first configuration of a face, whatever a test has made of its class. Of the
+    others those that depend on how it is configured: fits, predictions and what they refuse.
     """
     classes = set()
     for name, estimator in configurations.items():
-        face, seen = getattr(estimator, "inner_class", type(estimator)), {}
+        kinds = type(estimator).__mro__
+        face, seen = next(c for c in kinds if c.__module__.startswith("skmtl.")), {}
         first = face not in classes
         classes.add(face)
         for copy_, check in estimator_checks_generator(estimator, legacy=True):

@@ -27,6 +27,7 @@ class OneTask(BaseEstimator):
     """Model of one task; columns that are not features are ignored."""
 
     _accept_sparse = "csr"
+    _level_effects = None
 
     @classmethod
     def _of_columns(cls, columns, preprocessor):
@@ -55,6 +56,11 @@ class OneTask(BaseEstimator):
             f"{type(self).__name__} is already fitted, by for_task or adapt, and cannot be fitted "
             "again; fit the multi-task estimator instead."
         )
+
+    def _level_offset(self, X):
+        """Return the sums of the effects of the rows' levels in grouping columns, if present."""
+        effects = self._level_effects
+        return 0.0 if effects is None else effects.of_rows(X, optional=True)
 
     def features(self, X: MatrixLike) -> Any:
         """Return the features of `X` as the model uses them, without the task column.
@@ -125,6 +131,7 @@ class TaskRegressor(RegressorMixin, OneTask):
             Standard deviation; only with `return_std`.
         """
         features, prediction = self._predictions(X)
+        prediction = prediction + self._level_offset(X)
         if not return_std:
             return prediction
         scale = check_residual_scale(self._residual_scale)
@@ -193,7 +200,8 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         Raises
         ------
         ValueError
-            If "auto" has encoded categories that are not strings, such as integer codes.
+            If "auto" has encoded categories that are not strings, such as integer codes, and if the
+            model has effects of grouping columns.
 
         Examples
         --------
@@ -204,6 +212,12 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         >>> model.for_task("IBM").to_sklearn()[-1].coef_.shape
         (3,)
         """
+        if self._level_effects is not None:
+            raise ValueError(
+                f"grouping_columns={self._level_effects.groupings.columns!r}: no class of "
+                "scikit-learn adds the effects of their levels; use grouping_effects_ of the "
+                "multi-task estimator beside the coefficients."
+            )
         return plain_regressor(self, self.coef_, self.intercept_)
 
     def _predictions(self, X):

@@ -1412,3 +1412,53 @@ def new_task_offset(scores, y, weight, prior_rows, sampled, is_log_loss):
         loss = np.log1p(np.exp(found)) - t * found if is_log_loss else 0.5 * (found - t) ** 2
         losses.append(weight[i] * loss)
     return offset, sum(losses) / sum(weight)
+
+
+# ---------------------------------------------------------------------------------------------
+# solvers/crossed.py, sharing/groupings.py
+
+
+def crossed_ridge(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=None):
+    """Predictions and effects of the levels, by one dense ridge problem (twin of `CrossedSystem`).
+
+    The design is ``[1, x, task dummies, task * x, dummies of the levels]``; columns of an infinite
+    strength are left out.
+    """
+    slope, intercept, ridge_ = pooling
+    w = np.ones(len(y)) if w is None else w
+    task = np.eye(n_tasks)[codes]
+    blocks = [
+        (np.ones((len(y), 1)), 0.0),
+        (X, ridge_),
+        (task, intercept),
+        *((task * x[:, None], slope) for x in X.T),
+        *((np.eye(m)[c], s) for c, m, s in zip(levels.T, sizes, strengths, strict=True)),
+    ]
+    used = [(A, s) for A, s in blocks if np.isfinite(s)]
+    A = np.hstack([part for part, _ in used])
+    penalty = np.concatenate([np.full(part.shape[1], s) for part, s in used])
+    beta = np.linalg.lstsq(A.T @ (w[:, None] * A) + np.diag(penalty), A.T @ (w * y), rcond=None)[0]
+    effects = [np.zeros(m) for m in sizes]
+    end = len(beta)
+    for g in range(len(sizes) - 1, -1, -1):
+        if np.isfinite(strengths[g]):
+            effects[g] = beta[end - sizes[g] : end]
+            end -= sizes[g]
+    return A @ beta, effects
+
+
+def moment_system(codes, weight):
+    """Expected sums of squares for a unit of every variance (twin of ``moment_variances``).
+
+    Row 0 is about the mean, row 1 + g about the means of the levels of column g; column 0 is noise.
+    The sum of squares of v about the means of groups is v'Wv less that of the group means.
+    """
+    n = len(weight)
+    W = np.diag(weight)
+    covariances = [np.diag(1.0 / weight), *((c[:, None] == c).astype(float) for c in codes.T)]
+    rows = []
+    for group in [np.zeros(n, dtype=int), *codes.T]:
+        same = (group[:, None] == group).astype(float)
+        share = W @ same @ W / (same @ weight)[:, None]
+        rows.append([np.trace((W - share) @ V) for V in covariances])
+    return np.array(rows)

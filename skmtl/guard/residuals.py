@@ -25,8 +25,9 @@ class Probe:
     ----------
     X : ndarray of shape (n_rows, n_features)
         Standardised features.
-    y, weight : ndarray of shape (n_rows,)
-    task : ndarray of shape (n_rows,)
+    y : ndarray of shape (n_splits, n_rows)
+        Standardised targets, less what is known of them in every split.
+    weight, task : ndarray of shape (n_rows,)
     held_out : bool ndarray of shape (n_splits, n_rows)
     found : list of (rows, errors)
         For every split, the held-out rows and their errors ``(n_rows, n_candidates)`` under every
@@ -41,7 +42,7 @@ class Probe:
     found: list
 
     @classmethod
-    def of(cls, table, partition, centre, scale, units):
+    def of(cls, table, partition, centre, scale, units, crossed=None):
         """Return at most `_PROBE_ROWS` held-out rows, those with the smallest keys.
 
         Parameters
@@ -51,13 +52,18 @@ class Probe:
         partition : Partition
         centre, scale : ndarray of shape (n_features + 1,)
         units : Units or None
+        crossed : CrossedEffects or None
+            Effects that were subtracted from the target of the table.
         """
         packed = np.flatnonzero(partition.test.any(axis=0)[partition.block])
         if len(packed) > _PROBE_ROWS:
             packed = packed[np.argsort(mixed(table.keys)[packed], kind="stable")[:_PROBE_ROWS]]
             packed.sort()
         X = as_dense(table.X[table.rows[packed]])
-        y = (table.y[packed] - centre[-1]) * scale[-1]
+        y = np.repeat(table.y[None, packed], len(partition.test), axis=0)
+        if crossed is not None:
+            y = y + crossed.whole[packed] - [offset[packed] for offset in crossed.of_splits[0]]
+        y = (y - centre[-1]) * scale[-1]
         task = np.searchsorted(table.offsets, packed, side="right") - 1
         if units is not None:
             y = (y - units.location[task]) / units.scale[task]
@@ -83,7 +89,7 @@ class Probe:
         rows = np.flatnonzero(self.held_out[len(self.found)])
         task = self.task[rows]
         predicted = np.matmul(slopes[task], self.X[rows][:, :, None])[:, :, 0] + intercepts[task]
-        self.found.append((rows, self.y[rows][:, None] - predicted))
+        self.found.append((rows, self.y[len(self.found), rows][:, None] - predicted))
 
     def errors(self, shares):
         """Return the errors of a blend and their rows.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
@@ -24,6 +25,7 @@ from ..tasks.features import output_names, output_sources
 from ..tasks.reduce import RowSpace
 from ..tasks.stack import as_dense
 from ..tasks.view import RowView
+from ._groupings import GroupingsMixin, distinguishing
 from ._learned import LearnedMixin, has_learners
 from ._weights import WeightsMixin
 
@@ -32,7 +34,7 @@ __all__ = ["MultiTaskBase"]
 TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
 
-class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel]):
+class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, Generic[TaskModel]):
     """Base class of the multi-task estimators."""
 
     _parameter_constraints: dict = {
@@ -74,10 +76,13 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         solver = self._structure()
         has_rows = table.task_sizes() > 0
         losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
+        groupings, levels = self._read_groupings(X, y)
         table, view, parts = table.without_empty_tasks(), None, []
+        hidden = None if levels is None else distinguishing(levels, y)
         if hasattr(solver, "fit_rows"):
             view = RowView.of(rows.preprocessor, rows.raw, rows.X)
-        settled = self._settled_by_loss(table, view, losses)
+            hidden = view.hidden if hidden is None else np.hstack([view.hidden, hidden])
+        settled = self._settled_by_loss(table, hidden, losses)
         if self.cv is not None:
             parts = partitions(
                 settled.table,
@@ -98,12 +103,19 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
                     space = RowSpace(settled.table)
                 else:
                     space = RowSpace.of(settled.table, within, settled.trust)
+                if levels is not None:
+                    self._check_beside_groupings(restriction, space.table)
+                    kwargs["crossed"] = self._learn_groupings(
+                        structure, settled, space.table, levels, parts, restriction,
+                        executor=executor, progress=progress,
+                    )  # fmt: skip
                 problem = make_problem(
                     space, parts, executor, within=within, copies=settled, **kwargs
                 )
                 if restriction:
                     problem.restrict(restriction)
-                return space.expand(self._fit_problem(structure, problem))
+                fitted = space.expand(self._fit_problem(structure, problem))
+                return replace(fitted, crossed=kwargs.get("crossed"))
 
             def fit(settled):
                 if not hasattr(solver, "fit_rows"):
@@ -113,6 +125,10 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
             fitted, noise = self._fit_weighted(
                 solver, settled, losses, given, fit, fit_table, progress
             )
+        if levels is not None:
+            crossed = replace(fitted.crossed, groupings=groupings, unit=settled.unit)
+            residual = max(fitted.kkt_residual, crossed.residual)
+            fitted = replace(fitted, crossed=crossed, kkt_residual=residual)
         return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)
 
     def _fit_problem(self, solver, problem):
@@ -122,24 +138,24 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
 
-    def _settled_by_loss(self, table, view, losses):
+    def _settled_by_loss(self, table, hidden, losses):
         """Return `_settled` in the caller's units, whatever the unit of targets of squared error.
 
         Rows are ordered by a standardised target, in which 0 and 1 would otherwise hang on it.
         """
         if losses.single is self._loss:
-            return self._settled(table, view)
+            return self._settled(table, hidden)
         location, scale = losses.units(table.y, table.codes, table.weights())
         codes = table.codes
         table = replace(table, y=(table.y - location[codes]) / scale[codes])
-        settled = self._settled(table, view)
+        settled = self._settled(table, hidden)
         table, codes = settled.table, settled.table.codes
         return replace(settled, table=replace(table, y=location[codes] + scale[codes] * table.y))
 
-    def _settled(self, table, view=None):
+    def _settled(self, table, hidden=None):
         """Return the table with weights in the unit for tuning, and with copies recognised.
 
-        `view` is a `RowView`, whose hidden columns also distinguish rows.
+        `hidden` are columns ``(n_samples, n_hidden)`` beside X that also distinguish rows.
         """
         if self.cv is None:
             return Settled(table)
@@ -150,9 +166,12 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
                 "with fewer, give numbers for the strengths and set cv=None."
             )
         fixed_rows = not isinstance(self.cv, numbers.Integral)
-        if view is None or not view.hidden.shape[1]:
+        if hidden is None or not hidden.shape[1]:
             return settle(table, fixed_rows, is_classifier(self))
-        both = np.column_stack([table.X, view.hidden])
+        if sparse.issparse(table.X):
+            both = sparse.hstack([table.X, sparse.csr_matrix(hidden)], format="csr")
+        else:
+            both = np.column_stack([table.X, hidden])
         settled = settle(replace(table, X=both), fixed_rows, is_classifier(self))
         trust = np.asarray(settled.trust)[: table.n_features]
         return replace(settled, table=replace(settled.table, X=table.X), trust=trust)
@@ -174,6 +193,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         self._store_tasks(X, y, rows)
         self._store_learned(fitted)
         self._store_noise(fitted)
+        self._store_groupings(fitted.crossed)
         if self._learned is None:
             self.coef_, self.intercept_ = fitted.coef, fitted.intercept
             self.shared_coef_ = fitted.shared_coef
@@ -197,8 +217,8 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
 
         The importance of a feature is its absolute slope times its standard deviation over the
         table, averaged over the rows (and classes). For a column of categories, it is the sum over
-        the levels. The task column has the largest importance of all features, so that feature
-        selection never drops it; excluded columns have 0.
+        the levels. The task column and grouping columns have the largest importance of all
+        features, so that feature selection never drops them; excluded columns have 0.
 
         Raises
         ------
@@ -220,7 +240,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         features = np.bincount(sources, importances, minlength=columns.n_features)
         out = np.zeros(self.n_features_in_)
         out[np.delete(np.arange(len(out)), columns.others)] = features
-        out[columns.tasks] = features.max(initial=0.0)
+        out[[*columns.tasks, *columns.groupings]] = features.max(initial=0.0)
         return out
 
     def _make_report(self, report, sizes):
@@ -270,6 +290,8 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, TaskEstimator, Generic[TaskModel
         rows, X = X, reader.features(X)
         y = self._check_support(y)
         check_consistent_length(X, y)
+        if self._level_effects is not None:
+            y = y - self._level_effects.of_rows(rows, optional=True)
         weight = check_weights(sample_weight, len(y))
         check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight

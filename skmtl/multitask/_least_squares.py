@@ -1,5 +1,7 @@
 """Problems of the multi-task regression with linear models, and the scale of their targets."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..guard.units import Units
@@ -10,9 +12,15 @@ from ..tasks.rows import TaskRows, prefers_rows
 __all__ = ["fit_on_scale", "problem_of"]
 
 
-def problem_of(progress, space, parts, executor, **kwargs):
-    """Return the problem of a table as moments, or as rows if moments would be larger."""
+def problem_of(progress, space, parts, executor, crossed=None, **kwargs):
+    """Return the problem of a table as moments, or as rows if moments would be larger.
+
+    `crossed` are `CrossedEffects`, which are subtracted from the target: in every split, those
+    of its training rows.
+    """
     table = space.table
+    if crossed is not None:
+        return _problem_beside(crossed, progress, space, parts, executor, **kwargs)
     if prefers_rows(table, max(1, sum(part.n_blocks for part in parts))):  # 1: cv=None
         schemes = [(TaskRows.of(table, part.block), part) for part in parts]
         blocks = schemes[0][0] if schemes else TaskRows.of(table)
@@ -24,6 +32,24 @@ def problem_of(progress, space, parts, executor, **kwargs):
     return Problem(
         schemes, blocks.merge(executor=executor), table, executor=executor, progress=progress,
         standardise=space.standardise, **kwargs,
+    )  # fmt: skip
+
+
+def _problem_beside(crossed, progress, space, parts, executor, **kwargs):
+    """Return the problem of a table less the effects of grouping columns."""
+    table, schemes = space.table, []
+    for part, offsets in zip(parts, crossed.of_splits, strict=True):
+        for s, offset in enumerate(offsets):
+            one = slice(s, s + 1)
+            blocks = block_moments(
+                replace(table, y=table.y - offset), part.block, part.n_blocks, executor
+            )
+            schemes.append((blocks, replace(part, train=part.train[one], test=part.test[one])))
+    table = replace(table, y=table.y - crossed.whole)
+    return Problem(
+        schemes, block_moments(table, executor=executor).merge(executor=executor), table,
+        executor=executor, progress=progress, standardise=space.standardise, crossed=crossed,
+        **kwargs,
     )  # fmt: skip
 
 

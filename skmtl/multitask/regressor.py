@@ -1,6 +1,7 @@
 """Linear regression for many tasks."""
 
 import functools
+import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, Self, overload
 
@@ -9,22 +10,19 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import HasMethods, StrOptions, check_columns, fit_context
+from .._compat import HasMethods, StrOptions, fit_context
 from .._jit import worker_pool
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..base import r2_over_tasks
 from ..losses import SQUARED_ERROR
 from ..sharing.base import Sharing
-from ..sharing.problem import Problem
 from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
-from ..tasks.blocks import folds
-from ..tasks.copies import Settled
 from ..tasks.stack import linear_scores
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
 from ._least_squares import fit_on_scale, problem_of
-from ._partial_fit import AvailableWithMoments, PartialFitMixin, SeenRows
+from ._partial_fit import PartialFitMixin, SeenRows
 
 __all__ = ["MultiTaskRegressor"]
 
@@ -74,6 +72,12 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         regions), specified like `task_column`. With a sequence, even an empty one, all other
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
+    grouping_columns : str, int, list or dict of these, default=None
+        Columns of X with further groups of the rows, which cross the tasks or contain them, such as
+        the student beside the lecturer. They are not features: every level has an effect of its
+        own, added to the predictions, and shrunk towards zero. A dict gives the strength of each
+        column, "auto" or a number of rows; it is "auto" for columns in a list, and then chosen by
+        cross-validation. Levels that were not seen in `fit` have no effect.
     loss : str or dict, default="squared_error"
         Loss by its name in scikit-learn, "squared_error" or "log_loss", or a dict from tasks to
         names, by default "squared_error". Only "hidden_layers" takes the log-loss, for all tasks or
@@ -151,6 +155,11 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     task_noise_ : ndarray of shape (n_tasks,)
         Noise levels of the tasks, standard deviations in the units of y; for the log-loss, the
         square root of twice its mean. Only with ``task_weight="uncertainty"``.
+    grouping_effects_ : dict of dicts of arrays
+        Only with `grouping_columns`: for every column the ``level``, its ``effect`` in the units of
+        y, and the weight ``n_samples`` of its rows.
+    grouping_strengths_ : dict of float
+        Strengths of the grouping columns, in rows; infinite if the column is of no use.
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
         With ``sharing="hidden_layers"``: the training curve of every split, as
@@ -208,6 +217,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     _parameter_constraints: dict = {
         **MultiTaskBase._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict"]), None],
+        "grouping_columns": [str, numbers.Integral, "array-like", Mapping, None],
         "target_scale": [StrOptions({"auto", "table", "task"})],
         "keep_moments": ["boolean"],
     }
@@ -227,6 +237,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         preprocessor: object = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
+        grouping_columns: TaskColumn | Mapping[Any, Any] = None,
         loss: str | Mapping[Any, str] = "squared_error",
         task_weight: Literal["balanced", "uncertainty"] | Mapping[Any, float] | None = None,
         target_scale: Literal["auto", "table", "task"] = "auto",
@@ -243,6 +254,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
+        self.grouping_columns = grouping_columns
         self.loss = loss
         self.task_weight = task_weight
         self.target_scale = target_scale
@@ -315,98 +327,6 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     def _fit_problem(self, solver, problem):
         return fit_on_scale(solver, problem, self.target_scale)
 
-    @AvailableWithMoments
-    @with_callbacks
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self,
-        X: MatrixLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        task: ArrayLike | None = None,
-        decay: float = 1.0,
-    ) -> Self:
-        """Add the moments of further rows to those of earlier calls, and fit all tasks again.
-
-        If the strengths are numbers, the result is the same as that of `fit` on all rows. With
-        strengths "auto", which are tuned again in every call, it differs only by the assignment of
-        rows to folds. New tasks may appear in any call. A preprocessor is fitted in the first call
-        only.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Further rows, like those of `fit`.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels. A 2-D y must have the same tasks in every call; a task may have no labels in
-            some calls.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of these rows.
-        task : array-like of shape (n_samples,), default=None
-            Task labels, if X has no task column.
-        decay : float, default=1.0
-            Factor on the weights of the rows of earlier calls, above 0 and at most 1, so that the
-            model follows a drift: with 0.5 in monthly calls, rows that are three months old have an
-            eighth of their weight.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            For the same reasons as in `fit`, and if `cv` is neither an int nor None.
-        NoMomentsError
-            A ValueError, after a `fit` that kept no moments.
-        AttributeError
-            For learners and ``task_weight="uncertainty"``, which need all rows. With "auto", all
-            calls fit linear models.
-
-        Notes
-        -----
-        The estimator, and its pickle, contain the moments of every task and fold, not the rows:
-        ``8 * n_tasks * cv * (n_features + 2) ** 2`` bytes, which is 40 MB for 1,000 tasks, 5 folds
-        and 30 features. `fit` keeps them only with ``keep_moments=True``.
-
-        With strengths "auto", weights are relative to their mean over all rows so far, and copies
-        of rows are not recognised. There is one assignment of rows to folds, by statistics of the
-        first call, which `fit` repeats on small tables. `predict_interval` uses the normal
-        distribution, as no rows are available.
-        """
-        n_folds, earlier = self._n_folds(), self._earlier(decay)
-        if earlier is not None:
-            check_columns(self, X, reset=False)
-        progress = Progress(self, X, y)
-        rows, y, _, table = self._pack(
-            X, y, sample_weight, task, anew=earlier is None, empty_tasks=True
-        )
-        solver = self._linear_structure()
-        restriction = self._restriction(solver, X, rows.preprocessor, table)
-        with worker_pool(self.n_jobs) as executor:
-            keys = earlier and earlier.keys
-            seen = SeenRows.of(table, n_folds, self._seed(), executor, keys)
-            if earlier is not None:
-                rows.labels, seen = self._add_to(earlier, rows, seen)
-            has_rows = seen.sizes > 0
-            blocks = seen.moments.take(np.flatnonzero(has_rows))
-            settled, schemes, whole = Settled(None), [], blocks.merge(executor=executor)
-            stds = np.sqrt(whole.pooled()[2][:-1])
-            if n_folds is not None:
-                blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
-                settled, schemes = seen.settled(whole), [(blocks, folds(None, n_folds))]
-            settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
-            problem = Problem(
-                schemes, whole, executor=executor, progress=progress,
-                within=self._within(solver), copies=settled,
-            )  # fmt: skip
-            problem.restrict(restriction)
-            fitted = self._fit_problem(solver, problem).with_empty_tasks(has_rows)
-        self._store(X, y, rows, solver, fitted, seen.sizes, stds)
-        return self._finish(progress, fitted, seen)
-
     @overload
     def predict(
         self, X: MatrixLike, *, task: object = None, return_std: Literal[False] = False
@@ -462,6 +382,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
             intercept = np.r_[self.intercept_, self.shared_intercept_]
             prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
+        prediction = prediction + self._level_offset(X)
         if residual_scale is None:
             return prediction
         return prediction, residual_scale.of_rows(rows.X, codes)
@@ -583,14 +504,18 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         return check_numbers(y)
 
     def _learned_task_model(self, blend, residual_scale):
-        return BlendedTaskModel._from_blend(
+        model = BlendedTaskModel._from_blend(
             blend, self._view, self._columns, self.preprocessor_, residual_scale
         )
+        model._level_effects = self._level_effects
+        return model
 
     def _task_model(self, coef, intercept, residual_scale):
-        return LinearTaskModel._from_coefficients(
+        model = LinearTaskModel._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, residual_scale
         )
+        model._level_effects = self._level_effects
+        return model
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -52,6 +52,8 @@ class SharingFit:
         Noise variances of the tasks, where they are learned.
     target_units : ndarray of shape (n_tasks,) or None
         Units of the tasks' targets in which the fit compares their errors.
+    crossed : CrossedEffects or None
+        Effects of grouping columns, which the models of the tasks do not contain.
     """
 
     coef: np.ndarray
@@ -71,6 +73,7 @@ class SharingFit:
     learned: object = None
     noise: np.ndarray | None = None
     target_units: np.ndarray | None = None
+    crossed: object = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.

@@ -27,6 +27,8 @@ class HeldOut:
         Tasks of the rows that `unseen` predicts.
     unseen : ndarray of shape (n_scores, 1 + n_features)
         Intercepts and slopes that an unseen task is given by a fit without these tasks.
+    offsets : ndarray of shape (n_rows,) or None
+        Sums of the rows' effects in grouping columns, which `unseen` does not contain.
     """
 
     nested: np.ndarray
@@ -34,6 +36,7 @@ class HeldOut:
     scale: np.ndarray
     left: np.ndarray
     unseen: np.ndarray
+    offsets: np.ndarray | None = None
 
     @classmethod
     def of(cls, problem, member, shares, left):
@@ -43,21 +46,24 @@ class HeldOut:
         """
         partition, table, known = problem.partition, problem.table, {}
 
-        def predict(chosen, rows):
-            key = chosen.tobytes()
+        def predict(chosen, rows, split):
+            offsets = problem.offsets(split)
+            # Without offsets, splits with the same training blocks have the same models.
+            key = chosen.tobytes(), None if np.ndim(offsets) == 0 else split
             if key not in known:
-                known[key] = problem.models_of_blocks(member, shares, chosen)
-            return linear_scores(table.X[table.rows[rows]], *known[key], table.codes[rows])
+                known[key] = problem.models_of_blocks(member, shares, chosen, split)
+            found = linear_scores(table.X[table.rows[rows]], *known[key], table.codes[rows])
+            return found if np.ndim(offsets) == 0 else found + offsets[rows, None]
 
         nested = np.full((len(partition.train), len(partition.block), problem.n_scores), np.nan)
         for s, (train, test) in enumerate(zip(partition.train, partition.test, strict=True)):
             rows = np.flatnonzero(test[partition.block])
-            nested[s, rows] = predict(train, rows)
+            nested[s, rows] = predict(train, rows, s)
             for b in np.flatnonzero(train if s < problem.nested_splits else []):
                 others = train.copy()
                 others[b] = False
                 rows = np.flatnonzero(partition.block == b)
-                nested[s, rows] = predict(others if others.any() else train, rows)
+                nested[s, rows] = predict(others if others.any() else train, rows, s)
         tasks = left.tasks[left.group == 0]
         unseen = np.full((problem.n_scores, 1 + problem.n_features), np.nan)
         if len(tasks):
@@ -66,7 +72,7 @@ class HeldOut:
                 problem.units.convert_unseen(model)
             coef, intercept = problem.in_caller_units(model[..., 1:], model[..., 0])
             unseen[:] = np.concatenate([np.asarray(intercept)[..., None], coef], axis=-1)
-        return cls(nested, *problem.target_locations(), tasks, unseen)
+        return cls(nested, *problem.target_locations(), tasks, unseen, problem.offset_of_all)
 
     def in_features(self, basis, centre):
         """Return the predictions with the model of an unseen task in other features.

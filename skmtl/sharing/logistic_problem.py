@@ -182,7 +182,13 @@ class LogisticProblem(BaseProblem):
         """Partition of the first cross-validation scheme."""
         return self.partitions[0]
 
-    def models_of_blocks(self, member, shares, chosen):
+    offset_of_all = None
+
+    def offsets(self, split):
+        """Return zero, as no effects of grouping columns are subtracted."""
+        return 0.0
+
+    def models_of_blocks(self, member, shares, chosen, split):
         """Return slopes and intercepts of a blend on some blocks, as `Problem` does."""
         data = self.table.select(chosen[self.partition.block])
         blend = member.blend(data, shares, lend=lambda system: self._lend_blocks(system, 0, chosen))

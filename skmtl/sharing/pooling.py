@@ -20,6 +20,7 @@ import numpy as np
 from .base import Sharing, fit_one, guarded_fit
 from .restriction import Restriction
 from .strengths import (
+    SQUARED,
     Grid,
     baseline_grids,
     check_strength,
@@ -51,6 +52,26 @@ class _Pooling(Sharing):
         """Raise a ValueError for a strength that is neither "auto" nor a number >= 0."""
         for name in self._strength_names():
             check_strength(name, getattr(self, name))
+
+    def given_strengths(self, n_tasks: int, unit: float) -> tuple[float, float, float] | None:
+        """Return the strengths on slopes, intercepts and shared slopes; None if any is tuned.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks.
+        unit : float
+            Factor of the caller's weights, by which the strengths are multiplied.
+
+        Returns
+        -------
+        tuple of float, or None
+            The three strengths.
+        """
+        if any(isinstance(getattr(self, name), str) for name in self._strength_names()):
+            return None
+        grid = self._grid(n_tasks, replace(SQUARED, unit=unit, within_only=False))
+        return float(grid.slope[0]), float(grid.intercept[0]), float(grid.ridge[0])
 
     def _fit_problem(self, problem):
         strengths = replace(

@@ -152,11 +152,16 @@ class Problem(BaseProblem):
     moments : TaskMoments of shape (n_tasks,)
     table : TaskTable or None
         The rows, if available.
+    crossed : CrossedEffects or None
+        Effects of grouping columns that were subtracted from the target: from that of `table`
+        those of all rows and, in the schemes, of which each then is a single split, those of
+        the training rows.
     """
 
     schemes: list
     moments: object
     table: object = None
+    crossed: object = None
     loss = SQUARED_ERROR
     strengths = SQUARED
 
@@ -170,6 +175,8 @@ class Problem(BaseProblem):
         )
         if self.scale[-1] == 0.0:  # a constant target is not rescaled
             self.scale[-1] = 1.0
+        if self.crossed is not None:
+            self.strengths = self.crossed.candidates(self.strengths)
         self._rescale(self.centre, self.scale)
 
     def _rescale(self, centre, scale):
@@ -258,14 +265,23 @@ class Problem(BaseProblem):
     @property
     def partition(self):
         """Partition of the first cross-validation scheme."""
-        return self.schemes[0][1]
+        return self.schemes[0][1] if self.crossed is None else self.crossed.parts[0]
+
+    @property
+    def offset_of_all(self):
+        """What was subtracted from the targets of the rows of `table`; None if nothing was."""
+        return None if self.crossed is None else self.crossed.whole
+
+    def offsets(self, split):
+        """Return what was subtracted from the rows' targets in a split of `partition`."""
+        return 0.0 if self.crossed is None else self.crossed.of_splits[0][split]
 
     @property
     def n_scores(self):
         """Number of score sets."""
         return 1
 
-    def models_of_blocks(self, member, shares, chosen):
+    def models_of_blocks(self, member, shares, chosen, split):
         """Return slopes and intercepts of a blend of candidates on some blocks of the rows.
 
         Parameters
@@ -274,6 +290,8 @@ class Problem(BaseProblem):
         shares : Shares
         chosen : bool ndarray of shape (n_blocks,)
             Blocks of `partition`.
+        split : int
+            Split of `partition` whose effects of grouping columns are subtracted.
 
         Returns
         -------
@@ -286,7 +304,8 @@ class Problem(BaseProblem):
             blend = member.blend(moments, shares)
             return blend.coef[:, None], blend.intercept[:, None]
 
-        slopes, intercepts = self.models_in_units(self.schemes[0][0].merge(chosen), models_of)
+        blocks = self.schemes[0 if self.crossed is None else split][0]
+        slopes, intercepts = self.models_in_units(blocks.merge(chosen), models_of)
         slopes, intercepts = slopes[:, 0], intercepts[:, 0]
         if self.units is not None:
             self.units.convert_models(slopes, intercepts)
@@ -332,7 +351,9 @@ class Problem(BaseProblem):
         """Cross-validate the candidates of all members and return a `Judged`."""
         probe = None
         if self.table is not None:
-            probe = Probe.of(self.table, self.schemes[0][1], self.centre, self.scale, self.units)
+            probe = Probe.of(
+                self.table, self.partition, self.centre, self.scale, self.units, self.crossed
+            )
         n_candidates = sum(map(len, members))
         gram = np.zeros((self.n_tasks, n_candidates, n_candidates))
         errors, rows, first_coef = [], [], []

@@ -17,7 +17,9 @@ __all__ = ["FeatureColumns", "make_preprocessor", "output_names", "output_source
 
 @dataclass(frozen=True)
 class FeatureColumns:
-    """Columns of a table: the features, and the others (the task column and excluded columns).
+    """Columns of a table: the features, and the others.
+
+    The others are the task column, grouping columns and excluded columns.
 
     Attributes
     ----------
@@ -33,6 +35,8 @@ class FeatureColumns:
         Positions of the task column or columns, a part of `others`.
     categorical : list of int or None
         Positions among the features of the given categorical columns; None if none were given.
+    groupings : list of int
+        Positions of the grouping columns, a part of `others`.
     """
 
     names: list | None
@@ -41,20 +45,37 @@ class FeatureColumns:
     other_names: list | None
     tasks: list
     categorical: list | None = None
+    groupings: list = ()
 
     @classmethod
-    def find(cls, X, task_column=None, exclude_columns=None, categorical_columns=None):
+    def find(
+        cls,
+        X,
+        task_column=None,
+        exclude_columns=None,
+        categorical_columns=None,
+        grouping_columns=None,
+    ):
         """Find the columns in a frame, array or sparse matrix.
 
         Raises
         ------
         ValueError
-            If a column does not exist, or if the task column is also excluded or categorical.
+            If a column does not exist, or if the task column or a grouping column is also excluded
+            or categorical.
         """
         tasks = [] if task_column is None else find_columns(X, task_column)
         excluded = _find_listed(X, exclude_columns, "exclude_columns")
         _refuse_both(X, tasks, excluded, exclude_columns, "exclude_columns", "the task column")
-        others = sorted({*tasks, *excluded})
+        groupings = []
+        if grouping_columns is not None:
+            groupings = find_columns(X, grouping_columns, "grouping_columns")
+            for positions, what in (
+                (tasks, "the task column"),
+                (excluded, "among exclude_columns"),
+            ):
+                _refuse_both(X, positions, groupings, grouping_columns, "grouping_columns", what)
+        others = sorted({*tasks, *excluded, *groupings})
         names = column_names(X)
         categorical = None
         if categorical_columns is not None:
@@ -62,6 +83,7 @@ class FeatureColumns:
             for positions, what in (
                 (tasks, "the task column"),
                 (excluded, "among exclude_columns"),
+                (groupings, "among grouping_columns"),
             ):
                 _refuse_both(X, positions, found, categorical_columns, "categorical_columns", what)
             # Their positions among the features.
@@ -70,7 +92,7 @@ class FeatureColumns:
         other_names = None if names is None else [names[i] for i in others]
         if names is not None:
             names = [name for i, name in enumerate(names) if i not in others]
-        return cls(names, n_features, others, other_names, tasks, categorical)
+        return cls(names, n_features, others, other_names, tasks, categorical, groupings)
 
     def select(self, X):
         """Return the features of `X`, which may have the other columns or not.

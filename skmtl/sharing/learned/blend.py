@@ -90,7 +90,10 @@ def _unseen(problem, linear, used, tasks):
     rows = np.flatnonzero(np.isin(problem.rows.codes, left))
     part, location, scale = problem.rows.take(rows), problem.location[-1], problem.scale[-1]
     part.codes = np.full(len(rows), -1)
-    columns = [(part.X @ linear.unseen[:, 1:].T + linear.unseen[:, 0] - location) / scale]
+    first = part.X @ linear.unseen[:, 1:].T + linear.unseen[:, 0]
+    if linear.offsets is not None:
+        first = first + linear.offsets[rows, None]
+    columns = [(first - location) / scale]
     others = ~np.isin(problem.rows.codes, left)
     for member, model in zip(used, fit_on(problem, used, others), strict=True):
         found = model.predict(part)

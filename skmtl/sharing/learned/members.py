@@ -143,6 +143,8 @@ class LearnedMember:
             return f"needs at least {least} rows, and the table has {n}"
         if problem.has_task_units and not self.on_residuals:
             return "the scales of the target differ by task"
+        if problem.has_groupings and not self.on_residuals:
+            return "only learners of residuals are fitted beside grouping columns"
         if problem.n_scores > 1 and self.on_residuals:
             return "learners of residuals are for two classes"
         return None

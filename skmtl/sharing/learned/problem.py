@@ -65,6 +65,8 @@ class RowProblem:
         Whether such a structure has a scale of the target for each task.
     copies : Settled
         Unit of the weights, and whether equal rows are copies; without the table.
+    has_groupings : bool
+        Whether the predictions of linear models contain effects of grouping columns.
 
     Attributes
     ----------
@@ -93,6 +95,7 @@ class RowProblem:
     learns_noise: bool = False
     scale_by_task: bool = False
     copies: Settled = Settled(None)
+    has_groupings: bool = False
 
     @classmethod
     def of(cls, settled, parts, fit_table, X, view, **options):
@@ -129,8 +132,10 @@ class RowProblem:
             fitted = fit_table(structure, packed, **options)
             if fitted.held_out is None:
                 return fitted
-            nested = fitted.held_out.nested[:, order]
-            return replace(fitted, held_out=replace(fitted.held_out, nested=nested))
+            nested, offsets = fitted.held_out.nested[:, order], fitted.held_out.offsets
+            offsets = None if offsets is None else offsets[order]
+            held_out = replace(fitted.held_out, nested=nested, offsets=offsets)
+            return replace(fitted, held_out=held_out)
 
         return cls(
             Rows(X[where], view.take(where), table.codes[order]),

@@ -1,0 +1,139 @@
+"""The part of the multi-task regressor that deals with grouping columns."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..sharing.auto import Auto
+from ..sharing.groupings import CrossedEffects
+from ..sharing.strengths import check_strength
+from ..tasks.columns import as_table
+from ..tasks.features import FeatureColumns
+from ..tasks.groupings import Groupings, LevelEffects
+from ..tasks.rows import prefers_rows
+
+__all__ = ["GroupingsMixin", "distinguishing"]
+
+
+class GroupingsMixin:
+    """Read ``grouping_columns``, and fit and add the effects of their levels."""
+
+    _level_effects = None
+
+    def _listed_groupings(self):
+        """Return the grouping columns as `find_columns` takes them; None without any."""
+        columns = getattr(self, "grouping_columns", None)
+        return list(columns) if isinstance(columns, Mapping) else columns
+
+    def _find_columns(self, X):
+        return FeatureColumns.find(
+            as_table(X), self.task_column, self.exclude_columns, self.categorical_columns,
+            self._listed_groupings(),
+        )  # fmt: skip
+
+    def _read_groupings(self, X, y):
+        """Return the `Groupings` and `Levels` of the rows of fit; None for both without any."""
+        listed = self._listed_groupings()
+        if listed is None:
+            return None, None
+        given = self._given_strengths()
+        structure = self._structure()
+        if hasattr(structure, "fit_rows") and not isinstance(structure, Auto):
+            raise ValueError(
+                f"grouping_columns={listed!r} is for linear models and 'auto', but "
+                f"sharing={self.sharing!r}; choose one of these, or set grouping_columns=None."
+            )
+        if getattr(self, "keep_moments", False):
+            raise ValueError(
+                f"grouping_columns={listed!r} needs all rows at once, but keep_moments=True is for "
+                "partial_fit; set keep_moments=False, or grouping_columns=None."
+            )
+        if y.ndim == 2:
+            raise ValueError(
+                f"grouping_columns={listed!r} needs a 1-D y, one row per label, but y has "
+                f"{y.shape[1]} columns; give the tasks by task_column, or set "
+                "grouping_columns=None."
+            )
+        if self.cv is None and None in given:
+            raise ValueError(
+                f"grouping_columns={listed!r}: strengths that are 'auto' need cross-validation, "
+                "but cv=None; give a dict from columns to numbers, or set cv=5."
+            )
+        return Groupings.from_rows(as_table(X), listed)
+
+    def _given_strengths(self):
+        """Return the strengths of the grouping columns, None for those to be tuned."""
+        columns = self.grouping_columns
+        if not isinstance(columns, Mapping):
+            return [None] * (1 if np.ndim(columns) == 0 else len(columns))
+        for column, strength in columns.items():
+            check_strength(f"the strength of grouping_columns[{column!r}]", strength)
+        return [None if isinstance(s, str) else float(s) for s in columns.values()]
+
+    def _check_beside_groupings(self, restriction, table):
+        """Raise a ValueError for what the joint solver does not have."""
+        listed = self._listed_groupings()
+        some_vary = restriction.varies is not None and restriction.varies.any()
+        if some_vary or restriction.positive is not None:
+            raise ValueError(
+                f"grouping_columns={listed!r}: slopes some of which are the same in every task "
+                "(varying=) or have a sign (positive=, negative=) cannot be fitted beside the "
+                "effects of grouping columns; set these to None (or varying=[] for no slopes of "
+                "the tasks' own), or grouping_columns=None."
+            )
+        if prefers_rows(table, 1):
+            raise ValueError(
+                f"grouping_columns={listed!r}: products of {table.n_features} features in "
+                f"{table.n_tasks} tasks take too much memory; select or reduce the features, for "
+                "example by exclude_columns."
+            )
+
+    def _learn_groupings(self, solver, settled, table, levels, parts, restriction, **kwargs):
+        """Return the `CrossedEffects` of the packed rows of a table."""
+        given = [None if s is None else s * settled.unit for s in self._given_strengths()]
+        pooling = None
+        if hasattr(solver, "given_strengths"):
+            pooling = solver.given_strengths(table.n_tasks, settled.unit)
+        if pooling is None and not parts:
+            raise ValueError(
+                f"sharing={self.sharing!r} is tuned beside grouping_columns, which needs "
+                "cross-validation, but cv=None; set cv=5, or sharing to PartialPooling with "
+                "numbers for all strengths."
+            )
+        return CrossedEffects.learn(
+            table, levels.take(table.rows), parts, given, pooling, restriction.varies is None,
+            **kwargs,
+        )  # fmt: skip
+
+    def _store_groupings(self, crossed):
+        """Set the attributes of the grouping columns, or remove those of an earlier fit."""
+        for name in ("grouping_effects_", "grouping_strengths_"):
+            self.__dict__.pop(name, None)
+        self._level_effects = None
+        if crossed is None:
+            return
+        groupings, unit = crossed.groupings, crossed.unit
+        self._level_effects = LevelEffects(groupings, crossed.effects)
+        strengths = (crossed.strengths / unit).tolist()
+        self.grouping_strengths_ = dict(zip(groupings.columns, strengths, strict=True))
+        parts = groupings.columns, groupings.labels, crossed.effects, crossed.level_weight
+        self.grouping_effects_ = {
+            column: {"level": labels.classes, "effect": effects, "n_samples": weight / unit}
+            for column, labels, effects, weight in zip(*parts, strict=True)
+        }
+
+    def _level_offset(self, X):
+        """Return the sums of the effects of the rows' levels; zero without grouping columns."""
+        return 0.0 if self._level_effects is None else self._level_effects.of_rows(X)
+
+
+def distinguishing(levels, y):
+    """Return columns ``(n_rows, n_groupings)`` in which rows of different levels differ.
+
+    They are the mean targets of the levels, which do not depend on the names of the levels.
+    """
+    columns = []
+    for codes, size in zip(levels.codes.T, levels.sizes, strict=True):
+        rows = np.maximum(np.bincount(codes, minlength=size), 1)
+        columns.append((np.bincount(codes, y, minlength=size) / rows)[codes])
+    return np.column_stack(columns)

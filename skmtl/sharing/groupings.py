@@ -1,0 +1,326 @@
+r"""Effects of crossed groupings, beside whatever structure the tasks share.
+
+Every level l of a grouping column g adds :math:`b_{g,l}` to the predictions of its rows. The
+effects are those of partial pooling with crossed groupings (`skmtl.solvers.crossed`), with the
+strengths :math:`\lambda_g` that predict held-out rows best. They are fitted in every split of the
+cross-validation, so that the structure of the tasks is judged on what effects from the training
+rows leave over.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..solvers.crossed import CrossedSystem, task_scores
+from ..tasks.groupings import level_offset
+from ..tasks.moments import block_moments, scale_of
+
+__all__ = ["CrossedEffects", "moment_variances"]
+
+# Strengths beyond these, in rows, count as zero and as infinite.
+_LEAST, _MOST = 1e-3, 1e6
+# Splits in which strengths are compared, the step of the search on their logarithms, and the most
+# sweeps over the strengths, of which another one follows if any has moved by more than a step.
+_SPLITS, _STEP, _SWEEPS = 2, 1.0, 2
+# Slope strengths that the search starts from, in rows; infinite ones are always tried.
+_SLOPES = (1e3, 1e2, 10.0)
+# Gain in the log-likelihood of held-out rows that makes slopes per task worth a search.
+_LEAST_GAIN = 2.0
+# Strength on the shared slopes, in rows.
+_RIDGE = 1.0
+# Largest residuals of solutions that are compared, and of those that are used.
+_ROUGH, _FINE = 1e-3, 1e-9
+
+
+@dataclass
+class CrossedEffects:
+    """Effects of the levels of grouping columns.
+
+    Attributes
+    ----------
+    pooling : tuple of float
+        Strengths of partial pooling beside the effects: slopes, intercepts, shared slopes.
+    strengths : ndarray of shape (n_groupings,)
+        Strengths in rows: the effect of a level with n rows is shrunk by about n / (n + strength).
+    effects : list of ndarray of shape (n_levels,)
+        Effects of the levels of each column, fitted on all rows.
+    whole : ndarray of shape (n_packed,)
+        Sums of the rows' effects.
+    of_splits : list of list of ndarray of shape (n_packed,)
+        For every partition and each of its splits, the sums by effects from its training rows.
+    residual : float
+        Largest violation of the optimality conditions (`CrossedSolution`).
+    n_iter : int
+    level_weight : list of ndarray of shape (n_levels,)
+        Weights of the levels' rows.
+    parts : list of Partition
+        The schemes of `of_splits`.
+    groupings : Groupings or None
+        The columns, and the names of their levels.
+    unit : float
+        Factor by which the caller's weights were multiplied.
+    """
+
+    pooling: tuple
+    strengths: np.ndarray
+    effects: list
+    whole: np.ndarray
+    of_splits: list
+    residual: float
+    n_iter: int
+    level_weight: list
+    parts: list
+    groupings: object = None
+    unit: float = 1.0
+
+    @classmethod
+    def learn(
+        cls, table, levels, parts, given=None, pooling=None, slopes=True, executor=None,
+        progress=None,
+    ):  # fmt: skip
+        """Choose the strengths by cross-validation, and fit the effects.
+
+        Parameters
+        ----------
+        table : TaskTable
+        levels : Levels
+            Levels of the packed rows.
+        parts : list of Partition
+            Schemes of cross-validation; empty if all strengths are given.
+        given : list of (float or None), optional
+            Strengths of the columns, None for those to be tuned.
+        pooling : tuple of float, optional
+            Strengths of partial pooling: slopes, intercepts, shared slopes. They are tuned, too, if
+            they are not given.
+        slopes : bool
+            Whether tasks may have slopes of their own.
+        executor, progress : optional
+            As in `Problem`.
+        """
+        search = _CrossedSearch(table, levels, parts, given, pooling, slopes, executor)
+        if progress is not None:
+            progress("tuning the effects of grouping columns")
+        pooling, strengths = search.best()
+        solution, whole = search.effects(np.ones(len(table.rows), dtype=bool), pooling, strengths)
+        of_splits = []
+        for part in parts:
+            of_splits.append([])
+            for train in part.train:
+                of_splits[-1].append(search.effects(train[part.block], pooling, strengths)[1])
+        return cls(
+            pooling,
+            strengths,
+            levels.split(solution.effects),
+            whole,
+            of_splits,
+            solution.residual,
+            solution.n_iter,
+            [
+                np.bincount(column, table.weights(), size)
+                for column, size in zip(levels.codes.T, levels.sizes, strict=True)
+            ],
+            parts,
+        )
+
+    def candidates(self, strengths):
+        """Return the `Strengths` to choose from beside these effects.
+
+        The effects go with one strength on intercepts; others would leave to the tasks what the
+        effects hold, or take it away twice. Independent and pooled models stay in the choice.
+        """
+        slope, intercept, _ = self.pooling
+        slopes = np.unique(np.append(strengths.slopes, slope))
+        return replace(strengths, slopes=slopes, intercepts=np.unique([0.0, intercept, np.inf]))
+
+
+class _CrossedSearch:
+    """Cross-validated errors of partial pooling with crossed groupings."""
+
+    def __init__(self, table, levels, parts, given, pooling, slopes, executor):
+        self.table, self.levels, self.executor = table, levels, executor
+        self.weight = table.weights()
+        one = replace(table, offsets=table.offsets[[0, -1]], factors=None)
+        total, mean, variance = block_moments(one).merge().pooled()
+        self.centre, self.scale = mean[:-1], scale_of(total, mean, variance)[:-1]
+        self.y = table.y - mean[-1]
+        self._given = [None] * len(levels.sizes) if given is None else list(given)
+        self._pooling, self._parts = pooling, parts
+        self._slopes = _SLOPES if slopes and table.n_features else ()
+        self._known = {}
+
+    def effects(self, chosen, pooling, strengths):
+        """Return the `CrossedSolution` of some rows, and the sums of effects of all rows."""
+        table, levels = self.table, self.levels
+        part = table if chosen.all() else table.select(chosen)
+        system = CrossedSystem(
+            part, levels.take(chosen), self.centre, self.scale, self.executor
+        ).factor(*pooling)
+        found = system.solve(self.y[chosen], strengths, tol=_FINE)
+        return found, level_offset(levels.split(found.effects), levels.codes)
+
+    def best(self):
+        """Return the strengths of partial pooling and of the grouping columns."""
+        if None not in self._given and self._pooling is not None:
+            return self._pooling, np.array(self._given, dtype=float)
+        self._prepare()
+        n_tasks = (self.table.task_sizes() > 0).sum()
+        at = self._first = self._start(n_tasks)
+        free = self._free(n_tasks)
+        if 0 in free:
+            tried = [at, *((slope, *at[1:]) for slope in self._slopes)]
+            costs = np.array([self.cost(one) for one in tried])
+            best = int(np.argmin(costs))
+            if costs[best] < costs[0] - _LEAST_GAIN:
+                at = tried[best]
+            else:
+                free.remove(0)
+        for _ in range(_SWEEPS):
+            before = at
+            for k in free:
+                at = self._improved(at, k)
+            moves = [np.log(b / a) for a, b in zip(before, at, strict=True) if a != b]
+            if np.abs(moves).max(initial=0.0) <= _STEP:
+                break
+        return (at[0], at[1], self._ridge), np.array(at[2:])
+
+    @property
+    def _ridge(self):
+        return _RIDGE if self._pooling is None else self._pooling[2]
+
+    def _free(self, n_tasks):
+        """Return the positions of the strengths to tune: slopes, intercepts, grouping columns."""
+        free = [2 + g for g, strength in enumerate(self._given) if strength is None]
+        return free if self._pooling is not None or n_tasks == 1 else [0, 1, *free]
+
+    def _start(self, n_tasks):
+        """Return strengths from the method of moments: slopes, intercepts, grouping columns."""
+        residual = self.y - self._pooled()
+        codes = np.column_stack([self.table.codes, self.levels.codes])
+        noise, variances = moment_variances(residual, codes, self.weight)
+        with np.errstate(divide="ignore"):
+            found = np.clip(noise / variances, 10 * _LEAST, 0.1 * _MOST)
+        for g, strength in enumerate(self._given):
+            if strength is not None:
+                found[1 + g] = strength
+        if self._pooling is not None:
+            return (*self._pooling[:2], *found[1:])
+        return (np.inf, found[0] if n_tasks > 1 else np.inf, *found[1:])
+
+    def _pooled(self):
+        """Return predictions of a single model of all rows."""
+        table = self.table
+        one = replace(table, offsets=table.offsets[[0, -1]], factors=None)
+        system = CrossedSystem(one, self.levels, self.centre, self.scale, self.executor)
+        return system.factor(np.inf, np.inf, self._ridge).predict(*system.fit(self.y))
+
+    def _prepare(self):
+        """Make the systems of the splits in which strengths are compared."""
+        part, self._splits = self._parts[0], []
+        for train, test in list(zip(part.train, part.test, strict=True))[:_SPLITS]:
+            chosen, held = train[part.block], test[part.block]
+            system = CrossedSystem(
+                self.table.select(chosen), self.levels.take(chosen), self.centre, self.scale,
+                self.executor,
+            )  # fmt: skip
+            y, test = self.y[chosen], replace(self.table.select(held), y=self.y[held])
+            self._splits.append([system, y, test, self.levels.take(held).codes, None])
+        self._rows = sum(test.weights().sum() for _, _, test, _, _ in self._splits)
+
+    def cost(self, at):
+        """Return minus the log-likelihood of held-out rows under some strengths, and their prior.
+
+        Held-out rows of known tasks hardly tell large strengths apart, which differ on new tasks.
+        So strengths have a prior, a Cauchy distribution of their logarithms about the estimates by
+        the method of moments.
+        """
+        gaps = [np.log(a / b) for a, b in zip(at[1:], self._first[1:], strict=True) if a != b]
+        return 0.5 * self._rows * np.log(self.error(at)) + np.log1p(np.square(gaps)).sum()
+
+    def error(self, at):
+        """Return the mean squared error of held-out rows under some strengths."""
+        at = tuple(_bounded(strength) for strength in at)
+        if at in self._known:
+            return self._known[at]
+        total = 0.0
+        for split in self._splits:
+            system, y, test, codes, start = split
+            system.factor(at[0], at[1], self._ridge)
+            effects = split[-1] = system.solve(y, at[2:], start, _ROUGH).effects
+            models = system.fit(y - system.of_rows(effects))
+            predicted = task_scores(test, *models, self.centre, self.scale, self.executor)
+            predicted += level_offset(self.levels.split(effects), codes)
+            total += test.weights() @ (test.y - predicted) ** 2
+        self._known[at] = max(total, 1e-300) / self._rows
+        return self._known[at]
+
+    def _improved(self, at, k):
+        """Return better strengths by a search on the logarithm of the k-th one."""
+
+        def moved(by):
+            return (*at[:k], at[k] * np.exp(by), *at[k + 1 :])
+
+        if not _LEAST < at[k] < _MOST:
+            return at
+        here, up, down = (self.cost(moved(by)) for by in (0.0, _STEP, -_STEP))
+        while min(up, down) < here and _LEAST < at[k] < _MOST:
+            by = _STEP if up < down else -_STEP
+            at = moved(by)
+            ahead = self.cost(moved(by))
+            here, (up, down) = min(up, down), (ahead, here) if by > 0 else (here, ahead)
+        curvature = up + down - 2.0 * here
+        return moved(0.5 * _STEP * (down - up) / curvature) if curvature > 0 else at
+
+
+def _bounded(strength):
+    if strength >= _MOST:
+        return np.inf
+    return 0.0 if strength <= _LEAST else float(strength)
+
+
+def moment_variances(values, codes, weight=None):
+    r"""Return the variances of noise and of crossed random effects, by the method of moments.
+
+    For each column the expected sum of squares about the means of its levels,
+
+    .. math:: E \sum_l \sum_{i \in l} (v_i - \bar v_l)^2 = \sigma^2 (n - L)
+              + \sum_{h \ne g} \sigma_h^2 \Bigl(n - \sum_l \frac{1}{n_l} \sum_m n_{lm}^2\Bigr),
+
+    and likewise about the mean of all values, give a linear system in the variances, whose solution
+    is made non-negative (Gao and Owen 2017). It takes one pass over the rows per pair of columns.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+    codes : int ndarray of shape (n_rows, n_columns)
+    weight : ndarray of shape (n_rows,), optional
+        Rows with other weights than one count as rows of this number.
+
+    Returns
+    -------
+    noise : float
+    variances : ndarray of shape (n_columns,)
+
+    References
+    ----------
+    Gao, K. and Owen, A. (2017). Efficient moment calculations for variance components in large
+    unbalanced crossed random effects models. Electronic Journal of Statistics 11(1).
+    :doi:`10.1214/17-EJS1236`
+    """
+    weight = np.ones(len(values)) if weight is None else weight
+    n_columns, n = codes.shape[1], weight.sum()
+    groups = [np.zeros(len(values), dtype=np.int64), *codes.T]
+    system, sums = np.zeros((1 + n_columns, 1 + n_columns)), np.zeros(1 + n_columns)
+    for row, group in enumerate(groups):
+        rows = np.bincount(group, weight)
+        known = np.where(rows > 0, rows, 1.0)
+        mean = np.bincount(group, weight * values) / known
+        sums[row] = weight @ (values - mean[group]) ** 2
+        system[row, 0] = n - (rows > 0).sum()
+        for column, other in enumerate(codes.T):
+            pairs, first, at = np.unique(
+                group * (other.max() + 1) + other, return_index=True, return_inverse=True
+            )
+            both = np.bincount(at, weight, minlength=len(pairs))
+            system[row, 1 + column] = n - (both**2 / known[group[first]]).sum()
+    found = np.maximum(np.linalg.lstsq(system, sums, rcond=None)[0], 0.0)
+    return max(found[0], 1e-3 * sums[0] / max(n, 1.0)), found[1:]

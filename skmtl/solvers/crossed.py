@@ -1,0 +1,199 @@
+r"""Partial pooling beside effects of crossed groupings, by preconditioned conjugate gradients.
+
+At fixed strengths it minimises, over the models of the tasks and an effect of every level,
+
+.. math:: \sum_i w_i \bigl(y_i - f_{t(i)}(x_i) - \sum_g b_{g, l_g(i)}\bigr)^2
+          + \Omega(f) + \sum_g \lambda_g \|b_g\|^2,
+
+where :math:`\Omega` are the penalties of `ArrowSystem`. Let R be the matrix that turns a target
+into its residuals from partial pooling, and Z the levels of the rows. Eliminating the tasks leaves
+the symmetric system :math:`(Z'WRZ + \Lambda)\, b = Z'WRy`. It is never formed: a product with R is
+one pass over the rows and one solution of the arrow system, whose factorisation is kept. The
+preconditioner is the diagonal :math:`Z'WZ + \Lambda`. With strengths that are ratios of variances,
+the solution consists of the best linear unbiased predictions of a mixed model (Henderson 1975).
+
+References
+----------
+Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a selection model.
+Biometrics 31(2). :doi:`10.2307/2529430`
+
+Strandén, I. and Lidauer, M. (1999). Solving large mixed linear models using preconditioned
+conjugate gradient iteration. Journal of Dairy Science 82(12).
+:doi:`10.3168/jds.S0022-0302(99)75535-9`
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from .._jit import run_chunks
+from ..tasks.moments import block_moments, readonly
+from .arrow import ArrowSystem
+
+__all__ = ["CrossedSolution", "CrossedSystem"]
+
+
+@dataclass
+class CrossedSolution:
+    """Effects of the levels, and the certificate of the joint system.
+
+    Attributes
+    ----------
+    effects : ndarray of shape (n_levels,)
+        Effects of the levels of all columns, one column after the other.
+    residual : float
+        Largest violation of the optimality conditions, relative to that of effects of zero.
+    n_iter : int
+    """
+
+    effects: np.ndarray
+    residual: float
+    n_iter: int
+
+
+class CrossedSystem:
+    """Rows of a table, at one set of strengths of partial pooling at a time.
+
+    Parameters
+    ----------
+    table : TaskTable
+        Rows; the target is given to `solve`.
+    levels : Levels
+        Levels of the packed rows.
+    centre, scale : ndarray of shape (n_features,)
+        Features are ``(X - centre) * scale``.
+    executor : executor, optional
+    """
+
+    def __init__(self, table, levels, centre, scale, executor=None):
+        table = table.weighted()
+        self.table, self.executor, self.levels = table, executor, levels
+        self.centre, self.scale = centre, scale
+        self.weight, self.codes = table.weights(), table.codes
+        self._columns = [np.ascontiguousarray(column) for column in levels.codes.T]
+        self.level_weight = self.to_levels(np.ones(len(self.weight)))
+        self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows].tocsr()
+        moments = block_moments(table, executor=executor).block(0)
+        moments.rescale(np.append(centre, 0.0), np.append(scale, 1.0))
+        self._arrow = ArrowSystem(moments, np.ones(table.n_features), executor)
+
+    def factor(self, slope, intercept, ridge):
+        """Set the strengths of partial pooling."""
+        self._arrow.factor(slope)
+        self._pull, self._ridge = np.array([intercept]), np.array([ridge])
+        return self
+
+    def fit(self, target):
+        """Return slopes ``(n_tasks, n_features)`` and intercepts of partial pooling to a target."""
+        arrow, n_tasks = self._arrow, self.table.n_tasks
+        total = arrow.moments.weight
+        known = np.where(total > 0.0, total, 1.0)
+        mean = self.table.task_sums(self.weight * target) / known
+        cross = self._products(self.weight * (target - mean[self.codes]))
+        arrow.retarget(cross, mean, np.zeros(n_tasks))
+        theta = arrow.solve_shared(self._pull, self._ridge)
+        coef, intercept = np.zeros((n_tasks, self.table.n_features)), np.zeros(n_tasks)
+        arrow.add_blend(theta, self._pull, np.ones((n_tasks, 1)), coef, intercept)
+        return coef, intercept
+
+    def _products(self, values):
+        """Return sums ``(n_tasks, n_features)`` of values times features; they sum to zero."""
+        table = self.table
+        if self._sparse is not None:
+            products = self._sparse.multiply(values[:, None]).tocsr()
+            return (
+                np.vstack(
+                    [
+                        np.asarray(products[a:b].sum(axis=0)).ravel()
+                        for a, b in zip(table.offsets[:-1], table.offsets[1:], strict=True)
+                    ]
+                )
+                * self.scale
+            )
+        out = np.empty((table.n_tasks, table.n_features))
+        run_chunks(
+            kernels.logistic.weighted_rows, table.n_tasks, readonly(table.X), table.rows,
+            table.offsets, values, out, executor=self.executor,
+        )  # fmt: skip
+        return out * self.scale
+
+    def predict(self, coef, intercept):
+        """Return the predictions of the rows by models of the tasks."""
+        return task_scores(self.table, coef, intercept, self.centre, self.scale, self.executor)
+
+    def residuals(self, target):
+        """Return a target less its fit by partial pooling."""
+        return target - self.predict(*self.fit(target))
+
+    def to_levels(self, values):
+        """Return weighted sums ``(n_levels,)`` of values of the rows."""
+        values = self.weight * values
+        sums = zip(self._columns, self.levels.sizes, strict=True)
+        return np.concatenate([np.bincount(column, values, size) for column, size in sums])
+
+    def of_rows(self, effects):
+        """Return the sums ``(n_rows,)`` of the effects of the rows' levels."""
+        parts = self.levels.split(effects)
+        return sum(part[column] for part, column in zip(parts, self._columns, strict=True))
+
+    def solve(self, target, strengths, start=None, tol=1e-9, max_iter=1000):
+        """Return the `CrossedSolution`.
+
+        Parameters
+        ----------
+        target : ndarray of shape (n_rows,)
+        strengths : sequence of float
+            Strength of every grouping column; the effects are zero if it is infinite.
+        start : ndarray of shape (n_levels,), optional
+        tol : float
+            Largest residual of a solution.
+        max_iter : int
+        """
+        strengths = np.repeat(np.asarray(strengths, dtype=float), self.levels.sizes)
+        free = np.isfinite(strengths) & (self.level_weight > 0)
+        ridge = np.where(free, strengths, 0.0)
+        inverse = np.divide(1.0, self.level_weight + ridge, out=np.zeros(len(free)), where=free)
+
+        def product(effects):
+            return np.where(free, self.to_levels(self.residuals(self.of_rows(effects))), 0.0) + (
+                ridge * effects
+            )
+
+        right = np.where(free, self.to_levels(self.residuals(target)), 0.0)
+        effects = np.zeros(len(free)) if start is None else np.where(free, start, 0.0)
+        residual = right - product(effects) if effects.any() else right
+        least, step, n_iter = tol * max(np.abs(right).max(initial=0.0), 1e-300), 0.0, 0
+        norm = residual @ (inverse * residual)
+        while np.abs(residual).max(initial=0.0) > least and n_iter < max_iter:
+            step = inverse * residual + step
+            image = product(step)
+            length = norm / (step @ image)
+            effects = effects + length * step
+            residual = residual - length * image
+            before, norm = norm, residual @ (inverse * residual)
+            step, n_iter = norm / before * step, n_iter + 1
+        if n_iter:  # rounding errors add up in the residual of the iteration
+            residual = right - product(effects)
+        worst = np.abs(residual).max(initial=0.0) / max(least / tol, 1e-300)
+        return CrossedSolution(effects, worst if least > 1e-300 * tol else 0.0, n_iter)
+
+
+def task_scores(table, coef, intercept, centre, scale, executor=None):
+    """Return the scores ``(n_packed,)`` of the rows of a table.
+
+    The models of the tasks, ``(n_tasks, n_features)`` and ``(n_tasks,)``, are those of the features
+    ``(X - centre) * scale``.
+    """
+    raw = np.ascontiguousarray(coef * scale)
+    constant = intercept - raw @ centre
+    if not isinstance(table.X, np.ndarray):
+        codes = table.codes
+        products = table.X[table.rows].multiply(raw[codes]).sum(axis=1)
+        return np.asarray(products).ravel() + constant[codes]
+    out = np.empty(len(table.rows))
+    run_chunks(
+        kernels.logistic.linear_scores, table.n_tasks, readonly(table.X), table.rows,
+        table.offsets, raw, constant, out, executor=executor,
+    )  # fmt: skip
+    return out

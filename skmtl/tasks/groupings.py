@@ -1,0 +1,133 @@
+"""Grouping columns: further categories of the rows, whose levels have effects of their own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .columns import as_table, column_names, find_columns, take_column
+from .encode import TaskLabels
+
+__all__ = ["Groupings", "LevelEffects", "Levels", "level_offset"]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Level of every row in every grouping column.
+
+    Attributes
+    ----------
+    codes : int ndarray of shape (n_rows, n_groupings)
+        -1 for a level that was not seen in fit.
+    sizes : tuple of int
+        Number of levels of each column.
+    """
+
+    codes: np.ndarray
+    sizes: tuple
+
+    def take(self, rows):
+        """Return the levels of some rows."""
+        return Levels(self.codes[rows], self.sizes)
+
+    def split(self, effects):
+        """Return the effects of the levels of each column, from those of all columns."""
+        return np.split(effects, np.cumsum(self.sizes)[:-1])
+
+
+@dataclass(frozen=True)
+class Groupings:
+    """Grouping columns of a table, and their levels.
+
+    Attributes
+    ----------
+    columns : list of str or int
+        The columns, as the caller named them.
+    labels : list of TaskLabels
+        Levels of each column.
+    names : list or None
+        Names of the columns; None if the table has no column names.
+    n_columns : int
+        Number of all columns of the table.
+    """
+
+    columns: list
+    labels: list
+    names: list | None
+    n_columns: int
+
+    @classmethod
+    def from_rows(cls, X, columns):
+        """Learn the levels of a table, and return ``(Groupings, Levels)``."""
+        found = find_columns(X, columns, "grouping_columns")
+        listed = [columns] if np.ndim(columns) == 0 else list(columns)
+        read = [
+            TaskLabels.from_rows(take_column(X, i), f"grouping column {column!r}")
+            for i, column in zip(found, listed, strict=True)
+        ]
+        names = column_names(X)
+        names = None if names is None else [names[i] for i in found]
+        self = cls(listed, [labels for labels, _ in read], names, X.shape[1])
+        return self, Levels(np.column_stack([codes for _, codes in read]), self.sizes)
+
+    @property
+    def sizes(self):
+        """Number of levels of each column."""
+        return tuple(map(len, self.labels))
+
+    def encode(self, X, optional=False):
+        """Return the `Levels` of a table.
+
+        With `optional`, the table may be without some of the columns, all of whose levels are then
+        taken as not seen.
+        """
+        codes = np.full((X.shape[0], len(self.columns)), -1, dtype=np.int64)
+        for g, (column, labels) in enumerate(zip(self.columns, self.labels, strict=True)):
+            if optional and not self._is_in(X, g):
+                continue
+            name = column if self.names is None else self.names[g]
+            at = find_columns(X, name, "grouping_columns")[0]
+            codes[:, g] = labels.encode(take_column(X, at), f"grouping column {column!r}")
+        return Levels(codes, self.sizes)
+
+    def _is_in(self, X, g):
+        names = column_names(X)
+        if names is None or self.names is None:
+            return X.shape[1] == self.n_columns
+        return self.names[g] in names
+
+
+def level_offset(effects, codes):
+    """Return the sums ``(n_rows,)`` of the effects of the rows' levels; zero for code -1.
+
+    Parameters
+    ----------
+    effects : list of ndarray of shape (n_levels,)
+        One per grouping column.
+    codes : int ndarray of shape (n_rows, n_groupings)
+    """
+    out = np.zeros(len(codes))
+    for column, values in zip(codes.T, effects, strict=True):
+        out += np.append(values, 0.0)[column]
+    return out
+
+
+@dataclass(frozen=True)
+class LevelEffects:
+    """Effects of the levels of grouping columns, to be added to predictions.
+
+    Attributes
+    ----------
+    groupings : Groupings
+    effects : list of ndarray of shape (n_levels,)
+    """
+
+    groupings: Groupings
+    effects: list
+
+    def of_rows(self, X, optional=False):
+        """Return the sums ``(n_rows,)`` of the effects of the rows of a table.
+
+        Levels that were not seen in fit have no effect, nor have, if `optional`, columns that are
+        missing.
+        """
+        return level_offset(self.effects, self.groupings.encode(as_table(X), optional).codes)

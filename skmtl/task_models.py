@@ -96,6 +96,15 @@ class LinearTask(OneTask):
         model.coef_, model.intercept_ = coef.copy(), np.asarray(intercept).copy()[()]
         return model
 
+    def _refuse_effects(self):
+        """Raise a ValueError if scikit-learn has no class for the model."""
+        if self._level_effects is not None:
+            raise ValueError(
+                f"grouping_columns={self._level_effects.groupings.columns!r}: no class of "
+                "scikit-learn adds the effects of their levels; use grouping_effects_ of the "
+                "multi-task estimator beside the coefficients."
+            )
+
     def _scores(self, features):
         return features @ self.coef_.T + self.intercept_
 
@@ -212,12 +221,7 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         >>> model.for_task("IBM").to_sklearn()[-1].coef_.shape
         (3,)
         """
-        if self._level_effects is not None:
-            raise ValueError(
-                f"grouping_columns={self._level_effects.groupings.columns!r}: no class of "
-                "scikit-learn adds the effects of their levels; use grouping_effects_ of the "
-                "multi-task estimator beside the coefficients."
-            )
+        self._refuse_effects()
         return plain_regressor(self, self.coef_, self.intercept_)
 
     def _predictions(self, X):
@@ -302,7 +306,7 @@ class TaskClassifier(ClassifierMixin, OneTask):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log-odds of ``classes_[1]``, or the score of each class.
         """
-        return self._class_scores(X)
+        return self._class_scores(X) + self._level_offset(X)
 
     def _class_scores(self, X):
         """Return what `decision_function` returns."""
@@ -377,6 +381,7 @@ class LinearTaskClassifier(TaskClassifier, LinearTask):
             The last step is a fitted `LogisticRegression`; see `LinearTaskModel.to_sklearn` for the
             preprocessor and the errors.
         """
+        self._refuse_effects()
         return plain_classifier(self, self.coef_, self.intercept_, self.classes_)
 
     def _class_scores(self, X):

@@ -1462,3 +1462,45 @@ def moment_system(codes, weight):
         share = W @ same @ W / (same @ weight)[:, None]
         rows.append([np.trace((W - share) @ V) for V in covariances])
     return np.array(rows)
+
+
+def crossed_logistic(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=None):
+    """Log-odds and effects of the levels that minimise the log-loss plus half of the penalties.
+
+    By scipy's general minimiser (twin of `CrossedLogistic`); infinite strengths leave out columns.
+    """
+    slope, intercept, ridge_ = pooling
+    w = np.ones(len(y)) if w is None else w
+    task = np.eye(n_tasks)[codes]
+    blocks = [
+        (np.ones((len(y), 1)), 0.0),
+        (X, ridge_),
+        (task, intercept),
+        *((task * x[:, None], slope) for x in X.T),
+        *((np.eye(m)[c], s) for c, m, s in zip(levels.T, sizes, strengths, strict=True)),
+    ]
+    used = [(A, s) for A, s in blocks if np.isfinite(s)]
+    A = np.hstack([part for part, _ in used])
+    penalty = np.concatenate([np.full(part.shape[1], s) for part, s in used])
+
+    def objective(beta):
+        scores = A @ beta
+        p = 1.0 / (1.0 + np.exp(-scores))
+        value = w @ (np.logaddexp(0.0, scores) - y * scores) + 0.5 * penalty @ beta**2
+        return value, A.T @ (w * (p - y)) + penalty * beta
+
+    def hessian(beta):
+        p = 1.0 / (1.0 + np.exp(-(A @ beta)))
+        return A.T @ ((w * p * (1 - p))[:, None] * A) + np.diag(penalty + 1e-12)
+
+    options = {"gtol": 1e-10}
+    beta = minimize(
+        objective, np.zeros(A.shape[1]), jac=True, hess=hessian, method="trust-exact",
+        options=options,
+    ).x  # fmt: skip
+    effects, end = [np.zeros(m) for m in sizes], len(beta)
+    for g in range(len(sizes) - 1, -1, -1):
+        if np.isfinite(strengths[g]):
+            effects[g] = beta[end - sizes[g] : end]
+            end -= sizes[g]
+    return A @ beta, effects

@@ -1,4 +1,4 @@
-"""Grouping columns of `MultiTaskRegressor`: who rated whom."""
+"""Grouping columns of the multi-task estimators: who rated whom."""
 
 import pickle
 import warnings
@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import reference
 from sklearn.base import clone
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skmtl import MultiTaskRegressor
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import Independent, PartialPooling, Pooled
 from skmtl.sharing.groupings import CrossedEffects, moment_variances
 
@@ -296,6 +297,94 @@ def test_arrays_and_other_frames():
     np.testing.assert_allclose(face().fit(frame, y).predict(frame), wanted, atol=1e-7)
 
 
+# ----------------------------------------------------------------------------------- classes
+
+
+def passed(y):
+    return np.where(y > np.median(y), "pass", "fail")
+
+
+def classifier(sharing="partial_pooling", grouping_columns=("student", "dept"), **params):
+    listed = list(grouping_columns) if isinstance(grouping_columns, tuple) else grouping_columns
+    return MultiTaskClassifier(sharing, task_column="lecturer", grouping_columns=listed, **params)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fixed_strengths_are_the_joint_logistic_regression(weighted, rng):
+    X, y = ratings(n=200)
+    weight = rng.uniform(0.5, 2.0, size=len(y)) if weighted else None
+    model = classifier(FIXED, GIVEN, cv=None, tol=1e-9).fit(X, passed(y), weight)
+    Z = reference.standardised(numbers(X), weight)
+    codes = np.column_stack([codes_of(X["student"]), codes_of(X["dept"])])
+    wanted, effects = reference.crossed_logistic(
+        Z, (y > np.median(y)).astype(float), codes_of(X["lecturer"]), 20, codes,
+        codes.max(axis=0) + 1, (6.0, 3.0, 0.5), (2.0, 5.0), weight,
+    )  # fmt: skip
+    np.testing.assert_allclose(model.decision_function(X), wanted, atol=1e-5)
+    student = model.grouping_effects_["student"]["effect"]
+    np.testing.assert_allclose(student, effects[0], atol=1e-5)
+    assert model.grouping_strengths_ == GIVEN and model.kkt_residual_ <= 1e-6
+
+
+@pytest.mark.parametrize("sharing", ["partial_pooling", "auto"])
+def test_crossed_students_matter_to_classes(sharing):
+    X, y = ratings(n=1500)
+    y, train = passed(y), np.arange(len(y)) % 4 > 0
+    errors = []
+    for columns, excluded in ((("student", "dept"), None), (None, ["student", "dept"])):
+        model = classifier(sharing, columns, exclude_columns=excluded).fit(X[train], y[train])
+        errors.append(log_loss(y[~train], model.predict_proba(X[~train])))
+    assert errors[0] < 0.85 * errors[1]
+
+
+def test_models_of_tasks_and_new_tasks_of_classes():
+    X, y = ratings(n=2000, n_lecturers=40)
+    new, y = (X["lecturer"] == "l0").to_numpy(), passed(y)
+    model = classifier().fit(X[~new], y[~new])
+    one = X[X["lecturer"] == "l3"]
+    alone = model.for_task("l3")
+    np.testing.assert_allclose(alone.decision_function(one), model.decision_function(one))
+    without = one.drop(columns=["student", "dept"])
+    np.testing.assert_allclose(
+        alone.decision_function(without), numbers(one) @ alone.coef_ + alone.intercept_
+    )
+    rows, labels = X[new], y[new]
+    adapted = model.adapt(rows.iloc[:20], labels[:20])
+    bare = model.adapt(rows.iloc[:20].drop(columns=["student", "dept"]), labels[:20])
+    losses = [log_loss(labels[20:], m.predict_proba(rows.iloc[20:])) for m in (adapted, bare)]
+    assert losses[0] < 1.02 * losses[1]
+    np.testing.assert_allclose(
+        np.diff(adapted.decision_function(rows.iloc[[0, 0]].assign(student=[1, 100]))),
+        model.grouping_effects_["student"]["effect"][0],
+    )
+    with pytest.raises(ValueError, match="no class of scikit-learn adds the effects"):
+        alone.to_sklearn()
+
+
+def test_order_and_names_change_no_class(rng):
+    X, y = ratings()
+    y, order = passed(y), rng.permutation(len(y))
+    wanted = classifier().fit(X, y).decision_function(X)
+    other = X.iloc[order].assign(student=[f"s{997 - i}" for i in X["student"].iloc[order]])
+    again = classifier(n_jobs=2).fit(other, y[order]).decision_function(other)
+    np.testing.assert_allclose(again, wanted[order], atol=1e-4)
+
+
+def test_learners_of_residuals_beside_the_effects_of_classes():
+    X, y = ratings(n=2500, bend=2.5)
+    train = np.arange(len(y)) % 4 > 0
+    auto, linear = (
+        classifier(kind).fit(X[train], passed(y)[train]) for kind in ("auto", "partial_pooling")
+    )
+    losses = [log_loss(passed(y)[~train], m.predict_proba(X[~train])) for m in (auto, linear)]
+    assert losses[0] < 0.9 * losses[1]
+    some = X[~train]
+    one = some[some["lecturer"] == "l3"]
+    alone = auto.for_task("l3")
+    np.testing.assert_allclose(alone.decision_function(one), auto.decision_function(one))
+    assert auto.adapt(some.iloc[:9], passed(y)[~train][:9]).predict(some).shape == (len(some),)
+
+
 # ------------------------------------------------------------------------------------ errors
 
 X_SMALL, Y_SMALL = ratings(n=60, n_lecturers=4, n_students=9)
@@ -346,6 +435,8 @@ def test_bad_rows():
         MultiTaskRegressor(grouping_columns=["dept"]).fit(
             X_SMALL[["dept", "age"]], np.c_[Y_SMALL, Y_SMALL]
         )
+    with pytest.raises(ValueError, match=r"for two classes, but y has 3"):
+        classifier().fit(X_SMALL, np.arange(60) % 3)
     with pytest.raises(AttributeError, match=r"grouping_columns=\['student', 'dept'\].*all rows"):
         face().partial_fit(X_SMALL, Y_SMALL)
 

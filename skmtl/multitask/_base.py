@@ -44,6 +44,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
             HasMethods(["fit_problem"]),
             HasMethods(["fit_rows"]),
         ],
+        "grouping_columns": [str, numbers.Integral, "array-like", Mapping, None],
         "cv": ["cv_object", None],
         "loss": [str, Mapping],
         "task_weight": [StrOptions({"balanced", "uncertainty"}), Mapping, None],
@@ -290,12 +291,12 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         rows, X = X, reader.features(X)
         y = self._check_support(y)
         check_consistent_length(X, y)
-        if self._level_effects is not None:
-            y = y - self._level_effects.of_rows(rows, optional=True)
         weight = check_weights(sample_weight, len(y))
         check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
         X = as_dense(X)
+        if self._level_effects is not None:
+            kwargs["offset"] = self._level_effects.of_rows(rows, optional=True)[:, None]
         if self._learned is not None:
             blend, error = self._adapt_learned(rows, X, y, weight, **kwargs)
             scale = self._new_residual_scale(self._residual_scale, error, X, y, weight)

@@ -1,8 +1,9 @@
-"""The part of the multi-task regressor that deals with grouping columns."""
+"""The part of the multi-task estimators that deals with grouping columns."""
 
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.base import is_classifier
 
 from ..sharing.auto import Auto
 from ..sharing.groupings import CrossedEffects
@@ -22,7 +23,7 @@ class GroupingsMixin:
 
     def _listed_groupings(self):
         """Return the grouping columns as `find_columns` takes them; None without any."""
-        columns = getattr(self, "grouping_columns", None)
+        columns = self.grouping_columns
         return list(columns) if isinstance(columns, Mapping) else columns
 
     def _find_columns(self, X):
@@ -47,6 +48,11 @@ class GroupingsMixin:
             raise ValueError(
                 f"grouping_columns={listed!r} needs all rows at once, but keep_moments=True is for "
                 "partial_fit; set keep_moments=False, or grouping_columns=None."
+            )
+        if is_classifier(self) and len(np.unique(y)) > 2:
+            raise ValueError(
+                f"grouping_columns={listed!r} is for two classes, but y has "
+                f"{len(np.unique(y))}; set grouping_columns=None."
             )
         if y.ndim == 2:
             raise ValueError(
@@ -102,7 +108,7 @@ class GroupingsMixin:
             )
         return CrossedEffects.learn(
             table, levels.take(table.rows), parts, given, pooling, restriction.varies is None,
-            **kwargs,
+            self._loss, **kwargs,
         )  # fmt: skip
 
     def _store_groupings(self, crossed):

@@ -139,7 +139,7 @@ class LearnedMixin:
             estimator=self.estimator,
             task_losses=losses,
             learns_noise=isinstance(self.task_weight, str) and self.task_weight == "uncertainty",
-            has_groupings=getattr(self, "grouping_columns", None) is not None,
+            has_groupings=self.grouping_columns is not None,
             scale_by_task=getattr(self, "target_scale", None) == "task",
         )
         fitted = solver.fit_rows(problem)

@@ -84,6 +84,12 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         regions), specified like `task_column`. With a sequence, even an empty one, all other
         columns of numbers are numeric; with None, a warning asks about columns with few distinct
         integers.
+    grouping_columns : str, int, list or dict of these, default=None
+        Columns of X with further groups of the rows, which cross the tasks or contain them, such as
+        the student beside the lecturer. They are not features: every level has an effect of its
+        own, added to the log-odds, and shrunk towards zero. A dict gives the strength of each
+        column, "auto" or 1 / variance; it is "auto" for columns in a list, and then chosen by
+        cross-validation. For two classes only. Levels that were not seen in `fit` have no effect.
     loss : str or dict, default="log_loss"
         Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
         loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.
@@ -142,6 +148,11 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         Only with learners: for every ``member`` its cross-validated log-loss ``error``, its mean
         ``weight``, the number of tasks that use it, its weight for an unseen task, and its
         ``status``.
+    grouping_effects_ : dict of dicts of arrays
+        Only with `grouping_columns`: for every column the ``level``, its ``effect`` on the
+        log-odds, and the weight ``n_samples`` of its rows.
+    grouping_strengths_ : dict of float
+        Strengths of the grouping columns, 1 / variance; infinite if the column is of no use.
     history_ : dict of arrays
         Candidate strengths, their cross-validated log-losses and their weights.
         With ``sharing="hidden_layers"``: the training curve of every split, as
@@ -219,6 +230,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         preprocessor: object = None,
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
+        grouping_columns: TaskColumn | Mapping[Any, Any] = None,
         loss: str | Mapping[Any, str] = "log_loss",
         task_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         class_weight: dict | Literal["balanced"] | None = None,
@@ -236,6 +248,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         self.preprocessor = preprocessor
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
+        self.grouping_columns = grouping_columns
         self.loss = loss
         self.task_weight = task_weight
         self.class_weight = class_weight
@@ -407,12 +420,12 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         """
         rows = self._rows_to_predict(X, task)
         if self._learned is not None:
-            return one_or_more(self._predict_learned(rows)[0])
+            return one_or_more(self._predict_learned(rows)[0]) + self._level_offset(X)
         no_tasks = self._task_source == "none"
         codes = np.zeros(rows.X.shape[0], dtype=np.int64) if no_tasks else rows.codes
         coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
-        return one_or_more(linear_scores(rows.X, coef, intercept, codes))
+        return one_or_more(linear_scores(rows.X, coef, intercept, codes)) + self._level_offset(X)
 
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
         """Return the probabilities of the classes.
@@ -510,14 +523,18 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         return find_classes(check_labels(y), self.classes_).astype(np.float64)
 
     def _learned_task_model(self, blend, residual_scale):
-        return BlendedTaskClassifier._from_blend(
+        model = BlendedTaskClassifier._from_blend(
             blend, self._view, self._columns, self.preprocessor_, self.classes_
         )
+        model._level_effects = self._level_effects
+        return model
 
     def _task_model(self, coef, intercept, residual_scale):
-        return LinearTaskClassifier._from_coefficients(
+        model = LinearTaskClassifier._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, self.classes_
         )
+        model._level_effects = self._level_effects
+        return model
 
 
 def _check_class_weight(class_weight):

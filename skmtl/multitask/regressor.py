@@ -1,7 +1,6 @@
 """Linear regression for many tasks."""
 
 import functools
-import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, Self, overload
 
@@ -217,7 +216,6 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     _parameter_constraints: dict = {
         **MultiTaskBase._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict"]), None],
-        "grouping_columns": [str, numbers.Integral, "array-like", Mapping, None],
         "target_scale": [StrOptions({"auto", "table", "task"})],
         "keep_moments": ["boolean"],
     }

@@ -5,13 +5,19 @@ effects are those of partial pooling with crossed groupings (`skmtl.solvers.cros
 strengths :math:`\lambda_g` that predict held-out rows best. They are fitted in every split of the
 cross-validation, so that the structure of the tasks is judged on what effects from the training
 rows leave over.
+
+References
+----------
+Zeger, S. L., Liang, K.-Y. and Albert, P. S. (1988). Models for longitudinal data: a generalized
+estimating equation approach. Biometrics 44(4). :doi:`10.2307/2531734`
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..solvers.crossed import CrossedSystem, task_scores
+from ..losses import LOG_LOSS, SQUARED_ERROR
+from ..solvers.crossed import CrossedLogistic, CrossedSystem, task_scores
 from ..tasks.groupings import level_offset
 from ..tasks.moments import block_moments, scale_of
 
@@ -22,14 +28,17 @@ _LEAST, _MOST = 1e-3, 1e6
 # Splits in which strengths are compared, the step of the search on their logarithms, and the most
 # sweeps over the strengths, of which another one follows if any has moved by more than a step.
 _SPLITS, _STEP, _SWEEPS = 2, 1.0, 2
-# Slope strengths that the search starts from, in rows; infinite ones are always tried.
-_SLOPES = (1e3, 1e2, 10.0)
-# Gain in the log-likelihood of held-out rows that makes slopes per task worth a search.
+# Strengths from which the search starts where there is no better start: of the slopes of tasks, and
+# of effects whose variance is zero by the method of moments.
+_STARTS = (1e3, 1e2, 10.0, 1.0)
+# Gain in the log-likelihood of held-out rows that makes one of these worth a search.
 _LEAST_GAIN = 2.0
+# In a logistic model without them, effects of variance v look smaller by the root of 1 + this v.
+_MARGINAL = (16.0 * np.sqrt(3.0) / (15.0 * np.pi)) ** 2
 # Strength on the shared slopes, in rows.
 _RIDGE = 1.0
 # Largest residuals of solutions that are compared, and of those that are used.
-_ROUGH, _FINE = 1e-3, 1e-9
+_ROUGH, _FINE, _FINE_LOGISTIC = 1e-3, 1e-9, 1e-6
 
 
 @dataclass
@@ -75,8 +84,8 @@ class CrossedEffects:
 
     @classmethod
     def learn(
-        cls, table, levels, parts, given=None, pooling=None, slopes=True, executor=None,
-        progress=None,
+        cls, table, levels, parts, given=None, pooling=None, slopes=True, loss=SQUARED_ERROR,
+        executor=None, progress=None,
     ):  # fmt: skip
         """Choose the strengths by cross-validation, and fit the effects.
 
@@ -94,10 +103,13 @@ class CrossedEffects:
             they are not given.
         slopes : bool
             Whether tasks may have slopes of their own.
+        loss : Loss
+            The squared error, or the log-loss of two classes.
         executor, progress : optional
             As in `Problem`.
         """
-        search = _CrossedSearch(table, levels, parts, given, pooling, slopes, executor)
+        kind = _LogisticSearch if loss is LOG_LOSS else _CrossedSearch
+        search = kind(table, levels, parts, given, pooling, slopes, executor)
         if progress is not None:
             progress("tuning the effects of grouping columns")
         pooling, strengths = search.best()
@@ -142,21 +154,32 @@ class _CrossedSearch:
         one = replace(table, offsets=table.offsets[[0, -1]], factors=None)
         total, mean, variance = block_moments(one).merge().pooled()
         self.centre, self.scale = mean[:-1], scale_of(total, mean, variance)[:-1]
-        self.y = table.y - mean[-1]
+        self.y = self._target(table, mean[-1])
         self._given = [None] * len(levels.sizes) if given is None else list(given)
         self._pooling, self._parts = pooling, parts
-        self._slopes = _SLOPES if slopes and table.n_features else ()
+        self._has_slopes = bool(slopes and table.n_features)
         self._known = {}
+
+    def _target(self, table, mean):
+        return table.y - mean
+
+    def _system(self, chosen):
+        """Return the system of some rows, and their target."""
+        table = self.table if chosen.all() else self.table.select(chosen)
+        system = CrossedSystem(
+            table, self.levels.take(chosen), self.centre, self.scale, self.executor
+        )
+        return system, self.y[chosen]
+
+    @staticmethod
+    def _solve(system, y, strengths, start, tol):
+        return system.solve(y, strengths, None if start is None else start.effects, tol)
 
     def effects(self, chosen, pooling, strengths):
         """Return the `CrossedSolution` of some rows, and the sums of effects of all rows."""
-        table, levels = self.table, self.levels
-        part = table if chosen.all() else table.select(chosen)
-        system = CrossedSystem(
-            part, levels.take(chosen), self.centre, self.scale, self.executor
-        ).factor(*pooling)
-        found = system.solve(self.y[chosen], strengths, tol=_FINE)
-        return found, level_offset(levels.split(found.effects), levels.codes)
+        system, y = self._system(chosen)
+        found = self._solve(system.factor(*pooling), y, strengths, None, _FINE)
+        return found, level_offset(self.levels.split(found.effects), self.levels.codes)
 
     def best(self):
         """Return the strengths of partial pooling and of the grouping columns."""
@@ -166,14 +189,14 @@ class _CrossedSearch:
         n_tasks = (self.table.task_sizes() > 0).sum()
         at = self._first = self._start(n_tasks)
         free = self._free(n_tasks)
-        if 0 in free:
-            tried = [at, *((slope, *at[1:]) for slope in self._slopes)]
+        for k in [k for k in free if at[k] >= 0.1 * _MOST]:
+            tried = [at, *((*at[:k], strength, *at[k + 1 :]) for strength in _STARTS)]
             costs = np.array([self.cost(one) for one in tried])
             best = int(np.argmin(costs))
             if costs[best] < costs[0] - _LEAST_GAIN:
                 at = tried[best]
             else:
-                free.remove(0)
+                free.remove(k)
         for _ in range(_SWEEPS):
             before = at
             for k in free:
@@ -190,13 +213,14 @@ class _CrossedSearch:
     def _free(self, n_tasks):
         """Return the positions of the strengths to tune: slopes, intercepts, grouping columns."""
         free = [2 + g for g, strength in enumerate(self._given) if strength is None]
-        return free if self._pooling is not None or n_tasks == 1 else [0, 1, *free]
+        if self._pooling is not None or n_tasks == 1:
+            return free
+        return [0, 1, *free] if self._has_slopes else [1, *free]
 
     def _start(self, n_tasks):
         """Return strengths from the method of moments: slopes, intercepts, grouping columns."""
-        residual = self.y - self._pooled()
         codes = np.column_stack([self.table.codes, self.levels.codes])
-        noise, variances = moment_variances(residual, codes, self.weight)
+        noise, variances = self._variances(codes)
         with np.errstate(divide="ignore"):
             found = np.clip(noise / variances, 10 * _LEAST, 0.1 * _MOST)
         for g, strength in enumerate(self._given):
@@ -205,6 +229,10 @@ class _CrossedSearch:
         if self._pooling is not None:
             return (*self._pooling[:2], *found[1:])
         return (np.inf, found[0] if n_tasks > 1 else np.inf, *found[1:])
+
+    def _variances(self, codes):
+        """Return the variances of noise and of the effects of tasks and levels."""
+        return moment_variances(self.y - self._pooled(), codes, self.weight)
 
     def _pooled(self):
         """Return predictions of a single model of all rows."""
@@ -217,13 +245,10 @@ class _CrossedSearch:
         """Make the systems of the splits in which strengths are compared."""
         part, self._splits = self._parts[0], []
         for train, test in list(zip(part.train, part.test, strict=True))[:_SPLITS]:
-            chosen, held = train[part.block], test[part.block]
-            system = CrossedSystem(
-                self.table.select(chosen), self.levels.take(chosen), self.centre, self.scale,
-                self.executor,
-            )  # fmt: skip
-            y, test = self.y[chosen], replace(self.table.select(held), y=self.y[held])
-            self._splits.append([system, y, test, self.levels.take(held).codes, None])
+            held = test[part.block]
+            test = replace(self.table.select(held), y=self.y[held])
+            system = self._system(train[part.block])
+            self._splits.append([*system, test, self.levels.take(held).codes, None])
         self._rows = sum(test.weights().sum() for _, _, test, _, _ in self._splits)
 
     def cost(self, at):
@@ -233,11 +258,19 @@ class _CrossedSearch:
         So strengths have a prior, a Cauchy distribution of their logarithms about the estimates by
         the method of moments.
         """
-        gaps = [np.log(a / b) for a, b in zip(at[1:], self._first[1:], strict=True) if a != b]
-        return 0.5 * self._rows * np.log(self.error(at)) + np.log1p(np.square(gaps)).sum()
+        gaps = [
+            np.log(a / b)
+            for a, b in zip(at[1:], self._first[1:], strict=True)
+            if a != b and b < 0.1 * _MOST
+        ]
+        return self._log_likelihood(self.error(at)) + np.log1p(np.square(gaps)).sum()
+
+    def _log_likelihood(self, error):
+        """Return minus the log-likelihood of the held-out rows, up to a constant."""
+        return 0.5 * self._rows * np.log(error)
 
     def error(self, at):
-        """Return the mean squared error of held-out rows under some strengths."""
+        """Return the mean loss of held-out rows under some strengths."""
         at = tuple(_bounded(strength) for strength in at)
         if at in self._known:
             return self._known[at]
@@ -245,13 +278,16 @@ class _CrossedSearch:
         for split in self._splits:
             system, y, test, codes, start = split
             system.factor(at[0], at[1], self._ridge)
-            effects = split[-1] = system.solve(y, at[2:], start, _ROUGH).effects
-            models = system.fit(y - system.of_rows(effects))
-            predicted = task_scores(test, *models, self.centre, self.scale, self.executor)
-            predicted += level_offset(self.levels.split(effects), codes)
-            total += test.weights() @ (test.y - predicted) ** 2
+            found = split[-1] = self._solve(system, y, at[2:], start, _ROUGH)
+            scores = task_scores(test, *found.models, self.centre, self.scale, self.executor)
+            scores += level_offset(self.levels.split(found.effects), codes)
+            total += test.weights() @ self._losses(scores, test.y)
         self._known[at] = max(total, 1e-300) / self._rows
         return self._known[at]
+
+    @staticmethod
+    def _losses(scores, y):
+        return (y - scores) ** 2
 
     def _improved(self, at, k):
         """Return better strengths by a search on the logarithm of the k-th one."""
@@ -271,13 +307,53 @@ class _CrossedSearch:
         return moved(0.5 * _STEP * (down - up) / curvature) if curvature > 0 else at
 
 
+class _LogisticSearch(_CrossedSearch):
+    """The same for the log-loss of two classes: strengths are 1 / variance of log-odds."""
+
+    def _target(self, table, mean):
+        return table.y
+
+    def _system(self, chosen):
+        table = self.table if chosen.all() else self.table.select(chosen)
+        levels = self.levels.take(chosen)
+        system = CrossedLogistic(table, levels, self.centre, self.scale, self.executor)
+        return system, table.y
+
+    @staticmethod
+    def _solve(system, y, strengths, start, tol):
+        return system.solve(strengths, start, max(tol, _FINE_LOGISTIC))
+
+    @staticmethod
+    def _losses(scores, y):
+        return LOG_LOSS.value(scores[:, None], y[:, None])
+
+    def _log_likelihood(self, error):
+        return self._rows * error
+
+    def _variances(self, codes):
+        # Working responses of a model of all rows, whose noise has the variance 1 / weight beside
+        # the effects.
+        whole = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
+        system = CrossedLogistic(whole, self.levels, self.centre, self.scale, self.executor)
+        nothing = np.full(len(self.levels.sizes), np.inf)
+        models = system.factor(np.inf, np.inf, self._ridge).solve(nothing).models
+        scores = task_scores(whole, *models, self.centre, self.scale, self.executor)
+        means = LOG_LOSS.means(scores[:, None])[:, 0]
+        curvature = LOG_LOSS.curvature(means)
+        residual = (self.y - means) / curvature
+        weight = self.weight * curvature
+        variances = moment_variances(residual, codes, weight, self.weight)[1]
+        # A model without the effects sees them smaller (Zeger et al. 1988).
+        return 1.0, variances / (1.0 - _MARGINAL * min(variances.sum(), 0.8 / _MARGINAL))
+
+
 def _bounded(strength):
     if strength >= _MOST:
         return np.inf
     return 0.0 if strength <= _LEAST else float(strength)
 
 
-def moment_variances(values, codes, weight=None):
+def moment_variances(values, codes, weight=None, counts=None):
     r"""Return the variances of noise and of crossed random effects, by the method of moments.
 
     For each column the expected sum of squares about the means of its levels,
@@ -293,7 +369,10 @@ def moment_variances(values, codes, weight=None):
     values : ndarray of shape (n_rows,)
     codes : int ndarray of shape (n_rows, n_columns)
     weight : ndarray of shape (n_rows,), optional
-        Rows with other weights than one count as rows of this number.
+        Weights of the rows in the means.
+    counts : ndarray of shape (n_rows,), optional
+        Numbers of rows that the rows stand for, by default the weights: the noise of a row has the
+        variance :math:`\sigma^2` times count / weight.
 
     Returns
     -------
@@ -307,6 +386,7 @@ def moment_variances(values, codes, weight=None):
     :doi:`10.1214/17-EJS1236`
     """
     weight = np.ones(len(values)) if weight is None else weight
+    counts = weight if counts is None else counts
     n_columns, n = codes.shape[1], weight.sum()
     groups = [np.zeros(len(values), dtype=np.int64), *codes.T]
     system, sums = np.zeros((1 + n_columns, 1 + n_columns)), np.zeros(1 + n_columns)
@@ -315,7 +395,8 @@ def moment_variances(values, codes, weight=None):
         known = np.where(rows > 0, rows, 1.0)
         mean = np.bincount(group, weight * values) / known
         sums[row] = weight @ (values - mean[group]) ** 2
-        system[row, 0] = n - (rows > 0).sum()
+        share = np.bincount(group, counts * weight) / known
+        system[row, 0] = counts.sum() - share.sum()
         for column, other in enumerate(codes.T):
             pairs, first, at = np.unique(
                 group * (other.max() + 1) + other, return_index=True, return_inverse=True

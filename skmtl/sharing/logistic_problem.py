@@ -40,6 +40,9 @@ class LogisticProblem(BaseProblem):
     n_classes : int
     partitions : list of Partition
         Partitions of the cross-validation schemes; empty without cross-validation.
+    crossed : CrossedEffects or None
+        Effects of grouping columns, which are known parts of the scores: in `table`, those of
+        all rows, and in the splits, those of the training rows.
     tol, max_iter : float and int
         Tolerance of the final fit, and its largest number of Newton steps per candidate.
     """
@@ -49,11 +52,15 @@ class LogisticProblem(BaseProblem):
     partitions: list
     tol: float = 1e-4
     max_iter: int = 100
+    crossed: object = None
     loss = LOG_LOSS
     strengths = LOGISTIC
 
     def __post_init__(self):
         self._splits = self._curvatures = None
+        if self.crossed is not None:
+            self.strengths = self.crossed.candidates(self.strengths)
+            self.table = replace(self.table, known=self.crossed.whole)
         one = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
         whole = block_moments(one)
         total, self.centre, variance = whole.merge().pooled()
@@ -126,11 +133,17 @@ class LogisticProblem(BaseProblem):
         """Return a list of the ``(train, test)`` tables of every split."""
         if self._splits is None:
             self._splits = [
-                (self.table.select(train[part.block]), self.table.select(test[part.block]))
-                for part in self.partitions
-                for train, test in zip(part.train, part.test, strict=True)
+                tuple(self._of_split(number, s).select(side[part.block]) for side in sides)
+                for number, part in enumerate(self.partitions)
+                for s, sides in enumerate(zip(part.train, part.test, strict=True))
             ]
         return self._splits
+
+    def _of_split(self, number, split):
+        """Return the table with what is known in a split of a partition."""
+        if self.crossed is None:
+            return self.table
+        return replace(self.table, known=self.crossed.of_splits[number][split])
 
     def keep_curvatures(self, system, eta, k):
         """Keep the block-wise moments of a system of all rows, for the systems of all splits.
@@ -182,15 +195,18 @@ class LogisticProblem(BaseProblem):
         """Partition of the first cross-validation scheme."""
         return self.partitions[0]
 
-    offset_of_all = None
+    @property
+    def offset_of_all(self):
+        """What is known of the scores of the rows of `table`; None if nothing is."""
+        return self.table.known
 
     def offsets(self, split):
-        """Return zero, as no effects of grouping columns are subtracted."""
-        return 0.0
+        """Return what is known of the rows' scores in a split of `partition`."""
+        return 0.0 if self.crossed is None else self.crossed.of_splits[0][split]
 
     def models_of_blocks(self, member, shares, chosen, split):
         """Return slopes and intercepts of a blend on some blocks, as `Problem` does."""
-        data = self.table.select(chosen[self.partition.block])
+        data = self._of_split(0, split).select(chosen[self.partition.block])
         blend = member.blend(data, shares, lend=lambda system: self._lend_blocks(system, 0, chosen))
         coef, intercept = blend.coef.transpose(1, 0, 2), blend.intercept.T
         if self.n_scores == 1:

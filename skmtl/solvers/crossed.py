@@ -9,7 +9,8 @@ where :math:`\Omega` are the penalties of `ArrowSystem`. Let R be the matrix tha
 into its residuals from partial pooling, and Z the levels of the rows. Eliminating the tasks leaves
 the symmetric system :math:`(Z'WRZ + \Lambda)\, b = Z'WRy`. It is never formed: a product with R is
 one pass over the rows and one solution of the arrow system, whose factorisation is kept. The
-preconditioner is the diagonal :math:`Z'WZ + \Lambda`. With strengths that are ratios of variances,
+preconditioner is the diagonal :math:`Z'WZ + \Lambda`. The log-loss plus half of the penalties is
+minimised by Newton's method, on working responses. With strengths that are ratios of variances,
 the solution consists of the best linear unbiased predictions of a mixed model (Henderson 1975).
 
 References
@@ -22,7 +23,7 @@ conjugate gradient iteration. Journal of Dairy Science 82(12).
 :doi:`10.3168/jds.S0022-0302(99)75535-9`
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,7 +32,10 @@ from .._jit import run_chunks
 from ..tasks.moments import block_moments, readonly
 from .arrow import ArrowSystem
 
-__all__ = ["CrossedSolution", "CrossedSystem"]
+__all__ = ["CrossedLogistic", "CrossedSolution", "CrossedSystem", "task_scores"]
+
+# Most halvings of a Newton step, the residual of its linear system, and the most steps.
+_MOST_HALVINGS, _INNER, _MOST_STEPS = 20, 1e-4, 50
 
 
 @dataclass
@@ -45,11 +49,14 @@ class CrossedSolution:
     residual : float
         Largest violation of the optimality conditions, relative to that of effects of zero.
     n_iter : int
+    models : tuple of ndarray
+        Slopes ``(n_tasks, n_features)`` and intercepts of the tasks.
     """
 
     effects: np.ndarray
     residual: float
     n_iter: int
+    models: tuple = ()
 
 
 class CrossedSystem:
@@ -86,6 +93,9 @@ class CrossedSystem:
 
     def fit(self, target):
         """Return slopes ``(n_tasks, n_features)`` and intercepts of partial pooling to a target."""
+        return self._fit(target)[:2]
+
+    def _fit(self, target):
         arrow, n_tasks = self._arrow, self.table.n_tasks
         total = arrow.moments.weight
         known = np.where(total > 0.0, total, 1.0)
@@ -95,7 +105,7 @@ class CrossedSystem:
         theta = arrow.solve_shared(self._pull, self._ridge)
         coef, intercept = np.zeros((n_tasks, self.table.n_features)), np.zeros(n_tasks)
         arrow.add_blend(theta, self._pull, np.ones((n_tasks, 1)), coef, intercept)
-        return coef, intercept
+        return coef, intercept, theta[0]
 
     def _products(self, values):
         """Return sums ``(n_tasks, n_features)`` of values times features; they sum to zero."""
@@ -176,7 +186,100 @@ class CrossedSystem:
         if n_iter:  # rounding errors add up in the residual of the iteration
             residual = right - product(effects)
         worst = np.abs(residual).max(initial=0.0) / max(least / tol, 1e-300)
-        return CrossedSolution(effects, worst if least > 1e-300 * tol else 0.0, n_iter)
+        models = self.fit(target - self.of_rows(effects))
+        return CrossedSolution(effects, worst if least > 1e-300 * tol else 0.0, n_iter, models)
+
+
+class CrossedLogistic:
+    """The same for the log-loss of two classes.
+
+    Parameters
+    ----------
+    table : TaskTable
+        Its target is 0 or 1.
+    levels, centre, scale, executor
+        As in `CrossedSystem`.
+    """
+
+    def __init__(self, table, levels, centre, scale, executor=None):
+        self.table, self.levels, self.executor = table.weighted(), levels, executor
+        self.centre, self.scale = centre, scale
+
+    def factor(self, slope, intercept, ridge):
+        """Set the strengths of partial pooling."""
+        self._pooling = slope, intercept, ridge
+        return self
+
+    def solve(self, strengths, start=None, tol=1e-6):
+        """Return the `CrossedSolution`.
+
+        Its residual is the gradient of the effects, relative to that at the effects of zero.
+
+        Parameters
+        ----------
+        strengths : sequence of float
+        start : CrossedSolution, optional
+        tol : float
+        """
+        table, ridge = self.table, np.repeat(np.asarray(strengths, float), self.levels.sizes)
+        at = [np.zeros(len(ridge)), np.zeros((table.n_tasks, table.n_features))]
+        at += [np.zeros(table.n_tasks), np.zeros(1 + table.n_features)]
+        inner, scores = None if start is None else start.effects, np.zeros(len(table.y))
+        working, before = self._quadratic(scores)
+        n_iter, gain, at_zero = 0, np.inf, None
+        while True:
+            slope = self._to_levels(working.sample_weight * (working.y - scores))
+            slope -= np.where(np.isfinite(ridge), ridge, 0.0) * at[0]
+            residual = np.abs(slope[np.isfinite(ridge)]).max(initial=0.0)
+            at_zero = residual if at_zero is None else at_zero
+            # The models of the tasks are as good as the last step, whose gain is its error squared.
+            known = residual <= tol * at_zero and gain <= 1e-3 * tol * abs(before)
+            if known or n_iter == _MOST_STEPS or gain <= 1e-12 * abs(before):
+                break
+            system = CrossedSystem(working, self.levels, self.centre, self.scale, self.executor)
+            system.factor(*self._pooling)
+            inner = system.solve(working.y, strengths, inner, min(_INNER, tol)).effects
+            fitted = system._fit(working.y - system.of_rows(inner))
+            new = [inner, *fitted]
+            reached = system.predict(*fitted[:2]) + system.of_rows(inner)
+            for _ in range(_MOST_HALVINGS):
+                working, loss = self._quadratic(reached)
+                after = loss + self._penalty(ridge, new)
+                if after <= before + 1e-12 * abs(before):
+                    break
+                new = [0.5 * (a + b) for a, b in zip(at, new, strict=True)]
+                reached = 0.5 * (scores + reached)
+            at, scores, gain, before = new, reached, before - after, after
+            n_iter += 1
+        residual = residual / at_zero if at_zero > 0 else 0.0
+        return CrossedSolution(at[0], residual, n_iter, tuple(at[1:3]))
+
+    def _to_levels(self, values):
+        sums = zip(self.levels.codes.T, self.levels.sizes, strict=True)
+        return np.concatenate([np.bincount(column, values, size) for column, size in sums])
+
+    def _quadratic(self, scores):
+        """Return the working table at some scores, and the log-loss."""
+        table, n = self.table, len(scores)
+        w, z, loss = np.empty(n), np.empty(n), np.empty(table.n_tasks)
+        run_chunks(
+            kernels.logistic.working, table.n_tasks, table.offsets, table.y, table.weights(),
+            scores, np.zeros(n), w, z, loss, executor=self.executor,
+        )  # fmt: skip
+        return replace(table, y=z, sample_weight=w), loss.sum()
+
+    def _penalty(self, ridge, at):
+        """Return half of the penalties."""
+        (effects, coef, intercept, theta), total = at, 0.0
+        for strength, values in zip(
+            (*self._pooling, ridge),
+            (coef - theta[1:], intercept - theta[0], theta[1:], effects),
+            strict=True,
+        ):
+            with np.errstate(invalid="ignore"):  # infinite strengths of zeros
+                products = strength * values**2
+            total += 0.5 * products[np.isfinite(products)].sum()
+        return total
 
 
 def task_scores(table, coef, intercept, centre, scale, executor=None):

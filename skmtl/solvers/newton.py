@@ -98,7 +98,8 @@ class LogisticSystem:
     Parameters
     ----------
     table : TaskTable
-        Its target holds codes of the classes.
+        Its target holds codes of the classes. What is `known` of the scores of two classes is
+        added to those of the models.
     n_classes : int
     centre, scale : ndarray of shape (n_features,)
         The features of the problem are ``(X - centre) * scale``.
@@ -155,8 +156,11 @@ class LogisticSystem:
         return self.log_probabilities_at(self.eta(scores))
 
     def log_probabilities_at(self, eta):
-        """Return the log-probabilities from the scores of all rows."""
-        return LOG_LOSS.log_probabilities(eta, axis=0)
+        """Return the log-probabilities from the scores of all rows by the models."""
+        return LOG_LOSS.log_probabilities(self._with_known(eta), axis=0)
+
+    def _with_known(self, eta):
+        return eta if self.table.known is None else eta + self.table.known
 
     def losses(self, log_probabilities, expected=None):
         """Return the log-loss of every task, summed over its rows.
@@ -183,7 +187,7 @@ class LogisticSystem:
     def offset(self, eta, k):
         """Return the offset of the binary problem of class k, given the other classes' scores."""
         if self.n_scores == 1:
-            return np.zeros(eta.shape[1])
+            return np.zeros(eta.shape[1]) if self.table.known is None else self.table.known
         return -log_sum_exp(np.delete(eta, k, axis=0), axis=0)[0]
 
     def quadratic(self, eta, k):
@@ -343,6 +347,7 @@ class LogisticSystem:
         return scores, eta
 
     def _objective(self, strengths, scores, eta):
+        eta = self._with_known(eta)
         total = self.weight @ (log_sum_exp(eta, axis=0)[0] - self._of_label(eta))
         for k in range(self.n_scores):
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])

@@ -31,6 +31,8 @@ class TaskTable:
         Keys that order the rows (`skmtl.tasks.keys`).
     factors : TaskFactors or None
         Factors on the weights of the tasks' rows in a fit (`skmtl.tasks.task_weights`).
+    known : ndarray of shape (n_packed,) or None
+        Part of the scores of the rows, of a classification, that is known before a fit.
     """
 
     X: object
@@ -40,6 +42,7 @@ class TaskTable:
     offsets: np.ndarray
     keys: np.ndarray | None = None
     factors: object = None
+    known: np.ndarray | None = None
 
     @property
     def n_tasks(self):
@@ -81,6 +84,7 @@ class TaskTable:
             rows=self.rows[chosen],
             offsets=np.append(0, np.cumsum(chosen))[self.offsets],
             keys=None if self.keys is None else self.keys[chosen],
+            known=None if self.known is None else self.known[chosen],
         )
 
     def take(self, tasks):

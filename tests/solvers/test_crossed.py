@@ -9,7 +9,7 @@ from rounding import assert_same_but_rounding
 from scipy import sparse
 
 from skmtl._jit import worker_pool
-from skmtl.solvers.crossed import CrossedSystem
+from skmtl.solvers.crossed import CrossedLogistic, CrossedSystem
 from skmtl.tasks.groupings import Levels
 from skmtl.tasks.table import pack
 
@@ -104,3 +104,36 @@ def test_weights_of_tasks_count(rng):
         for one in (weighted, plain)
     ]
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("pooling", POOLING)
+@pytest.mark.parametrize("strengths", STRENGTHS)
+def test_the_log_loss_is_minimised(weighted, pooling, strengths, rng):
+    table, levels = crossed_table(rng, weighted=weighted)
+    table = replace(table, y=(table.y > np.median(table.y)).astype(float))
+    centre, scale = np.array([2.0, 1.5, 2.5]), np.array([1.0, 0.5, 2.0])
+    system = CrossedLogistic(table, levels, centre, scale).factor(*pooling)
+    found = system.solve(strengths, tol=1e-9)
+    plain = CrossedSystem(table, levels, centre, scale)
+    scores = plain.predict(*found.models) + plain.of_rows(found.effects)
+    Z = (table.X[table.rows] - centre) * scale
+    wanted, effects = reference.crossed_logistic(
+        Z, table.y, table.codes, table.n_tasks, levels.codes, levels.sizes, pooling, strengths,
+        table.weights(),
+    )  # fmt: skip
+    np.testing.assert_allclose(scores, wanted, atol=1e-5)
+    np.testing.assert_allclose(found.effects, np.concatenate(effects), atol=1e-5)
+    assert found.residual <= 1e-8
+    warm = system.solve(strengths, found, tol=1e-9)
+    np.testing.assert_allclose(warm.effects, found.effects, atol=1e-6)
+
+
+def test_separated_classes_have_finite_effects(rng):
+    """The penalty holds them; steps are halved where the quadratic model is far off."""
+    table, levels = crossed_table(rng)
+    table = replace(table, y=(levels.codes[:, 0] > 5).astype(float))
+    system = CrossedLogistic(table, levels, np.zeros(3), np.ones(3)).factor(np.inf, np.inf, 1.0)
+    found = system.solve((1e-3, np.inf))
+    assert found.residual <= 1e-6 and np.isfinite(found.effects).all()
+    assert found.effects[6:11].min() > found.effects[:6].max()

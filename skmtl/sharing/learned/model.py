@@ -107,7 +107,7 @@ class LearnedModel:
             self.location[code], self.scale[code], code, inputs=self.inputs,
         )  # fmt: skip
 
-    def adapt(self, rows, y, weight, **options):
+    def adapt(self, rows, y, weight, offset=None, **options):
         """Return the `TaskBlend` of a new task, and the leave-one-out error of the linear model.
 
         Parameters
@@ -115,13 +115,16 @@ class LearnedModel:
         rows : Rows
             Rows of the new task; their codes are -1.
         y, weight : ndarray of shape (n_rows,)
+        offset : ndarray of shape (n_rows, n_scores), optional
+            What is added to the scores of linear models; all members must be on residuals.
         **options : dict
             Passed on to the adapter of the linear models.
         """
         new = _NewTask(self, rows, y, weight, options)
         weights = self.by_size.at(new.weight.sum()).copy()
         share = float(self.linear_share(weights[None])[0])
-        values, left_over = [], np.zeros((len(y), new.encoded.shape[1]))
+        values = []
+        left_over = np.zeros((len(y), new.encoded.shape[1])) if offset is None else offset.copy()
         for m, member in enumerate(self.members):
             values.append(None)
             if weights[1 + m] > 0.0:

@@ -1226,13 +1226,28 @@ def size_kernel(distance, width):
     return np.exp(-0.5 * (distance / width) ** 2) if abs(distance) <= 2.0 * width else 0.0
 
 
-def shrunk_step(blend, gain):
-    """From the first member towards a blend, by how many standard errors its gain is above zero."""
-    first = np.eye(len(blend))[0]
-    error = np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
-    if sum(gain) <= error:
-        return first
-    return first + (1.0 - (error / (2.0 * sum(gain))) ** 2) * (blend - first)
+def standard_errors(gain):
+    """By how many standard errors a sum is above zero."""
+    return sum(gain) / np.sqrt(sum(gain**2) - sum(gain) ** 2 / len(gain))
+
+
+def shrunk_steps(blends, over_tasks, over_rows, nears):
+    """From the first member towards a blend, by how many standard errors its gain is above zero.
+
+    There is a blend for each size, with its gain task by task and row by row, and the weights of
+    the tasks. One standard error is required; of sizes of few tasks two, over rows, if no blend of
+    another size is used.
+    """
+    n_tasks, out = len(nears[0]), []
+    z = [standard_errors(gain) for gain in (over_tasks if n_tasks >= 8 else over_rows)]
+    for k, blend in enumerate(blends):
+        first, mine, required = np.eye(len(blend))[0], z[k], 1
+        are_few = sum(value > 0 for value in nears[k]) < min(8, n_tasks)
+        if are_few and not any(z[m] > 1 for m in range(len(z)) if m != k):
+            mine, required = standard_errors(over_rows[k]), 2
+        step = 1.0 - 1.0 / (2.0 * mine) ** 2 if mine > required else 0.0
+        out.append(first + step * (blend - first))
+    return np.array(out)
 
 
 def stacked_weights(errors, weight, codes, n_tasks, width=1.0):
@@ -1262,15 +1277,13 @@ def stacked_weights(errors, weight, codes, n_tasks, width=1.0):
                 bounds=[(0, 1)] * n_members, tol=1e-14, options={"maxiter": 1000},
                 constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
             ).x  # fmt: skip
-        if n_tasks >= 8:
-            gain = np.array([
-                near[t] * (0.999 * gram[t][0, 0] - found @ gram[t] @ found) for t in range(n_tasks)
-            ])  # fmt: skip
-        else:
-            each = 0.999 * errors[:, 0] ** 2 - (errors @ found) ** 2
-            gain = np.array([near[codes[i]] * weight[i] * each[i] for i in range(len(codes))])
-        out.append(shrunk_step(found, gain))
-    return np.exp(size), np.array(out)
+        over_tasks = np.array([
+            near[t] * (0.999 * gram[t][0, 0] - found @ gram[t] @ found) for t in range(n_tasks)
+        ])  # fmt: skip
+        each = 0.999 * errors[:, 0] ** 2 - (errors @ found) ** 2
+        over_rows = np.array([near[codes[i]] * weight[i] * each[i] for i in range(len(codes))])
+        out.append((found, over_tasks, over_rows, near))
+    return np.exp(size), shrunk_steps(*zip(*out, strict=True))
 
 
 def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, width=1.0):
@@ -1299,11 +1312,9 @@ def stacked_log_loss_weights(scores, target, weight, codes, n_tasks, width=1.0):
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
         ).x  # fmt: skip
         each = near[codes] * weight * (0.999 * losses(first) - losses(found))
-        gain = each
-        if n_tasks >= 8:
-            gain = np.array([each[codes == t].sum() for t in range(n_tasks)])
-        out.append(shrunk_step(found, gain))
-    return np.exp(size), np.array(out)
+        over_tasks = np.array([each[codes == t].sum() for t in range(n_tasks)])
+        out.append((found, over_tasks, each, near))
+    return np.exp(size), shrunk_steps(*zip(*out, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------

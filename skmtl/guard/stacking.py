@@ -19,8 +19,9 @@ __all__ = [
 # Beyond so many widths it is zero: thousands of rows of large tasks, however small their weights,
 # would outweigh those of the small ones.
 _SIZE_WIDTH, _MOST_WIDTHS = 1.0, 2.0
-# Standard errors by which a blend has to be better than the first member to be used at all.
-_REQUIRED = 1.0
+# Standard errors by which a blend has to be better than the first member to be used at all; and,
+# over rows, for a size with few tasks if no blend is used for other sizes.
+_REQUIRED, _REQUIRED_OF_FEW = 1.0, 2.0
 # Smallest gain that counts, as a share of the losses of the first member.
 _LEAST_GAIN = 1e-3
 # Standard errors by which it has to be worse on the rows of a task not to be used there.
@@ -110,15 +111,15 @@ class _MemberRows:
         """Return the derivatives of the losses ``(n_rows,)`` from a blend towards a member."""
         raise NotImplementedError
 
-    def advantage(self, blend, near):
+    def advantage(self, blend, near, over_rows=False):
         """Return by how many standard errors a blend is better than the first member.
 
-        A thousandth of the losses is subtracted from the gain, as members that predict alike are
-        not worth a choice.
+        They are those over tasks, if there are many, unless `over_rows`. A thousandth of the losses
+        is subtracted from the gain, as members that predict alike are not worth a choice.
         """
         first = self.weight * self.losses(np.eye(self.n_members)[0])
         gain = self.gains(blend) - _LEAST_GAIN * first
-        if self.n_tasks >= _MANY_TASKS:
+        if self.n_tasks >= _MANY_TASKS and not over_rows:
             gain = near * self.task_sums(gain)
         else:
             gain = near[self.codes] * gain
@@ -232,12 +233,21 @@ class StackedWeights:
         log_rows = np.log(np.where(seen, held_out.size, 1.0))
         size = np.unique(np.round(4.0 * log_rows[seen])) / 4.0
         weights, advantage = np.zeros((len(size), n_members)), np.zeros(len(size))
+        relative, n_alike = [], np.zeros(len(size))
         for i, centre in enumerate(size):
             distance = np.abs(log_rows - centre) / _SIZE_WIDTH
             kernel = np.exp(-0.5 * distance**2) * (seen & (distance <= _MOST_WIDTHS))
-            found, near = held_out.best(kernel)
-            advantage[i] = held_out.advantage(found, near)
-            weights[i] = _shrunk(found, advantage[i])
+            weights[i], near = held_out.best(kernel)
+            advantage[i], n_alike[i] = held_out.advantage(weights[i], near), (kernel > 0).sum()
+            relative.append(near)
+        required, is_better = np.full(len(size), _REQUIRED), advantage > _REQUIRED
+        for i in np.flatnonzero(n_alike < min(_MANY_TASKS, seen.sum())):
+            # A few tasks of one size among several are likely to show some advantage by chance.
+            if not np.delete(is_better, i).any():
+                advantage[i] = held_out.advantage(weights[i], relative[i], over_rows=True)
+                required[i] = _REQUIRED_OF_FEW
+        for i, blend in enumerate(weights):
+            weights[i] = _shrunk(blend, advantage[i], required[i])
         return cls(np.exp(size), weights, advantage)
 
     def of_tasks(self, rows, held_out):
@@ -268,14 +278,16 @@ class StackedWeights:
         return self.weights[place]
 
 
-def _shrunk(blend, advantage):
+def _shrunk(blend, advantage, required):
     """Return a blend shrunk towards the first member, by how sure its advantage is.
+
+    It is the first member if the advantage is not above what is required.
 
     On the way from the first member to the blend, the loss first falls by twice the gain per step;
     so `advantage` standard errors of the gain are twice as many of the slope, and the shrunk step
     is that of James and Stein (1961) for it.
     """
-    step = 1.0 - 0.25 / advantage**2 if advantage > _REQUIRED else 0.0
+    step = 1.0 - 0.25 / advantage**2 if advantage > required else 0.0
     return np.eye(len(blend))[0] * (1.0 - step) + step * blend
 
 

@@ -45,7 +45,8 @@ class Auto(Sharing):
     weights minimise the squared errors of these predictions, each task relative to its noise, or
     their log-losses, among tasks of similar numbers of rows :math:`n_t`. They are shrunk towards
     those of the linear models alone, by how many standard errors the blend is better, and equal to
-    these at one standard error or less, so that most tables without curvature keep a linear model.
+    these at one standard error or less (two for a size of fewer than eight tasks, if no other size
+    shows more than one), so that most tables without curvature keep a linear model.
     Learners are guarded like this, not guaranteed to help.
 
     A member is dropped after the first splits if it cannot improve the blend of those before it.

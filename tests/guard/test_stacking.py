@@ -199,3 +199,22 @@ def test_large_tasks_say_nothing_about_small_ones(rng):
     found = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 40))
     assert found.at(np.array([5.0]))[0, 1] > 0.5
     assert found.at(np.array([3000.0]))[0, 1] < 0.01
+
+
+def test_a_few_small_tasks_beside_large_ones_need_two_standard_errors():
+    """Chance would otherwise give a learner weight in many a table with a few new tasks."""
+    sizes, ten = np.repeat([10, 700], [4, 8]), np.array([10.0])
+    codes, used = np.repeat(np.arange(12), sizes), []
+    small = np.repeat(sizes == 10, sizes)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        first = rng.normal(size=len(codes))
+        errors = np.column_stack([first, first + 0.2 * rng.normal(size=len(codes))])
+        beside = StackedWeights.learn(SquaredErrors(errors, np.ones(len(codes)), codes, 12))
+        alone = StackedWeights.learn(SquaredErrors(errors[small], np.ones(40), codes[small], 4))
+        used.append([model.at(ten)[0, 0] < 1.0 for model in (beside, alone)])
+        clear = np.where(small[:, None], errors * [1.0, 0.3], errors)
+        found = StackedWeights.learn(SquaredErrors(clear, np.ones(len(codes)), codes, 12))
+        assert found.at(ten)[0, 1] > 0.5
+    in_few_beside, in_few_alone = np.mean(used, axis=0)
+    assert in_few_beside < 0.5 * in_few_alone

@@ -224,6 +224,17 @@ def test_learners_of_residuals_are_fitted_beside_the_effects():
 # ------------------------------------------------------------------------------- predictions
 
 
+@pytest.mark.parametrize("kind", [MultiTaskRegressor, MultiTaskClassifier])
+def test_without_tasks_there_are_levels_only(kind):
+    X, y = ratings()
+    y = y if kind is MultiTaskRegressor else y > np.median(y)
+    X = X.drop(columns=["lecturer", "dept"])
+    train = np.arange(len(y)) % 4 > 0
+    model = kind("partial_pooling", grouping_columns="student").fit(X[train], y[train])
+    without = kind("partial_pooling", exclude_columns="student").fit(X[train], y[train])
+    assert model.score(X[~train], y[~train]) > without.score(X[~train], y[~train]) + 0.05
+
+
 def test_levels_never_seen_have_no_effect():
     X, y = ratings()
     model = face().fit(X, y)

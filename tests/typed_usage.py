@@ -32,6 +32,8 @@ assert_type(model.predict(X), NDArray[Any])
 assert_type(model.predict(X, return_std=True), tuple[NDArray[Any], NDArray[Any]])
 assert_type(model.adapt(X, y).predict(X), NDArray[Any])
 MultiTaskRegressor("pooled", cv=TaskKFold(5), random_state=0, n_jobs=2)
+MultiTaskRegressor(task_column="lecturer", grouping_columns=["student", "dept"])
+MultiTaskClassifier(task_column="lecturer", grouping_columns={"student": 2.0, "dept": "auto"})
 
 classifier = MultiTaskClassifier(task_column=["store", "item"], preprocessor="auto").fit(X, y)
 assert_type(classifier, MultiTaskClassifier)

@@ -1,9 +1,11 @@
 """The part of the multi-task estimators that deals with grouping columns."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
 
 from ..sharing.auto import Auto
 from ..sharing.groupings import CrossedEffects
@@ -14,6 +16,9 @@ from ..tasks.groupings import Groupings, LevelEffects
 from ..tasks.rows import prefers_rows
 
 __all__ = ["GroupingsMixin", "distinguishing"]
+
+# Largest residual of the joint system that does not cause a warning.
+_LARGEST_RESIDUAL = 1e-4
 
 
 class GroupingsMixin:
@@ -106,10 +111,20 @@ class GroupingsMixin:
                 "cross-validation, but cv=None; set cv=5, or sharing to PartialPooling with "
                 "numbers for all strengths."
             )
-        return CrossedEffects.learn(
+        crossed = CrossedEffects.learn(
             table, levels.take(table.rows), parts, given, pooling, restriction.varies is None,
             self._loss, **kwargs,
         )  # fmt: skip
+        if crossed.residual > _LARGEST_RESIDUAL:
+            warnings.warn(
+                f"the effects of grouping_columns={self._listed_groupings()!r} stopped at a "
+                f"residual of {crossed.residual:.1e}, above {_LARGEST_RESIDUAL:g}, after "
+                f"{crossed.n_iter} iterations: columns or levels determine each other, or "
+                "strengths are near zero; leave out a column, or raise the strengths.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return crossed
 
     def _store_groupings(self, crossed):
         """Set the attributes of the grouping columns, or remove those of an earlier fit."""

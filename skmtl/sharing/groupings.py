@@ -18,7 +18,6 @@ import numpy as np
 
 from ..losses import LOG_LOSS, SQUARED_ERROR
 from ..solvers.crossed import CrossedLogistic, CrossedSystem, task_scores
-from ..tasks.groupings import level_offset
 from ..tasks.moments import block_moments, scale_of
 
 __all__ = ["CrossedEffects", "moment_variances"]
@@ -127,10 +126,7 @@ class CrossedEffects:
             of_splits,
             solution.residual,
             solution.n_iter,
-            [
-                np.bincount(column, table.weights(), size)
-                for column, size in zip(levels.codes.T, levels.sizes, strict=True)
-            ],
+            levels.split(levels.sums(table.weights())),
             parts,
         )
 
@@ -179,7 +175,7 @@ class _CrossedSearch:
         """Return the `CrossedSolution` of some rows, and the sums of effects of all rows."""
         system, y = self._system(chosen)
         found = self._solve(system.factor(*pooling), y, strengths, None, _FINE)
-        return found, level_offset(self.levels.split(found.effects), self.levels.codes)
+        return found, self.levels.of_rows(found.effects)
 
     def best(self):
         """Return the strengths of partial pooling and of the grouping columns."""
@@ -248,7 +244,7 @@ class _CrossedSearch:
             held = test[part.block]
             test = replace(self.table.select(held), y=self.y[held])
             system = self._system(train[part.block])
-            self._splits.append([*system, test, self.levels.take(held).codes, None])
+            self._splits.append([*system, test, self.levels.take(held), None])
         self._rows = sum(test.weights().sum() for _, _, test, _, _ in self._splits)
 
     def cost(self, at):
@@ -276,11 +272,11 @@ class _CrossedSearch:
             return self._known[at]
         total = 0.0
         for split in self._splits:
-            system, y, test, codes, start = split
+            system, y, test, levels, start = split
             system.factor(at[0], at[1], self._ridge)
             found = split[-1] = self._solve(system, y, at[2:], start, _ROUGH)
             scores = task_scores(test, *found.models, self.centre, self.scale, self.executor)
-            scores += level_offset(self.levels.split(found.effects), codes)
+            scores += levels.of_rows(found.effects)
             total += test.weights() @ self._losses(scores, test.y)
         self._known[at] = max(total, 1e-300) / self._rows
         return self._known[at]

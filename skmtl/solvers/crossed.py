@@ -26,6 +26,7 @@ conjugate gradient iteration. Journal of Dairy Science 82(12).
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from .. import kernels
 from .._jit import run_chunks
@@ -78,9 +79,8 @@ class CrossedSystem:
         self.table, self.executor, self.levels = table, executor, levels
         self.centre, self.scale = centre, scale
         self.weight, self.codes = table.weights(), table.codes
-        self._columns = [np.ascontiguousarray(column) for column in levels.codes.T]
-        self.level_weight = self.to_levels(np.ones(len(self.weight)))
-        self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows].tocsr()
+        self.level_weight = levels.sums(self.weight)
+        self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         moments = block_moments(table, executor=executor).block(0)
         moments.rescale(np.append(centre, 0.0), np.append(scale, 1.0))
         self._arrow = ArrowSystem(moments, np.ones(table.n_features), executor)
@@ -93,9 +93,10 @@ class CrossedSystem:
 
     def fit(self, target):
         """Return slopes ``(n_tasks, n_features)`` and intercepts of partial pooling to a target."""
-        return self._fit(target)[:2]
+        return self.fit_all(target)[:2]
 
-    def _fit(self, target):
+    def fit_all(self, target):
+        """Return `fit` and the shared intercept and slopes ``(1 + n_features,)``."""
         arrow, n_tasks = self._arrow, self.table.n_tasks
         total = arrow.moments.weight
         known = np.where(total > 0.0, total, 1.0)
@@ -111,16 +112,9 @@ class CrossedSystem:
         """Return sums ``(n_tasks, n_features)`` of values times features; they sum to zero."""
         table = self.table
         if self._sparse is not None:
-            products = self._sparse.multiply(values[:, None]).tocsr()
-            return (
-                np.vstack(
-                    [
-                        np.asarray(products[a:b].sum(axis=0)).ravel()
-                        for a, b in zip(table.offsets[:-1], table.offsets[1:], strict=True)
-                    ]
-                )
-                * self.scale
-            )
+            by_task = values, np.arange(len(values)), table.offsets
+            by_task = sparse.csr_matrix(by_task, shape=(table.n_tasks, len(values)))
+            return (by_task @ self._sparse).toarray() * self.scale
         out = np.empty((table.n_tasks, table.n_features))
         run_chunks(
             kernels.logistic.weighted_rows, table.n_tasks, readonly(table.X), table.rows,
@@ -136,17 +130,6 @@ class CrossedSystem:
         """Return a target less its fit by partial pooling."""
         return target - self.predict(*self.fit(target))
 
-    def to_levels(self, values):
-        """Return weighted sums ``(n_levels,)`` of values of the rows."""
-        values = self.weight * values
-        sums = zip(self._columns, self.levels.sizes, strict=True)
-        return np.concatenate([np.bincount(column, values, size) for column, size in sums])
-
-    def of_rows(self, effects):
-        """Return the sums ``(n_rows,)`` of the effects of the rows' levels."""
-        parts = self.levels.split(effects)
-        return sum(part[column] for part, column in zip(parts, self._columns, strict=True))
-
     def solve(self, target, strengths, start=None, tol=1e-9, max_iter=1000):
         """Return the `CrossedSolution`.
 
@@ -160,17 +143,19 @@ class CrossedSystem:
             Largest residual of a solution.
         max_iter : int
         """
-        strengths = np.repeat(np.asarray(strengths, dtype=float), self.levels.sizes)
+        levels, strengths = self.levels, np.asarray(strengths, dtype=float)
+        strengths = np.repeat(strengths, levels.sizes)
         free = np.isfinite(strengths) & (self.level_weight > 0)
         ridge = np.where(free, strengths, 0.0)
         inverse = np.divide(1.0, self.level_weight + ridge, out=np.zeros(len(free)), where=free)
 
-        def product(effects):
-            return np.where(free, self.to_levels(self.residuals(self.of_rows(effects))), 0.0) + (
-                ridge * effects
-            )
+        def projected(values):
+            return np.where(free, levels.sums(self.weight * self.residuals(values)), 0.0)
 
-        right = np.where(free, self.to_levels(self.residuals(target)), 0.0)
+        def product(effects):
+            return projected(levels.of_rows(effects)) + ridge * effects
+
+        right = projected(target)
         effects = np.zeros(len(free)) if start is None else np.where(free, start, 0.0)
         residual = right - product(effects) if effects.any() else right
         least, step, n_iter = tol * max(np.abs(right).max(initial=0.0), 1e-300), 0.0, 0
@@ -186,7 +171,7 @@ class CrossedSystem:
         if n_iter:  # rounding errors add up in the residual of the iteration
             residual = right - product(effects)
         worst = np.abs(residual).max(initial=0.0) / max(least / tol, 1e-300)
-        models = self.fit(target - self.of_rows(effects))
+        models = self.fit(target - levels.of_rows(effects))
         return CrossedSolution(effects, worst if least > 1e-300 * tol else 0.0, n_iter, models)
 
 
@@ -221,14 +206,15 @@ class CrossedLogistic:
         start : CrossedSolution, optional
         tol : float
         """
-        table, ridge = self.table, np.repeat(np.asarray(strengths, float), self.levels.sizes)
+        table, levels = self.table, self.levels
+        ridge = np.repeat(np.asarray(strengths, dtype=float), levels.sizes)
         at = [np.zeros(len(ridge)), np.zeros((table.n_tasks, table.n_features))]
         at += [np.zeros(table.n_tasks), np.zeros(1 + table.n_features)]
         inner, scores = None if start is None else start.effects, np.zeros(len(table.y))
         working, before = self._quadratic(scores)
         n_iter, gain, at_zero = 0, np.inf, None
         while True:
-            slope = self._to_levels(working.sample_weight * (working.y - scores))
+            slope = levels.sums(working.sample_weight * (working.y - scores))
             slope -= np.where(np.isfinite(ridge), ridge, 0.0) * at[0]
             residual = np.abs(slope[np.isfinite(ridge)]).max(initial=0.0)
             at_zero = residual if at_zero is None else at_zero
@@ -236,12 +222,12 @@ class CrossedLogistic:
             known = residual <= tol * at_zero and gain <= 1e-3 * tol * abs(before)
             if known or n_iter == _MOST_STEPS or gain <= 1e-12 * abs(before):
                 break
-            system = CrossedSystem(working, self.levels, self.centre, self.scale, self.executor)
+            system = CrossedSystem(working, levels, self.centre, self.scale, self.executor)
             system.factor(*self._pooling)
             inner = system.solve(working.y, strengths, inner, min(_INNER, tol)).effects
-            fitted = system._fit(working.y - system.of_rows(inner))
+            fitted = system.fit_all(working.y - levels.of_rows(inner))
             new = [inner, *fitted]
-            reached = system.predict(*fitted[:2]) + system.of_rows(inner)
+            reached = system.predict(*fitted[:2]) + levels.of_rows(inner)
             for _ in range(_MOST_HALVINGS):
                 working, loss = self._quadratic(reached)
                 after = loss + self._penalty(ridge, new)
@@ -253,10 +239,6 @@ class CrossedLogistic:
             n_iter += 1
         residual = residual / at_zero if at_zero > 0 else 0.0
         return CrossedSolution(at[0], residual, n_iter, tuple(at[1:3]))
-
-    def _to_levels(self, values):
-        sums = zip(self.levels.codes.T, self.levels.sizes, strict=True)
-        return np.concatenate([np.bincount(column, values, size) for column, size in sums])
 
     def _quadratic(self, scores):
         """Return the working table at some scores, and the log-loss."""

@@ -365,7 +365,8 @@ def _warn_of_cut_levels(columns, kinds):
         warn_user(
             f"preprocessor='auto' encodes at most {_MAX_LEVELS} categories of a column separately "
             "and all others together, which concerns {}. If a column names the task, set "
-            "task_column=; otherwise exclude_columns= leaves it out.",
+            "task_column=; grouping_columns= of the multi-task estimators gives every category an "
+            "effect; exclude_columns= leaves the column out.",
             many,
         )
 

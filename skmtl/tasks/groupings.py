@@ -7,7 +7,7 @@ import numpy as np
 from .columns import as_table, column_names, find_columns, take_column
 from .encode import TaskLabels
 
-__all__ = ["Groupings", "LevelEffects", "Levels", "level_offset"]
+__all__ = ["Groupings", "LevelEffects", "Levels"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Levels:
     Attributes
     ----------
     codes : int ndarray of shape (n_rows, n_groupings)
-        -1 for a level that was not seen in fit.
+        With contiguous columns; -1 for a level that was not seen in fit.
     sizes : tuple of int
         Number of levels of each column.
     """
@@ -25,13 +25,26 @@ class Levels:
     codes: np.ndarray
     sizes: tuple
 
+    def __post_init__(self):
+        object.__setattr__(self, "codes", np.asfortranarray(self.codes))
+
     def take(self, rows):
         """Return the levels of some rows."""
         return Levels(self.codes[rows], self.sizes)
 
     def split(self, effects):
-        """Return the effects of the levels of each column, from those of all columns."""
+        """Return a list of the effects of each column's levels, from those of all levels."""
         return np.split(effects, np.cumsum(self.sizes)[:-1])
+
+    def sums(self, values):
+        """Return sums of values of the rows ``(n_all_levels,)``, column by column."""
+        columns = zip(self.codes.T, self.sizes, strict=True)
+        return np.concatenate([np.bincount(column, values, size) for column, size in columns])
+
+    def of_rows(self, effects):
+        """Return the sums ``(n_rows,)`` of the rows' effects, from those of all levels."""
+        parts = zip(self.split(effects), self.codes.T, strict=True)
+        return sum(values[column] for values, column in parts)
 
 
 @dataclass(frozen=True)
@@ -96,21 +109,6 @@ class Groupings:
         return self.names[g] in names
 
 
-def level_offset(effects, codes):
-    """Return the sums ``(n_rows,)`` of the effects of the rows' levels; zero for code -1.
-
-    Parameters
-    ----------
-    effects : list of ndarray of shape (n_levels,)
-        One per grouping column.
-    codes : int ndarray of shape (n_rows, n_groupings)
-    """
-    out = np.zeros(len(codes))
-    for column, values in zip(codes.T, effects, strict=True):
-        out += np.append(values, 0.0)[column]
-    return out
-
-
 @dataclass(frozen=True)
 class LevelEffects:
     """Effects of the levels of grouping columns, to be added to predictions.
@@ -130,4 +128,7 @@ class LevelEffects:
         Levels that were not seen in fit have no effect, nor have, if `optional`, columns that are
         missing.
         """
-        return level_offset(self.effects, self.groupings.encode(as_table(X), optional).codes)
+        codes, out = self.groupings.encode(as_table(X), optional).codes, 0.0
+        for column, values in zip(codes.T, self.effects, strict=True):
+            out = out + np.append(values, 0.0)[column]
+        return out

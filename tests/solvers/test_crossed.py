@@ -47,8 +47,8 @@ def test_it_is_the_dense_ridge(weighted, pooling, strengths, form, rng):
     centre, scale = np.array([2.0, 1.5, 2.5]), np.array([1.0, 0.5, 2.0])
     system = CrossedSystem(table, levels, centre, scale).factor(*pooling)
     found = system.solve(table.y, strengths, tol=1e-12)
-    models = system.fit(table.y - system.of_rows(found.effects))
-    predicted = system.predict(*models) + system.of_rows(found.effects)
+    models = system.fit(table.y - levels.of_rows(found.effects))
+    predicted = system.predict(*models) + levels.of_rows(found.effects)
     wanted, effects = dense(table, levels, centre, scale, pooling, strengths)
     np.testing.assert_allclose(predicted, wanted, atol=1e-8)
     np.testing.assert_allclose(found.effects, np.concatenate(effects), atol=1e-8)
@@ -60,10 +60,12 @@ def test_the_certificate_is_the_gradient(rng):
     system = CrossedSystem(table, levels, np.zeros(3), np.ones(3)).factor(5.0, 3.0, 1.0)
     strengths = np.array([2.0, 0.3])
     rough = system.solve(table.y, strengths, max_iter=2)
-    models = system.fit(table.y - system.of_rows(rough.effects))
-    error = table.y - system.predict(*models) - system.of_rows(rough.effects)
-    gradient = system.to_levels(error) - np.repeat(strengths, levels.sizes) * rough.effects
-    at_zero = system.to_levels(system.residuals(table.y))
+    models = system.fit(table.y - levels.of_rows(rough.effects))
+    error = table.y - system.predict(*models) - levels.of_rows(rough.effects)
+    gradient = (
+        levels.sums(system.weight * error) - np.repeat(strengths, levels.sizes) * rough.effects
+    )
+    at_zero = levels.sums(system.weight * system.residuals(table.y))
     assert_same_but_rounding(rough.residual, np.abs(gradient).max() / np.abs(at_zero).max(), 1e3)
     assert 1e-3 < rough.residual and system.solve(table.y, strengths).residual <= 1e-9
 
@@ -116,7 +118,7 @@ def test_the_log_loss_is_minimised(weighted, pooling, strengths, rng):
     system = CrossedLogistic(table, levels, centre, scale).factor(*pooling)
     found = system.solve(strengths, tol=1e-9)
     plain = CrossedSystem(table, levels, centre, scale)
-    scores = plain.predict(*found.models) + plain.of_rows(found.effects)
+    scores = plain.predict(*found.models) + levels.of_rows(found.effects)
     Z = (table.X[table.rows] - centre) * scale
     wanted, effects = reference.crossed_logistic(
         Z, table.y, table.codes, table.n_tasks, levels.codes, levels.sizes, pooling, strengths,

@@ -241,7 +241,7 @@ class StackedWeights:
             advantage[i], n_alike[i] = held_out.advantage(weights[i], near), (kernel > 0).sum()
             relative.append(near)
         required, is_better = np.full(len(size), _REQUIRED), advantage > _REQUIRED
-        for i in np.flatnonzero(n_alike < min(_MANY_TASKS, seen.sum())):
+        for i in np.flatnonzero(n_alike < min(_MANY_TASKS, seen.sum())).tolist():
             # A few tasks of one size among several are likely to show some advantage by chance.
             if not np.delete(is_better, i).any():
                 advantage[i] = held_out.advantage(weights[i], relative[i], over_rows=True)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -24,7 +25,7 @@ _LARGEST_RESIDUAL = 1e-4
 class GroupingsMixin:
     """Read ``grouping_columns``, and fit and add the effects of their levels."""
 
-    grouping_columns = None  # of models that were pickled before it was a parameter
+    grouping_columns: Any = None  # of models that were pickled before it was a parameter
     _level_effects = None
 
     def _listed_groupings(self):

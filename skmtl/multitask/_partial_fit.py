@@ -259,6 +259,9 @@ class PartialFitMixin:
         first call, which `fit` repeats on small tables. `predict_interval` uses the normal
         distribution, as no rows are available.
         """
+        return self._partial_fit(X, y, sample_weight, task, decay)
+
+    def _partial_fit(self, X, y, sample_weight, task, decay):
         n_folds, earlier = self._n_folds(), self._earlier(decay)
         if earlier is not None:
             check_columns(self, X, reset=False)

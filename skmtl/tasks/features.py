@@ -35,7 +35,7 @@ class FeatureColumns:
         Positions of the task column or columns, a part of `others`.
     categorical : list of int or None
         Positions among the features of the given categorical columns; None if none were given.
-    groupings : list of int
+    groupings : sequence of int
         Positions of the grouping columns, a part of `others`.
     """
 
@@ -45,7 +45,7 @@ class FeatureColumns:
     other_names: list | None
     tasks: list
     categorical: list | None = None
-    groupings: list = ()
+    groupings: list | tuple = ()
 
     @classmethod
     def find(

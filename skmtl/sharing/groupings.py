@@ -24,9 +24,8 @@ __all__ = ["CrossedEffects", "moment_variances"]
 
 # Strengths beyond these, in rows, count as zero and as infinite.
 _LEAST, _MOST = 1e-3, 1e6
-# Splits in which strengths are compared, the step of the search on their logarithms, and the most
-# sweeps over the strengths, of which another one follows if any has moved by more than a step.
-_SPLITS, _STEP, _SWEEPS = 2, 1.0, 2
+# Splits in which strengths are compared, and the step of the search on their logarithms.
+_SPLITS, _STEP = 2, 0.5
 # Strengths from which the search starts where there is no better start: of the slopes of tasks, and
 # of effects whose variance is zero by the method of moments.
 _STARTS = (1e3, 1e2, 10.0, 1.0)
@@ -193,13 +192,8 @@ class _CrossedSearch:
                 at = tried[best]
             else:
                 free.remove(k)
-        for _ in range(_SWEEPS):
-            before = at
-            for k in free:
-                at = self._improved(at, k)
-            moves = [np.log(b / a) for a, b in zip(before, at, strict=True) if a != b]
-            if np.abs(moves).max(initial=0.0) <= _STEP:
-                break
+        for k in free:
+            at = self._improved(at, k)
         return (at[0], at[1], self._ridge), np.array(at[2:])
 
     @property
@@ -300,7 +294,10 @@ class _CrossedSearch:
             ahead = self.cost(moved(by))
             here, (up, down) = min(up, down), (ahead, here) if by > 0 else (here, ahead)
         curvature = up + down - 2.0 * here
-        return moved(0.5 * _STEP * (down - up) / curvature) if curvature > 0 else at
+        if curvature <= 0:
+            return at
+        vertex = moved(0.5 * _STEP * (down - up) / curvature)
+        return vertex if self.cost(vertex) < here else at
 
 
 class _LogisticSearch(_CrossedSearch):

@@ -75,9 +75,7 @@ def methods(task, groups, oracle=None):
 
     def ours(sharing, columns, cv=5):
         def fit(X, y):
-            model = MultiTaskRegressor(
-                sharing, task_column=task, grouping_columns=columns, cv=cv, exclude_columns=None
-            )
+            model = MultiTaskRegressor(sharing, task_column=task, grouping_columns=columns, cv=cv)
             return model.fit(X, y).predict
 
         return fit

@@ -1429,33 +1429,41 @@ def new_task_offset(scores, y, weight, prior_rows, sampled, is_log_loss):
 # solvers/crossed.py, sharing/groupings.py
 
 
-def crossed_ridge(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=None):
-    """Predictions and effects of the levels, by one dense ridge problem (twin of `CrossedSystem`).
+def crossed_design(X, codes, n_tasks, levels, sizes, pooling, strengths):
+    """``[1, x, task dummies, task * x, dummies of the levels]``, and the penalty of each column.
 
-    The design is ``[1, x, task dummies, task * x, dummies of the levels]``; columns of an infinite
-    strength are left out.
+    Columns of an infinite strength are left out.
     """
     slope, intercept, ridge_ = pooling
-    w = np.ones(len(y)) if w is None else w
     task = np.eye(n_tasks)[codes]
     blocks = [
-        (np.ones((len(y), 1)), 0.0),
+        (np.ones((len(X), 1)), 0.0),
         (X, ridge_),
         (task, intercept),
         *((task * x[:, None], slope) for x in X.T),
         *((np.eye(m)[c], s) for c, m, s in zip(levels.T, sizes, strengths, strict=True)),
     ]
     used = [(A, s) for A, s in blocks if np.isfinite(s)]
-    A = np.hstack([part for part, _ in used])
-    penalty = np.concatenate([np.full(part.shape[1], s) for part, s in used])
-    beta = np.linalg.lstsq(A.T @ (w[:, None] * A) + np.diag(penalty), A.T @ (w * y), rcond=None)[0]
-    effects = [np.zeros(m) for m in sizes]
-    end = len(beta)
+    penalty = [np.full(part.shape[1], s) for part, s in used]
+    return np.hstack([part for part, _ in used]), np.concatenate(penalty)
+
+
+def level_effects(beta, sizes, strengths):
+    """The effects at the end of the coefficients; zero for infinite strengths."""
+    effects, end = [np.zeros(m) for m in sizes], len(beta)
     for g in range(len(sizes) - 1, -1, -1):
         if np.isfinite(strengths[g]):
             effects[g] = beta[end - sizes[g] : end]
             end -= sizes[g]
-    return A @ beta, effects
+    return effects
+
+
+def crossed_ridge(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=None):
+    """Predictions and effects of the levels by one dense problem (twin of `CrossedSystem`)."""
+    A, penalty = crossed_design(X, codes, n_tasks, levels, sizes, pooling, strengths)
+    w = np.ones(len(y)) if w is None else w
+    beta = np.linalg.lstsq(A.T @ (w[:, None] * A) + np.diag(penalty), A.T @ (w * y), rcond=None)[0]
+    return A @ beta, level_effects(beta, sizes, strengths)
 
 
 def moment_system(codes, weight):
@@ -1478,21 +1486,10 @@ def moment_system(codes, weight):
 def crossed_logistic(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=None):
     """Log-odds and effects of the levels that minimise the log-loss plus half of the penalties.
 
-    By scipy's general minimiser (twin of `CrossedLogistic`); infinite strengths leave out columns.
+    By scipy's general minimiser (twin of `CrossedLogistic`).
     """
-    slope, intercept, ridge_ = pooling
+    A, penalty = crossed_design(X, codes, n_tasks, levels, sizes, pooling, strengths)
     w = np.ones(len(y)) if w is None else w
-    task = np.eye(n_tasks)[codes]
-    blocks = [
-        (np.ones((len(y), 1)), 0.0),
-        (X, ridge_),
-        (task, intercept),
-        *((task * x[:, None], slope) for x in X.T),
-        *((np.eye(m)[c], s) for c, m, s in zip(levels.T, sizes, strengths, strict=True)),
-    ]
-    used = [(A, s) for A, s in blocks if np.isfinite(s)]
-    A = np.hstack([part for part, _ in used])
-    penalty = np.concatenate([np.full(part.shape[1], s) for part, s in used])
 
     def objective(beta):
         scores = A @ beta
@@ -1509,9 +1506,4 @@ def crossed_logistic(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=
         objective, np.zeros(A.shape[1]), jac=True, hess=hessian, method="trust-exact",
         options=options,
     ).x  # fmt: skip
-    effects, end = [np.zeros(m) for m in sizes], len(beta)
-    for g in range(len(sizes) - 1, -1, -1):
-        if np.isfinite(strengths[g]):
-            effects[g] = beta[end - sizes[g] : end]
-            end -= sizes[g]
-    return A @ beta, effects
+    return A @ beta, level_effects(beta, sizes, strengths)

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import reference
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.multitask import _groupings
 from skmtl.sharing import Independent, PartialPooling, Pooled
 from skmtl.sharing.groupings import CrossedEffects, moment_variances
 
@@ -113,6 +115,26 @@ def test_strengths_that_are_ratios_of_variances_give_best_linear_unbiased_predic
     np.testing.assert_allclose(model.grouping_effects_["student"]["effect"], student, atol=1e-7)
 
 
+def test_weights_of_tasks_leave_given_strengths_in_rows():
+    X, y = ratings(n=200)
+    weights = {"l0": 4.0, "l1": 0.5}
+    model = face(FIXED, GIVEN, cv=None, task_weight=weights).fit(X, y)
+    row_weights = X["lecturer"].map(weights).fillna(1.0).to_numpy()
+    wanted = face(FIXED, GIVEN, cv=None).fit(X, y, row_weights)
+    for column in GIVEN:
+        assert model.grouping_strengths_[column] == pytest.approx(GIVEN[column])
+        rows = np.bincount(codes_of(X[column]))
+        np.testing.assert_allclose(model.grouping_effects_[column]["n_samples"], rows)
+    assert np.corrcoef(model.predict(X), wanted.predict(X))[0, 1] > 0.999
+
+
+def test_a_joint_system_that_stops_early_warns(monkeypatch):
+    X, y = ratings(n=200)
+    monkeypatch.setattr(_groupings, "_LARGEST_RESIDUAL", 1e-300)
+    with pytest.warns(ConvergenceWarning, match=r"grouping_columns=\['student', 'dept'\] stopped"):
+        face(FIXED, GIVEN, cv=None).fit(X, y)
+
+
 def test_infinite_strengths_are_a_fit_without_the_columns():
     X, y = ratings()
     without = face(FIXED, None, cv=None, exclude_columns=["student", "dept"]).fit(X, y)
@@ -135,6 +157,22 @@ def test_moment_variances(rng):
     assert wanted[0] > 0  # and the others are made non-negative
     np.testing.assert_allclose(noise, wanted[0])
     np.testing.assert_allclose(variances, np.maximum(wanted[1:], 0.0), atol=1e-12)
+
+
+def test_moment_variances_of_weighted_rows(rng):
+    """Whose noise has the variance 1 / weight, as of working responses."""
+    codes = np.column_stack([rng.integers(6, size=50), rng.integers(9, size=50)])
+    weight, values = rng.uniform(0.5, 2.0, size=50), rng.normal(size=50)
+    system, sums = reference.moment_system(codes, weight), []
+    for group in [np.zeros(50, dtype=int), *codes.T]:
+        means = [
+            np.average(values[group == g], weights=weight[group == g])
+            for g in range(group.max() + 1)
+        ]
+        sums.append(weight @ (values - np.array(means)[group]) ** 2)
+    wanted = np.linalg.solve(system, sums)
+    noise, variances = moment_variances(values, codes, weight, np.ones(50))
+    np.testing.assert_allclose([noise, *variances], [wanted[0], *np.maximum(wanted[1:], 0.0)])
 
 
 def test_moment_variances_are_found():

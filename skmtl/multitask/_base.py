@@ -25,7 +25,7 @@ from ..tasks.features import output_names, output_sources
 from ..tasks.reduce import RowSpace
 from ..tasks.stack import as_dense
 from ..tasks.view import RowView
-from ._groupings import GroupingsMixin, distinguishing
+from ._groupings import GroupingsMixin
 from ._learned import LearnedMixin, has_learners
 from ._weights import WeightsMixin
 
@@ -79,7 +79,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
         groupings, levels = self._read_groupings(X, y)
         table, view, parts = table.without_empty_tasks(), None, []
-        hidden = None if levels is None else distinguishing(levels, y)
+        hidden = None if levels is None else levels.mean_targets(y)
         if hasattr(solver, "fit_rows"):
             view = RowView.of(rows.preprocessor, rows.raw, rows.X)
             hidden = view.hidden if hidden is None else np.hstack([view.hidden, hidden])
@@ -104,19 +104,20 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
                     space = RowSpace(settled.table)
                 else:
                     space = RowSpace.of(settled.table, within, settled.trust)
+                crossed = None
                 if levels is not None:
-                    self._check_beside_groupings(restriction, space.table)
-                    kwargs["crossed"] = self._learn_groupings(
-                        structure, settled, space.table, levels, parts, restriction,
+                    crossed = self._learn_groupings(
+                        structure, settled, space.table, groupings, levels, parts, restriction,
                         executor=executor, progress=progress,
                     )  # fmt: skip
                 problem = make_problem(
-                    space, parts, executor, within=within, copies=settled, **kwargs
-                )
+                    space, parts, executor, within=within, copies=settled, crossed=crossed,
+                    **kwargs,
+                )  # fmt: skip
                 if restriction:
                     problem.restrict(restriction)
                 fitted = space.expand(self._fit_problem(structure, problem))
-                return replace(fitted, crossed=kwargs.get("crossed"))
+                return replace(fitted, crossed=crossed)
 
             def fit(settled):
                 if not hasattr(solver, "fit_rows"):
@@ -127,7 +128,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
                 solver, settled, losses, given, fit, fit_table, progress
             )
         if levels is not None:
-            crossed = replace(fitted.crossed, groupings=groupings, unit=settled.unit)
+            crossed = fitted.crossed.with_caller_weights(settled.unit)
             residual = max(fitted.kkt_residual, crossed.residual)
             fitted = replace(fitted, crossed=crossed, kkt_residual=residual)
         return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)

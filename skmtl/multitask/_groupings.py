@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..tasks.features import FeatureColumns
 from ..tasks.groupings import Groupings, LevelEffects
 from ..tasks.rows import prefers_rows
 
-__all__ = ["GroupingsMixin", "distinguishing"]
+__all__ = ["GroupingsMixin"]
 
 # Largest residual of the joint system that does not cause a warning.
 _LARGEST_RESIDUAL = 1e-4
@@ -101,8 +102,11 @@ class GroupingsMixin:
                 "example by exclude_columns."
             )
 
-    def _learn_groupings(self, solver, settled, table, levels, parts, restriction, **kwargs):
+    def _learn_groupings(
+        self, solver, settled, table, groupings, levels, parts, restriction, **kwargs
+    ):
         """Return the `CrossedEffects` of the packed rows of a table."""
+        self._check_beside_groupings(restriction, table)
         given = [None if s is None else s * settled.unit for s in self._given_strengths()]
         pooling = None
         if hasattr(solver, "given_strengths"):
@@ -126,7 +130,7 @@ class GroupingsMixin:
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return crossed
+        return replace(crossed, groupings=groupings, unit=settled.unit)
 
     def _store_groupings(self, crossed):
         """Set the attributes of the grouping columns, or remove those of an earlier fit."""
@@ -135,28 +139,21 @@ class GroupingsMixin:
         self._level_effects = None
         if crossed is None:
             return
-        groupings, unit = crossed.groupings, crossed.unit
+        groupings = crossed.groupings
         self._level_effects = LevelEffects(groupings, crossed.effects)
-        strengths = (crossed.strengths / unit).tolist()
+        strengths = (crossed.strengths / crossed.unit).tolist()
         self.grouping_strengths_ = dict(zip(groupings.columns, strengths, strict=True))
         parts = groupings.columns, groupings.labels, crossed.effects, crossed.level_weight
         self.grouping_effects_ = {
-            column: {"level": labels.classes, "effect": effects, "n_samples": weight / unit}
+            column: {"level": labels.classes, "effect": effects, "n_samples": weight}
             for column, labels, effects, weight in zip(*parts, strict=True)
         }
+
+    def _with_effects(self, model):
+        """Return the model of a task, which adds the effects of levels like this estimator."""
+        model._level_effects = self._level_effects
+        return model
 
     def _level_offset(self, X):
         """Return the sums of the effects of the rows' levels; zero without grouping columns."""
         return 0.0 if self._level_effects is None else self._level_effects.of_rows(X)
-
-
-def distinguishing(levels, y):
-    """Return columns ``(n_rows, n_groupings)`` in which rows of different levels differ.
-
-    They are the mean targets of the levels, which do not depend on the names of the levels.
-    """
-    columns = []
-    for codes, size in zip(levels.codes.T, levels.sizes, strict=True):
-        rows = np.maximum(np.bincount(codes, minlength=size), 1)
-        columns.append((np.bincount(codes, y, minlength=size) / rows)[codes])
-    return np.column_stack(columns)

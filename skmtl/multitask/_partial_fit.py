@@ -245,8 +245,8 @@ class PartialFitMixin:
         NoMomentsError
             A ValueError, after a `fit` that kept no moments.
         AttributeError
-            For learners and ``task_weight="uncertainty"``, which need all rows. With "auto", all
-            calls fit linear models.
+            For learners, grouping columns and ``task_weight="uncertainty"``, which need all rows.
+            With "auto", all calls fit linear models.
 
         Notes
         -----

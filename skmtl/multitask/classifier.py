@@ -526,15 +526,13 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         model = BlendedTaskClassifier._from_blend(
             blend, self._view, self._columns, self.preprocessor_, self.classes_
         )
-        model._level_effects = self._level_effects
-        return model
+        return self._with_effects(model)
 
     def _task_model(self, coef, intercept, residual_scale):
         model = LinearTaskClassifier._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, self.classes_
         )
-        model._level_effects = self._level_effects
-        return model
+        return self._with_effects(model)
 
 
 def _check_class_weight(class_weight):

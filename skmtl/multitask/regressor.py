@@ -505,15 +505,13 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         model = BlendedTaskModel._from_blend(
             blend, self._view, self._columns, self.preprocessor_, residual_scale
         )
-        model._level_effects = self._level_effects
-        return model
+        return self._with_effects(model)
 
     def _task_model(self, coef, intercept, residual_scale):
         model = LinearTaskModel._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, residual_scale
         )
-        model._level_effects = self._level_effects
-        return model
+        return self._with_effects(model)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

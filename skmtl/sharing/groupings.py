@@ -65,7 +65,7 @@ class CrossedEffects:
     groupings : Groupings or None
         The columns, and the names of their levels.
     unit : float
-        Factor by which the caller's weights were multiplied.
+        Factor by which given strengths were multiplied.
     """
 
     pooling: tuple
@@ -128,6 +128,10 @@ class CrossedEffects:
             levels.split(levels.sums(table.weights())),
             parts,
         )
+
+    def with_caller_weights(self, unit):
+        """Return the effects with weights of levels divided by the factor on the rows' weights."""
+        return replace(self, level_weight=[weight / unit for weight in self.level_weight])
 
     def candidates(self, strengths):
         """Return the `Strengths` to choose from beside these effects.
@@ -229,7 +233,7 @@ class _CrossedSearch:
         table = self.table
         one = replace(table, offsets=table.offsets[[0, -1]], factors=None)
         system = CrossedSystem(one, self.levels, self.centre, self.scale, self.executor)
-        return system.factor(np.inf, np.inf, self._ridge).predict(*system.fit(self.y))
+        return system.factor(np.inf, np.inf, self._ridge).predict(system.fit(self.y))
 
     def _prepare(self):
         """Make the systems of the splits in which strengths are compared."""
@@ -240,6 +244,11 @@ class _CrossedSearch:
             system = self._system(train[part.block])
             self._splits.append([*system, test, self.levels.take(held), None])
         self._rows = sum(test.weights().sum() for _, _, test, _, _ in self._splits)
+
+    def _scores(self, table, models):
+        """Return the scores of the rows of a table by models of the tasks."""
+        coef, intercept, _ = models
+        return task_scores(table, coef, intercept, self.centre, self.scale, self.executor)
 
     def cost(self, at):
         """Return minus the log-likelihood of held-out rows under some strengths, and their prior.
@@ -269,7 +278,7 @@ class _CrossedSearch:
             system, y, test, levels, start = split
             system.factor(at[0], at[1], self._ridge)
             found = split[-1] = self._solve(system, y, at[2:], start, _ROUGH)
-            scores = task_scores(test, *found.models, self.centre, self.scale, self.executor)
+            scores = self._scores(test, found.models)
             scores += levels.of_rows(found.effects)
             total += test.weights() @ self._losses(scores, test.y)
         self._known[at] = max(total, 1e-300) / self._rows
@@ -330,7 +339,7 @@ class _LogisticSearch(_CrossedSearch):
         system = CrossedLogistic(whole, self.levels, self.centre, self.scale, self.executor)
         nothing = np.full(len(self.levels.sizes), np.inf)
         models = system.factor(np.inf, np.inf, self._ridge).solve(nothing).models
-        scores = task_scores(whole, *models, self.centre, self.scale, self.executor)
+        scores = self._scores(whole, models)
         means = LOG_LOSS.means(scores[:, None])[:, 0]
         curvature = LOG_LOSS.curvature(means)
         residual = (self.y - means) / curvature

@@ -49,11 +49,11 @@ class HeldOut:
         def predict(chosen, rows, split):
             offsets = problem.offsets(split)
             # Without offsets, splits with the same training blocks have the same models.
-            key = chosen.tobytes(), None if np.ndim(offsets) == 0 else split
+            key = chosen.tobytes(), None if offsets is None else split
             if key not in known:
                 known[key] = problem.models_of_blocks(member, shares, chosen, split)
             found = linear_scores(table.X[table.rows[rows]], *known[key], table.codes[rows])
-            return found if np.ndim(offsets) == 0 else found + offsets[rows, None]
+            return found if offsets is None else found + offsets[rows, None]
 
         nested = np.full((len(partition.train), len(partition.block), problem.n_scores), np.nan)
         for s, (train, test) in enumerate(zip(partition.train, partition.test, strict=True)):

@@ -40,9 +40,6 @@ class LogisticProblem(BaseProblem):
     n_classes : int
     partitions : list of Partition
         Partitions of the cross-validation schemes; empty without cross-validation.
-    crossed : CrossedEffects or None
-        Effects of grouping columns, which are known parts of the scores: in `table`, those of
-        all rows, and in the splits, those of the training rows.
     tol, max_iter : float and int
         Tolerance of the final fit, and its largest number of Newton steps per candidate.
     """
@@ -52,7 +49,6 @@ class LogisticProblem(BaseProblem):
     partitions: list
     tol: float = 1e-4
     max_iter: int = 100
-    crossed: object = None
     loss = LOG_LOSS
     strengths = LOGISTIC
 
@@ -194,15 +190,6 @@ class LogisticProblem(BaseProblem):
     def partition(self):
         """Partition of the first cross-validation scheme."""
         return self.partitions[0]
-
-    @property
-    def offset_of_all(self):
-        """What is known of the scores of the rows of `table`; None if nothing is."""
-        return self.table.known
-
-    def offsets(self, split):
-        """Return what is known of the rows' scores in a split of `partition`."""
-        return 0.0 if self.crossed is None else self.crossed.of_splits[0][split]
 
     def models_of_blocks(self, member, shares, chosen, split):
         """Return slopes and intercepts of a blend on some blocks, as `Problem` does."""

@@ -52,6 +52,9 @@ class BaseProblem:
     nested_splits : int or None
         Number of splits whose training rows a guarded fit also predicts (`HeldOut`); None if it
         predicts no rows.
+    crossed : CrossedEffects or None
+        Effects of grouping columns, a part of the scores that is known before the fit: those of all
+        rows and, in every split, those of its training rows.
     centre, scale : ndarray of shape (n_features + 1,)
         Features and target are ``([X, y] - centre) * scale``.
     units : Units or None
@@ -67,6 +70,7 @@ class BaseProblem:
     within: bool = False
     copies: Settled = Settled(None)
     nested_splits: int | None = None
+    crossed: object = None
     units = None
     variation = None
 
@@ -129,6 +133,15 @@ class BaseProblem:
         """Number of tasks."""
         return len(self.weight)
 
+    @property
+    def offset_of_all(self):
+        """What is known of the scores of the rows of `table`; None if nothing is."""
+        return None if self.crossed is None else self.crossed.whole
+
+    def offsets(self, split):
+        """Return what is known of the rows' scores in a split of `partition`, or None."""
+        return None if self.crossed is None else self.crossed.of_splits[0][split]
+
     def scalings(self):
         """Return the initial `SlopeScaling` objects, to which learned ones may be added."""
         ones, varies = np.ones(self.n_features), self.restriction.varies
@@ -152,16 +165,14 @@ class Problem(BaseProblem):
     moments : TaskMoments of shape (n_tasks,)
     table : TaskTable or None
         The rows, if available.
-    crossed : CrossedEffects or None
-        Effects of grouping columns that were subtracted from the target: from that of `table`
-        those of all rows and, in the schemes, of which each then is a single split, those of
-        the training rows.
+
+    Effects of grouping columns (`crossed`) are subtracted from the targets; every scheme then is a
+    single split.
     """
 
     schemes: list
     moments: object
     table: object = None
-    crossed: object = None
     loss = SQUARED_ERROR
     strengths = SQUARED
 
@@ -266,15 +277,6 @@ class Problem(BaseProblem):
     def partition(self):
         """Partition of the first cross-validation scheme."""
         return self.schemes[0][1] if self.crossed is None else self.crossed.parts[0]
-
-    @property
-    def offset_of_all(self):
-        """What was subtracted from the targets of the rows of `table`; None if nothing was."""
-        return None if self.crossed is None else self.crossed.whole
-
-    def offsets(self, split):
-        """Return what was subtracted from the rows' targets in a split of `partition`."""
-        return 0.0 if self.crossed is None else self.crossed.of_splits[0][split]
 
     @property
     def n_scores(self):

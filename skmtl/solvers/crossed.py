@@ -51,7 +51,8 @@ class CrossedSolution:
         Largest violation of the optimality conditions, relative to that of effects of zero.
     n_iter : int
     models : tuple of ndarray
-        Slopes ``(n_tasks, n_features)`` and intercepts of the tasks.
+        Slopes ``(n_tasks, n_features)`` and intercepts of the tasks, and the shared intercept and
+        slopes ``(1 + n_features,)``.
     """
 
     effects: np.ndarray
@@ -92,11 +93,7 @@ class CrossedSystem:
         return self
 
     def fit(self, target):
-        """Return slopes ``(n_tasks, n_features)`` and intercepts of partial pooling to a target."""
-        return self.fit_all(target)[:2]
-
-    def fit_all(self, target):
-        """Return `fit` and the shared intercept and slopes ``(1 + n_features,)``."""
+        """Return the models (`CrossedSolution`) of partial pooling to a target."""
         arrow, n_tasks = self._arrow, self.table.n_tasks
         total = arrow.moments.weight
         known = np.where(total > 0.0, total, 1.0)
@@ -122,13 +119,14 @@ class CrossedSystem:
         )  # fmt: skip
         return out * self.scale
 
-    def predict(self, coef, intercept):
-        """Return the predictions of the rows by models of the tasks."""
+    def predict(self, models):
+        """Return the predictions of the rows by models (`CrossedSolution`)."""
+        coef, intercept, _ = models
         return task_scores(self.table, coef, intercept, self.centre, self.scale, self.executor)
 
     def residuals(self, target):
         """Return a target less its fit by partial pooling."""
-        return target - self.predict(*self.fit(target))
+        return target - self.predict(self.fit(target))
 
     def solve(self, target, strengths, start=None, tol=1e-9, max_iter=1000):
         """Return the `CrossedSolution`.
@@ -156,11 +154,13 @@ class CrossedSystem:
             return projected(levels.of_rows(effects)) + ridge * effects
 
         right = projected(target)
-        effects = np.zeros(len(free)) if start is None else np.where(free, start, 0.0)
+        top, step, n_iter = np.abs(right).max(initial=0.0), 0.0, 0
+        effects = np.zeros(len(free))
+        if start is not None and top > 0:
+            effects = np.where(free, start, 0.0)
         residual = right - product(effects) if effects.any() else right
-        least, step, n_iter = tol * max(np.abs(right).max(initial=0.0), 1e-300), 0.0, 0
         norm = residual @ (inverse * residual)
-        while np.abs(residual).max(initial=0.0) > least and n_iter < max_iter:
+        while np.abs(residual).max(initial=0.0) > tol * top and n_iter < max_iter:
             step = inverse * residual + step
             image = product(step)
             length = norm / (step @ image)
@@ -170,9 +170,9 @@ class CrossedSystem:
             step, n_iter = norm / before * step, n_iter + 1
         if n_iter:  # rounding errors add up in the residual of the iteration
             residual = right - product(effects)
-        worst = np.abs(residual).max(initial=0.0) / max(least / tol, 1e-300)
+        worst = np.abs(residual).max(initial=0.0) / top if top > 0 else 0.0
         models = self.fit(target - levels.of_rows(effects))
-        return CrossedSolution(effects, worst if least > 1e-300 * tol else 0.0, n_iter, models)
+        return CrossedSolution(effects, worst, n_iter, models)
 
 
 class CrossedLogistic:
@@ -224,10 +224,9 @@ class CrossedLogistic:
                 break
             system = CrossedSystem(working, levels, self.centre, self.scale, self.executor)
             system.factor(*self._pooling)
-            inner = system.solve(working.y, strengths, inner, min(_INNER, tol)).effects
-            fitted = system.fit_all(working.y - levels.of_rows(inner))
-            new = [inner, *fitted]
-            reached = system.predict(*fitted[:2]) + levels.of_rows(inner)
+            found = system.solve(working.y, strengths, inner, min(_INNER, tol))
+            inner, new = found.effects, [found.effects, *found.models]
+            reached = system.predict(found.models) + levels.of_rows(inner)
             for _ in range(_MOST_HALVINGS):
                 working, loss = self._quadratic(reached)
                 after = loss + self._penalty(ridge, new)
@@ -238,7 +237,7 @@ class CrossedLogistic:
             at, scores, gain, before = new, reached, before - after, after
             n_iter += 1
         residual = residual / at_zero if at_zero > 0 else 0.0
-        return CrossedSolution(at[0], residual, n_iter, tuple(at[1:3]))
+        return CrossedSolution(at[0], residual, n_iter, tuple(at[1:]))
 
     def _quadratic(self, scores):
         """Return the working table at some scores, and the log-loss."""

@@ -36,6 +36,15 @@ class Levels:
         """Return a list of the effects of each column's levels, from those of all levels."""
         return np.split(effects, np.cumsum(self.sizes)[:-1])
 
+    def mean_targets(self, y):
+        """Return the mean targets ``(n_rows, n_groupings)`` of the rows' levels.
+
+        Rows of different levels differ in them, whatever the names of the levels.
+        """
+        rows = np.maximum(self.sums(np.ones(len(y))), 1.0)
+        means = zip(self.split(self.sums(y) / rows), self.codes.T, strict=True)
+        return np.column_stack([values[column] for values, column in means])
+
     def sums(self, values):
         """Return sums of values of the rows ``(n_all_levels,)``, column by column."""
         columns = zip(self.codes.T, self.sizes, strict=True)

@@ -48,7 +48,7 @@ def test_it_is_the_dense_ridge(weighted, pooling, strengths, form, rng):
     system = CrossedSystem(table, levels, centre, scale).factor(*pooling)
     found = system.solve(table.y, strengths, tol=1e-12)
     models = system.fit(table.y - levels.of_rows(found.effects))
-    predicted = system.predict(*models) + levels.of_rows(found.effects)
+    predicted = system.predict(models) + levels.of_rows(found.effects)
     wanted, effects = dense(table, levels, centre, scale, pooling, strengths)
     np.testing.assert_allclose(predicted, wanted, atol=1e-8)
     np.testing.assert_allclose(found.effects, np.concatenate(effects), atol=1e-8)
@@ -61,7 +61,7 @@ def test_the_certificate_is_the_gradient(rng):
     strengths = np.array([2.0, 0.3])
     rough = system.solve(table.y, strengths, max_iter=2)
     models = system.fit(table.y - levels.of_rows(rough.effects))
-    error = table.y - system.predict(*models) - levels.of_rows(rough.effects)
+    error = table.y - system.predict(models) - levels.of_rows(rough.effects)
     gradient = (
         levels.sums(system.weight * error) - np.repeat(strengths, levels.sizes) * rough.effects
     )
@@ -118,7 +118,7 @@ def test_the_log_loss_is_minimised(weighted, pooling, strengths, rng):
     system = CrossedLogistic(table, levels, centre, scale).factor(*pooling)
     found = system.solve(strengths, tol=1e-9)
     plain = CrossedSystem(table, levels, centre, scale)
-    scores = plain.predict(*found.models) + levels.of_rows(found.effects)
+    scores = plain.predict(found.models) + levels.of_rows(found.effects)
     Z = (table.X[table.rows] - centre) * scale
     wanted, effects = reference.crossed_logistic(
         Z, table.y, table.codes, table.n_tasks, levels.codes, levels.sizes, pooling, strengths,

@@ -50,7 +50,8 @@ class ResolvedRows:
     """Validated rows: features, and the code of each row's task (None if no task was given).
 
     `raw` are the features before preprocessing. In fit they also hold the sample weights, the
-    fitted preprocessor (if any), and the column names of a 2-D target (if it has names).
+    fitted preprocessor (if any), and the column names of a 2-D target (if it has names). In predict
+    they hold the groups of tasks that are not in fit, if the tasks have levels above them.
     """
 
     X: object
@@ -60,6 +61,7 @@ class ResolvedRows:
     preprocessor: object = None
     targets: np.ndarray | None = None
     raw: object = None
+    groups: np.ndarray | None = None
 
 
 def r2_over_tasks(y, prediction, sample_weight=None):
@@ -420,13 +422,22 @@ class TaskEstimator(Face):
             codes = self._labels.encode(labels, self._label_source())
             check_length(codes, features.shape[0], self._label_source())
         self._handle_unknown_tasks(codes, labels)
-        return ResolvedRows(features, codes, self._labels, raw=raw)
+        groups = self._groups_of_rows(codes, labels)
+        return ResolvedRows(features, codes, self._labels, raw=raw, groups=groups)
+
+    def _groups_of_rows(self, codes, labels):
+        """Return the groups of new tasks on the levels above them; None without levels."""
+        return None
 
     def _remedy_for_unknown_tasks(self):
         """Return the remedy for the error on unknown tasks; None if they are predicted."""
         return (
             "drop them or set handle_unknown='shared'" if self.handle_unknown == "error" else None
         )
+
+    def _known_of_unknown_tasks(self):
+        """Return in words what unknown tasks are predicted with."""
+        return "what all tasks share"
 
     def _handle_unknown_tasks(self, codes, labels):
         unknown = codes < 0
@@ -453,9 +464,8 @@ class TaskEstimator(Face):
         if where == ELSEWHERE:  # one text for all folds and candidates, which Python shows once
             found = "in this cross-validation rows belong to tasks never seen in fit"
         warnings.warn(
-            f"{found}; they are predicted "
-            f"with what all tasks share. In cross-validation, use {splitter} to keep every task "
-            "in every training fold.",
+            f"{found}; they are predicted with {self._known_of_unknown_tasks()}. In "
+            f"cross-validation, use {splitter} to keep every task in every training fold.",
             UnknownTaskWarning,
             stacklevel=4,
         )

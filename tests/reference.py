@@ -1489,6 +1489,52 @@ def crossed_logistic(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=
     By scipy's general minimiser (twin of `CrossedLogistic`).
     """
     A, penalty = crossed_design(X, codes, n_tasks, levels, sizes, pooling, strengths)
+    beta = penalised_logistic(A, penalty, y, w)
+    return A @ beta, level_effects(beta, sizes, strengths)
+
+
+def tree_design(X, codes, groups, pooling, of_levels):
+    """The columns of ``crossed_design`` without levels, then dummies and dummies * x of each level.
+
+    `groups` are the groups of the tasks on each level, and `of_levels` the strengths on the
+    intercepts and the slopes of each level. The last array returned tells the depth of each column:
+    0 for what all tasks share, 1, ... for the levels, and the largest for the tasks.
+    """
+    n_tasks = codes.max() + 1
+    A, penalty = crossed_design(X, codes, n_tasks, np.empty((0, 0)), (), pooling, ())
+    shared = 1 + X.shape[1] * np.isfinite(pooling[2])
+    depth = np.where(np.arange(A.shape[1]) < shared, 0, len(groups) + 1)
+    for g, (group, (intercept, slope)) in enumerate(zip(groups, of_levels, strict=True), start=1):
+        dummies = np.eye(group.max() + 1)[group[codes]]
+        blocks = [(dummies, intercept), *((dummies * x[:, None], slope) for x in X.T)]
+        for block, strength in blocks:
+            if np.isfinite(strength):
+                A = np.hstack([A, block])
+                penalty = np.r_[penalty, np.full(block.shape[1], strength)]
+                depth = np.r_[depth, np.full(block.shape[1], g)]
+    return A, penalty, depth
+
+
+def tree_ridge(X, y, codes, groups, pooling, of_levels, w=None):
+    """Predictions by one dense problem (twin of `TaskTree`), and those of new tasks by level.
+
+    The latter are of tasks in the same groups on the levels down to each one.
+    """
+    A, penalty, depth = tree_design(X, codes, groups, pooling, of_levels)
+    w = np.ones(len(y)) if w is None else w
+    beta = np.linalg.lstsq(A.T @ (w[:, None] * A) + np.diag(penalty), A.T @ (w * y), rcond=None)[0]
+    new = [A[:, depth <= g] @ beta[depth <= g] for g in range(1, len(groups) + 1)]
+    return A @ beta, new
+
+
+def tree_logistic(X, y, codes, groups, pooling, of_levels):
+    """Log-odds by one dense problem (twin of `TaskTree` for two classes)."""
+    A, penalty, _ = tree_design(X, codes, groups, pooling, of_levels)
+    return A @ penalised_logistic(A, penalty, y)
+
+
+def penalised_logistic(A, penalty, y, w=None):
+    """Coefficients that minimise the log-loss plus half of the penalties."""
     w = np.ones(len(y)) if w is None else w
 
     def objective(beta):
@@ -1506,4 +1552,4 @@ def crossed_logistic(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=
         objective, np.zeros(A.shape[1]), jac=True, hess=hessian, method="trust-exact",
         options=options,
     ).x  # fmt: skip
-    return A @ beta, level_effects(beta, sizes, strengths)
+    return beta

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.multitask import _groupings
+from skmtl.multitask import _table_fit
 from skmtl.sharing import Independent, PartialPooling, Pooled
 from skmtl.sharing.groupings import CrossedEffects, moment_variances
 
@@ -130,7 +130,7 @@ def test_weights_of_tasks_leave_given_strengths_in_rows():
 
 def test_a_joint_system_that_stops_early_warns(monkeypatch):
     X, y = ratings(n=200)
-    monkeypatch.setattr(_groupings, "_LARGEST_RESIDUAL", 1e-300)
+    monkeypatch.setattr(_table_fit, "_LARGEST_RESIDUAL", 1e-300)
     with pytest.warns(ConvergenceWarning, match=r"grouping_columns=\['student', 'dept'\] stopped"):
         face(FIXED, GIVEN, cv=None).fit(X, y)
 

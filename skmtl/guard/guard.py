@@ -145,6 +145,17 @@ class Guard:
             report[f"std_error_{name}"][-1] = std_error * top
         return report
 
+    def left_out(self, units):
+        """Return the left-out tasks and the errors per row of an unseen task's model on them.
+
+        Parameters
+        ----------
+        units : ndarray of shape (n_tasks + 1,)
+            Units of the tasks' errors.
+        """
+        tasks, (errors, rows) = self.left.tasks, self._left_errors
+        return tasks, errors @ self.shares[0].unseen / np.maximum(rows, 1e-300) * units[tasks]
+
     def _blend_errors(self, shares):
         """Return held-out errors per row of a blend, and their standard errors."""
         first = self.members[0]

@@ -22,11 +22,12 @@ from ..task_models import LinearTaskClassifier, LinearTaskModel
 from ..tasks.blocks import partitions
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
-from ..tasks.reduce import RowSpace
 from ..tasks.stack import as_dense
 from ..tasks.view import RowView
 from ._groupings import GroupingsMixin
 from ._learned import LearnedMixin, has_learners
+from ._levels import LevelsMixin
+from ._table_fit import TableFit
 from ._weights import WeightsMixin
 
 __all__ = ["MultiTaskBase"]
@@ -34,7 +35,9 @@ __all__ = ["MultiTaskBase"]
 TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
 
-class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, Generic[TaskModel]):
+class MultiTaskBase(
+    LearnedMixin, WeightsMixin, GroupingsMixin, LevelsMixin, TaskEstimator, Generic[TaskModel]
+):
     """Base class of the multi-task estimators."""
 
     _parameter_constraints: dict = {
@@ -78,6 +81,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         has_rows = table.task_sizes() > 0
         losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
         groupings, levels = self._read_groupings(X, y)
+        above = self._read_levels(solver, rows, y, table, groupings)
         table, view, parts = table.without_empty_tasks(), None, []
         hidden = None if levels is None else levels.mean_targets(y)
         if hasattr(solver, "fit_rows"):
@@ -95,29 +99,10 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
                 classifier=is_classifier(self),
             )
         with worker_pool(self.n_jobs) as executor:
-
-            def fit_table(structure, settled, **kwargs):
-                restriction = self._restriction(structure, X, rows.preprocessor, settled.table)
-                within = self._within(structure)
-                # A row space mixes features, which a restriction refers to.
-                if restriction or not getattr(structure, "rotation_invariant", True):
-                    space = RowSpace(settled.table)
-                else:
-                    space = RowSpace.of(settled.table, within, settled.trust)
-                crossed = None
-                if levels is not None:
-                    crossed = self._learn_groupings(
-                        structure, settled, space.table, groupings, levels, parts, restriction,
-                        executor=executor, progress=progress,
-                    )  # fmt: skip
-                problem = make_problem(
-                    space, parts, executor, within=within, copies=settled, crossed=crossed,
-                    **kwargs,
-                )  # fmt: skip
-                if restriction:
-                    problem.restrict(restriction)
-                fitted = space.expand(self._fit_problem(structure, problem))
-                return replace(fitted, crossed=crossed)
+            fit_table = TableFit(
+                self, X, rows.preprocessor, make_problem, parts, executor, progress,
+                groupings, levels, above, has_rows,
+            )  # fmt: skip
 
             def fit(settled):
                 if not hasattr(solver, "fit_rows"):
@@ -127,7 +112,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
             fitted, noise = self._fit_weighted(
                 solver, settled, losses, given, fit, fit_table, progress
             )
-        if levels is not None:
+        if fitted.crossed is not None:
             crossed = fitted.crossed.with_caller_weights(settled.unit)
             residual = max(fitted.kkt_residual, crossed.residual)
             fitted = replace(fitted, crossed=crossed, kkt_residual=residual)
@@ -196,6 +181,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         self._store_learned(fitted)
         self._store_noise(fitted)
         self._store_groupings(fitted.crossed)
+        self._store_levels(fitted, solver, sizes)
         if self._learned is None:
             self.coef_, self.intercept_ = fitted.coef, fitted.intercept
             self.shared_coef_ = fitted.shared_coef
@@ -209,6 +195,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         self.history_ = fitted.history
         self._adapter, self._residual_scale = fitted.adapter, fitted.residual_scale
         self.task_report_ = self._make_report(fitted.report, sizes)
+        self._store_level_report(sizes)
         self._importances = None
         if self._learned is None:
             self._importances = self._column_importances(sizes, stds, rows.preprocessor)
@@ -296,15 +283,17 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         check_magnitudes(X, y, weight)
         weight = np.ones(len(y)) if weight is None else weight
         X = as_dense(X)
-        if self._level_effects is not None:
-            kwargs["offset"] = self._level_effects.of_rows(rows, optional=True)[:, None]
+        known = self._known_of_new(rows, X)
+        if known.offset is not None:
+            kwargs["offset"] = known.offset[:, None]
         if self._learned is not None:
             blend, error = self._adapt_learned(rows, X, y, weight, **kwargs)
+            blend.coef, blend.intercept = known.added_to(blend.coef, blend.intercept)
             scale = self._new_residual_scale(self._residual_scale, error, X, y, weight)
             return self._learned_task_model(blend, scale)
         coef, intercept, error = self._adapter.adapt(X, y, weight, **kwargs)
         scale = self._new_residual_scale(self._adapter.residual_scale, error, X, y, weight)
-        return self._task_model(coef, intercept, scale)
+        return self._task_model(*known.added_to(coef, intercept), scale)
 
     def _new_residual_scale(self, scale, std, X, y, weight):
         """Return the scale of the residuals of a new task; None if it is unknown."""
@@ -318,7 +307,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
             out_of_range=out_of_range and out_of_range.of_new_task(X, weight),
         )
 
-    def coef_frame(self, kind: Literal["total", "own"] = "total") -> Frame:
+    def coef_frame(self, kind: Literal["total", "own"] = "total", *, level: object = None) -> Frame:
         """Return the coefficients as a pandas data frame: one row per task, one column per feature.
 
         Parameters
@@ -327,6 +316,9 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
             "total" are the coefficients of the tasks' models, ``intercept_`` and ``coef_``. "own"
             are the differences to the shared model, ``coef_ - shared_coef_``, also for the
             intercept.
+        level : str or int, default=None
+            A level above the tasks, one of the keys of ``level_coef_``: one row per group of this
+            level instead of one row per task.
 
         Returns
         -------
@@ -343,7 +335,7 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
         ImportError
             If pandas is not installed.
         ValueError
-            If `kind` is neither "total" nor "own".
+            If `kind` is neither "total" nor "own", and for a level that the model does not have.
         NotFittedError
             If the estimator is not fitted.
 
@@ -371,9 +363,12 @@ class MultiTaskBase(LearnedMixin, WeightsMixin, GroupingsMixin, TaskEstimator, G
                 "use coef_, intercept_ and coef_feature_names_, which contain the same numbers."
             ) from error
         names, tasks, shared = self._named_coefficients()
-        rows = np.concatenate([tasks - shared if kind == "own" else tasks, shared[None]])
         column = self.task_column if isinstance(self.task_column, str) else "task"
-        labels = np.append(self.tasks_.astype(object), [None])
+        labels = self.tasks_
+        if level is not None:
+            column, labels, tasks = self._coefficients_of_level(level)
+        rows = np.concatenate([tasks - shared if kind == "own" else tasks, shared[None]])
+        labels = np.append(labels.astype(object), [None])
         index = pd.Index(labels, dtype=object, name=column)
         if rows.ndim == 3:
             names = pd.MultiIndex.from_product([self.classes_, names], names=["class", "feature"])

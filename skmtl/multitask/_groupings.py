@@ -1,16 +1,12 @@
 """The part of the multi-task estimators that deals with grouping columns."""
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 
 from ..sharing.auto import Auto
-from ..sharing.groupings import CrossedEffects
 from ..sharing.strengths import check_strength
 from ..tasks.columns import as_table
 from ..tasks.features import FeatureColumns
@@ -18,9 +14,6 @@ from ..tasks.groupings import Groupings, LevelEffects
 from ..tasks.rows import prefers_rows
 
 __all__ = ["GroupingsMixin"]
-
-# Largest residual of the joint system that does not cause a warning.
-_LARGEST_RESIDUAL = 1e-4
 
 
 class GroupingsMixin:
@@ -84,66 +77,48 @@ class GroupingsMixin:
             check_strength(f"the strength of grouping_columns[{column!r}]", strength)
         return [None if isinstance(s, str) else float(s) for s in columns.values()]
 
-    def _check_beside_groupings(self, restriction, table):
-        """Raise a ValueError for what the joint solver does not have."""
+    def _check_beside_groupings(self, structure, restriction, table):
+        """Return what the groupings are, in words, or raise for what the joint solver lacks.
+
+        Raises
+        ------
+        ValueError
+            For slopes that are restricted, and for too many features.
+        """
         listed = self._listed_groupings()
+        what, remedy = f"grouping_columns={listed!r}", "grouping_columns=None"
+        if listed is None:
+            what, remedy = "the levels above the tasks", "sharing='partial_pooling'"
         some_vary = restriction.varies is not None and restriction.varies.any()
         if some_vary or restriction.positive is not None:
             raise ValueError(
-                f"grouping_columns={listed!r}: slopes some of which are the same in every task "
-                "(varying=) or have a sign (positive=, negative=) cannot be fitted beside the "
-                "effects of grouping columns; set these to None (or varying=[] for no slopes of "
-                "the tasks' own), or grouping_columns=None."
+                f"{what}: slopes some of which are the same in every task (varying=) or have a "
+                "sign (positive=, negative=) cannot be fitted beside the effects of groupings; set "
+                "these to None (or varying=[] for no slopes of the tasks' own), or "
+                f"{remedy}."
             )
         if prefers_rows(table, 1):
             raise ValueError(
-                f"grouping_columns={listed!r}: products of {table.n_features} features in "
-                f"{table.n_tasks} tasks take too much memory; select or reduce the features, for "
-                "example by exclude_columns."
+                f"{what}: products of {table.n_features} features in {table.n_tasks} tasks take "
+                "too much memory; select or reduce the features, for example by exclude_columns."
             )
-
-    def _learn_groupings(
-        self, solver, settled, table, groupings, levels, parts, restriction, **kwargs
-    ):
-        """Return the `CrossedEffects` of the packed rows of a table."""
-        self._check_beside_groupings(restriction, table)
-        given = [None if s is None else s * settled.unit for s in self._given_strengths()]
-        pooling = None
-        if hasattr(solver, "given_strengths"):
-            pooling = solver.given_strengths(table.n_tasks, settled.unit)
-        if pooling is None and not parts:
-            raise ValueError(
-                f"sharing={self.sharing!r} is tuned beside grouping_columns, which needs "
-                "cross-validation, but cv=None; set cv=5, or sharing to PartialPooling with "
-                "numbers for all strengths."
-            )
-        crossed = CrossedEffects.learn(
-            table, levels.take(table.rows), parts, given, pooling, restriction.varies is None,
-            self._loss, **kwargs,
-        )  # fmt: skip
-        if crossed.residual > _LARGEST_RESIDUAL:
-            warnings.warn(
-                f"the effects of grouping_columns={self._listed_groupings()!r} stopped at a "
-                f"residual of {crossed.residual:.1e}, above {_LARGEST_RESIDUAL:g}, after "
-                f"{crossed.n_iter} iterations: columns or levels determine each other, or "
-                "strengths are near zero; leave out a column, or raise the strengths.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        return replace(crossed, groupings=groupings, unit=settled.unit)
+        return what
 
     def _store_groupings(self, crossed):
         """Set the attributes of the grouping columns, or remove those of an earlier fit."""
         for name in ("grouping_effects_", "grouping_strengths_"):
             self.__dict__.pop(name, None)
         self._level_effects = None
-        if crossed is None:
+        if crossed is None or crossed.groupings is None:
             return
         groupings = crossed.groupings
-        self._level_effects = LevelEffects(groupings, crossed.effects)
-        strengths = (crossed.strengths / crossed.unit).tolist()
+        n = len(groupings.columns)  # those of levels above the tasks precede them
+        start = len(crossed.effects) - n
+        effects, weights = crossed.effects[start:], crossed.level_weight[start:]
+        self._level_effects = LevelEffects(groupings, effects)
+        strengths = (crossed.strengths[start : start + n] / crossed.unit).tolist()
         self.grouping_strengths_ = dict(zip(groupings.columns, strengths, strict=True))
-        parts = groupings.columns, groupings.labels, crossed.effects, crossed.level_weight
+        parts = groupings.columns, groupings.labels, effects, weights
         self.grouping_effects_ = {
             column: {"level": labels.classes, "effect": effects, "n_samples": weight}
             for column, labels, effects, weight in zip(*parts, strict=True)

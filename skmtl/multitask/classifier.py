@@ -31,6 +31,7 @@ from ..tasks.stack import linear_scores
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
+from ._separation import warn_of_separation
 
 __all__ = ["MultiTaskClassifier"]
 
@@ -52,18 +53,19 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     ----------
     sharing : str or object, default="auto"
         How tasks share information: "auto", "partial_pooling", "independent", "pooled",
-        "hidden_layers", or an object of `skmtl.sharing`, which has options. "partial_pooling" has
-        linear scores only. With "auto" (`skmtl.sharing.Auto`), these are blended with smooth
-        functions, forests and boosted trees where the blend is better; such a fit has no ``coef_``.
-        With "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a
-        perceptron, for two classes. Strengths are 1 / variance on the scale of log-odds, for
-        standardised features, like ``1 / C`` of scikit-learn's LogisticRegression, and "auto" by
-        default.
+        "task_tree", "hidden_layers", or an object of `skmtl.sharing`, which has options.
+        "partial_pooling" has linear scores only, and "task_tree" draws tasks to their groups, which
+        the first columns of `task_column` name. With "auto" (`skmtl.sharing.Auto`), these are
+        blended with smooth functions, forests and boosted trees where the blend is better; such a
+        fit has no ``coef_``. With "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share
+        layers of a perceptron, for two classes. Strengths are 1 / variance on the scale of
+        log-odds, for standardised features, like ``1 / C`` of scikit-learn's LogisticRegression,
+        and "auto" by default.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
         name. With a list, such as ``["store", "item"]``, every combination of values is a task,
-        whose label is a tuple.
+        whose label is a tuple. Columns of levels are named from coarse to fine.
     estimator : classifier, default=None
         Further learner for ``sharing="auto"``: any scikit-learn classifier with probabilities,
         fitted both with the mean target of the task as one more feature, and without the task.
@@ -153,6 +155,11 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         log-odds, and the weight ``n_samples`` of its rows.
     grouping_strengths_ : dict of float
         Strengths of the grouping columns, 1 / variance; infinite if the column is of no use.
+    level_coef_ : dict of dicts of arrays
+        Only with levels above the tasks: for every level its groups, ``group``; ``n_tasks`` and
+        ``n_samples``; and the ``intercept`` and ``coef`` that a new task in the group has.
+    level_report_ : dict of dicts of arrays
+        Errors and gains of `task_report_` for every group, averaged over the rows of its tasks.
     history_ : dict of arrays
         Candidate strengths, their cross-validated log-losses and their weights.
         With ``sharing="hidden_layers"``: the training curve of every split, as
@@ -325,7 +332,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
                 stacklevel=2,
             )
         if fitted.learned is None:
-            _warn_of_separation(table, fitted)
+            warn_of_separation(table, fitted)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         self.classes_ = classes
         progress.end()
@@ -419,13 +426,14 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
             Log-odds, or scores in the order of ``classes_``.
         """
         rows = self._rows_to_predict(X, task)
+        more = self._level_offset(X) + self._group_offset(rows)
         if self._learned is not None:
-            return one_or_more(self._predict_learned(rows)[0]) + self._level_offset(X)
+            return one_or_more(self._predict_learned(rows)[0]) + more
         no_tasks = self._task_source == "none"
         codes = np.zeros(rows.X.shape[0], dtype=np.int64) if no_tasks else rows.codes
         coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
-        return one_or_more(linear_scores(rows.X, coef, intercept, codes)) + self._level_offset(X)
+        return one_or_more(linear_scores(rows.X, coef, intercept, codes)) + more
 
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
         """Return the probabilities of the classes.
@@ -548,45 +556,3 @@ def _check_class_weight(class_weight):
             f"class_weight={class_weight!r} is zero for all classes; give at least one class a "
             "positive weight."
         )
-
-
-def _warn_of_separation(table, fitted):
-    """Warn if the loss has no minimum because of a strength of zero."""
-    strengths = fitted.strengths
-    names = "alpha", "alpha_intercept", "alpha_shared"
-    slope, intercept, ridge = (strengths[name] for name in names)
-    if slope > 0 and intercept > 0 and (ridge > 0 or np.isfinite(slope)):
-        return
-    sizes, codes = table.task_sizes(), table.codes
-    if slope > 0 and intercept > 0:  # only the shared slopes are free
-        sizes, codes = np.array([len(codes)]), np.zeros_like(codes)
-    if slope > 0 and intercept == 0:  # only the intercepts are free
-        n_classes = int(table.y.max()) + 1
-        task_of_class = np.unique(codes * n_classes + table.y.astype(np.int64)) // n_classes
-        free = np.bincount(task_of_class, minlength=len(sizes)) == 1
-    else:
-        least = np.full(len(sizes), np.inf)
-        np.minimum.at(least, codes, _margins(table, fitted))
-        free = (least > 0) & (sizes > 0)
-    if free.any():
-        where = f"in {free.sum()} of {len(free)} tasks" if len(free) > 1 else "in the whole table"
-        zero = [name for name in names if strengths[name] == 0]
-        warnings.warn(
-            f"{' and '.join(zero)} = 0 does not bound the coefficients if the classes are "
-            f"perfectly separated, as {where}: they grow with every step, and probabilities near 0 "
-            "and 1 are meaningless. Give a strength above 0, or 'auto' with cv=5.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-
-
-def _margins(table, fitted):
-    """Return the margins of the packed rows' classes; positive ones are correctly classified."""
-    X, codes, label = table.X[table.rows], table.codes, table.y.astype(np.int64)
-    coef = np.concatenate([fitted.coef, fitted.shared_coef[None]])  # the last is for no task
-    scores = linear_scores(X, coef, fitted.intercept, codes)
-    if scores.shape[1] == 1:
-        return (2 * label - 1) * scores[:, 0]
-    score = np.take_along_axis(scores, label[:, None], axis=1)[:, 0]
-    np.put_along_axis(scores, label[:, None], -np.inf, axis=1)
-    return score - scores.max(axis=1)

@@ -41,16 +41,18 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     ----------
     sharing : str or object, default="auto"
         How tasks share information: "auto", "partial_pooling", "independent", "pooled",
-        "hidden_layers", or an object of `skmtl.sharing`, which has options. "partial_pooling" has
-        linear models only. With "auto" (`skmtl.sharing.Auto`), these are blended with smooth
-        functions, forests and boosted trees where the blend is better; such a fit has no ``coef_``
-        and no `partial_fit`. With "hidden_layers" (`skmtl.sharing.SharedHiddenLayers`), tasks share
-        layers of a perceptron. Regularisation strengths are "auto" by default.
+        "task_tree", "hidden_layers", or an object of `skmtl.sharing`, which has options.
+        "partial_pooling" has linear models only, and "task_tree" draws tasks to their groups, which
+        the first columns of `task_column` name. With "auto" (`skmtl.sharing.Auto`), these are
+        blended with smooth functions, forests and boosted trees where the blend is better; such a
+        fit has no ``coef_`` and no `partial_fit`. With "hidden_layers"
+        (`skmtl.sharing.SharedHiddenLayers`), tasks share layers of a perceptron. Regularisation
+        strengths are "auto" by default.
     task_column : str, int or list of these, default=None
         Column of X with the task labels, which is not a feature: a name (data frames) or an index
         (arrays). A name must equal a column name, or the part after ``__`` of exactly one column
         name. With a list, such as ``["store", "item"]``, every combination of values is a task,
-        whose label is a tuple.
+        whose label is a tuple. Columns of levels are named from coarse to fine.
     estimator : regressor, default=None
         Further learner for ``sharing="auto"``: any scikit-learn regressor, fitted both with the
         mean target of the task as one more feature, and on the residuals of the linear models.
@@ -159,6 +161,11 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         y, and the weight ``n_samples`` of its rows.
     grouping_strengths_ : dict of float
         Strengths of the grouping columns, in rows; infinite if the column is of no use.
+    level_coef_ : dict of dicts of arrays
+        Only with levels above the tasks: for every level its groups, ``group``; ``n_tasks`` and
+        ``n_samples``; and the ``intercept`` and ``coef`` that a new task in the group has.
+    level_report_ : dict of dicts of arrays
+        Errors and gains of `task_report_` for every group, averaged over the rows of its tasks.
     history_ : dict of arrays
         Candidate strengths, their cross-validated errors and their weights.
         With ``sharing="hidden_layers"``: the training curve of every split, as
@@ -380,7 +387,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
             intercept = np.r_[self.intercept_, self.shared_intercept_]
             prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
-        prediction = prediction + self._level_offset(X)
+        prediction = prediction + self._level_offset(X) + self._group_offset(rows)
         if residual_scale is None:
             return prediction
         return prediction, residual_scale.of_rows(rows.X, codes)

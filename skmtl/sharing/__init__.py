@@ -6,6 +6,7 @@ from .auto import Auto
 from .estimator import SharedEstimator
 from .hidden_layers import SharedHiddenLayers
 from .pooling import Independent, PartialPooling, Pooled
+from .tree import TaskTree
 
 __all__ = [
     "Auto",
@@ -14,6 +15,7 @@ __all__ = [
     "Pooled",
     "SharedEstimator",
     "SharedHiddenLayers",
+    "TaskTree",
 ]
 
 # Strings that ``MultiTaskRegressor(sharing=...)`` accepts: "partial_pooling" and so on. They stand

@@ -49,6 +49,9 @@ class Auto(Sharing):
     shows more than one), so that most tables without curvature keep a linear model.
     Learners are guarded like this, not guaranteed to help.
 
+    With several task columns, one of which is nested in a later one, the linear models are those
+    of `TaskTree` where these predict better than the flat ones.
+
     A member is dropped after the first splits if it cannot improve the blend of those before it.
     Smooth functions are tried from 50 rows on, forests from 150, boosting from 300. Tables of more
     than 20,000 rows, or 5,000 rows and a million numbers, are judged on one split.

@@ -53,7 +53,12 @@ class SharingFit:
     target_units : ndarray of shape (n_tasks,) or None
         Units of the tasks' targets in which the fit compares their errors.
     crossed : CrossedEffects or None
-        Effects of grouping columns, which the models of the tasks do not contain.
+        Effects of grouping columns, which the models of the tasks do not contain, and of levels
+        above the tasks, which they contain.
+    above : LevelModels or None
+        Models of the levels above the tasks.
+    left_out : tuple of ndarray of shape (n_left_out,), or None
+        Tasks that were left out, and the errors per row of an unseen task's model on them.
     """
 
     coef: np.ndarray
@@ -74,6 +79,8 @@ class SharingFit:
     noise: np.ndarray | None = None
     target_units: np.ndarray | None = None
     crossed: object = None
+    above: object = None
+    left_out: tuple | None = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -101,6 +108,8 @@ class SharingFit:
     def with_empty_tasks(self, seen):
         """Return the fit with tasks without rows inserted, which get the model of an unseen task.
 
+        With levels above the tasks it is that of an unseen task in their groups.
+
         Parameters
         ----------
         seen : bool ndarray of shape (n_all_tasks,)
@@ -111,6 +120,8 @@ class SharingFit:
         coef = np.repeat(self.shared_coef[None], len(seen), axis=0)
         intercept = np.repeat(np.asarray(self.shared_intercept)[None], len(seen), axis=0)
         squares = np.zeros((len(seen), self.squares.shape[1]))
+        if self.above is not None:
+            coef, intercept = self.above.added(coef, intercept, self.above.levels.parents)
         coef[seen], intercept[seen], squares[seen] = self.coef, self.intercept, self.squares
         position = np.full(len(seen) + 1, -1)
         position[:-1][seen] = np.arange(seen.sum())
@@ -124,6 +135,57 @@ class SharingFit:
             noise=None if self.noise is None else np.append(self.noise, np.nan)[position[:-1]],
             learned=self.learned and self.learned.with_empty_tasks(seen),
         )
+
+    def left_out_advantage_over(self, other, rows, groups):
+        """Return how much smaller the errors on left-out tasks are, in standard errors.
+
+        The logarithms of the ratios of errors are averaged over tasks as in `advantage_over`. Tasks
+        of one group share its effect, so that groups are the units of the standard error.
+
+        Parameters
+        ----------
+        other : SharingFit
+        rows : ndarray of shape (n_tasks,)
+        groups : int ndarray of shape (n_tasks,)
+        """
+        (tasks, errors), (_, others) = self.left_out, other.left_out
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gap = np.log(others / errors)
+        known = np.isfinite(gap)
+        tasks, gap = tasks[known], gap[known]
+        weight, group = rows[tasks] / (rows[tasks] + _HALF_WEIGHT_ROWS), groups[tasks]
+        total, sums = np.bincount(group, weight), np.bincount(group, weight * gap)
+        total, sums = total[total > 0], sums[total > 0]
+        if len(total) < 2 or not sums.any():
+            return 0.0
+        spread = len(total) / (len(total) - 1) * ((sums - gap @ weight / weight.sum() * total) ** 2)
+        return sums.sum() / np.sqrt(max(spread.sum(), 1e-300))
+
+    def predicts_better_than(self, other, rows, groups):
+        """Return whether groups of tasks improve predictions, compared with a fit without them.
+
+        They do if errors are smaller on known tasks, or by a standard error on left-out tasks, and
+        on neither larger by a standard error. Slopes of groups, which are easily mistaken, are to
+        improve predictions of known tasks by a standard error, or of both kinds.
+
+        Parameters
+        ----------
+        other : SharingFit
+        rows : ndarray of shape (n_tasks,)
+            Weights of the tasks.
+        groups : int ndarray of shape (n_tasks,)
+            Groups of the tasks.
+        """
+        known = self.advantage_over(other, rows)
+        new = self.left_out_advantage_over(other, rows, groups)
+        least = 1.0 if self.above.has_slopes else 0.0
+        return min(known, new) > -1.0 and (known > least or new > 1.0 and known > least - 1.0)
+
+    def with_baselines_of(self, other):
+        """Return the fit with the baselines of another one in its report."""
+        kept = ("independent", "pooled")
+        more = {name: v for name, v in other.report.items() if name.endswith(kept)}
+        return replace(self, report={**self.report, **more})
 
 
 class Sharing(BaseEstimator):
@@ -201,6 +263,7 @@ def guarded_fit(problem, members, allowed, baselines):
     shares = guard.shares[0]
     residual_scale = problem.residual_scale(report["error_shared"], guard.judged, shares)
     fitted = _assemble(problem, members, shares, guard.judged, report, residual_scale)
+    fitted.left_out = guard.left_out(np.r_[problem.target_units] ** 2)
     if problem.nested_splits is not None:
         fitted.held_out = HeldOut.of(problem, members[0], shares, guard.left)
     return fitted

@@ -1,10 +1,10 @@
-r"""Effects of crossed groupings, beside whatever structure the tasks share.
+r"""Effects of groupings, beside whatever structure the tasks share.
 
-Every level l of a grouping column g adds :math:`b_{g,l}` to the predictions of its rows. The
-effects are those of partial pooling with crossed groupings (`skmtl.solvers.crossed`), with the
-strengths :math:`\lambda_g` that predict held-out rows best. They are fitted in every split of the
-cross-validation, so that the structure of the tasks is judged on what effects from the training
-rows leave over.
+Every level l of a grouping g adds :math:`b_{g,l}` to the predictions of its rows, or
+:math:`b_{g,l} + x'c_{g,l}` if the levels have slopes, as those above the tasks have. The effects
+are those of partial pooling with crossed groupings (`skmtl.solvers.crossed`), with the strengths
+that predict held-out rows best. They are fitted in every split of the cross-validation, so that the
+structure of the tasks is judged on what effects from the training rows leave over.
 
 References
 ----------
@@ -18,7 +18,9 @@ import numpy as np
 
 from ..losses import LOG_LOSS, SQUARED_ERROR
 from ..solvers.crossed import CrossedLogistic, CrossedSystem, task_scores
+from ..tasks.groupings import Levels
 from ..tasks.moments import block_moments, scale_of
+from ..tasks.stack import as_dense
 
 __all__ = ["CrossedEffects", "moment_variances"]
 
@@ -47,10 +49,12 @@ class CrossedEffects:
     ----------
     pooling : tuple of float
         Strengths of partial pooling beside the effects: slopes, intercepts, shared slopes.
-    strengths : ndarray of shape (n_groupings,)
-        Strengths in rows: the effect of a level with n rows is shrunk by about n / (n + strength).
-    effects : list of ndarray of shape (n_levels,)
-        Effects of the levels of each column, fitted on all rows.
+    strengths : ndarray of shape (n_strengths,)
+        Strengths in rows, of every grouping and then of slopes: the effect of a level with n rows
+        is shrunk by about n / (n + strength).
+    effects : list of ndarray of shape (n_levels,) or (n_levels, 1 + n_features)
+        Effects of the levels of each grouping, fitted on all rows; slopes are those of the features
+        ``(X - centre) * scale``.
     whole : ndarray of shape (n_packed,)
         Sums of the rows' effects.
     of_splits : list of list of ndarray of shape (n_packed,)
@@ -62,10 +66,15 @@ class CrossedEffects:
         Weights of the levels' rows.
     parts : list of Partition
         The schemes of `of_splits`.
+    centre, scale : ndarray of shape (n_features,)
     groupings : Groupings or None
-        The columns, and the names of their levels.
+        The grouping columns, and the names of their levels.
     unit : float
         Factor by which given strengths were multiplied.
+    of_new : ndarray of shape (n_packed,) or None
+        Sums of the effects, for tasks that were left out by effects from the other tasks.
+    search : _CrossedSearch or None
+        Fits effects to some of the rows.
     """
 
     pooling: tuple
@@ -77,8 +86,12 @@ class CrossedEffects:
     n_iter: int
     level_weight: list
     parts: list
+    centre: np.ndarray
+    scale: np.ndarray
     groupings: object = None
     unit: float = 1.0
+    of_new: np.ndarray | None = None
+    search: object = None
 
     @classmethod
     def learn(
@@ -95,7 +108,7 @@ class CrossedEffects:
         parts : list of Partition
             Schemes of cross-validation; empty if all strengths are given.
         given : list of (float or None), optional
-            Strengths of the columns, None for those to be tuned.
+            Strengths of the groupings and then of slopes, None for those to be tuned.
         pooling : tuple of float, optional
             Strengths of partial pooling: slopes, intercepts, shared slopes. They are tuned, too, if
             they are not given.
@@ -120,14 +133,49 @@ class CrossedEffects:
         return cls(
             pooling,
             strengths,
-            levels.split(solution.effects),
+            search.levels.split(solution.effects),
             whole,
             of_splits,
             solution.residual,
             solution.n_iter,
-            levels.split(levels.sums(table.weights())),
+            levels.rows(table.weights()),
             parts,
+            search.centre,
+            search.scale,
+            search=search,
         )
+
+    def leave_out(self, tasks, group):
+        """Fit the effects without each group of tasks, and set `of_new`.
+
+        Parameters
+        ----------
+        tasks, group : ndarray of shape (n_left_out,)
+        """
+        if self.of_new is not None:  # of the fit before, in other units
+            return
+        codes, self.of_new = self.search.table.codes, self.whole.copy()
+        for g in range(group.max(initial=-1) + 1):
+            left = np.isin(codes, tasks[group == g])
+            _, sums = self.search.effects(~left, self.pooling, self.strengths, _ROUGH)
+            self.of_new[left] = sums[left]
+
+    def tasks_above(self, n_levels):
+        """Return intercepts and slopes of the groups on the first levels, for features as given.
+
+        Returns
+        -------
+        list of ndarray of shape (n_groups, 1 + n_features)
+        """
+        out = []
+        for effects in self.effects[:n_levels]:
+            slopes = effects[:, 1:] * self.scale
+            out.append(np.column_stack([effects[:, 0] - slopes @ self.centre, slopes]))
+        return out
+
+    def without(self, n_levels):
+        """Return whether none of the first groupings, nor their slopes, have any effect."""
+        return not any(effects.any() for effects in self.effects[:n_levels])
 
     def with_caller_weights(self, unit):
         """Return the effects with weights of levels divided by the factor on the rows' weights."""
@@ -148,13 +196,17 @@ class _CrossedSearch:
     """Cross-validated errors of partial pooling with crossed groupings."""
 
     def __init__(self, table, levels, parts, given, pooling, slopes, executor):
-        self.table, self.levels, self.executor = table, levels, executor
+        self.table, self.executor = table, executor
         self.weight = table.weights()
         one = replace(table, offsets=table.offsets[[0, -1]], factors=None)
         total, mean, variance = block_moments(one).merge().pooled()
         self.centre, self.scale = mean[:-1], scale_of(total, mean, variance)[:-1]
         self.y = self._target(table, mean[-1])
-        self._given = [None] * len(levels.sizes) if given is None else list(given)
+        features = None
+        if any(levels.slopes):
+            features = (as_dense(table.X[table.rows]) - self.centre) * self.scale
+        self.levels = levels = levels.with_features(features)
+        self._given = [None] * levels.n_strengths if given is None else list(given)
         self._pooling, self._parts = pooling, parts
         self._has_slopes = bool(slopes and table.n_features)
         self._known = {}
@@ -174,14 +226,14 @@ class _CrossedSearch:
     def _solve(system, y, strengths, start, tol):
         return system.solve(y, strengths, None if start is None else start.effects, tol)
 
-    def effects(self, chosen, pooling, strengths):
+    def effects(self, chosen, pooling, strengths, tol=_FINE):
         """Return the `CrossedSolution` of some rows, and the sums of effects of all rows."""
         system, y = self._system(chosen)
-        found = self._solve(system.factor(*pooling), y, strengths, None, _FINE)
+        found = self._solve(system.factor(*pooling), y, strengths, None, tol)
         return found, self.levels.of_rows(found.effects)
 
     def best(self):
-        """Return the strengths of partial pooling and of the grouping columns."""
+        """Return the strengths of partial pooling and of the groupings."""
         if None not in self._given and self._pooling is not None:
             return self._pooling, np.array(self._given, dtype=float)
         self._prepare()
@@ -198,25 +250,27 @@ class _CrossedSearch:
                 free.remove(k)
         for k in free:
             at = self._improved(at, k)
-        return (at[0], at[1], self._ridge), np.array(at[2:])
+        strengths = np.array([np.inf if s >= 0.1 * _MOST else s for s in at[2:]])
+        return (at[0], at[1], self._ridge), strengths
 
     @property
     def _ridge(self):
         return _RIDGE if self._pooling is None else self._pooling[2]
 
     def _free(self, n_tasks):
-        """Return the positions of the strengths to tune: slopes, intercepts, grouping columns."""
+        """Return the positions of the strengths to tune: slopes, intercepts, groupings."""
         free = [2 + g for g, strength in enumerate(self._given) if strength is None]
         if self._pooling is not None or n_tasks == 1:
             return free
         return [0, 1, *free] if self._has_slopes else [1, *free]
 
     def _start(self, n_tasks):
-        """Return strengths from the method of moments: slopes, intercepts, grouping columns."""
+        """Return strengths from the method of moments: slopes, intercepts, groupings."""
         codes = np.column_stack([self.table.codes, self.levels.codes])
         noise, variances = self._variances(codes)
         with np.errstate(divide="ignore"):
             found = np.clip(noise / variances, 10 * _LEAST, 0.1 * _MOST)
+        found = np.append(found, np.full(sum(self.levels.slopes), np.inf))
         for g, strength in enumerate(self._given):
             if strength is not None:
                 found[1 + g] = strength
@@ -336,8 +390,9 @@ class _LogisticSearch(_CrossedSearch):
         # Working responses of a model of all rows, whose noise has the variance 1 / weight beside
         # the effects.
         whole = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
-        system = CrossedLogistic(whole, self.levels, self.centre, self.scale, self.executor)
-        nothing = np.full(len(self.levels.sizes), np.inf)
+        levels = Levels(self.levels.codes, self.levels.sizes)
+        system = CrossedLogistic(whole, levels, self.centre, self.scale, self.executor)
+        nothing = np.full(len(levels.sizes), np.inf)
         models = system.factor(np.inf, np.inf, self._ridge).solve(nothing).models
         scores = self._scores(whole, models)
         means = LOG_LOSS.means(scores[:, None])[:, 0]

@@ -72,7 +72,7 @@ class HeldOut:
                 problem.units.convert_unseen(model)
             coef, intercept = problem.in_caller_units(model[..., 1:], model[..., 0])
             unseen[:] = np.concatenate([np.asarray(intercept)[..., None], coef], axis=-1)
-        return cls(nested, *problem.target_locations(), tasks, unseen, problem.offset_of_all)
+        return cls(nested, *problem.target_locations(), tasks, unseen, problem.offset_of_new)
 
     def in_features(self, basis, centre):
         """Return the predictions with the model of an unseen task in other features.

@@ -245,7 +245,11 @@ class LogisticProblem(BaseProblem):
     def left_out_errors(self, left):
         """Return the losses of shared models on left-out tasks, and the tasks' rows."""
         order = np.argsort(left.tasks)  # the order of tasks in a table
-        table, group = self.table.take(left.tasks[order]), left.group[order]
+        table, group = self.table, left.group[order]
+        if self.crossed is not None:
+            self.crossed.leave_out(left.tasks, left.group)
+            table = replace(table, known=self.offset_of_new)
+        table = table.take(left.tasks[order])
         system = self.system(table, self.scalings()[0])
         loss = np.zeros((len(order), left.unseen.shape[1]))
         for c in range(loss.shape[1]):

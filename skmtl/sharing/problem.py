@@ -134,9 +134,11 @@ class BaseProblem:
         return len(self.weight)
 
     @property
-    def offset_of_all(self):
-        """What is known of the scores of the rows of `table`; None if nothing is."""
-        return None if self.crossed is None else self.crossed.whole
+    def offset_of_new(self):
+        """What is known of the scores of the rows if their tasks are new; None if nothing is."""
+        if self.crossed is None:
+            return None
+        return self.crossed.whole if self.crossed.of_new is None else self.crossed.of_new
 
     def offsets(self, split):
         """Return what is known of the rows' scores in a split of `partition`, or None."""
@@ -243,7 +245,7 @@ class Problem(BaseProblem):
         that a row may be split between both parts.
         """
         order = np.argsort(tasks)
-        table = self.table.take(tasks[order]).compact(_DENSE_SIZE)
+        table = self.table_of_new.take(tasks[order]).compact(_DENSE_SIZE)
         weight, sizes = table.weights(), table.task_sizes()
         ranked = row_order(table)
         before = np.cumsum(np.r_[0.0, weight[ranked]])
@@ -259,6 +261,13 @@ class Problem(BaseProblem):
             thin = replace(table.select(live), sample_weight=part[live], factors=None)
             parts.append(self._moments(thin, tasks, np.argsort(order)))
         return parts
+
+    @property
+    def table_of_new(self):
+        """The table, where tasks that were left out have no part in the effects of groupings."""
+        if self.crossed is None:
+            return self.table
+        return replace(self.table, y=self.table.y + self.crossed.whole - self.offset_of_new)
 
     def _moments(self, table, tasks, order):
         blocks = (TaskRows.of if isinstance(self.moments, TaskRows) else block_moments)(table)
@@ -395,7 +404,7 @@ class Problem(BaseProblem):
         errors : ndarray of shape (n_left_out, n_candidates)
         rows : ndarray of shape (n_left_out,)
         """
-        test = self.moments.take(left.tasks)
+        test = self._left_out_rows(left)
         errors = np.zeros((len(left.tasks), left.unseen.shape[1]))
         if self.units is not None:
             slopes, intercepts = left.unseen[left.group, :, 1:], left.unseen[left.group, :, 0]
@@ -406,6 +415,15 @@ class Problem(BaseProblem):
             part = test.take(left.group == g)
             errors[left.group == g] = part.errors(models[:, 1:], models[:, 0])
         return errors, test.weight
+
+    def _left_out_rows(self, left):
+        """Return the moments of left-out tasks, less what other tasks tell of their scores."""
+        if self.crossed is None:
+            return self.moments.take(left.tasks)
+        self.crossed.leave_out(left.tasks, left.group)
+        order = np.argsort(left.tasks)
+        table = self.table_of_new.take(left.tasks[order])
+        return self._moments(table, left.tasks, np.argsort(order))
 
     @staticmethod
     def left_out_weights(errors, rows):

@@ -9,9 +9,14 @@ where :math:`\Omega` are the penalties of `ArrowSystem`. Let R be the matrix tha
 into its residuals from partial pooling, and Z the levels of the rows. Eliminating the tasks leaves
 the symmetric system :math:`(Z'WRZ + \Lambda)\, b = Z'WRy`. It is never formed: a product with R is
 one pass over the rows and one solution of the arrow system, whose factorisation is kept. The
-preconditioner is the diagonal :math:`Z'WZ + \Lambda`. The log-loss plus half of the penalties is
-minimised by Newton's method, on working responses. With strengths that are ratios of variances,
-the solution consists of the best linear unbiased predictions of a mixed model (Henderson 1975).
+preconditioner consists of the blocks of the levels in :math:`Z'WZ + \Lambda`; for levels that
+contain whole tasks, in the system from which these tasks are eliminated. The log-loss plus half of
+the penalties is minimised by Newton's method, on working responses. With strengths that are ratios
+of variances, the solution consists of the best linear unbiased predictions of a mixed model
+(Henderson 1975).
+
+The levels of a grouping may have slopes beside their intercepts: row i then adds
+:math:`x_i'c_{g, l_g(i)}`, with a strength of its own on these slopes.
 
 References
 ----------
@@ -45,8 +50,8 @@ class CrossedSolution:
 
     Attributes
     ----------
-    effects : ndarray of shape (n_levels,)
-        Effects of the levels of all columns, one column after the other.
+    effects : ndarray of shape (n_effects,)
+        Effects of the levels of all groupings, in the order of `Levels`.
     residual : float
         Largest violation of the optimality conditions, relative to that of effects of zero.
     n_iter : int
@@ -80,7 +85,10 @@ class CrossedSystem:
         self.table, self.executor, self.levels = table, executor, levels
         self.centre, self.scale = centre, scale
         self.weight, self.codes = table.weights(), table.codes
-        self.level_weight = levels.sums(self.weight)
+        self._has_rows = np.concatenate([
+            np.repeat(rows > 0, width)
+            for rows, width in zip(levels.rows(self.weight), levels.widths, strict=True)
+        ])  # fmt: skip
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         moments = block_moments(table, executor=executor).block(0)
         moments.rescale(np.append(centre, 0.0), np.append(scale, 1.0))
@@ -89,6 +97,7 @@ class CrossedSystem:
     def factor(self, slope, intercept, ridge):
         """Set the strengths of partial pooling."""
         self._arrow.factor(slope)
+        self._slope = slope
         self._pull, self._ridge = np.array([intercept]), np.array([ridge])
         return self
 
@@ -135,17 +144,17 @@ class CrossedSystem:
         ----------
         target : ndarray of shape (n_rows,)
         strengths : sequence of float
-            Strength of every grouping column; the effects are zero if it is infinite.
-        start : ndarray of shape (n_levels,), optional
+            Strength of every grouping, then those of slopes; effects are zero if it is infinite.
+        start : ndarray of shape (n_effects,), optional
         tol : float
             Largest residual of a solution.
         max_iter : int
         """
-        levels, strengths = self.levels, np.asarray(strengths, dtype=float)
-        strengths = np.repeat(strengths, levels.sizes)
-        free = np.isfinite(strengths) & (self.level_weight > 0)
+        levels = self.levels
+        strengths = levels.spread(strengths)
+        free = np.isfinite(strengths) & self._has_rows
         ridge = np.where(free, strengths, 0.0)
-        inverse = np.divide(1.0, self.level_weight + ridge, out=np.zeros(len(free)), where=free)
+        inverse = _BlockInverse(levels, self._blocks(), ridge, free)
 
         def projected(values):
             return np.where(free, levels.sums(self.weight * self.residuals(values)), 0.0)
@@ -159,20 +168,109 @@ class CrossedSystem:
         if start is not None and top > 0:
             effects = np.where(free, start, 0.0)
         residual = right - product(effects) if effects.any() else right
-        norm = residual @ (inverse * residual)
+        norm = residual @ inverse.times(residual)
         while np.abs(residual).max(initial=0.0) > tol * top and n_iter < max_iter:
-            step = inverse * residual + step
+            step = inverse.times(residual) + step
             image = product(step)
             length = norm / (step @ image)
             effects = effects + length * step
             residual = residual - length * image
-            before, norm = norm, residual @ (inverse * residual)
+            before, norm = norm, residual @ inverse.times(residual)
             step, n_iter = norm / before * step, n_iter + 1
         if n_iter:  # rounding errors add up in the residual of the iteration
             residual = right - product(effects)
         worst = np.abs(residual).max(initial=0.0) / top if top > 0 else 0.0
         models = self.fit(target - levels.of_rows(effects))
         return CrossedSolution(effects, worst, n_iter, models)
+
+    def _blocks(self):
+        """Return the blocks ``(n_levels, k, k)`` of every grouping, without the strengths."""
+        levels, blocks, eliminated = self.levels, [], None
+        for rows, size, parent, slopes, codes in zip(
+            levels.rows(self.weight), levels.sizes, levels.parents, levels.slopes, levels.codes.T,
+            strict=True,
+        ):  # fmt: skip
+            if parent is not None:
+                eliminated = self._eliminated() if eliminated is None else eliminated
+                width = eliminated.shape[-1] if slopes else 1
+                block = np.zeros((size, width, width))
+                np.add.at(block, parent, eliminated[:, :width, :width])
+            elif slopes:
+                block = self._products_by_level(codes, size)
+            else:
+                block = rows[:, None, None]
+            blocks.append(block)
+        return blocks
+
+    def _eliminated(self):
+        """Return the products ``(n_tasks, 1 + n_features, 1 + n_features)`` less the tasks' part.
+
+        They are those of the intercept and the features after the parameters of the tasks are
+        eliminated: inverse(inverse(A) + inverse(L)), for products A and strengths L.
+        """
+        moments, p = self._arrow.moments, self.table.n_features
+        w, mean = moments.weight, moments.mean[:, :p]
+        A = np.empty((len(w), 1 + p, 1 + p))
+        A[:, 0, 0], A[:, 0, 1:], A[:, 1:, 0] = w, w[:, None] * mean, w[:, None] * mean
+        A[:, 1:, 1:] = moments.scatter[:, :p, :p] + w[:, None, None] * _outer(mean)
+        strengths = np.append(self._pull, np.full(p, self._slope))
+        inverse = 1.0 / np.maximum(strengths, 1e-12)
+        left = np.linalg.solve(np.eye(1 + p) + A * inverse, A)
+        return 0.5 * (left + np.swapaxes(left, 1, 2))
+
+    def _products_by_level(self, codes, size):
+        """Return the products of the intercept and the features over the rows of every level."""
+        one = np.column_stack([np.ones(len(codes)), self.levels.features])
+        block = np.empty((size, one.shape[1], one.shape[1]))
+        for j in range(one.shape[1]):
+            for k in range(j + 1):
+                sums = np.bincount(codes, self.weight * one[:, j] * one[:, k], size)
+                block[:, j, k] = block[:, k, j] = sums
+        return block
+
+
+class _BlockInverse:
+    """Inverse of the blocks of the levels, as a preconditioner.
+
+    Parameters
+    ----------
+    levels : Levels
+    blocks : list of ndarray of shape (n_levels, k, k)
+        One per grouping.
+    ridge, free : ndarray of shape (n_effects,)
+        Strength of every effect, and whether it is not held at zero.
+    """
+
+    def __init__(self, levels, blocks, ridge, free):
+        self._inverses, start = [], 0
+        for block in blocks:
+            size, width = block.shape[:2]
+            part = slice(start, start + size * width)
+            own, live = ridge[part].reshape(size, width), free[part].reshape(size, width)
+            # Without strengths a block may be singular.
+            diagonal = np.einsum("ljj->lj", block)
+            own = np.where(live, own + 1e-12 * diagonal.max(axis=1, keepdims=True), 1.0)
+            both = live[:, :, None] & live[:, None, :]
+            full = np.where(both, block, 0.0)
+            full[:, np.arange(width), np.arange(width)] += own
+            inverse = 1.0 / full if width == 1 else np.linalg.inv(full)
+            self._inverses.append(np.where(both, inverse, 0.0))
+            start = part.stop
+
+    def times(self, values):
+        """Return the product with values ``(n_effects,)``."""
+        parts, start = [], 0
+        for inverse in self._inverses:
+            size, width = inverse.shape[:2]
+            stop = start + size * width
+            own = values[start:stop].reshape(size, width)
+            parts.append(np.einsum("lij,lj->li", inverse, own).ravel())
+            start = stop
+        return np.concatenate(parts)
+
+
+def _outer(rows):
+    return rows[:, :, None] * rows[:, None, :]
 
 
 class CrossedLogistic:
@@ -207,7 +305,7 @@ class CrossedLogistic:
         tol : float
         """
         table, levels = self.table, self.levels
-        ridge = np.repeat(np.asarray(strengths, dtype=float), levels.sizes)
+        ridge = levels.spread(strengths)
         at = [np.zeros(len(ridge)), np.zeros((table.n_tasks, table.n_features))]
         at += [np.zeros(table.n_tasks), np.zeros(1 + table.n_features)]
         inner, scores = None if start is None else start.effects, np.zeros(len(table.y))

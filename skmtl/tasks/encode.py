@@ -14,6 +14,7 @@ __all__ = [
     "LabelColumns",
     "TaskLabels",
     "is_single_label",
+    "label_columns",
     "label_of_row",
     "read_labels",
     "target_labels",
@@ -69,7 +70,7 @@ def is_single_label(value, labels):
     )
 
 
-def _as_columns(labels, what):
+def label_columns(labels, what="the task column"):
     """Return labels that are tuples or rows of a frame as `LabelColumns`; None for plain labels."""
     if isinstance(labels, LabelColumns):
         return labels
@@ -98,7 +99,7 @@ def _as_columns(labels, what):
 
 def label_of_row(labels, row):
     """Return the label of a row as the caller wrote it; `labels` may be one label for all rows."""
-    columns = _as_columns(labels, "task=")
+    columns = label_columns(labels, "task=")
     if columns is not None:
         return columns.label(row)
     labels = np.asarray(labels, dtype=object if isinstance(labels, (list, tuple)) else None)
@@ -283,7 +284,7 @@ class TaskLabels:
     @classmethod
     def from_rows(cls, labels, what="the task column"):
         """Learn the labels of a table, and return ``(TaskLabels, codes)``."""
-        columns = _as_columns(labels, what)
+        columns = label_columns(labels, what)
         if columns is not None:
             return cls._from_columns(columns, what)
         labels, kind = check_labels(labels, what)
@@ -310,7 +311,7 @@ class TaskLabels:
 
     def encode(self, labels, what="the task column"):
         """Return the codes of `labels`, with -1 for a label never seen in fit."""
-        columns = _as_columns(labels, what)
+        columns = label_columns(labels, what)
         if columns is not None and self._parts is not None:
             return self._encode_columns(columns, what)
         if columns is not None:

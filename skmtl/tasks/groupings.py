@@ -1,6 +1,6 @@
-"""Grouping columns: further categories of the rows, whose levels have effects of their own."""
+"""Groupings of the rows beside the tasks, or above them, whose levels have own effects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,48 +12,125 @@ __all__ = ["Groupings", "LevelEffects", "Levels"]
 
 @dataclass(frozen=True)
 class Levels:
-    """Level of every row in every grouping column.
+    """Level of every row in every grouping, and the features whose slopes differ by level.
+
+    Arrays of all effects have one part per grouping: level by level, the intercept and the slopes.
 
     Attributes
     ----------
     codes : int ndarray of shape (n_rows, n_groupings)
         With contiguous columns; -1 for a level that was not seen in fit.
     sizes : tuple of int
-        Number of levels of each column.
+        Number of levels of each grouping.
+    features : ndarray of shape (n_rows, n_features) or None
+        Features whose slopes differ by level, with contiguous columns.
+    slopes : tuple of bool
+        Whether the levels of each grouping have slopes; by default none have.
+    parents : list of (int ndarray of shape (n_tasks,) or None)
+        For each grouping that contains whole tasks, the level of every task.
     """
 
     codes: np.ndarray
     sizes: tuple
+    features: np.ndarray | None = None
+    slopes: tuple = ()
+    parents: tuple = ()
 
     def __post_init__(self):
+        nothing = len(self.sizes) - len(self.slopes), len(self.sizes) - len(self.parents)
         object.__setattr__(self, "codes", np.asfortranarray(self.codes))
+        object.__setattr__(self, "slopes", (*self.slopes, *[False] * nothing[0]))
+        object.__setattr__(self, "parents", (*self.parents, *[None] * nothing[1]))
+        if self.features is not None:
+            object.__setattr__(self, "features", np.asfortranarray(self.features))
 
     def take(self, rows):
         """Return the levels of some rows."""
-        return Levels(self.codes[rows], self.sizes)
+        features = None if self.features is None else self.features[rows]
+        return replace(self, codes=self.codes[rows], features=features)
+
+    def with_features(self, features):
+        """Return the same levels of rows with these features."""
+        return replace(self, features=features) if any(self.slopes) else self
+
+    def plus(self, other):
+        """Return both groupings of the same rows."""
+        return Levels(
+            np.column_stack([self.codes, other.codes]), self.sizes + other.sizes, self.features,
+            self.slopes + other.slopes, self.parents + other.parents,
+        )  # fmt: skip
+
+    @property
+    def widths(self):
+        """Number of effects per level of each grouping."""
+        width = 1 if self.features is None else 1 + self.features.shape[1]
+        return [width if slopes else 1 for slopes in self.slopes]
+
+    @property
+    def n_strengths(self):
+        """Number of strengths: one per grouping, and another one for slopes."""
+        return len(self.sizes) + sum(self.slopes)
 
     def split(self, effects):
-        """Return a list of the effects of each column's levels, from those of all levels."""
-        return np.split(effects, np.cumsum(self.sizes)[:-1])
+        """Return the effects of each grouping, ``(n_levels,)`` or with slopes ``(n_levels, k)``."""
+        parts = np.split(effects, self._edges())
+        return [
+            part.reshape(-1, width) if slopes else part
+            for part, width, slopes in zip(parts, self.widths, self.slopes, strict=True)
+        ]
+
+    def _edges(self):
+        return np.cumsum([s * w for s, w in zip(self.sizes, self.widths, strict=True)])[:-1]
+
+    def spread(self, strengths):
+        """Return the strength of every effect, from those of the groupings and of their slopes."""
+        strengths = np.asarray(strengths, dtype=float)
+        of_slopes, parts = iter(strengths[len(self.sizes) :]), []
+        for strength, size, width, slopes in zip(
+            strengths[: len(self.sizes)], self.sizes, self.widths, self.slopes, strict=True
+        ):
+            block = np.full((size, width), next(of_slopes) if slopes else strength)
+            block[:, 0] = strength
+            parts.append(block.ravel())
+        return np.concatenate(parts)
+
+    def _multipliers(self, slopes):
+        """Yield what an effect is multiplied by in every row: None for an intercept."""
+        yield None
+        if slopes:
+            yield from self.features.T
+
+    def _groupings(self):
+        return zip(self.codes.T, self.sizes, self.slopes, strict=True)
 
     def mean_targets(self, y):
         """Return the mean targets ``(n_rows, n_groupings)`` of the rows' levels.
 
         Rows of different levels differ in them, whatever the names of the levels.
         """
-        rows = np.maximum(self.sums(np.ones(len(y))), 1.0)
-        means = zip(self.split(self.sums(y) / rows), self.codes.T, strict=True)
-        return np.column_stack([values[column] for values, column in means])
+        means = zip(self.rows(y), self.rows(np.ones(len(y))), self.codes.T, strict=True)
+        return np.column_stack([(sums / np.maximum(n, 1.0))[column] for sums, n, column in means])
+
+    def rows(self, values):
+        """Return the sums of values of the rows of every level: a list of ``(n_levels,)``."""
+        return [np.bincount(column, values, size) for column, size, _ in self._groupings()]
 
     def sums(self, values):
-        """Return sums of values of the rows ``(n_all_levels,)``, column by column."""
-        columns = zip(self.codes.T, self.sizes, strict=True)
-        return np.concatenate([np.bincount(column, values, size) for column, size in columns])
+        """Return the sums of values of the rows times what multiplies every effect."""
+        parts = []
+        for column, size, slopes in self._groupings():
+            products = (values if z is None else values * z for z in self._multipliers(slopes))
+            sums = [np.bincount(column, one, size) for one in products]
+            parts.append(np.column_stack(sums).ravel() if slopes else sums[0])
+        return np.concatenate(parts)
 
     def of_rows(self, effects):
-        """Return the sums ``(n_rows,)`` of the rows' effects, from those of all levels."""
-        parts = zip(self.split(effects), self.codes.T, strict=True)
-        return sum(values[column] for values, column in parts)
+        """Return the sums ``(n_rows,)`` of the rows' effects, from all effects."""
+        out = np.zeros(len(self.codes))
+        for values, (column, _, slopes) in zip(self.split(effects), self._groupings(), strict=True):
+            for z, one in zip(self._multipliers(slopes), np.atleast_2d(values.T), strict=True):
+                out += one[column] if z is None else one[column] * z
+        return out
 
 
 @dataclass(frozen=True)

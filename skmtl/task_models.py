@@ -13,7 +13,7 @@ from ._compat import check_columns
 from ._plain import plain_classifier, plain_regressor
 from ._typing import MatrixLike, NDArray
 from ._validation import check_table, read_features, refuse_other_kinds
-from .losses import LOG_LOSS
+from .losses import LOG_LOSS, SQUARED_ERROR
 from .tasks.columns import as_table
 
 __all__ = [
@@ -112,6 +112,8 @@ class LinearTask(OneTask):
 class TaskRegressor(RegressorMixin, OneTask):
     """Regression model of one task: predictions, their standard deviations and intervals."""
 
+    _loss = SQUARED_ERROR
+
     def _predictions(self, X):
         """Return the features of `X`, and the predictions."""
         raise NotImplementedError
@@ -140,9 +142,14 @@ class TaskRegressor(RegressorMixin, OneTask):
             Standard deviation; only with `return_std`.
         """
         features, prediction = self._predictions(X)
-        prediction = prediction + self._level_offset(X)
+        prediction = self._loss.means(prediction + self._level_offset(X))
         if not return_std:
             return prediction
+        if self._loss is not SQUARED_ERROR:
+            raise ValueError(
+                "return_std=True and predict_interval are for the squared error, but the model "
+                f"was fitted with loss={self._loss.name!r}."
+            )
         scale = check_residual_scale(self._residual_scale)
         return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
 
@@ -222,6 +229,11 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         (3,)
         """
         self._refuse_effects()
+        if self._loss.has_link:
+            raise ValueError(
+                f"loss={self._loss.name!r}: the prediction is exp(X @ coef_ + intercept_), for "
+                "which scikit-learn has no class that takes coefficients."
+            )
         return plain_regressor(self, self.coef_, self.intercept_)
 
     def _predictions(self, X):

@@ -272,6 +272,8 @@ def check_columns_of_a_target(estimator):
     assert prediction.shape == (40, 3) and list(wide.tasks_) == [0, 1, 2]
     np.testing.assert_allclose(prediction[rows, tasks], long.predict(X[rows], task=tasks))
     score = wide.score(X, y)
+    if getattr(wide, "loss", None) in ("huber", "absolute_error"):  # shares of another deviance
+        return
     each = [
         1 - np.nansum((y - prediction)[:, t] ** 2) / np.nansum((y[:, t] - np.nanmean(y[:, t])) ** 2)
         for t in range(3)

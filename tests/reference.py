@@ -304,12 +304,31 @@ def left_out_weights(sse):
     return softmax(-0.5 * len(sse) * np.log(total / min(total)))
 
 
-def working(y, weight, score, offset, floor):
+def working(name, parameters, y, weight, score, offset, floor):
     """Curvature, downhill slope and loss of every row (twin of ``working``)."""
-    f = score + offset
-    p = 1.0 / (1.0 + np.exp(-f))
-    loss = weight * -np.log(np.where(y == 1, p, 1.0 - p))
-    return weight * np.maximum(p * (1.0 - p), floor), weight * (y - p), loss
+    f, (_, a, b, width) = score + offset, parameters
+    r = y - f
+    if name == "log_loss":
+        p = 1.0 / (1.0 + np.exp(-f))
+        loss, slope = -np.log(np.where(y == 1, p, 1.0 - p)), y - p
+        curvature = np.maximum(p * (1.0 - p), floor)
+    elif name == "poisson":
+        loss, slope, curvature = np.exp(f) - y * f, y - np.exp(f), np.maximum(np.exp(f), floor)
+    elif name == "gamma":
+        ratio = y / np.exp(f)
+        loss, slope, curvature = ratio + f, ratio - 1.0, np.maximum(ratio, floor)
+    elif name == "huber":
+        near = np.abs(r) <= a
+        loss = np.where(near, r**2 / 2, a * np.abs(r) - a**2 / 2)
+        slope, curvature = np.where(near, r, a * np.sign(r)), np.where(near, 1.0, a / np.abs(r))
+    else:  # a slope a for positive residuals and b for negative ones, smoothed about zero
+        near = np.abs(r) <= width
+        absolute = np.where(near, (r**2 / (width or 1.0) + width) / 2, np.abs(r))
+        sign = np.where(near, r / (width or 1.0), np.sign(r))
+        loss = (a + b) / 2 * absolute + (a - b) / 2 * r
+        slope = (a + b) / 2 * sign + (a - b) / 2
+        curvature = (a + b) / 2 / np.maximum(np.abs(r), width)
+    return weight * curvature, weight * slope, weight * loss
 
 
 def weighted_rows(X, rows, offsets, factor):
@@ -1486,7 +1505,7 @@ def moment_system(codes, weight):
 def crossed_logistic(X, y, codes, n_tasks, levels, sizes, pooling, strengths, w=None):
     """Log-odds and effects of the levels that minimise the log-loss plus half of the penalties.
 
-    By scipy's general minimiser (twin of `CrossedLogistic`).
+    By scipy's general minimiser (twin of `CrossedNewton`).
     """
     A, penalty = crossed_design(X, codes, n_tasks, levels, sizes, pooling, strengths)
     beta = penalised_logistic(A, penalty, y, w)

@@ -431,7 +431,7 @@ model.partial_fit(X, y, task=task).partial_fit(X, y, task=task)
 model = skmtl.MultiTaskRegressor("partial_pooling").fit(X, y, task=task)
 model.adapt(X[:5], y[:5])
 n_kernels = 0
-for name in ("arrow", "moments", "logistic", "heads"):
+for name in ("arrow", "moments", "newton", "heads"):
     for key, kernel in vars(getattr(kernels, name)).items():
         if hasattr(kernel, "signatures"):
             n_kernels += 1

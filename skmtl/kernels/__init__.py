@@ -14,11 +14,11 @@ __all__ = [
     "exponential",
     "heads",
     "lasso",
-    "logistic",
     "meta_training",
     "mlp",
     "mlp_hessian",
     "moments",
+    "newton",
     "quadratic",
     "shared_layers",
 ]

@@ -15,6 +15,9 @@ class _LogLoss(Loss):
     """
 
     name = "log_loss"
+    code = "LOG_LOSS"
+    has_link = True
+    is_likelihood = True
 
     def value(self, scores, target, axis=-1):
         if scores.shape[axis] == 1:
@@ -25,6 +28,9 @@ class _LogLoss(Loss):
         if scores.shape[axis] == 1:
             return expit(scores)
         return np.exp(scores - log_sum_exp(scores, axis))
+
+    def target_slopes(self, scores):
+        return -scores
 
     def curve(self, means, moved, axis=-1):
         if means.shape[axis] == 1:

@@ -7,13 +7,20 @@ import numpy as np
 
 from ..tasks.encode import by_task
 from .base import Loss
+from .counts import GAMMA, POISSON
 from .log_loss import LOG_LOSS
+from .robust import ABSOLUTE_ERROR, Huber, Quantile
 from .squared import SQUARED_ERROR
 
 __all__ = ["BY_NAME", "TaskLosses", "mean_and_std"]
 
-# A further loss is one file of this package and its entry here.
-BY_NAME: dict[str, Loss] = {loss.name: loss for loss in (SQUARED_ERROR, LOG_LOSS)}
+# A further loss is one class of this package and its entry here.
+BY_NAME: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        SQUARED_ERROR, LOG_LOSS, Huber(), ABSOLUTE_ERROR, Quantile(), POISSON, GAMMA,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,8 @@ class TaskLosses:
 
         Parameters
         ----------
-        loss : str or mapping
-            Name of the loss of all tasks, or names by task.
+        loss : str, Loss or mapping
+            Loss of all tasks, or losses by task.
         labels : ndarray of shape (n_tasks,) or TaskLabels
             Labels of the tasks.
         default : Loss
@@ -49,17 +56,18 @@ class TaskLosses:
         ValueError
             For a name that is no loss, and for a key that is not a task.
         """
-        names = [default.name] * len(labels)
+        each = [default] * len(labels)
         if isinstance(loss, Mapping):
-            for label, name in loss.items():
-                _check_name(name, f"loss gives task {label!r}")
-            for position, name in by_task(loss, labels, "loss").items():
-                names[position] = name
+            found = {
+                label: _loss_of(name, f"loss gives task {label!r}") for label, name in loss.items()
+            }
+            for position, one in by_task(found, labels, "loss").items():
+                each[position] = one
         else:
-            _check_name(loss, "loss is")
-            names = [loss] * len(labels)
-        used, positions = np.unique(names, return_inverse=True)
-        return cls(tuple(BY_NAME[name] for name in used.tolist()), positions)
+            each = [_loss_of(loss, "loss is")] * len(labels)
+        used = sorted(set(each), key=repr)
+        used.sort(key=lambda one: one.name)
+        return cls(tuple(used), np.array([used.index(one) for one in each], dtype=np.int64))
 
     def of_task(self, t):
         """Return the `Loss` of the task at a position."""
@@ -119,7 +127,7 @@ class TaskLosses:
             )
 
     def check_targets(self, y, codes, labels):
-        """Raise a ValueError for a target of a log-loss task other than 0 and 1.
+        """Raise a ValueError for targets that the losses of their tasks do not have.
 
         Parameters
         ----------
@@ -135,6 +143,8 @@ class TaskLosses:
                 f"the value {float(y[at])!r}; encode it as 0 and 1, or set the loss of the task to "
                 "'squared_error'."
             )
+        for loss in self.losses:
+            loss.check_target(y[self.of_kind(loss)[codes]])
 
     def check(self, default, sharing, able, estimator):
         """Raise a ValueError unless a sharing structure can minimise these losses.
@@ -144,7 +154,8 @@ class TaskLosses:
         default : Loss
             The loss that every structure of the estimator minimises.
         sharing : object
-            The structure; with a true attribute ``mixes_losses`` it takes any losses.
+            The structure; with a true attribute ``mixes_losses`` it takes the squared error and the
+            log-loss by task, with ``takes_scores`` any loss that is the same in every task.
         able : list of str
             Names of the structures that take any losses.
         estimator : str
@@ -153,14 +164,21 @@ class TaskLosses:
         of_classes = default is LOG_LOSS  # class labels have no squared error
         if self.single is default:
             return
-        if getattr(sharing, "mixes_losses", False) and not of_classes:
+        of_two = all(loss in (LOG_LOSS, SQUARED_ERROR) for loss in self.losses)
+        if getattr(sharing, "mixes_losses", False) and not of_classes and of_two:
+            return
+        is_other = self.single is not None and self.single is not LOG_LOSS
+        if getattr(sharing, "takes_scores", False) and not of_classes and is_other:
             return
         name, names = type(sharing).__name__, [loss.name for loss in self.losses]
         remedy = f"set loss={default.name!r}"
         if able:
             structures = f"sharing={' or '.join(map(repr, able))}"
             there = f"use MultiTaskRegressor({structures})" if of_classes else structures
-            remedy += f", or {there}, which takes a loss per task"
+            if of_two:
+                remedy += f", or {there}, which takes a loss per task"
+            else:
+                remedy += ", or fit tasks with another loss separately, by linear models"
         elif self.single is None:
             remedy += " and fit tasks with another loss separately; no structure of this version "
             remedy += "takes a loss per task"
@@ -183,6 +201,13 @@ def mean_and_std(y, weight):
     return mean, std if std > 1e-12 * abs(mean) else 1.0
 
 
-def _check_name(name, what):
-    if not isinstance(name, str) or name not in BY_NAME:
-        raise ValueError(f"{what} {name!r}, which is not a loss; available are {sorted(BY_NAME)}.")
+def _loss_of(loss, what):
+    """Return the `Loss` of a name, or of an object."""
+    if isinstance(loss, Loss):
+        return loss
+    if not isinstance(loss, str) or loss not in BY_NAME:
+        raise ValueError(
+            f"{what} {loss!r}, which is not a loss; available are {sorted(BY_NAME)}, and the "
+            "objects of skmtl.losses."
+        )
+    return BY_NAME[loss]

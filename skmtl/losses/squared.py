@@ -11,6 +11,7 @@ class _SquaredError(Loss):
     r""":math:`\ell(y, s) = (y - s)^2 / 2`."""
 
     name = "squared_error"
+    factor = 2.0
 
     def value(self, scores, target, axis=-1):
         return 0.5 * ((scores - target) ** 2).sum(axis=axis)
@@ -23,6 +24,9 @@ class _SquaredError(Loss):
 
     def curvature(self, means):
         return np.ones_like(means)
+
+    def constant(self, target, weight):
+        return float(np.average(target, weights=weight))
 
 
 SQUARED_ERROR = _SquaredError()

@@ -16,6 +16,7 @@ from .._jit import worker_pool
 from .._typing import Frame, NDArray
 from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
+from ..losses import LOG_LOSS, Loss
 from ..sharing import BY_NAME
 from ..sharing.restriction import UNRESTRICTED
 from ..task_models import LinearTaskClassifier, LinearTaskModel
@@ -49,7 +50,7 @@ class MultiTaskBase(
         ],
         "grouping_columns": [str, numbers.Integral, "array-like", Mapping, None],
         "cv": ["cv_object", None],
-        "loss": [str, Mapping],
+        "loss": [str, Mapping, Loss],
         "task_weight": [StrOptions({"balanced", "uncertainty"}), Mapping, None],
     }
     _named = "sharing", BY_NAME, "skmtl.sharing"
@@ -66,7 +67,7 @@ class MultiTaskBase(
         table : TaskTable
         make_problem : callable
             Called with a `RowSpace`, partitions, an executor and the keyword arguments `within`
-            and `copies`; returns a `Problem` or a `LogisticProblem`.
+            and `copies`; returns a `Problem` or a `NewtonProblem`.
         rows : ResolvedRows
         progress : Progress
 
@@ -121,6 +122,10 @@ class MultiTaskBase(
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
 
+    def _scores_loss(self):
+        """Return the loss of a regression that Newton's method minimises; None for others."""
+        return None
+
     def _within(self, solver):
         """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
@@ -130,7 +135,7 @@ class MultiTaskBase(
 
         Rows are ordered by a standardised target, in which 0 and 1 would otherwise hang on it.
         """
-        if losses.single is self._loss:
+        if losses.single is self._loss or losses.single not in (None, LOG_LOSS):
             return self._settled(table, hidden)
         location, scale = losses.units(table.y, table.codes, table.weights())
         codes = table.codes
@@ -288,7 +293,8 @@ class MultiTaskBase(
             kwargs["offset"] = known.offset[:, None]
         if self._learned is not None:
             blend, error = self._adapt_learned(rows, X, y, weight, **kwargs)
-            blend.coef, blend.intercept = known.added_to(blend.coef, blend.intercept)
+            if known.model is not None:
+                blend.coef, blend.intercept = known.added_to(blend.coef, blend.intercept)
             scale = self._new_residual_scale(self._residual_scale, error, X, y, weight)
             return self._learned_task_model(blend, scale)
         coef, intercept, error = self._adapter.adapt(X, y, weight, **kwargs)

@@ -77,8 +77,11 @@ class LearnedMixin:
             )
 
     def _structure(self):
-        """Return a copy of the sharing structure, of "auto" linear models if moments are kept."""
-        if getattr(self, "keep_moments", False):
+        """Return a copy of the sharing structure; of "auto", sometimes its linear models alone.
+
+        They are all there is if moments are kept, and for a loss of scores.
+        """
+        if getattr(self, "keep_moments", False) or self._scores_loss() is not None:
             return self._linear_structure()
         return self._named_object()
 

@@ -18,7 +18,7 @@ from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColum
 from .._validation import check_weights
 from ..losses import LOG_LOSS
 from ..sharing.base import Sharing
-from ..sharing.logistic_problem import LogisticProblem
+from ..sharing.newton_problem import NewtonProblem
 from ..task_models import (
     BlendedTaskClassifier,
     LinearTaskClassifier,
@@ -317,7 +317,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         table = replace(table, y=np.searchsorted(present, table.y).astype(np.float64))
 
         def make_problem(space, parts, executor, **kwargs):
-            return LogisticProblem(
+            return NewtonProblem(
                 space.table, len(classes), parts, self.tol, self.max_iter, executor=executor,
                 progress=progress, standardise=space.standardise, **kwargs,
             )  # fmt: skip

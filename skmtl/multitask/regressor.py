@@ -1,6 +1,7 @@
 """Linear regression for many tasks."""
 
 import functools
+import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, Self, overload
 
@@ -9,11 +10,11 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
-from .._compat import HasMethods, StrOptions, fit_context
+from .._compat import HasMethods, Interval, StrOptions, fit_context
 from .._jit import worker_pool
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
 from ..base import r2_over_tasks
-from ..losses import SQUARED_ERROR
+from ..losses import SQUARED_ERROR, Loss
 from ..sharing.base import Sharing
 from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
 from ..tasks.stack import linear_scores
@@ -21,12 +22,15 @@ from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
 from ._least_squares import fit_on_scale, problem_of
+from ._losses import LossMixin, deviance_explained
 from ._partial_fit import PartialFitMixin, SeenRows
 
 __all__ = ["MultiTaskRegressor"]
 
 
-class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTaskModel]):
+class MultiTaskRegressor(
+    RegressorMixin, PartialFitMixin, LossMixin, MultiTaskBase[LinearTaskModel]
+):
     r"""Regression for many tasks that share information where it helps.
 
     Every task (store, patient, school, ...) has its own linear model
@@ -79,12 +83,16 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         own, added to the predictions, and shrunk towards zero. A dict gives the strength of each
         column, "auto" or a number of rows; it is "auto" for columns in a list, and then chosen by
         cross-validation. Levels that were not seen in `fit` have no effect.
-    loss : str or dict, default="squared_error"
-        Loss by its name in scikit-learn, "squared_error" or "log_loss", or a dict from tasks to
-        names, by default "squared_error". Only "hidden_layers" takes the log-loss, for all tasks or
-        beside the other loss. Targets of the log-loss are 0 and 1, and predictions are the
-        probability of 1. A task that was not seen in `fit` has the loss of all tasks if it is the
-        same, otherwise "squared_error".
+    loss : str, object or dict, default="squared_error"
+        Loss by its name in scikit-learn, or an object of `skmtl.losses`. "poisson" (counts) and
+        "gamma" (amounts above 0) have the logarithm of the mean as linear score; "huber"
+        (`skmtl.losses.Huber`), "absolute_error" (medians) and "quantile"
+        (`skmtl.losses.Quantile`) that of squared errors. These are minimised by Newton's method, in
+        linear models, to which "auto" is then restricted. A dict from tasks to names, by default
+        "squared_error", is for "hidden_layers", which also takes "log_loss", for all tasks or
+        beside the other loss: its targets are 0 and 1, and predictions the probability of 1. A task
+        that was not seen in `fit` has the loss of all tasks if it is the same, otherwise
+        "squared_error".
     task_weight : None, "balanced", "uncertainty" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
@@ -117,6 +125,12 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         nor on units, shifts and signs of the columns, and copies of a row are in the same fold. On
         small tables this is repeated. None skips cross-validation and needs numbers for the
         strengths. For rows ordered in time, use `skmtl.model_selection.TaskTimeSeriesSplit`.
+    max_iter : int, default=100
+        Largest number of Newton steps per candidate in the final fit, for losses other than the
+        squared error.
+    tol : float, default=1e-4
+        Tolerance of the final fit, for these losses: on `kkt_residual_`, and on the duality gap of
+        medians and quantiles.
     n_jobs : int, default=None
         Number of threads, or processes for learners; None means 1. Results do not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -144,12 +158,13 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     task_report_ : dict of arrays
         For every task, and in the last row for an unseen task (label None): ``task``;
         ``n_samples``; cross-validated squared errors per row ``error_independent``,
-        ``error_pooled`` and ``error_shared`` (this model), with ``std_error_...``; the model that
-        was ``used``; ``gain_over_independent`` and ``gain_over_pooled`` (1 - error / error of the
-        other model); and ``residual_std``, which `predict` returns as ``std``. The same errors
-        chose the model, so they are somewhat optimistic. They are NaN for a task without held-out
-        rows. The report is empty with ``cv=None``. If any task has the log-loss, its error is this
-        loss per row, and the errors of the other models and of an unseen task are NaN.
+        ``error_pooled`` and ``error_shared`` (this model), of other losses their unit deviance,
+        with ``std_error_...``; the model that was ``used``; ``gain_over_independent`` and
+        ``gain_over_pooled`` (1 - error / error of the other model); and ``residual_std``, which
+        `predict` returns as ``std``. The same errors chose the model, so they are somewhat
+        optimistic. They are NaN for a task without held-out rows. The report is empty with
+        ``cv=None``. If any task has the log-loss, its error is this loss per row, and the errors of
+        the other models and of an unseen task are NaN.
     member_report_ : dict of arrays
         Only with learners: for every ``member`` its cross-validated ``error``, its mean ``weight``,
         the number of tasks that use it, its weight for an unseen task, and its ``status``.
@@ -225,7 +240,10 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         "estimator": [HasMethods(["fit", "predict"]), None],
         "target_scale": [StrOptions({"auto", "table", "task"})],
         "keep_moments": ["boolean"],
+        "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
+        "tol": [Interval(numbers.Real, 0, None, closed="neither")],
     }
+    max_iter, tol = 100, 1e-4  # of models that were pickled before they were parameters
 
     _loss = SQUARED_ERROR
     __metadata_request__fit = {"task": True}
@@ -243,12 +261,14 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
         grouping_columns: TaskColumn | Mapping[Any, Any] = None,
-        loss: str | Mapping[Any, str] = "squared_error",
+        loss: str | Loss | Mapping[Any, str] = "squared_error",
         task_weight: Literal["balanced", "uncertainty"] | Mapping[Any, float] | None = None,
         target_scale: Literal["auto", "table", "task"] = "auto",
         keep_moments: bool = False,
         handle_unknown: Literal["shared", "error"] = "shared",
         cv: CV = 5,
+        max_iter: int = 100,
+        tol: float = 1e-4,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int = 0,
@@ -266,6 +286,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         self.keep_moments = keep_moments
         self.handle_unknown = handle_unknown
         self.cv = cv
+        self.max_iter = max_iter
+        self.tol = tol
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -309,15 +331,21 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             targets of the log-loss other than 0 and 1.
         """
         self._check_learners()
+        self._check_scores_loss()
         n_folds = self._n_folds() if self.keep_moments else None
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
-        make_problem = functools.partial(problem_of, progress)
+        of_squares = self._scores_loss() is None
+        make_problem = functools.partial(
+            problem_of if of_squares else self._newton_problem, progress
+        )
         solver, fitted = self._share(X, y, codes, table, make_problem, rows, progress)
         seen = None
         if self.keep_moments:
             with worker_pool(self.n_jobs) as executor:
                 seen = SeenRows.of(table, n_folds, self._seed(), executor)
+        if not of_squares:
+            self._warn_of_residual(fitted)
         if fitted.residual_scale is not None:
             fitted.residual_scale.out_of_range = fitted.out_of_range(table.X)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
@@ -326,10 +354,13 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     def _finish(self, progress, fitted, seen):
         self.target_scale_ = "table" if fitted.adapter.units is None else "task"
         self._kept = seen
+        self._fitted_loss = fitted.loss
         progress.end()
         return self
 
     def _fit_problem(self, solver, problem):
+        if problem.loss is not SQUARED_ERROR:
+            return solver.fit_problem(problem)
         return fit_on_scale(solver, problem, self.target_scale)
 
     @overload
@@ -374,6 +405,8 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             also if ``cv=None``.
         """
         check_is_fitted(self)
+        if return_std:
+            self._refuse_std()
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
         if self._learned is not None:
@@ -388,6 +421,7 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
             intercept = np.r_[self.intercept_, self.shared_intercept_]
             prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
         prediction = prediction + self._level_offset(X) + self._group_offset(rows)
+        prediction = self._fitted_loss.means(prediction)
         if residual_scale is None:
             return prediction
         return prediction, residual_scale.of_rows(rows.X, codes)
@@ -442,6 +476,9 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
     ) -> float:
         """Return R² of the predictions; with a 2-D y, the mean over tasks, ignoring NaN labels.
 
+        For losses other than the squared error it is D², the share of the deviance that is
+        explained, compared with the best constant.
+
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
@@ -460,7 +497,10 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         """
         check_is_fitted(self)
         self._check_scored(y)
-        return r2_over_tasks(y, self.predict(X, task=task), sample_weight)
+        prediction = self.predict(X, task=task)
+        if self._fitted_loss is not SQUARED_ERROR:
+            return deviance_explained(self._fitted_loss, y, prediction, sample_weight)
+        return r2_over_tasks(y, prediction, sample_weight)
 
     def adapt(
         self,
@@ -506,7 +546,9 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         return self._adapt(X, y, sample_weight, **self._loss_of_new_task(loss))
 
     def _check_support(self, y):
-        return check_numbers(y)
+        y = check_numbers(y)
+        self._fitted_loss.check_target(y)
+        return y
 
     def _learned_task_model(self, blend, residual_scale):
         model = BlendedTaskModel._from_blend(
@@ -518,11 +560,16 @@ class MultiTaskRegressor(RegressorMixin, PartialFitMixin, MultiTaskBase[LinearTa
         model = LinearTaskModel._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, residual_scale
         )
+        model._loss = self._fitted_loss
         return self._with_effects(model)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         if not self._takes_sparse():
             tags.input_tags.sparse = False
-        tags.target_tags.multi_output = self.task_column is None
+        tags.target_tags.positive_only = getattr(self._scores_loss(), "has_link", False)
+        # scikit-learn's checks of several outputs draw negative targets.
+        tags.target_tags.multi_output = (
+            self.task_column is None and not tags.target_tags.positive_only
+        )
         return tags

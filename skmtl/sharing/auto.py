@@ -49,6 +49,8 @@ class Auto(Sharing):
     shows more than one), so that most tables without curvature keep a linear model.
     Learners are guarded like this, not guaranteed to help.
 
+    Losses other than the squared error and the log-loss are minimised by linear models alone.
+
     With several task columns, one of which is nested in a later one, the linear models are those
     of `TaskTree` where these predict better than the flat ones.
 
@@ -85,6 +87,8 @@ class Auto(Sharing):
     >>> MultiTaskRegressor(Auto(time_budget=60.0)).get_params()["sharing__time_budget"]
     60.0
     """
+
+    takes_scores = True  # by its linear models
 
     def __init__(self, *, time_budget: float | None = None):
         self.time_budget = time_budget

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from ..guard.guard import Guard
 from ..guard.residuals import OutOfRangeVariance
 from ..guard.shares import Shares
+from ..losses import SQUARED_ERROR
 from .held_out import HeldOut
 from .restriction import UNRESTRICTED, Restriction
 
@@ -59,6 +60,8 @@ class SharingFit:
         Models of the levels above the tasks.
     left_out : tuple of ndarray of shape (n_left_out,), or None
         Tasks that were left out, and the errors per row of an unseen task's model on them.
+    loss : Loss
+        The loss with all its parameters, in the caller's units.
     """
 
     coef: np.ndarray
@@ -81,6 +84,7 @@ class SharingFit:
     crossed: object = None
     above: object = None
     left_out: tuple | None = None
+    loss: object = SQUARED_ERROR
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -197,6 +201,8 @@ class Sharing(BaseEstimator):
     weighs_tasks = True
     # Whether the structure takes a loss per task.
     mixes_losses = False
+    # Whether it takes losses of scores other than squares, the same in every task.
+    takes_scores = False
 
     def _refuse_without_folds(self, names):
         """Raise the ValueError for strengths that cannot be tuned without cross-validation."""
@@ -225,7 +231,7 @@ class Sharing(BaseEstimator):
 
         Parameters
         ----------
-        problem : Problem or LogisticProblem
+        problem : Problem or NewtonProblem
             The data.
 
         Returns
@@ -250,7 +256,7 @@ def guarded_fit(problem, members, allowed, baselines):
 
     Parameters
     ----------
-    problem : Problem or LogisticProblem
+    problem : Problem or NewtonProblem
     members : list of Member
         The first one is that of the structure. Beside what the guard asks for, every member has
         ``as_grid``, by which new tasks are adapted to, and the first one ``strengths`` and
@@ -259,11 +265,11 @@ def guarded_fit(problem, members, allowed, baselines):
         Masks that `Guard` and `Guard.report` take.
     """
     guard = Guard(problem, members, allowed)
-    report = guard.report(baselines, np.r_[problem.target_units] ** 2)
+    report = guard.report(baselines, problem.error_units)
     shares = guard.shares[0]
     residual_scale = problem.residual_scale(report["error_shared"], guard.judged, shares)
     fitted = _assemble(problem, members, shares, guard.judged, report, residual_scale)
-    fitted.left_out = guard.left_out(np.r_[problem.target_units] ** 2)
+    fitted.left_out = guard.left_out(problem.error_units)
     if problem.nested_splits is not None:
         fitted.held_out = HeldOut.of(problem, members[0], shares, guard.left)
     return fitted
@@ -277,7 +283,7 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
     history = {**_columns(members), "weight": weight}
     if judged is not None:
         errors, rows = judged.totals()
-        history["error"] = problem.target_units[0] ** 2 @ errors / max(rows.sum(), 1e-300)
+        history["error"] = problem.error_units[:-1] @ errors / max(rows.sum(), 1e-300)
     coef, intercept, shared = blend.coef, blend.intercept, blend.shared
     if problem.units is not None:
         problem.units.convert_models(coef, intercept)
@@ -297,12 +303,13 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
         history=history,
         report=report,
         kkt_residual=blend.residual,
-        n_iter=blend.n_iter,
+        n_iter=max(1, blend.n_iter),  # the start may be the solution
         adapter=adapter,
         residual_scale=residual_scale,
         squares=problem.feature_squares(),
         slope_strength=float(grid.slope[int(np.argmax(weight))]),
         target_units=problem.target_units[0],
+        loss=problem.fitted_loss,
     )
 
 

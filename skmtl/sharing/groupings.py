@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..losses import LOG_LOSS, SQUARED_ERROR
-from ..solvers.crossed import CrossedLogistic, CrossedSystem, task_scores
+from ..solvers.crossed import CrossedNewton, CrossedSystem, task_scores
 from ..tasks.groupings import Levels
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.stack import as_dense
@@ -119,8 +119,8 @@ class CrossedEffects:
         executor, progress : optional
             As in `Problem`.
         """
-        kind = _LogisticSearch if loss is LOG_LOSS else _CrossedSearch
-        search = kind(table, levels, parts, given, pooling, slopes, executor)
+        kind = _CrossedSearch if loss is SQUARED_ERROR else _NewtonSearch
+        search = kind(table, levels, parts, given, pooling, slopes, executor, loss)
         if progress is not None:
             progress("tuning the effects of grouping columns")
         pooling, strengths = search.best()
@@ -195,8 +195,8 @@ class CrossedEffects:
 class _CrossedSearch:
     """Cross-validated errors of partial pooling with crossed groupings."""
 
-    def __init__(self, table, levels, parts, given, pooling, slopes, executor):
-        self.table, self.executor = table, executor
+    def __init__(self, table, levels, parts, given, pooling, slopes, executor, loss=SQUARED_ERROR):
+        self.table, self.executor, self.loss = table, executor, loss
         self.weight = table.weights()
         one = replace(table, offsets=table.offsets[[0, -1]], factors=None)
         total, mean, variance = block_moments(one).merge().pooled()
@@ -363,7 +363,7 @@ class _CrossedSearch:
         return vertex if self.cost(vertex) < here else at
 
 
-class _LogisticSearch(_CrossedSearch):
+class _NewtonSearch(_CrossedSearch):
     """The same for the log-loss of two classes: strengths are 1 / variance of log-odds."""
 
     def _target(self, table, mean):
@@ -372,7 +372,7 @@ class _LogisticSearch(_CrossedSearch):
     def _system(self, chosen):
         table = self.table if chosen.all() else self.table.select(chosen)
         levels = self.levels.take(chosen)
-        system = CrossedLogistic(table, levels, self.centre, self.scale, self.executor)
+        system = CrossedNewton(table, levels, self.centre, self.scale, self.loss, self.executor)
         return system, table.y
 
     @staticmethod
@@ -391,7 +391,7 @@ class _LogisticSearch(_CrossedSearch):
         # the effects.
         whole = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
         levels = Levels(self.levels.codes, self.levels.sizes)
-        system = CrossedLogistic(whole, levels, self.centre, self.scale, self.executor)
+        system = CrossedNewton(whole, levels, self.centre, self.scale, self.loss, self.executor)
         nothing = np.full(len(levels.sizes), np.inf)
         models = system.factor(np.inf, np.inf, self._ridge).solve(nothing).models
         scores = self._scores(whole, models)

@@ -59,7 +59,7 @@ class PoolingMember(Member):
 
     Parameters
     ----------
-    problem : Problem or LogisticProblem
+    problem : Problem or NewtonProblem
     grid : Grid
     scalings : list of SlopeScaling
 
@@ -160,7 +160,7 @@ class PoolingMember(Member):
     @property
     def columns(self):
         """Columns of the history, by name."""
-        grid, unit = self.grid, self.problem.copies.unit
+        grid, unit = self.grid, self.problem.strength_unit
         scalings = [self.scalings[k] for k in grid.scaling]
         return {
             "alpha": grid.slope / unit,

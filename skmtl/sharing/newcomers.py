@@ -30,6 +30,8 @@ _MOST_STEPS = 50
 _MOST_ROUNDS = 200
 _MOST_HALVINGS = 30
 _LEAST_GAIN = 1e-10
+# Width within which a loss that bends at a point is smoothed, in the unit of the fit.
+_WIDTH = 0.02
 # Numbers in the bases of the candidates that are solved in one batch.
 _BATCH_SIZE = 10**6
 
@@ -106,7 +108,7 @@ class Adapter:
         """Return weights under which the rows represent the task: those given."""
         return weight
 
-    def sampling(self, y, weight):
+    def sampling(self, y, weight, class_prior=None):
         """Return what is added to the scores of the given rows only, and of all rows: nothing."""
         return np.zeros(1), None
 
@@ -318,18 +320,16 @@ def _at_least(gram, moment, least, n_free):
 
 
 @dataclass
-class LogisticAdapter(Adapter):
-    """Adaptation of the candidates of a classifier to new tasks.
+class NewtonAdapter(Adapter):
+    """Adaptation of the candidates of a fit by another loss than squares to new tasks.
 
     Attributes
     ----------
     shared_models : ndarray of shape (n_candidates, n_scores, 1 + n_features)
-    prevalence : Prevalence or None
-        Distribution over tasks of the classes' proportions, by which a sample that was drawn by
-        class is recognised.
+    loss : Loss
     """
 
-    prevalence: object = None
+    loss: object = LOG_LOSS
 
     def adapt(self, X, y, weight, offset=None, class_prior=None):
         """Return the new task's model on the caller's scale.
@@ -338,7 +338,7 @@ class LogisticAdapter(Adapter):
         ----------
         X : ndarray of shape (n_samples, n_features)
         y : ndarray of shape (n_samples,)
-            Codes of the classes.
+            The target; in a classification, codes of the classes.
         weight : ndarray of shape (n_samples,)
         offset : ndarray of shape (n_samples, n_scores), optional
             What is to be added to the scores of the model.
@@ -350,30 +350,80 @@ class LogisticAdapter(Adapter):
         coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
         intercept : float or ndarray of shape (n_classes,)
         loss : float or None
-            Leave-one-out log-loss per row, of the candidates on average.
+            Leave-one-out loss per row, of the candidates on average.
         """
         n_features = X.shape[1]
         if offset is not None:
             X = np.hstack([X, offset])
         X, y, weight = self.support(X, y, weight)
         X, offset = X[:, :n_features], X[:, n_features:].T
-        y = y.astype(np.int64)
         Z = (X - self.centre[:-1]) * self.scale[:-1]
         sampled, shift = self.sampling(y, weight, class_prior)
         models = self._models_for(Z, weight)
         if shift is not None:
             models = models.copy()
             models[..., 0] += shift
-        offset = sampled[:, None] + (offset if len(offset) else 0.0)
-        own, loss = self._own(models, Z, y, weight, offset)
+        offset = sampled[:, None] + (offset * self.scale[-1] if len(offset) else 0.0)
+        level = self.centre[-1]
+        if self.loss.has_link:
+            offset = offset + level
+        else:
+            y = (y - level) * self.scale[-1]
+        own, loss = self._own(models, Z, self._encoded(y), weight / self._row_noise, offset)
         shares = self.unseen
         if self.prior is not None:
-            shares = self.prior.weights(loss.min() - loss, weight.sum())
+            shares = self.prior.weights(loss.min() - loss, weight.sum() / self._row_noise)
         b = np.tensordot(shares, models + own, 1)
-        coef = self._held(b[:, 1:] * self.scale[:-1])
-        intercept = b[:, 0] - coef @ self.centre[:-1]
+        coef = self._held(b[:, 1:] * self.scale[:-1] / self.scale[-1])
+        intercept = level + b[:, 0] / self.scale[-1] - coef @ self.centre[:-1]
         loss = float(shares @ loss / weight.sum())
         return (coef, intercept, loss) if len(b) > 1 else (coef[0], intercept[0], loss)
+
+    @property
+    def _row_noise(self):
+        """What the weights of rows are divided by."""
+        return self.noise
+
+    def _encoded(self, y):
+        """Return the targets ``(n_scores, n_samples)`` as the loss takes them."""
+        return y[None]
+
+    def _own(self, models, Z, target, weight, offset):
+        """Return task-specific parts like `models`, and leave-one-out losses per candidate.
+
+        `offset`, of shape (n_scores, n_samples or 1), is added to the scores of the rows.
+        """
+        own, loss = np.zeros_like(models), np.empty(len(models))
+        scores = np.array([model[:, :1] + model[:, 1:] @ Z.T for model in models])
+        offset, centre = scores + offset, self._centre_of(Z, weight)
+        for chosen, kind, bases, transforms in self._bases(Z - centre, weight):
+            newton = _Newton(bases[kind], offset[chosen], target, weight, self.loss)
+            own[chosen] = newton.solve() @ np.swapaxes(transforms[kind], 1, 2)
+            loss[chosen] = self.loss.value(newton.left_out(), target, axis=1) @ weight
+        own[..., 0] -= own[..., 1:] @ centre
+        return own, loss
+
+
+@dataclass
+class LogisticAdapter(NewtonAdapter):
+    """Adaptation of the candidates of a classifier to new tasks.
+
+    Attributes
+    ----------
+    prevalence : Prevalence or None
+        Distribution over tasks of the classes' proportions, by which a sample that was drawn by
+        class is recognised.
+    """
+
+    prevalence: object = None
+
+    # The losses of a classification are log-likelihoods.
+    _row_noise = 1.0
+
+    def _encoded(self, y):
+        n_scores = self.shared_models.shape[1]
+        target = (y == 1)[None] if n_scores == 1 else y == np.arange(n_scores)[:, None]
+        return target.astype(np.float64)
 
     def representative(self, y, weight, class_prior=None):
         """Return weights under which the rows have the proportions of the classes in the task.
@@ -406,7 +456,7 @@ class LogisticAdapter(Adapter):
         n_scores, shift = self.shared_models.shape[1], None
         if class_prior is None and self.prevalence is None:
             return np.zeros(n_scores), None
-        counts = np.bincount(y, weight, minlength=max(n_scores, 2))[None]
+        counts = np.bincount(y.astype(np.int64), weight, minlength=max(n_scores, 2))[None]
         if class_prior is not None:
             offset = sampling_offset(counts, class_prior)[0]
             usual = class_prior if self.prevalence is None else self.prevalence.mean
@@ -417,25 +467,6 @@ class LogisticAdapter(Adapter):
         if n_scores == 1:
             return np.diff(offset), None if shift is None else np.diff(shift)
         return offset, shift
-
-    def _own(self, models, Z, y, weight, offset):
-        """Return task-specific parts like `models`, and leave-one-out log-losses per candidate.
-
-        `offset`, of shape (n_scores, n_samples or 1), is added to the scores of the rows.
-        """
-        n_scores = models.shape[1]
-        target = (y == 1)[None] if n_scores == 1 else y == np.arange(n_scores)[:, None]
-        target = target.astype(np.float64)
-        own, loss = np.zeros_like(models), np.empty(len(models))
-        scores = np.array([model[:, :1] + model[:, 1:] @ Z.T for model in models])
-        offset, centre = scores + offset, self._centre_of(Z, weight)
-        for chosen, kind, bases, transforms in self._bases(Z - centre, weight):
-            newton = _Newton(bases[kind], offset[chosen], target, weight)
-            own[chosen] = newton.solve() @ np.swapaxes(transforms[kind], 1, 2)
-            log = LOG_LOSS.log_probabilities(newton.left_out(), axis=1)
-            loss[chosen] = -log[:, y, np.arange(len(y))] @ weight
-        own[..., 0] -= own[..., 1:] @ centre
-        return own, loss
 
 
 class _Newton:
@@ -449,10 +480,12 @@ class _Newton:
     offset : ndarray of shape (n_candidates, n_scores, n_samples)
     target : ndarray of shape (n_scores, n_samples)
     weight : ndarray of shape (n_samples,)
+    loss : Loss
     """
 
-    def __init__(self, basis, offset, target, weight):
+    def __init__(self, basis, offset, target, weight, loss):
         self.basis, self.offset, self.target, self.weight = basis, offset, target, weight
+        self.loss = loss.smoothed(_WIDTH)
         self.coords = np.zeros((*offset.shape[:2], basis.shape[2]))
 
     def solve(self):
@@ -462,7 +495,7 @@ class _Newton:
         for _ in range(_MOST_STEPS if n_scores == 1 else _MOST_ROUNDS):
             before = value
             for k in range(n_scores):
-                gradient, curvature, _ = self.quadratic(k)
+                gradient, curvature, *_ = self.quadratic(k)
                 step = np.zeros_like(self.coords)
                 step[:, k] = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
                 value = self.descend(value, step)
@@ -473,11 +506,11 @@ class _Newton:
     def left_out(self):
         """Return the leave-one-out scores of the rows, by one Newton step from the solution."""
         out = self.scores(self.coords)
-        for k, target in enumerate(self.target):
-            _, curvature, p = self.quadratic(k)
+        for k in range(len(self.target)):
+            _, curvature, slope, bend = self.quadratic(k)
             squares = np.einsum("cir,crs,cis->ci", self.basis, np.linalg.inv(curvature), self.basis)
-            left = np.maximum(1.0 - self.weight * p * (1.0 - p) * squares, 1e-12)
-            out[:, k] -= self.weight * (target - p) * squares / left
+            left = np.maximum(1.0 - self.weight * bend * squares, 1e-12)
+            out[:, k] += self.weight * slope * squares / left
         return out
 
     def scores(self, coords):
@@ -486,16 +519,28 @@ class _Newton:
 
     def objective(self, coords):
         """Return the objective of each candidate."""
-        loss = LOG_LOSS.value(self.scores(coords), self.target, axis=1)
+        loss = self.loss.value(self.scores(coords), self.target, axis=1)
         return loss @ self.weight + 0.5 * (coords**2).sum((1, 2))
 
     def quadratic(self, k):
-        """Return the negative gradient, curvature and probabilities of score set k."""
-        p = LOG_LOSS.means(self.scores(self.coords), axis=1)[:, k]
+        """Return what a Newton step of score set k needs.
+
+        Returns
+        -------
+        gradient : ndarray of shape (n_candidates, rank)
+            The negative gradient of the objective.
+        curvature : ndarray of shape (n_candidates, rank, rank)
+        slope, bend : ndarray of shape (n_candidates, n_samples)
+            Slopes and curvatures of the rows' losses.
+        """
+        scores = self.scores(self.coords)
+        slope = self.loss.gradient(scores, self.target, axis=1)[:, k]
+        bend = self.loss.bend(scores, self.target, axis=1)[:, k]
         across = np.swapaxes(self.basis, 1, 2)
-        gradient = (across @ (self.weight * (self.target[k] - p))[:, :, None])[:, :, 0]
-        curvature = across @ (self.basis * (self.weight * p * (1.0 - p))[:, :, None])
-        return gradient - self.coords[:, k], curvature + np.eye(across.shape[1]), p
+        gradient = -(across @ (self.weight * slope)[:, :, None])[:, :, 0]
+        curvature = across @ (self.basis * (self.weight * bend)[:, :, None])
+        gradient, curvature = gradient - self.coords[:, k], curvature + np.eye(across.shape[1])
+        return gradient, curvature, slope, bend
 
     def descend(self, value, step):
         """Take the step of each candidate, halved until the objective falls."""

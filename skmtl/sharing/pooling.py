@@ -40,6 +40,8 @@ def _choices(strength, auto, strengths):
 class _Pooling(Sharing):
     """Base class of the structures below, which differ only in their candidates."""
 
+    takes_scores = True
+
     def _strength_names(self):
         return [name for name in self.get_params(deep=False) if name.startswith("alpha")]
 
@@ -76,7 +78,7 @@ class _Pooling(Sharing):
     def _fit_problem(self, problem):
         strengths = replace(
             problem.strengths,
-            unit=problem.copies.unit,
+            unit=problem.strength_unit,
             within_only=problem.separates_levels and self.tuned,
         )
         grid = self._grid(problem.n_tasks, strengths)

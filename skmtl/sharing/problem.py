@@ -134,6 +134,21 @@ class BaseProblem:
         return len(self.weight)
 
     @property
+    def fitted_loss(self):
+        """The loss in the units of the caller's targets."""
+        return self.loss
+
+    @property
+    def strength_unit(self):
+        """Factor on the strengths that are given."""
+        return self.copies.unit
+
+    @property
+    def error_units(self):
+        """Factors on errors in reports ``(n_tasks + 1,)``, an unseen task's last."""
+        return np.r_[self.target_units] ** 2
+
+    @property
     def offset_of_new(self):
         """What is known of the scores of the rows if their tasks are new; None if nothing is."""
         if self.crossed is None:

@@ -10,7 +10,7 @@ into its residuals from partial pooling, and Z the levels of the rows. Eliminati
 the symmetric system :math:`(Z'WRZ + \Lambda)\, b = Z'WRy`. It is never formed: a product with R is
 one pass over the rows and one solution of the arrow system, whose factorisation is kept. The
 preconditioner consists of the blocks of the levels in :math:`Z'WZ + \Lambda`; for levels that
-contain whole tasks, in the system from which these tasks are eliminated. The log-loss plus half of
+contain whole tasks, in the system from which these tasks are eliminated. Another loss plus half of
 the penalties is minimised by Newton's method, on working responses. With strengths that are ratios
 of variances, the solution consists of the best linear unbiased predictions of a mixed model
 (Henderson 1975).
@@ -28,7 +28,7 @@ conjugate gradient iteration. Journal of Dairy Science 82(12).
 :doi:`10.3168/jds.S0022-0302(99)75535-9`
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -37,8 +37,9 @@ from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments, readonly
 from .arrow import ArrowSystem
+from .newton import working_table
 
-__all__ = ["CrossedLogistic", "CrossedSolution", "CrossedSystem", "task_scores"]
+__all__ = ["CrossedNewton", "CrossedSolution", "CrossedSystem", "task_scores"]
 
 # Most halvings of a Newton step, the residual of its linear system, and the most steps.
 _MOST_HALVINGS, _INNER, _MOST_STEPS = 20, 1e-4, 50
@@ -123,7 +124,7 @@ class CrossedSystem:
             return (by_task @ self._sparse).toarray() * self.scale
         out = np.empty((table.n_tasks, table.n_features))
         run_chunks(
-            kernels.logistic.weighted_rows, table.n_tasks, readonly(table.X), table.rows,
+            kernels.newton.weighted_rows, table.n_tasks, readonly(table.X), table.rows,
             table.offsets, values, out, executor=self.executor,
         )  # fmt: skip
         return out * self.scale
@@ -273,19 +274,22 @@ def _outer(rows):
     return rows[:, :, None] * rows[:, None, :]
 
 
-class CrossedLogistic:
-    """The same for the log-loss of two classes.
+class CrossedNewton:
+    """The same for another loss of one score.
 
     Parameters
     ----------
     table : TaskTable
-        Its target is 0 or 1.
-    levels, centre, scale, executor
+        What is `known` of the scores is added to those of the models and effects.
+    levels, centre, scale
         As in `CrossedSystem`.
+    loss : Loss
+    executor : executor, optional
     """
 
-    def __init__(self, table, levels, centre, scale, executor=None):
+    def __init__(self, table, levels, centre, scale, loss, executor=None):
         self.table, self.levels, self.executor = table.weighted(), levels, executor
+        self.loss = loss
         self.centre, self.scale = centre, scale
 
     def factor(self, slope, intercept, ridge):
@@ -338,14 +342,11 @@ class CrossedLogistic:
         return CrossedSolution(at[0], residual, n_iter, tuple(at[1:]))
 
     def _quadratic(self, scores):
-        """Return the working table at some scores, and the log-loss."""
-        table, n = self.table, len(scores)
-        w, z, loss = np.empty(n), np.empty(n), np.empty(table.n_tasks)
-        run_chunks(
-            kernels.logistic.working, table.n_tasks, table.offsets, table.y, table.weights(),
-            scores, np.zeros(n), w, z, loss, executor=self.executor,
-        )  # fmt: skip
-        return replace(table, y=z, sample_weight=w), loss.sum()
+        """Return the working table at some scores, and the loss."""
+        table = self.table
+        known = np.zeros(len(scores)) if table.known is None else table.known
+        working, losses = working_table(table, self.loss, table.y, scores, known, self.executor)
+        return working, losses.sum()
 
     def _penalty(self, ridge, at):
         """Return half of the penalties."""
@@ -375,7 +376,7 @@ def task_scores(table, coef, intercept, centre, scale, executor=None):
         return np.asarray(products).ravel() + constant[codes]
     out = np.empty(len(table.rows))
     run_chunks(
-        kernels.logistic.linear_scores, table.n_tasks, readonly(table.X), table.rows,
+        kernels.newton.linear_scores, table.n_tasks, readonly(table.X), table.rows,
         table.offsets, raw, constant, out, executor=executor,
     )  # fmt: skip
     return out

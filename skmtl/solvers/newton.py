@@ -1,40 +1,47 @@
-r"""Newton's method for partial pooling with the logistic loss.
+r"""Newton's method for partial pooling with a loss of the rows' scores.
 
 Over the shared (a, m) and the (a_t, v_t) of each task, on features standardised over the table, it
 minimises
 
-.. math:: \sum_t \sum_{i \in t} w_i \log(1 + e^{-y_i f_t(x_i)})
+.. math:: \sum_t \sum_{i \in t} w_i\, \ell(y_i, f_t(x_i))
           + \tfrac12 \left(\lambda_m m'Pm + \lambda_a \sum_t a_t^2
           + \lambda_v \sum_t \|v_t\|^2\right), \quad f_t(x) = a + a_t + x'(m + v_t),
 
-for y in {-1, 1}. Each step solves the arrow system of `skmtl.solvers.arrow` on the moments of the
-working responses, and is halved until the objective decreases. With many features, computing the
-moments of a step costs a hundred times as much as its gradient. Curvatures and their factorisation
-are then kept for further steps, and for other strengths, as long as the objective decreases by
-about the amount they predict (the chord method). With more than two classes, every class has its
-own scores, the loss is multinomial, and the classes take steps in turn: given the others, one class
-is a binary problem with an offset. Rounds over the classes converge slowly if the classes are well
-separated, so they are extrapolated by Anderson's method whenever that decreases the objective.
+for a loss such as the log-loss. Each step solves the arrow system of `skmtl.solvers.arrow` on the
+moments of the working responses, and is halved until the objective decreases. With many features,
+computing the moments of a step costs a hundred times as much as its gradient. Curvatures and their
+factorisation are then kept for further steps, and for other strengths, as long as the objective
+decreases by about the amount they predict (the chord method). A loss without a second derivative
+everywhere has working responses of a majorant (Hunter and Lange 2000), and one that bends at a
+point is smoothed around it, within a width that decreases until the duality gap is small. With more
+than two classes, every class has its own scores, the loss is multinomial, and the classes take
+steps in turn: given the others, one class is a binary problem with an offset. Rounds over the
+classes converge slowly if the classes are well separated, so they are extrapolated by Anderson's
+method whenever that decreases the objective.
 
 References
 ----------
+Hunter, D. R. and Lange, K. (2000). Quantile regression via an MM algorithm. Journal of
+Computational and Graphical Statistics 9(1). :doi:`10.1080/10618600.2000.10474866`
+
 Walker, H. F. and Ni, P. (2011). Anderson acceleration for fixed-point iterations. SIAM Journal on
 Numerical Analysis 49(4). :doi:`10.1137/10078356X`
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import kernels
 from .._jit import run_chunks
-from ..losses.log_loss import LOG_LOSS, log_sum_exp
+from ..losses.log_loss import log_sum_exp
 from ..tasks.moments import block_moments, readonly
 from ..tasks.rows import TaskRows, prefers_rows
 from . import make_system, solve_given
 from .arrow import kkt_residual
 
-__all__ = ["LogisticSystem", "Scores"]
+__all__ = ["NewtonSystem", "Scores", "working_table"]
 
 _MOST_HALVINGS = 30
 # Number of features from which curvatures are kept.
@@ -45,6 +52,9 @@ _MISLEADS = 0.3
 # steps end, which is smaller because they leave more of the gain to later steps.
 _KEPT_STEP = 0.25
 _KEPT_GAIN = 0.2
+# Widths of smoothing, in the unit of the target, of losses that bend at a point.
+_WIDTHS = tuple(10.0 ** np.arange(-1.0, -7.5, -0.5))
+_ROUGH_WIDTHS = (0.1, 0.02)
 _MEMORY = 6  # rounds over the classes that an extrapolation uses
 
 
@@ -92,15 +102,17 @@ class Scores:
         return Scores(self.coef / factor, self.intercept.copy(), theta)
 
 
-class LogisticSystem:
+class NewtonSystem:
     """Newton's method on labelled rows of some tasks.
 
     Parameters
     ----------
     table : TaskTable
-        Its target holds codes of the classes. What is `known` of the scores of two classes is
-        added to those of the models.
-    n_classes : int
+        For classes, its target holds their codes. What is `known` of the scores of rows with one
+        score is added to those of the models.
+    loss : Loss
+    n_scores : int
+        Number of score sets: one, or for the log-loss one per class.
     centre, scale : ndarray of shape (n_features,)
         The features of the problem are ``(X - centre) * scale``.
     penalty : ndarray of shape (n_features,)
@@ -112,13 +124,13 @@ class LogisticSystem:
     """
 
     def __init__(
-        self, table, n_classes, centre, scale, penalty, executor=None, varies=None, places=None
-    ):
-        self.table, self.n_classes = table, n_classes
+        self, table, loss, n_scores, centre, scale, penalty, executor=None, varies=None,
+        places=None,
+    ):  # fmt: skip
+        self.table, self.loss, self.n_scores = table, loss, n_scores
         self.centre, self.scale, self.penalty, self.executor = centre, scale, penalty, executor
         self._units = np.append(centre, 0.0), np.append(scale, 1.0)
         self.varies = varies
-        self.n_scores = 1 if n_classes == 2 else n_classes
         self.weight = table.weights()
         self.n_tasks, self.n_features = table.n_tasks, table.n_features
         self._kept = None  # working weights of earlier scores, and the arrow system with these
@@ -137,7 +149,7 @@ class LogisticSystem:
         if self._sparse is None:
             out = np.empty(len(table.rows))
             run_chunks(
-                kernels.logistic.linear_scores, self.n_tasks, readonly(table.X), table.rows,
+                kernels.newton.linear_scores, self.n_tasks, readonly(table.X), table.rows,
                 table.offsets, raw, constant, out, executor=self.executor,
             )  # fmt: skip
             return out
@@ -151,38 +163,63 @@ class LogisticSystem:
             [self.scores_of(scores.coef[k], scores.intercept[k]) for k in range(self.n_scores)]
         )
 
-    def log_probabilities(self, scores):
-        """Return the log-probabilities of the classes, ``(n_classes, n_packed)``."""
-        return self.log_probabilities_at(self.eta(scores))
-
-    def log_probabilities_at(self, eta):
-        """Return the log-probabilities from the scores of all rows by the models."""
-        return LOG_LOSS.log_probabilities(self._with_known(eta), axis=0)
-
     def _with_known(self, eta):
         return eta if self.table.known is None else eta + self.table.known
 
-    def losses(self, log_probabilities, expected=None):
-        """Return the log-loss of every task, summed over its rows.
+    def means(self, eta):
+        """Return the predictions ``(n_scores, n_packed)`` from the scores of the models."""
+        return self.loss.means(self._with_known(eta), axis=0)
 
-        If `expected` (n_classes, n_packed) is given, it is the expected loss for labels with these
-        probabilities.
+    def losses(self, eta):
+        """Return the loss of every task, summed over its rows, from the scores of the models.
+
+        The least possible loss of a row counts as zero.
         """
-        if expected is None:
-            return self.by_task(-self._of_label(log_probabilities))
-        return self.by_task(-(expected * log_probabilities).sum(axis=0))
+        return self.by_task(self._values(eta) - self._least)
 
-    def _of_label(self, values):
-        """Return the values ``(n_packed,)`` of each row's class from (n_classes, n_packed)."""
-        return np.take_along_axis(values, self.table.y.astype(np.int64)[None], axis=0)[0]
+    @functools.cached_property
+    def _least(self):
+        return 0.0 if self.n_scores > 1 else self.loss.least(self.table.y)
+
+    def expected_losses(self, eta, draws):
+        """Return the losses of every task, and those expected for targets of other models.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_scores, n_packed)
+            Scores of a model.
+        draws : list of ndarray of shape (n_scores, n_packed)
+            Means of the targets under other models.
+
+        Returns
+        -------
+        losses : ndarray of shape (n_tasks,)
+        expected : list of ndarray of shape (n_tasks,)
+            The loss is linear in the target.
+        """
+        values = self._values(eta) - self._least
+        if not draws:
+            return self.by_task(values), []
+        slopes = self.loss.target_slopes(self._with_known(eta))
+        target = np.array([self.target(k) for k in range(self.n_scores)])
+        more = (((draw - target) * slopes).sum(axis=0) for draw in draws)
+        return self.by_task(values), [self.by_task(values + part) for part in more]
+
+    def _values(self, eta):
+        """Return the losses ``(n_packed,)`` of the rows."""
+        eta = self._with_known(eta)
+        if self.n_scores > 1:
+            label = np.take_along_axis(eta, self.table.y.astype(np.int64)[None], axis=0)[0]
+            return log_sum_exp(eta, axis=0)[0] - label
+        return self.loss.value(eta, self.table.y[None], axis=0)
 
     def by_task(self, values):
         """Return weighted sums over each task's rows."""
         return self.table.task_sums(self.weight * values)
 
     def target(self, k):
-        """Return 1 for rows of the class of score set k, else 0."""
-        return (self.table.y == (1 if self.n_scores == 1 else k)).astype(np.float64)
+        """Return the target of score set k: with several, 1 for rows of its class, else 0."""
+        return self.table.y if self.n_scores == 1 else (self.table.y == k).astype(np.float64)
 
     def offset(self, eta, k):
         """Return the offset of the binary problem of class k, given the other classes' scores."""
@@ -192,13 +229,9 @@ class LogisticSystem:
 
     def quadratic(self, eta, k):
         """Return the working table of score set k at the scores `eta`, and the tasks' losses."""
-        n = len(self.table.rows)
-        w, z, loss = np.empty(n), np.empty(n), np.empty(self.n_tasks)
-        run_chunks(
-            kernels.logistic.working, self.n_tasks, self.table.offsets, self.target(k),
-            self.weight, eta[k], self.offset(eta, k), w, z, loss, executor=self.executor,
-        )  # fmt: skip
-        return replace(self.table, y=z, sample_weight=w), loss
+        return working_table(
+            self.table, self.loss, self.target(k), eta[k], self.offset(eta, k), self.executor
+        )
 
     def moments(self, working):
         """Return the standardised moments of a working table, or its rows if these are smaller."""
@@ -253,7 +286,7 @@ class LogisticSystem:
         factor = products - weight * mean[self.table.codes]
         cross = np.empty((self.n_tasks, self.n_features))
         run_chunks(
-            kernels.logistic.weighted_rows, self.n_tasks, readonly(self.table.X),
+            kernels.newton.weighted_rows, self.n_tasks, readonly(self.table.X),
             self.table.rows, self.table.offsets, factor, cross, executor=self.executor,
         )  # fmt: skip
         square = np.divide(factor**2, weight, out=np.zeros_like(factor), where=weight > 0.0)
@@ -261,6 +294,40 @@ class LogisticSystem:
         return system
 
     def solve(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
+        """Minimise from `start`, a loss that bends at a point with ever less smoothing.
+
+        The parameters and results are those of `_minimise`.
+        """
+        if self.loss.smooth:
+            return self._minimise(strengths, start, tol, max_iter, least_gain, given)
+        bent, n_iter = self.loss, 0
+        try:
+            for width in _WIDTHS if tol > 0.0 else _ROUGH_WIDTHS:
+                self.loss = bent.smoothed(width)
+                start, residual, more = self._minimise(
+                    strengths, start, tol, max_iter, least_gain, given
+                )
+                n_iter += more
+                if tol > 0.0 and self._gap(bent, start) <= tol:
+                    break
+        finally:
+            self.loss = bent
+        return start, residual, n_iter
+
+    def _gap(self, bent, scores):
+        """Return the relative duality gap of a smoothed solution.
+
+        The gradients of the smoothed loss are feasible in the dual problem, and meet the optimality
+        conditions of the smoothed one. The gap is then what the loss of the rows exceeds the
+        conjugate's bound.
+        """
+        eta = self._with_known(self.eta(scores))
+        y = self.table.y[None]
+        value = self.weight @ bent.value(eta, y, axis=0)
+        bound = self.weight @ (-self.loss.gradient(eta, y) * (y - eta))[0]
+        return (value - bound) / max(value, 1e-300)
+
+    def _minimise(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
         """Minimise from `start`.
 
         Parameters
@@ -347,8 +414,7 @@ class LogisticSystem:
         return scores, eta
 
     def _objective(self, strengths, scores, eta):
-        eta = self._with_known(eta)
-        total = self.weight @ (log_sum_exp(eta, axis=0)[0] - self._of_label(eta))
+        total = self.weight @ self._values(eta)
         for k in range(self.n_scores):
             total += self._penalty(strengths, scores.coef[k], scores.intercept[k], scores.theta[k])
         return total
@@ -423,6 +489,27 @@ class LogisticSystem:
             for k in range(self.n_scores):
                 intercept[k] = theta[k, 0] - self._at_centres(0.0, coef[k], theta[k])
         return Scores(coef, intercept, theta)
+
+
+def working_table(table, loss, target, score, offset, executor=None):
+    """Return the table of working responses and weights, and the losses of the tasks.
+
+    Parameters
+    ----------
+    table : TaskTable
+    loss : Loss
+    target, score, offset : ndarray of shape (n_packed,)
+        The loss is that of the target and of the sum of score and offset.
+    executor : executor, optional
+    """
+    n = len(target)
+    out = kernels.newton.Working(np.empty(n), np.empty(n), np.empty(table.n_tasks))
+    rows = kernels.newton.ScoredRows(target, table.weights(), score, offset)
+    run_chunks(
+        kernels.newton.working, table.n_tasks, table.offsets, loss.kernel_code, rows, out,
+        executor=executor,
+    )  # fmt: skip
+    return replace(table, y=out.z, sample_weight=out.w), out.loss
 
 
 class _Extrapolation:

@@ -6,7 +6,7 @@ import reference
 
 from skmtl.guard import weights as rule
 from skmtl.guard.judge import Judged
-from skmtl.sharing.logistic_problem import JudgedLosses, LogisticProblem
+from skmtl.sharing.newton_problem import JudgedLosses, NewtonProblem
 from skmtl.sharing.strengths import SQUARED, Grid
 
 
@@ -180,7 +180,7 @@ def test_scores_of_classes(repeats):
     np.testing.assert_allclose(scores, wanted[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(log_prior, wanted[1], rtol=1e-10)
     loss = given[0].sum(axis=0)[rows.sum(axis=0) > 0]
-    weights = LogisticProblem.left_out_weights(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
+    weights = NewtonProblem.left_out_weights(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
     wanted = reference.left_out_weights_of_classes(loss, rows.sum(axis=0)[rows.sum(axis=0) > 0])
     np.testing.assert_allclose(weights, wanted, rtol=1e-10)
 

@@ -294,7 +294,9 @@ def test_losses_of_a_new_tasks_rows_left_out(n_new, n_classes):
     Z = (A - X.mean(axis=0)) / X.std(axis=0)
     loss = 1 if n_classes == 2 else 2
     models = adapter.shared_models
-    _, left_out = adapter._own(models, Z, b, weight, np.zeros((models.shape[1], 1)))
+    _, left_out = adapter._own(
+        models, Z, adapter._encoded(b), weight, np.zeros((models.shape[1], 1))
+    )
     slack = []
     for c, (theta, found) in enumerate(zip(models, left_out, strict=True)):
         with np.errstate(divide="ignore"):

@@ -9,7 +9,8 @@ from rounding import assert_same_but_rounding
 from scipy import sparse
 
 from skmtl._jit import worker_pool
-from skmtl.solvers.crossed import CrossedLogistic, CrossedSystem
+from skmtl.losses import LOG_LOSS
+from skmtl.solvers.crossed import CrossedNewton, CrossedSystem
 from skmtl.tasks.groupings import Levels
 from skmtl.tasks.table import pack
 
@@ -115,7 +116,7 @@ def test_the_log_loss_is_minimised(weighted, pooling, strengths, rng):
     table, levels = crossed_table(rng, weighted=weighted)
     table = replace(table, y=(table.y > np.median(table.y)).astype(float))
     centre, scale = np.array([2.0, 1.5, 2.5]), np.array([1.0, 0.5, 2.0])
-    system = CrossedLogistic(table, levels, centre, scale).factor(*pooling)
+    system = CrossedNewton(table, levels, centre, scale, LOG_LOSS).factor(*pooling)
     found = system.solve(strengths, tol=1e-9)
     plain = CrossedSystem(table, levels, centre, scale)
     scores = plain.predict(found.models) + levels.of_rows(found.effects)
@@ -135,7 +136,9 @@ def test_separated_classes_have_finite_effects(rng):
     """The penalty holds them; steps are halved where the quadratic model is far off."""
     table, levels = crossed_table(rng)
     table = replace(table, y=(levels.codes[:, 0] > 5).astype(float))
-    system = CrossedLogistic(table, levels, np.zeros(3), np.ones(3)).factor(np.inf, np.inf, 1.0)
+    system = CrossedNewton(table, levels, np.zeros(3), np.ones(3), LOG_LOSS).factor(
+        np.inf, np.inf, 1.0
+    )
     found = system.solve((1e-3, np.inf))
     assert found.residual <= 1e-6 and np.isfinite(found.effects).all()
     assert found.effects[6:11].min() > found.effects[:6].max()

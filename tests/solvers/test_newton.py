@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from skmtl.losses import LOG_LOSS
 from skmtl.solvers import newton as room
-from skmtl.solvers.newton import LogisticSystem, Scores
+from skmtl.solvers.newton import NewtonSystem, Scores
 from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 
@@ -21,9 +22,9 @@ def table_of(rng, n_classes, p=6, n=400, n_tasks=5):
 def system_of(table, n_classes, many, monkeypatch, **kwargs):
     monkeypatch.setattr(room, "_MANY_FEATURES", 1 if many else 10**9)
     p = table.n_features
-    system = LogisticSystem(
-        table, n_classes, np.full(p, 0.1), np.full(p, 0.8), np.ones(p), **kwargs
-    )
+    n_scores = 1 if n_classes == 2 else n_classes
+    units = np.full(p, 0.1), np.full(p, 0.8)
+    system = NewtonSystem(table, LOG_LOSS, n_scores, *units, np.ones(p), **kwargs)
     assert system.keeps_curvatures == many
     return system
 
@@ -106,7 +107,7 @@ def test_a_rough_solution_is_near_enough(rng, monkeypatch):
 def test_classes_that_take_turns_have_curvatures_of_here(rng):
     table = table_of(rng, 3, p=30)
     units = np.zeros(30), np.ones(30)
-    assert not LogisticSystem(table, 3, *units, np.ones(30)).keeps_curvatures
+    assert not NewtonSystem(table, LOG_LOSS, 3, *units, np.ones(30)).keeps_curvatures
 
 
 def test_no_more_rounds_than_asked_for(rng, monkeypatch):

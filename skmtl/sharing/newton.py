@@ -7,14 +7,14 @@ import numpy as np
 from ..solvers.newton import Scores
 from .member import Blend, PoolingMember
 
-__all__ = ["ROUGH", "Logistic"]
+__all__ = ["ROUGH", "NewtonMember"]
 
-# Tolerance, number of steps and least gain (in nats) of `LogisticSystem.solve` for solutions that
+# Tolerance, number of steps and least gain (in nats) of `NewtonSystem.solve` for solutions that
 # are only compared with each other.
 ROUGH = 0.0, 8, 1.0
 
 
-class Logistic(PoolingMember):
+class NewtonMember(PoolingMember):
     """Candidates that Newton's method solves one by one, each from a neighbour's solution."""
 
     def __init__(self, problem, grid, scalings):
@@ -83,7 +83,7 @@ class Logistic(PoolingMember):
     def blend(self, data, shares, more=(), lend=lambda system: None):
         """Return the `Blend` on a table (None: on all rows, to the problem's tolerance).
 
-        `lend` gives curvatures to the systems of the table (`LogisticProblem.lend_curvatures`).
+        `lend` gives curvatures to the systems of the table (`NewtonProblem.lend_curvatures`).
         """
         problem, weight = self.problem, shares.tasks.mean(0)
         used, top = weight + shares.unseen > 0, int(np.argmax(weight))

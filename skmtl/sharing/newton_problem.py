@@ -1,4 +1,4 @@
-"""The data of a classification, and the evaluation of models on it by log-loss."""
+"""The data of a fit by a loss of the rows' scores, and the evaluation of models on it."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -8,40 +8,50 @@ from scipy.special import softmax
 
 from ..guard.judge import Judged
 from ..guard.weights import size_balanced_weights
-from ..losses import LOG_LOSS
-from ..solvers.newton import LogisticSystem, Scores
+from ..losses import ABSOLUTE_ERROR, LOG_LOSS
+from ..solvers.newton import NewtonSystem, Scores
 from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from ..tasks.variation import task_squares
-from .log_loss_screening import screen
-from .logistic import Logistic
-from .newcomers import LogisticAdapter
+from .newcomers import LogisticAdapter, NewtonAdapter
+from .newton import ROUGH, NewtonMember
+from .newton_screening import screen
 from .problem import BaseProblem
 from .strengths import LOGISTIC
 
-__all__ = ["JudgedLosses", "LogisticProblem"]
+__all__ = ["JudgedLosses", "NewtonProblem"]
 
 # Number of prior rows behind the scores of all tasks together, relative to the root of the table's
 # rows. Their labels are those expected under the pooled model. Without them, tasks with five rows
 # of one class would support models that exclude the other classes.
 _PRIOR_ROWS = 1.0
+# Strengths (slopes, intercepts, shared slopes) of the fit from which noise is estimated.
+_FIRST_FIT = 30.0, 1.0, 1.0
 # Memory that the curvatures of all blocks may take even if the rows take less.
 _CURVATURE_BYTES = 2**26
 
 
 @dataclass
-class LogisticProblem(BaseProblem):
-    """The data of a classification.
+class NewtonProblem(BaseProblem):
+    """The data of a classification, or of a regression by another loss than squares.
+
+    In a regression, targets of losses without a link are standardised, and the weights of the rows
+    are divided by the noise (`Loss.noise`), so that losses are log-likelihoods and strengths are
+    1 / variance.
 
     Attributes
     ----------
     table : TaskTable
-        The target contains the codes of the classes.
+        The target of a classification contains the codes of the classes.
     n_classes : int
+        Number of classes; 0 in a regression.
     partitions : list of Partition
         Partitions of the cross-validation schemes; empty without cross-validation.
     tol, max_iter : float and int
         Tolerance of the final fit, and its largest number of Newton steps per candidate.
+    loss : Loss
+    noise : float
+        What the weights of the rows were divided by.
     """
 
     table: object
@@ -49,7 +59,8 @@ class LogisticProblem(BaseProblem):
     partitions: list
     tol: float = 1e-4
     max_iter: int = 100
-    loss = LOG_LOSS
+    loss: object = LOG_LOSS
+    noise: float = 1.0
     strengths = LOGISTIC
 
     def __post_init__(self):
@@ -63,7 +74,74 @@ class LogisticProblem(BaseProblem):
         self.scale = scale_of(total, self.centre, variance)
         self._scale_features(variance[:-1], lambda: task_squares(self.table))
         self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores are not standardised
+        if not self.n_classes:
+            self._scale_target()
         self.weight = self.table.task_sums(self.table.weights())
+
+    def _scale_target(self):
+        """Set units of the target, or the level of the scores, and divide weights by the noise."""
+        table, weight = self.table, self.table.weights()
+        level = self.loss.constant(table.y, weight)
+        self.centre[-1] = level
+        if self.loss.has_link:
+            known = np.full(len(table.y), level)
+            self.table = replace(table, known=known if table.known is None else known + table.known)
+        else:
+            spread = np.average(np.abs(table.y - level), weights=weight)
+            self.scale[-1] = scale = 1.0 / spread if spread > 0.0 else 1.0
+            self.table = replace(table, y=(table.y - level) * scale)
+            self.loss = self.loss.in_units(scale)
+        self.loss, self.noise = self._learn_noise()
+        self.table = replace(self.table, sample_weight=weight / self.noise)
+
+    @property
+    def error_units(self):
+        """Factors on losses in reports ``(n_tasks + 1,)``, which make them unit deviances."""
+        if self.n_classes:
+            return np.ones(self.n_tasks + 1)
+        unit = 1.0 if self.loss.has_link else self.scale[-1] ** -self.loss.degree
+        return np.full(self.n_tasks + 1, self.loss.factor * unit)
+
+    @property
+    def fitted_loss(self):
+        """The loss in the units of the caller's targets."""
+        return self.loss if self.loss.has_link else self.loss.in_units(1.0 / self.scale[-1])
+
+    @property
+    def strength_unit(self):
+        """Factor on given strengths, which refer to the loss of the caller's targets."""
+        unit = self.copies.unit / self.noise
+        return unit if self.loss.has_link else unit * self.scale[-1] ** (self.loss.degree - 2.0)
+
+    def _learn_noise(self):
+        """Return the loss with all its parameters, and the noise, from first fits.
+
+        Residuals of fitted rows are too small, and those of held-out rows too large, by about the
+        same factor. Without cross-validation nothing depends on the noise.
+        """
+        loss = self.loss
+        if loss.name == "huber" and loss.delta == "auto":
+            self.loss = ABSOLUTE_ERROR
+            residuals = self.table.y - self._first_scores(self.table, self.table)
+            loss = loss.with_noise(residuals, self.table.weights())
+        if not self.partitions:
+            return loss, 1.0
+        self.loss, part = loss, self.partitions[0]
+        sides = part.train[0][part.block], part.test[0][part.block]
+        train, test = (self._of_split(0, 0).select(side) for side in sides)
+        found = [
+            loss.noise(self._first_scores(train, rows), rows.y, rows.weights())
+            for rows in (train, test)
+        ]
+        return loss, float(np.sqrt(np.prod(found)))
+
+    def _first_scores(self, train, test):
+        """Return scores of the rows of a table by a rough fit to those of another one."""
+        scaling = self.scalings()[0]
+        start = Scores.zeros(1, train.n_tasks, train.n_features)
+        found = self.system(train, scaling).solve(_FIRST_FIT, start, *ROUGH)[0]
+        eta = self.system(test, scaling).eta(found)[0]
+        return eta if test.known is None else eta + test.known
 
     @property
     def n_features(self):
@@ -77,7 +155,7 @@ class LogisticProblem(BaseProblem):
     @property
     def n_scores(self):
         """Number of score sets: one for two classes, else one per class."""
-        return 1 if self.n_classes == 2 else self.n_classes
+        return self.n_classes if self.n_classes > 2 else 1
 
     @property
     def schemes(self):
@@ -88,8 +166,8 @@ class LogisticProblem(BaseProblem):
         """Set the restriction."""
         if restriction.positive is not None:
             raise ValueError(
-                "positive= and negative= of the sharing structure are for MultiTaskRegressor only; "
-                "set them to None in MultiTaskClassifier."
+                "positive= and negative= of the sharing structure are for MultiTaskRegressor with "
+                f"loss='squared_error' only; set them to None for {self.loss.name!r}."
             )
         self.restriction = restriction
 
@@ -102,7 +180,7 @@ class LogisticProblem(BaseProblem):
         return np.zeros((self.n_tasks, self.n_features))
 
     def system(self, table, scaling):
-        """Return the `LogisticSystem` of some of the rows, in the features of a `SlopeScaling`."""
+        """Return the `NewtonSystem` of some of the rows, in the features of a `SlopeScaling`."""
         places = self.variation and functools.partial(self.variation.places, scaling.within_only)
         return self._system(table, scaling, places)
 
@@ -120,9 +198,9 @@ class LogisticProblem(BaseProblem):
 
     def _system(self, table, scaling, places):
         factors = scaling.factors
-        return LogisticSystem(
-            table, self.n_classes, self.centre[:-1], self.scale[:-1] * factors, factors**2,
-            self.executor, scaling.varies, places,
+        return NewtonSystem(
+            table, self.loss, self.n_scores, self.centre[:-1], self.scale[:-1] * factors,
+            factors**2, self.executor, scaling.varies, places,
         )  # fmt: skip
 
     def splits(self):
@@ -206,7 +284,7 @@ class LogisticProblem(BaseProblem):
 
     def member(self, grid, scalings=None):
         """Return the candidates of a grid as a member of the guard."""
-        return Logistic(self, grid, scalings or self.scalings())
+        return NewtonMember(self, grid, scalings or self.scalings())
 
     def screen(self, candidates, baselines):
         """Return the short lists of `Screening.screen`."""
@@ -220,11 +298,12 @@ class LogisticProblem(BaseProblem):
             models = [model for member in members for model in member.models(train, number)]
             system = self.system(test, self.scalings()[0])
             scores = np.array([system.eta(model) for model in models])
-            logs = [system.log_probabilities_at(eta) for eta in scores]
-            draws = [np.exp(logs[c]) for c in np.flatnonzero(are_pooled)]
-            losses.append(np.column_stack([system.losses(log) for log in logs]))
+            pooled = np.flatnonzero(are_pooled if self.loss.is_likelihood else [])
+            draws = [system.means(scores[c]) for c in pooled]
+            found = [system.expected_losses(eta, draws) for eta in scores]
+            losses.append(np.column_stack([loss for loss, _ in found]))
             expected.append(
-                [np.column_stack([system.losses(log, draw) for log in logs]) for draw in draws]
+                [np.column_stack(part) for part in zip(*(e for _, e in found), strict=True)]
             )
             rows.append(test.task_sums(test.weights()))
             held_out.append((system, scores))
@@ -234,13 +313,13 @@ class LogisticProblem(BaseProblem):
         return JudgedLosses(
             losses, rows, None, max(1.0, rows.sum() / self.weight.sum()), first_coef=first_coef,
             factors=self.table.factors, expected=np.array(expected),
-            pooled=np.flatnonzero(are_pooled), held_out=held_out,
+            pooled=pooled, held_out=held_out,
         )  # fmt: skip
 
     def held_out_errors(self, test, blend):
-        """Return the log-losses ``(n_tasks,)`` of a `Blend` on a test table."""
+        """Return the losses ``(n_tasks,)`` of a `Blend` on a test table."""
         system = self.system(test, self.scalings()[0])
-        return system.losses(system.log_probabilities(blend))
+        return system.losses(system.eta(blend))
 
     def left_out_errors(self, left):
         """Return the losses of shared models on left-out tasks, and the tasks' rows."""
@@ -256,7 +335,7 @@ class LogisticProblem(BaseProblem):
             models = left.unseen[group, c]
             coef = np.ascontiguousarray(models[..., 1:].transpose(1, 0, 2))
             scores = Scores(coef, np.ascontiguousarray(models[..., 0].T), None)
-            loss[order, c] = system.losses(system.log_probabilities(scores))
+            loss[order, c] = system.losses(system.eta(scores))
         return loss, self.weight[left.tasks]
 
     @staticmethod
@@ -273,8 +352,14 @@ class LogisticProblem(BaseProblem):
         return None
 
     def adapter(self, grid, scalings, shared_models, shares, judged, residual_scale):
-        """Return the `LogisticAdapter` of candidates to new tasks."""
+        """Return the adapter of candidates to new tasks."""
         kept, prior = shares.for_new_tasks()
+        if not self.n_classes:
+            return NewtonAdapter(
+                grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept],
+                self.noise, self.centre, self.scale, restriction=self.restriction,
+                copies=replace(self.copies, table=None), variation=self.variation, loss=self.loss,
+            )  # fmt: skip
         return LogisticAdapter(
             grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept], 1.0,
             self.centre, self.scale, restriction=self.restriction,
@@ -300,7 +385,7 @@ class JudgedLosses(Judged):
         Expected losses if the held-out labels were drawn from each pooled candidate.
     pooled : ndarray of shape (n_pooled,)
         Positions of the pooled candidates.
-    held_out : list of (LogisticSystem, scores)
+    held_out : list of (NewtonSystem, scores)
         For every split, the system of the test rows and their scores under all candidates
         ``(n_candidates, n_scores, n_packed)``, which take less memory than the models.
     """
@@ -315,6 +400,8 @@ class JudgedLosses(Judged):
 
     def scores(self):
         loss, rows = self.totals()
+        if not len(self.pooled):
+            return loss.min(axis=1, keepdims=True) - loss, 0.0
         best = int(np.argmin(self.sse.sum((0, 1))[self.pooled]))
         expected = self.expected[:, best].sum(0) / np.maximum(self.rows.sum(0), 1e-300)[:, None]
         prior_rows = _PRIOR_ROWS * np.sqrt(rows.sum())
@@ -326,5 +413,5 @@ class JudgedLosses(Judged):
         losses = []
         for system, scores in self.held_out:
             blend = np.einsum("ic,cki->ki", shares[system.table.codes], scores)
-            losses.append(system.losses(system.log_probabilities_at(blend)))
+            losses.append(system.losses(blend))
         return self.means(np.array(losses))

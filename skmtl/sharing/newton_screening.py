@@ -1,4 +1,4 @@
-"""Screening for the log-loss, on a quadratic approximation around a reference model."""
+"""Screening for losses other than squares, on a quadratic approximation of the loss."""
 
 import itertools
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..solvers.newton import Scores
-from .logistic import ROUGH
+from .newton import ROUGH
 from .problem import Problem
 from .screening import Screening
 from .strengths import LOGISTIC
 
 __all__ = ["screen"]
 
-# Strengths of reference models. The log-loss is approximated around the first of these models whose
+# Strengths of reference models. The loss is approximated around the first of these models whose
 # held-out loss is within a margin (in nats) of the best one.
 _REFERENCES = [
     (100.0, 10.0, 10.0),
@@ -28,24 +28,24 @@ _REFERENCE_MARGIN = 3.0
 # but a fraction of the weight.
 _SHORT_LIST, _REST = 16, 0.1
 # Width (a standard deviation in decades) of the neighbourhood that a candidate covers.
-_NEIGHBOURHOOD = 0.7
+_NEIGHBOURHOOD, _NEIGHBOURHOOD_OF_CLASSES = 0.5, 0.7
 
 
 def screen(problem, candidates, baselines):
-    """Return the short lists of `Screening.screen`, for a `LogisticProblem`."""
+    """Return the short lists of `Screening.screen`, for a `NewtonProblem`."""
     quadratic = _Quadratic.of(problem, *_best_reference(problem))
-    return _LogLossScreening(quadratic).screen(candidates, baselines)
+    return _NewtonScreening(quadratic).screen(candidates, baselines)
 
 
 @dataclass
 class _Quadratic(Problem):
-    """The log-loss as a squared loss, around a reference model of each split's training rows.
+    """The loss as a squared one, around a reference model of each split's training rows.
 
     With more than two classes, it is that of the class whose share is nearest to a half.
 
     Attributes
     ----------
-    whole : LogisticProblem
+    whole : NewtonProblem
     reference : tuple of strengths and SlopeScaling
     models : list of Scores
         Reference models of the first splits.
@@ -61,11 +61,13 @@ class _Quadratic(Problem):
 
     @classmethod
     def of(cls, problem, reference, models):
-        """Return the approximation of a `LogisticProblem` around a reference."""
+        """Return the approximation of a `NewtonProblem` around a reference."""
         strengths, scaling = reference
         system = problem.training_system(problem.table, scaling)
-        share = [system.weight @ system.target(k) for k in range(system.n_scores)]
-        k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
+        k = 0
+        if system.n_scores > 1:
+            share = [system.weight @ system.target(k) for k in range(system.n_scores)]
+            k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
         eta = system.eta(_solved(system, strengths))
         problem.keep_curvatures(system, eta, k)
         moments = system.working_moments(eta, k)
@@ -107,7 +109,7 @@ class _Quadratic(Problem):
 def _best_reference(problem):
     """Return the reference, strengths and a `SlopeScaling`, and its models on the first splits.
 
-    The references are compared by log-loss on the first splits that together hold out
+    The references are compared by their losses on the first splits that together hold out
     `_REFERENCE_ROWS` rows, or on `_REFERENCE_SPLITS` splits.
     """
     scalings = problem.scalings()[: 1 + problem.separates_levels]
@@ -122,7 +124,7 @@ def _best_reference(problem):
         for i, (strengths, scaling) in enumerate(references):
             model = _solved(fits[scaling.within_only], strengths, model)
             found.append(model)
-            loss[i] += held_out.losses(held_out.log_probabilities(model)).sum()
+            loss[i] += held_out.losses(held_out.eta(model)).sum()
         models.append(found)
         rows += len(test.rows)
         if rows >= _REFERENCE_ROWS:
@@ -137,7 +139,7 @@ def _solved(system, strengths, start=None):
     return system.solve(strengths, start, *ROUGH)[0]
 
 
-class _LogLossScreening(Screening):
+class _NewtonScreening(Screening):
     """Screening on working responses, whose noise level is one."""
 
     def scores(self, sse, rows):
@@ -156,7 +158,9 @@ class _LogLossScreening(Screening):
         left = self.mean_weights(grid, scores, rows)  # weight that is not yet covered
         position = _positions(grid)
         gaps = ((position[:, None] - position) ** 2).sum(axis=2)
-        near = np.exp(-0.5 * gaps / _NEIGHBOURHOOD**2)
+        is_classification = self.problem.whole.n_classes > 0
+        width = _NEIGHBOURHOOD_OF_CLASSES if is_classification else _NEIGHBOURHOOD
+        near = np.exp(-0.5 * gaps / width**2)
         chosen = []
         enough = _REST * left.sum()
         while len(chosen) < min(most, len(grid)) and left.sum() > enough:

@@ -7,6 +7,7 @@ import checks
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 from scipy.optimize import minimize
 from sklearn.base import clone
 from sklearn.linear_model import (
@@ -338,6 +339,76 @@ def test_a_grid_of_losses_and_frames():
     assert clone(search.best_estimator_.set_params(loss=Quantile(0.3))).loss == Quantile(0.3)
 
 
+# ------------------------------------------------------------------- beside groupings and levels
+
+
+def crossed_counts(seed=0, n=2400, n_tasks=40, n_levels=80):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(n, 2)), columns=["a", "b"])
+    frame["shop"], frame["day"] = rng.integers(n_tasks, size=n), rng.integers(n_levels, size=n)
+    eta = 0.5 + 0.5 * rng.normal(size=n_tasks)[frame["shop"]]
+    eta += 0.6 * rng.normal(size=n_levels)[frame["day"]] + frame["a"] * 0.3
+    return frame, rng.poisson(np.exp(eta)).astype(float)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_effects_of_groupings_are_the_joint_optimum(weighted):
+    X, y = crossed_counts(n=250, n_tasks=10, n_levels=20)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, size=len(y)) if weighted else None
+    model = MultiTaskRegressor(
+        FIXED, loss="poisson", task_column="shop", grouping_columns={"day": 3.0}, cv=None, tol=1e-8
+    ).fit(X, y, weight)
+    Z, w = standardised(X[["a", "b"]].to_numpy(), weight), np.ones(len(y))
+    w = w if weight is None else weight
+    codes = [np.unique(X[c], return_inverse=True)[1] for c in ("shop", "day")]
+    sizes = (codes[1].max() + 1,)
+    design, penalty = reference.crossed_design(
+        Z, codes[0], codes[0].max() + 1, codes[1][:, None], sizes, (4.0, 2.0, 1.0), (3.0,)
+    )
+    beta = np.zeros(design.shape[1])
+    for _ in range(100):
+        mean = np.exp(np.clip(design @ beta, -20, 20))
+        gradient = design.T @ (w * (mean - y)) + penalty * beta
+        curvature = design.T @ ((w * mean)[:, None] * design) + np.diag(penalty + 1e-12)
+        beta -= np.linalg.solve(curvature, gradient)
+    np.testing.assert_allclose(np.log(model.predict(X)), design @ beta, atol=1e-5)
+    effects = model.grouping_effects_["day"]["effect"]
+    np.testing.assert_allclose(effects, beta[-sizes[0] :], atol=1e-5)
+
+
+def test_groupings_and_levels_help_counts():
+    X, y = crossed_counts()
+    train = np.arange(len(y)) % 4 > 0
+    with_days, without = (
+        MultiTaskRegressor(
+            loss="poisson", task_column="shop", grouping_columns=g, exclude_columns=e
+        ).fit(X[train], y[train])
+        for g, e in (("day", None), (None, "day"))
+    )
+    test = X[~train]
+    errors = [mean_poisson_deviance(y[~train], m.predict(test)) for m in (with_days, without)]
+    assert errors[0] < 0.8 * errors[1]
+    # 1 / 0.36 with a dispersion of one
+    assert 1.5 < with_days.grouping_strengths_["day"] < 6.0
+    one = test[test["shop"] == 3]
+    np.testing.assert_allclose(with_days.for_task(3).predict(one), with_days.predict(one))
+    X = X.assign(region=X["shop"] // 8)
+    rng = np.random.default_rng(5)
+    y = rng.poisson(np.exp(1 + rng.normal(size=5)[X["region"]])).astype(float)
+    known = (X["shop"] % 8 > 0).to_numpy()
+    columns = ["region", "shop"]
+    tree, flat = (
+        MultiTaskRegressor(s, loss="poisson", task_column=columns, exclude_columns="day").fit(
+            X[known], y[known]
+        )
+        for s in ("auto", "partial_pooling")
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        errors = [mean_poisson_deviance(y[~known], m.predict(X[~known])) for m in (tree, flat)]
+    assert errors[0] < 0.6 * errors[1] and "region" in tree.level_coef_
+
+
 def test_weights_of_tasks_count():
     X, codes, y, _ = table("poisson")
     weights = {int(t): 3.0 for t in range(6)}
@@ -384,8 +455,8 @@ def test_bad_parameters_of_losses(kind, value):
         ({"keep_moments": True}, "without keep_moments=True"),
         ({"task_weight": "uncertainty"}, "without task_weight='uncertainty'"),
         ({"target_scale": "task"}, "without target_scale='task'"),
-        ({"grouping_columns": 0}, "without grouping_columns=0"),
-        ({"sharing": TaskTree()}, "without sharing=TaskTree"),
+        ({"loss": "huber", "grouping_columns": 0}, "without grouping_columns=0"),
+        ({"loss": "quantile", "sharing": TaskTree()}, "without sharing=TaskTree"),
         ({"sharing": "hidden_layers"}, "MultiTaskRegressor with sharing=SharedHiddenLayers"),
         ({"sharing": PartialPooling(positive=[0])}, "positive= and negative=.*for 'poisson'"),
     ],

@@ -57,7 +57,7 @@ class LevelsMixin:
             above = self._levels_of_mapping(solver.groups, rows, y, table.n_tasks)
         elif is_tree and several:
             above = TaskLevels.of_columns(labels, self._level_names(labels))
-        elif isinstance(solver, Auto) and several and self._may_have_levels(y, table):
+        elif several and self._may_have_levels(y, table):
             nested = nested_columns(labels)
             if not nested:
                 return None
@@ -71,8 +71,13 @@ class LevelsMixin:
 
     def _may_have_levels(self, y, table):
         """Return whether "auto" tries levels above the tasks."""
-        few = not is_classifier(self) or len(np.unique(y)) == 2
-        return few and self.cv is not None and not prefers_rows(table, 1)
+        if not isinstance(self._named_object(), Auto) or getattr(self, "keep_moments", False):
+            return False
+        loss = self._scores_loss()
+        able = loss is None or loss.has_link
+        if is_classifier(self):
+            able = len(np.unique(y)) == 2
+        return able and self.cv is not None and not prefers_rows(table, 1)
 
     def _refuse_tree(self, y):
         remedy = "set sharing='partial_pooling'"

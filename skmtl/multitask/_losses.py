@@ -35,7 +35,7 @@ class LossMixin:
         reasons = {
             "keep_moments=True": (self.keep_moments, "keep_moments=False"),
             f"grouping_columns={self.grouping_columns!r}": (
-                self.grouping_columns is not None, "grouping_columns=None",
+                self.grouping_columns is not None and not loss.has_link, "grouping_columns=None",
             ),
             "target_scale='task'": (self.target_scale == "task", "target_scale='auto'"),
             "task_weight='uncertainty'": (
@@ -44,7 +44,8 @@ class LossMixin:
             ),
             f"estimator={self.estimator!r}": (self.estimator is not None, "estimator=None"),
             "sharing=TaskTree": (
-                isinstance(self._named_object(), TaskTree), "sharing='partial_pooling'",
+                isinstance(self._named_object(), TaskTree) and not loss.has_link,
+                "sharing='partial_pooling'",
             ),
         }  # fmt: skip
         for given, (is_given, remedy) in reasons.items():

@@ -131,7 +131,8 @@ class TableFit:
             )
         crossed = CrossedEffects.learn(
             table, levels, self.parts, strengths, pooling, restriction.varies is None,
-            self.face._loss, executor=self.executor, progress=self.progress,
+            self.face._scores_loss() or self.face._loss, executor=self.executor,
+            progress=self.progress,
         )  # fmt: skip
         if crossed.residual > _LARGEST_RESIDUAL:
             warnings.warn(

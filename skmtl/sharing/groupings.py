@@ -35,10 +35,12 @@ _STARTS = (1e3, 1e2, 10.0, 1.0)
 _LEAST_GAIN = 2.0
 # In a logistic model without them, effects of variance v look smaller by the root of 1 + this v.
 _MARGINAL = (16.0 * np.sqrt(3.0) / (15.0 * np.pi)) ** 2
+# Strengths on slopes and intercepts of the models around which losses with a link are quadratic.
+_REFERENCE = 10.0, 1.0
 # Strength on the shared slopes, in rows.
 _RIDGE = 1.0
 # Largest residuals of solutions that are compared, and of those that are used.
-_ROUGH, _FINE, _FINE_LOGISTIC = 1e-3, 1e-9, 1e-6
+_ROUGH, _FINE, _FINE_NEWTON = 1e-3, 1e-9, 1e-6
 
 
 @dataclass
@@ -115,7 +117,7 @@ class CrossedEffects:
         slopes : bool
             Whether tasks may have slopes of their own.
         loss : Loss
-            The squared error, or the log-loss of two classes.
+            The squared error, or a loss with a link, of two classes for the log-loss.
         executor, progress : optional
             As in `Problem`.
         """
@@ -181,13 +183,13 @@ class CrossedEffects:
         """Return the effects with weights of levels divided by the factor on the rows' weights."""
         return replace(self, level_weight=[weight / unit for weight in self.level_weight])
 
-    def candidates(self, strengths):
-        """Return the `Strengths` to choose from beside these effects.
+    def candidates(self, strengths, unit=1.0):
+        """Return the `Strengths` to choose from beside these effects, which are in another `unit`.
 
         The effects go with one strength on intercepts; others would leave to the tasks what the
         effects hold, or take it away twice. Independent and pooled models stay in the choice.
         """
-        slope, intercept, _ = self.pooling
+        slope, intercept = self.pooling[0] * unit, self.pooling[1] * unit
         slopes = np.unique(np.append(strengths.slopes, slope))
         return replace(strengths, slopes=slopes, intercepts=np.unique([0.0, intercept, np.inf]))
 
@@ -207,7 +209,7 @@ class _CrossedSearch:
             features = (as_dense(table.X[table.rows]) - self.centre) * self.scale
         self.levels = levels = levels.with_features(features)
         self._given = [None] * levels.n_strengths if given is None else list(given)
-        self._pooling, self._parts = pooling, parts
+        self._pooling, self._parts, self._noise = pooling, parts, 1.0
         self._has_slopes = bool(slopes and table.n_features)
         self._known = {}
 
@@ -338,8 +340,7 @@ class _CrossedSearch:
         self._known[at] = max(total, 1e-300) / self._rows
         return self._known[at]
 
-    @staticmethod
-    def _losses(scores, y):
+    def _losses(self, scores, y):
         return (y - scores) ** 2
 
     def _improved(self, at, k):
@@ -364,44 +365,63 @@ class _CrossedSearch:
 
 
 class _NewtonSearch(_CrossedSearch):
-    """The same for the log-loss of two classes: strengths are 1 / variance of log-odds."""
+    """The same for losses with a link: strengths are 1 / variance, times the dispersion."""
 
     def _target(self, table, mean):
+        self._level = 0.0 if self.loss is LOG_LOSS else self.loss.constant(table.y, self.weight)
         return table.y
 
     def _system(self, chosen):
         table = self.table if chosen.all() else self.table.select(chosen)
-        levels = self.levels.take(chosen)
-        system = CrossedNewton(table, levels, self.centre, self.scale, self.loss, self.executor)
-        return system, table.y
+        return self._newton(table, self.levels.take(chosen)), table.y
+
+    def _newton(self, table, levels):
+        table = replace(table, known=np.full(len(table.y), self._level))
+        return CrossedNewton(table, levels, self.centre, self.scale, self.loss, self.executor)
+
+    def _scores(self, table, models):
+        return self._level + super()._scores(table, models)
 
     @staticmethod
     def _solve(system, y, strengths, start, tol):
-        return system.solve(strengths, start, max(tol, _FINE_LOGISTIC))
+        return system.solve(strengths, start, max(tol, _FINE_NEWTON))
 
-    @staticmethod
-    def _losses(scores, y):
-        return LOG_LOSS.value(scores[:, None], y[:, None])
+    def _losses(self, scores, y):
+        return self.loss.deviance(scores, y) / self.loss.factor
 
     def _log_likelihood(self, error):
-        return self._rows * error
+        return self._rows * error / self._noise
 
     def _variances(self, codes):
-        # Working responses of a model of all rows, whose noise has the variance 1 / weight beside
-        # the effects.
-        whole = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
         levels = Levels(self.levels.codes, self.levels.sizes)
-        system = CrossedNewton(whole, levels, self.centre, self.scale, self.loss, self.executor)
         nothing = np.full(len(levels.sizes), np.inf)
-        models = system.factor(np.inf, np.inf, self._ridge).solve(nothing).models
-        scores = self._scores(whole, models)
-        means = LOG_LOSS.means(scores[:, None])[:, 0]
-        curvature = LOG_LOSS.curvature(means)
-        residual = (self.y - means) / curvature
-        weight = self.weight * curvature
-        variances = moment_variances(residual, codes, weight, self.weight)[1]
-        # A model without the effects sees them smaller (Zeger et al. 1988).
-        return 1.0, variances / (1.0 - _MARGINAL * min(variances.sum(), 0.8 / _MARGINAL))
+        if self.loss is LOG_LOSS:
+            # Working responses of a model of all rows, whose noise has the variance 1 / weight
+            # beside the effects. It sees them smaller than they are (Zeger et al. 1988).
+            whole = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
+            system = self._newton(whole, levels).factor(np.inf, np.inf, self._ridge)
+            scores = self._scores(whole, system.solve(nothing).models)
+            residual, weight = self._working(scores)
+            variances = moment_variances(residual, codes, weight, self.weight)[1]
+            return 1.0, variances / (1.0 - _MARGINAL * min(variances.sum(), 0.8 / _MARGINAL))
+        # Working responses of models of the tasks, less what all tasks share: without these models,
+        # means of large tasks would count as noise.
+        system = self._newton(self.table, levels).factor(*_REFERENCE, self._ridge)
+        models = system.solve(nothing).models
+        scores = self._scores(self.table, models)
+        theta, n_tasks = models[2], self.table.n_tasks
+        shared = np.tile(theta[1:], (n_tasks, 1)), np.full(n_tasks, theta[0]), theta
+        residual, weight = self._working(scores)
+        residual = residual + scores - self._scores(self.table, shared)
+        self._noise = self.loss.noise(scores, self.y, self.weight)
+        return self._noise, moment_variances(residual, codes, weight, self.weight)[1]
+
+    def _working(self, scores):
+        """Return working responses less the scores, and working weights of all rows."""
+        scores, target = scores[:, None], self.y[:, None]
+        curvature = np.maximum(self.loss.bend(scores, target)[:, 0], 1e-12)
+        slope = self.loss.gradient(scores, target)[:, 0]
+        return -slope / curvature, self.weight * curvature
 
 
 def _bounded(strength):

@@ -65,9 +65,6 @@ class NewtonProblem(BaseProblem):
 
     def __post_init__(self):
         self._splits = self._curvatures = None
-        if self.crossed is not None:
-            self.strengths = self.crossed.candidates(self.strengths)
-            self.table = replace(self.table, known=self.crossed.whole)
         one = replace(self.table, offsets=self.table.offsets[[0, -1]], factors=None)
         whole = block_moments(one)
         total, self.centre, variance = whole.merge().pooled()
@@ -76,6 +73,11 @@ class NewtonProblem(BaseProblem):
         self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores are not standardised
         if not self.n_classes:
             self._scale_target()
+        elif self.crossed is not None:
+            self.table = replace(self.table, known=self.crossed.whole)
+        if self.crossed is not None:
+            unit = self.strength_unit / self.copies.unit
+            self.strengths = self.crossed.candidates(self.strengths, unit)
         self.weight = self.table.task_sums(self.table.weights())
 
     def _scale_target(self):
@@ -84,8 +86,8 @@ class NewtonProblem(BaseProblem):
         level = self.loss.constant(table.y, weight)
         self.centre[-1] = level
         if self.loss.has_link:
-            known = np.full(len(table.y), level)
-            self.table = replace(table, known=known if table.known is None else known + table.known)
+            effects = np.zeros(len(table.y)) if self.crossed is None else self.crossed.whole
+            self.table = replace(table, known=level + effects)
         else:
             spread = np.average(np.abs(table.y - level), weights=weight)
             self.scale[-1] = scale = 1.0 / spread if spread > 0.0 else 1.0
@@ -217,7 +219,11 @@ class NewtonProblem(BaseProblem):
         """Return the table with what is known in a split of a partition."""
         if self.crossed is None:
             return self.table
-        return replace(self.table, known=self.crossed.of_splits[number][split])
+        return self._with_effects(self.crossed.of_splits[number][split])
+
+    def _with_effects(self, effects):
+        """Return the table whose known scores contain these sums of the rows' effects."""
+        return replace(self.table, known=effects if self.n_classes else self.centre[-1] + effects)
 
     def keep_curvatures(self, system, eta, k):
         """Keep the block-wise moments of a system of all rows, for the systems of all splits.
@@ -327,7 +333,7 @@ class NewtonProblem(BaseProblem):
         table, group = self.table, left.group[order]
         if self.crossed is not None:
             self.crossed.leave_out(left.tasks, left.group)
-            table = replace(table, known=self.offset_of_new)
+            table = self._with_effects(self.offset_of_new)
         table = table.take(left.tasks[order])
         system = self.system(table, self.scalings()[0])
         loss = np.zeros((len(order), left.unseen.shape[1]))

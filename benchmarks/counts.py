@@ -2,6 +2,7 @@
 
     python benchmarks/counts.py                  # counts, beside fixed strengths and GPBoost
     python benchmarks/counts.py --only robust    # heavy tails: medians, Huber, quantiles
+    python benchmarks/counts.py --only crossed   # groupings, beside GPBoost
 
 "counts" are Poisson counts of stores with intercepts and slopes of their own. Errors are deviances
 per row on new rows of known stores, over that of the best fixed strengths in hindsight. GPBoost has
@@ -17,6 +18,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import mean_poisson_deviance, mean_tweedie_deviance
 
 from skmtl import MultiTaskRegressor
@@ -155,13 +157,54 @@ def robust(options):
         )
 
 
-SECTIONS = {"counts": counts, "amounts": amounts, "robust": robust}
+def crossed(options):
+    """Counts of shops on days, and of stores in regions: deviance over that of GPBoost."""
+    for name, shared in (("shops and days", False), ("stores in regions", True)):
+        rows = []
+        for seed in range(options.seeds):
+            rng = np.random.default_rng(seed)
+            X = pd.DataFrame(rng.normal(size=(8000, 2)), columns=["a", "b"])
+            X["shop"] = rng.integers(80, size=len(X))
+            X["other"] = X["shop"] // 8 if shared else rng.integers(300, size=len(X))
+            effects = rng.normal(size=80), rng.normal(size=300)
+            eta = 0.5 + 0.5 * effects[0][X["shop"]] + 0.5 * effects[1][X["other"]] + 0.3 * X["a"]
+            y, train = rng.poisson(np.exp(eta)).astype(float), rng.random(len(X)) < 0.5
+            errors, seconds = [], []
+            for fit in (_our_crossed, _gpboost_crossed):
+                start = time.process_time()
+                prediction = fit(X[train], y[train], X[~train])
+                seconds.append(time.process_time() - start)
+                errors.append(mean_poisson_deviance(y[~train], prediction))
+            rows.append([errors[0] / errors[1], *seconds])
+        ratio, ours, theirs = np.mean(rows, axis=0)
+        print(f"  {name}: {ratio:.4f}; seconds {ours:.2f}, GPBoost {theirs:.2f}", flush=True)
+
+
+def _our_crossed(X, y, X_test):
+    model = MultiTaskRegressor(
+        "partial_pooling", loss="poisson", task_column="shop", grouping_columns=["other"]
+    )
+    return model.fit(X, y).predict(X_test)
+
+
+def _gpboost_crossed(X, y, X_test):
+    import gpboost
+
+    columns, groups = ["a", "b"], ["shop", "other"]
+    model = gpboost.GPModel(group_data=X[groups].to_numpy(), likelihood="poisson")
+    model.fit(y=y, X=X[columns].assign(one=1.0).to_numpy())
+    return model.predict(
+        group_data_pred=X_test[groups].to_numpy(), X_pred=X_test[columns].assign(one=1.0).to_numpy()
+    )["mu"]
+
+
+SECTIONS = {"counts": counts, "amounts": amounts, "robust": robust, "crossed": crossed}
 
 
 def main():
     """Run the chosen sections."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", default=list(SECTIONS), choices=SECTIONS)
+    parser.add_argument("--only", nargs="+", default=["counts", "amounts", "robust"], choices=SECTIONS)
     parser.add_argument("--seeds", type=int, default=5, help="of every design (5)")
     parser.add_argument("--gpboost", action="store_true", help="with GPBoost's Poisson model")
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")

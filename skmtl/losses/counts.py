@@ -41,6 +41,9 @@ class _Poisson(_LogLink):
     name = "poisson"
     code = "POISSON"
 
+    def __reduce__(self):
+        return "POISSON"  # a pickle refers to the object of this module
+
     def value(self, scores, target, axis=-1):
         return (np.exp(scores) - target * scores).sum(axis=axis)
 
@@ -72,6 +75,9 @@ class _Gamma(_LogLink):
 
     name = "gamma"
     code = "GAMMA"
+
+    def __reduce__(self):
+        return "GAMMA"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
         return (scores + target * np.exp(-scores)).sum(axis=axis)

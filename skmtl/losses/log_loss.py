@@ -19,6 +19,9 @@ class _LogLoss(Loss):
     has_link = True
     is_likelihood = True
 
+    def __reduce__(self):
+        return "LOG_LOSS"  # a pickle refers to the object of this module
+
     def value(self, scores, target, axis=-1):
         if scores.shape[axis] == 1:
             return (np.logaddexp(0.0, scores) - target * scores).sum(axis=axis)

@@ -13,6 +13,9 @@ class _SquaredError(Loss):
     name = "squared_error"
     factor = 2.0
 
+    def __reduce__(self):
+        return "SQUARED_ERROR"  # a pickle refers to the object of this module
+
     def value(self, scores, target, axis=-1):
         return 0.5 * ((scores - target) ** 2).sum(axis=axis)
 

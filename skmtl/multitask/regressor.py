@@ -152,6 +152,8 @@ class MultiTaskRegressor(
         Names of the columns of `coef_`, after preprocessing, without the task column.
     target_scale_ : {"table", "task"}
         The scale that was used.
+    loss_ : Loss
+        The loss that was minimised, with all its parameters, for a single loss of all tasks.
     sharing_ : object
         The sharing structure with the strengths of the candidate with the largest weight:
         ``alpha_``, ``alpha_intercept_``, ``alpha_shared_``.
@@ -354,7 +356,7 @@ class MultiTaskRegressor(
     def _finish(self, progress, fitted, seen):
         self.target_scale_ = "table" if fitted.adapter.units is None else "task"
         self._kept = seen
-        self._fitted_loss = fitted.loss
+        self._fitted_loss = self.loss_ = fitted.loss
         progress.end()
         return self
 

@@ -1,10 +1,14 @@
 """Losses, against explicit formulas and finite differences."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
 from skmtl.losses import LOG_LOSS, SQUARED_ERROR
+from skmtl.losses.per_task import BY_NAME
 
 CASES = [(SQUARED_ERROR, 1), (SQUARED_ERROR, 3), (LOG_LOSS, 1), (LOG_LOSS, 2), (LOG_LOSS, 4)]
 
@@ -70,3 +74,11 @@ def test_scores_without_bound():
     assert LOG_LOSS.value(np.array([[-800.0]]), np.array([[1.0]]))[0] == 800.0
     log = LOG_LOSS.log_probabilities(np.array([[0.0, 900.0, -np.inf]]))  # beyond a task's classes
     np.testing.assert_array_equal(log, [[-900.0, 0.0, -np.inf]])
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_copies_are_the_loss_itself(name):
+    """As the package compares losses by identity; those with parameters by their values."""
+    loss = BY_NAME[name]
+    for copied in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
+        assert copied == loss and (copied is loss or name in ("huber", "absolute_error", "quantile"))

@@ -372,3 +372,10 @@ def _check_columns(low, high, where):
             f"{where.format(j)} has values that differ by at most {extent[j]:.3g}; differences "
             f"below {_SMALLEST:g} underflow when they are squared: convert them to a smaller unit."
         )
+
+
+def check_coverage(coverage):
+    """Raise a ValueError unless the coverage of an interval is a number between 0 and 1."""
+    is_number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
+    if not is_number or not 0.0 < coverage < 1.0:
+        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")

@@ -1,6 +1,5 @@
 """Models of one task, as returned by ``for_task`` and ``adapt``: ordinary fitted estimators."""
 
-import numbers
 from typing import Any, Literal, NoReturn, overload
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._compat import check_columns
 from ._plain import plain_classifier, plain_regressor
 from ._typing import MatrixLike, NDArray
-from ._validation import check_table, read_features, refuse_other_kinds
+from ._validation import check_coverage, check_table, read_features, refuse_other_kinds
 from .losses import LOG_LOSS, SQUARED_ERROR
 from .tasks.columns import as_table
 
@@ -295,9 +294,7 @@ def check_residual_scale(residual_scale):
 
 def interval(prediction, std, residual_scale, coverage):
     """Return the ends ``(low, high)`` of intervals about the predictions."""
-    is_number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
-    if not is_number or not 0.0 < coverage < 1.0:
-        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
+    check_coverage(coverage)
     low, high = residual_scale.band(float(coverage))
     return prediction + low * std, prediction + high * std
 

@@ -1572,3 +1572,45 @@ def penalised_logistic(A, penalty, y, w=None):
         options=options,
     ).x  # fmt: skip
     return beta
+
+
+# ----------------------------------------------------------------------------------------------
+# sharing/inference.py
+
+
+def mixed_inference(X, y, codes, groups, pooling, of_levels, w=None, curvature=None):
+    """Standard errors of what all tasks share, the noise and the effective parameters.
+
+    From the inverse of one dense system (twin of ``infer`` at given strengths); with `curvature`,
+    those of working responses, whose noise is one. Errors are those of the slopes of `X`.
+    """
+    A, penalty, depth = tree_design(X, codes, groups, pooling, of_levels)
+    w = np.ones(len(y)) if w is None else w
+    w = w if curvature is None else w * curvature
+    gram = A.T @ (w[:, None] * A)
+    inverse = np.linalg.pinv(gram + np.diag(penalty))
+    n_effective, variance = np.trace(inverse @ gram), 1.0
+    if curvature is None:
+        beta = inverse @ (A.T @ (w * y))
+        variance = w @ (y - A @ beta) ** 2 / (w.sum() - n_effective)
+    std_error = np.sqrt(np.diag(inverse)[depth == 0] * variance)
+    return std_error, np.sqrt(variance), n_effective
+
+
+def restricted_likelihood(X, y, codes, kappa):
+    """Minus twice the restricted log-likelihood, up to a constant, from the covariance of the rows.
+
+    `kappa` are the variances of the tasks' intercepts and of their slopes, relative to the noise
+    (twin of ``RestrictedLikelihood``).
+    """
+    n, task = len(y), np.eye(codes.max() + 1)[codes]
+    V = np.eye(n) + kappa[0] * task @ task.T
+    for x in X.T:
+        V += kappa[1] * (task * x[:, None]) @ (task * x[:, None]).T
+    fixed = np.column_stack([np.ones(n), X])
+    inner = np.linalg.solve(V, fixed)
+    S = fixed.T @ inner
+    rest = y - fixed @ np.linalg.solve(S, inner.T @ y)
+    Q, spare = rest @ np.linalg.solve(V, rest), n - fixed.shape[1]
+    dets = np.linalg.slogdet(V)[1] + np.linalg.slogdet(S)[1]
+    return spare * np.log(Q / spare) + dets

@@ -23,8 +23,6 @@ class Loss:
         Name of the loss in scikit-learn.
     code : str
         Name of the formula in `skmtl.kernels.newton`; empty if Newton's method does not need it.
-    parameters : tuple of float
-        Parameters of the formula.
     factor : float
         Factor on values in reports, so that they are the unit deviance.
     has_link : bool
@@ -39,7 +37,6 @@ class Loss:
 
     name: str
     code: str = ""
-    parameters: tuple[float, float, float] = (0.0, 0.0, 0.0)
     factor = 1.0
     has_link = False
     degree = 2.0
@@ -47,66 +44,233 @@ class Loss:
     is_likelihood = False
 
     def value(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
-        """Return the loss of every row, summed over the score sets."""
+        """Return the loss of every row, summed over the score sets, up to a constant.
+
+        Parameters
+        ----------
+        scores, target : ndarray
+            Arrays of one shape.
+        axis : int, default=-1
+            Axis of the score sets.
+
+        Returns
+        -------
+        ndarray
+            The losses, without this axis.
+        """
         raise NotImplementedError
 
     def means(self, scores: NDArray, axis: int = -1) -> NDArray:
-        """Return the predictions (the inverse link) of the scores, in the shape of the scores."""
+        """Return the predictions (the inverse link) of the scores.
+
+        Parameters
+        ----------
+        scores : ndarray
+            Scores.
+        axis : int, default=-1
+            Axis of the score sets.
+
+        Returns
+        -------
+        ndarray
+            Predictions, in the shape of the scores.
+        """
         raise NotImplementedError
 
     def gradient(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
-        """Return the derivatives with respect to the scores."""
+        """Return the derivatives with respect to the scores.
+
+        Parameters
+        ----------
+        scores, target : ndarray
+            Arrays of one shape.
+        axis : int, default=-1
+            Axis of the score sets.
+
+        Returns
+        -------
+        ndarray
+            Derivatives, in the shape of the scores.
+        """
         return self.means(scores, axis) - target
 
     def curve(self, means: NDArray, moved: NDArray, axis: int = -1) -> NDArray:
-        """Return the product of the Hessian with `moved`, at scores with these means."""
+        """Return the product of the Hessian with a vector.
+
+        Parameters
+        ----------
+        means : ndarray
+            Predictions at the scores, where the Hessian is taken.
+        moved : ndarray
+            The vector.
+        axis : int, default=-1
+            Axis of the score sets.
+
+        Returns
+        -------
+        ndarray
+            The product, in the shape of the scores.
+        """
         raise NotImplementedError
 
     def curvature(self, means: NDArray) -> NDArray:
-        """Return the diagonal of the Hessian at scores with these means."""
+        """Return the diagonal of the Hessian.
+
+        Parameters
+        ----------
+        means : ndarray
+            Predictions at the scores, where it is taken.
+
+        Returns
+        -------
+        ndarray
+            The diagonal, in the shape of the scores.
+        """
         raise NotImplementedError
 
     def target_slopes(self, scores: NDArray) -> NDArray:
-        """Return the derivatives with respect to the target, of losses that are linear in it."""
+        """Return the derivatives with respect to the target, of losses that are linear in it.
+
+        Parameters
+        ----------
+        scores : ndarray
+            Scores.
+
+        Returns
+        -------
+        ndarray
+            Derivatives, in the shape of the scores.
+        """
         raise NotImplementedError
 
     def bend(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
-        """Return the curvatures that Newton's method uses, in the shape of the scores.
+        """Return the curvatures that Newton's method uses.
 
         They are the diagonal of the Hessian, or the curvatures of a majorant.
+
+        Parameters
+        ----------
+        scores, target : ndarray
+            Arrays of one shape.
+        axis : int, default=-1
+            Axis of the score sets.
+
+        Returns
+        -------
+        ndarray
+            Curvatures, in the shape of the scores.
         """
         return self.curvature(self.means(scores, axis))
 
     def least(self, target: NDArray) -> NDArray:
-        """Return the smallest values of the loss of one score, for targets of any shape."""
+        """Return the smallest values of the loss of one score.
+
+        Parameters
+        ----------
+        target : ndarray
+            Targets of any shape.
+
+        Returns
+        -------
+        ndarray
+            The values, in the same shape.
+        """
         return np.zeros(np.shape(target))
 
     def constant(self, target: NDArray, weight: NDArray) -> float:
-        """Return the score that minimises the loss of rows without features."""
+        """Return the score that minimises the loss of rows without features.
+
+        Parameters
+        ----------
+        target, weight : ndarray of shape (n_rows,)
+            Targets and weights.
+
+        Returns
+        -------
+        float
+            The score.
+        """
         raise NotImplementedError
 
     def deviance(self, scores: NDArray, target: NDArray) -> NDArray:
-        """Return the unit deviance of rows with one score, of the shape of both arguments."""
+        """Return the unit deviance of rows with one score.
+
+        Parameters
+        ----------
+        scores, target : ndarray
+            Arrays of one shape, without an axis of score sets.
+
+        Returns
+        -------
+        ndarray
+            Deviances, in the same shape.
+        """
         value = self.value(scores[..., None], target[..., None])
         return self.factor * (value - self.least(target))
 
     def in_units(self, scale: float) -> "Loss":
-        """Return the loss of targets that are multiplied by a scale, up to a factor."""
+        """Return the loss of targets that are multiplied by a scale, up to a factor.
+
+        Parameters
+        ----------
+        scale : float
+            The scale.
+
+        Returns
+        -------
+        Loss
+            The loss.
+        """
         return self
 
     def smoothed(self, width: float) -> "Loss":
-        """Return the loss, smoothed within a distance of where it has no derivative."""
+        """Return the loss, smoothed within a distance of where it has no derivative.
+
+        Parameters
+        ----------
+        width : float
+            The distance.
+
+        Returns
+        -------
+        Loss
+            The loss.
+        """
         return self
 
     def noise(self, scores: NDArray, target: NDArray, weight: NDArray) -> float:
         """Return what the loss of a row is divided by to be a log-likelihood.
 
-        It is estimated from fitted scores of rows, ``(n_rows,)``.
+        Parameters
+        ----------
+        scores, target, weight : ndarray of shape (n_rows,)
+            Fitted scores, targets and weights.
+
+        Returns
+        -------
+        float
+            The dispersion, or the scale of the residuals.
         """
         return 1.0
 
     def check_target(self, y: NDArray) -> None:
-        """Raise a ValueError for targets that the loss does not have."""
+        """Raise a ValueError for targets that the loss does not have.
+
+        Parameters
+        ----------
+        y : ndarray
+            Targets.
+
+        Raises
+        ------
+        ValueError
+            For targets outside the range of the loss.
+        """
+
+    @property
+    def parameters(self) -> tuple[float, float, float]:
+        """Parameters of the formula."""
+        return (0.0, 0.0, 0.0)
 
     @property
     def kernel_code(self) -> Any:

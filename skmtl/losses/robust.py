@@ -1,12 +1,14 @@
 """Losses of residuals that outliers do not rule: Huber's, and those of medians and quantiles."""
 
 import numbers
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from .._typing import NDArray
 from .base import Loss
 
 __all__ = ["ABSOLUTE_ERROR", "Huber", "Quantile", "weighted_quantile"]
@@ -18,10 +20,10 @@ _BEND = 1.345
 class _Residuals(Loss):
     """Loss of the residuals y - s."""
 
-    def means(self, scores, axis=-1):
+    def means(self, scores: NDArray, axis: int = -1) -> NDArray:
         return scores
 
-    def noise(self, scores, target, weight):
+    def noise(self, scores: NDArray, target: NDArray, weight: NDArray) -> float:
         # The scale of a distribution whose log-likelihood is proportional to the loss.
         loss = self.value(scores[:, None], target[:, None])
         return max(float(np.average(loss, weights=weight)), 1e-12)
@@ -65,12 +67,28 @@ class Huber(_Residuals):
             raise ValueError(f"delta={self.delta!r} of Huber must be 'auto' or a number above 0.")
 
     @property
-    def parameters(self):
+    def parameters(self) -> tuple[float, float, float]:
         """Parameters of the formula; without a number for `delta` there is none."""
-        return float(self.delta), 0.0, 0.0
+        return self._number, 0.0, 0.0
 
-    def with_noise(self, residuals, weight):
-        """Return the loss with a number for `delta`, from residuals of a robust fit."""
+    @property
+    def _number(self) -> float:
+        """The residual at which the loss bends."""
+        return float(self.delta)
+
+    def with_noise(self, residuals: NDArray, weight: NDArray) -> "Huber":
+        """Return the loss with a number for `delta`, from residuals of a robust fit.
+
+        Parameters
+        ----------
+        residuals, weight : ndarray of shape (n_rows,)
+            Residuals and weights.
+
+        Returns
+        -------
+        Huber
+            The loss.
+        """
         if self.delta != "auto":
             return self
         noise = 1.4826 * weighted_quantile(np.abs(residuals), weight, 0.5)
@@ -78,20 +96,20 @@ class Huber(_Residuals):
             noise = max(float(np.average(np.abs(residuals), weights=weight)), 1e-12)
         return replace(self, delta=_BEND * noise)
 
-    def in_units(self, scale):
-        return self if self.delta == "auto" else replace(self, delta=self.delta * scale)
+    def in_units(self, scale: float) -> Loss:
+        return self if self.delta == "auto" else replace(self, delta=self._number * scale)
 
-    def value(self, scores, target, axis=-1):
-        r = np.abs(target - scores)
-        return np.where(r <= self.delta, 0.5 * r**2, self.delta * (r - 0.5 * self.delta)).sum(axis)
+    def value(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
+        r, at = np.abs(target - scores), self._number
+        return np.asarray(np.where(r <= at, 0.5 * r**2, at * (r - 0.5 * at))).sum(axis=axis)
 
-    def gradient(self, scores, target, axis=-1):
-        return -np.clip(target - scores, -self.delta, self.delta)
+    def gradient(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
+        return -np.clip(target - scores, -self._number, self._number)
 
-    def bend(self, scores, target, axis=-1):
-        return np.minimum(1.0, self.delta / np.maximum(np.abs(target - scores), 1e-300))
+    def bend(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
+        return np.minimum(1.0, self._number / np.maximum(np.abs(target - scores), 1e-300))
 
-    def constant(self, target, weight):
+    def constant(self, target: NDArray, weight: NDArray) -> float:
         low, high = float(target.min()), float(target.max())
         if self.delta == "auto" or low == high:
             return weighted_quantile(target, weight, 0.5)
@@ -115,30 +133,32 @@ class _Pinball(_Residuals):
         raise NotImplementedError
 
     @property
-    def parameters(self):
+    def parameters(self) -> tuple[float, float, float]:
         """Parameters of the formula."""
         return (*self._slopes(), self.width)
 
-    def smoothed(self, width):
-        raise NotImplementedError
+    def smoothed(self, width: float) -> Loss:
+        other = copy(self)
+        object.__setattr__(other, "width", width)  # the classes are frozen
+        return other
 
-    def value(self, scores, target, axis=-1):
+    def value(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
         (a, b), r = self._slopes(), target - scores
         half, tilt, size = 0.5 * (a + b), 0.5 * (a - b), np.abs(r)
         if self.width > 0.0:
             size = np.where(size <= self.width, 0.5 * (r**2 / self.width + self.width), size)
         return (half * size + tilt * r).sum(axis=axis)
 
-    def gradient(self, scores, target, axis=-1):
+    def gradient(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
         (a, b), r = self._slopes(), target - scores
         sign = np.clip(r / self.width, -1.0, 1.0) if self.width > 0.0 else np.sign(r)
         return -0.5 * (a + b) * sign - 0.5 * (a - b)
 
-    def bend(self, scores, target, axis=-1):
+    def bend(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
         size = np.maximum(np.abs(target - scores), max(self.width, 1e-300))
         return 0.5 * sum(self._slopes()) / size
 
-    def constant(self, target, weight):
+    def constant(self, target: NDArray, weight: NDArray) -> float:
         a, b = self._slopes()
         return weighted_quantile(target, weight, a / (a + b))
 
@@ -167,7 +187,6 @@ class Quantile(_Pinball):
     """
 
     level: float = 0.5
-    width: float = 0.0
 
     name = "quantile"
 
@@ -179,23 +198,15 @@ class Quantile(_Pinball):
     def _slopes(self):
         return float(self.level), 1.0 - float(self.level)
 
-    def smoothed(self, width):
-        return replace(self, width=width)
-
 
 @dataclass(frozen=True)
 class _AbsoluteError(_Pinball):
     r""":math:`\ell(y, s) = |y - s|`, whose minimum is a median."""
 
-    width: float = 0.0
-
     name = "absolute_error"
 
     def _slopes(self):
         return 1.0, 1.0
-
-    def smoothed(self, width):
-        return replace(self, width=width)
 
 
 ABSOLUTE_ERROR = _AbsoluteError()

@@ -28,6 +28,7 @@ from ..tasks.view import RowView
 from ._groupings import GroupingsMixin
 from ._learned import LearnedMixin, has_learners
 from ._levels import LevelsMixin
+from ._summary import SummaryMixin
 from ._table_fit import TableFit
 from ._weights import WeightsMixin
 
@@ -37,7 +38,13 @@ TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
 
 class MultiTaskBase(
-    LearnedMixin, WeightsMixin, GroupingsMixin, LevelsMixin, TaskEstimator, Generic[TaskModel]
+    LearnedMixin,
+    WeightsMixin,
+    GroupingsMixin,
+    LevelsMixin,
+    SummaryMixin,
+    TaskEstimator,
+    Generic[TaskModel],
 ):
     """Base class of the multi-task estimators."""
 
@@ -201,6 +208,7 @@ class MultiTaskBase(
         self._adapter, self._residual_scale = fitted.adapter, fitted.residual_scale
         self.task_report_ = self._make_report(fitted.report, sizes)
         self._store_level_report(sizes)
+        self._store_summary(fitted, sizes)
         self._importances = None
         if self._learned is None:
             self._importances = self._column_importances(sizes, stds, rows.preprocessor)

@@ -143,4 +143,8 @@ class TableFit:
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return replace(crossed, groupings=self.groupings, unit=settled.unit)
+        crossed = replace(crossed, groupings=self.groupings, unit=settled.unit)
+        if of_levels is None:
+            return crossed
+        parents = self.above.parents[self.has_rows]
+        return replace(crossed, parents=parents, outer=self.above.outer)

@@ -62,6 +62,8 @@ class SharingFit:
         Tasks that were left out, and the errors per row of an unseen task's model on them.
     loss : Loss
         The loss with all its parameters, in the caller's units.
+    inference : Inference or None
+        Standard errors of what all tasks share, and the effective number of parameters.
     """
 
     coef: np.ndarray
@@ -85,6 +87,7 @@ class SharingFit:
     above: object = None
     left_out: tuple | None = None
     loss: object = SQUARED_ERROR
+    inference: object = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -280,6 +283,9 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
     blend, grid, scalings = _solve(members, shares, judged)
     adapter = problem.adapter(grid, scalings, blend.shared_models, shares, judged, residual_scale)
     weight, report = shares.tasks.mean(0), report or {}
+    top = int(np.argmax(weight))
+    of_top = grid.slope[top], grid.intercept[top], grid.ridge[top], scalings[grid.scaling[top]]
+    inference = problem.inference(of_top, blend)
     history = {**_columns(members), "weight": weight}
     if judged is not None:
         errors, rows = judged.totals()
@@ -310,6 +316,7 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
         slope_strength=float(grid.slope[int(np.argmax(weight))]),
         target_units=problem.target_units[0],
         loss=problem.fitted_loss,
+        inference=inference,
     )
 
 

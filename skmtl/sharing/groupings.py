@@ -77,6 +77,10 @@ class CrossedEffects:
         Sums of the effects, for tasks that were left out by effects from the other tasks.
     search : _CrossedSearch or None
         Fits effects to some of the rows.
+    parents : int ndarray of shape (n_tasks, n_levels) or None
+        Groups of the tasks on the levels above them, which are the first groupings.
+    outer : list of int ndarray or None
+        As in `TaskLevels`.
     """
 
     pooling: tuple
@@ -94,6 +98,8 @@ class CrossedEffects:
     unit: float = 1.0
     of_new: np.ndarray | None = None
     search: object = None
+    parents: np.ndarray | None = None
+    outer: list | None = None
 
     @classmethod
     def learn(
@@ -173,6 +179,24 @@ class CrossedEffects:
         for effects in self.effects[:n_levels]:
             slopes = effects[:, 1:] * self.scale
             out.append(np.column_stack([effects[:, 0] - slopes @ self.centre, slopes]))
+        return out
+
+    def levels_above(self, scale):
+        """Return the levels above the tasks as `shared_inference` takes them.
+
+        `scale` is that of the features there, ``(n_features,)``.
+        """
+        if self.parents is None:
+            return ()
+        n_levels, out = self.parents.shape[1], []
+        with np.errstate(divide="ignore"):
+            kappa = 1.0 / self.strengths
+            ratio = np.where(scale > 0, self.scale / np.where(scale > 0, scale, 1.0), 0.0) ** 2
+        for level in range(n_levels - 1, -1, -1):
+            is_finest = level == n_levels - 1
+            groups = self.parents[:, level] if is_finest else self.outer[level + 1][:, level]
+            of_slopes = kappa[len(self.effects) + level] * ratio
+            out.append((groups, np.minimum(np.append(kappa[level], of_slopes), 1e10)))
         return out
 
     def without(self, n_levels):

@@ -13,6 +13,7 @@ from ..solvers.newton import NewtonSystem, Scores
 from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from ..tasks.variation import task_squares
+from .inference import infer
 from .newcomers import LogisticAdapter, NewtonAdapter
 from .newton import ROUGH, NewtonMember
 from .newton_screening import screen
@@ -204,6 +205,27 @@ class NewtonProblem(BaseProblem):
             table, self.loss, self.n_scores, self.centre[:-1], self.scale[:-1] * factors,
             factors**2, self.executor, scaling.varies, places,
         )  # fmt: skip
+
+    def inference(self, candidate, blend):
+        """Return the `Inference` of a blend, as `Problem` does; None if the loss is no likelihood.
+
+        It is that of the working responses.
+        """
+        if self.n_scores > 1 or not self.loss.is_likelihood:
+            return None
+        system = self.training_system(self.table, self.scalings()[0])
+        eta = system.eta(Scores(blend.coef[None], blend.intercept[None], blend.shared[None]))
+
+        def places(scaling):
+            if self.variation is None:
+                return None, None
+            weight, mean = self.table.means
+            mean = (mean - self.centre[:-1]) * self.scale[:-1]
+            return self.variation.places(scaling.within_only, weight, mean)
+
+        moments = system.working_moments(eta, 0)
+        found = infer(self, moments, places, candidate, lambda n_effective: 1.0, unit_noise=True)
+        return found and replace(found, noise=np.nan if self.n_classes else np.sqrt(self.noise))
 
     def splits(self):
         """Return a list of the ``(train, test)`` tables of every split."""

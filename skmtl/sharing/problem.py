@@ -15,6 +15,7 @@ from ..tasks.keys import evenly_by_size, mixed, row_order
 from ..tasks.moments import block_moments, scale_of
 from ..tasks.rows import TaskRows
 from ..tasks.variation import Variation
+from .inference import infer
 from .least_squares import LeastSquares, SignedLeastSquares
 from .newcomers import Adapter
 from .restriction import UNRESTRICTED, Restriction
@@ -344,6 +345,23 @@ class Problem(BaseProblem):
         if units is not None:
             location += unit * np.append(units.location, units.unseen[0])
         return location, scale
+
+    def inference(self, candidate, blend):
+        """Return the `Inference` of a blend, whose largest weight is that of a candidate."""
+
+        def noise(n_effective):
+            rows = self.moments.weight.sum()
+            errors = self.held_out_errors(self.moments, blend).sum()
+            return errors / max(rows - n_effective, 0.1 * rows)
+
+        found = infer(
+            self, self.moments.weighted(), lambda scaling: self.places(scaling, self.moments),
+            candidate, noise,
+        )  # fmt: skip
+        if found is None or self.units is None:
+            return found
+        unit = self.units.unseen[1]
+        return replace(found, std_error=unit * found.std_error, noise=unit * found.noise)
 
     def places(self, scaling, moments):
         """Return centres and anchors (`ArrowSystem`) of tasks with these moments."""

@@ -37,6 +37,7 @@ from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments, readonly
 from .arrow import ArrowSystem
+from .elimination import eliminated, products_of_tasks
 from .newton import working_table
 
 __all__ = ["CrossedNewton", "CrossedSolution", "CrossedSystem", "task_scores"]
@@ -204,20 +205,10 @@ class CrossedSystem:
         return blocks
 
     def _eliminated(self):
-        """Return the products ``(n_tasks, 1 + n_features, 1 + n_features)`` less the tasks' part.
-
-        They are those of the intercept and the features after the parameters of the tasks are
-        eliminated: inverse(inverse(A) + inverse(L)), for products A and strengths L.
-        """
-        moments, p = self._arrow.moments, self.table.n_features
-        w, mean = moments.weight, moments.mean[:, :p]
-        A = np.empty((len(w), 1 + p, 1 + p))
-        A[:, 0, 0], A[:, 0, 1:], A[:, 1:, 0] = w, w[:, None] * mean, w[:, None] * mean
-        A[:, 1:, 1:] = moments.scatter[:, :p, :p] + w[:, None, None] * _outer(mean)
-        strengths = np.append(self._pull, np.full(p, self._slope))
-        inverse = 1.0 / np.maximum(strengths, 1e-12)
-        left = np.linalg.solve(np.eye(1 + p) + A * inverse, A)
-        return 0.5 * (left + np.swapaxes(left, 1, 2))
+        """Return the products ``(n_tasks, 1 + p, 1 + p)`` after the tasks' parts are eliminated."""
+        strengths = np.append(self._pull, np.full(self.table.n_features, self._slope))
+        products = products_of_tasks(self._arrow.moments)
+        return eliminated(products, 1.0 / np.maximum(strengths, 1e-12))
 
     def _products_by_level(self, codes, size):
         """Return the products of the intercept and the features over the rows of every level."""
@@ -268,10 +259,6 @@ class _BlockInverse:
             parts.append(np.einsum("lij,lj->li", inverse, own).ravel())
             start = stop
         return np.concatenate(parts)
-
-
-def _outer(rows):
-    return rows[:, :, None] * rows[:, None, :]
 
 
 class CrossedNewton:

@@ -85,5 +85,6 @@ class RowSpace:
             shared_intercept=fitted.shared_intercept - shared @ self.centre,
             adapter=fitted.adapter.in_features(self),
             squares=self.squares,
+            inference=fitted.inference and fitted.inference.in_features(len(self.scale)),
             held_out=fitted.held_out and fitted.held_out.in_features(basis, self.centre),
         )

@@ -81,4 +81,6 @@ def test_copies_are_the_loss_itself(name):
     """As the package compares losses by identity; those with parameters by their values."""
     loss = BY_NAME[name]
     for copied in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
-        assert copied == loss and (copied is loss or name in ("huber", "absolute_error", "quantile"))
+        assert copied == loss and (
+            copied is loss or name in ("huber", "absolute_error", "quantile")
+        )

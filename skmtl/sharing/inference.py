@@ -1,0 +1,275 @@
+r"""Standard errors of what all tasks share, and the effective number of parameters.
+
+With the products :math:`A_t` of the intercept and the features of a task (working products, for
+losses other than squares) and the strengths :math:`\Lambda` of its own part, eliminating this part
+leaves :math:`M_t = (A_t^{-1} + \Lambda^{-1})^{-1}`. Groups of tasks are eliminated in the same way
+from the sums over their tasks. Then
+
+.. math:: S = \sum_t M_t + \lambda_m, \qquad
+          \operatorname{cov}(\hat a, \hat m) = \sigma^2 S^{-1},
+
+as in a mixed model whose variances are known: those of the candidate with the largest weight.
+
+References
+----------
+Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a selection model.
+Biometrics 31(2). :doi:`10.2307/2529430`
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ..solvers.elimination import eliminated, products_of_tasks
+
+__all__ = ["Inference", "RestrictedLikelihood", "infer", "shared_inference"]
+
+# Most features for which standard errors are computed, and numbers that are eliminated at a time.
+_MOST_FEATURES, _AT_A_TIME = 200, 2**21
+# Numbers that are eliminated for one value of the restricted likelihood, of some of the tasks, and
+# bounds of the logarithms of relative variances.
+_LIKELIHOOD_WORK, _LOG_VARIANCES = 3e5, (-16.0, 8.0)
+
+
+@dataclass
+class Inference:
+    """What is known of the accuracy of a fit.
+
+    Attributes
+    ----------
+    std_error : ndarray of shape (1 + n_features,)
+        Standard errors of the shared intercept and slopes, in the caller's units; NaN if unknown.
+    noise : float
+        Standard deviation of the noise, or for losses with a link the root of the dispersion.
+    n_effective : float
+        Effective number of parameters of the models of all tasks.
+    variances : tuple of float
+        Variances of the tasks' intercepts and of their slopes, relative to that of the noise, for
+        standardised features.
+    """
+
+    std_error: np.ndarray
+    noise: float
+    n_effective: float
+    variances: tuple = (np.nan, np.nan)
+
+    def in_features(self, n_features):
+        """Return the same of other features, whose standard errors are not known."""
+        return replace(self, std_error=np.full(1 + n_features, np.nan))
+
+
+def shared_inference(moments, kappa, ridge, centres=None, anchors=None, levels=()):
+    """Return the inverse of S, and the effective number of parameters.
+
+    Parameters
+    ----------
+    moments : TaskMoments of shape (n_tasks,)
+    kappa : ndarray of shape (1 + n_features,)
+        1 / strength of the tasks' own intercepts and slopes.
+    ridge : ndarray of shape (n_features,)
+        Strengths of the shared slopes.
+    centres, anchors : ndarray of shape (n_tasks, n_features), optional
+        As `ArrowSystem` takes them.
+    levels : sequence of (groups, kappa)
+        For levels above the tasks, from fine to coarse: the group of every task or of every group
+        of the level before, and 1 / strengths.
+
+    Returns
+    -------
+    inverse : ndarray of shape (1 + n_features, 1 + n_features)
+    n_effective : float
+    """
+    (left, spent), n_effective = _eliminate_tasks(moments, kappa, anchors, centres, levels)
+    nodes = []  # of every level: what is left of its groups, and what their parts have used up
+    for level, (_, of_level) in enumerate(levels):
+        M = eliminated(left, of_level)
+        nodes.append((M, spent))
+        n_effective += np.einsum("tjj,j->", M, of_level)
+        outer = (
+            np.zeros(len(M), dtype=np.int64) if level + 1 == len(levels) else levels[level + 1][0]
+        )
+        left, spent = _sums(outer, M), _sums(outer, np.matmul(M * of_level, M))
+    S, p = left.sum(axis=0), moments.n_features
+    total = S.copy()
+    S[range(1, 1 + p), range(1, 1 + p)] += np.where(np.isfinite(ridge), ridge, 0.0)
+    live = np.append(True, (np.diag(S)[1:] > 0) & np.isfinite(ridge))
+    inverse = np.zeros_like(S)
+    inverse[np.ix_(live, live)] = np.linalg.pinv(S[np.ix_(live, live)], hermitian=True)
+    n_effective += np.einsum("ij,ji->", inverse, total - spent.sum(axis=0))
+    spread = np.broadcast_to(inverse, (1, 1 + p, 1 + p))
+    for level in range(len(levels) - 1, -1, -1):  # covariances of the models of the groups
+        (M, spent), of_level = nodes[level], levels[level][1]
+        last = level + 1 == len(levels)
+        spread = spread[np.zeros(len(M), dtype=int) if last else levels[level + 1][0]]
+        shrunk = np.eye(1 + p) - of_level[:, None] * M
+        spread = shrunk @ spread @ np.swapaxes(shrunk, 1, 2)
+        spread = spread + np.diag(of_level) - of_level[:, None] * M * of_level
+        n_effective -= np.einsum("tij,tji->", spread, spent)
+    return inverse, float(n_effective)
+
+
+def _eliminate_tasks(moments, kappa, anchors, centres, levels):
+    """Return sums over groups of what the tasks leave, and of what their own parts use up.
+
+    Without levels all tasks are one group. The own parts' number of parameters is returned as well,
+    as if what all tasks share were known.
+    """
+    n_tasks, p = len(moments.weight), moments.n_features
+    groups = levels[0][0] if levels else np.zeros(n_tasks, dtype=np.int64)
+    sums = np.zeros((2, groups.max() + 1, 1 + p, 1 + p))
+    n_effective, step = 0.0, max(1, _AT_A_TIME // (1 + p) ** 2)
+    for start in range(0, n_tasks, step):
+        tasks = slice(start, start + step)
+        M = eliminated(products_of_tasks(moments, centres, tasks), kappa)
+        n_effective += np.einsum("tjj,j->", M, kappa)
+        parts = M, np.matmul(M * kappa, M)
+        if anchors is not None:
+            turn = np.zeros_like(M)
+            turn[:, range(1 + p), range(1 + p)] = 1.0
+            turn[:, 0, 1:] = anchors[tasks]
+            parts = [np.swapaxes(turn, 1, 2) @ part @ turn for part in parts]
+        for out, part in zip(sums, parts, strict=True):
+            np.add.at(out, groups[tasks], part)
+    return sums, n_effective
+
+
+def _sums(groups, values):
+    out = np.zeros((groups.max() + 1, *values.shape[1:]))
+    np.add.at(out, groups, values)
+    return out
+
+
+def kappa_of_strengths(slope, intercept, factors):
+    """Return 1 / strengths of own intercepts and slopes; 1e10 for strengths of zero."""
+    with np.errstate(divide="ignore"):
+        pull, slopes = 1.0 / np.float64(intercept), factors**2 / np.float64(slope)
+    return np.minimum(np.append(pull, slopes), 1e10)
+
+
+def infer(problem, moments, places, candidate, noise, unit_noise=False):
+    """Return the `Inference` of a fit on standardised moments; None if there is none.
+
+    The variances are those of the restricted likelihood, or of the strengths that are given or
+    were chosen beside groupings.
+
+    Parameters
+    ----------
+    problem : BaseProblem
+    moments : TaskMoments of shape (n_tasks,)
+        Those of the fit.
+    places : callable
+        Returns centres and anchors of tasks in a `SlopeScaling`.
+    candidate : tuple
+        Strengths on slopes, intercepts and shared slopes, and the `SlopeScaling`, of the candidate
+        with the largest weight.
+    noise : callable
+        Returns the noise variance per row from the effective number of parameters.
+    unit_noise : bool
+        Whether this is one.
+    """
+    p, scale, crossed = problem.n_features, problem.scale, problem.crossed
+    if not hasattr(moments, "scatter") or problem.restriction.positive is not None:
+        return None
+    if p > _MOST_FEATURES:
+        return Inference(np.full(1 + p, np.nan), np.nan, np.nan)
+    slope, intercept, ridge, scaling = candidate
+    levels = () if crossed is None else crossed.levels_above(scale[:-1])
+    centres, anchors = places(scaling)
+    if crossed is not None:
+        slope, intercept = np.array(crossed.pooling[:2]) * problem.strength_unit / crossed.unit
+    kappa = kappa_of_strengths(slope, intercept, scaling.own_factors)
+    if problem.schemes:
+        ridge = 0.0  # that of the candidate would take doubt for knowledge
+    if crossed is None and problem.schemes and problem.n_tasks > 1:
+        tasks = problem.sample(max(10, int(_LIKELIHOOD_WORK / (1 + p) ** 3)))
+        of_tasks = (part if part is None else part[tasks] for part in (centres, anchors))
+        kappa = RestrictedLikelihood(
+            moments.take(tasks), *of_tasks, scaling.own_factors, unit_noise
+        ).best()
+    inverse, n_effective = shared_inference(
+        moments, kappa, np.full(p, ridge), centres, anchors, levels
+    )
+    variance, unit = noise(n_effective), scale[:-1] / scale[-1]
+    turn = np.zeros((1 + p, 1 + p))
+    turn[0] = np.append(1.0 / scale[-1], -problem.centre[:-1] * unit)
+    turn[range(1, 1 + p), range(1, 1 + p)] = unit
+    variances = np.maximum(np.einsum("ij,jk,ik->i", turn, inverse, turn), 0.0)
+    std_error = np.sqrt(variances * variance)
+    std_error[1:][scale[:-1] == 0] = np.nan  # constant features have no slope
+    if crossed is not None and crossed.groupings is not None:
+        std_error[:], n_effective = np.nan, np.nan
+    of_slopes = (
+        kappa[1:][scaling.own_factors > 0] / scaling.own_factors[scaling.own_factors > 0] ** 2
+    )
+    of_tasks = float(kappa[0]), float(of_slopes.mean()) if len(of_slopes) else 0.0
+    return Inference(std_error, np.sqrt(variance) / scale[-1], n_effective, of_tasks)
+
+
+class RestrictedLikelihood:
+    r"""Restricted likelihood of the variances of the tasks' intercepts and slopes.
+
+    With variances :math:`\sigma^2 \kappa_a` and :math:`\sigma^2 \kappa_v`, the products :math:`A_t`
+    of a task, :math:`b_t` of these with its target, and :math:`r_t = (I + A_t K)^{-1} b_t`, minus
+    twice the logarithm of the likelihood is
+
+    .. math:: (n - q) \log \frac{Q}{n - q} + \sum_t \log |I + A_t K| + \log |S|, \qquad
+              Q = \sum_t (y_t'y_t - b_t'K r_t) - \hat\theta'S\hat\theta,
+
+    or with :math:`Q` in place of the first term where :math:`\sigma^2` is one.
+
+    Parameters
+    ----------
+    moments : TaskMoments of shape (n_tasks,)
+    centres, anchors : ndarray of shape (n_tasks, n_features) or None
+        As `ArrowSystem` takes them.
+    factors : ndarray of shape (n_features,)
+        Standard deviations of the slopes of the features, up to a common factor.
+    unit_noise : bool
+        Whether the variance of the noise is one.
+    """
+
+    def __init__(self, moments, centres, anchors, factors, unit_noise=False):
+        p = moments.n_features
+        self.products, self.factors = products_of_tasks(moments, centres), factors
+        w, mean = moments.weight, moments.mean[:, :p]
+        target, about = moments.mean[:, p], mean if centres is None else mean - centres
+        cross = moments.scatter[:, :p, p] + (w * target)[:, None] * about
+        self.cross = np.column_stack([w * target, cross])
+        self.squares = (moments.scatter[:, p, p] + w * target**2).sum()
+        self.rows, self.unit_noise = w.sum(), unit_noise
+        self.turn = np.zeros_like(self.products)
+        self.turn[:, range(1 + p), range(1 + p)] = 1.0
+        self.turn[:, 0, 1:] = 0.0 if anchors is None else anchors
+
+    def kappa(self, log_variances):
+        """Return the relative variances ``(1 + n_features,)`` of intercepts and slopes."""
+        intercept, slope = np.exp(log_variances)
+        return np.append(intercept, slope * self.factors**2)
+
+    def __call__(self, log_variances):
+        """Return minus twice the log-likelihood of the logarithms of both variances."""
+        kappa = self.kappa(log_variances)
+        inner = np.eye(len(kappa)) + self.products * kappa
+        solved = np.linalg.solve(
+            inner, np.concatenate([self.products, self.cross[:, :, None]], axis=2)
+        )
+        turned = np.swapaxes(self.turn, 1, 2)
+        S = (turned @ solved[:, :, :-1] @ self.turn).sum(axis=0)
+        right = (turned @ solved[:, :, -1:]).sum(axis=0)[:, 0]
+        values, vectors = np.linalg.eigh(0.5 * (S + S.T))
+        live = values > 1e-10 * values[-1]
+        fitted = (vectors[:, live].T @ right) ** 2 / values[live]
+        own = np.einsum("tj,j,tj->", self.cross, kappa, solved[:, :, -1])
+        Q, spare = self.squares - own - fitted.sum(), self.rows - live.sum()
+        out = np.linalg.slogdet(inner)[1].sum() + np.log(values[live]).sum()
+        if self.unit_noise:
+            return out + Q
+        return out + max(spare, 1.0) * np.log(max(Q, 1e-300) / max(spare, 1.0))
+
+    def best(self):
+        """Return the `kappa` of the largest likelihood."""
+        starts = [(0.0, -2.0), (-2.0, -4.0), (1.0, -6.0)]
+        start = min(starts, key=self)
+        found = minimize(self, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 2, tol=1e-6)
+        return self.kappa(found.x)

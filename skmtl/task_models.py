@@ -56,10 +56,13 @@ class OneTask(BaseEstimator):
             "again; fit the multi-task estimator instead."
         )
 
-    def _level_offset(self, X):
+    def _level_offset(self, X, features=None):
         """Return the sums of the effects of the rows' levels in grouping columns, if present."""
         effects = self._level_effects
-        return 0.0 if effects is None else effects.of_rows(X, optional=True)
+        if effects is None:
+            return 0.0
+        features = self.features(X) if features is None and effects.have_slopes else features
+        return effects.of_rows(X, features, optional=True)
 
     def features(self, X: MatrixLike) -> Any:
         """Return the features of `X` as the model uses them, without the task column.
@@ -141,7 +144,7 @@ class TaskRegressor(RegressorMixin, OneTask):
             Standard deviation; only with `return_std`.
         """
         features, prediction = self._predictions(X)
-        prediction = self._loss.means(prediction + self._level_offset(X))
+        prediction = self._loss.means(prediction + self._level_offset(X, features))
         if not return_std:
             return prediction
         if self._loss is not SQUARED_ERROR:

@@ -143,6 +143,62 @@ def test_infinite_strengths_are_a_fit_without_the_columns():
     assert not model.grouping_effects_["student"]["effect"].any()
 
 
+@pytest.mark.parametrize("kind", [MultiTaskRegressor, MultiTaskClassifier])
+def test_slopes_of_levels_are_the_joint_optimum(kind):
+    X, y = ratings(n=260, n_lecturers=8, n_students=15)
+    is_class = kind is MultiTaskClassifier
+    y = (y > np.median(y)).astype(float) if is_class else y
+    options = {"tol": 1e-9} if is_class else {}
+    given = {"student": (2.0, 4.0), "dept": 5.0}
+    model = kind(FIXED, task_column="lecturer", grouping_columns=given, cv=None, **options).fit(
+        X, y
+    )
+    Z, task = reference.standardised(numbers(X)), codes_of(X["lecturer"])
+    student, dept = codes_of(X["student"]), codes_of(X["dept"])
+    sizes = (15, 3)
+    A, penalty = reference.crossed_design(
+        Z, task, 8, np.column_stack([student, dept]), sizes, (6.0, 3.0, 0.5), (2.0, 5.0)
+    )
+    dummies = np.eye(15)[student]
+    A = np.hstack([A, *(dummies * z[:, None] for z in Z.T)])
+    penalty = np.r_[penalty, np.full(30, 4.0)]
+    if is_class:
+        beta = reference.penalised_logistic(A, penalty, y)
+        np.testing.assert_allclose(model.decision_function(X), A @ beta, atol=1e-5)
+    else:
+        beta = np.linalg.solve(A.T @ A + np.diag(penalty + 1e-12), A.T @ y)
+        np.testing.assert_allclose(model.predict(X), A @ beta, atol=1e-6)
+    effects = model.grouping_effects_["student"]
+    slopes = beta[-30:].reshape(2, 15).T / numbers(X).std(axis=0)
+    np.testing.assert_allclose(effects["slopes"], slopes, atol=1e-5)
+    assert model.grouping_strengths_ == {"student": (2.0, 4.0), "dept": 5.0}
+    one = X[X["lecturer"] == "l3"]
+    alone = model.for_task("l3")
+    predict = "decision_function" if is_class else "predict"
+    np.testing.assert_allclose(getattr(alone, predict)(one), getattr(model, predict)(one))
+    bare = one.drop(columns=["lecturer", "student", "dept"])
+    assert np.abs(getattr(alone, predict)(bare) - getattr(alone, predict)(one)).max() > 0.01
+
+
+def test_slopes_of_levels_are_found_where_there_are_any():
+    X, y = ratings(n=3000, n_students=100)
+    rng = np.random.default_rng(7)
+    bent = y + rng.normal(size=100)[X["student"] - 100] * X["age"].to_numpy()
+    train = np.arange(len(y)) % 4 > 0
+    auto = {"student": ("auto", "auto")}
+    errors = []
+    for columns in (auto, ["student"]):
+        model = face(grouping_columns=columns, exclude_columns="dept").fit(X[train], bent[train])
+        errors.append(np.mean((bent[~train] - model.predict(X[~train])) ** 2))
+    assert errors[0] < 0.7 * errors[1]
+    plain = face(grouping_columns=auto, exclude_columns="dept").fit(X[train], y[train])
+    assert plain.grouping_strengths_["student"][1] > 10.0
+    adapted = plain.adapt(X[~train].iloc[:5], y[~train][:5])
+    assert np.isfinite(adapted.predict(X[~train])).all()
+    terms = plain.summary().components["term"].tolist()
+    assert terms[:2] == ["intercept", "slopes"]
+
+
 # ------------------------------------------------------------------------------------- tuned
 
 

@@ -61,21 +61,32 @@ class GroupingsMixin:
                 f"{y.shape[1]} columns; give the tasks by task_column, or set "
                 "grouping_columns=None."
             )
-        if self.cv is None and None in given:
+        if self.cv is None and None in given[0] + given[1]:
             raise ValueError(
                 f"grouping_columns={listed!r}: strengths that are 'auto' need cross-validation, "
                 "but cv=None; give a dict from columns to numbers, or set cv=5."
             )
-        return Groupings.from_rows(as_table(X), listed)
+        return Groupings.from_rows(as_table(X), listed, tuple(map(_is_pair, self._strengths())))
 
-    def _given_strengths(self):
-        """Return the strengths of the grouping columns, None for those to be tuned."""
+    def _strengths(self):
+        """Return the strength of every grouping column as it was given, or a pair with slopes."""
         columns = self.grouping_columns
         if not isinstance(columns, Mapping):
-            return [None] * (1 if np.ndim(columns) == 0 else len(columns))
+            return ["auto"] * (1 if np.ndim(columns) == 0 else len(columns))
         for column, strength in columns.items():
-            check_strength(f"the strength of grouping_columns[{column!r}]", strength)
-        return [None if isinstance(s, str) else float(s) for s in columns.values()]
+            for one in strength if _is_pair(strength) else [strength]:
+                check_strength(f"the strength of grouping_columns[{column!r}]", one)
+        return list(columns.values())
+
+    def _given_strengths(self):
+        """Return the strengths of the columns and of their slopes, None for those to be tuned."""
+        given = self._strengths()
+        intercepts = [s[0] if _is_pair(s) else s for s in given]
+        slopes = [s[1] for s in given if _is_pair(s)]
+        return tuple(
+            [None if isinstance(s, str) else float(s) for s in part]
+            for part in (intercepts, slopes)
+        )
 
     def _check_beside_groupings(self, structure, restriction, table):
         """Return what the groupings are, in words, or raise for what the joint solver lacks.
@@ -114,21 +125,35 @@ class GroupingsMixin:
         groupings = crossed.groupings
         n = len(groupings.columns)  # those of levels above the tasks precede them
         start = len(crossed.effects) - n
-        effects, weights = crossed.effects[start:], crossed.level_weight[start:]
+        effects = crossed.effects_in_units(slice(start, None))
         self._level_effects = LevelEffects(groupings, effects)
-        strengths = (crossed.strengths[start : start + n] / crossed.unit).tolist()
-        self.grouping_strengths_ = dict(zip(groupings.columns, strengths, strict=True))
-        parts = groupings.columns, groupings.labels, effects, weights
-        self.grouping_effects_ = {
-            column: {"level": labels.classes, "effect": effects, "n_samples": weight}
-            for column, labels, effects, weight in zip(*parts, strict=True)
-        }
+        strengths = (crossed.strengths / crossed.unit).tolist()
+        of_slopes = iter(strengths[len(crossed.effects) + start :])  # all levels above have slopes
+        self.grouping_strengths_, self.grouping_effects_ = {}, {}
+        for g, column in enumerate(groupings.columns):
+            values, has_slopes = effects[g], effects[g].ndim == 2
+            strength = strengths[start + g]
+            self.grouping_strengths_[column] = (
+                (strength, next(of_slopes)) if has_slopes else strength
+            )
+            self.grouping_effects_[column] = {
+                "level": groupings.labels[g].classes,
+                "effect": values[:, 0] if has_slopes else values,
+                "n_samples": crossed.level_weight[start + g],
+            }
+            if has_slopes:
+                self.grouping_effects_[column]["slopes"] = values[:, 1:]
 
     def _with_effects(self, model):
         """Return the model of a task, which adds the effects of levels like this estimator."""
         model._level_effects = self._level_effects
         return model
 
-    def _level_offset(self, X):
+    def _level_offset(self, X, rows):
         """Return the sums of the effects of the rows' levels; zero without grouping columns."""
-        return 0.0 if self._level_effects is None else self._level_effects.of_rows(X)
+        return 0.0 if self._level_effects is None else self._level_effects.of_rows(X, rows.X)
+
+
+def _is_pair(strength):
+    """Return whether a strength is a pair: of the intercepts of levels, and of their slopes."""
+    return isinstance(strength, (tuple, list)) and len(strength) == 2

@@ -203,7 +203,7 @@ class LevelsMixin:
         """
         offset, model = None, None
         if self._level_effects is not None:
-            offset = self._level_effects.of_rows(rows, optional=True)
+            offset = self._level_effects.of_rows(rows, X, optional=True)
         table = as_table(rows)
         if self._above is not None and self._names_tasks(table):
             labels = read_labels(table, self.task_column)

@@ -239,7 +239,9 @@ class SummaryMixin:
                 rows.append((name, "slopes", _std(unit, slopes), size))
         for column, strength in getattr(self, "grouping_strengths_", {}).items():
             size = len(self.grouping_effects_[column]["level"])
-            rows.append((column, "intercept", _std(unit, strength), size))
+            pair = strength if isinstance(strength, tuple) else (strength,)
+            for term, one in zip(("intercept", "slopes"), pair, strict=False):
+                rows.append((column, term, _std(unit, one), size))
         if inference is not None and len(self.tasks_) > 1:
             # Without a link, variances are relative to that of the noise.
             relative = 1.0 if is_classifier(self) or self.loss_.has_link else noise

@@ -80,7 +80,8 @@ class TableFit:
         within = face._within(structure)
         # A row space mixes features, which a restriction and the slopes of levels refer to.
         invariant = getattr(structure, "rotation_invariant", True)
-        if restriction or above is not None or not invariant:
+        has_slopes = self.levels is not None and any(self.levels.slopes)
+        if restriction or above is not None or has_slopes or not invariant:
             space = RowSpace(settled.table)
         else:
             space = RowSpace.of(settled.table, within, settled.trust)
@@ -113,7 +114,7 @@ class TableFit:
             given.append(of_levels)
         if self.levels is not None:
             parts.append(self.levels.take(table.rows))
-            given.append((self.face._given_strengths(), []))
+            given.append(self.face._given_strengths())
         if not parts:
             return None
         what = self.face._check_beside_groupings(structure, restriction, table)

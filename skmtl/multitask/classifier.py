@@ -91,7 +91,9 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         the student beside the lecturer. They are not features: every level has an effect of its
         own, added to the log-odds, and shrunk towards zero. A dict gives the strength of each
         column, "auto" or 1 / variance; it is "auto" for columns in a list, and then chosen by
-        cross-validation. For two classes only. Levels that were not seen in `fit` have no effect.
+        cross-validation. A pair of strengths, such as ``("auto", "auto")``, gives the levels of a
+        column slopes of all features, too; the second is theirs, for standardised features. For two
+        classes only. Levels that were not seen in `fit` have no effect.
     loss : str or dict, default="log_loss"
         Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
         loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.
@@ -153,7 +155,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     grouping_effects_ : dict of dicts of arrays
         Only with `grouping_columns`: for every column the ``level``, its ``effect`` on the
         log-odds, and the weight ``n_samples`` of its rows.
-    grouping_strengths_ : dict of float
+    grouping_strengths_ : dict of float or of pairs of float
         Strengths of the grouping columns, 1 / variance; infinite if the column is of no use.
     level_coef_ : dict of dicts of arrays
         Only with levels above the tasks: for every level its groups, ``group``; ``n_tasks`` and
@@ -426,7 +428,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
             Log-odds, or scores in the order of ``classes_``.
         """
         rows = self._rows_to_predict(X, task)
-        more = self._level_offset(X) + self._group_offset(rows)
+        more = self._level_offset(X, rows) + self._group_offset(rows)
         if self._learned is not None:
             return one_or_more(self._predict_learned(rows)[0]) + more
         no_tasks = self._task_source == "none"

@@ -82,7 +82,9 @@ class MultiTaskRegressor(
         the student beside the lecturer. They are not features: every level has an effect of its
         own, added to the predictions, and shrunk towards zero. A dict gives the strength of each
         column, "auto" or a number of rows; it is "auto" for columns in a list, and then chosen by
-        cross-validation. Levels that were not seen in `fit` have no effect.
+        cross-validation. A pair of strengths, such as ``("auto", "auto")``, gives the levels of a
+        column slopes of all features, too; the second is theirs, for standardised features. Levels
+        that were not seen in `fit` have no effect.
     loss : str, object or dict, default="squared_error"
         Loss by its name in scikit-learn, or an object of `skmtl.losses`. "poisson" (counts) and
         "gamma" (amounts above 0) have the logarithm of the mean as linear score; "huber"
@@ -175,8 +177,9 @@ class MultiTaskRegressor(
         square root of twice its mean. Only with ``task_weight="uncertainty"``.
     grouping_effects_ : dict of dicts of arrays
         Only with `grouping_columns`: for every column the ``level``, its ``effect`` in the units of
-        y, and the weight ``n_samples`` of its rows.
-    grouping_strengths_ : dict of float
+        y, and the weight ``n_samples`` of its rows; with slopes, ``slopes`` of shape
+        ``(n_levels, n_features)``.
+    grouping_strengths_ : dict of float or of pairs of float
         Strengths of the grouping columns, in rows; infinite if the column is of no use.
     level_coef_ : dict of dicts of arrays
         Only with levels above the tasks: for every level its groups, ``group``; ``n_tasks`` and
@@ -422,7 +425,7 @@ class MultiTaskRegressor(
             coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
             intercept = np.r_[self.intercept_, self.shared_intercept_]
             prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
-        prediction = prediction + self._level_offset(X) + self._group_offset(rows)
+        prediction = prediction + self._level_offset(X, rows) + self._group_offset(rows)
         prediction = self._fitted_loss.means(prediction)
         if residual_scale is None:
             return prediction

@@ -168,17 +168,14 @@ class CrossedEffects:
             _, sums = self.search.effects(~left, self.pooling, self.strengths, _ROUGH)
             self.of_new[left] = sums[left]
 
-    def tasks_above(self, n_levels):
-        """Return intercepts and slopes of the groups on the first levels, for features as given.
-
-        Returns
-        -------
-        list of ndarray of shape (n_groups, 1 + n_features)
-        """
+    def effects_in_units(self, chosen):
+        """Return the effects of some groupings (a slice), whose slopes are of features as given."""
         out = []
-        for effects in self.effects[:n_levels]:
-            slopes = effects[:, 1:] * self.scale
-            out.append(np.column_stack([effects[:, 0] - slopes @ self.centre, slopes]))
+        for effects in self.effects[chosen]:
+            if effects.ndim == 2:
+                slopes = effects[:, 1:] * self.scale
+                effects = np.column_stack([effects[:, 0] - slopes @ self.centre, slopes])
+            out.append(effects)
         return out
 
     def levels_above(self, scale):

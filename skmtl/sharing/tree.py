@@ -176,7 +176,7 @@ class LevelModels:
         """Return the models of the first groupings of `CrossedEffects`."""
         slopes = crossed.strengths[len(crossed.effects) :][:n_levels]
         strengths = np.column_stack([crossed.strengths[:n_levels], slopes]) / crossed.unit
-        return cls(levels, crossed.tasks_above(n_levels), strengths)
+        return cls(levels, crossed.effects_in_units(slice(n_levels)), strengths)
 
     @classmethod
     def none(cls, levels, n_features):

@@ -91,6 +91,7 @@ class CrossedSystem:
             np.repeat(rows > 0, width)
             for rows, width in zip(levels.rows(self.weight), levels.widths, strict=True)
         ])  # fmt: skip
+        self._by_level = {}  # products of the groupings with slopes
         self._sparse = None if isinstance(table.X, np.ndarray) else table.X[table.rows]
         moments = block_moments(table, executor=executor).block(0)
         moments.rescale(np.append(centre, 0.0), np.append(scale, 1.0))
@@ -198,7 +199,10 @@ class CrossedSystem:
                 block = np.zeros((size, width, width))
                 np.add.at(block, parent, eliminated[:, :width, :width])
             elif slopes:
-                block = self._products_by_level(codes, size)
+                g = len(blocks)
+                if g not in self._by_level:
+                    self._by_level[g] = self._products_by_level(codes, size)
+                block = self._by_level[g]
             else:
                 block = rows[:, None, None]
             blocks.append(block)

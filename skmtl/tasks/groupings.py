@@ -6,6 +6,7 @@ import numpy as np
 
 from .columns import as_table, column_names, find_columns, take_column
 from .encode import TaskLabels
+from .stack import linear_scores
 
 __all__ = ["Groupings", "LevelEffects", "Levels"]
 
@@ -155,8 +156,11 @@ class Groupings:
     n_columns: int
 
     @classmethod
-    def from_rows(cls, X, columns):
-        """Learn the levels of a table, and return ``(Groupings, Levels)``."""
+    def from_rows(cls, X, columns, slopes):
+        """Learn the levels of a table, and return ``(Groupings, Levels)``.
+
+        `slopes` is a tuple of bool: whether the levels of each column have slopes.
+        """
         found = find_columns(X, columns, "grouping_columns")
         listed = [columns] if np.ndim(columns) == 0 else list(columns)
         read = [
@@ -166,7 +170,8 @@ class Groupings:
         names = column_names(X)
         names = None if names is None else [names[i] for i in found]
         self = cls(listed, [labels for labels, _ in read], names, X.shape[1])
-        return self, Levels(np.column_stack([codes for _, codes in read]), self.sizes)
+        codes = np.column_stack([codes for _, codes in read])
+        return self, Levels(codes, self.sizes, slopes=slopes)
 
     @property
     def sizes(self):
@@ -202,19 +207,36 @@ class LevelEffects:
     Attributes
     ----------
     groupings : Groupings
-    effects : list of ndarray of shape (n_levels,)
+    effects : list of ndarray of shape (n_levels,) or (n_levels, 1 + n_features)
+        With slopes, those of the features as they are.
     """
 
     groupings: Groupings
     effects: list
 
-    def of_rows(self, X, optional=False):
+    @property
+    def have_slopes(self):
+        """Whether the levels of any column have slopes."""
+        return any(values.ndim == 2 for values in self.effects)
+
+    def of_rows(self, X, features, optional=False):
         """Return the sums ``(n_rows,)`` of the effects of the rows of a table.
 
         Levels that were not seen in fit have no effect, nor have, if `optional`, columns that are
         missing.
+
+        Parameters
+        ----------
+        X : table
+        features : ndarray or csr matrix of shape (n_rows, n_features), or None without slopes
+            The features of the rows.
+        optional : bool
         """
         codes, out = self.groupings.encode(as_table(X), optional).codes, 0.0
         for column, values in zip(codes.T, self.effects, strict=True):
-            out = out + np.append(values, 0.0)[column]
+            known = np.append(values, np.zeros_like(values[:1]), axis=0)  # code -1 is the last
+            if values.ndim == 1:
+                out = out + known[column]
+            else:
+                out = out + linear_scores(features, known[:, 1:], known[:, 0], column)[:, 0]
         return out

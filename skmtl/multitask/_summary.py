@@ -24,7 +24,7 @@ class FitSummary:
     It is returned by `MultiTaskRegressor.summary` and `MultiTaskClassifier.summary`; ``print``
     shows it as text, and notebooks as tables.
 
-    Attributes
+    Parameters
     ----------
     title : str
         Name of the estimator.
@@ -40,6 +40,11 @@ class FitSummary:
         Mean cross-validated ``error`` of every ``model``, over the rows, and the ``gain`` of the
         fitted model over it.
     notes : list of str
+        What is to be known of these figures.
+
+    Notes
+    -----
+    The attributes have the names of the parameters.
     """
 
     def __init__(

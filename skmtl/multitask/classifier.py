@@ -154,7 +154,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         ``status``.
     grouping_effects_ : dict of dicts of arrays
         Only with `grouping_columns`: for every column the ``level``, its ``effect`` on the
-        log-odds, and the weight ``n_samples`` of its rows.
+        log-odds, and the weight ``n_samples`` of its rows; with slopes, ``slopes`` of shape
+        ``(n_levels, n_features)``.
     grouping_strengths_ : dict of float or of pairs of float
         Strengths of the grouping columns, 1 / variance; infinite if the column is of no use.
     level_coef_ : dict of dicts of arrays

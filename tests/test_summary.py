@@ -213,3 +213,36 @@ def test_errors():
     with pytest.raises(ValueError, match="coverage=2.0 must be a number between 0 and 1"):
         model.summary(2.0)
     assert model.summary().gains == {}  # without cross-validation
+
+
+@pytest.mark.parametrize("kind", [MultiTaskRegressor, MultiTaskClassifier])
+def test_standard_errors_beside_grouping_columns(kind):
+    X, y = ratings(n=260, n_lecturers=8, n_students=15)
+    is_class = kind is MultiTaskClassifier
+    y = (y > np.median(y)).astype(float) if is_class else y
+    given, options = {"student": 2.0, "dept": 5.0}, {"tol": 1e-9} if is_class else {}
+    sharing = PartialPooling(6.0, alpha_intercept=3.0, alpha_shared=0.0)
+    model = kind(sharing, task_column="lecturer", grouping_columns=given, cv=None, **options)
+    model.fit(X, y)
+    numbers = X[["age", "hours"]].to_numpy()
+    columns = [np.unique(X[c], return_inverse=True)[1] for c in ("lecturer", "student", "dept")]
+    A, penalty = reference.crossed_design(
+        reference.standardised(numbers), columns[0], 8, np.column_stack(columns[1:]), (15, 3),
+        (6.0, 3.0, 0.0), (2.0, 5.0),
+    )  # fmt: skip
+    weight, variance = np.ones(len(y)), 1.0
+    if is_class:
+        p = model.predict_proba(X)[:, 1]
+        weight = p * (1 - p)
+    gram = A.T @ (weight[:, None] * A)
+    inverse = np.linalg.inv(gram + np.diag(penalty))
+    n_effective = np.trace(inverse @ gram)
+    summary = model.summary()
+    assert summary.facts["effective parameters"] == pytest.approx(n_effective, rel=0.1)
+    if not is_class:
+        rest = y - model.predict(X)
+        variance = (rest @ rest) / (len(y) - summary.facts["effective parameters"])
+    wanted = np.sqrt(np.diag(inverse)[1:3] * variance) / numbers.std(axis=0)
+    np.testing.assert_allclose(summary.coefficients["std_error"][1:], wanted, rtol=1e-3)
+    of_students = summary.components["std"][0]
+    assert of_students == pytest.approx(np.sqrt(variance / 2.0), rel=1e-6)

@@ -167,8 +167,10 @@ class SummaryMixin:
         standardised features, on some of the tasks if there are many; of a classification, that of
         the working responses (Breslow & Clayton 1993), which is too small where tasks have few
         rows. Those of groupings and levels follow from their strengths, and with these, strengths
-        of the tasks are used as well. Standard errors are NaN beside grouping columns, for more
-        than two classes, and for losses that are no likelihoods.
+        of the tasks are used as well. Beside grouping columns, standard errors come from one
+        solution by conjugate gradients per coefficient, for tables of up to 100,000 numbers, and
+        the effective number of parameters is about right. Standard errors are NaN for larger tables
+        with grouping columns, for more than two classes, and for losses that are no likelihoods.
 
         References
         ----------

@@ -37,6 +37,8 @@ _LEAST_GAIN = 2.0
 _MARGINAL = (16.0 * np.sqrt(3.0) / (15.0 * np.pi)) ** 2
 # Strengths on slopes and intercepts of the models around which losses with a link are quadratic.
 _REFERENCE = 10.0, 1.0
+# Most numbers in a table for whose shared slopes standard errors are computed beside groupings.
+_MOST_NUMBERS = 10**5
 # Strength on the shared slopes, in rows.
 _RIDGE = 1.0
 # Largest residuals of solutions that are compared, and of those that are used.
@@ -81,6 +83,11 @@ class CrossedEffects:
         Groups of the tasks on the levels above them, which are the first groupings.
     outer : list of int ndarray or None
         As in `TaskLevels`.
+    information : ndarray of shape (1 + n_features, 1 + n_features) or None
+        Products of what all tasks share after everything else is eliminated, of a table that is not
+        large, and of features ``(X - centre) * scale``.
+    curvature : list of ndarray of shape (n_levels,)
+        Working weights of the levels' rows.
     """
 
     pooling: tuple
@@ -100,6 +107,8 @@ class CrossedEffects:
     search: object = None
     parents: np.ndarray | None = None
     outer: list | None = None
+    information: np.ndarray | None = None
+    curvature: list | None = None
 
     @classmethod
     def learn(
@@ -132,7 +141,11 @@ class CrossedEffects:
         if progress is not None:
             progress("tuning the effects of grouping columns")
         pooling, strengths = search.best()
-        solution, whole = search.effects(np.ones(len(table.rows), dtype=bool), pooling, strengths)
+        every = np.ones(len(table.rows), dtype=bool)
+        solution, whole = search.effects(every, pooling, strengths)
+        information, curvature = None, levels.rows(table.weights())
+        if len(every) * (1 + table.n_features) <= _MOST_NUMBERS:
+            information, curvature = search.information(pooling, strengths, solution)
         of_splits = []
         for part in parts:
             of_splits.append([])
@@ -151,6 +164,8 @@ class CrossedEffects:
             search.centre,
             search.scale,
             search=search,
+            information=information,
+            curvature=curvature,
         )
 
     def leave_out(self, tasks, group):
@@ -167,6 +182,19 @@ class CrossedEffects:
             left = np.isin(codes, tasks[group == g])
             _, sums = self.search.effects(~left, self.pooling, self.strengths, _ROUGH)
             self.of_new[left] = sums[left]
+
+    @property
+    def n_effective(self):
+        """About the effective number of parameters of the effects of grouping columns.
+
+        What all rows share counts for the shared intercept.
+        """
+        start, total = 0 if self.parents is None else self.parents.shape[1], 0.0
+        for rows, s in zip(self.curvature[start:], self.strengths[start:], strict=False):
+            if np.isfinite(s) and s > 0:
+                share = rows / (rows + s)
+                total += share.sum() - share @ rows / rows.sum()
+        return total
 
     def effects_in_units(self, chosen):
         """Return the effects of some groupings (a slice), whose slopes are of features as given."""
@@ -254,6 +282,17 @@ class _CrossedSearch:
         system, y = self._system(chosen)
         found = self._solve(system.factor(*pooling), y, strengths, None, tol)
         return found, self.levels.of_rows(found.effects)
+
+    def information(self, pooling, strengths, solution):
+        """Return `CrossedSystem.information` of all rows, and their weights per level."""
+        system, _ = self._system(np.ones(len(self.table.rows), dtype=bool))
+        system = self._quadratic(system.factor(*pooling), solution)
+        return system.information(strengths), self.levels.rows(system.weight)
+
+    @staticmethod
+    def _quadratic(system, solution):
+        """Return the `CrossedSystem` at a `CrossedSolution`."""
+        return system
 
     def best(self):
         """Return the strengths of partial pooling and of the groupings."""
@@ -406,6 +445,10 @@ class _NewtonSearch(_CrossedSearch):
     @staticmethod
     def _solve(system, y, strengths, start, tol):
         return system.solve(strengths, start, max(tol, _FINE_NEWTON))
+
+    @staticmethod
+    def _quadratic(system, solution):
+        return system.working_system(solution)
 
     def _losses(self, scores, y):
         return self.loss.deviance(scores, y) / self.loss.factor

@@ -190,20 +190,34 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
     inverse, n_effective = shared_inference(
         moments, kappa, np.full(p, ridge), centres, anchors, levels
     )
-    variance, unit = noise(n_effective), scale[:-1] / scale[-1]
-    turn = np.zeros((1 + p, 1 + p))
-    turn[0] = np.append(1.0 / scale[-1], -problem.centre[:-1] * unit)
-    turn[range(1, 1 + p), range(1, 1 + p)] = unit
-    variances = np.maximum(np.einsum("ij,jk,ik->i", turn, inverse, turn), 0.0)
-    std_error = np.sqrt(variances * variance)
-    std_error[1:][scale[:-1] == 0] = np.nan  # constant features have no slope
+    unit = scale[:-1]
     if crossed is not None and crossed.groupings is not None:
-        std_error[:], n_effective = np.nan, np.nan
-    of_slopes = (
-        kappa[1:][scaling.own_factors > 0] / scaling.own_factors[scaling.own_factors > 0] ** 2
-    )
-    of_tasks = float(kappa[0]), float(of_slopes.mean()) if len(of_slopes) else 0.0
+        n_effective += crossed.n_effective
+        # Their products are those of rows without noise in their weights.
+        of_weights = problem.copies.unit / problem.strength_unit
+        inverse, unit = of_weights * _inverse_of(crossed.information, p), crossed.scale
+    variance = noise(n_effective)
+    std_error = np.sqrt(_in_units(inverse, problem.centre[:-1], unit) * variance) / scale[-1]
+    std_error[1:][scale[:-1] == 0] = np.nan  # constant features have no slope
+    own = scaling.own_factors
+    slopes = kappa[1:][own > 0] / own[own > 0] ** 2
+    of_tasks = float(kappa[0]), float(slopes.mean()) if len(slopes) else 0.0
     return Inference(std_error, np.sqrt(variance) / scale[-1], n_effective, of_tasks)
+
+
+def _inverse_of(information, p):
+    """Return the inverse of products; NaN if there are none."""
+    if information is None:
+        return np.full((1 + p, 1 + p), np.nan)
+    return np.linalg.pinv(information, rcond=1e-12, hermitian=True)
+
+
+def _in_units(inverse, centre, unit):
+    """Return variances of the intercept and slopes of X, from those of ``(X - centre) * unit``."""
+    turn = np.zeros_like(inverse)
+    turn[0] = np.append(1.0, -centre * unit)
+    turn[range(1, len(turn)), range(1, len(turn))] = unit
+    return np.maximum(np.einsum("ij,jk,ik->i", turn, inverse, turn), 0.0)
 
 
 class RestrictedLikelihood:

@@ -36,6 +36,7 @@ from scipy import sparse
 from .. import kernels
 from .._jit import run_chunks
 from ..tasks.moments import block_moments, readonly
+from ..tasks.stack import as_dense
 from .arrow import ArrowSystem
 from .elimination import eliminated, products_of_tasks
 from .newton import working_table
@@ -97,12 +98,40 @@ class CrossedSystem:
         moments.rescale(np.append(centre, 0.0), np.append(scale, 1.0))
         self._arrow = ArrowSystem(moments, np.ones(table.n_features), executor)
 
+    _shares = True  # whether there is a shared part
+
     def factor(self, slope, intercept, ridge):
         """Set the strengths of partial pooling."""
         self._arrow.factor(slope)
         self._slope = slope
         self._pull, self._ridge = np.array([intercept]), np.array([ridge])
         return self
+
+    def information(self, strengths, tol=1e-6):
+        """Return the products ``(1 + p, 1 + p)`` of what all tasks share, less all effects.
+
+        They are those of the shared intercept and slopes after the tasks' own parts and the effects
+        of the levels are eliminated: one solution per column, without a shared part.
+
+        Parameters
+        ----------
+        strengths : sequence of float
+            As `solve` takes them.
+        tol : float
+        """
+        p, out = self.table.n_features, []
+        X = self.table.X[self.table.rows] if self._sparse is None else as_dense(self._sparse)
+        columns = np.column_stack([np.ones(len(X)), (X - self.centre) * self.scale])
+        self._shares = False
+        try:
+            for column in columns.T:
+                found = self.solve(column, strengths, tol=tol)
+                rest = column - self.levels.of_rows(found.effects) - self.predict(found.models)
+                out.append(columns.T @ (self.weight * rest))
+        finally:
+            self._shares = True
+        out = np.array(out).reshape(1 + p, 1 + p)
+        return 0.5 * (out + out.T)
 
     def fit(self, target):
         """Return the models (`CrossedSolution`) of partial pooling to a target."""
@@ -112,7 +141,10 @@ class CrossedSystem:
         mean = self.table.task_sums(self.weight * target) / known
         cross = self._products(self.weight * (target - mean[self.codes]))
         arrow.retarget(cross, mean, np.zeros(n_tasks))
-        theta = arrow.solve_shared(self._pull, self._ridge)
+        if self._shares:
+            theta = arrow.solve_shared(self._pull, self._ridge)
+        else:
+            theta = np.zeros((1, 1 + self.table.n_features))
         coef, intercept = np.zeros((n_tasks, self.table.n_features)), np.zeros(n_tasks)
         arrow.add_blend(theta, self._pull, np.ones((n_tasks, 1)), coef, intercept)
         return coef, intercept, theta[0]
@@ -331,6 +363,13 @@ class CrossedNewton:
             n_iter += 1
         residual = residual / at_zero if at_zero > 0 else 0.0
         return CrossedSolution(at[0], residual, n_iter, tuple(at[1:]))
+
+    def working_system(self, solution):
+        """Return the `CrossedSystem` of the working responses at a `CrossedSolution`."""
+        scores = task_scores(self.table, *solution.models[:2], self.centre, self.scale)
+        working, _ = self._quadratic(scores + self.levels.of_rows(solution.effects))
+        system = CrossedSystem(working, self.levels, self.centre, self.scale, self.executor)
+        return system.factor(*self._pooling)
 
     def _quadratic(self, scores):
         """Return the working table at some scores, and the loss."""

@@ -1445,7 +1445,7 @@ def new_task_offset(scores, y, weight, prior_rows, sampled, is_log_loss):
 
 
 # ---------------------------------------------------------------------------------------------
-# solvers/crossed.py, sharing/groupings.py
+# solvers/crossed.py, sharing/grouping_search.py
 
 
 def crossed_design(X, codes, n_tasks, levels, sizes, pooling, strengths):

@@ -16,7 +16,8 @@ from sklearn.preprocessing import FunctionTransformer
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.multitask import _table_fit
 from skmtl.sharing import Independent, PartialPooling, Pooled
-from skmtl.sharing.groupings import CrossedEffects, moment_variances
+from skmtl.sharing.grouping_search import moment_variances
+from skmtl.sharing.groupings import CrossedEffects
 
 pd = pytest.importorskip("pandas")
 

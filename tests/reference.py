@@ -1572,3 +1572,25 @@ def penalised_logistic(A, penalty, y, w=None):
         options=options,
     ).x  # fmt: skip
     return beta
+
+
+def conformal_radius(errors, rows, weight, coverage):
+    """The smallest size whose rows, with the new one, make the share (twin of `guard.conformal`).
+
+    Infinite if only the new row itself makes it.
+    """
+    if (weight == np.rint(weight)).all():
+        weight = weight / np.gcd.reduce(weight.astype(int))
+    else:
+        held_out = weight[np.unique(rows)]
+        weight = weight * held_out.sum() / (held_out**2).sum()
+    total = sum(weight[row] for row in set(rows))
+    for radius in sorted(abs(errors)):
+        inside = sum(
+            weight[row] / (rows == row).sum()
+            for error, row in zip(errors, rows, strict=True)
+            if abs(error) <= radius
+        )
+        if inside / (total + 1.0) >= coverage - 1e-9:
+            return radius
+    return np.inf

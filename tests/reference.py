@@ -1614,3 +1614,25 @@ def restricted_likelihood(X, y, codes, kappa):
     Q, spare = rest @ np.linalg.solve(V, rest), n - fixed.shape[1]
     dets = np.linalg.slogdet(V)[1] + np.linalg.slogdet(S)[1]
     return spare * np.log(Q / spare) + dets
+
+
+def conformal_radius(errors, rows, weight, coverage):
+    """The smallest size whose rows, with the new one, make the share (twin of `guard.conformal`).
+
+    Infinite if only the new row itself makes it.
+    """
+    if (weight == np.rint(weight)).all():
+        weight = weight / np.gcd.reduce(weight.astype(int))
+    else:
+        held_out = weight[np.unique(rows)]
+        weight = weight * held_out.sum() / (held_out**2).sum()
+    total = sum(weight[row] for row in set(rows))
+    for radius in sorted(abs(errors)):
+        inside = sum(
+            weight[row] / (rows == row).sum()
+            for error, row in zip(errors, rows, strict=True)
+            if abs(error) <= radius
+        )
+        if inside / (total + 1.0) >= coverage - 1e-9:
+            return radius
+    return np.inf

@@ -46,6 +46,7 @@ assert_type(MetaLearnerRegressor().fit(X, y), MetaLearnerRegressor)
 source = Source(X, y, task=task)
 transfer = TransferEstimator(source=source, adaptation=ShrinkToSource()).fit(X, y)
 assert_type(transfer, TransferEstimator)
+TransferEstimator(source=source, keep_residuals=True, cv=TaskKFold(5))
 
 task_scores(y, model.predict(X), task=task)
 task_scorer("r2", task_column="store")

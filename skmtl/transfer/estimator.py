@@ -19,9 +19,11 @@ from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState
 from ..adaptation import BY_NAME, Independent
 from ..adaptation.base import Adaptation
 from ..base import Face
+from ..task_models import interval
 from ..tasks.columns import as_table
 from ..tasks.targets import align_classes
 from .reading import ProblemReader, Steps, read_table
+from .residuals import out_of_fold_residuals
 from .source import REMEDY, Source, Unlabeled
 
 __all__ = ["TransferEstimator"]
@@ -38,6 +40,21 @@ def _has(method):
         return True
 
     return check
+
+
+def _can_have_intervals(self):
+    """Return True, or raise an AttributeError that says why there are no intervals."""
+    if not is_regressor(self):
+        raise AttributeError(
+            "predict_interval is for regressors; the probabilities of a classifier express its "
+            "uncertainty."
+        )
+    if not self._labelled:
+        raise AttributeError(
+            "predict_interval needs errors on labelled rows of the target, but the model was "
+            "fitted without y."
+        )
+    return True
 
 
 class TransferEstimator(Face):
@@ -66,11 +83,15 @@ class TransferEstimator(Face):
         Converts the columns of X to finite numbers, before `estimator`; fitted on source and target
         rows together. "auto" imputes missing numbers with the median (and adds columns that mark
         them), one-hot encodes categories and strings, and scales. None uses the columns unchanged.
+    keep_residuals : bool, default=False
+        Whether `fit` keeps the sizes of out-of-fold errors for `predict_interval`: the estimator,
+        adaptation included, is fitted once more for every split of `cv`. Only for a regressor, and
+        for labelled rows.
     cv : int, splitter, iterable of splits or None, default=None
-        Splits of the target's rows, for the choices that the adaptation makes. An int is a number
-        of shuffled folds (stratified for a classifier), at most one per row; None means 5. Train
-        and test rows of a split must be disjoint; a row that is listed several times has that
-        weight.
+        Splits of the target's rows, for the choices that the adaptation makes, and for
+        `keep_residuals`. An int is a number of shuffled folds (stratified for a classifier), at
+        most one per row; None means 5. Train and test rows of a split must be disjoint; a row that
+        is listed several times has that weight.
         An iterator can be read only once: a second fit with it is refused.
     n_jobs : int, default=None
         Number of processes for these choices; None means 1.
@@ -139,11 +160,14 @@ class TransferEstimator(Face):
         "adaptation": [StrOptions(BY_NAME.keys()), Adaptation],
         "unlabeled": [Unlabeled, None],
         "preprocessor": [StrOptions({"auto"}), HasMethods(["fit", "transform"]), None],
+        "keep_residuals": ["boolean"],
         "cv": ["cv_object"],
         "n_jobs": [None, numbers.Integral],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+    # Of models that were pickled before these attributes existed.
+    keep_residuals, _residuals, _labelled = False, None, True
 
     def __init__(
         self,
@@ -153,6 +177,7 @@ class TransferEstimator(Face):
         adaptation: str | Adaptation = "auto",
         unlabeled: Unlabeled | None = None,
         preprocessor: Any = None,
+        keep_residuals: bool = False,
         cv: CV = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
@@ -163,6 +188,7 @@ class TransferEstimator(Face):
         self.adaptation = adaptation
         self.unlabeled = unlabeled
         self.preprocessor = preprocessor
+        self.keep_residuals = keep_residuals
         self.cv = cv
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -219,10 +245,12 @@ class TransferEstimator(Face):
         ValueError
             If a requirement of the adaptation is not met; if the source has other columns than the
             target, or labels of another kind; for NaN labels, invalid weights and invalid splits;
-            and if the estimator itself raises it.
+            for ``keep_residuals=True`` with a classifier or without y; and if the estimator itself
+            raises it.
         """
         progress = Progress(self, X, y)
         self._require_predictor()
+        self._require_numbers(y)
         effective_n_jobs(self.n_jobs)  # raises for 0
         steps = Steps.of(self._unfitted())
         adaptation = self._named_object()  # checks its parameters even if it is not used
@@ -240,7 +268,12 @@ class TransferEstimator(Face):
         reader = ProblemReader(self, steps, adaptation, seed)
         problem = reader.problem(X, y, sample_weight)
         adapted = self._adapt(adaptation, problem, seed, progress)
-        self._store(X, adaptation, problem, adapted, reader.fitted(adapted.predictor))
+        estimator, residuals = reader.fitted(adapted.predictor), None
+        if self.keep_residuals:
+            progress(f"out-of-fold residuals: fits on {len(reader.splits)} splits")
+            residuals = out_of_fold_residuals(self, reader)
+        self._store(X, adaptation, problem, adapted, estimator)
+        self._residuals, self._labelled = residuals, y is not None
         progress.end()
         return self
 
@@ -255,6 +288,21 @@ class TransferEstimator(Face):
             raise ValueError(
                 f"estimator={estimator!r} must be a classifier or a regressor, or a Pipeline that "
                 "ends in one."
+            )
+
+    def _require_numbers(self, y):
+        """Raise if residuals are to be kept, but the labels are no numbers or not given."""
+        if not self.keep_residuals:
+            return
+        if is_classifier(self):
+            raise ValueError(
+                "keep_residuals=True is for regressors, but estimator="
+                f"{type(self._unfitted()).__name__} is a classifier; set keep_residuals=False."
+            )
+        if y is None:
+            raise ValueError(
+                "keep_residuals=True requires y to be passed, but the target y is None; pass y, or "
+                "set keep_residuals=False."
             )
 
     def _adapt(self, adaptation, problem, seed, progress):
@@ -309,6 +357,86 @@ class TransferEstimator(Face):
             Predicted labels.
         """
         return self._ask("predict", X)
+
+    @available_if(_can_have_intervals)
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
+        r"""Return prediction intervals, which contain the fraction `coverage` of new labels.
+
+        All intervals have the same width, that of the out-of-fold errors of the target's rows,
+        which `fit` keeps with ``keep_residuals=True``. Only for a regressor.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Rows of the target.
+        coverage : float, default=0.9
+            Share of new labels inside the intervals, between 0 and 1.
+
+        Returns
+        -------
+        low : ndarray of shape (n_samples,)
+            Lower ends of the intervals.
+        high : ndarray of shape (n_samples,)
+            Upper ends of the intervals.
+
+        Raises
+        ------
+        ValueError
+            If the model was fitted with ``keep_residuals=False``; if `coverage` is not between 0
+            and 1; and if it needs more rows than the target has, `c / (1 - c)` for the coverage
+            `c`: nine for 0.9, nineteen for 0.95.
+
+        Notes
+        -----
+        For every split of `cv`, the whole procedure (preparing steps, adaptation, fit) is repeated
+        on the training rows. With the errors :math:`e_i` of these fits on the test rows, the
+        interval is the prediction of the model of all rows :math:`\pm` the
+        :math:`\lceil c (n + 1) \rceil`-th smallest of the `n` sizes :math:`|e_i|`. Where this rank
+        exceeds `n`, the interval would be infinite, and an error is raised, as in MAPIE.
+
+        If `cv` is a number, so are the folds inside of these fits; other splits are restricted to
+        the training rows (five folds if none remains). The errors of a row that is held out several
+        times share its weight. Sample weights that are whole numbers count rows, after division by
+        their greatest common divisor; other weights add up to Kish's effective number of rows.
+
+        The method is between cross-conformal prediction [1]_ and split conformal prediction [3]_:
+        the models of the folds are not kept, so that the guarantee of the jackknife+ [2]_ for
+        arbitrary estimators does not apply. Coverage is right if the model of all rows errs no more
+        than those of the folds, which are fitted on fewer rows. With few rows, intervals tend to be
+        too wide.
+
+        References
+        ----------
+        .. [1] Vovk, V. (2015). Cross-conformal predictors. Annals of Mathematics and Artificial
+           Intelligence 74, 9-28. :doi:`10.1007/s10472-013-9368-4`
+        .. [2] Barber, R. F., Candès, E. J., Ramdas, A. & Tibshirani, R. J. (2021). Predictive
+           inference with the jackknife+. The Annals of Statistics 49(1), 486-507.
+           :doi:`10.1214/20-AOS1965`
+        .. [3] Lei, J., G'Sell, M., Rinaldo, A., Tibshirani, R. J. & Wasserman, L. (2018).
+           Distribution-free predictive inference for regression. Journal of the American
+           Statistical Association 113, 1094-1111. :doi:`10.1080/01621459.2017.1307116`
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmtl import Source, TransferEstimator
+        >>> rng = np.random.default_rng(0)
+        >>> def draw(n):
+        ...     X = rng.normal(size=(n, 4))
+        ...     return X, X.sum(axis=1) + rng.normal(size=n)
+        >>> model = TransferEstimator(source=Source(*draw(300)), keep_residuals=True)
+        >>> X_later, y_later = draw(1000)
+        >>> low, high = model.fit(*draw(20)).predict_interval(X_later, coverage=0.8)
+        >>> bool(((low < y_later) & (y_later < high)).mean() > 0.75)
+        True
+        """
+        check_is_fitted(self)
+        if self._residuals is None:
+            raise ValueError(
+                "predict_interval needs out-of-fold residuals of the target's rows, but the model "
+                "was fitted with keep_residuals=False; set keep_residuals=True and call fit again."
+            )
+        return interval(self.predict(X), 1.0, self._residuals, coverage)
 
     @available_if(_has("predict_proba"))
     def predict_proba(self, X: MatrixLike) -> NDArray:

@@ -341,6 +341,8 @@ class ProblemReader:
         The rows, replaced at each stage of `problem`.
     names : list or None
         Column names of the target.
+    rows : table
+        The target's rows of positive weight, as read.
     y, weight, splits
         As in `TransferProblem`.
     y_source : ndarray of shape (n_source_rows,) or None
@@ -402,7 +404,8 @@ class ProblemReader:
             splits = make_splits(self.estimator.cv, X, y, used, self.classifier, self.seed)
             if len(used) < len(y):
                 X, y, weight = take_rows(X, used), y[used], weight[used]
-        self.target, self.y, self.weight, self.splits = X, y, weight, splits
+        self.target = self.rows = X
+        self.y, self.weight, self.splits = y, weight, splits
 
     def _read_source(self):
         """Read the source's table and labels, and the classes of source and target."""

@@ -125,13 +125,20 @@ def _eliminate_tasks(moments, kappa, anchors, centres, levels):
         n_effective += np.einsum("tjj,j->", M, kappa)
         parts = M, np.matmul(M * kappa, M)
         if anchors is not None:
-            turn = np.zeros_like(M)
-            turn[:, range(1 + p), range(1 + p)] = 1.0
-            turn[:, 0, 1:] = anchors[tasks]
-            parts = [np.swapaxes(turn, 1, 2) @ part @ turn for part in parts]
+            parts = [_anchored(part, anchors[tasks]) for part in parts]
         for out, part in zip(sums, parts, strict=True):
             np.add.at(out, groups[tasks], part)
     return sums, n_effective
+
+
+def _anchored(products, anchors):
+    """Return products of the shared line, which passes through anchors at the tasks' centres."""
+    level, cross = products[:, :1, :1], products[:, :1, 1:]
+    moved = cross + level * anchors[:, None, :]
+    out = products.copy()
+    out[:, :1, 1:], out[:, 1:, :1] = moved, np.swapaxes(moved, 1, 2)
+    out[:, 1:, 1:] += np.swapaxes(cross, 1, 2) * anchors[:, None, :] + anchors[:, :, None] * moved
+    return out
 
 
 def _sums(groups, values):
@@ -183,10 +190,10 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
         ridge = 0.0  # that of the candidate would take doubt for knowledge
     if crossed is None and problem.schemes and problem.n_tasks > 1:
         tasks = problem.sample(max(10, int(_LIKELIHOOD_WORK / (1 + p) ** 3)))
-        of_tasks = (part if part is None else part[tasks] for part in (centres, anchors))
-        kappa = RestrictedLikelihood(
-            moments.take(tasks), *of_tasks, scaling.own_factors, unit_noise
-        ).best()
+        own, of_tasks = scaling.own_factors, moments.take(tasks)
+        likelihood = RestrictedLikelihood(of_tasks, own, scaling.within_only, unit_noise)
+        intercept, slope = likelihood.best()
+        kappa = np.append(intercept, slope * own**2)
     inverse, n_effective = shared_inference(
         moments, kappa, np.full(p, ridge), centres, anchors, levels
     )
@@ -223,67 +230,64 @@ def _in_units(inverse, centre, unit):
 class RestrictedLikelihood:
     r"""Restricted likelihood of the variances of the tasks' intercepts and slopes.
 
-    With variances :math:`\sigma^2 \kappa_a` and :math:`\sigma^2 \kappa_v`, the products :math:`A_t`
-    of a task, :math:`b_t` of these with its target, and :math:`r_t = (I + A_t K)^{-1} b_t`, minus
-    twice the logarithm of the likelihood is
+    Slopes are centred at the tasks' means, so that the centred products of the features
+    :math:`C_t = U_t D_t U_t'` are decomposed once. With variances :math:`\sigma^2 \kappa_a` and
+    :math:`\sigma^2 \kappa_v`, a task leaves :math:`w_t / (1 + \kappa_a w_t)` of its weight and
+    :math:`U_t D_t (I + \kappa_v D_t)^{-1} U_t'` of these products. From them come the products S of
+    what all tasks share and the squared error Q at their solution. Minus twice the logarithm of the
+    likelihood is
 
-    .. math:: (n - q) \log \frac{Q}{n - q} + \sum_t \log |I + A_t K| + \log |S|, \qquad
-              Q = \sum_t (y_t'y_t - b_t'K r_t) - \hat\theta'S\hat\theta,
+    .. math:: (n - q) \log \frac{Q}{n - q} + \sum_t \log (1 + \kappa_a w_t)
+              + \sum_t \log |I + \kappa_v D_t| + \log |S|,
 
     or with :math:`Q` in place of the first term where :math:`\sigma^2` is one.
 
     Parameters
     ----------
     moments : TaskMoments of shape (n_tasks,)
-    centres, anchors : ndarray of shape (n_tasks, n_features) or None
-        As `ArrowSystem` takes them.
     factors : ndarray of shape (n_features,)
         Standard deviations of the slopes of the features, up to a common factor.
+    within_only : bool
+        Whether the shared slopes are those within tasks only.
     unit_noise : bool
         Whether the variance of the noise is one.
     """
 
-    def __init__(self, moments, centres, anchors, factors, unit_noise=False):
+    def __init__(self, moments, factors, within_only=False, unit_noise=False):
         p = moments.n_features
-        self.products, self.factors = products_of_tasks(moments, centres), factors
-        w, mean = moments.weight, moments.mean[:, :p]
-        target, about = moments.mean[:, p], mean if centres is None else mean - centres
-        cross = moments.scatter[:, :p, p] + (w * target)[:, None] * about
-        self.cross = np.column_stack([w * target, cross])
-        self.squares = (moments.scatter[:, p, p] + w * target**2).sum()
-        self.rows, self.unit_noise = w.sum(), unit_noise
-        self.turn = np.zeros_like(self.products)
-        self.turn[:, range(1 + p), range(1 + p)] = 1.0
-        self.turn[:, 0, 1:] = 0.0 if anchors is None else anchors
-
-    def kappa(self, log_variances):
-        """Return the relative variances ``(1 + n_features,)`` of intercepts and slopes."""
-        intercept, slope = np.exp(log_variances)
-        return np.append(intercept, slope * self.factors**2)
+        self.weight, self.target = moments.weight, moments.mean[:, p]
+        scatter = moments.scatter[:, :p, :p] * np.multiply.outer(factors, factors)
+        squares, self._U = np.linalg.eigh(scatter)
+        self.squares = np.maximum(squares, 0.0)
+        cross = moments.scatter[:, :p, p] * factors
+        self.cross = np.einsum("tij,ti->tj", self._U, cross)
+        self.total = moments.scatter[:, p, p].sum() + self.weight @ self.target**2
+        mean = np.zeros_like(cross) if within_only else moments.mean[:, :p] * factors
+        self.line = np.column_stack([np.ones(len(mean)), mean])
+        self.rows, self.unit_noise = self.weight.sum(), unit_noise
 
     def __call__(self, log_variances):
         """Return minus twice the log-likelihood of the logarithms of both variances."""
-        kappa = self.kappa(log_variances)
-        inner = np.eye(len(kappa)) + self.products * kappa
-        solved = np.linalg.solve(
-            inner, np.concatenate([self.products, self.cross[:, :, None]], axis=2)
-        )
-        turned = np.swapaxes(self.turn, 1, 2)
-        S = (turned @ solved[:, :, :-1] @ self.turn).sum(axis=0)
-        right = (turned @ solved[:, :, -1:]).sum(axis=0)[:, 0]
-        values, vectors = np.linalg.eigh(0.5 * (S + S.T))
+        intercept, slope = np.exp(log_variances)
+        left = self.weight / (1.0 + intercept * self.weight)
+        inside = 1.0 + slope * self.squares
+        S = self.line.T @ (left[:, None] * self.line)
+        S[1:, 1:] += np.einsum("tij,tj,tkj->ik", self._U, self.squares / inside, self._U)
+        right = self.line.T @ (left * self.target)
+        right[1:] += np.einsum("tij,tj->i", self._U, self.cross / inside)
+        values, vectors = np.linalg.eigh(S)
         live = values > 1e-10 * values[-1]
-        fitted = (vectors[:, live].T @ right) ** 2 / values[live]
-        own = np.einsum("tj,j,tj->", self.cross, kappa, solved[:, :, -1])
-        Q, spare = self.squares - own - fitted.sum(), self.rows - live.sum()
-        out = np.linalg.slogdet(inner)[1].sum() + np.log(values[live]).sum()
+        fitted = ((vectors[:, live].T @ right) ** 2 / values[live]).sum()
+        own = (self.weight - left) @ self.target**2 + (slope * self.cross**2 / inside).sum()
+        Q, spare = self.total - own - fitted, self.rows - live.sum()
+        out = np.log1p(intercept * self.weight).sum() + np.log(inside).sum()
+        out += np.log(values[live]).sum()
         if self.unit_noise:
             return out + Q
         return out + max(spare, 1.0) * np.log(max(Q, 1e-300) / max(spare, 1.0))
 
     def best(self):
-        """Return the `kappa` of the largest likelihood."""
-        starts = [(0.0, -2.0), (-2.0, -4.0), (1.0, -6.0)]
-        start = min(starts, key=self)
-        found = minimize(self, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 2, tol=1e-6)
-        return self.kappa(found.x)
+        """Return the variances of intercepts and slopes of the largest likelihood."""
+        start = min([(0.0, -2.0), (-2.0, -4.0), (1.0, -6.0)], key=self)
+        found = minimize(self, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 2, tol=1e-5)
+        return np.exp(found.x)

@@ -272,7 +272,8 @@ class RestrictedLikelihood:
         left = self.weight / (1.0 + intercept * self.weight)
         inside = 1.0 + slope * self.squares
         S = self.line.T @ (left[:, None] * self.line)
-        S[1:, 1:] += np.einsum("tij,tj,tkj->ik", self._U, self.squares / inside, self._U)
+        shrunk = self._U * (self.squares / inside)[:, None]
+        S[1:, 1:] += np.tensordot(shrunk, self._U, axes=([0, 2], [0, 2]))
         right = self.line.T @ (left * self.target)
         right[1:] += np.einsum("tij,tj->i", self._U, self.cross / inside)
         values, vectors = np.linalg.eigh(S)

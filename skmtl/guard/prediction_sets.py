@@ -139,9 +139,7 @@ class SetThresholds:
 
     def take(self, tasks):
         """Return the thresholds of some tasks; -1 is an unseen task."""
-        return SetThresholds(
-            np.vstack([self.tasks, self.unseen])[tasks], self.unseen, self.pooled
-        )
+        return SetThresholds(np.vstack([self.tasks, self.unseen])[tasks], self.unseen, self.pooled)
 
     def of_new_task(self):
         """Return the thresholds of a task that was adapted to, as those of a single task.

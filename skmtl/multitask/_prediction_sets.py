@@ -1,5 +1,7 @@
 """The part of the multi-task classifiers that predicts sets of labels."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,11 +16,11 @@ __all__ = ["PredictionSetsMixin"]
 class PredictionSetsMixin:
     """Prediction sets from thresholds per task, which the models of tasks are given, too."""
 
-    _set_thresholds = None  # of models that were pickled before there were any
+    _rows_to_predict: Any
+    _scores_and_codes: Any
+    _set_thresholds: Any = None  # of models that were pickled before there were any
 
-    def predict_set(
-        self, X: MatrixLike, coverage: float = 0.9, *, task: object = None
-    ) -> NDArray:
+    def predict_set(self, X: MatrixLike, coverage: float = 0.9, *, task: object = None) -> NDArray:
         r"""Return the prediction sets of rows, which contain the fraction `coverage` of new labels.
 
         The set of a row consists of the labels with a probability of at least :math:`1 - q_t`,

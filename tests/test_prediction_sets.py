@@ -192,7 +192,10 @@ STRUCTURES = {
 
 
 @pytest.mark.jit
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "hidden layers" else ()) for n in STRUCTURES],
+)
 def test_coverage_of_other_structures(name):
     (X, y, task), later = draw(12, 60)
     model = MultiTaskClassifier(STRUCTURES[name], random_state=0).fit(X, y, task=task)

@@ -204,7 +204,9 @@ SECTIONS = {"counts": counts, "amounts": amounts, "robust": robust, "crossed": c
 def main():
     """Run the chosen sections."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", default=["counts", "amounts", "robust"], choices=SECTIONS)
+    parser.add_argument(
+        "--only", nargs="+", default=["counts", "amounts", "robust"], choices=SECTIONS
+    )
     parser.add_argument("--seeds", type=int, default=5, help="of every design (5)")
     parser.add_argument("--gpboost", action="store_true", help="with GPBoost's Poisson model")
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")

@@ -13,7 +13,7 @@ from .tasks.columns import column_names, is_missing, is_plain, take_column, unwr
 from .tasks.variation import column_limits
 
 __all__ = [
-    "as_array", "as_numbers", "check_features", "check_learner", "check_length",
+    "as_array", "as_numbers", "check_coverage", "check_features", "check_learner", "check_length",
     "check_magnitudes", "check_output", "check_table", "check_target_magnitude", "check_weights",
     "read_features", "refuse_masked", "refuse_other_kinds",
 ]  # fmt: skip
@@ -280,6 +280,14 @@ def check_length(values, n_samples, name):
         )
 
 
+def check_coverage(coverage):
+    """Return the coverage as a float, or raise if it is not a number between 0 and 1."""
+    is_number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
+    if not is_number or not 0.0 < coverage < 1.0:
+        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")
+    return float(coverage)
+
+
 def check_weights(sample_weight, n_samples):
     """Return the sample weights as float64, or None; raise if negative or all zero."""
     if sample_weight is None:
@@ -372,10 +380,3 @@ def _check_columns(low, high, where):
             f"{where.format(j)} has values that differ by at most {extent[j]:.3g}; differences "
             f"below {_SMALLEST:g} underflow when they are squared: convert them to a smaller unit."
         )
-
-
-def check_coverage(coverage):
-    """Raise a ValueError unless the coverage of an interval is a number between 0 and 1."""
-    is_number = isinstance(coverage, numbers.Real) and not isinstance(coverage, bool)
-    if not is_number or not 0.0 < coverage < 1.0:
-        raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1, such as 0.9.")

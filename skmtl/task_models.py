@@ -12,13 +12,14 @@ from ._compat import check_columns
 from ._plain import plain_classifier, plain_regressor
 from ._typing import MatrixLike, NDArray
 from ._validation import check_coverage, check_table, read_features, refuse_other_kinds
+from .guard.prediction_sets import check_set_thresholds, label_sets
 from .losses import LOG_LOSS, SQUARED_ERROR
 from .tasks.columns import as_table
 
 __all__ = [
     "BlendedTaskClassifier", "BlendedTaskModel", "LinearTaskClassifier", "LinearTaskModel",
     "OneTask", "TaskClassifier", "check_residual_scale", "interval", "most_probable",
-    "one_or_more", "probabilities",
+    "one_or_more", "probabilities", "sets_from_scores",
 ]  # fmt: skip
 
 
@@ -297,13 +298,14 @@ def check_residual_scale(residual_scale):
 
 def interval(prediction, std, residual_scale, coverage):
     """Return the ends ``(low, high)`` of intervals about the predictions."""
-    check_coverage(coverage)
-    low, high = residual_scale.band(float(coverage))
+    low, high = residual_scale.band(check_coverage(coverage))
     return prediction + low * std, prediction + high * std
 
 
 class TaskClassifier(ClassifierMixin, OneTask):
-    """Classifier of one task: scores, probabilities and classes."""
+    """Classifier of one task: scores, probabilities, classes and prediction sets."""
+
+    _set_thresholds = None  # of models that were pickled before there were any
 
     def decision_function(self, X: MatrixLike) -> NDArray:
         """Return the log-odds of the second class, or the scores of more than two classes.
@@ -354,6 +356,36 @@ class TaskClassifier(ClassifierMixin, OneTask):
         """
         return most_probable(self.decision_function(X), self.classes_)
 
+    def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> NDArray:
+        """Return the prediction sets of rows, which contain the fraction `coverage` of new labels.
+
+        The thresholds are those of the task in ``MultiTaskClassifier.predict_set``. After ``adapt``
+        they are the larger ones of all tasks together and of an unseen task.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+        coverage : float, default=0.9
+            Share of new labels in the sets, between 0 and 1.
+
+        Returns
+        -------
+        bool ndarray of shape (n_samples, n_classes)
+            Whether a label is in the set, in the order of ``classes_``. A set is never empty, and
+            contains the label that `predict` returns.
+
+        Raises
+        ------
+        ValueError
+            For a coverage that is not between 0 and 1, and if `fit` had ``cv=None``.
+        """
+        coverage = check_coverage(coverage)
+        thresholds = check_set_thresholds(self._set_thresholds)
+        scores = self.decision_function(X)
+        codes = np.zeros(len(scores), dtype=np.int64)
+        return sets_from_scores(scores, thresholds.at(coverage, codes))
+
 
 class LinearTaskClassifier(TaskClassifier, LinearTask):
     """Linear classifier of one task, an ordinary fitted classifier.
@@ -379,9 +411,9 @@ class LinearTaskClassifier(TaskClassifier, LinearTask):
     """
 
     @classmethod
-    def _from_coefficients(cls, coef, intercept, columns, preprocessor, classes):
+    def _from_coefficients(cls, coef, intercept, columns, preprocessor, classes, set_thresholds):
         model = super()._from_coefficients(coef, intercept, columns, preprocessor)
-        model.classes_ = classes.copy()
+        model.classes_, model._set_thresholds = classes.copy(), set_thresholds
         return model
 
     def to_sklearn(self) -> Pipeline:
@@ -419,9 +451,9 @@ class BlendedTaskClassifier(TaskClassifier, BlendedTask):
     """
 
     @classmethod
-    def _from_blend(cls, blend, view, columns, preprocessor, classes):
+    def _from_blend(cls, blend, view, columns, preprocessor, classes, set_thresholds):
         model = super()._from_blend(blend, view, columns, preprocessor)
-        model.classes_ = classes.copy()
+        model.classes_, model._set_thresholds = classes.copy(), set_thresholds
         return model
 
     def _class_scores(self, X):
@@ -437,7 +469,16 @@ def probabilities(scores):
 
 def most_probable(scores, classes):
     """Return the class of the largest score, or the second class if its log-odds are positive."""
-    return classes[(scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)]
+    return classes[_positions_of_top(scores)]
+
+
+def _positions_of_top(scores):
+    return (scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)
+
+
+def sets_from_scores(scores, thresholds):
+    """Return the prediction sets ``(n, n_classes)`` from scores and the thresholds of the rows."""
+    return label_sets(probabilities(scores), _positions_of_top(scores), thresholds)
 
 
 def one_or_more(scores):

@@ -1638,3 +1638,66 @@ def conformal_radius(errors, rows, weight, coverage):
         if inside / (total + 1.0) >= coverage - 1e-9:
             return radius
     return np.inf
+
+
+# ---------------------------------------------------------------------------------------------
+# guard/prediction_sets.py
+
+
+def share_at_most(value, scores, weight):
+    """Share of scores at most `value`, one more of weight one being beyond all of them."""
+    return sum(w for s, w in zip(scores, weight, strict=True) if s <= value) / (sum(weight) + 1.0)
+
+
+def first_at_least(level, share_of, candidates):
+    """The smallest candidate whose share reaches a level, or one."""
+    for value in sorted(candidates):
+        if share_of(value) >= level - 1e-12:
+            return value
+    return 1.0
+
+
+def credibility_rows(threshold, scores, codes, weight, n_tasks):
+    """Variance within tasks over that between tasks of whether scores are beyond a threshold.
+
+    Moments of a one-way layout with weights (Bühlmann & Straub 1970); infinite if the variance
+    between tasks is not positive.
+    """
+    beyond = (scores > threshold).astype(float)
+    tasks = [t for t in range(n_tasks) if (codes == t).any()]
+    total, grand = weight.sum(), np.average(beyond, weights=weight)
+    if len(tasks) < 2 or total <= len(tasks):
+        return np.inf
+    within = between = squares = 0.0
+    for t in tasks:
+        z, w = beyond[codes == t], weight[codes == t]
+        mean = np.average(z, weights=w)
+        within += (w * (z - mean) ** 2).sum() / (total - len(tasks))
+        between += w.sum() * (mean - grand) ** 2 / (len(tasks) - 1)
+        squares += w.sum() ** 2
+    excess = (between - within) * (len(tasks) - 1) / (total - squares / total)
+    return max(within / excess, 1.0) if excess > 1e-12 else np.inf
+
+
+def set_thresholds(level, scores, codes, weight, n_tasks):
+    """Thresholds of prediction sets: of all tasks together, and of every task."""
+    pooled = first_at_least(level, lambda s: share_at_most(s, scores, weight), scores)
+    prior, tasks = credibility_rows(pooled, scores, codes, weight, n_tasks), []
+    for t in range(n_tasks):
+        mine = codes == t
+        own = weight[mine].sum() / (weight[mine].sum() + prior)
+
+        def mixture(s, mine=mine, own=own):
+            of_all = share_at_most(s, scores, weight)
+            return own * share_at_most(s, scores[mine], weight[mine]) + (1.0 - own) * of_all
+
+        tasks.append(first_at_least(level, mixture, scores))
+    return pooled, np.array(tasks)
+
+
+def unseen_threshold(level, scores, codes, weight):
+    """Threshold for an unseen task, where all left-out tasks have the same weight."""
+    rows = {t: weight[codes == t].sum() for t in set(codes.tolist())}
+    equal = np.array([w / rows[t] for w, t in zip(weight, codes, strict=True)])
+    equal = equal / equal.sum() * weight.sum()
+    return first_at_least(level, lambda s: share_at_most(s, scores, equal), scores)

@@ -38,6 +38,8 @@ MultiTaskClassifier(task_column="lecturer", grouping_columns={"student": 2.0, "d
 classifier = MultiTaskClassifier(task_column=["store", "item"], preprocessor="auto").fit(X, y)
 assert_type(classifier, MultiTaskClassifier)
 assert_type(classifier.predict_proba(X), NDArray[Any])
+assert_type(classifier.predict_set(X, coverage=0.8), NDArray[Any])
+assert_type(classifier.for_task("a").predict_set(X), NDArray[Any])
 
 learner = MetaLearnerClassifier("prototypes", task_column=0).fit(X, y)
 assert_type(learner, MetaLearnerClassifier)

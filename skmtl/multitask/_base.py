@@ -278,10 +278,14 @@ class MultiTaskBase(
             If the task was not seen in fit.
         """
         t = self._find_task(label)
-        residual_scale = self._residual_scale and self._residual_scale.take(np.array([t]))
+        errors = self._errors_of_task(t)
         if self._learned is not None:
-            return self._learned_task_model(self._learned.for_task(t), residual_scale)
-        return self._task_model(self.coef_[t], self.intercept_[t], residual_scale)
+            return self._learned_task_model(self._learned.for_task(t), errors)
+        return self._task_model(self.coef_[t], self.intercept_[t], errors)
+
+    def _errors_of_task(self, t):
+        """Return what is known of the errors of a task: the scale of its residuals, or None."""
+        return self._residual_scale and self._residual_scale.take(np.array([t]))
 
     def _adapt(self, X, y, sample_weight, **kwargs):
         check_is_fitted(self)
@@ -303,13 +307,13 @@ class MultiTaskBase(
             blend, error = self._adapt_learned(rows, X, y, weight, **kwargs)
             if known.model is not None:
                 blend.coef, blend.intercept = known.added_to(blend.coef, blend.intercept)
-            scale = self._new_residual_scale(self._residual_scale, error, X, y, weight)
-            return self._learned_task_model(blend, scale)
+            errors = self._errors_of_new_task(self._residual_scale, error, X, y, weight)
+            return self._learned_task_model(blend, errors)
         coef, intercept, error = self._adapter.adapt(X, y, weight, **kwargs)
-        scale = self._new_residual_scale(self._adapter.residual_scale, error, X, y, weight)
-        return self._task_model(*known.added_to(coef, intercept), scale)
+        errors = self._errors_of_new_task(self._adapter.residual_scale, error, X, y, weight)
+        return self._task_model(*known.added_to(coef, intercept), errors)
 
-    def _new_residual_scale(self, scale, std, X, y, weight):
+    def _errors_of_new_task(self, scale, std, X, y, weight):
         """Return the scale of the residuals of a new task; None if it is unknown."""
         if scale is None or std is None:
             return None
@@ -409,8 +413,8 @@ class MultiTaskBase(
         """Return the labels of a new task's rows, encoded as in `fit`."""
         raise NotImplementedError
 
-    def _task_model(self, coef, intercept, residual_scale):
-        """Return a fitted estimator with the coefficients of one task."""
+    def _task_model(self, coef, intercept, errors):
+        """Return a fitted estimator with the coefficients of one task, and `_errors_of_task`."""
         raise NotImplementedError
 
 

@@ -31,12 +31,15 @@ from ..tasks.stack import linear_scores
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
+from ._prediction_sets import PredictionSetsMixin
 from ._separation import warn_of_separation
 
 __all__ = ["MultiTaskClassifier"]
 
 
-class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
+class MultiTaskClassifier(
+    PredictionSetsMixin, ClassifierMixin, MultiTaskBase[LinearTaskClassifier]
+):
     r"""Logistic regression for many tasks that share information where it helps.
 
     Every task (customer, field, district, ...) has its own linear scores
@@ -106,7 +109,8 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         with plain rows. Without effect if ``sharing="independent"``, where nothing is shared.
     class_weight : dict or "balanced", default=None
         Weights of the classes, in the fit and in its cross-validation. "balanced" gives all classes
-        the same total weight in the table.
+        the same total weight in the table. Probabilities are those of the weighted rows, and so is
+        the coverage of `predict_set`.
     handle_unknown : {"shared", "error"}, default="shared"
         How to predict rows of tasks that were not seen in `fit`: "shared" uses the shared model and
         warns; "error" raises a ValueError.
@@ -337,7 +341,7 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         if fitted.learned is None:
             warn_of_separation(table, fitted)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
-        self.classes_ = classes
+        self.classes_, self._set_thresholds = classes, fitted.set_thresholds
         progress.end()
         return self
 
@@ -428,15 +432,19 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log-odds, or scores in the order of ``classes_``.
         """
-        rows = self._rows_to_predict(X, task)
+        return self._scores_and_codes(X, self._rows_to_predict(X, task))[0]
+
+    def _scores_and_codes(self, X, rows):
+        """Return what `decision_function` returns for the rows of X, and their tasks."""
         more = self._level_offset(X, rows) + self._group_offset(rows)
         if self._learned is not None:
-            return one_or_more(self._predict_learned(rows)[0]) + more
+            scores, codes = self._predict_learned(rows)
+            return one_or_more(scores) + more, codes
         no_tasks = self._task_source == "none"
         codes = np.zeros(rows.X.shape[0], dtype=np.int64) if no_tasks else rows.codes
         coef = np.concatenate([self.coef_, self.shared_coef_[None]])  # code -1 is the last
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
-        return one_or_more(linear_scores(rows.X, coef, intercept, codes)) + more
+        return one_or_more(linear_scores(rows.X, coef, intercept, codes)) + more, codes
 
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
         """Return the probabilities of the classes.
@@ -533,15 +541,15 @@ class MultiTaskClassifier(ClassifierMixin, MultiTaskBase[LinearTaskClassifier]):
     def _check_support(self, y):
         return find_classes(check_labels(y), self.classes_).astype(np.float64)
 
-    def _learned_task_model(self, blend, residual_scale):
+    def _learned_task_model(self, blend, errors):
         model = BlendedTaskClassifier._from_blend(
-            blend, self._view, self._columns, self.preprocessor_, self.classes_
+            blend, self._view, self._columns, self.preprocessor_, self.classes_, errors
         )
         return self._with_effects(model)
 
-    def _task_model(self, coef, intercept, residual_scale):
+    def _task_model(self, coef, intercept, errors):
         model = LinearTaskClassifier._from_coefficients(
-            coef, intercept, self._columns, self.preprocessor_, self.classes_
+            coef, intercept, self._columns, self.preprocessor_, self.classes_, errors
         )
         return self._with_effects(model)
 

@@ -64,6 +64,8 @@ class SharingFit:
         The loss with all its parameters, in the caller's units.
     inference : Inference or None
         Standard errors of what all tasks share, and the effective number of parameters.
+    set_thresholds : SetThresholds or None
+        Thresholds of prediction sets, of a classification that was cross-validated.
     """
 
     coef: np.ndarray
@@ -88,6 +90,7 @@ class SharingFit:
     left_out: tuple | None = None
     loss: object = SQUARED_ERROR
     inference: object = None
+    set_thresholds: object = None
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -141,6 +144,7 @@ class SharingFit:
             squares=squares,
             noise=None if self.noise is None else np.append(self.noise, np.nan)[position[:-1]],
             learned=self.learned and self.learned.with_empty_tasks(seen),
+            set_thresholds=self.set_thresholds and self.set_thresholds.take(position[:-1]),
         )
 
     def left_out_advantage_over(self, other, rows, groups):
@@ -273,6 +277,7 @@ def guarded_fit(problem, members, allowed, baselines):
     residual_scale = problem.residual_scale(report["error_shared"], guard.judged, shares)
     fitted = _assemble(problem, members, shares, guard.judged, report, residual_scale)
     fitted.left_out = guard.left_out(problem.error_units)
+    fitted.set_thresholds = problem.set_thresholds(guard.judged, guard.left, shares)
     if problem.nested_splits is not None:
         fitted.held_out = HeldOut.of(problem, members[0], shares, guard.left)
     return fitted

@@ -76,7 +76,7 @@ class SharedLearner(Sharing):
         members, weights = [], np.ones((problem.n_tasks + 1, 1))
         if self.own == "clone":
             base = problem.averaged(linear.held_out.nested) - problem.location[0]
-            members, weights = self._clones(problem, held_out + base / unit)
+            members, weights, _ = self._clones(problem, held_out + base / unit)
         # The first column, the linear models alone, has no weight: the estimator is always added.
         none, always = np.zeros(len(weights)), np.ones(len(weights))
         weights = np.column_stack([none, always, weights[:, 1:]])
@@ -94,7 +94,12 @@ class SharedLearner(Sharing):
         )  # fmt: skip
         members, weights = [], np.ones((problem.n_tasks + 1, 1))
         if self.own == "clone":
-            members, weights = self._clones(problem, problem.averaged(linear.held_out.nested))
+            predicted = problem.averaged(linear.held_out.nested)
+            members, weights, blend = self._clones(problem, predicted)
+            if members:  # an unseen task has none
+                unseen = linear.set_thresholds.unseen
+                known = problem.set_thresholds(*blend)
+                linear = replace(linear, set_thresholds=replace(known, unseen=unseen))
         inputs = LearnedInputs(shared.fitted(), keeps_features)
         return self._fitted(problem, linear, members, weights, inputs)
 
@@ -118,10 +123,12 @@ class SharedLearner(Sharing):
         return replace(linear, learned=LearnedFit(model, _member_report(members, shown)))
 
     def _clones(self, problem, predicted):
-        """Return the clones of the tasks, if any are used, and the weights of the tasks.
+        """Return the clones of the tasks, the weights of the tasks, and the blend.
 
         `predicted` are the scores of held-out rows without clones. The weights, of shape
-        ``(n_tasks + 1, 1 or 2)``, are those of the shared part and of the clones.
+        ``(n_tasks + 1, 1 or 2)``, are those of the shared part and of the clones. The blend is
+        given by its scores of held-out rows, and a mask of these rows. Without clones in use, there
+        are none, and no blend.
         """
         base = None
         if not problem.n_classes:
@@ -136,8 +143,9 @@ class SharedLearner(Sharing):
             without = np.setdiff1d(np.arange(problem.n_tasks), list(estimator.clones))
             weights[without] = [1.0, 0.0]
         if not weights[:, 1].any():
-            return [], np.ones((problem.n_tasks + 1, 1))
-        return [clones.fitted()], np.vstack([weights, [1.0, 0.0]])
+            return [], np.ones((problem.n_tasks + 1, 1)), None
+        blend = np.einsum("imk,im->ik", scores[live], weights[held_out.codes])
+        return [clones.fitted()], np.vstack([weights, [1.0, 0.0]]), (blend, live)
 
     def check_kind(self, classifier: bool) -> None:
         """Raise an error if the learner is not of the kind of the multi-task estimator.

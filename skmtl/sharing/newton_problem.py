@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import softmax
 
 from ..guard.judge import Judged
+from ..guard.prediction_sets import SetThresholds, label_scores
 from ..guard.weights import size_balanced_weights
 from ..losses import ABSOLUTE_ERROR, LOG_LOSS
 from ..solvers.newton import NewtonSystem, Scores
@@ -351,20 +352,41 @@ class NewtonProblem(BaseProblem):
 
     def left_out_errors(self, left):
         """Return the losses of shared models on left-out tasks, and the tasks' rows."""
-        order = np.argsort(left.tasks)  # the order of tasks in a table
-        table, group = self.table, left.group[order]
+        order, system = self._system_of_left(left)
+        loss = np.zeros((len(order), left.unseen.shape[1]))
+        for c in range(loss.shape[1]):
+            scores = _scores_of_left(left.unseen[left.group[order], c])
+            loss[order, c] = system.losses(system.eta(scores))
+        return loss, self.weight[left.tasks]
+
+    def _system_of_left(self, left):
+        """Return the order of left-out tasks in a table, and the system of their rows."""
+        order = np.argsort(left.tasks)
+        table = self.table
         if self.crossed is not None:
             self.crossed.leave_out(left.tasks, left.group)
             table = self._with_effects(self.offset_of_new)
-        table = table.take(left.tasks[order])
-        system = self.system(table, self.scalings()[0])
-        loss = np.zeros((len(order), left.unseen.shape[1]))
-        for c in range(loss.shape[1]):
-            models = left.unseen[group, c]
-            coef = np.ascontiguousarray(models[..., 1:].transpose(1, 0, 2))
-            scores = Scores(coef, np.ascontiguousarray(models[..., 0].T), None)
-            loss[order, c] = system.losses(system.eta(scores))
-        return loss, self.weight[left.tasks]
+        return order, self.system(table.take(left.tasks[order]), self.scalings()[0])
+
+    def set_thresholds(self, judged, left, shares):
+        """Return the `SetThresholds` of a blend with these `Shares`."""
+        if not self.n_classes:
+            return None
+        parts = []
+        for system, scores in judged.held_out:
+            table = system.table
+            eta = np.einsum("ic,cki->ki", shares.tasks[table.codes], scores)
+            found = label_scores(system.means(eta).T, table.y)
+            parts.append((found, table.codes, system.weight / judged.repeats))
+        scores, codes, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+        of_left = None
+        if len(left.tasks):
+            order, system = self._system_of_left(left)
+            models = np.moveaxis(left.unseen, 1, -1) @ shares.unseen
+            eta = system.eta(_scores_of_left(models[left.group[order]]))
+            found = label_scores(system.means(eta).T, system.table.y)
+            of_left = found, system.table.codes, system.weight
+        return SetThresholds.learn(scores, codes, weight, self.n_tasks, of_left)
 
     @staticmethod
     def left_out_weights(loss, rows):
@@ -401,6 +423,12 @@ class NewtonProblem(BaseProblem):
         codes = table.codes * n_classes + table.y.astype(np.int64)
         counts = np.bincount(codes, table.weights(), minlength=table.n_tasks * n_classes)
         return Prevalence.of(counts.reshape(-1, n_classes))
+
+
+def _scores_of_left(models):
+    """Return the `Scores` of models ``(n_tasks, n_scores, 1 + n_features)``, one per task."""
+    coef = np.ascontiguousarray(models[..., 1:].transpose(1, 0, 2))
+    return Scores(coef, np.ascontiguousarray(models[..., 0].T), None)
 
 
 @dataclass

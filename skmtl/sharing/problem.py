@@ -160,6 +160,10 @@ class BaseProblem:
         """Return what is known of the rows' scores in a split of `partition`, or None."""
         return None if self.crossed is None else self.crossed.of_splits[0][split]
 
+    def set_thresholds(self, judged, left, shares):
+        """Return the `SetThresholds` of a blend; None in a regression."""
+        return None
+
     def scalings(self):
         """Return the initial `SlopeScaling` objects, to which learned ones may be added."""
         ones, varies = np.ones(self.n_features), self.restriction.varies

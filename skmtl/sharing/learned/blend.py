@@ -40,7 +40,7 @@ def fit_blend(problem, linear, first, members):
     used = [member for member, k in zip(judged, kept[1:], strict=True) if k]
     problem.progress("final fits")
     finish(problem, used)
-    unseen, unseen_error, offset_rows = _unseen(problem, linear.held_out, used, tasks[:, kept])
+    unseen, left, offset_rows = _unseen(problem, linear.held_out, used, tasks[:, kept])
     weights = np.vstack([tasks[:, kept], unseen])
     names = ["linear", *(member.name for member in judged)]
     errors = dict(zip(names, problem.mean_errors(scores, live), strict=True))
@@ -54,7 +54,10 @@ def fit_blend(problem, linear, first, members):
     found.name_used(fitted.report, weights)
     blend = np.einsum("imk,im->ik", scores, tasks[held_out.codes])
     losses = problem.losses(blend, live)
-    _set_errors(fitted.report, problem, held_out, losses, unseen_error)
+    _set_errors(fitted.report, problem, held_out, losses, left, unseen)
+    if problem.n_classes:
+        of_left = None if left is None else left.label_scores(problem, unseen)
+        fitted.set_thresholds = problem.set_thresholds(blend, live, of_left)
     adapter = linear.adapter
     if linear.residual_scale is not None:
         residuals = (blend - problem.encoded[live])[:, 0]
@@ -75,9 +78,9 @@ def fit_blend(problem, linear, first, members):
 
 
 def _unseen(problem, linear, used, tasks):
-    """Return weights for an unseen task, its error, and the rows of the members' offsets.
+    """Return weights for an unseen task, `_LeftRows`, and the rows of the members' offsets.
 
-    They come from tasks that are left out of all fits.
+    They come from tasks that are left out of all fits; the second is None if there are too few.
     """
     left = linear.left
     share = problem.task_rows @ tasks / problem.weight.sum()
@@ -104,8 +107,7 @@ def _unseen(problem, linear, used, tasks):
     for m, member in enumerate(used):
         if not member.on_residuals:
             offset_rows[m] = _offset_rows(problem, columns[1 + m], target, held_out)
-    error = held_out.weight @ held_out.losses(weights) / held_out.weight.sum()
-    return weights, error, offset_rows
+    return weights, _LeftRows(rows, held_out), offset_rows
 
 
 def _offset_rows(problem, scores, target, held_out):
@@ -129,8 +131,36 @@ def _offset_rows(problem, scores, target, held_out):
     return min(noise / max(np.mean(between), 1e-300), _MOST_OFFSET_ROWS)
 
 
-def _set_errors(report, problem, held_out, losses, unseen_error):
-    """Set the errors of the blend in the report, from the losses of held-out rows."""
+@dataclass
+class _LeftRows:
+    """Rows of left-out tasks.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_left_rows,)
+        Positions among all rows.
+    held_out : RowLosses or SquaredErrors
+        What the members predict for them.
+    """
+
+    rows: np.ndarray
+    held_out: object
+
+    def error(self, blend):
+        """Return the error per row of a blend."""
+        weight = self.held_out.weight
+        return weight @ self.held_out.losses(blend) / weight.sum()
+
+    def label_scores(self, problem, blend):
+        """Return the `label_scores` of a blend in a classification."""
+        return problem.label_scores(np.einsum("imk,m->ik", self.held_out.scores, blend), self.rows)
+
+
+def _set_errors(report, problem, held_out, losses, left, unseen):
+    """Set the errors of the blend in the report, from the losses of held-out rows.
+
+    `left` are the `_LeftRows` or None, and `unseen` the weights for an unseen task.
+    """
     rows, codes, weight = held_out.rows, held_out.codes, held_out.weight
     unit = problem.scale**2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -139,8 +169,8 @@ def _set_errors(report, problem, held_out, losses, unseen_error):
         std_error = np.sqrt(spread / rows / np.maximum(rows - 1.0, 0.0))
     report["error_shared"][:-1] = mean * unit[:-1]
     report["std_error_shared"][:-1] = std_error * unit[:-1]
-    if unseen_error is not None:
-        report["error_shared"][-1] = unseen_error * unit[-1]
+    if left is not None:
+        report["error_shared"][-1] = left.error(unseen) * unit[-1]
 
 
 def _residual_scale(report, problem, linear, held_out, residuals):

@@ -8,6 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
+from ...guard.prediction_sets import SetThresholds, label_scores
 from ...guard.stacking import RowLosses, SquaredErrors
 from ...losses import LOG_LOSS, SQUARED_ERROR, mean_and_std
 from ...tasks.copies import Settled
@@ -241,6 +242,25 @@ class RowProblem:
         if self.n_classes:
             return RowLosses(scores, target, self.loss, *part)
         return SquaredErrors(scores[:, :, 0] - target, *part)
+
+    def label_scores(self, scores, chosen):
+        """Return what `SetThresholds.learn` takes of rows with these scores of the classes.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_chosen, n_scores)
+        chosen : ndarray
+            Mask or positions of the rows.
+        """
+        found = label_scores(self.loss.means(scores), self.y[chosen])
+        return found, self.rows.codes[chosen], self.weight[chosen]
+
+    def set_thresholds(self, scores, chosen, left=None):
+        """Return the `SetThresholds` of a classification, from the scores of held-out rows.
+
+        `left` are the `label_scores` of left-out tasks, if there are any.
+        """
+        return SetThresholds.learn(*self.label_scores(scores, chosen), self.n_tasks, left)
 
     def left_over(self, base):
         """Return what a learner of residuals is to predict, and the weights of the rows.

@@ -1,45 +1,28 @@
 """Working weights and responses of losses, for Newton's method."""
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from .._jit import njit
 
 # Codes of the formulas in `derivatives`.
-LOG_LOSS, POISSON, GAMMA, HUBER, PINBALL = range(5)
+LOG_LOSS = 0
+POISSON = 1
+GAMMA = 2
+HUBER = 3
+PINBALL = 4
 # Lower bound of the curvature of a row, which limits the length of a step.
 FLOOR = 1e-6
 
-
-class LossCode(NamedTuple):
-    """Formula of a loss: its code, and its parameters.
-
-    `a` is the bend of the Huber loss; `a` and `b` are the slopes of the pinball loss for positive
-    and negative residuals, which is smoothed within `width` of zero.
-    """
-
-    code: int
-    a: float
-    b: float
-    width: float
-
-
-class ScoredRows(NamedTuple):
-    """Targets, weights and scores of packed rows, and an offset of the scores."""
-
-    y: np.ndarray
-    weight: np.ndarray
-    score: np.ndarray
-    offset: np.ndarray
-
-
-class Working(NamedTuple):
-    """Working weights and responses of packed rows, and the losses of the tasks."""
-
-    w: np.ndarray
-    z: np.ndarray
-    loss: np.ndarray
+# Formula of a loss: its code, and its parameters. `a` is the bend of the Huber loss; `a` and `b` are
+# the slopes of the pinball loss for positive and negative residuals, which is smoothed within
+# `width` of zero.
+LossCode = namedtuple("LossCode", ["code", "a", "b", "width"])
+# Targets, weights and scores of packed rows, and an offset of the scores.
+ScoredRows = namedtuple("ScoredRows", ["y", "weight", "score", "offset"])
+# Working weights and responses of packed rows, and the losses of the tasks.
+Working = namedtuple("Working", ["w", "z", "loss"])
 
 
 @njit

@@ -1597,18 +1597,18 @@ def mixed_inference(X, y, codes, groups, pooling, of_levels, w=None, curvature=N
     return std_error, np.sqrt(variance), n_effective
 
 
-def restricted_likelihood(X, y, codes, kappa, within_only):
+def restricted_likelihood(X, y, codes, kappa, within_only, factors):
     """Minus twice the restricted log-likelihood, up to a constant, from the covariance of the rows.
 
-    `kappa` are the variances of the tasks' intercepts and of their slopes, relative to the noise;
-    own slopes, and with `within_only` shared ones, are about the means of the tasks (twin of
-    ``RestrictedLikelihood``).
+    `kappa` are the variances of the tasks' intercepts and of their slopes, relative to the noise,
+    and `factors` multiply the deviations of the slopes. Own slopes, and with `within_only` shared
+    ones, are about the means of the tasks (twin of ``RestrictedLikelihood``).
     """
     n, task = len(y), np.eye(codes.max() + 1)[codes]
     about = X - (task / task.sum(axis=0)) @ (task.T @ X)
     V = np.eye(n) + kappa[0] * task @ task.T
-    for x in about.T:
-        V += kappa[1] * (task * x[:, None]) @ (task * x[:, None]).T
+    for x, factor in zip(about.T, factors, strict=True):
+        V += kappa[1] * factor**2 * (task * x[:, None]) @ (task * x[:, None]).T
     fixed = np.column_stack([np.ones(n), about if within_only else X])
     inner = np.linalg.solve(V, fixed)
     S = fixed.T @ inner

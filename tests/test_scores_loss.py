@@ -27,7 +27,7 @@ from sklearn.metrics import (
 from sklearn.model_selection import GridSearchCV
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.losses import Huber, Quantile
+from skmtl.losses import ABSOLUTE_ERROR, GAMMA, POISSON, Huber, Quantile
 from skmtl.sharing import Independent, PartialPooling, Pooled, TaskTree
 
 pytestmark = pytest.mark.jit
@@ -452,11 +452,11 @@ def test_bad_parameters_of_losses(kind, value):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"keep_moments": True}, "without keep_moments=True"),
-        ({"task_weight": "uncertainty"}, "without task_weight='uncertainty'"),
-        ({"target_scale": "task"}, "without target_scale='task'"),
-        ({"loss": "huber", "grouping_columns": 0}, "without grouping_columns=0"),
-        ({"loss": "quantile", "sharing": TaskTree()}, "without sharing=TaskTree"),
+        ({"keep_moments": True}, "cannot be combined with keep_moments=True"),
+        ({"task_weight": "uncertainty"}, "combined with task_weight='uncertainty'"),
+        ({"target_scale": "task"}, "combined with target_scale='task'"),
+        ({"loss": "huber", "grouping_columns": 0}, "combined with grouping_columns=0"),
+        ({"loss": "quantile", "sharing": TaskTree()}, "combined with sharing=TaskTree"),
         ({"sharing": "hidden_layers"}, "MultiTaskRegressor with sharing=SharedHiddenLayers"),
         ({"sharing": PartialPooling(positive=[0])}, "positive= and negative=.*for 'poisson'"),
     ],
@@ -515,3 +515,89 @@ def test_contract(estimator, check):
 @pytest.mark.parametrize(("estimator", "check"), list(checks.estimator_check_cases(CONFIGURATIONS)))
 def test_estimator_checks(estimator, check):
     check(estimator)
+
+
+# --------------------------------------------------------- levels of the tasks, units of the target
+
+
+@pytest.mark.parametrize("loss", ["huber", "absolute_error", Quantile(0.9)])
+def test_tasks_far_apart_are_fitted_as_those_that_are_not(loss):
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(20), 15)
+    X = rng.normal(size=(300, 2))
+    y = X @ [1.0, -1.0] + rng.normal(size=20)[task] + 0.5 * rng.standard_t(3, size=300)
+    levels = 1e4 * rng.normal(size=20)
+    gaps = []
+    for shift in (np.zeros(20), levels):
+        model = MultiTaskRegressor("partial_pooling", loss=loss).fit(X, y + shift[task], task=task)
+        gaps.append(model.predict(X, task=task) - shift[task])
+    assert np.abs(gaps[1] - gaps[0]).mean() < 0.4
+    assert not isinstance(loss, str) or np.abs(gaps[1] - y).mean() < 1.0
+    new = model.adapt(X[:15], y[:15] + 5e3).predict(X[:15]) - 5e3
+    assert np.abs(new - y[:15]).mean() < 2.0
+
+
+@pytest.mark.parametrize("loss", ["huber", Quantile(0.9)])
+def test_independent_models_do_not_depend_on_other_tasks(loss):
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(8), 15)
+    X = rng.normal(size=(120, 2))
+    y = X @ [1.0, -1.0] + rng.normal(size=120)
+    far = np.where(task == 0, y + 1e4, y)
+    found = [
+        MultiTaskRegressor("independent", loss=loss).fit(X, v, task=task).predict(X, task=task)
+        for v in (y, far)
+    ]
+    assert np.abs(found[0] - found[1])[task > 0].max() < 0.3
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-3, 1e3])
+def test_the_unit_of_rates_changes_nothing(unit):
+    X, codes, y, _ = table("poisson")
+    model = MultiTaskRegressor("partial_pooling", loss="poisson").fit(X, y, task=codes)
+    other = MultiTaskRegressor("partial_pooling", loss="poisson").fit(X, unit * y, task=codes)
+    wanted = model.predict(X, task=codes)
+    np.testing.assert_allclose(other.predict(X, task=codes) / unit, wanted, rtol=1e-6)
+    assert other.summary().components["std"][0] == pytest.approx(
+        model.summary().components["std"][0], rel=1e-3
+    )
+
+
+def test_a_fit_that_has_no_partial_fit():
+    X, codes, y, _ = table("poisson")
+    with pytest.raises(AttributeError, match="loss='poisson' needs all rows at once"):
+        MultiTaskRegressor("partial_pooling", loss="poisson").partial_fit(X, y, task=codes)
+
+
+def test_a_mapping_to_one_loss_is_refused():
+    X, codes, y, _ = table("poisson")
+    with pytest.raises(ValueError, match="gives every task 'poisson'; give it once"):
+        losses = {int(t): "poisson" for t in range(12)}
+        MultiTaskRegressor("partial_pooling", loss=losses).fit(X, y, task=codes)
+
+
+def test_losses_of_new_tasks():
+    X, codes, y, _ = table("poisson")
+    model = MultiTaskRegressor(FIXED, loss="poisson", cv=None).fit(X, y, task=codes)
+    same = model.adapt(X[:5], y[:5], loss="poisson")
+    np.testing.assert_array_equal(same.coef_, model.adapt(X[:5], y[:5]).coef_)
+    with pytest.raises(ValueError, match="all tasks of the fit have 'poisson'"):
+        model.adapt(X[:5], y[:5], loss="squared_error")
+
+
+def test_scores_of_odd_targets():
+    X, codes, y, _ = table("poisson")
+    model = MultiTaskRegressor(FIXED, loss="poisson", cv=None).fit(X, y, task=codes)
+    assert model.score(X[:5], np.zeros(5), task=codes[:5]) == 0.0
+    one = model.score(X, y, task=codes)
+    assert model.score(X, y[:, None], task=codes) == pytest.approx(one)
+    with pytest.raises(ValueError, match="NaN"):
+        model.score(X, np.where(np.arange(len(y)) == 3, np.nan, y), task=codes)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(X, y[:-1], task=codes)
+
+
+@pytest.mark.parametrize("loss", [POISSON, GAMMA, ABSOLUTE_ERROR, Huber(2.0)])
+def test_losses_are_shown_as_they_are_written(loss):
+    shown = repr(MultiTaskRegressor(loss=loss))
+    assert f"loss={loss!r}" in shown and "object at" not in shown

@@ -108,13 +108,16 @@ def test_the_restricted_likelihood(rng):
     X = rng.normal(size=(30, 2))
     y = X[:, 0] + rng.normal(size=6)[codes] + rng.normal(size=30)
     moments = block_moments(pack(X, y, codes, 6)).block(0)
-    factors = np.array([1.0, 0.5])
-    for within_only in (False, True):
-        likelihood = RestrictedLikelihood(moments, factors, within_only)
-        for kappa in ([0.5, 0.2], [2.0, 1e-3], [1e-4, 3.0]):
-            wanted = reference.restricted_likelihood(X * factors, y, codes, kappa, within_only)
-            assert likelihood(np.log(kappa)) == pytest.approx(wanted, abs=1e-6)
-    best = likelihood.best()
+    for factors in ([1.0, 0.5], [0.7, 0.0], [0.0, 0.0]):  # slopes of zero do not vary
+        for within_only in (False, True):
+            likelihood = RestrictedLikelihood(moments, np.array(factors), within_only)
+            for kappa in ([0.5, 0.2], [2.0, 1e-3], [1e-4, 3.0]):
+                wanted = reference.restricted_likelihood(X, y, codes, kappa, within_only, factors)
+                assert likelihood(np.log(kappa)) == pytest.approx(wanted, abs=1e-6)
+    likelihood = RestrictedLikelihood(moments, np.ones(2))
+    *best, noise = likelihood.best()
+    assert noise > 0
+    best = np.array(best)
     here = likelihood(np.log(best[:2]))
     for factor in ([1.2, 1.0], [0.8, 1.0], [1.0, 1.5], [1.0, 0.6]):
         assert likelihood(np.log(best[:2] * factor)) > here - 1e-2
@@ -248,3 +251,37 @@ def test_standard_errors_beside_grouping_columns(kind):
     np.testing.assert_allclose(summary.coefficients["std_error"][1:], wanted, rtol=1e-3)
     of_students = summary.components["std"][0]
     assert of_students == pytest.approx(np.sqrt(variance / 2.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("varying", [[], [0], None])
+def test_variances_where_some_slopes_do_not_vary(varying):
+    """The shared slopes of these features are none of the noise."""
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(60), 15)
+    X = rng.normal(size=(900, 2))
+    y = X @ [10.0, -5.0] + rng.normal(size=60)[task] + 0.3 * rng.normal(size=900)
+    model = MultiTaskRegressor(PartialPooling(varying=varying)).fit(X, y, task=task)
+    summary = model.summary()
+    np.testing.assert_allclose(summary.components["std"][[0, -1]], [1.0, 0.3], rtol=0.15)
+    error = summary.coefficients["std_error"]
+    np.testing.assert_allclose(error[1:], 0.3 / np.sqrt(900), rtol=0.3)
+    assert error[0] == pytest.approx(1 / np.sqrt(60), rel=0.15)
+
+
+def test_models_that_share_all_or_nothing():
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(30), 15)
+    X = rng.normal(size=(450, 2))
+    y = X @ [1.0, -0.5] + rng.normal(size=30)[task] + 0.3 * rng.normal(size=450)
+    pooled = MultiTaskRegressor("pooled").fit(X, y, task=task).summary()
+    np.testing.assert_array_equal(pooled.components["std"][:2], 0.0)
+    assert pooled.facts["effective parameters"] == pytest.approx(3.0, abs=0.1)
+    alone = MultiTaskRegressor("independent").fit(X, y, task=task).summary()
+    assert np.isnan(alone.coefficients["std_error"]).all()
+
+
+def test_a_summary_is_a_copy():
+    X, y, _ = chain()
+    model = MultiTaskRegressor(FLAT, cv=None).fit(X[["a", "b"]].to_numpy(), y, task=X["store"])
+    model.summary().coefficients["std_error"][:] = 99.0
+    assert (model.summary().coefficients["std_error"] < 9.0).all()

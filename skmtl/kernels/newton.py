@@ -15,8 +15,8 @@ PINBALL = 4
 # Lower bound of the curvature of a row, which limits the length of a step.
 FLOOR = 1e-6
 
-# Formula of a loss: its code, and its parameters. `a` is the bend of the Huber loss; `a` and `b` are
-# the slopes of the pinball loss for positive and negative residuals, which is smoothed within
+# Formula of a loss: its code, and its parameters. `a` is the bend of the Huber loss; `a` and `b`
+# are the slopes of the pinball loss for positive and negative residuals, which is smoothed within
 # `width` of zero.
 LossCode = namedtuple("LossCode", ["code", "a", "b", "width"])
 # Targets, weights and scores of packed rows, and an offset of the scores.

@@ -28,7 +28,7 @@ class Loss:
     has_link : bool
         Whether predictions are another function of the scores than the scores themselves.
     degree : float
-        Exponent of the unit of the target in the loss, of losses without a link.
+        Exponent of the unit of the target in the loss.
     smooth : bool
         Whether the loss has a derivative everywhere.
     is_likelihood : bool

@@ -16,7 +16,8 @@ class _LogLink(Loss):
     is_likelihood = True
 
     def means(self, scores, axis=-1):
-        return np.exp(scores)
+        with np.errstate(over="ignore"):
+            return np.exp(scores)
 
     def constant(self, target, weight):
         mean = float(np.average(target, weights=weight))
@@ -28,7 +29,7 @@ class _LogLink(Loss):
         # Pearson's estimate of the dispersion.
         means = np.exp(scores)
         squares = (target - means) ** 2 / self._variance(means)
-        return max(float(np.average(squares, weights=weight)), 1e-6)
+        return max(float(np.average(squares, weights=weight)), 1e-300)
 
     def _variance(self, means):
         """Return the variances of targets with these means, up to the dispersion."""
@@ -39,13 +40,17 @@ class _Poisson(_LogLink):
     r"""Half the Poisson deviance, up to a constant: :math:`\ell(y, s) = e^s - y s`."""
 
     name = "poisson"
+    degree = 1.0
     code = "POISSON"
+
+    def __repr__(self):
+        return "POISSON"
 
     def __reduce__(self):
         return "POISSON"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
-        return (np.exp(scores) - target * scores).sum(axis=axis)
+        return (self.means(scores) - target * scores).sum(axis=axis)
 
     def target_slopes(self, scores):
         return -scores
@@ -74,22 +79,26 @@ class _Gamma(_LogLink):
     r"""Half the gamma deviance, up to a constant: :math:`\ell(y, s) = s + y e^{-s}`."""
 
     name = "gamma"
+    degree = 0.0
     code = "GAMMA"
+
+    def __repr__(self):
+        return "GAMMA"
 
     def __reduce__(self):
         return "GAMMA"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
-        return (scores + target * np.exp(-scores)).sum(axis=axis)
+        return (scores + target * self.means(-scores)).sum(axis=axis)
 
     def gradient(self, scores, target, axis=-1):
-        return 1.0 - target * np.exp(-scores)
+        return 1.0 - target * self.means(-scores)
 
     def target_slopes(self, scores):
         return np.exp(-scores)
 
     def bend(self, scores, target, axis=-1):
-        return target * np.exp(-scores)
+        return target * self.means(-scores)
 
     def least(self, target):
         return 1.0 + np.log(target)

@@ -19,6 +19,9 @@ class _LogLoss(Loss):
     has_link = True
     is_likelihood = True
 
+    def __repr__(self):
+        return "LOG_LOSS"
+
     def __reduce__(self):
         return "LOG_LOSS"  # a pickle refers to the object of this module
 

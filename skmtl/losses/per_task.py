@@ -146,7 +146,7 @@ class TaskLosses:
         for loss in self.losses:
             loss.check_target(y[self.of_kind(loss)[codes]])
 
-    def check(self, default, sharing, able, estimator):
+    def check(self, default, sharing, able, estimator, by_task=False):
         """Raise a ValueError unless a sharing structure can minimise these losses.
 
         Parameters
@@ -160,6 +160,8 @@ class TaskLosses:
             Names of the structures that take any losses.
         estimator : str
             Name of the estimator.
+        by_task : bool
+            Whether the losses were given task by task.
         """
         of_classes = default is LOG_LOSS  # class labels have no squared error
         if self.single is default:
@@ -169,6 +171,11 @@ class TaskLosses:
             return
         is_other = self.single is not None and self.single is not LOG_LOSS
         if getattr(sharing, "takes_scores", False) and not of_classes and is_other:
+            if by_task:
+                raise ValueError(
+                    f"loss gives every task {self.single.name!r}; give it once, "
+                    f"loss={self.single.name!r}, as these losses are those of all tasks."
+                )
             return
         name, names = type(sharing).__name__, [loss.name for loss in self.losses]
         remedy = f"set loss={default.name!r}"

@@ -94,10 +94,10 @@ class Huber(_Residuals):
         noise = 1.4826 * weighted_quantile(np.abs(residuals), weight, 0.5)
         if noise <= 0.0:  # half of the residuals are zero
             noise = max(float(np.average(np.abs(residuals), weights=weight)), 1e-12)
-        return replace(self, delta=_BEND * noise)
+        return replace(self, delta=float(_BEND * noise))
 
     def in_units(self, scale: float) -> Loss:
-        return self if self.delta == "auto" else replace(self, delta=self._number * scale)
+        return self if self.delta == "auto" else replace(self, delta=float(self._number * scale))
 
     def value(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
         r, at = np.abs(target - scores), self._number
@@ -204,6 +204,9 @@ class _AbsoluteError(_Pinball):
     r""":math:`\ell(y, s) = |y - s|`, whose minimum is a median."""
 
     name = "absolute_error"
+
+    def __repr__(self):
+        return "ABSOLUTE_ERROR"
 
     def _slopes(self):
         return 1.0, 1.0

@@ -13,6 +13,9 @@ class _SquaredError(Loss):
     name = "squared_error"
     factor = 2.0
 
+    def __repr__(self):
+        return "SQUARED_ERROR"
+
     def __reduce__(self):
         return "SQUARED_ERROR"  # a pickle refers to the object of this module
 

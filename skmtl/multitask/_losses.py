@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
-from .._validation import as_numbers
+from .._validation import as_numbers, check_weights
 from ..losses import LOG_LOSS, SQUARED_ERROR
 from ..losses.per_task import BY_NAME
 from ..sharing.newton_problem import NewtonProblem
@@ -51,8 +52,8 @@ class LossMixin:
         for given, (is_given, remedy) in reasons.items():
             if is_given:
                 raise ValueError(
-                    f"loss={self.loss!r} is for linear models of all rows, without {given}; set "
-                    f"{remedy}, or loss='squared_error'."
+                    f"loss={self.loss!r} cannot be combined with {given}; set {remedy}, or "
+                    "loss='squared_error'."
                 )
 
     def _check_task_source(self, task, y):
@@ -93,8 +94,14 @@ def deviance_explained(loss, y, prediction, sample_weight=None):
     For a 2-D `y`, the mean over tasks, each over its labelled rows.
     """
     y, prediction = as_numbers(y, "y"), np.asarray(prediction)
+    if y.ndim == 2 and y.shape[1] == 1 and prediction.ndim == 1:
+        y = y[:, 0]
+    check_consistent_length(y, prediction, sample_weight)
+    if y.ndim == 1:
+        assert_all_finite(y, input_name="y")
     loss.check_target(y[~np.isnan(y)])
-    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    weight = check_weights(sample_weight, len(y))
+    weight = np.ones(len(y)) if weight is None else weight
     if y.ndim == 1:
         return _explained(loss, y, prediction, weight)
     found = []
@@ -102,13 +109,14 @@ def deviance_explained(loss, y, prediction, sample_weight=None):
         live = ~np.isnan(target) & (weight > 0)
         if live.sum() > 1:
             found.append(_explained(loss, target[live], mean[live], weight[live]))
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else np.nan
 
 
 def _explained(loss, y, prediction, weight):
     scores = np.log(prediction) if loss.has_link else prediction
-    left = weight @ loss.deviance(scores, y)
-    total = weight @ loss.deviance(np.full(len(y), loss.constant(y, weight)), y)
-    if total == 0.0:  # as in R²: perfect or not
+    left, total = weight @ loss.deviance(scores, y), 0.0
+    if not loss.has_link or y.any():  # the best constant of zeros is zero, without a deviance
+        total = weight @ loss.deviance(np.full(len(y), loss.constant(y, weight)), y)
+    if total <= 0.0:  # as in R²: perfect or not
         return 1.0 if left == 0.0 else 0.0
     return float(1.0 - left / total)

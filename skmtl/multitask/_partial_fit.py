@@ -11,6 +11,7 @@ from .._compat import check_columns, fit_context
 from .._jit import worker_pool
 from .._typing import ArrayLike, MatrixLike
 from ..sharing.problem import Problem
+from ..sharing.tree import TaskTree
 from ..tasks.blocks import deal_blocks, folds
 from ..tasks.copies import Settled
 from ..tasks.evidence import trust_of_moments
@@ -143,6 +144,16 @@ class AvailableWithMoments:
                 "there is no partial_fit with task_weight='uncertainty', because noise levels need "
                 "all rows at once; call fit, or set task_weight='balanced', a dict from tasks to "
                 "weights (such as 1 / task_noise_**2 of an earlier fit), or None."
+            )
+        if model._scores_loss() is not None:
+            raise AttributeError(
+                f"loss={model.loss!r} needs all rows at once, so there is no partial_fit; call "
+                "fit, or set loss='squared_error'."
+            )
+        if isinstance(model._named_object(), TaskTree):
+            raise AttributeError(
+                "sharing=TaskTree needs all rows at once, so there is no partial_fit; call fit, or "
+                "set sharing='partial_pooling'."
             )
         if hasattr(model, "coef_") and model._kept is None:
             raise NoMomentsError(

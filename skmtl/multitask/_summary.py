@@ -134,6 +134,7 @@ class SummaryMixin:
     """The method `summary`."""
 
     _inference: Any = None
+    _n_rows: float = np.nan  # of models that were pickled before there were summaries
 
     def summary(self, coverage: float = 0.95) -> FitSummary:
         """Return what users of mixed models look at first.
@@ -211,11 +212,12 @@ class SummaryMixin:
         facts = {"rows": self._n_rows, "tasks": len(self.tasks_)}
         if self._learned is None:
             facts["features"] = len(self.coef_feature_names_)
-        facts["loss"] = self.loss if isinstance(self.loss, str) else repr(self.loss)
+        fitted = getattr(self, "loss_", None)
+        facts["loss"] = "log_loss" if is_classifier(self) else getattr(fitted, "name", self.loss)
         if inference is not None and np.isfinite(inference.n_effective):
             facts["effective parameters"] = inference.n_effective
         facts["residual of the optimality conditions"] = self.kkt_residual_
-        return facts
+        return {name: value for name, value in facts.items() if not _is_nan(value)}
 
     def _shared_coefficients(self, coverage):
         if self._learned is not None:
@@ -224,7 +226,7 @@ class SummaryMixin:
         several = shared.ndim == 2
         names = np.array(names * (len(shared) if several else 1), dtype=object)
         known = self._inference is not None and not several
-        error = self._inference.std_error if known else np.full(shared.size, np.nan)
+        error = self._inference.std_error.copy() if known else np.full(shared.size, np.nan)
         coef, width = shared.ravel(), norm.ppf(0.5 + 0.5 * coverage)
         table = {"name": names, "coef": coef, "std_error": error}
         table.update(low=coef - width * error, high=coef + width * error)
@@ -257,7 +259,7 @@ class SummaryMixin:
             rows.append(("task", "slopes", slopes, len(self.tasks_)))
         if np.isfinite(noise):
             term = "dispersion (root)" if self.loss_.has_link else "noise"
-            rows.append(("row", term, noise, int(self._n_rows)))
+            rows.append(("row", term, noise, round(self._n_rows)))
         if not rows:
             return {}
         level, term, std, n_groups = zip(*rows, strict=True)
@@ -294,8 +296,15 @@ class SummaryMixin:
         elif self._inference is None or np.isnan(self._inference.std_error).all():
             notes.append("Standard errors are not known for this kind of fit.")
         if self._inference is not None:
-            notes.append("Slopes: per standard deviation of a feature.")
+            notes.append(
+                "Standard deviations of slopes are for features scaled to a standard deviation of "
+                "one: within tasks, if strengths were tuned."
+            )
         return notes
+
+
+def _is_nan(value):
+    return isinstance(value, float) and np.isnan(value)
 
 
 def _std(unit, strength):

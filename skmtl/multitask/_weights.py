@@ -42,7 +42,7 @@ class WeightsMixin:
         every = TaskLosses.of(self.loss, labels, default)
         losses = every.take(np.flatnonzero(has_rows))
         able = sorted(n for n, kind in BY_NAME.items() if getattr(kind, "mixes_losses", False))
-        losses.check(default, solver, able, type(self).__name__)
+        losses.check(default, solver, able, type(self).__name__, is_mapping(self.loss))
         names = labels if isinstance(labels, np.ndarray) else labels.classes
         every.check_empty(has_rows, default, names)
         if table is not None and not is_classifier(self):
@@ -140,17 +140,17 @@ class WeightsMixin:
         Raises
         ------
         ValueError
-            For another loss than the squared error, if all tasks have this one.
+            For another loss than that of the fit, if all tasks have the same.
         """
         if loss is None:
             return {}
         check_is_fitted(self)
         if hasattr(self._learned, "has_log_loss"):
             return {"loss": loss}
-        if loss != SQUARED_ERROR.name:
+        if loss != self._fitted_loss.name:
             raise ValueError(
-                f"loss={loss!r} of the new task, but all tasks of the fit have 'squared_error'; "
-                "leave out loss, or fit tasks with both losses by "
+                f"loss={loss!r} of the new task, but all tasks of the fit have "
+                f"{self._fitted_loss.name!r}; leave out loss, or fit tasks with both losses by "
                 "sharing='hidden_layers', loss={task: 'log_loss'}."
             )
         return {}

@@ -181,6 +181,7 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
     if p > _MOST_FEATURES:
         return Inference(np.full(1 + p, np.nan), np.nan, np.nan)
     slope, intercept, ridge, scaling = candidate
+    is_independent = np.isinf(ridge) and intercept <= problem.strengths.free_intercept
     levels = () if crossed is None else crossed.levels_above(scale[:-1])
     centres, anchors = places(scaling)
     if crossed is not None:
@@ -188,11 +189,13 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
     kappa = kappa_of_strengths(slope, intercept, scaling.own_factors)
     if problem.schemes:
         ridge = 0.0  # that of the candidate would take doubt for knowledge
-    if crossed is None and problem.schemes and problem.n_tasks > 1:
+    is_pooled = np.isinf(slope) and np.isinf(intercept)
+    of_noise = None
+    if crossed is None and problem.schemes and problem.n_tasks > 1 and not is_pooled:
         tasks = problem.sample(max(10, int(_LIKELIHOOD_WORK / (1 + p) ** 3)))
         own, of_tasks = scaling.own_factors, moments.take(tasks)
         likelihood = RestrictedLikelihood(of_tasks, own, scaling.within_only, unit_noise)
-        intercept, slope = likelihood.best()
+        intercept, slope, of_noise = likelihood.best()
         kappa = np.append(intercept, slope * own**2)
     inverse, n_effective = shared_inference(
         moments, kappa, np.full(p, ridge), centres, anchors, levels
@@ -203,9 +206,11 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
         # Their products are those of rows without noise in their weights.
         of_weights = problem.copies.unit / problem.strength_unit
         inverse, unit = of_weights * _inverse_of(crossed.information, p), crossed.scale
-    variance = noise(n_effective)
+    variance = noise(n_effective) if of_noise is None else of_noise
     std_error = np.sqrt(_in_units(inverse, problem.centre[:-1], unit) * variance) / scale[-1]
     std_error[1:][scale[:-1] == 0] = np.nan  # constant features have no slope
+    if is_independent:  # there is nothing that tasks share
+        std_error[:] = np.nan
     own = scaling.own_factors
     slopes = kappa[1:][own > 0] / own[own > 0] ** 2
     of_tasks = float(kappa[0]), float(slopes.mean()) if len(slopes) else 0.0
@@ -254,41 +259,48 @@ class RestrictedLikelihood:
     """
 
     def __init__(self, moments, factors, within_only=False, unit_noise=False):
-        p = moments.n_features
+        p, varies = moments.n_features, np.flatnonzero(factors > 0)
         self.weight, self.target = moments.weight, moments.mean[:, p]
-        scatter = moments.scatter[:, :p, :p] * np.multiply.outer(factors, factors)
-        squares, self._U = np.linalg.eigh(scatter)
+        scatter, cross = moments.scatter[:, :p, :p], moments.scatter[:, :p, p]
+        own = scatter[:, varies[:, None], varies] * np.multiply.outer(*[factors[varies]] * 2)
+        squares, U = np.linalg.eigh(own)
         self.squares = np.maximum(squares, 0.0)
-        cross = moments.scatter[:, :p, p] * factors
-        self.cross = np.einsum("tij,ti->tj", self._U, cross)
+        # Products of the own slopes with the shared ones and with the target.
+        self._shared = np.matmul(scatter[:, :, varies] * factors[varies], U)
+        self._own = np.einsum("tij,ti->tj", U, cross[:, varies] * factors[varies])
+        self._scatter, self._cross = scatter.sum(axis=0), cross.sum(axis=0)
         self.total = moments.scatter[:, p, p].sum() + self.weight @ self.target**2
-        mean = np.zeros_like(cross) if within_only else moments.mean[:, :p] * factors
+        mean = np.zeros_like(cross) if within_only else moments.mean[:, :p]
         self.line = np.column_stack([np.ones(len(mean)), mean])
         self.rows, self.unit_noise = self.weight.sum(), unit_noise
 
     def __call__(self, log_variances):
         """Return minus twice the log-likelihood of the logarithms of both variances."""
+        out, Q, spare = self._parts(log_variances)
+        return out + Q if self.unit_noise else out + spare * np.log(Q / spare)
+
+    def _parts(self, log_variances):
+        """Return the determinants, the squared error, and the rows less what all tasks share."""
         intercept, slope = np.exp(log_variances)
         left = self.weight / (1.0 + intercept * self.weight)
         inside = 1.0 + slope * self.squares
         S = self.line.T @ (left[:, None] * self.line)
-        shrunk = self._U * (self.squares / inside)[:, None]
-        S[1:, 1:] += np.tensordot(shrunk, self._U, axes=([0, 2], [0, 2]))
+        shrunk = self._shared * (slope / inside)[:, None]
+        S[1:, 1:] += self._scatter - np.tensordot(shrunk, self._shared, axes=([0, 2], [0, 2]))
         right = self.line.T @ (left * self.target)
-        right[1:] += np.einsum("tij,tj->i", self._U, self.cross / inside)
+        right[1:] += self._cross - np.einsum("tij,tj->i", shrunk, self._own)
         values, vectors = np.linalg.eigh(S)
         live = values > 1e-10 * values[-1]
         fitted = ((vectors[:, live].T @ right) ** 2 / values[live]).sum()
-        own = (self.weight - left) @ self.target**2 + (slope * self.cross**2 / inside).sum()
-        Q, spare = self.total - own - fitted, self.rows - live.sum()
+        own = (self.weight - left) @ self.target**2 + (slope * self._own**2 / inside).sum()
         out = np.log1p(intercept * self.weight).sum() + np.log(inside).sum()
         out += np.log(values[live]).sum()
-        if self.unit_noise:
-            return out + Q
-        return out + max(spare, 1.0) * np.log(max(Q, 1e-300) / max(spare, 1.0))
+        Q = max(self.total - own - fitted, 1e-300)
+        return out, Q, max(self.rows - live.sum(), 1.0)
 
     def best(self):
-        """Return the variances of intercepts and slopes of the largest likelihood."""
+        """Return the variances of intercepts and slopes, and the noise, of most likelihood."""
         start = min([(0.0, -2.0), (-2.0, -4.0), (1.0, -6.0)], key=self)
-        found = minimize(self, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 2, tol=1e-5)
-        return np.exp(found.x)
+        found = minimize(self, start, method="L-BFGS-B", bounds=[_LOG_VARIANCES] * 2, tol=1e-6)
+        _, Q, spare = self._parts(found.x)
+        return (*np.exp(found.x), 1.0 if self.unit_noise else Q / spare)

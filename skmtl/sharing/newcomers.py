@@ -327,9 +327,12 @@ class NewtonAdapter(Adapter):
     ----------
     shared_models : ndarray of shape (n_candidates, n_scores, 1 + n_features)
     loss : Loss
+    unit : float
+        Factor on the targets of a regression.
     """
 
     loss: object = LOG_LOSS
+    unit: float = 1.0
 
     def adapt(self, X, y, weight, offset=None, class_prior=None):
         """Return the new task's model on the caller's scale.
@@ -365,10 +368,7 @@ class NewtonAdapter(Adapter):
             models[..., 0] += shift
         offset = sampled[:, None] + (offset * self.scale[-1] if len(offset) else 0.0)
         level = self.centre[-1]
-        if self.loss.has_link:
-            offset = offset + level
-        else:
-            y = (y - level) * self.scale[-1]
+        y = (y if self.loss.has_link else y - level) * self.unit
         own, loss = self._own(models, Z, self._encoded(y), weight / self._row_noise, offset)
         shares = self.unseen
         if self.prior is not None:
@@ -398,6 +398,8 @@ class NewtonAdapter(Adapter):
         offset, centre = scores + offset, self._centre_of(Z, weight)
         for chosen, kind, bases, transforms in self._bases(Z - centre, weight):
             newton = _Newton(bases[kind], offset[chosen], target, weight, self.loss)
+            if not self.loss.has_link:
+                newton.start_at_squares()
             own[chosen] = newton.solve() @ np.swapaxes(transforms[kind], 1, 2)
             loss[chosen] = self.loss.value(newton.left_out(), target, axis=1) @ weight
         own[..., 0] -= own[..., 1:] @ centre
@@ -487,6 +489,18 @@ class _Newton:
         self.basis, self.offset, self.target, self.weight = basis, offset, target, weight
         self.loss = loss.smoothed(_WIDTH)
         self.coords = np.zeros((*offset.shape[:2], basis.shape[2]))
+
+    def start_at_squares(self):
+        """Start from the solution for squared errors, where that is better than no own part.
+
+        A majorant of a loss of residuals moves slowly from far away.
+        """
+        weighted = self.basis * self.weight[:, None]
+        gram = np.swapaxes(self.basis, 1, 2) @ weighted + np.eye(self.basis.shape[2])
+        right = np.swapaxes(weighted, 1, 2) @ (self.target - self.offset)[:, 0, :, None]
+        start = np.swapaxes(np.linalg.solve(gram, right), 1, 2)
+        better = self.objective(start) < self.objective(self.coords)
+        self.coords = np.where(better[:, None, None], start, self.coords)
 
     def solve(self):
         """Return the coordinates ``(n_candidates, n_scores, rank)`` of task-specific parts."""

@@ -1,4 +1,4 @@
-"""Candidates of partial pooling for the log-loss, solved by Newton's method."""
+"""Candidates of partial pooling for losses other than squares, solved by Newton's method."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ class NewtonMember(PoolingMember):
         if key not in self._solutions:
             problem = self.problem
             system = self._system_of_all(self.grid.scaling[c])
-            start = Scores.zeros(system.n_scores, problem.n_tasks, problem.n_features)
+            start = problem.start(problem.table)
             if self._solutions:  # the last solution is that of a neighbour in the grid
                 start = next(reversed(self._solutions.values()))
             self._solutions[key] = self._solve(system, c, start)[0]

@@ -1,6 +1,7 @@
 """The data of a fit by a loss of the rows' scores, and the evaluation of models on it."""
 
 import functools
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from .newcomers import LogisticAdapter, NewtonAdapter
 from .newton import ROUGH, NewtonMember
 from .newton_screening import screen
 from .problem import BaseProblem
-from .strengths import LOGISTIC
+from .strengths import LOGISTIC, ROBUST
 
 __all__ = ["JudgedLosses", "NewtonProblem"]
 
@@ -27,8 +28,9 @@ __all__ = ["JudgedLosses", "NewtonProblem"]
 # rows. Their labels are those expected under the pooled model. Without them, tasks with five rows
 # of one class would support models that exclude the other classes.
 _PRIOR_ROWS = 1.0
-# Strengths (slopes, intercepts, shared slopes) of the fit from which noise is estimated.
-_FIRST_FIT = 30.0, 1.0, 1.0
+# Strengths (slopes, intercepts, shared slopes) of the fits from which noise is estimated, in the
+# unit of the noise, and the number of fits. Levels of the tasks are not to count as noise.
+_FIRST_FIT, _FIRST_FITS = (30.0, 1e-3, 1.0), 2
 # Memory that the curvatures of all blocks may take even if the rows take less.
 _CURVATURE_BYTES = 2**26
 
@@ -54,6 +56,8 @@ class NewtonProblem(BaseProblem):
     loss : Loss
     noise : float
         What the weights of the rows were divided by.
+    unit : float
+        Factor on the targets of a regression.
     """
 
     table: object
@@ -63,6 +67,7 @@ class NewtonProblem(BaseProblem):
     max_iter: int = 100
     loss: object = LOG_LOSS
     noise: float = 1.0
+    unit = 1.0
     strengths = LOGISTIC
 
     def __post_init__(self):
@@ -83,39 +88,62 @@ class NewtonProblem(BaseProblem):
         self.weight = self.table.task_sums(self.table.weights())
 
     def _scale_target(self):
-        """Set units of the target, or the level of the scores, and divide weights by the noise."""
+        """Set the unit of the target, and divide the weights of the rows by the noise.
+
+        Targets with a link are divided by their mean, which shifts the scores. Others are shifted
+        by their middle, and divided by the spread within tasks, so that the levels of the tasks do
+        not matter.
+        """
         table, weight = self.table, self.table.weights()
         level = self.loss.constant(table.y, weight)
         self.centre[-1] = level
         if self.loss.has_link:
-            effects = np.zeros(len(table.y)) if self.crossed is None else self.crossed.whole
-            self.table = replace(table, known=level + effects)
+            self.unit = np.exp(-level)
+            y, known = self.unit * table.y, None if self.crossed is None else self.crossed.whole
+            self.table = replace(table, y=y, known=known)
         else:
-            spread = np.average(np.abs(table.y - level), weights=weight)
-            self.scale[-1] = scale = 1.0 / spread if spread > 0.0 else 1.0
-            self.table = replace(table, y=(table.y - level) * scale)
-            self.loss = self.loss.in_units(scale)
+            about = np.abs(table.y - self._constants(table)[table.codes])
+            spread = np.average(about, weights=weight)
+            if spread <= 1e-12 * abs(level):  # as if every task had a single row
+                spread = np.average(np.abs(table.y - level), weights=weight)
+            self.unit = self.scale[-1] = 1.0 / spread if spread > 0.0 else 1.0
+            self.table = replace(table, y=(table.y - level) * self.unit)
+            self.loss, self.strengths = self.loss.in_units(self.unit), ROBUST
         self.loss, self.noise = self._learn_noise()
         self.table = replace(self.table, sample_weight=weight / self.noise)
+
+    def _constants(self, table):
+        """Return for every task the score that minimises the loss of its rows alone."""
+        weight, out = table.weights(), np.zeros(table.n_tasks)
+        for t, (start, stop) in enumerate(itertools.pairwise(table.offsets)):
+            if stop > start:
+                out[t] = self.loss.constant(table.y[start:stop], weight[start:stop])
+        return out
+
+    def start(self, table):
+        """Return `Scores` to start from: for residuals, the tasks' own constants."""
+        out = Scores.zeros(self.n_scores, table.n_tasks, self.n_features)
+        if not self.n_classes and not self.loss.has_link:
+            out.intercept[0] = self._constants(table)
+        return out
 
     @property
     def error_units(self):
         """Factors on losses in reports ``(n_tasks + 1,)``, which make them unit deviances."""
         if self.n_classes:
             return np.ones(self.n_tasks + 1)
-        unit = 1.0 if self.loss.has_link else self.scale[-1] ** -self.loss.degree
-        return np.full(self.n_tasks + 1, self.loss.factor * unit)
+        return np.full(self.n_tasks + 1, self.loss.factor * self.unit**-self.loss.degree)
 
     @property
     def fitted_loss(self):
         """The loss in the units of the caller's targets."""
-        return self.loss if self.loss.has_link else self.loss.in_units(1.0 / self.scale[-1])
+        return self.loss.in_units(1.0 / self.unit)
 
     @property
     def strength_unit(self):
         """Factor on given strengths, which refer to the loss of the caller's targets."""
-        unit = self.copies.unit / self.noise
-        return unit if self.loss.has_link else unit * self.scale[-1] ** (self.loss.degree - 2.0)
+        of_penalty = 0.0 if self.loss.has_link else -2.0  # the unit of squares of coefficients
+        return self.copies.unit * self.unit ** (self.loss.degree + of_penalty) / self.noise
 
     def _learn_noise(self):
         """Return the loss with all its parameters, and the noise, from first fits.
@@ -132,18 +160,26 @@ class NewtonProblem(BaseProblem):
             return loss, 1.0
         self.loss, part = loss, self.partitions[0]
         sides = part.train[0][part.block], part.test[0][part.block]
-        train, test = (self._of_split(0, 0).select(side) for side in sides)
-        found = [
-            loss.noise(self._first_scores(train, rows), rows.y, rows.weights())
-            for rows in (train, test)
-        ]
-        return loss, float(np.sqrt(np.prod(found)))
+        table = self._of_split(0, 0)
+        train = table.select(sides[0])
+        has_rows = train.task_sizes() > 0  # the level of other tasks is not known
+        test, noise = table.select(sides[1] & has_rows[table.codes]), 1.0
+        for _ in range(_FIRST_FITS):  # whose strengths are in the unit of the noise
+            fitted = self._first_scores(train, train, noise)
+            held_out = self._first_scores(train, test, noise)
+            found = [
+                loss.noise(scores, rows.y, rows.weights())
+                for scores, rows in ((fitted, train), (held_out, test))
+            ]
+            noise = float(np.sqrt(np.prod(found)))
+        return loss, noise
 
-    def _first_scores(self, train, test):
+    def _first_scores(self, train, test, noise=1.0):
         """Return scores of the rows of a table by a rough fit to those of another one."""
         scaling = self.scalings()[0]
-        start = Scores.zeros(1, train.n_tasks, train.n_features)
-        found = self.system(train, scaling).solve(_FIRST_FIT, start, *ROUGH)[0]
+        slope, intercept, ridge = (noise * strength for strength in _FIRST_FIT)
+        strengths = slope, intercept if self.loss.has_link else 0.0, ridge
+        found = self.system(train, scaling).solve(strengths, self.start(train), *ROUGH)[0]
         eta = self.system(test, scaling).eta(found)[0]
         return eta if test.known is None else eta + test.known
 
@@ -226,7 +262,10 @@ class NewtonProblem(BaseProblem):
 
         moments = system.working_moments(eta, 0)
         found = infer(self, moments, places, candidate, lambda n_effective: 1.0, unit_noise=True)
-        return found and replace(found, noise=np.nan if self.n_classes else np.sqrt(self.noise))
+        noise = np.nan
+        if not self.n_classes:  # the root of the dispersion of the caller's targets
+            noise = np.sqrt(self.noise * self.unit**-self.loss.degree)
+        return found and replace(found, noise=noise)
 
     def splits(self):
         """Return a list of the ``(train, test)`` tables of every split."""
@@ -246,7 +285,7 @@ class NewtonProblem(BaseProblem):
 
     def _with_effects(self, effects):
         """Return the table whose known scores contain these sums of the rows' effects."""
-        return replace(self.table, known=effects if self.n_classes else self.centre[-1] + effects)
+        return replace(self.table, known=effects)
 
     def keep_curvatures(self, system, eta, k):
         """Keep the block-wise moments of a system of all rows, for the systems of all splits.
@@ -394,11 +433,11 @@ class NewtonProblem(BaseProblem):
         return softmax(-len(loss) * loss.sum(0) / rows.sum())
 
     def few_shot_scores(self, member, left, judged):
-        """Return None, as a few class labels hardly distinguish the candidates."""
+        """Return None, as a few labels hardly distinguish the candidates by these losses."""
         return None
 
     def residual_scale(self, error, judged, shares):
-        """Return None, as probabilities already express the uncertainty of predictions."""
+        """Return None: intervals are for the squared error."""
         return None
 
     def adapter(self, grid, scalings, shared_models, shares, judged, residual_scale):
@@ -409,6 +448,7 @@ class NewtonProblem(BaseProblem):
                 grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept],
                 self.noise, self.centre, self.scale, restriction=self.restriction,
                 copies=replace(self.copies, table=None), variation=self.variation, loss=self.loss,
+                unit=self.unit,
             )  # fmt: skip
         return LogisticAdapter(
             grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept], 1.0,
@@ -433,7 +473,7 @@ def _scores_of_left(models):
 
 @dataclass
 class JudgedLosses(Judged):
-    """Held-out log-losses of candidates; `sse` contains their sums per task.
+    """Held-out losses of candidates; `sse` contains their sums per task.
 
     Attributes
     ----------
@@ -465,7 +505,7 @@ class JudgedLosses(Judged):
         return loss.min(axis=1, keepdims=True) - loss, log_prior
 
     def blend_errors(self, shares):
-        """Return log-losses per row of a blend, and their standard errors over splits."""
+        """Return losses per row of a blend, and their standard errors over splits."""
         losses = []
         for system, scores in self.held_out:
             blend = np.einsum("ic,cki->ki", shares[system.table.codes], scores)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..solvers.newton import Scores
 from .newton import ROUGH
 from .problem import Problem
 from .screening import Screening
@@ -68,7 +67,7 @@ class _Quadratic(Problem):
         if system.n_scores > 1:
             share = [system.weight @ system.target(k) for k in range(system.n_scores)]
             k = int(np.argmin(np.abs(np.array(share) / system.weight.sum() - 0.5)))
-        eta = system.eta(_solved(system, strengths))
+        eta = system.eta(_solved(problem, system, strengths))
         problem.keep_curvatures(system, eta, k)
         moments = system.working_moments(eta, k)
         return cls(
@@ -99,7 +98,7 @@ class _Quadratic(Problem):
                 if i < len(self.models):
                     model = self.models[i]
                 else:
-                    model = _solved(fit, strengths, self.models[-1])
+                    model = _solved(self.whole, fit, strengths, self.models[-1])
                 pair = [s.working_moments(s.eta(model), self.k) for s in (fit, held_out)]
                 pair = pair if tasks is None else [part.take(tasks) for part in pair]
                 self._splits.append(tuple(pair))
@@ -122,7 +121,7 @@ def _best_reference(problem):
         }
         model, found = models[-1][0] if models else None, []
         for i, (strengths, scaling) in enumerate(references):
-            model = _solved(fits[scaling.within_only], strengths, model)
+            model = _solved(problem, fits[scaling.within_only], strengths, model)
             found.append(model)
             loss[i] += held_out.losses(held_out.eta(model)).sum()
         models.append(found)
@@ -133,9 +132,9 @@ def _best_reference(problem):
     return references[best], [found[best] for found in models]
 
 
-def _solved(system, strengths, start=None):
+def _solved(problem, system, strengths, start=None):
     """Return a rough solution."""
-    start = start or Scores.zeros(system.n_scores, system.n_tasks, system.n_features)
+    start = start or problem.start(system.table)
     return system.solve(strengths, start, *ROUGH)[0]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from .restriction import UNRESTRICTED
 
 __all__ = [
-    "LOGISTIC", "SLOPE_COST", "SQUARED", "Grid", "SlopeScaling", "Strengths", "baseline_grids",
-    "check_strength", "independent_grid", "pooled_grid", "within_grid",
+    "LOGISTIC", "ROBUST", "SLOPE_COST", "SQUARED", "Grid", "SlopeScaling", "Strengths",
+    "baseline_grids", "check_strength", "independent_grid", "pooled_grid", "within_grid",
 ]  # fmt: skip
 
 # Position of the second scaling of a problem (`Problem.scalings`). It is that of candidates whose
@@ -103,6 +103,15 @@ LOGISTIC = Strengths(
     intercepts=_powers(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5),
     ridges=_powers(-1.0, 0.0, 1.0, 2.0),
     free_intercept=1e-1,
+)
+
+# The same for residuals in the unit of the spread within tasks, whose losses have a minimum without
+# a penalty.
+ROBUST = Strengths(
+    slopes=LOGISTIC.slopes,
+    intercepts=np.r_[0.0, _powers(-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)],
+    ridges=LOGISTIC.ridges,
+    free_intercept=0.0,
 )
 
 # Decrease of the prior log-weight per effective parameter of task-specific slopes, and per decade

@@ -308,11 +308,13 @@ class NewtonSystem:
                     strengths, start, tol, max_iter, least_gain, given
                 )
                 n_iter += more
-                if tol > 0.0 and self._gap(bent, start) <= tol:
-                    break
+                if tol > 0.0:
+                    gap = self._gap(bent, start)
+                    if gap <= tol:
+                        break
         finally:
             self.loss = bent
-        return start, residual, n_iter
+        return start, max(residual, gap) if tol > 0.0 else residual, n_iter
 
     def _gap(self, bent, scores):
         """Return the relative duality gap of a smoothed solution.

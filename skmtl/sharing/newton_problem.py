@@ -164,6 +164,9 @@ class NewtonProblem(BaseProblem):
         train = table.select(sides[0])
         has_rows = train.task_sizes() > 0  # the level of other tasks is not known
         test, noise = table.select(sides[1] & has_rows[table.codes]), 1.0
+        if not len(test.y):  # nearly all tasks have a single row
+            known = 0.0 if table.known is None else table.known
+            return loss, loss.noise(np.zeros(len(table.y)) + known, table.y, table.weights())
         for _ in range(_FIRST_FITS):  # whose strengths are in the unit of the noise
             fitted = self._first_scores(train, train, noise)
             held_out = self._first_scores(train, test, noise)

@@ -154,7 +154,9 @@ class TaskRegressor(RegressorMixin, OneTask):
                 f"was fitted with loss={self._loss.name!r}."
             )
         scale = check_residual_scale(self._residual_scale)
-        return prediction, scale.of_rows(features, np.zeros(len(prediction), dtype=int))
+        std = scale.of_rows(features, np.zeros(len(prediction), dtype=int))
+        effects = self._level_effects
+        return prediction, std if effects is None else effects.widened(std, X, optional=True)
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
         """Return prediction intervals, which contain the fraction `coverage` of new labels.

@@ -566,3 +566,19 @@ def test_the_effects_are_those_of_the_training_rows(rng):
             (1.5,),
         )[1]  # fmt: skip
         np.testing.assert_allclose(offset, effects[0][levels.codes[:, 0]], atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:.*never seen in fit")
+def test_levels_never_seen_widen_intervals():
+    rng = np.random.default_rng(0)
+    X, y = ratings(n=3000, n_students=150, student=0.0)
+    y = y + 2.0 * rng.normal(size=150)[X["student"] - 100]
+    known = (X["student"] < 200).to_numpy()
+    model = face(grouping_columns=("student",), exclude_columns="dept").fit(X[known], y[known])
+    low, high = model.predict_interval(X[~known], coverage=0.9)
+    assert 0.8 < ((low < y[~known]) & (y[~known] < high)).mean() < 0.97
+    one = X[~known & (X["lecturer"] == "l3")]
+    std = model.predict(one, return_std=True)[1]
+    np.testing.assert_allclose(model.for_task("l3").predict(one, return_std=True)[1], std)
+    seen = model.predict(one.assign(student=100), return_std=True)[1]
+    assert (std > 1.5 * seen).all()

@@ -395,12 +395,16 @@ def test_tasks_without_rows_have_the_model_of_their_region():
     ("sharing", "message"),
     [
         (TaskTree(alpha_levels=-1.0), "alpha_levels=-1.0 must be 'auto' or a number"),
-        (TaskTree(alpha_levels=[1.0, "auto"]), "has 2 strengths, but there are 1 levels"),
+        (
+            TaskTree(alpha_levels=[1.0, "auto"]),
+            "alpha_levels=.* has 2 strengths, but the number",
+        ),
         (TaskTree(alpha_levels_intercept=["no"]), "alpha_levels_intercept='no' must be"),
-        (TaskTree(groups=["r0"]), "groups=.'r0'. must be a mapping"),
+        (TaskTree(groups=["r0"]), "groups= of TaskTree is a list, but must be a mapping"),
         (TaskTree(groups={("r0", 100): "n"}), "has no group for 63 of 64 tasks, such as"),
         (TaskTree(groups={"r0": "n"}), "keys of kind string, but the task labels are of kind"),
         (TaskTree(groups={("r0", 100): "n", ("r0", 101): ("n", "s")}), "the same number of groups"),
+        (TaskTree(groups={("r0", 100): ["n", "s"]}), "has lists as values; use tuples"),
     ],
 )
 def test_bad_levels(sharing, message):
@@ -417,3 +421,75 @@ def test_what_levels_do_not_have():
         MultiTaskClassifier(TaskTree(), task_column=COLUMNS).fit(X, np.arange(len(y)) % 3)
     with pytest.raises(ValueError, match=r"the levels above the tasks.*cv=None; set cv=5"):
         tree(TaskTree(5.0, alpha_intercept=3.0, alpha_shared=1.0), cv=None).fit(X, y)
+
+
+# ------------------------------------------------------------------- groups that are not known
+
+
+def wide_regions(seed, n_regions=30, stores=6, rows=8):
+    """Regions that differ much, in their levels and slopes, of stores that hardly do."""
+    X, y, _ = chain(seed, n_regions, stores, rows, level=2.0, slopes=0.7)
+    known = X["region"].isin([f"r{i}" for i in range(20)]).to_numpy()
+    return X, y, known
+
+
+@pytest.mark.filterwarnings("ignore::skmtl.base.UnknownTaskWarning")
+def test_intervals_of_tasks_in_regions_never_seen():
+    covered = []
+    for seed in range(5):
+        X, y, known = wide_regions(seed)
+        model = tree().fit(X[known], y[known])
+        low, high = model.predict_interval(X[~known], coverage=0.9)
+        covered.append(((low < y[~known]) & (y[~known] < high)).mean())
+    assert np.mean(covered) > 0.8
+    inside = X[known].assign(store=7)
+    std = [model.predict(part, return_std=True)[1].mean() for part in (inside, X[~known])]
+    assert std[1] > 1.3 * std[0]
+
+
+@pytest.mark.filterwarnings("ignore::skmtl.base.UnknownTaskWarning")
+def test_sets_of_tasks_in_regions_never_seen():
+    covered = []
+    for seed in range(3):
+        X, y, known = wide_regions(seed, rows=12)
+        y = (y > np.median(y)).astype(int)
+        model = MultiTaskClassifier(TaskTree(), task_column=COLUMNS).fit(X[known], y[known])
+        sets = model.predict_set(X[~known], coverage=0.9)
+        covered.append(sets[np.arange(len(sets)), y[~known]].mean())
+    assert np.mean(covered) > 0.82
+
+
+@pytest.mark.parametrize("sharing", [TaskTree(), "auto"])
+def test_new_tasks_in_regions_never_seen_are_adapted_to_as_by_the_flat_model(sharing):
+    errors = []
+    for seed in range(4):
+        X, y, known = wide_regions(seed)
+        models = [tree(s).fit(X[known], y[known]) for s in (sharing, "partial_pooling")]
+        for store in X["store"][~known].unique()[::6]:
+            rows = X[X["store"] == store]
+            target = y[rows.index]
+            found = [
+                np.mean((m.adapt(part[:3], target[:3]).predict(rows[3:]) - target[3:]) ** 2)
+                for m in models
+                for part in (rows, rows[["a", "b"]])
+            ]
+            errors.append(found)
+    of_tree, bare, flat, _ = np.mean(errors, axis=0)
+    assert of_tree < 1.1 * flat and bare < 1.1 * flat
+
+
+def test_there_is_no_partial_fit():
+    X, y, _ = chain()
+    with pytest.raises(AttributeError, match="sharing=TaskTree needs all rows at once"):
+        tree(FIXED, cv=None).partial_fit(X, y)
+    assert not hasattr(tree("auto").partial_fit(X, y), "level_coef_")
+
+
+def test_many_features_have_levels_without_slopes():
+    rng = np.random.default_rng(0)
+    X, y, _ = chain(slopes=0.0)
+    more = pd.DataFrame(rng.normal(size=(len(y), 60)), columns=[f"z{i}" for i in range(60)])
+    model = tree().fit(pd.concat([X, more], axis=1), y)
+    assert np.isfinite(model.sharing_.alpha_levels_intercept_).all()
+    assert np.isinf(model.sharing_.alpha_levels_).all()
+    assert model.level_coef_["region"]["coef"].shape == (8, 62)

@@ -192,7 +192,7 @@ class MultiTaskBase(
         self._store_tasks(X, y, rows)
         self._store_learned(fitted)
         self._store_noise(fitted)
-        self._store_groupings(fitted.crossed)
+        self._store_groupings(fitted)
         self._store_levels(fitted, solver, sizes)
         if self._learned is None:
             self.coef_, self.intercept_ = fitted.coef, fitted.intercept
@@ -304,12 +304,13 @@ class MultiTaskBase(
         if known.offset is not None:
             kwargs["offset"] = known.offset[:, None]
         if self._learned is not None:
-            blend, error = self._adapt_learned(rows, X, y, weight, **kwargs)
+            blend, error = self._adapt_learned(rows, X, y, weight, known.adapter, **kwargs)
             if known.model is not None:
                 blend.coef, blend.intercept = known.added_to(blend.coef, blend.intercept)
             errors = self._errors_of_new_task(self._residual_scale, error, X, y, weight)
             return self._learned_task_model(blend, errors)
-        coef, intercept, error = self._adapter.adapt(X, y, weight, **kwargs)
+        adapter = known.adapter or self._adapter
+        coef, intercept, error = adapter.adapt(X, y, weight, **kwargs)
         errors = self._errors_of_new_task(self._adapter.residual_scale, error, X, y, weight)
         return self._task_model(*known.added_to(coef, intercept), errors)
 

@@ -115,8 +115,9 @@ class GroupingsMixin:
             )
         return what
 
-    def _store_groupings(self, crossed):
+    def _store_groupings(self, fitted):
         """Set the attributes of the grouping columns, or remove those of an earlier fit."""
+        crossed = fitted.crossed
         for name in ("grouping_effects_", "grouping_strengths_"):
             self.__dict__.pop(name, None)
         self._level_effects = None
@@ -126,15 +127,19 @@ class GroupingsMixin:
         n = len(groupings.columns)  # those of levels above the tasks precede them
         start = len(crossed.effects) - n
         effects = crossed.effects_in_units(slice(start, None))
-        self._level_effects = LevelEffects(groupings, effects)
+        variances, inference = (), fitted.inference
+        if fitted.residual_scale is not None and inference is not None:
+            of_columns = crossed.strengths[start : start + n] / crossed.unit
+            variances = tuple((inference.noise**2 / np.maximum(of_columns, 1e-6)).tolist())
+        self._level_effects = LevelEffects(groupings, effects, variances)
         strengths = (crossed.strengths / crossed.unit).tolist()
-        of_slopes = iter(strengths[len(crossed.effects) + start :])  # all levels above have slopes
+        of_slopes = crossed.of_slopes[start:] / crossed.unit
         self.grouping_strengths_, self.grouping_effects_ = {}, {}
         for g, column in enumerate(groupings.columns):
             values, has_slopes = effects[g], effects[g].ndim == 2
             strength = strengths[start + g]
             self.grouping_strengths_[column] = (
-                (strength, next(of_slopes)) if has_slopes else strength
+                (strength, float(of_slopes[g])) if has_slopes else strength
             )
             self.grouping_effects_[column] = {
                 "level": groupings.labels[g].classes,

@@ -162,11 +162,16 @@ class LearnedMixin:
             self.__dict__.pop(name, None)
         self._learned, self._view = fitted.learned.model, fitted.learned.view
 
-    def _adapt_learned(self, raw, X, y, weight, **kwargs):
-        """Return the `TaskBlend` of a new task, and the leave-one-out error of its linear model."""
+    def _adapt_learned(self, raw, X, y, weight, adapter=None, **kwargs):
+        """Return the `TaskBlend` of a new task, and the leave-one-out error of its linear model.
+
+        `adapter` takes the place of that of the linear models.
+        """
         raw = self._columns.select(as_table(raw))
-        rows = Rows(X, self._view(raw, X), np.full(len(y), -1))
-        return self._learned.adapt(rows, y, weight, **kwargs)
+        rows, learned = Rows(X, self._view(raw, X), np.full(len(y), -1)), self._learned
+        if adapter is not None:
+            learned = replace(learned, linear=replace(learned.linear, adapter=adapter))
+        return learned.adapt(rows, y, weight, **kwargs)
 
     def _predict_learned(self, rows):
         """Return the scores ``(n_rows, n_scores)`` of rows, and their tasks.

@@ -26,10 +26,13 @@ class KnownPart:
         Of the given rows: effects in grouping columns, and of the groups of the task.
     model : ndarray of shape (1 + n_features,) or None
         Intercept and slopes of the groups of the task.
+    adapter : Adapter or None
+        That of tasks in groups that are not known; None for the usual one.
     """
 
     offset: np.ndarray | None
     model: np.ndarray | None
+    adapter: object = None
 
     def added_to(self, coef, intercept):
         """Return slopes and intercept with those of the groups."""
@@ -41,7 +44,7 @@ class KnownPart:
 class LevelsMixin:
     """Read the levels above the tasks, and predict new tasks in known groups."""
 
-    _above = None  # LevelModels
+    _above = _strangers = None
 
     def _read_levels(self, solver, rows, y, table, groupings):
         """Return the `TaskLevels` of all tasks; None for a flat model.
@@ -117,7 +120,7 @@ class LevelsMixin:
         """Set the attributes of the levels, or remove those of an earlier fit."""
         for name in ("level_coef_", "level_report_"):
             self.__dict__.pop(name, None)
-        self._above = fitted.above
+        self._above, self._strangers = fitted.above, fitted.strangers
         if fitted.above is None:
             return
         above, levels = fitted.above, fitted.above.levels
@@ -201,7 +204,7 @@ class LevelsMixin:
 
         The task is in a group if the rows name it, in the task column, and agree on it.
         """
-        offset, model = None, None
+        offset, model, is_known = None, None, self._above is None
         if self._level_effects is not None:
             offset = self._level_effects.of_rows(rows, X, optional=True)
         table = as_table(rows)
@@ -209,9 +212,17 @@ class LevelsMixin:
             labels = read_labels(table, self.task_column)
             groups = self._above.levels.of_labels(labels)
             agree = (groups == groups[:1]).all(axis=0)
+            is_known = bool((agree & (groups[0] >= 0)).all())
             model = self._above.of_groups(np.where(agree, groups[0], -1)[None])[0]
             offset = (0.0 if offset is None else offset) + X @ model[1:] + model[0]
-        return KnownPart(offset, model)
+        adapter = None if is_known or self._strangers is None else self._strangers.adapter
+        return KnownPart(offset, model, adapter)
+
+    def _are_strange(self, rows):
+        """Return which rows are of new tasks in groups that are not known; None without any."""
+        if self._strangers is None or rows.groups is None:
+            return None
+        return (rows.codes < 0) & (rows.groups < 0).any(axis=1)
 
     def _names_tasks(self, table):
         """Return whether a table has the task column."""

@@ -18,6 +18,8 @@ class PredictionSetsMixin:
 
     _rows_to_predict: Any
     _scores_and_codes: Any
+    _are_strange: Any
+    _strangers: Any
     _set_thresholds: Any = None  # of models that were pickled before there were any
 
     def predict_set(self, X: MatrixLike, coverage: float = 0.9, *, task: object = None) -> NDArray:
@@ -78,8 +80,13 @@ class PredictionSetsMixin:
         check_is_fitted(self)
         coverage = check_coverage(coverage)
         thresholds = check_set_thresholds(self._set_thresholds)
-        scores, codes = self._scores_and_codes(X, self._rows_to_predict(X, task))
-        return sets_from_scores(scores, thresholds.at(coverage, codes))
+        rows = self._rows_to_predict(X, task)
+        scores, codes = self._scores_and_codes(X, rows)
+        found, strange = thresholds.at(coverage, codes), self._are_strange(rows)
+        if strange is not None and self._strangers.set_thresholds is not None:
+            others = self._strangers.set_thresholds.at(coverage, np.full(len(found), -1))
+            found = np.where(strange, np.maximum(found, others), found)
+        return sets_from_scores(scores, found)
 
     def _errors_of_task(self, t):
         """Return the thresholds of a known task."""

@@ -7,13 +7,15 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..sharing.groupings import CrossedEffects
-from ..sharing.tree import LevelModels
+from ..sharing.tree import LevelModels, Strangers
 from ..tasks.reduce import RowSpace
 
 __all__ = ["TableFit"]
 
 # Largest residual of the joint system that does not cause a warning.
 _LARGEST_RESIDUAL = 1e-4
+# Most features for which groups of tasks are tried with slopes that are tuned.
+_MOST_FEATURES = 50
 
 
 @dataclass
@@ -61,10 +63,11 @@ class TableFit:
         groups = self.above.parents[self.has_rows, 0]
         flat = self._fit(structure, settled, options)
         without_slopes = given[0], [np.inf if s is None else s for s in given[1]]
-        for strengths in (given, without_slopes):
+        few = settled.table.n_features <= _MOST_FEATURES
+        for strengths in (given, without_slopes) if few else (without_slopes,):
             tree = self._fit(structure, settled, options, strengths)
             if tree is not None and tree.predicts_better_than(flat, rows, groups):
-                return tree.with_baselines_of(flat)
+                return replace(tree.with_baselines_of(flat), strangers=Strangers.of(flat, tree))
             if tree is None or not tree.above.has_slopes:
                 break
         self.progress("levels above the tasks do not help")
@@ -81,7 +84,9 @@ class TableFit:
         # A row space mixes features, which a restriction and the slopes of levels refer to.
         invariant = getattr(structure, "rotation_invariant", True)
         has_slopes = self.levels is not None and any(self.levels.slopes)
-        if restriction or above is not None or has_slopes or not invariant:
+        if above is not None:
+            has_slopes = has_slopes or not np.isinf([s or 0.0 for s in given[1]]).all()
+        if restriction or has_slopes or not invariant:
             space = RowSpace(settled.table)
         else:
             space = RowSpace.of(settled.table, within, settled.trust)
@@ -97,7 +102,7 @@ class TableFit:
             problem.restrict(restriction)
         fitted = space.expand(face._fit_problem(structure, problem))
         if n_levels:
-            models = LevelModels.of(above, crossed, n_levels)
+            models = LevelModels.of(above, crossed, n_levels, fitted.coef.shape[-1])
             groups = above.parents[self.has_rows]
             coef, intercept = models.added(fitted.coef, fitted.intercept, groups)
             fitted = replace(fitted, coef=coef, intercept=intercept, above=models)
@@ -110,8 +115,11 @@ class TableFit:
         """
         parts, given = [], []
         if of_levels is not None:
-            parts.append(self.above.levels(table.codes, self.above.parents[self.has_rows]))
-            given.append(of_levels)
+            slopes = tuple(s is None or np.isfinite(s) for s in of_levels[1])
+            parents = self.above.parents[self.has_rows]
+            parts.append(self.above.levels(table.codes, parents, slopes))
+            tuned = [s for s, has_slopes in zip(of_levels[1], slopes, strict=True) if has_slopes]
+            given.append((of_levels[0], tuned))
         if self.levels is not None:
             parts.append(self.levels.take(table.rows))
             given.append(self.face._given_strengths())

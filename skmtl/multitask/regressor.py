@@ -429,7 +429,14 @@ class MultiTaskRegressor(
         prediction = self._fitted_loss.means(prediction)
         if residual_scale is None:
             return prediction
-        return prediction, residual_scale.of_rows(rows.X, codes)
+        return prediction, self._std_of_rows(residual_scale, X, rows, codes)
+
+    def _std_of_rows(self, residual_scale, X, rows, codes):
+        """Return the standard deviations of new labels, also where groups or levels are unknown."""
+        std, strange = residual_scale.of_rows(rows.X, codes), self._are_strange(rows)
+        if strange is not None:
+            std[strange] *= self._strangers.std_ratio
+        return std if self._level_effects is None else self._level_effects.widened(std, X)
 
     def predict_interval(
         self, X: MatrixLike, coverage: float = 0.9, *, task: object = None

@@ -62,6 +62,8 @@ class SharingFit:
         Tasks that were left out, and the errors per row of an unseen task's model on them.
     loss : Loss
         The loss with all its parameters, in the caller's units.
+    strangers : Strangers or None
+        What is known of new tasks in groups that are not known.
     inference : Inference or None
         Standard errors of what all tasks share, and the effective number of parameters.
     set_thresholds : SetThresholds or None
@@ -89,6 +91,7 @@ class SharingFit:
     above: object = None
     left_out: tuple | None = None
     loss: object = SQUARED_ERROR
+    strangers: object = None
     inference: object = None
     set_thresholds: object = None
 

@@ -16,8 +16,9 @@ from .grouping_search import ROUGH_RESIDUAL, CrossedSearch, NewtonSearch
 
 __all__ = ["CrossedEffects"]
 
-# Most numbers in a table for whose shared slopes standard errors are computed beside groupings.
-_MOST_NUMBERS = 10**5
+# Most numbers in a table, and most features, for which standard errors are computed beside
+# groupings.
+_MOST_NUMBERS, _MOST_FEATURES = 10**5, 30
 
 
 @dataclass
@@ -119,7 +120,9 @@ class CrossedEffects:
         every = np.ones(len(table.rows), dtype=bool)
         solution, whole = search.effects(every, pooling, strengths)
         information, curvature = None, levels.rows(table.weights())
-        if len(every) * (1 + table.n_features) <= _MOST_NUMBERS:
+        few = table.n_features <= _MOST_FEATURES
+        is_crossed = any(parent is None for parent in levels.parents)
+        if is_crossed and few and len(every) * (1 + table.n_features) <= _MOST_NUMBERS:
             information, curvature = search.information(pooling, strengths, solution)
         of_splits = []
         for part in parts:
@@ -181,6 +184,12 @@ class CrossedEffects:
             out.append(effects)
         return out
 
+    @property
+    def of_slopes(self):
+        """Strengths of the slopes of every grouping; infinite for those without."""
+        strengths = iter(self.strengths[len(self.effects) :])
+        return np.array([next(strengths) if own.ndim == 2 else np.inf for own in self.effects])
+
     def levels_above(self, scale):
         """Return the levels above the tasks as `shared_inference` takes them.
 
@@ -190,13 +199,13 @@ class CrossedEffects:
             return ()
         n_levels, out = self.parents.shape[1], []
         with np.errstate(divide="ignore"):
-            kappa = 1.0 / self.strengths
+            kappa, of_slopes = 1.0 / self.strengths, 1.0 / self.of_slopes
             ratio = np.where(scale > 0, self.scale / np.where(scale > 0, scale, 1.0), 0.0) ** 2
         for level in range(n_levels - 1, -1, -1):
             is_finest = level == n_levels - 1
             groups = self.parents[:, level] if is_finest else self.outer[level + 1][:, level]
-            of_slopes = kappa[len(self.effects) + level] * ratio
-            out.append((groups, np.minimum(np.append(kappa[level], of_slopes), 1e10)))
+            both = np.append(kappa[level], of_slopes[level] * ratio)
+            out.append((groups, np.minimum(both, 1e10)))
         return out
 
     def without(self, n_levels):

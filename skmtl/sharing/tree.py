@@ -10,7 +10,7 @@ import numpy as np
 from .pooling import PartialPooling
 from .strengths import check_strength
 
-__all__ = ["LevelModels", "TaskTree"]
+__all__ = ["LevelModels", "Strangers", "TaskTree"]
 
 _LEVEL_NAMES = "alpha_levels", "alpha_levels_intercept"
 
@@ -106,8 +106,9 @@ class TaskTree(PartialPooling):
                 check_strength(name, strength)
         if self.groups is not None and not (isinstance(self.groups, Mapping) and self.groups):
             raise ValueError(
-                f"groups={self.groups!r} must be a mapping from the tasks to their groups, or None "
-                "for groups in the first columns of task_column."
+                f"groups= of TaskTree is a {type(self.groups).__name__}, but must be a mapping "
+                "from the tasks to their groups (of a pandas Series, .to_dict()), or None for "
+                "groups in the first columns of task_column."
             )
 
     def _strength_names(self):
@@ -131,20 +132,22 @@ class TaskTree(PartialPooling):
         ValueError
             For another number of strengths.
         """
-        slopes, intercepts = (_listed(getattr(self, name)) for name in _LEVEL_NAMES)
+        slopes = self._of_levels("alpha_levels", n_levels)
         if isinstance(self.alpha_levels_intercept, str):
-            intercepts = slopes
-        out = []
-        for name, values in zip(_LEVEL_NAMES[::-1], (intercepts, slopes), strict=True):
-            if len(values) not in (1, n_levels):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} has {len(values)} strengths, but there are "
-                    f"{n_levels} levels above the tasks; give one strength per level, or a single "
-                    "one."
-                )
-            values = values * n_levels if len(values) == 1 else values
-            out.append([None if isinstance(value, str) else float(value) for value in values])
-        return out[0], out[1]
+            return slopes.copy(), slopes
+        return self._of_levels("alpha_levels_intercept", n_levels), slopes
+
+    def _of_levels(self, name, n_levels):
+        """Return the strengths of a parameter, one per level."""
+        values = _listed(getattr(self, name))
+        if len(values) not in (1, n_levels):
+            raise ValueError(
+                f"{name}={getattr(self, name)!r} has {len(values)} strengths, but the number of "
+                f"levels above the tasks is {n_levels}; give one strength per level, or a single "
+                "one."
+            )
+        values = values * n_levels if len(values) == 1 else values
+        return [None if isinstance(value, str) else float(value) for value in values]
 
 
 def _listed(strength):
@@ -172,11 +175,14 @@ class LevelModels:
     strengths: np.ndarray
 
     @classmethod
-    def of(cls, levels, crossed, n_levels):
-        """Return the models of the first groupings of `CrossedEffects`."""
-        slopes = crossed.strengths[len(crossed.effects) :][:n_levels]
-        strengths = np.column_stack([crossed.strengths[:n_levels], slopes]) / crossed.unit
-        return cls(levels, crossed.effects_in_units(slice(n_levels)), strengths)
+    def of(cls, levels, crossed, n_levels, n_features):
+        """Return the models of the first groupings of `CrossedEffects`, for `n_features`."""
+        strengths = np.column_stack([crossed.strengths[:n_levels], crossed.of_slopes[:n_levels]])
+        effects = [
+            own if own.ndim == 2 else np.pad(own[:, None], ((0, 0), (0, n_features)))
+            for own in crossed.effects_in_units(slice(n_levels))
+        ]
+        return cls(levels, effects, strengths / crossed.unit)
 
     @classmethod
     def none(cls, levels, n_features):
@@ -216,3 +222,31 @@ class LevelModels:
         """
         more = self.of_groups(groups)
         return coef + more[:, 1:], intercept + more[:, 0]
+
+
+@dataclass
+class Strangers:
+    """What is known of new tasks in groups that are not known, from a fit without levels.
+
+    Errors on left-out tasks of a fit with levels are those of tasks in known groups.
+
+    Attributes
+    ----------
+    adapter : Adapter
+        Fits models of new tasks whose groups may differ from the known ones.
+    std_ratio : float
+        Standard deviation of errors over that of new tasks in known groups, at least one.
+    set_thresholds : SetThresholds or None
+    """
+
+    adapter: object
+    std_ratio: float
+    set_thresholds: object
+
+    @classmethod
+    def of(cls, flat, tree):
+        """Return it from a `SharingFit` without levels, and that with levels."""
+        ratio, scales = 1.0, (flat.residual_scale, tree.residual_scale)
+        if None not in scales and scales[1].unseen_std > 0.0:
+            ratio = max(1.0, scales[0].unseen_std / scales[1].unseen_std)
+        return cls(flat.adapter, ratio, flat.set_thresholds)

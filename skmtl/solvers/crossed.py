@@ -103,7 +103,7 @@ class CrossedSystem:
     def factor(self, slope, intercept, ridge):
         """Set the strengths of partial pooling."""
         self._arrow.factor(slope)
-        self._slope = slope
+        self._slope, self._known_blocks = slope, None
         self._pull, self._ridge = np.array([intercept]), np.array([ridge])
         return self
 
@@ -189,7 +189,9 @@ class CrossedSystem:
         strengths = levels.spread(strengths)
         free = np.isfinite(strengths) & self._has_rows
         ridge = np.where(free, strengths, 0.0)
-        inverse = _BlockInverse(levels, self._blocks(), ridge, free)
+        if self._known_blocks is None:
+            self._known_blocks = self._blocks()
+        inverse = _BlockInverse(levels, self._known_blocks, ridge, free)
 
         def projected(values):
             return np.where(free, levels.sums(self.weight * self.residuals(values)), 0.0)

@@ -209,10 +209,20 @@ class LevelEffects:
     groupings : Groupings
     effects : list of ndarray of shape (n_levels,) or (n_levels, 1 + n_features)
         With slopes, those of the features as they are.
+    variances : tuple of float
+        Variance of the effects of every column, in a regression whose residuals have a scale.
     """
 
     groupings: Groupings
     effects: list
+    variances: tuple = ()
+
+    def widened(self, std, X, optional=False):
+        """Return standard deviations of labels, where levels that were not seen add a variance."""
+        if not self.variances:
+            return std
+        codes = self.groupings.encode(as_table(X), optional).codes
+        return np.sqrt(std**2 + (codes < 0) @ np.array(self.variances))
 
     @property
     def have_slopes(self):

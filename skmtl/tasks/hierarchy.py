@@ -79,6 +79,11 @@ class TaskLevels:
         ValueError
             If a task has no group, or if tuples differ in length.
         """
+        if any(isinstance(value, list) for value in groups.values()):
+            raise ValueError(
+                f"groups={_shown(groups)} of TaskTree has lists as values; use tuples, from coarse "
+                "to fine."
+            )
         listed = [value if isinstance(value, tuple) else (value,) for value in groups.values()]
         widths = {len(value) for value in listed}
         if len(widths) != 1 or 0 in widths:
@@ -87,11 +92,12 @@ class TaskLevels:
                 "of the same number of groups, from coarse to fine."
             )
         known, order = TaskLabels.from_rows(list(groups), "groups of TaskTree")
+        of_class = _inverse(order)
         if known.kind != labels.kind:
             raise ValueError(
                 f"groups={_shown(groups)} of TaskTree has keys of kind {known.kind}, but the task "
-                f"labels are of kind {labels.kind}, such as {labels.classes[0]!r}; use the labels "
-                "of the tasks as keys."
+                f"labels are of kind {labels.kind}, such as {labels.classes[:1].tolist()[0]!r}; "
+                "use the labels of the tasks as keys."
             )
         positions = known.encode(_as_rows(labels.classes))
         if (positions < 0).any():
@@ -105,12 +111,12 @@ class TaskLevels:
             rows = [value[0] if depth == 1 else value[:depth] for value in listed]
             part, codes = TaskLabels.from_rows(rows, "the values of groups of TaskTree")
             in_fit = np.zeros(len(part), dtype=bool)
-            in_fit[codes[_inverse(order)][positions]] = True
+            in_fit[codes[of_class][positions]] = True
             used = np.where(in_fit, np.cumsum(in_fit) - 1, -1)
             part, _ = TaskLabels.from_rows(_as_rows(part.classes[in_fit]))
             parts.append(part)
             columns.append(used[codes])
-        of_known = np.column_stack(columns)[_inverse(order)]
+        of_known = np.column_stack(columns)[of_class]
         names = ["group"] if width == 1 else [f"group_{i + 1}" for i in range(width)]
         parents = of_known[positions]
         return cls(names, parts, parents, _outer(parts, parents), None, known, of_known)
@@ -124,10 +130,12 @@ class TaskLevels:
         """Return the groups ``(n_taken, n_levels)`` of some tasks."""
         return self.parents[tasks]
 
-    def levels(self, codes, parents):
-        """Return the `Levels` of rows whose tasks have these codes and groups."""
-        n = len(self.names)
-        return Levels(parents[codes], self.sizes, None, (True,) * n, tuple(parents.T))
+    def levels(self, codes, parents, slopes):
+        """Return the `Levels` of rows whose tasks have these codes and groups.
+
+        `slopes` says for every level whether its groups have slopes.
+        """
+        return Levels(parents[codes], self.sizes, None, slopes, tuple(parents.T))
 
     def of_labels(self, labels):
         """Return the groups ``(n_rows, n_levels)`` of the labels of rows; -1 if they are unknown.
@@ -141,7 +149,9 @@ class TaskLevels:
         out = []
         for part, depth in zip(self.labels, self.depths, strict=True):
             some = LabelColumns(columns.columns[:depth], columns.names[:depth])
-            out.append(part.encode(columns.columns[0] if depth == 1 else some))
+            first = f"column {columns.names[0]} of the task column"
+            known = part.encode(columns.columns[0], first) if depth == 1 else part.encode(some)
+            out.append(known)
         return np.column_stack(out)
 
     def inner_sums(self, values):

@@ -493,3 +493,10 @@ def test_many_features_have_levels_without_slopes():
     assert np.isfinite(model.sharing_.alpha_levels_intercept_).all()
     assert np.isinf(model.sharing_.alpha_levels_).all()
     assert model.level_coef_["region"]["coef"].shape == (8, 62)
+
+
+def test_levels_in_reverse_order_warn():
+    X, y, _ = chain()
+    model = MultiTaskRegressor(FIXED, task_column=["store", "region"], cv=None)
+    with pytest.warns(UserWarning, match="every group of the level 'store' has a single task"):
+        model.fit(X, y)

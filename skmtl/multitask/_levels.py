@@ -1,5 +1,6 @@
 """The part of the multi-task estimators that deals with levels above the tasks."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,7 +71,21 @@ class LevelsMixin:
         if is_tree:
             self._refuse_tree(y)
             solver.level_strengths(len(above.names))
+            self._warn_of_order(above)
         return above
+
+    @staticmethod
+    def _warn_of_order(above):
+        """Warn if every group of a level has a single task, as if levels were in reverse order."""
+        n_tasks = len(above.parents)
+        single = [n for n, size in zip(above.names, above.sizes, strict=True) if size == n_tasks]
+        if single and n_tasks > 1:
+            warnings.warn(
+                f"every group of the level {single[0]!r} has a single task; name the levels from "
+                "coarse to fine, such as task_column=['region', 'store'].",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _may_have_levels(self, y, table):
         """Return whether "auto" tries levels above the tasks."""

@@ -145,7 +145,8 @@ class MultiTaskRegressor(
     tasks_ : ndarray of shape (n_tasks,)
         Sorted task labels; for a 2-D y, its column names or indices.
     coef_ : ndarray of shape (n_tasks, n_features)
-        Slopes of every task, in the units of X and y.
+        Slopes of every task, in the units of X and y; of "poisson" and "gamma", of the logarithm
+        of the mean.
     intercept_ : ndarray of shape (n_tasks,)
     shared_coef_ : ndarray of shape (n_features,)
     shared_intercept_ : float
@@ -195,8 +196,9 @@ class MultiTaskRegressor(
         largest weight, relative to the gradient at zero. For slopes with a sign, the largest
         violation of the optimality conditions. NaN if any task has the log-loss.
     n_iter_ : int
-        1, because the solver is direct. For slopes with a sign, the number of systems solved; if
-        any task has the log-loss, the largest number of epochs of a perceptron.
+        1, because the solver is direct. For losses other than the squared error, the number of
+        Newton steps; for slopes with a sign, the number of systems solved; if any task has the
+        log-loss, the largest number of epochs of a perceptron.
     preprocessor_ : transformer or None
         Fitted preprocessor; for "auto" a ColumnTransformer (for sparse X a SimpleImputer).
     n_features_in_ : int
@@ -505,7 +507,7 @@ class MultiTaskRegressor(
         Returns
         -------
         float
-            Coefficient of determination.
+            R², or D² for another loss.
         """
         check_is_fitted(self)
         self._check_scored(y)

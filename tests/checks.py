@@ -1250,6 +1250,8 @@ class TaskColumnAdded:
     def fit(self, X, y, sample_weight=None):
         X = self._validated(X)
         self.inner_ = self.inner_class(**self.get_params(deep=False)).fit(X, y, sample_weight)
+        if hasattr(self.inner_, "n_iter_"):
+            self.n_iter_ = self.inner_.n_iter_
         return self
 
     def _ask(self, method, X, *args):

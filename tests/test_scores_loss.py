@@ -601,3 +601,14 @@ def test_scores_of_odd_targets():
 def test_losses_are_shown_as_they_are_written(loss):
     shown = repr(MultiTaskRegressor(loss=loss))
     assert f"loss={loss!r}" in shown and "object at" not in shown
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_constant_targets(loss):
+    X, codes, _, _ = table(loss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MultiTaskRegressor("partial_pooling", loss=loss).fit(
+            X, np.full(len(X), 3.0), task=codes
+        )
+    np.testing.assert_allclose(model.predict(X, task=codes), 3.0, rtol=1e-6)

@@ -31,6 +31,7 @@ _PRIOR_ROWS = 1.0
 # Strengths (slopes, intercepts, shared slopes) of the fits from which noise is estimated, in the
 # unit of the noise, and the number of fits. Levels of the tasks are not to count as noise.
 _FIRST_FIT, _FIRST_FITS = (30.0, 1e-3, 1.0), 2
+_LEAST_NOISE = 1e-12
 # Memory that the curvatures of all blocks may take even if the rows take less.
 _CURVATURE_BYTES = 2**26
 
@@ -110,6 +111,8 @@ class NewtonProblem(BaseProblem):
             self.table = replace(table, y=(table.y - level) * self.unit)
             self.loss, self.strengths = self.loss.in_units(self.unit), ROBUST
         self.loss, self.noise = self._learn_noise()
+        if not np.ptp(table.y):  # there is nothing to learn
+            self.noise = 1.0
         self.table = replace(self.table, sample_weight=weight / self.noise)
 
     def _constants(self, table):
@@ -174,7 +177,7 @@ class NewtonProblem(BaseProblem):
                 loss.noise(scores, rows.y, rows.weights())
                 for scores, rows in ((fitted, train), (held_out, test))
             ]
-            noise = float(np.sqrt(np.prod(found)))
+            noise = max(float(np.sqrt(np.prod(found))), _LEAST_NOISE)
         return loss, noise
 
     def _first_scores(self, train, test, noise=1.0):

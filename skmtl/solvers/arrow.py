@@ -361,7 +361,8 @@ def kkt_residual(
     grad_b = moments.gradient(coef) + mean[:, :p] * grad_a[:, None]
     at_zero = moments.gradient(np.zeros_like(coef)) + mean[:, :p] * (n * mean[:, p])[:, None]
     scale = np.abs(at_zero).sum(0)
-    scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-300)
+    # A constant target may have a gradient of zero.
+    scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-9 * n.sum(), 1e-300)
     residuals = [abs(grad_a.sum())]  # the shared intercept is not penalised
     if np.isfinite(ridge):
         free = slice(None) if given is None else ~given

@@ -55,6 +55,8 @@ _KEPT_GAIN = 0.2
 # Widths of smoothing, in the unit of the target, of losses that bend at a point.
 _WIDTHS = tuple(10.0 ** np.arange(-1.0, -7.5, -0.5))
 _ROUGH_WIDTHS = (0.1, 0.02)
+# Mean loss, in that unit, to which gaps are relative if the loss is smaller.
+_LEAST_LOSS = 1e-3
 _MEMORY = 6  # rounds over the classes that an extrapolation uses
 
 
@@ -229,8 +231,11 @@ class NewtonSystem:
 
     def quadratic(self, eta, k):
         """Return the working table of score set k at the scores `eta`, and the tasks' losses."""
+        loss = self.loss
+        if not (loss.smooth or loss.width):  # curvatures of residuals of zero are not finite
+            loss = loss.smoothed(_ROUGH_WIDTHS[-1])
         return working_table(
-            self.table, self.loss, self.target(k), eta[k], self.offset(eta, k), self.executor
+            self.table, loss, self.target(k), eta[k], self.offset(eta, k), self.executor
         )
 
     def moments(self, working):
@@ -327,7 +332,8 @@ class NewtonSystem:
         y = self.table.y[None]
         value = self.weight @ bent.value(eta, y, axis=0)
         bound = self.weight @ (-self.loss.gradient(eta, y) * (y - eta))[0]
-        return (value - bound) / max(value, 1e-300)
+        # Of residuals of zero, the gap is at least about the least width.
+        return (value - bound) / max(value, _LEAST_LOSS * self.weight.sum())
 
     def _minimise(self, strengths, start, tol, max_iter, least_gain=0.0, given=None):
         """Minimise from `start`.

@@ -20,6 +20,7 @@ SETS = ["school", "student", "parkinsons_voice", "wine", "radon"]
 DESIGNS = {
     "noise differs 10-fold": (20, 20, 10.0),
     "noise differs 100-fold": (20, 20, 100.0),
+    "the same, 120 rows per task": (120, 120, 100.0),
     "one task has most rows": (20, 4000, 1.0),
     "equal tasks": (20, 20, 1.0),
 }
@@ -100,7 +101,7 @@ def main():
     parser.add_argument("--sets", nargs="*", default=SETS, choices=problems.SETS)
     parser.add_argument("--regimes", nargs="+", default=["full", "low"], choices=problems.REGIMES)
     parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--draws", type=int, default=20, help="simulated tables per design (20)")
+    parser.add_argument("--draws", type=int, default=100, help="simulated tables per design (100)")
     parser.add_argument("--sharing", nargs="+", default=["partial_pooling", "pooled"])
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()

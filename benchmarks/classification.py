@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import problems
+import sections
 from accuracy import OURS, peer_predictions, print_failures
 from measures import CELL, auc_macro, geometric_mean, log_loss
 from measuring import race
@@ -197,9 +198,7 @@ def main():
     """Run the chosen sections."""
     options = parse_arguments()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import sections
 from sklearn.metrics import mean_poisson_deviance, mean_tweedie_deviance
 
 from skmtl import MultiTaskRegressor
@@ -212,9 +213,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import problems
+import sections
 from measures import nmse
 from measuring import MIB, peak, reset_peak, resident
 
@@ -168,9 +169,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import problems
+import sections
 from measures import auc_macro, log_loss
 from peers import CLASS_PEERS as PEERS
 from sklearn.base import clone
@@ -333,9 +334,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__.splitlines()[0]}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

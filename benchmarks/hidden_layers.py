@@ -24,6 +24,7 @@ import time
 import warnings
 
 import numpy as np
+import sections
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -351,10 +352,7 @@ def main():
     """Run the chosen sections."""
     options = parse_arguments()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        summary = SECTIONS[name].__doc__.partition("\n")[0]
-        print(f"\n{name}: {summary}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

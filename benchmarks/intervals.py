@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import problems
+import sections
 
 # Simulated tables with classes: tasks, rows per task (a list: any of these), classes, and the
 # standard deviation over tasks of the logarithm of what their scores are multiplied by.
@@ -138,9 +139,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()
     print(f"threads: {threads.COUNT}; nominal {options.coverage:.0%}")
-    for section in options.only:
-        print(f"\n{SECTIONS[section].__doc__}")
-        SECTIONS[section](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import problems
+import sections
 from crossed import gpboost_fit
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
@@ -176,9 +177,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and numba (1)")
     options = parser.parse_args()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

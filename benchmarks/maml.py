@@ -20,6 +20,7 @@ import time
 from functools import partial
 
 import numpy as np
+import sections
 
 SIZES = (1, 40, 40, 1)
 INNER_RATE, N_TASKS, SHOTS = 0.01, 25, 10
@@ -321,10 +322,7 @@ def main():
     """Run the chosen sections."""
     options = parse_arguments()
     print(f"threads: {threads.COUNT}")
-    for name in options.only:
-        summary = SECTIONS[name].__doc__.partition("\n")[0]
-        print(f"\n{name}: {summary}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import argparse
 import warnings
 
 import numpy as np
+import sections
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -119,9 +120,7 @@ def main():
     options = parser.parse_args()
     print(f"threads: {threads.COUNT}")
     warnings.simplefilter("ignore")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import problems
+import sections
 from measuring import MIB, fresh, race, seconds_per_call
 from peers import ALL_PEERS, ALPHAS, OneHotRidge
 from sklearn.linear_model import Ridge, RidgeCV
@@ -232,9 +233,7 @@ def main():
     """Run the chosen sections."""
     options = parse_arguments()
     print(f"threads: {threads.COUNT}; medians of runs in turn")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 import problems
+import sections
 import transfer_cost
 from measures import geometric_mean, nmse
 from peers import ALPHAS
@@ -517,9 +518,7 @@ def main():
     options = parse_arguments()
     print(f"threads: {threads.COUNT}")
     print(f"{POOLED}: the estimator itself on all rows, which count alike")
-    for name in options.only:
-        print(f"\n{name}: {SECTIONS[name].__doc__.partition(chr(10))[0]}", flush=True)
-        SECTIONS[name](options)
+    sections.run(SECTIONS, options.only, options)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from test_levels import FIXED, chain, parts, tree
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import PartialPooling, Pooled
-from skmtl.sharing.inference import RestrictedLikelihood
+from skmtl.sharing.inference import RestrictedLikelihood, kappa_of_strengths
 from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 
@@ -285,3 +285,14 @@ def test_a_summary_is_a_copy():
     model = MultiTaskRegressor(FLAT, cv=None).fit(X[["a", "b"]].to_numpy(), y, task=X["store"])
     model.summary().coefficients["std_error"][:] = 99.0
     assert (model.summary().coefficients["std_error"] < 9.0).all()
+
+
+def test_variances_of_strengths_of_zero():
+    factors = np.array([0.0, 1.0, 2.0])
+    with np.errstate(all="raise"):
+        found = kappa_of_strengths(0.0, np.inf, factors)
+        np.testing.assert_array_equal(found, [0.0, 0.0, 1e10, 4e10])
+        found = kappa_of_strengths(np.inf, 0.0, factors)
+        np.testing.assert_array_equal(found, [1e10, 0.0, 0.0, 0.0])
+        found = kappa_of_strengths(4.0, 2.0, factors)
+    np.testing.assert_array_equal(found, [0.5, 0.0, 0.25, 1.0])

@@ -7,7 +7,10 @@ import numpy as np
 from .. import kernels  # which imports numba on first use only
 from .._typing import NDArray
 
-__all__ = ["Loss"]
+__all__ = ["LEAST_NOISE", "FixedLoss", "Loss"]
+
+# Smallest noise of a loss: targets that a fit explains exactly have none.
+LEAST_NOISE = 1e-12
 
 
 class Loss:
@@ -276,3 +279,13 @@ class Loss:
     def kernel_code(self) -> Any:
         """The formula as kernels take it."""
         return kernels.newton.LossCode(getattr(kernels.newton, self.code), *self.parameters)
+
+
+class FixedLoss(Loss):
+    """A loss without parameters: an object with the name of the loss in capitals."""
+
+    def __repr__(self):
+        return self.name.upper()
+
+    def __reduce__(self):
+        return repr(self)  # a pickle refers to the object in the module of the class

@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.special import xlogy
 
-from .base import Loss
+from .base import LEAST_NOISE, FixedLoss
 
 __all__ = ["GAMMA", "POISSON"]
 
 
-class _LogLink(Loss):
+class _LogLink(FixedLoss):
     """Loss whose scores are the logarithms of the means."""
 
     factor = 2.0
@@ -29,7 +29,7 @@ class _LogLink(Loss):
         # Pearson's estimate of the dispersion.
         means = np.exp(scores)
         squares = (target - means) ** 2 / self._variance(means)
-        return max(float(np.average(squares, weights=weight)), 1e-300)
+        return max(float(np.average(squares, weights=weight)), LEAST_NOISE)
 
     def _variance(self, means):
         """Return the variances of targets with these means, up to the dispersion."""
@@ -42,12 +42,6 @@ class _Poisson(_LogLink):
     name = "poisson"
     degree = 1.0
     code = "POISSON"
-
-    def __repr__(self):
-        return "POISSON"
-
-    def __reduce__(self):
-        return "POISSON"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
         return (self.means(scores) - target * scores).sum(axis=axis)
@@ -81,12 +75,6 @@ class _Gamma(_LogLink):
     name = "gamma"
     degree = 0.0
     code = "GAMMA"
-
-    def __repr__(self):
-        return "GAMMA"
-
-    def __reduce__(self):
-        return "GAMMA"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
         return (scores + target * self.means(-scores)).sum(axis=axis)

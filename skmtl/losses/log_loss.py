@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.special import expit
 
-from .base import Loss
+from .base import FixedLoss
 
 __all__ = ["LOG_LOSS", "log_sum_exp"]
 
 
-class _LogLoss(Loss):
+class _LogLoss(FixedLoss):
     r""":math:`\ell(y, s) = \log \sum_k e^{s_k} - \sum_k y_k s_k`.
 
     With one score, the log-odds of the second of two classes, :math:`\log(1 + e^s) - y s`.
@@ -18,12 +18,6 @@ class _LogLoss(Loss):
     code = "LOG_LOSS"
     has_link = True
     is_likelihood = True
-
-    def __repr__(self):
-        return "LOG_LOSS"
-
-    def __reduce__(self):
-        return "LOG_LOSS"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
         if scores.shape[axis] == 1:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from .._typing import NDArray
-from .base import Loss
+from .base import LEAST_NOISE, Loss
 
 __all__ = ["ABSOLUTE_ERROR", "Huber", "Quantile", "weighted_quantile"]
 
@@ -26,7 +26,7 @@ class _Residuals(Loss):
     def noise(self, scores: NDArray, target: NDArray, weight: NDArray) -> float:
         # The scale of a distribution whose log-likelihood is proportional to the loss.
         loss = self.value(scores[:, None], target[:, None])
-        return max(float(np.average(loss, weights=weight)), 1e-12)
+        return max(float(np.average(loss, weights=weight)), LEAST_NOISE)
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,16 @@
 
 import numpy as np
 
-from .base import Loss
+from .base import FixedLoss
 
 __all__ = ["SQUARED_ERROR"]
 
 
-class _SquaredError(Loss):
+class _SquaredError(FixedLoss):
     r""":math:`\ell(y, s) = (y - s)^2 / 2`."""
 
     name = "squared_error"
     factor = 2.0
-
-    def __repr__(self):
-        return "SQUARED_ERROR"
-
-    def __reduce__(self):
-        return "SQUARED_ERROR"  # a pickle refers to the object of this module
 
     def value(self, scores, target, axis=-1):
         return 0.5 * ((scores - target) ** 2).sum(axis=axis)

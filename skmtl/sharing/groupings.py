@@ -13,6 +13,7 @@ import numpy as np
 
 from ..losses import SQUARED_ERROR
 from .grouping_search import ROUGH_RESIDUAL, CrossedSearch, NewtonSearch
+from .inference import kappa_of_strengths
 
 __all__ = ["CrossedEffects"]
 
@@ -198,14 +199,12 @@ class CrossedEffects:
         if self.parents is None:
             return ()
         n_levels, out = self.parents.shape[1], []
-        with np.errstate(divide="ignore"):
-            kappa, of_slopes = 1.0 / self.strengths, 1.0 / self.of_slopes
-            ratio = np.where(scale > 0, self.scale / np.where(scale > 0, scale, 1.0), 0.0) ** 2
+        ratio = np.divide(self.scale, scale, out=np.zeros_like(scale), where=scale > 0)
         for level in range(n_levels - 1, -1, -1):
             is_finest = level == n_levels - 1
             groups = self.parents[:, level] if is_finest else self.outer[level + 1][:, level]
-            both = np.append(kappa[level], of_slopes[level] * ratio)
-            out.append((groups, np.minimum(both, 1e10)))
+            kappa = kappa_of_strengths(self.of_slopes[level], self.strengths[level], ratio)
+            out.append((groups, kappa))
         return out
 
     def without(self, n_levels):

@@ -148,10 +148,10 @@ def _sums(groups, values):
 
 
 def kappa_of_strengths(slope, intercept, factors):
-    """Return 1 / strengths of own intercepts and slopes; 1e10 for strengths of zero."""
+    """Return 1 / strengths of intercepts and slopes; 1e10 for strengths of zero."""
     with np.errstate(divide="ignore"):
-        pull, slopes = 1.0 / np.float64(intercept), factors**2 / np.float64(slope)
-    return np.minimum(np.append(pull, slopes), 1e10)
+        of_intercept, of_slopes = np.minimum(1.0 / np.array([intercept, slope]), 1e10)
+    return np.append(of_intercept, of_slopes * factors**2)
 
 
 def infer(problem, moments, places, candidate, noise, unit_noise=False):

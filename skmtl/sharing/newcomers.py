@@ -19,19 +19,18 @@ from scipy.optimize import nnls
 from ..guard.weights import TaskPrior, log_scores
 from ..losses import LOG_LOSS
 from ..solvers.arrow import kappa_of
+from ..solvers.newton import ROUGH_WIDTHS
 from ..tasks.copies import Settled, relative_weights, settle_support
 from ..tasks.prevalence import prior_weights, sampling_offset
 from .restriction import UNRESTRICTED, Restriction
 from .strengths import SlopeScaling
 
-__all__ = ["Adapter", "LogisticAdapter"]
+__all__ = ["Adapter", "LogisticAdapter", "NewtonAdapter"]
 
 _MOST_STEPS = 50
 _MOST_ROUNDS = 200
 _MOST_HALVINGS = 30
 _LEAST_GAIN = 1e-10
-# Width within which a loss that bends at a point is smoothed, in the unit of the fit.
-_WIDTH = 0.02
 # Numbers in the bases of the candidates that are solved in one batch.
 _BATCH_SIZE = 10**6
 
@@ -369,20 +368,15 @@ class NewtonAdapter(Adapter):
         offset = sampled[:, None] + (offset * self.scale[-1] if len(offset) else 0.0)
         level = self.centre[-1]
         y = (y if self.loss.has_link else y - level) * self.unit
-        own, loss = self._own(models, Z, self._encoded(y), weight / self._row_noise, offset)
+        own, loss = self._own(models, Z, self._encoded(y), weight / self.noise, offset)
         shares = self.unseen
         if self.prior is not None:
-            shares = self.prior.weights(loss.min() - loss, weight.sum() / self._row_noise)
+            shares = self.prior.weights(loss.min() - loss, weight.sum() / self.noise)
         b = np.tensordot(shares, models + own, 1)
         coef = self._held(b[:, 1:] * self.scale[:-1] / self.scale[-1])
         intercept = level + b[:, 0] / self.scale[-1] - coef @ self.centre[:-1]
         loss = float(shares @ loss / weight.sum())
         return (coef, intercept, loss) if len(b) > 1 else (coef[0], intercept[0], loss)
-
-    @property
-    def _row_noise(self):
-        """What the weights of rows are divided by."""
-        return self.noise
 
     def _encoded(self, y):
         """Return the targets ``(n_scores, n_samples)`` as the loss takes them."""
@@ -418,9 +412,6 @@ class LogisticAdapter(NewtonAdapter):
     """
 
     prevalence: object = None
-
-    # The losses of a classification are log-likelihoods.
-    _row_noise = 1.0
 
     def _encoded(self, y):
         n_scores = self.shared_models.shape[1]
@@ -487,7 +478,7 @@ class _Newton:
 
     def __init__(self, basis, offset, target, weight, loss):
         self.basis, self.offset, self.target, self.weight = basis, offset, target, weight
-        self.loss = loss.smoothed(_WIDTH)
+        self.loss = loss.smoothed(ROUGH_WIDTHS[-1])
         self.coords = np.zeros((*offset.shape[:2], basis.shape[2]))
 
     def start_at_squares(self):

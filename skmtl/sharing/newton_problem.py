@@ -31,7 +31,6 @@ _PRIOR_ROWS = 1.0
 # Strengths (slopes, intercepts, shared slopes) of the fits from which noise is estimated, in the
 # unit of the noise, and the number of fits. Levels of the tasks are not to count as noise.
 _FIRST_FIT, _FIRST_FITS = (30.0, 1e-3, 1.0), 2
-_LEAST_NOISE = 1e-12
 # Memory that the curvatures of all blocks may take even if the rows take less.
 _CURVATURE_BYTES = 2**26
 
@@ -111,8 +110,6 @@ class NewtonProblem(BaseProblem):
             self.table = replace(table, y=(table.y - level) * self.unit)
             self.loss, self.strengths = self.loss.in_units(self.unit), ROBUST
         self.loss, self.noise = self._learn_noise()
-        if not np.ptp(table.y):  # there is nothing to learn
-            self.noise = 1.0
         self.table = replace(self.table, sample_weight=weight / self.noise)
 
     def _constants(self, table):
@@ -152,14 +149,15 @@ class NewtonProblem(BaseProblem):
         """Return the loss with all its parameters, and the noise, from first fits.
 
         Residuals of fitted rows are too small, and those of held-out rows too large, by about the
-        same factor. Without cross-validation nothing depends on the noise.
+        same factor. Without cross-validation, and for a constant target, nothing depends on the
+        noise.
         """
         loss = self.loss
         if loss.name == "huber" and loss.delta == "auto":
             self.loss = ABSOLUTE_ERROR
             residuals = self.table.y - self._first_scores(self.table, self.table)
             loss = loss.with_noise(residuals, self.table.weights())
-        if not self.partitions:
+        if not self.partitions or not np.ptp(self.table.y):
             return loss, 1.0
         self.loss, part = loss, self.partitions[0]
         sides = part.train[0][part.block], part.test[0][part.block]
@@ -177,7 +175,7 @@ class NewtonProblem(BaseProblem):
                 loss.noise(scores, rows.y, rows.weights())
                 for scores, rows in ((fitted, train), (held_out, test))
             ]
-            noise = max(float(np.sqrt(np.prod(found))), _LEAST_NOISE)
+            noise = float(np.sqrt(np.prod(found)))
         return loss, noise
 
     def _first_scores(self, train, test, noise=1.0):
@@ -449,18 +447,17 @@ class NewtonProblem(BaseProblem):
     def adapter(self, grid, scalings, shared_models, shares, judged, residual_scale):
         """Return the adapter of candidates to new tasks."""
         kept, prior = shares.for_new_tasks()
-        if not self.n_classes:
-            return NewtonAdapter(
-                grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept],
-                self.noise, self.centre, self.scale, restriction=self.restriction,
-                copies=replace(self.copies, table=None), variation=self.variation, loss=self.loss,
-                unit=self.unit,
-            )  # fmt: skip
-        return LogisticAdapter(
-            grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept], 1.0,
+        kind, more = NewtonAdapter, {}
+        if self.n_classes:
+            kind, more = (
+                LogisticAdapter,
+                {"prevalence": None if prior is None else self._prevalence()},
+            )
+        return kind(
+            grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept], self.noise,
             self.centre, self.scale, restriction=self.restriction,
-            copies=replace(self.copies, table=None), variation=self.variation,
-            prevalence=None if prior is None else self._prevalence(),
+            copies=replace(self.copies, table=None), variation=self.variation, loss=self.loss,
+            unit=self.unit, **more,
         )  # fmt: skip
 
     def _prevalence(self):

@@ -41,7 +41,7 @@ from ..tasks.rows import TaskRows, prefers_rows
 from . import make_system, solve_given
 from .arrow import kkt_residual
 
-__all__ = ["NewtonSystem", "Scores", "working_table"]
+__all__ = ["ROUGH_WIDTHS", "NewtonSystem", "Scores", "working_table"]
 
 _MOST_HALVINGS = 30
 # Number of features from which curvatures are kept.
@@ -54,7 +54,7 @@ _KEPT_STEP = 0.25
 _KEPT_GAIN = 0.2
 # Widths of smoothing, in the unit of the target, of losses that bend at a point.
 _WIDTHS = tuple(10.0 ** np.arange(-1.0, -7.5, -0.5))
-_ROUGH_WIDTHS = (0.1, 0.02)
+ROUGH_WIDTHS = (0.1, 0.02)
 # Mean loss, in that unit, to which gaps are relative if the loss is smaller.
 _LEAST_LOSS = 1e-3
 _MEMORY = 6  # rounds over the classes that an extrapolation uses
@@ -233,7 +233,7 @@ class NewtonSystem:
         """Return the working table of score set k at the scores `eta`, and the tasks' losses."""
         loss = self.loss
         if not (loss.smooth or loss.width):  # curvatures of residuals of zero are not finite
-            loss = loss.smoothed(_ROUGH_WIDTHS[-1])
+            loss = loss.smoothed(ROUGH_WIDTHS[-1])
         return working_table(
             self.table, loss, self.target(k), eta[k], self.offset(eta, k), self.executor
         )
@@ -307,7 +307,7 @@ class NewtonSystem:
             return self._minimise(strengths, start, tol, max_iter, least_gain, given)
         bent, n_iter = self.loss, 0
         try:
-            for width in _WIDTHS if tol > 0.0 else _ROUGH_WIDTHS:
+            for width in _WIDTHS if tol > 0.0 else ROUGH_WIDTHS:
                 self.loss = bent.smoothed(width)
                 start, residual, more = self._minimise(
                     strengths, start, tol, max_iter, least_gain, given

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import check_columns
@@ -18,8 +19,8 @@ from .tasks.columns import as_table
 
 __all__ = [
     "BlendedTaskClassifier", "BlendedTaskModel", "LinearTaskClassifier", "LinearTaskModel",
-    "OneTask", "TaskClassifier", "check_residual_scale", "interval", "most_probable",
-    "one_or_more", "probabilities", "sets_from_scores",
+    "OneTask", "TaskClassifier", "both_probabilities", "check_residual_scale",
+    "interval", "most_probable", "one_or_more", "probabilities", "sets_from_scores",
 ]  # fmt: skip
 
 
@@ -145,7 +146,8 @@ class TaskRegressor(RegressorMixin, OneTask):
             Standard deviation; only with `return_std`.
         """
         features, prediction = self._predictions(X)
-        prediction = self._loss.means(prediction + self._level_offset(X, features))
+        scores = prediction + self._level_offset(X, features)
+        prediction = self._loss.means(scores[:, None])[:, 0]
         if not return_std:
             return prediction
         if self._loss is not SQUARED_ERROR:
@@ -157,6 +159,26 @@ class TaskRegressor(RegressorMixin, OneTask):
         std = scale.of_rows(features, np.zeros(len(prediction), dtype=int))
         effects = self._level_effects
         return prediction, std if effects is None else effects.widened(std, X, optional=True)
+
+    def _has_probabilities(self):
+        """Return whether predictions are probabilities of 1."""
+        return self._loss is LOG_LOSS
+
+    @available_if(lambda model: model._has_probabilities())
+    def predict_proba(self, X: MatrixLike) -> NDArray:
+        """Return the probabilities of 0 and 1, if the task has the log-loss.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Probabilities.
+        """
+        return both_probabilities(self.predict(X))
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> tuple[NDArray, NDArray]:
         """Return prediction intervals, which contain the fraction `coverage` of new labels.
@@ -234,6 +256,11 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         (3,)
         """
         self._refuse_effects()
+        if self._loss is LOG_LOSS:
+            raise ValueError(
+                "loss='log_loss': scikit-learn has no regressor that predicts probabilities; the "
+                "models of MultiTaskClassifier become a LogisticRegression."
+            )
         if self._loss.has_link:
             raise ValueError(
                 f"loss={self._loss.name!r}: the prediction is exp(X @ coef_ + intercept_), for "
@@ -283,9 +310,17 @@ class BlendedTaskModel(TaskRegressor, BlendedTask):
         model._residual_scale = residual_scale
         return model
 
+    def _has_probabilities(self):
+        return getattr(self._blend, "has_log_loss", False)
+
     def _predictions(self, X):
         features = self.features(X)
         return features, self._blended(X, features)[:, 0]
+
+
+def both_probabilities(second):
+    """Return probabilities ``(n, 2)`` of 0 and 1 from those of 1."""
+    return np.column_stack([1.0 - second, second])
 
 
 def check_residual_scale(residual_scale):

@@ -296,3 +296,25 @@ def test_variances_of_strengths_of_zero():
         np.testing.assert_array_equal(found, [1e10, 0.0, 0.0, 0.0])
         found = kappa_of_strengths(4.0, 2.0, factors)
     np.testing.assert_array_equal(found, [0.5, 0.0, 0.25, 1.0])
+
+
+def test_a_summary_by_loss(rng):
+    X, task = rng.normal(size=(240, 2)), np.arange(240) % 6
+    score = X @ [1.0, -0.5] + 0.5 * rng.normal(size=6)[task]
+    y = np.where(task < 3, score + rng.normal(size=240), rng.poisson(np.exp(score)))
+    loss = dict.fromkeys(range(3, 6), "poisson")
+    model = MultiTaskRegressor("partial_pooling", loss=loss, cv=2).fit(X, y, task=task)
+    summary, own = model.summary(), task >= 3
+    one = MultiTaskRegressor("partial_pooling", loss="poisson", cv=2)
+    wanted = one.fit(X[own], y[own], task=task[own]).summary()
+    for part in ("coefficients", "components", "gains"):
+        found, known = getattr(summary, part), getattr(wanted, part)
+        assert set(found) == {"loss", *known}
+        chosen = found["loss"] == "poisson"
+        for key, values in known.items():
+            if values.dtype.kind == "f":
+                np.testing.assert_allclose(found[key][chosen], values)
+            else:
+                assert found[key][chosen].tolist() == values.tolist()
+    assert "poisson (3 tasks), squared_error (3 tasks)" in str(summary)
+    assert summary.to_frame("gains").shape == (6, 4) and "poisson" in summary._repr_html_()

@@ -80,6 +80,21 @@ class Loss:
         """
         raise NotImplementedError
 
+    def link(self, means: NDArray) -> NDArray:
+        """Return the scores of predictions, for losses of one score.
+
+        Parameters
+        ----------
+        means : ndarray
+            Predictions.
+
+        Returns
+        -------
+        ndarray
+            Scores, in the shape of the predictions.
+        """
+        return means
+
     def gradient(self, scores: NDArray, target: NDArray, axis: int = -1) -> NDArray:
         """Return the derivatives with respect to the scores.
 

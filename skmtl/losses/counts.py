@@ -5,10 +5,10 @@ from scipy.special import xlogy
 
 from .base import LEAST_NOISE, FixedLoss
 
-__all__ = ["GAMMA", "POISSON"]
+__all__ = ["GAMMA", "POISSON", "LogLink"]
 
 
-class _LogLink(FixedLoss):
+class LogLink(FixedLoss):
     """Loss whose scores are the logarithms of the means."""
 
     factor = 2.0
@@ -18,6 +18,9 @@ class _LogLink(FixedLoss):
     def means(self, scores, axis=-1):
         with np.errstate(over="ignore"):
             return np.exp(scores)
+
+    def link(self, means):
+        return np.log(means)
 
     def constant(self, target, weight):
         mean = float(np.average(target, weights=weight))
@@ -36,7 +39,7 @@ class _LogLink(FixedLoss):
         raise NotImplementedError
 
 
-class _Poisson(_LogLink):
+class _Poisson(LogLink):
     r"""Half the Poisson deviance, up to a constant: :math:`\ell(y, s) = e^s - y s`."""
 
     name = "poisson"
@@ -69,7 +72,7 @@ class _Poisson(_LogLink):
             )
 
 
-class _Gamma(_LogLink):
+class _Gamma(LogLink):
     r"""Half the gamma deviance, up to a constant: :math:`\ell(y, s) = s + y e^{-s}`."""
 
     name = "gamma"

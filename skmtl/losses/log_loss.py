@@ -1,11 +1,14 @@
 """Log-loss of classes."""
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from .base import FixedLoss
 
 __all__ = ["LOG_LOSS", "log_sum_exp"]
+
+# Bounds of probabilities whose log-odds are finite.
+_LEAST = np.finfo(np.float64).eps
 
 
 class _LogLoss(FixedLoss):
@@ -28,6 +31,21 @@ class _LogLoss(FixedLoss):
         if scores.shape[axis] == 1:
             return expit(scores)
         return np.exp(scores - log_sum_exp(scores, axis))
+
+    def link(self, means):
+        return logit(np.clip(means, _LEAST, 1.0 - _LEAST))
+
+    def constant(self, target, weight):
+        return float(self.link(np.average(target, weights=weight)))
+
+    def check_target(self, y):
+        wrong = (y != 0.0) & (y != 1.0)
+        if wrong.any():
+            raise ValueError(
+                "loss='log_loss' is for targets of 0 and 1, but y has the value "
+                f"{float(y[int(np.argmax(wrong))])!r}; encode it as 0 and 1, or choose "
+                "loss='squared_error'."
+            )
 
     def target_slopes(self, scores):
         return -scores

@@ -1,7 +1,7 @@
 """Losses by name, and the loss of every task."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,8 +99,35 @@ class TaskLosses:
         return TaskLosses(tuple(self.losses[k] for k in kept), positions)
 
     def of_new(self, default):
-        """Return the `Loss` of a task never seen: that of all tasks, or the default."""
-        return self.single or default
+        """Return the `Loss` of a task never seen: the default if any task has it.
+
+        Otherwise it is that of most tasks.
+        """
+        if default in self.losses:
+            return default
+        return self.losses[int(np.argmax(np.bincount(self.positions)))]
+
+    def with_new(self, default):
+        """Return the losses with that of a task never seen after those of the tasks."""
+        new = self.losses.index(self.of_new(default))
+        return replace(self, positions=np.append(self.positions, new))
+
+    def means(self, scores, codes):
+        """Return the predictions of scores.
+
+        Parameters
+        ----------
+        scores : ndarray
+        codes : int ndarray
+            Tasks of the scores, in a shape that broadcasts to theirs.
+        """
+        if self.single is not None:
+            return self.single.means(scores[..., None])[..., 0]
+        position = np.broadcast_to(self.positions[codes], scores.shape)
+        out = np.empty(scores.shape)
+        for k, loss in enumerate(self.losses):
+            out[position == k] = loss.means(scores[position == k, None])[:, 0]
+        return out
 
     @property
     def single(self):
@@ -143,10 +170,17 @@ class TaskLosses:
                 f"the value {float(y[at])!r}; encode it as 0 and 1, or set the loss of the task to "
                 "'squared_error'."
             )
-        for loss in self.losses:
-            loss.check_target(y[self.of_kind(loss)[codes]])
+        kind = self.positions[codes]
+        for k, loss in enumerate(self.losses):
+            try:
+                loss.check_target(y[kind == k])
+            except ValueError as error:
+                if self.single is not None:
+                    raise
+                task = labels.tolist()[_first_refused(loss, y, codes, kind == k)]
+                raise ValueError(f"task {task!r}: {error}") from None
 
-    def check(self, default, sharing, able, estimator, by_task=False):
+    def check(self, default, sharing, estimator):
         """Raise a ValueError unless a sharing structure can minimise these losses.
 
         Parameters
@@ -155,48 +189,27 @@ class TaskLosses:
             The loss that every structure of the estimator minimises.
         sharing : object
             The structure; with a true attribute ``mixes_losses`` it takes the squared error and the
-            log-loss by task, with ``takes_scores`` any loss that is the same in every task.
-        able : list of str
-            Names of the structures that take any losses.
+            log-loss, also mixed, with ``takes_scores`` any losses.
         estimator : str
             Name of the estimator.
-        by_task : bool
-            Whether the losses were given task by task.
         """
-        of_classes = default is LOG_LOSS  # class labels have no squared error
         if self.single is default:
             return
-        of_two = all(loss in (LOG_LOSS, SQUARED_ERROR) for loss in self.losses)
-        if getattr(sharing, "mixes_losses", False) and not of_classes and of_two:
-            return
-        is_other = self.single is not None and self.single is not LOG_LOSS
-        if getattr(sharing, "takes_scores", False) and not of_classes and is_other:
-            if by_task:
-                raise ValueError(
-                    f"loss gives every task {self.single.name!r}; give it once, "
-                    f"loss={self.single.name!r}, as these losses are those of all tasks."
-                )
-            return
-        name, names = type(sharing).__name__, [loss.name for loss in self.losses]
-        remedy = f"set loss={default.name!r}"
-        if able:
-            structures = f"sharing={' or '.join(map(repr, able))}"
-            there = f"use MultiTaskRegressor({structures})" if of_classes else structures
-            if of_two:
-                remedy += f", or {there}, which takes a loss per task"
-            else:
-                remedy += ", or fit tasks with another loss separately, by linear models"
-        elif self.single is None:
-            remedy += " and fit tasks with another loss separately; no structure of this version "
-            remedy += "takes a loss per task"
-        if self.single is not None:
+        names = " and ".join(repr(loss.name) for loss in self.losses)
+        given = f"loss={names}" if self.single else f"loss mixes {names}"
+        if default is LOG_LOSS:  # class labels have no squared error
             raise ValueError(
-                f"loss={names[0]!r}: {estimator} with sharing={name} minimises {default.name!r}; "
-                f"{remedy}."
+                f"{given}: {estimator} minimises 'log_loss'; leave out loss, or use "
+                "MultiTaskRegressor, which takes a loss per task."
             )
+        takes_both = getattr(sharing, "mixes_losses", False)
+        of_two = all(loss in (LOG_LOSS, SQUARED_ERROR) for loss in self.losses)
+        if getattr(sharing, "takes_scores", False) or (takes_both and of_two):
+            return
+        taken = f"{default.name!r}" + " and 'log_loss'" * takes_both
         raise ValueError(
-            f"loss mixes {' and '.join(map(repr, names))}, but sharing={name} minimises "
-            f"{default.name!r} in every task; {remedy}."
+            f"{given}: {estimator} with sharing={type(sharing).__name__} minimises {taken}; set "
+            f"loss={default.name!r}, or sharing='partial_pooling', which takes any losses."
         )
 
 
@@ -206,6 +219,16 @@ def mean_and_std(y, weight):
     mean = share @ y
     std = np.sqrt(share @ (y - mean) ** 2)
     return mean, std if std > 1e-12 * abs(mean) else 1.0
+
+
+def _first_refused(loss, y, codes, rows):
+    """Return the first task with a target that its loss does not have."""
+    for i in np.flatnonzero(rows):
+        try:
+            loss.check_target(y[i : i + 1])
+        except ValueError:
+            return codes[i]
+    raise AssertionError("no target is refused")
 
 
 def _loss_of(loss, what):

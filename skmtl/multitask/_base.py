@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from .._validation import check_magnitudes, check_weights
 from ..base import TaskEstimator
 from ..losses import LOG_LOSS, Loss
 from ..sharing import BY_NAME
+from ..sharing.joined import join
 from ..sharing.restriction import UNRESTRICTED
 from ..task_models import LinearTaskClassifier, LinearTaskModel
 from ..tasks.blocks import partitions
@@ -33,6 +34,46 @@ from ._table_fit import TableFit
 from ._weights import WeightsMixin
 
 __all__ = ["MultiTaskBase"]
+
+
+@dataclass
+class _Call:
+    """What a call of `fit` has read, for the fits of its tasks.
+
+    Attributes
+    ----------
+    X, y : array-like
+        Arguments of `fit`, for splitters and names.
+    codes : ndarray of shape (n_samples,)
+    rows : ResolvedRows
+    view : RowView or None
+        None if the structure fits linear models only.
+    groupings : Groupings or None
+    levels : Levels or None
+    above : TaskLevels or None
+    has_rows : bool ndarray of shape (n_all_tasks,)
+    make_problem, progress : callable
+    """
+
+    X: object
+    y: object
+    codes: np.ndarray
+    rows: object
+    view: object
+    groupings: object
+    levels: object
+    above: object
+    has_rows: np.ndarray
+    make_problem: object
+    progress: object
+
+    def hidden(self):
+        """Return columns ``(n_samples, n_hidden)`` beside X that distinguish rows, or None."""
+        parts = [] if self.levels is None else [self.levels.mean_targets(self.y)]
+        if self.view is not None:
+            parts.insert(0, self.view.hidden)
+        return np.hstack(parts) if parts else None
+
 
 TaskModel = TypeVar("TaskModel", LinearTaskModel, LinearTaskClassifier)
 
@@ -73,8 +114,7 @@ class MultiTaskBase(
             Task of each row.
         table : TaskTable
         make_problem : callable
-            Called with a `RowSpace`, partitions, an executor and the keyword arguments `within`
-            and `copies`; returns a `Problem` or a `NewtonProblem`.
+            Returns for a `Loss` what makes the problem of a `TableFit`.
         rows : ResolvedRows
         progress : Progress
 
@@ -89,33 +129,62 @@ class MultiTaskBase(
         has_rows = table.task_sizes() > 0
         losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
         groupings, levels = self._read_groupings(X, y)
-        above = self._read_levels(solver, rows, y, table, groupings)
-        table, view, parts = table.without_empty_tasks(), None, []
-        hidden = None if levels is None else levels.mean_targets(y)
+        above = self._read_levels(solver, rows, y, table, losses)
+        view = None
         if hasattr(solver, "fit_rows"):
             view = RowView.of(rows.preprocessor, rows.raw, rows.X)
-            hidden = view.hidden if hidden is None else np.hstack([view.hidden, hidden])
-        settled = self._settled_by_loss(table, hidden, losses)
+        call = _Call(
+            X, y, codes, rows, view, groupings, levels, above, has_rows, make_problem, progress
+        )
+        table = table.without_empty_tasks()
+        if view is not None or losses.single is not None:
+            fitted = self._fit_tasks(solver, table, losses, given, call)
+            return solver, fitted.with_empty_tasks(has_rows)
+        fits = []
+        for k, loss in enumerate(losses.losses):
+            progress(f"fitting the tasks with loss={loss.name!r}")
+            tasks = np.flatnonzero(losses.positions == k)
+            weights = None if given is None else given[tasks]
+            part = table.take(tasks)
+            fits.append(self._fit_tasks(solver, part, losses.take(tasks), weights, call))
+        return solver, join(fits, losses, self._loss).with_empty_tasks(has_rows)
+
+    def _fit_tasks(self, solver, table, losses, given, call):
+        """Return the `SharingFit` of tasks that are fitted together.
+
+        Parameters
+        ----------
+        solver : object
+            The sharing structure.
+        table : TaskTable
+            Tasks with rows.
+        losses : TaskLosses
+        given : ndarray of shape (n_tasks,) or None
+            Weights of the tasks, if they are a mapping.
+        call : _Call
+        """
+        parts, rows, progress = [], call.rows, call.progress
+        is_linear = call.view is None
+        classes = is_classifier(self) or (is_linear and losses.single is LOG_LOSS)
+        settled = self._settled_by_loss(table, call.hidden(), losses, classes)
         if self.cv is not None:
             parts = partitions(
-                settled.table,
-                self.cv,
-                X=X,
-                y=y,
-                groups=codes,
-                seed=self._seed(),
-                classifier=is_classifier(self),
-            )
+                settled.table, self.cv, X=call.X, y=call.y, groups=call.codes, seed=self._seed(),
+                classifier=classes,
+            )  # fmt: skip
         with worker_pool(self.n_jobs) as executor:
+            loss = losses.single if is_linear else self._loss
             fit_table = TableFit(
-                self, X, rows.preprocessor, make_problem, parts, executor, progress,
-                groupings, levels, above, has_rows,
+                self, call.X, rows.preprocessor, call.make_problem(loss), parts, executor,
+                progress, loss, call.groupings, call.levels, call.above, call.has_rows,
             )  # fmt: skip
 
             def fit(settled):
-                if not hasattr(solver, "fit_rows"):
+                if is_linear:
                     return fit_table(solver, settled)
-                return self._learn(solver, settled, parts, fit_table, rows, view, progress, losses)
+                return self._learn(
+                    solver, settled, parts, fit_table, rows, call.view, progress, losses
+                )
 
             fitted, noise = self._fit_weighted(
                 solver, settled, losses, given, fit, fit_table, progress
@@ -124,37 +193,44 @@ class MultiTaskBase(
             crossed = fitted.crossed.with_caller_weights(settled.unit)
             residual = max(fitted.kkt_residual, crossed.residual)
             fitted = replace(fitted, crossed=crossed, kkt_residual=residual)
-        return solver, replace(fitted, noise=noise).with_empty_tasks(has_rows)
+        if fitted.residual_scale is not None:
+            fitted.residual_scale.out_of_range = fitted.out_of_range(table.X)
+        self._warn_of_fit(table, fitted)
+        return replace(fitted, noise=noise)
+
+    def _warn_of_fit(self, table, fitted):
+        """Warn if the fit of some tasks stopped early, or has no solution."""
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)
 
-    def _scores_loss(self):
-        """Return the loss of a regression that Newton's method minimises; None for others."""
-        return None
+    def _minimises_scores(self):
+        """Return whether linear models of a regression minimise another loss than squares."""
+        return False
 
     def _within(self, solver):
         """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
 
-    def _settled_by_loss(self, table, hidden, losses):
+    def _settled_by_loss(self, table, hidden, losses, classes):
         """Return `_settled` in the caller's units, whatever the unit of targets of squared error.
 
         Rows are ordered by a standardised target, in which 0 and 1 would otherwise hang on it.
         """
-        if losses.single is self._loss or losses.single not in (None, LOG_LOSS):
-            return self._settled(table, hidden)
+        if classes or losses.single is self._loss or losses.single not in (None, LOG_LOSS):
+            return self._settled(table, hidden, classes)
         location, scale = losses.units(table.y, table.codes, table.weights())
         codes = table.codes
         table = replace(table, y=(table.y - location[codes]) / scale[codes])
-        settled = self._settled(table, hidden)
+        settled = self._settled(table, hidden, classes)
         table, codes = settled.table, settled.table.codes
         return replace(settled, table=replace(table, y=location[codes] + scale[codes] * table.y))
 
-    def _settled(self, table, hidden=None):
+    def _settled(self, table, hidden=None, classes=False):
         """Return the table with weights in the unit for tuning, and with copies recognised.
 
-        `hidden` are columns ``(n_samples, n_hidden)`` beside X that also distinguish rows.
+        `hidden` are columns ``(n_samples, n_hidden)`` beside X that also distinguish rows, and
+        `classes` says whether the target holds codes of classes.
         """
         if self.cv is None:
             return Settled(table)
@@ -166,12 +242,12 @@ class MultiTaskBase(
             )
         fixed_rows = not isinstance(self.cv, numbers.Integral)
         if hidden is None or not hidden.shape[1]:
-            return settle(table, fixed_rows, is_classifier(self))
+            return settle(table, fixed_rows, classes)
         if sparse.issparse(table.X):
             both = sparse.hstack([table.X, sparse.csr_matrix(hidden)], format="csr")
         else:
             both = np.column_stack([table.X, hidden])
-        settled = settle(replace(table, X=both), fixed_rows, is_classifier(self))
+        settled = settle(replace(table, X=both), fixed_rows, classes)
         trust = np.asarray(settled.trust)[: table.n_features]
         return replace(settled, table=replace(settled.table, X=table.X), trust=trust)
 
@@ -281,7 +357,7 @@ class MultiTaskBase(
         errors = self._errors_of_task(t)
         if self._learned is not None:
             return self._learned_task_model(self._learned.for_task(t), errors)
-        return self._task_model(self.coef_[t], self.intercept_[t], errors)
+        return self._task_model(self.coef_[t], self.intercept_[t], errors, self._loss_at(t))
 
     def _errors_of_task(self, t):
         """Return what is known of the errors of a task: the scale of its residuals, or None."""
@@ -289,12 +365,15 @@ class MultiTaskBase(
 
     def _adapt(self, X, y, sample_weight, **kwargs):
         check_is_fitted(self)
+        adapter = loss = None
         if self._learned is None:
-            reader = self._task_model(self.shared_coef_, self.shared_intercept_, None)
+            adapter, loss = self._adapter_of(kwargs.pop("loss", None))
+        if self._learned is None:
+            reader = self._task_model(self.shared_coef_, self.shared_intercept_, None, loss)
         else:
             reader = self._learned_task_model(None, None)
         rows, X = X, reader.features(X)
-        y = self._check_support(y)
+        y = self._check_support(y, loss)
         check_consistent_length(X, y)
         weight = check_weights(sample_weight, len(y))
         check_magnitudes(X, y, weight)
@@ -309,16 +388,15 @@ class MultiTaskBase(
                 blend.coef, blend.intercept = known.added_to(blend.coef, blend.intercept)
             errors = self._errors_of_new_task(self._residual_scale, error, X, y, weight)
             return self._learned_task_model(blend, errors)
-        adapter = known.adapter or self._adapter
-        coef, intercept, error = adapter.adapt(X, y, weight, **kwargs)
-        errors = self._errors_of_new_task(self._adapter.residual_scale, error, X, y, weight)
-        return self._task_model(*known.added_to(coef, intercept), errors)
+        coef, intercept, error = (known.adapter or adapter).adapt(X, y, weight, **kwargs)
+        errors = self._errors_of_new_task(adapter.residual_scale, error, X, y, weight)
+        return self._task_model(*known.added_to(coef, intercept), errors, loss)
 
     def _errors_of_new_task(self, scale, std, X, y, weight):
         """Return the scale of the residuals of a new task; None if it is unknown."""
         if scale is None or std is None:
             return None
-        X, _, weight = self._adapter.support(X, y, weight)
+        X, _, weight = self._adapter_of(None)[0].support(X, y, weight)
         out_of_range = self._residual_scale.out_of_range
         return replace(
             scale,
@@ -410,11 +488,19 @@ class MultiTaskBase(
         )
         return [intercept, *features], tasks, shared
 
-    def _check_support(self, y):
+    def _adapter_of(self, loss):
+        """Return the adapter of new tasks with a loss, by default that of tasks not seen."""
+        return self._adapter, loss
+
+    def _loss_at(self, t):
+        """Return the loss of a task by its position; None if it is that of the estimator."""
+        return None
+
+    def _check_support(self, y, loss):
         """Return the labels of a new task's rows, encoded as in `fit`."""
         raise NotImplementedError
 
-    def _task_model(self, coef, intercept, errors):
+    def _task_model(self, coef, intercept, errors, loss=None):
         """Return a fitted estimator with the coefficients of one task, and `_errors_of_task`."""
         raise NotImplementedError
 

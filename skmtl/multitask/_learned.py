@@ -81,7 +81,7 @@ class LearnedMixin:
 
         They are all there is if moments are kept, and for a loss of scores.
         """
-        if getattr(self, "keep_moments", False) or self._scores_loss() is not None:
+        if getattr(self, "keep_moments", False) or self._minimises_scores():
             return self._linear_structure()
         return self._named_object()
 

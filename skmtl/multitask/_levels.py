@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.base import is_classifier
 
+from ..losses import SQUARED_ERROR
 from ..sharing.auto import Auto
 from ..sharing.tree import TaskTree
 from ..tasks.columns import as_table, has_columns
@@ -47,7 +48,7 @@ class LevelsMixin:
 
     _above = _strangers = None
 
-    def _read_levels(self, solver, rows, y, table, groupings):
+    def _read_levels(self, solver, rows, y, table, losses):
         """Return the `TaskLevels` of all tasks; None for a flat model.
 
         Raises
@@ -61,7 +62,7 @@ class LevelsMixin:
             above = self._levels_of_mapping(solver.groups, rows, y, table.n_tasks)
         elif is_tree and several:
             above = TaskLevels.of_columns(labels, self._level_names(labels))
-        elif several and self._may_have_levels(y, table):
+        elif several and self._may_have_levels(y, table, losses):
             nested = nested_columns(labels)
             if not nested:
                 return None
@@ -87,12 +88,11 @@ class LevelsMixin:
                 stacklevel=4,
             )
 
-    def _may_have_levels(self, y, table):
+    def _may_have_levels(self, y, table, losses):
         """Return whether "auto" tries levels above the tasks."""
         if not isinstance(self._named_object(), Auto) or getattr(self, "keep_moments", False):
             return False
-        loss = self._scores_loss()
-        able = loss is None or loss.has_link
+        able = losses.single is SQUARED_ERROR or getattr(losses.single, "has_link", False)
         if is_classifier(self):
             able = len(np.unique(y)) == 2
         return able and self.cv is not None and not prefers_rows(table, 1)

@@ -145,7 +145,7 @@ class AvailableWithMoments:
                 "all rows at once; call fit, or set task_weight='balanced', a dict from tasks to "
                 "weights (such as 1 / task_noise_**2 of an earlier fit), or None."
             )
-        if model._scores_loss() is not None:
+        if model._minimises_scores():
             raise AttributeError(
                 f"loss={model.loss!r} needs all rows at once, so there is no partial_fit; call "
                 "fit, or set loss='squared_error'."

@@ -1,6 +1,7 @@
 """Summary of a fitted multi-task estimator, as text, as data frames and as HTML."""
 
 import html
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._typing import Frame
 from .._validation import check_coverage
+from ..losses import LOG_LOSS
 
 __all__ = ["FitSummary", "SummaryMixin"]
 
@@ -32,7 +34,8 @@ class FitSummary:
         Numbers of rows, tasks, features and effective parameters, and what was fitted.
     coefficients : dict of arrays
         For the intercept and every slope that all tasks share: ``name``, ``coef``, ``std_error``,
-        ``low`` and ``high`` (the interval), and for more than two classes ``class``.
+        ``low`` and ``high`` (the interval), and for more than two classes ``class``. If tasks have
+        different losses, it and the other tables have a column ``loss``.
     components : dict of arrays
         Standard deviations ``std`` of the ``level`` and ``term``, over ``n_groups``; the last rows
         are those of the noise.
@@ -130,11 +133,44 @@ class FitSummary:
         return [(heading, table) for heading, table in tables if table]
 
 
+@dataclass
+class _Part:
+    """What a summary tells of tasks that were fitted together.
+
+    Attributes
+    ----------
+    loss : str or None
+        Name of their loss; None for all tasks.
+    tasks : bool ndarray of shape (n_tasks,)
+    n_rows : float
+    shared : ndarray of shape ([n_classes,] 1 + n_features) or None
+        Shared coefficients, the intercept first.
+    inference : Inference or None
+    has_link, has_log_loss : bool
+    """
+
+    loss: str | None
+    tasks: np.ndarray
+    n_rows: float
+    shared: np.ndarray | None
+    inference: object
+    has_link: bool
+    has_log_loss: bool
+
+    def named(self, table):
+        """Return a table with a column of the loss, unless it is that of all tasks."""
+        if self.loss is None:
+            return table
+        n_rows = len(next(iter(table.values())))
+        return {"loss": np.full(n_rows, self.loss, dtype=object), **table}
+
+
 class SummaryMixin:
     """The method `summary`."""
 
     _inference: Any = None
     _n_rows: float = np.nan  # of models that were pickled before there were summaries
+    _parts_by_loss: Any = ()
 
     def summary(self, coverage: float = 0.95) -> FitSummary:
         """Return what users of mixed models look at first.
@@ -206,39 +242,66 @@ class SummaryMixin:
     def _store_summary(self, fitted, sizes):
         """Keep what the summary needs of a fit."""
         self._inference, self._n_rows = fitted.inference, float(np.sum(sizes))
+        self._parts_by_loss = []
+        for name, (loss, part) in fitted.by_loss.items():
+            shared = np.append(part.shared_intercept, part.shared_coef)
+            own = fitted.loss.of_kind(loss)[:-1]
+            n_rows = float(np.sum(sizes[own]))
+            self._parts_by_loss.append(
+                _Part(name, own, n_rows, shared, part.inference, loss.has_link, loss is LOG_LOSS)
+            )
+
+    def _parts(self):
+        """Return what was fitted together: the tasks of every loss."""
+        if self._parts_by_loss:
+            return self._parts_by_loss
+        loss = LOG_LOSS if is_classifier(self) else getattr(self, "loss_", None)
+        shared = None if self._learned is not None else self._named_coefficients()[2]
+        every = np.ones(len(self.tasks_), dtype=bool)
+        link, scale_free = getattr(loss, "has_link", False), loss is LOG_LOSS
+        return [_Part(None, every, self._n_rows, shared, self._inference, link, scale_free)]
 
     def _facts(self):
-        inference = self._inference
         facts = {"rows": self._n_rows, "tasks": len(self.tasks_)}
         if self._learned is None:
             facts["features"] = len(self.coef_feature_names_)
+        parts = self._parts()
         fitted = getattr(self, "loss_", None)
         facts["loss"] = "log_loss" if is_classifier(self) else getattr(fitted, "name", self.loss)
-        if inference is not None and np.isfinite(inference.n_effective):
-            facts["effective parameters"] = inference.n_effective
+        if len(parts) > 1:
+            facts["loss"] = ", ".join(f"{part.loss} ({part.tasks.sum()} tasks)" for part in parts)
+        known = [part.inference.n_effective for part in parts if part.inference is not None]
+        if len(known) == len(parts) and np.isfinite(known).all():
+            facts["effective parameters"] = sum(known)
         facts["residual of the optimality conditions"] = self.kkt_residual_
         return {name: value for name, value in facts.items() if not _is_nan(value)}
 
     def _shared_coefficients(self, coverage):
         if self._learned is not None:
             return {}
-        names, _, shared = self._named_coefficients()
+        return _stacked(self._coefficients_of(part, coverage) for part in self._parts())
+
+    def _coefficients_of(self, part, coverage):
+        names, shared = self._named_coefficients()[0], part.shared
         several = shared.ndim == 2
         names = np.array(names * (len(shared) if several else 1), dtype=object)
-        known = self._inference is not None and not several
-        error = self._inference.std_error.copy() if known else np.full(shared.size, np.nan)
+        known = part.inference is not None and not several
+        error = part.inference.std_error.copy() if known else np.full(shared.size, np.nan)
         coef, width = shared.ravel(), norm.ppf(0.5 + 0.5 * coverage)
         table = {"name": names, "coef": coef, "std_error": error}
         table.update(low=coef - width * error, high=coef + width * error)
         if several:
             classes = np.repeat(self.classes_.astype(object), shared.shape[1])
             table = {"class": classes, **table}
-        return table
+        return part.named(table)
 
     def _components(self):
-        rows, inference = [], self._inference
+        return _stacked(self._components_of(part) for part in self._parts())
+
+    def _components_of(self, part):
+        rows, inference, n_tasks = [], part.inference, int(part.tasks.sum())
         noise = np.nan if inference is None else inference.noise
-        unit = 1.0 if is_classifier(self) else noise
+        unit = 1.0 if part.has_log_loss else noise
         if self._above is not None:
             above = self._above
             for name, size, (intercept, slopes) in zip(
@@ -251,32 +314,33 @@ class SummaryMixin:
             pair = strength if isinstance(strength, tuple) else (strength,)
             for term, one in zip(("intercept", "slopes"), pair, strict=False):
                 rows.append((column, term, _std(unit, one), size))
-        if inference is not None and len(self.tasks_) > 1:
+        if inference is not None and n_tasks > 1:
             # Without a link, variances are relative to that of the noise.
-            relative = 1.0 if is_classifier(self) or self.loss_.has_link else noise
+            relative = 1.0 if part.has_link else noise
             intercept, slopes = np.sqrt(inference.variances) * relative
-            rows.append(("task", "intercept", intercept, len(self.tasks_)))
-            rows.append(("task", "slopes", slopes, len(self.tasks_)))
+            rows.append(("task", "intercept", intercept, n_tasks))
+            rows.append(("task", "slopes", slopes, n_tasks))
         if np.isfinite(noise):
-            term = "dispersion (root)" if self.loss_.has_link else "noise"
-            rows.append(("row", term, noise, round(self._n_rows)))
+            term = "dispersion (root)" if part.has_link else "noise"
+            rows.append(("row", term, noise, round(part.n_rows)))
         if not rows:
             return {}
         level, term, std, n_groups = zip(*rows, strict=True)
-        return {
+        table = {
             "level": np.array(level, dtype=object), "term": np.array(term, dtype=object),
             "std": np.array(std), "n_groups": np.array(n_groups),
         }  # fmt: skip
+        return part.named(table)
 
     def _gains(self):
-        report = self.task_report_
-        if not report:
-            return {}
-        rows = report["n_samples"][:-1]
+        return _stacked(self._gains_of(part) for part in self._parts() if self.task_report_)
+
+    def _gains_of(self, part):
+        rows = self.task_report_["n_samples"][:-1]
         names, errors = ["shared", "independent", "pooled"], []
         for name in names:
-            error = report[f"error_{name}"][:-1]
-            known = np.isfinite(error)
+            error = self.task_report_[f"error_{name}"][:-1]
+            known = np.isfinite(error) & part.tasks
             total = rows[known].sum()
             errors.append(error[known] @ rows[known] / total if total else np.nan)
         errors = np.array(errors)
@@ -284,23 +348,33 @@ class SummaryMixin:
             gain = 1.0 - errors[0] / errors
         gain[0] = np.nan
         names[0] = "this model"
-        return {"model": np.array(names, dtype=object), "error": errors, "gain": gain}
+        table = {"model": np.array(names, dtype=object), "error": errors, "gain": gain}
+        return part.named(table)
 
     def _notes(self):
-        notes = []
+        notes, found = [], [part.inference for part in self._parts()]
+        unknown = [one is None or np.isnan(one.std_error).all() for one in found]
         if self._learned is not None:
             notes.append(
                 "The fit is not linear: member_report_ has the members, and their weights; the "
                 "standard deviations are those of its linear models."
             )
-        elif self._inference is None or np.isnan(self._inference.std_error).all():
+        elif all(unknown):
             notes.append("Standard errors are not known for this kind of fit.")
-        if self._inference is not None:
+        if any(one is not None for one in found):
             notes.append(
                 "Standard deviations of slopes are for features scaled to a standard deviation of "
                 "one: within tasks, if strengths were tuned."
             )
         return notes
+
+
+def _stacked(tables):
+    """Return the columns of tables below each other, without empty tables."""
+    tables = [table for table in tables if table]
+    if not tables:
+        return {}
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def _is_nan(value):

@@ -29,9 +29,11 @@ class TableFit:
         Argument of `fit`, for names.
     preprocessor : transformer or None
     make_problem : callable
-        As in `MultiTaskBase._share`.
+        Called with a `RowSpace`, partitions, an executor and the keyword arguments `within` and
+        `copies`; returns a `Problem` or a `NewtonProblem`.
     parts : list of Partition
     executor, progress : object
+    loss : Loss
     groupings : Groupings or None
     levels : Levels or None
         Levels of the rows of X in the grouping columns.
@@ -47,6 +49,7 @@ class TableFit:
     parts: list
     executor: object
     progress: object
+    loss: object
     groupings: object
     levels: object
     above: object
@@ -140,8 +143,7 @@ class TableFit:
             )
         crossed = CrossedEffects.learn(
             table, levels, self.parts, strengths, pooling, restriction.varies is None,
-            self.face._scores_loss() or self.face._loss, executor=self.executor,
-            progress=self.progress,
+            self.loss, executor=self.executor, progress=self.progress,
         )  # fmt: skip
         if crossed.residual > _LARGEST_RESIDUAL:
             warnings.warn(

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_is_fitted
 
 from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
-from ..sharing import BY_NAME, PartialPooling
+from ..sharing import PartialPooling
 from ..tasks.stack import linear_scores
 from ..tasks.task_weights import (
     TaskFactors,
@@ -41,23 +40,28 @@ class WeightsMixin:
         default = LOG_LOSS if is_classifier(self) else SQUARED_ERROR
         every = TaskLosses.of(self.loss, labels, default)
         losses = every.take(np.flatnonzero(has_rows))
-        able = sorted(n for n, kind in BY_NAME.items() if getattr(kind, "mixes_losses", False))
-        losses.check(default, solver, able, type(self).__name__, is_mapping(self.loss))
+        losses.check(default, solver, type(self).__name__)
+        self._check_losses(losses, solver)
         names = labels if isinstance(labels, np.ndarray) else labels.classes
         every.check_empty(has_rows, default, names)
         if table is not None and not is_classifier(self):
             every.check_targets(table.y, table.codes, names)
         if is_mapping(self.task_weight):
             given = given_factors(self.task_weight, labels)[has_rows]
-            if not given.any():
+            apart = 0 * losses.positions if hasattr(solver, "fit_rows") else losses.positions
+            if not np.bincount(apart, given).all():
+                of_loss = " and one loss" if apart.any() else ""
                 raise ValueError(
                     f"task_weight={dict(self.task_weight)!r} is zero for all tasks that have "
-                    "rows; give at least one of them a positive weight."
+                    f"rows{of_loss}; give at least one of them a positive weight."
                 )
             return losses, given
         if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
             self._check_uncertainty()
         return losses, None
+
+    def _check_losses(self, losses, solver):
+        """Raise a ValueError for parameters that the losses do not go with."""
 
     def _check_uncertainty(self):
         if is_classifier(self):
@@ -133,27 +137,6 @@ class WeightsMixin:
         if not getattr(solver, "tuned", hasattr(solver, "fit_rows")):
             settled = replace(settled, unit=settled.unit / mean)
         return settled, factors
-
-    def _loss_of_new_task(self, loss):
-        """Return the loss of a new task as a keyword argument, if the fit takes one.
-
-        Raises
-        ------
-        ValueError
-            For another loss than that of the fit, if all tasks have the same.
-        """
-        if loss is None:
-            return {}
-        check_is_fitted(self)
-        if hasattr(self._learned, "has_log_loss"):
-            return {"loss": loss}
-        if loss != self._fitted_loss.name:
-            raise ValueError(
-                f"loss={loss!r} of the new task, but all tasks of the fit have "
-                f"{self._fitted_loss.name!r}; leave out loss, or fit tasks with both losses by "
-                "sharing='hidden_layers', loss={task: 'log_loss'}."
-            )
-        return {}
 
     def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
         """Set the factors of moments that were added up, and return their `Settled`."""

@@ -329,7 +329,7 @@ class MultiTaskClassifier(
                 progress=progress, standardise=space.standardise, **kwargs,
             )  # fmt: skip
 
-        solver, fitted = self._share(X, y, codes, table, make_problem, rows, progress)
+        solver, fitted = self._share(X, y, codes, table, lambda loss: make_problem, rows, progress)
         if fitted.kkt_residual > self.tol:
             warnings.warn(
                 f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
@@ -538,7 +538,7 @@ class MultiTaskClassifier(
             tags.input_tags.sparse = False
         return tags
 
-    def _check_support(self, y):
+    def _check_support(self, y, loss):
         return find_classes(check_labels(y), self.classes_).astype(np.float64)
 
     def _learned_task_model(self, blend, errors):
@@ -547,7 +547,7 @@ class MultiTaskClassifier(
         )
         return self._with_effects(model)
 
-    def _task_model(self, coef, intercept, errors):
+    def _task_model(self, coef, intercept, errors, loss=None):
         model = LinearTaskClassifier._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, self.classes_, errors
         )

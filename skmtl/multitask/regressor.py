@@ -13,7 +13,6 @@ from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, Interval, StrOptions, fit_context
 from .._jit import worker_pool
 from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
-from ..base import r2_over_tasks
 from ..losses import SQUARED_ERROR, Loss
 from ..sharing.base import Sharing
 from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
@@ -21,8 +20,8 @@ from ..tasks.stack import linear_scores
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
-from ._least_squares import fit_on_scale, problem_of
-from ._losses import LossMixin, deviance_explained
+from ._least_squares import fit_on_scale
+from ._losses import LossMixin
 from ._partial_fit import PartialFitMixin, SeenRows
 
 __all__ = ["MultiTaskRegressor"]
@@ -89,12 +88,13 @@ class MultiTaskRegressor(
         Loss by its name in scikit-learn, or an object of `skmtl.losses`. "poisson" (counts) and
         "gamma" (amounts above 0) have the logarithm of the mean as linear score; "huber"
         (`skmtl.losses.Huber`), "absolute_error" (medians) and "quantile"
-        (`skmtl.losses.Quantile`) that of squared errors. These are minimised by Newton's method, in
-        linear models, to which "auto" is then restricted. A dict from tasks to names, by default
-        "squared_error", is for "hidden_layers", which also takes "log_loss", for all tasks or
-        beside the other loss: its targets are 0 and 1, and predictions the probability of 1. A task
-        that was not seen in `fit` has the loss of all tasks if it is the same, otherwise
-        "squared_error".
+        (`skmtl.losses.Quantile`) that of squared errors. "log_loss" is for targets of 0 and 1; its
+        score is the logarithm of the odds, and predictions are probabilities of 1. These are
+        minimised by Newton's method, in linear models, to which "auto" is then restricted. A dict
+        from tasks to losses, by default "squared_error", is for tables that mix them: linear models
+        are then fitted for the tasks of each loss on their own, whereas "hidden_layers" learns
+        features for tasks of "squared_error" and "log_loss" together. A task that was not seen in
+        `fit` has squared errors if any task of `fit` has, otherwise the loss of most tasks.
     task_weight : None, "balanced", "uncertainty" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
@@ -155,11 +155,12 @@ class MultiTaskRegressor(
         Names of the columns of `coef_`, after preprocessing, without the task column.
     target_scale_ : {"table", "task"}
         The scale that was used.
-    loss_ : Loss
-        The loss that was minimised, with all its parameters, for a single loss of all tasks.
+    loss_ : Loss or dict
+        The loss that was minimised, with all its parameters; a dict from tasks to losses if they
+        differ.
     sharing_ : object
         The sharing structure with the strengths of the candidate with the largest weight:
-        ``alpha_``, ``alpha_intercept_``, ``alpha_shared_``.
+        ``alpha_``, ``alpha_intercept_``, ``alpha_shared_``; dicts by loss if tasks differ in it.
     task_report_ : dict of arrays
         For every task, and in the last row for an unseen task (label None): ``task``;
         ``n_samples``; cross-validated squared errors per row ``error_independent``,
@@ -168,14 +169,15 @@ class MultiTaskRegressor(
         ``gain_over_pooled`` (1 - error / error of the other model); and ``residual_std``, which
         `predict` returns as ``std``. The same errors chose the model, so they are somewhat
         optimistic. They are NaN for a task without held-out rows. The report is empty with
-        ``cv=None``. If any task has the log-loss, its error is this loss per row, and the errors of
-        the other models and of an unseen task are NaN.
+        ``cv=None``. For tasks with the log-loss, errors are this loss per row; with
+        "hidden_layers" beside them, errors of the other models and of an unseen task are NaN.
     member_report_ : dict of arrays
         Only with learners: for every ``member`` its cross-validated ``error``, its mean ``weight``,
         the number of tasks that use it, its weight for an unseen task, and its ``status``.
     task_noise_ : ndarray of shape (n_tasks,)
-        Noise levels of the tasks, standard deviations in the units of y; for the log-loss, the
-        square root of twice its mean. Only with ``task_weight="uncertainty"``.
+        Noise levels of the tasks, standard deviations in the units of y. Only with
+        ``task_weight="uncertainty"``. For the log-loss, "hidden_layers" has the square root of
+        twice its mean; otherwise tasks of other losses have none, NaN.
     grouping_effects_ : dict of dicts of arrays
         Only with `grouping_columns`: for every column the ``level``, its ``effect`` in the units of
         y, and the weight ``n_samples`` of its rows; with slopes, ``slopes`` of shape
@@ -188,17 +190,18 @@ class MultiTaskRegressor(
     level_report_ : dict of dicts of arrays
         Errors and gains of `task_report_` for every group, averaged over the rows of its tasks.
     history_ : dict of arrays
-        Candidate strengths, their cross-validated errors and their weights.
+        Candidate strengths, their cross-validated errors and their weights, with the ``loss`` if
+        tasks differ in it.
         With ``sharing="hidden_layers"``: the training curve of every split, as
         `skmtl.sharing.SharedHiddenLayers` describes it.
     kkt_residual_ : float
         Largest entry of the gradient of the objective at the solution of the candidate with the
         largest weight, relative to the gradient at zero. For slopes with a sign, the largest
-        violation of the optimality conditions. NaN if any task has the log-loss.
+        violation of the optimality conditions. NaN with "hidden_layers" and the log-loss.
     n_iter_ : int
         1, because the solver is direct. For losses other than the squared error, the number of
-        Newton steps; for slopes with a sign, the number of systems solved; if any task has the
-        log-loss, the largest number of epochs of a perceptron.
+        Newton steps; for slopes with a sign, the number of systems solved; with "hidden_layers" and
+        the log-loss, the largest number of epochs of a perceptron.
     preprocessor_ : transformer or None
         Fitted preprocessor; for "auto" a ColumnTransformer (for sparse X a SimpleImputer).
     n_features_in_ : int
@@ -338,30 +341,22 @@ class MultiTaskRegressor(
             targets of the log-loss other than 0 and 1.
         """
         self._check_learners()
-        self._check_scores_loss()
         n_folds = self._n_folds() if self.keep_moments else None
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
-        of_squares = self._scores_loss() is None
-        make_problem = functools.partial(
-            problem_of if of_squares else self._newton_problem, progress
-        )
+        make_problem = functools.partial(self._make_problem, progress)
         solver, fitted = self._share(X, y, codes, table, make_problem, rows, progress)
         seen = None
         if self.keep_moments:
             with worker_pool(self.n_jobs) as executor:
                 seen = SeenRows.of(table, n_folds, self._seed(), executor)
-        if not of_squares:
-            self._warn_of_residual(fitted)
-        if fitted.residual_scale is not None:
-            fitted.residual_scale.out_of_range = fitted.out_of_range(table.X)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         return self._finish(progress, fitted, seen)
 
     def _finish(self, progress, fitted, seen):
         self.target_scale_ = "table" if fitted.adapter.units is None else "task"
         self._kept = seen
-        self._fitted_loss = self.loss_ = fitted.loss
+        self._store_losses(fitted.loss)
         progress.end()
         return self
 
@@ -395,7 +390,7 @@ class MultiTaskRegressor(
             Whether to return the standard deviation of new labels about the predictions as well. It
             is estimated from out-of-fold errors, which contain both the noise and the error of the
             model, with one value per task, shrunk towards a value common to all tasks. NaN for
-            tasks with the log-loss and, if there are any, for tasks not seen in `fit`.
+            tasks of other losses than squares.
 
         Returns
         -------
@@ -416,6 +411,13 @@ class MultiTaskRegressor(
             self._refuse_std()
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
+        prediction, codes = self._predict_rows(rows, X)
+        if residual_scale is None:
+            return prediction
+        return prediction, self._std_of_rows(residual_scale, X, rows, codes)
+
+    def _predict_rows(self, rows, X):
+        """Return predictions of rows, and their tasks: None for one column per task."""
         if self._learned is not None:
             prediction, codes = self._predict_learned(rows)
             prediction = prediction if codes is None else prediction[:, 0]
@@ -428,10 +430,10 @@ class MultiTaskRegressor(
             intercept = np.r_[self.intercept_, self.shared_intercept_]
             prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
         prediction = prediction + self._level_offset(X, rows) + self._group_offset(rows)
-        prediction = self._fitted_loss.means(prediction)
-        if residual_scale is None:
-            return prediction
-        return prediction, self._std_of_rows(residual_scale, X, rows, codes)
+        if hasattr(self._learned, "has_log_loss"):
+            return prediction, codes  # which are means
+        of_task = np.arange(prediction.shape[1]) if codes is None else codes
+        return self._task_losses().means(prediction, of_task), codes
 
     def _std_of_rows(self, residual_scale, X, rows, codes):
         """Return the standard deviations of new labels, also where groups or levels are unknown."""
@@ -491,7 +493,8 @@ class MultiTaskRegressor(
         """Return R² of the predictions; with a 2-D y, the mean over tasks, ignoring NaN labels.
 
         For losses other than the squared error it is D², the share of the deviance that is
-        explained, compared with the best constant.
+        explained, compared with the best constant. If tasks differ in their losses, it is that of
+        every loss, averaged with the weights of its rows.
 
         Parameters
         ----------
@@ -511,10 +514,8 @@ class MultiTaskRegressor(
         """
         check_is_fitted(self)
         self._check_scored(y)
-        prediction = self.predict(X, task=task)
-        if self._fitted_loss is not SQUARED_ERROR:
-            return deviance_explained(self._fitted_loss, y, prediction, sample_weight)
-        return r2_over_tasks(y, prediction, sample_weight)
+        prediction, codes = self._predict_rows(self._rows_to_predict(X, task), X)
+        return self._score(y, prediction, codes, sample_weight)
 
     def adapt(
         self,
@@ -522,7 +523,7 @@ class MultiTaskRegressor(
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
-        loss: Literal["squared_error", "log_loss"] | None = None,
+        loss: str | Loss | None = None,
     ) -> LinearTaskModel:
         """Fit a model for a new task, from some of its rows and the shared part of the model.
 
@@ -538,7 +539,7 @@ class MultiTaskRegressor(
             Labels of these rows.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of these rows.
-        loss : {"squared_error", "log_loss"}, default=None
+        loss : str or Loss, default=None
             Loss of the new task; a task of `fit` must have it. None: that of a task not seen.
 
         Returns
@@ -559,9 +560,10 @@ class MultiTaskRegressor(
         """
         return self._adapt(X, y, sample_weight, **self._loss_of_new_task(loss))
 
-    def _check_support(self, y):
+    def _check_support(self, y, loss):
         y = check_numbers(y)
-        self._fitted_loss.check_target(y)
+        if isinstance(loss, Loss):  # learners check targets themselves
+            loss.check_target(y)
         return y
 
     def _learned_task_model(self, blend, residual_scale):
@@ -570,18 +572,18 @@ class MultiTaskRegressor(
         )
         return self._with_effects(model)
 
-    def _task_model(self, coef, intercept, residual_scale):
+    def _task_model(self, coef, intercept, residual_scale, loss=None):
         model = LinearTaskModel._from_coefficients(
             coef, intercept, self._columns, self.preprocessor_, residual_scale
         )
-        model._loss = self._fitted_loss
+        model._loss = loss or self._loss
         return self._with_effects(model)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         if not self._takes_sparse():
             tags.input_tags.sparse = False
-        tags.target_tags.positive_only = getattr(self._scores_loss(), "has_link", False)
+        tags.target_tags.positive_only = self._has_positive_targets
         # scikit-learn's checks of several outputs draw negative targets.
         tags.target_tags.multi_output = (
             self.task_column is None and not tags.target_tags.positive_only

@@ -1,7 +1,7 @@
 """Base class of the sharing structures, and the result of a fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from ..guard.guard import Guard
 from ..guard.residuals import OutOfRangeVariance
 from ..guard.shares import Shares
-from ..losses import SQUARED_ERROR
+from ..losses import SQUARED_ERROR, TaskLosses
 from .held_out import HeldOut
 from .restriction import UNRESTRICTED, Restriction
 
@@ -60,14 +60,17 @@ class SharingFit:
         Models of the levels above the tasks.
     left_out : tuple of ndarray of shape (n_left_out,), or None
         Tasks that were left out, and the errors per row of an unseen task's model on them.
-    loss : Loss
-        The loss with all its parameters, in the caller's units.
+    loss : Loss or TaskLosses
+        The loss with all its parameters, in the caller's units; several ones with that of a task
+        never seen, last.
     strangers : Strangers or None
         What is known of new tasks in groups that are not known.
     inference : Inference or None
         Standard errors of what all tasks share, and the effective number of parameters.
     set_thresholds : SetThresholds or None
         Thresholds of prediction sets, of a classification that was cross-validated.
+    by_loss : dict of pairs of Loss and SharingFit
+        Names of losses whose tasks were fitted apart from those of other losses.
     """
 
     coef: np.ndarray
@@ -94,6 +97,7 @@ class SharingFit:
     strangers: object = None
     inference: object = None
     set_thresholds: object = None
+    by_loss: dict = field(default_factory=dict)
 
     def advantage_over(self, other, rows):
         """Return how much smaller the cross-validated errors are, in standard errors.
@@ -145,6 +149,7 @@ class SharingFit:
             report={name: column[position] for name, column in self.report.items()},
             residual_scale=self.residual_scale and self.residual_scale.take(position[:-1]),
             squares=squares,
+            loss=self.loss.take(position) if isinstance(self.loss, TaskLosses) else self.loss,
             noise=None if self.noise is None else np.append(self.noise, np.nan)[position[:-1]],
             learned=self.learned and self.learned.with_empty_tasks(seen),
             set_thresholds=self.set_thresholds and self.set_thresholds.take(position[:-1]),

@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
+from skmtl.losses import LOG_LOSS, POISSON, SQUARED_ERROR, TaskLosses
 from skmtl.sharing import PartialPooling
 
 LABELS = np.array(["north", "east"], dtype=object)
 
 
-class Mixing(PartialPooling):
-    """A structure that says that it takes a loss per task."""
+class Squares(PartialPooling):
+    """A structure that minimises squared errors only."""
+
+    takes_scores = False
+
+
+class Mixing(Squares):
+    """A structure that says that it takes the squared error and the log-loss by task."""
 
     mixes_losses = True
 
@@ -42,11 +48,35 @@ def test_unknown_names(loss, message):
 
 def test_structures_that_take_one_loss():
     several = TaskLosses.of({"east": "log_loss"}, LABELS, SQUARED_ERROR)
-    with pytest.raises(ValueError, match="sharing=PartialPooling minimises .* or sharing='layers'"):
-        several.check(SQUARED_ERROR, PartialPooling(), ["layers"], "MultiTaskRegressor")
-    with pytest.raises(ValueError, match="no structure of this version"):
-        several.check(SQUARED_ERROR, PartialPooling(), [], "MultiTaskRegressor")
-    several.check(SQUARED_ERROR, Mixing(), [], "MultiTaskRegressor")
+    one = TaskLosses.of("poisson", LABELS, SQUARED_ERROR)
+    with pytest.raises(ValueError, match="sharing=Squares minimises 'squared_error'; set loss="):
+        several.check(SQUARED_ERROR, Squares(), "MultiTaskRegressor")
+    with pytest.raises(ValueError, match="loss='poisson': .* 'squared_error' and 'log_loss'; set"):
+        one.check(SQUARED_ERROR, Mixing(), "MultiTaskRegressor")
+    several.check(SQUARED_ERROR, Mixing(), "MultiTaskRegressor")
+    for losses in (several, one):
+        losses.check(SQUARED_ERROR, PartialPooling(), "MultiTaskRegressor")
+
+
+def test_predictions_of_several_losses():
+    losses = TaskLosses.of({"east": "log_loss"}, LABELS, SQUARED_ERROR).with_new(SQUARED_ERROR)
+    assert losses.of_task(-1) is SQUARED_ERROR
+    scores = np.array([[2.0, 0.0], [-1.0, 3.0]])
+    wanted = np.array([[2.0, 0.5], [-1.0, 1.0 / (1.0 + np.exp(-3.0))]])
+    np.testing.assert_allclose(losses.means(scores, np.arange(2)), wanted)
+    codes = np.array([1, -1, 0])
+    found = losses.means(np.array([3.0, 7.0, -1.0]), codes)
+    np.testing.assert_allclose(found, [wanted[1, 1], 7.0, -1.0])
+    alone = TaskLosses.of("log_loss", LABELS, SQUARED_ERROR).means(scores, np.arange(2))
+    np.testing.assert_allclose(alone, 1.0 / (1.0 + np.exp(-scores)))
+
+
+def test_the_loss_of_a_task_never_seen():
+    labels = np.array(["a", "b", "c"], dtype=object)
+    counts = {"a": "poisson", "b": "log_loss", "c": "poisson"}
+    assert TaskLosses.of(counts, labels, SQUARED_ERROR).of_new(SQUARED_ERROR) is POISSON
+    some = {"a": "poisson", "b": "poisson"}
+    assert TaskLosses.of(some, labels, SQUARED_ERROR).of_new(SQUARED_ERROR) is SQUARED_ERROR
 
 
 @pytest.mark.parametrize(
@@ -64,9 +94,13 @@ def test_estimators(make, own, other, rng):
     for loss in (own, {"a": own}, {"a": own, "b": own}):
         model = make(sharing, cv=None, loss=loss).fit(X, y, task=task)
         np.testing.assert_array_equal(model.coef_, plain.coef_)
+    refused = [
+        (other, f"loss='{other}': {make.__name__} .*minimises '{own}'; "),
+        ({"a": other}, "loss mixes 'log_loss' and 'squared_error': .* minimises"),
+    ]
+    taken = make is MultiTaskRegressor
     for loss, message in (
-        (other, f"loss='{other}': {make.__name__} with sharing=PartialPooling minimises '{own}'"),
-        ({"a": other}, "loss mixes 'log_loss' and 'squared_error', but sharing=PartialPooling"),
+        *([] if taken else refused),
         ({"c": own}, "a key of loss='c' is not a task seen in fit"),
         ("mse", "which is not a loss"),
     ):

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import log_loss
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.base import UnknownTaskWarning
-from skmtl.sharing import SharedHiddenLayers
+from skmtl.sharing import SharedEstimator, SharedHiddenLayers
 from skmtl.solvers.shared_layers import fit_shared_layers
 
 pytestmark = pytest.mark.jit
@@ -293,11 +293,14 @@ WRONG = {
     "key": ({"loss": {"sales": "log_loss"}}, "a key of loss='sales' is not a task seen in fit"),
     "name": ({"loss": {"sold": "hinge"}}, "loss gives task 'sold' 'hinge', which is not a loss"),
     "structure": (
-        {"sharing": "partial_pooling"},
-        "loss mixes 'log_loss' and 'squared_error', but sharing=PartialPooling .* or "
-        "sharing='hidden_layers', which takes a loss per task",
+        {"sharing": SharedEstimator(LinearRegression())},
+        "loss mixes 'log_loss' and 'squared_error': .* with sharing=SharedEstimator minimises "
+        "'squared_error'; set loss='squared_error', or sharing='partial_pooling'",
     ),
-    "blend": ({"sharing": "auto"}, "but sharing=Auto .* or sharing='hidden_layers'"),
+    "counts": (
+        {"loss": {"price": "poisson"}},
+        "minimises 'squared_error' and 'log_loss'; set loss=",
+    ),
     "noise without folds": ({"task_weight": "uncertainty", "cv": None}, "but cv=None; set cv=5"),
     "no folds": ({"cv": None}, "needs cross-validation, but cv=None"),
 }
@@ -328,7 +331,7 @@ def test_a_log_loss_task_needs_rows(table):
 
 def test_classifiers_have_the_log_loss_only(table):
     X, y, task = table
-    message = r"MultiTaskRegressor\(sharing='hidden_layers'\), which takes a loss per task"
+    message = "use MultiTaskRegressor, which takes a loss per task"
     for loss in ({"price": "squared_error"}, "squared_error"):
         with pytest.raises(ValueError, match=message):
             MultiTaskClassifier("hidden_layers", loss=loss).fit(X, y > 0.5, task=task)

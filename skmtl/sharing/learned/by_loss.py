@@ -57,6 +57,7 @@ def fit_by_loss(problem, member, member_report):
         squares=_feature_squares(problem),
         learned=LearnedFit(model, member_report),
         noise=noise,
+        loss=problem.task_losses.single or problem.task_losses.with_new(problem.loss),
     )
 
 
@@ -207,7 +208,10 @@ class MeansModel:
         """Return the `MeansOfTask` of a known task."""
         if self.position is not None:
             code = self.position[code]
-        return MeansOfTask(self.members[0], self.location[code], self.scale[code], code)
+        return MeansOfTask(
+            self.members[0], self.location[code], self.scale[code], code,
+            has_log_loss=bool(self.has_log_loss[code]),
+        )  # fmt: skip
 
     def adapt(self, rows, y, weight, loss=None):
         """Return the `MeansOfTask` of a new task, and the deviation of its labels.
@@ -230,8 +234,9 @@ class MeansModel:
         target, weight = (y - location) / scale, relative_weights(weight, self.copies)
         name = self._loss_name(loss)
         values = self.members[0].model.values(rows, target, weight, loss=name)
-        blend = MeansOfTask(self.members[0], location, scale, -1, values)
-        if name == LOG_LOSS.name:
+        has_log_loss = name == LOG_LOSS.name
+        blend = MeansOfTask(self.members[0], location, scale, -1, values, has_log_loss)
+        if has_log_loss:
             return blend, np.nan
         left_out = [
             value.left_out_errors(design.transform(rows), target, weight)
@@ -279,6 +284,7 @@ class MeansOfTask:
         Code of the task for the learner; -1 for a new task.
     values : list or None
         What stands for a new task (`FoldModel.values`).
+    has_log_loss : bool
     """
 
     member: object
@@ -286,6 +292,7 @@ class MeansOfTask:
     scale: float
     code: int
     values: list | None = None
+    has_log_loss: bool = False
 
     def predict(self, X, view):
         """Return means ``(n_rows, 1)``."""

@@ -1701,3 +1701,17 @@ def unseen_threshold(level, scores, codes, weight):
     equal = np.array([w / rows[t] for w, t in zip(weight, codes, strict=True)])
     equal = equal / equal.sum() * weight.sum()
     return first_at_least(level, lambda s: share_at_most(s, scores, equal), scores)
+
+
+def shares_cells(X, codes, chance=0.1, fewest=12):
+    """Return whether rows of several tasks have the same features, not by chance.
+
+    The shares of pairs of rows with the same features are compared within and between tasks.
+    """
+    equal = (X[:, None] == X[None]).all(axis=2)
+    same_task = codes[:, None] == codes[None]
+    pairs = ~np.eye(len(X), dtype=bool)
+    within = equal[pairs & same_task].mean() if (pairs & same_task).any() else 0.0
+    between = equal[pairs & ~same_task].mean() if (~same_task).any() else 0.0
+    n_cells = len(np.unique(X, axis=0))
+    return bool(n_cells >= fewest and within < chance * between)

@@ -167,6 +167,8 @@ class MultiTaskBase(
         is_linear = call.view is None
         classes = is_classifier(self) or (is_linear and losses.single is LOG_LOSS)
         settled = self._settled_by_loss(table, call.hidden(), losses, classes)
+        if call.levels is not None:  # their effects are what rows with the same features share
+            settled = replace(settled, table=replace(settled.table, cells=None))
         if self.cv is not None:
             parts = partitions(
                 settled.table, self.cv, X=call.X, y=call.y, groups=call.codes, seed=self._seed(),

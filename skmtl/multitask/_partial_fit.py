@@ -13,6 +13,7 @@ from .._typing import ArrayLike, MatrixLike
 from ..sharing.problem import Problem
 from ..sharing.tree import TaskTree
 from ..tasks.blocks import deal_blocks, folds
+from ..tasks.cells import shared_cells
 from ..tasks.copies import Settled
 from ..tasks.evidence import trust_of_moments
 from ..tasks.keys import RowKeys
@@ -64,7 +65,8 @@ class SeenRows:
         if n_folds is None:
             return cls(block_moments(table, executor=executor), weight, sizes)
         keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
-        table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
+        cells = shared_cells(table, keys.feature_keys(table.X, table.rows))
+        table = replace(table, keys=keys.keys(table.X, table.y, table.rows), cells=cells)
         moments = block_moments(table, deal_blocks(table, n_folds, seed), n_folds, executor)
         fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
         return cls(moments, weight, sizes, keys, fourth)

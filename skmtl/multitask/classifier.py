@@ -118,9 +118,10 @@ class MultiTaskClassifier(
         Cross-validation inside `fit`, which chooses the regularisation strengths and gives the
         errors of the report. An int assigns the rows of each task to that many folds, by the
         content of the rows only: the assignment does not depend on the order of rows or columns,
-        nor on units, shifts and signs of the columns. On small tables this is repeated. Folds are
-        not stratified by class, because stratification within tasks would favour task-specific
-        intercepts. None skips cross-validation and needs numbers for the strengths.
+        nor on units, shifts and signs of the columns. Rows of several tasks with the same features
+        are in the same fold. On small tables this is repeated. Folds are not stratified by class,
+        because stratification within tasks would favour task-specific intercepts. None skips
+        cross-validation and needs numbers for the strengths.
     max_iter : int, default=100
         Largest number of Newton steps per candidate in the final fit.
     tol : float, default=1e-4

@@ -124,8 +124,9 @@ class MultiTaskRegressor(
         Cross-validation inside `fit`, which chooses the regularisation strengths and gives the
         errors of the report. An int assigns the rows of each task to that many folds, by the
         content of the rows only: the assignment does not depend on the order of rows or columns,
-        nor on units, shifts and signs of the columns, and copies of a row are in the same fold. On
-        small tables this is repeated. None skips cross-validation and needs numbers for the
+        nor on units, shifts and signs of the columns. Copies of a row are in the same fold, and so
+        are rows of several tasks with the same features, as those of a 2-D y. On small tables this
+        is repeated. None skips cross-validation and needs numbers for the
         strengths. For rows ordered in time, use `skmtl.model_selection.TaskTimeSeriesSplit`.
     max_iter : int, default=100
         Largest number of Newton steps per candidate in the final fit, for losses other than the

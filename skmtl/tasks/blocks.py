@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cells import deal_cells
 from .keys import mixed
 from .splits import check_n_folds, read_splits, refuse_empty
 
@@ -51,8 +52,13 @@ def deal_blocks(table, n_blocks, seed=0):
     """Assign the rows of every task to `n_blocks` blocks, in an order that depends on content only.
 
     Rows with equal keys fall into one block. Large tasks are assigned by the values of the keys,
-    which is balanced enough; small tasks are assigned in turn.
+    which is balanced enough; small tasks are assigned in turn. Rows of several tasks with the same
+    features stay together if the table has `cells`.
     """
+    if table.cells is not None:
+        block = deal_cells(table, n_blocks, seed, _LARGE_TASK)
+        if block is not None:
+            return block
     keys = mixed(table.keys, seed)
     block = np.minimum((keys * n_blocks).astype(np.int64), n_blocks - 1)
     sizes = table.task_sizes()

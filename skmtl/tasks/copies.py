@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .cells import shared_cells
 from .evidence import trust
 from .keys import row_keys, uniforms
 
@@ -75,8 +76,11 @@ def settle(table, fixed_rows=False, classes=False):
     Settled
     """
     feature_keys, keys, tails = row_keys(table.X, table.y, table.sample_weight, table.rows)
-    settled = _settle_rows(replace(table, keys=keys), feature_keys, fixed_rows)
-    return replace(settled, trust=trust(settled.table, tails, classes))
+    table = replace(table, keys=keys, cells=feature_keys)
+    settled = _settle_rows(table, feature_keys, fixed_rows)
+    table = settled.table
+    table = replace(table, cells=shared_cells(table, table.cells))
+    return replace(settled, table=table, trust=trust(table, tails, classes))
 
 
 def _settle_rows(table, feature_keys, fixed_rows):
@@ -286,5 +290,5 @@ def _rebuilt(table, packed, weight, keys):
     weight = None if (weight == 1.0).all() else weight[order]
     return replace(
         table, y=table.y[packed], sample_weight=weight, rows=table.rows[packed],
-        offsets=np.r_[0, np.cumsum(sizes)], keys=keys[order],
+        offsets=np.r_[0, np.cumsum(sizes)], keys=keys[order], cells=table.cells[packed],
     )  # fmt: skip

@@ -99,6 +99,10 @@ class RowKeys:
         target = _oriented((y - mean) * scale, sign)
         return _rounded(self._columns(X, rows).waves() + _wave(_WAVES * target))
 
+    def feature_keys(self, X, rows):
+        """Return the keys of rows without their labels."""
+        return _rounded(self._columns(X, rows).waves())
+
     def fourth_powers(self, X, weight, rows):
         """Return the sums of fourth powers of the standardised columns, ``(n_features,)``."""
         return self._columns(X, rows).fourth_powers(weight)

@@ -31,6 +31,9 @@ class TaskTable:
         Keys that order the rows (`skmtl.tasks.keys`).
     factors : TaskFactors or None
         Factors on the weights of the tasks' rows in a fit (`skmtl.tasks.task_weights`).
+    cells : ndarray of shape (n_packed,) or None
+        Keys of the rows' features, if rows of several tasks with the same features are to be in the
+        same folds (`skmtl.tasks.cells`).
     known : ndarray of shape (n_packed,) or None
         Part of the scores of the rows, of a classification, that is known before a fit.
     """
@@ -43,6 +46,7 @@ class TaskTable:
     keys: np.ndarray | None = None
     factors: object = None
     known: np.ndarray | None = None
+    cells: np.ndarray | None = None
 
     @property
     def n_tasks(self):
@@ -85,6 +89,7 @@ class TaskTable:
             offsets=np.append(0, np.cumsum(chosen))[self.offsets],
             keys=None if self.keys is None else self.keys[chosen],
             known=None if self.known is None else self.known[chosen],
+            cells=None if self.cells is None else self.cells[chosen],
         )
 
     def take(self, tasks):

@@ -1,0 +1,105 @@
+"""Rows of several tasks with the same features, such as those of a 2-D target.
+
+A patient with several outcomes, or a compound in several assays, has a row with the same features
+in every task. What the features do not tell of such a case is common to its rows, so that they must
+be in the same folds: if one of them were held out by a fit that has seen the others, sharing would
+seem to predict what it has only seen.
+
+Equal features may also be due to chance, in tables with few distinct values. Then they are about as
+frequent within a task as between tasks, and rows are dealt separately. So are those of a design
+with few distinct rows, such as the days of a study, in which tasks are to be predicted at the same
+points.
+"""
+
+import numpy as np
+
+from .keys import by_size, mixed
+
+__all__ = ["deal_cells", "shared_cells"]
+
+# Equal features are due to chance if they are more frequent, relative to their frequency between
+# tasks, within a task.
+_CHANCE = 0.1
+# With fewer distinct rows, they are the points of a design. Cases that are mistaken for a design
+# cost far more than the reverse (a few per cent), so that the bound is low.
+_FEWEST = 12
+# Multiple of the smallest key of a small task that determines its first block.
+_TURNS = 101.0
+
+
+def shared_cells(table, feature_keys):
+    """Return the feature keys of the packed rows if they are to be dealt together, or None.
+
+    Parameters
+    ----------
+    table : TaskTable
+    feature_keys : ndarray of shape (n_packed,)
+
+    Returns
+    -------
+    ndarray of shape (n_packed,) or None
+    """
+    if table.n_tasks < 2:
+        return None
+    cell = np.unique(feature_keys, return_inverse=True)[1]
+    n_cells = int(cell.max(initial=-1)) + 1
+    if n_cells < _FEWEST or n_cells == len(cell):
+        return None
+    sizes = table.task_sizes().astype(np.float64)
+    in_task = np.unique(cell * table.n_tasks + table.codes, return_counts=True)[1].astype(
+        np.float64
+    )
+    in_cell = np.bincount(cell).astype(np.float64)
+    within = (in_task**2 - in_task).sum() / max((sizes**2 - sizes).sum(), 1.0)
+    pairs = len(cell) ** 2.0 - (sizes**2).sum()
+    between = ((in_cell**2).sum() - (in_task**2).sum()) / max(pairs, 1.0)
+    return feature_keys if 0.0 <= within < _CHANCE * between else None
+
+
+def deal_cells(table, n_blocks, seed, most):
+    """Assign the rows of every task to blocks, those of one cell to the same.
+
+    Large tasks are assigned by the keys of the cells. The cells of small tasks that are not yet
+    assigned fill the blocks in which the task has the fewest rows.
+
+    Parameters
+    ----------
+    table : TaskTable
+        Table with `cells`.
+    n_blocks, seed : int
+    most : int
+        Largest number of rows per block of a small task.
+
+    Returns
+    -------
+    ndarray of shape (n_packed,), or None if there are too few cells for the blocks
+    """
+    keys, cell = np.unique(table.cells, return_inverse=True)
+    if len(keys) < 2 * n_blocks:
+        return None
+    keys = mixed(keys, seed)
+    block = (keys * n_blocks).astype(np.int64)
+    sizes, small = table.task_sizes(), table.task_sizes() <= most * n_blocks
+    of_small = np.repeat(small, sizes)
+    block[np.setdiff1d(cell[of_small], cell[~of_small])] = -1  # not yet assigned
+    order = by_size(sizes, table.task_sums(keys[cell]))[::-1]
+    for t in order[small[order] & (sizes[order] > 0)]:
+        own = np.unique(cell[table.offsets[t] : table.offsets[t + 1]])
+        free = own[block[own] < 0]
+        if len(free):
+            free = free[np.argsort(keys[free], kind="stable")]
+            counts = np.bincount(block[own][block[own] >= 0], minlength=n_blocks)
+            block[free] = _filled(counts, len(free), int(keys[free[0]] * _TURNS % 1.0 * n_blocks))
+    return block[cell]
+
+
+def _filled(counts, n, first):
+    """Return the blocks of `n` more rows, always the one with the fewest rows.
+
+    Of blocks with as many rows, those from `first` on come first.
+    """
+    n_blocks = len(counts)
+    level = counts[:, None] + np.arange(n)
+    turn = (np.arange(n_blocks) - first) % n_blocks
+    order = np.lexsort((np.repeat(turn, n), level.ravel()))[:n]
+    return order // n

@@ -20,6 +20,9 @@ __all__ = ["deal_cells", "shared_cells"]
 # Equal features are due to chance if they are more frequent, relative to their frequency between
 # tasks, within a task.
 _CHANCE = 0.1
+# With a smaller share of rows that repeat others, nothing is gained. Keys of different rows may be
+# equal, too, in large tables.
+_LEAST_SHARE = 0.01
 # With fewer distinct rows, they are the points of a design. Cases that are mistaken for a design
 # cost far more than the reverse (a few per cent), so that the bound is low.
 _FEWEST = 12
@@ -39,21 +42,19 @@ def shared_cells(table, feature_keys):
     -------
     ndarray of shape (n_packed,) or None
     """
-    if table.n_tasks < 2:
+    ordered, n_rows = np.sort(feature_keys), len(feature_keys)
+    n_repeated = (ordered[1:] == ordered[:-1]).sum()
+    if table.n_tasks < 2 or n_repeated < _LEAST_SHARE * n_rows:
+        return None
+    if n_rows - n_repeated < _FEWEST:
         return None
     cell = np.unique(feature_keys, return_inverse=True)[1]
-    n_cells = int(cell.max(initial=-1)) + 1
-    if n_cells < _FEWEST or n_cells == len(cell):
-        return None
-    sizes = table.task_sizes().astype(np.float64)
-    in_task = np.unique(cell * table.n_tasks + table.codes, return_counts=True)[1].astype(
-        np.float64
-    )
-    in_cell = np.bincount(cell).astype(np.float64)
-    within = (in_task**2 - in_task).sum() / max((sizes**2 - sizes).sum(), 1.0)
-    pairs = len(cell) ** 2.0 - (sizes**2).sum()
-    between = ((in_cell**2).sum() - (in_task**2).sum()) / max(pairs, 1.0)
-    return feature_keys if 0.0 <= within < _CHANCE * between else None
+    _, in_task = np.unique(cell * table.n_tasks + table.codes, return_counts=True)
+    in_cell, sizes = np.bincount(cell), table.task_sizes()
+    of_task, of_cell, of_size = (_pairs(n) for n in (in_task, in_cell, sizes))
+    within = of_task / max(of_size, 1.0)
+    between = (of_cell - of_task) / max(_pairs(np.array([n_rows])) - of_size, 1.0)
+    return feature_keys if within < _CHANCE * between else None
 
 
 def deal_cells(table, n_blocks, seed, most):
@@ -91,6 +92,12 @@ def deal_cells(table, n_blocks, seed, most):
             counts = np.bincount(block[own][block[own] >= 0], minlength=n_blocks)
             block[free] = _filled(counts, len(free), int(keys[free[0]] * _TURNS % 1.0 * n_blocks))
     return block[cell]
+
+
+def _pairs(sizes):
+    """Return the number of ordered pairs of different rows in groups of these sizes."""
+    sizes = sizes.astype(np.float64)
+    return float((sizes * (sizes - 1.0)).sum())
 
 
 def _filled(counts, n, first):

@@ -104,6 +104,9 @@ def test_tables_without_shared_rows():
     rng = np.random.default_rng(0)
     X, codes = rng.normal(size=(100, 2)), np.arange(100) % 5
     assert cells_of(X, codes) is None  # all rows differ
+    many, few = rng.normal(size=(1000, 2)), np.arange(1000) % 5
+    many[1] = many[0]
+    assert cells_of(many, few) is None  # hardly any row is repeated
     assert cells_of(np.repeat(X[:50], 2, axis=0), np.zeros(100, dtype=int)) is None  # one task
     days = np.arange(100.0)[:, None] // 10
     assert cells_of(days, np.arange(100) % 10) is None  # a design of ten days

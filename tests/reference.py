@@ -1077,11 +1077,13 @@ def balanced_factors(rows):
 
 
 def noise_factors(std, rows):
-    """Inverse noise variances, whose geometric mean over the rows is one."""
-    level = 1.0
-    for s, n in zip(std, rows, strict=True):
-        level *= s ** (2.0 * n / rows.sum())
-    return np.array([level / s**2 for s in std])
+    """Inverse noise variances, whose upper quartile over the rows is one."""
+    seen, level = 0.0, None
+    for s, n in sorted(zip(std, rows, strict=True), reverse=True):
+        seen += n / rows.sum()
+        if level is None and seen >= 0.75 - 1e-9:
+            level = s
+    return np.array([level**2 / s**2 for s in std])
 
 
 def noise_levels(held_out, training, rows):
@@ -1717,3 +1719,46 @@ def shares_cells(X, codes, chance=0.1, fewest=12):
     if n_cells < fewest or len(X) - n_cells < 0.01 * len(X):
         return False
     return bool(within < chance * between)
+
+
+def task_noise_round(X, y, codes, variance, slopes):
+    """Return means and variances of the tasks' log-variances, and the log-variance of the slopes.
+
+    The likelihood is that of the centred rows of every task, with shared slopes by generalised
+    least squares from the given variances, and expected over their distribution.
+    """
+    tasks = range(codes.max() + 1)
+    Z = [X[codes == t] - X[codes == t].mean(axis=0) for t in tasks]
+    r = [y[codes == t] - y[codes == t].mean() for t in tasks]
+    squares = sum((z**2).sum(axis=0) for z in Z) / (len(y) - len(Z))
+    own = [z / np.sqrt(squares) for z in Z]
+
+    def covariance(t, noise, of_slopes):
+        n = len(r[t])
+        return noise * (np.eye(n) - 1.0 / n) + of_slopes * own[t] @ own[t].T
+
+    inverse = [np.linalg.pinv(covariance(t, variance[t], slopes), rcond=1e-12) for t in tasks]
+    S = np.linalg.inv(sum(own[t].T @ inverse[t] @ own[t] for t in tasks))
+    m = S @ sum(own[t].T @ inverse[t] @ r[t] for t in tasks)
+    moment = []  # expected products of the residuals
+    for t in tasks:
+        left = r[t] - own[t] @ m
+        moment.append(np.outer(left, left) + own[t] @ S @ own[t].T)
+
+    def cost(t, noise, of_slopes):
+        values, vectors = np.linalg.eigh(covariance(t, noise, of_slopes))
+        values, vectors = values[1:], vectors[:, 1:]  # without the mean
+        return np.log(values).sum() + (np.diag(vectors.T @ moment[t] @ vectors) / values).sum()
+
+    grid = np.log(slopes) + np.linspace(-1.0, 1.0, 401)
+    total = [sum(cost(t, variance[t], np.exp(g)) for t in tasks) for g in grid]
+    log_slopes = grid[int(np.argmin(total))]
+    mean, sampling = [], []
+    for t in tasks:
+        grid = np.log(variance[t]) + np.linspace(-8.0, 8.0, 321)
+        chance = np.array([cost(t, np.exp(g), slopes) for g in grid])
+        chance = np.exp(-0.5 * (chance - chance.min()))
+        chance /= chance.sum()
+        mean.append(chance @ grid)
+        sampling.append(chance @ (grid - mean[-1]) ** 2)
+    return np.array(mean), np.array(sampling), log_slopes

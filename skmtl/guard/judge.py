@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .weights import log_scores
+from .weights import log_scores, noise_level
 
 __all__ = ["Judged", "LeftOut"]
 
@@ -88,7 +88,17 @@ class Judged:
         log_prior : float or ndarray of shape (n_candidates,)
             Term to add to the log-weights of the candidates before any error is known.
         """
-        return log_scores(*self.totals(), self.noise), 0.0
+        errors, rows = self.totals()
+        if self.factors is not None:
+            errors = self.factors.weighted_errors(errors)
+        return log_scores(errors, rows, self.noise_of_scores()), 0.0
+
+    def noise_of_scores(self):
+        """Return the error per row of the table, relative to known noise variances."""
+        if self.factors is None or not self.factors.of_noise:
+            return self.noise
+        errors, rows = self.totals()
+        return noise_level(self.factors.weighted_errors(errors), rows)
 
     def without(self, split):
         """Return the errors of the other splits, from which weights can be computed."""

@@ -188,9 +188,7 @@ class MultiTaskBase(
                     solver, settled, parts, fit_table, rows, call.view, progress, losses
                 )
 
-            fitted, noise = self._fit_weighted(
-                solver, settled, losses, given, fit, fit_table, progress
-            )
+            fitted, noise = self._fit_weighted(solver, settled, losses, given, fit, progress)
         if fitted.crossed is not None:
             crossed = fitted.crossed.with_caller_weights(settled.unit)
             residual = max(fitted.kkt_residual, crossed.residual)

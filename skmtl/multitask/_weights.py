@@ -7,7 +7,9 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from ..losses import LOG_LOSS, SQUARED_ERROR, TaskLosses
-from ..sharing import PartialPooling
+from ..sharing.task_noise import TaskNoise
+from ..tasks.moments import block_moments
+from ..tasks.rows import prefers_rows
 from ..tasks.stack import linear_scores
 from ..tasks.task_weights import (
     TaskFactors,
@@ -16,9 +18,16 @@ from ..tasks.task_weights import (
     given_factors,
     is_mapping,
     noise_levels,
+    shrunk_levels,
 )
 
 __all__ = ["WeightsMixin"]
+
+# Most features of which noise levels are told by the likelihood of the tasks' slopes.
+_MOST_FEATURES = 200
+# Least degrees of freedom beyond these of a task whose noise level is not that of all tasks: with
+# fewer, the likelihood of the logarithm is far from normal.
+_LEAST_SPARE = 3.0
 
 
 class WeightsMixin:
@@ -82,7 +91,7 @@ class WeightsMixin:
                 "set cv=5, or task_weight to a dict from tasks to 1 / noise variance."
             )
 
-    def _fit_weighted(self, solver, settled, losses, given, fit, fit_table, progress):
+    def _fit_weighted(self, solver, settled, losses, given, fit, progress):
         """Return the `SharingFit` with the weights of the tasks, and its noise variances or None.
 
         Parameters
@@ -93,16 +102,17 @@ class WeightsMixin:
         losses : TaskLosses
         given : ndarray of shape (n_tasks,) or None
             Weights that were given task by task.
-        fit, fit_table : callable
-            The first returns the fit of a `Settled` table; the second that of a structure of
-            linear models on it.
+        fit : callable
+            Returns the fit of a `Settled` table.
         progress : Progress
         """
         table, kind = settled.table, self.task_weight
         learns_noise = isinstance(kind, str) and kind == "uncertainty"
+        of_slopes = getattr(solver, "has_task_slopes", False)
+        noise_of = functools.partial(_noise_of, table=table, of_slopes=of_slopes)
         if kind is None or not getattr(solver, "weighs_tasks", True):
             fitted = fit(settled)
-            return fitted, _noise_of(fitted, table) if learns_noise else None
+            return fitted, noise_of(fitted) if learns_noise else None
         if learns_noise and losses.single is not self._loss:
             fitted = fit(settled)  # errors of several losses are not compared: it learns the noise
             return fitted, fitted.noise
@@ -112,15 +122,10 @@ class WeightsMixin:
             def fit_with(factors):
                 return fit(replace(settled, table=replace(table, factors=factors)))
 
-            start = None
-            if hasattr(solver, "fit_rows"):  # linear models tell the noise levels at less cost
-
-                def start(factors):
-                    weighted = replace(settled, table=replace(table, factors=factors))
-                    return fit_table(PartialPooling(), weighted)
-
-            noise_of = functools.partial(_noise_of, table=table)
-            return fit_with_noise(fit_with, noise_of, weight, progress, start)
+            first = None
+            if of_slopes or hasattr(solver, "fit_rows"):
+                first = _noise_of_slopes(table)
+            return fit_with_noise(fit_with, noise_of, weight, progress, first)
         settled, factors = self._settled_with(settled, solver, given, weight)
         return fit(replace(settled, table=replace(table, factors=factors))), None
 
@@ -155,18 +160,39 @@ class WeightsMixin:
             self.task_noise_ = np.sqrt(fitted.noise)
 
 
-def _noise_of(fitted, table):
-    """Return the noise variances of the tasks of a table after a fit."""
+def _noise_of(fitted, table, of_slopes):
+    """Return the noise variances of the tasks of a table after a fit.
+
+    `of_slopes` says whether linear models have slopes of every task, for all features.
+    """
     codes, weight = table.codes, table.weights()
     rows, unit = table.task_sums(weight), fitted.target_units**2
     held_out = fitted.report["error_shared"][:-1] / unit
     if fitted.learned is not None and fitted.learned.model is not None:
         # Learners such as trees have almost no error on the rows of the fit.
         return unit * noise_levels(held_out, held_out, rows)
-    coef = np.vstack([fitted.coef, fitted.shared_coef])  # the last is for no task
-    errors = table.y - linear_scores(table.X[table.rows], coef, fitted.intercept, codes)[:, 0]
-    training = table.task_sums(weight * errors**2) / rows / unit
-    return unit * noise_levels(held_out, training, rows)
+    effects = 0.0 if fitted.crossed is None else fitted.crossed.whole
+    found = None
+    if of_slopes:
+        y = (table.y - effects) / fitted.target_units[codes]
+        found = _noise_of_slopes(replace(table, y=y))
+    if found is None:
+        coef = np.vstack([fitted.coef, fitted.shared_coef])  # the last is for no task
+        fit = linear_scores(table.X[table.rows], coef, fitted.intercept, codes)[:, 0]
+        training = table.task_sums(weight * (table.y - fit) ** 2) / rows / unit
+        found = noise_levels(held_out, training, rows)
+    return unit * found
+
+
+def _noise_of_slopes(table):
+    """Return the noise variances beyond slopes of every task; None if these tell none."""
+    if table.n_features > _MOST_FEATURES or prefers_rows(table, 1):
+        return None
+    found = TaskNoise.learn(block_moments(replace(table, factors=None)).merge())
+    known = found.spare >= _LEAST_SPARE
+    if not known.any():
+        return None
+    return shrunk_levels(np.where(known, found.log_variance, np.nan), found.sampling[known])
 
 
 def _labels_of(rows, y, n_tasks):

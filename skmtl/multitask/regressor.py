@@ -99,11 +99,12 @@ class MultiTaskRegressor(
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
         Dict from tasks to weights, by default 1. "uncertainty": 1 / noise variance (Kendall et al.
-        2018), learned from held-out errors and shrunk where tasks may differ by chance; fits and
-        noise levels alternate, at most five times. Weights have a mean of one over the rows
-        (geometric with "uncertainty"), so that strengths that are numbers stay in rows; only those
-        of a dict are not normalised if strengths are numbers. Features are standardised, errors
-        measured, and new tasks adapted to with plain rows. Without effect if
+        2018), by the restricted likelihood of a mixed model if tasks have slopes of their own,
+        otherwise from held-out errors, and shrunk where tasks may differ by chance; fits and noise
+        levels alternate, at most five times. Weights have a mean of one over the rows (with
+        "uncertainty" an upper quartile), so that strengths that are numbers stay in rows; only
+        those of a dict are not normalised if strengths are numbers. Features are standardised,
+        errors measured, and new tasks adapted to with plain rows. Without effect if
         ``sharing="independent"``, where nothing is shared.
     target_scale : {"auto", "table", "task"}, default="auto"
         Scale of the target on which tasks share: one scale for the whole table, or one scale per

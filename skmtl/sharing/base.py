@@ -214,6 +214,8 @@ class Sharing(BaseEstimator):
     rotation_invariant = True
     # Whether tasks share a part of the model, in whose fit tasks may have weights.
     weighs_tasks = True
+    # Whether tasks may have slopes of their own for all features.
+    has_task_slopes = False
     # Whether the structure takes a loss per task.
     mixes_losses = False
     # Whether it takes losses of scores other than squares, the same in every task.

@@ -147,6 +147,8 @@ class LeastSquares(PoolingMember):
             errors[:, where] = found[np.arange(len(found)), left.group]
         if units is not None:
             errors *= units.scale[:, None] ** 2
+        if rest.factors is not None:
+            errors = rest.factors.weighted_errors(errors)
         kept = rest.weight > 0
         return errors[kept], rest.weight[kept]
 

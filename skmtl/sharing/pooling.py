@@ -138,6 +138,7 @@ class Independent(_Pooling):
     """
 
     weighs_tasks = False
+    has_task_slopes = True
 
     def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
@@ -279,6 +280,10 @@ class PartialPooling(_Pooling):
             Features whose slopes differ by task, and features whose slopes have a sign.
         """
         return Restriction.of(self.varying, self.positive, self.negative, names)
+
+    @property
+    def has_task_slopes(self):
+        return self.varying is None
 
     def _grid(self, n_tasks, strengths):
         ridges = _choices(self.alpha_shared, strengths.ridges, strengths)

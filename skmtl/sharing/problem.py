@@ -277,8 +277,9 @@ class Problem(BaseProblem):
         parts = []
         for part in (known, rest - known):
             live = part > 0
-            # Nothing is known of the weight of a task that is new.
-            thin = replace(table.select(live), sample_weight=part[live], factors=None)
+            thin = replace(table.select(live), sample_weight=part[live])
+            if thin.factors is not None and not thin.factors.of_noise:
+                thin = replace(thin, factors=None)  # the weight of a task that is new is unknown
             parts.append(self._moments(thin, tasks, np.argsort(order)))
         return parts
 
@@ -479,7 +480,7 @@ class Problem(BaseProblem):
         found = None if self.table is None else member.few_shot_errors(left, _FEW_SHOT_ROWS)
         if found is None or not len(found[1]):
             return None
-        scores, rows = log_scores(*found, judged.noise), found[1]
+        scores, rows = log_scores(*found, judged.noise_of_scores()), found[1]
         return scores, rows, np.full(len(rows), float(_FEW_SHOT_ROWS))
 
     def residual_scale(self, error, judged, shares):

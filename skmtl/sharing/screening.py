@@ -75,6 +75,10 @@ class Screening:
 
     def scores(self, errors, rows):
         """Return log-likelihoods of the tasks' held-out rows under each candidate."""
+        factors = self.problem.moments.factors
+        if factors is not None:
+            factors = factors if self.tasks is None else factors.take(self.tasks)
+            errors = factors.weighted_errors(errors)
         return log_scores(errors, rows)
 
     def _sample(self, grid):

@@ -22,6 +22,7 @@ __all__ = [
     "is_mapping",
     "noise_factors",
     "noise_levels",
+    "shrunk_levels",
 ]
 
 # Rounds of fit and noise levels, which end once all levels change by less than a tenth: an error
@@ -32,6 +33,7 @@ _LEAST_VARIANCE = 1e-5
 # Least ratio of errors on the rows of a fit to held-out ones: a fit that passes through its rows
 # says nothing about the noise.
 _LEAST_RATIO = 0.05
+_QUARTILE = 0.75
 # Most steps for the variance of noise levels over tasks.
 _MOST_STEPS = 50
 
@@ -59,13 +61,23 @@ class TaskFactors:
         return replace(self, values=self.values * scale**2) if self.of_noise else self
 
     def normalised(self, weight):
-        """Return the factors with a mean of one (a geometric mean for inverse variances).
+        """Return the factors with a mean of one, inverse variances with an upper quartile of one.
 
-        `weight` are the total weights of the tasks, which the mean is weighted with.
+        A quartile does not depend on tasks that are nearly without noise. Strengths are then in
+        rows of the quieter tasks, and noisy ones, whose own verdicts are chance, cannot have
+        strengths that are much lower. `weight` are the total weights of the tasks, over which the
+        mean or the quartile is taken.
         """
         share, values = weight / weight.sum(), self.values
-        mean = np.exp(share @ np.log(values)) if self.of_noise else share @ values
-        return replace(self, values=values / mean)
+        if not self.of_noise:
+            return replace(self, values=values / (share @ values))
+        order = np.argsort(values)
+        at = np.searchsorted(np.cumsum(share[order]), _QUARTILE - 1e-9)
+        return replace(self, values=values / values[order[at]])
+
+    def weighted_errors(self, errors):
+        """Return squared errors ``(n_tasks, n_candidates)``, relative to known noise variances."""
+        return errors * self.values[:, None] if self.of_noise else errors
 
     @property
     def of_scores(self):
@@ -146,12 +158,27 @@ def noise_levels(held_out, training, rows):
     if not known.any():
         return np.ones(len(rows))
     spare = np.sqrt(np.clip(training[known] / held_out[known], _LEAST_RATIO, 1.0))  # 1 - h
-    variance = held_out[known] * spare
-    variance = np.maximum(variance, _LEAST_VARIANCE * np.median(variance))
-    log_variance, sampling = np.log(variance), polygamma(1, rows[known] * spare / 2.0)
-    between, centre = _spread(log_variance, sampling)
-    out = np.full(len(rows), centre)
-    out[known] += between / (between + sampling) * (log_variance - centre)
+    out = np.full(len(rows), np.nan)
+    out[known] = np.log(held_out[known] * spare)
+    return shrunk_levels(out, polygamma(1, rows[known] * spare / 2.0))
+
+
+def shrunk_levels(log_variance, sampling):
+    """Return noise variances, whose logarithms are shrunk towards their mean.
+
+    Parameters
+    ----------
+    log_variance : ndarray of shape (n_tasks,)
+        NaN if unknown.
+    sampling : ndarray of shape (n_known,)
+        Sampling variances of those that are known.
+    """
+    known = np.isfinite(log_variance)
+    found = log_variance[known]
+    found = np.maximum(found, np.median(found) + np.log(_LEAST_VARIANCE))
+    between, centre = _spread(found, sampling)
+    out = np.full(len(log_variance), centre)
+    out[known] += between / (between + sampling) * (found - centre)
     return np.exp(out)
 
 
@@ -169,7 +196,7 @@ def _spread(values, sampling):
     return between, centre
 
 
-def fit_with_noise(fit, noise_of, weight, progress, start=None):
+def fit_with_noise(fit, noise_of, weight, progress, first=None):
     """Fit alternately with the noise levels of the tasks, until these settle.
 
     Parameters
@@ -182,8 +209,8 @@ def fit_with_noise(fit, noise_of, weight, progress, start=None):
         Total weights of the tasks.
     progress : callable
         Called with a line of text.
-    start : callable, optional
-        A cheaper fit, whose noise levels are the first ones.
+    first : ndarray of shape (n_tasks,), optional
+        Noise variances of the first fit; without them, all rows count alike there.
 
     Returns
     -------
@@ -192,24 +219,22 @@ def fit_with_noise(fit, noise_of, weight, progress, start=None):
     noise : ndarray of shape (n_tasks,)
         Its noise variances.
     """
-    factors = None
-    if start is not None:
-        _, _, factors = _settled_noise(start, noise_of, weight, progress)
-    return _settled_noise(fit, noise_of, weight, progress, factors)[:2]
-
-
-def _settled_noise(fit, noise_of, weight, progress, factors=None):
-    """Return the last fit, its noise variances and its factors (None if all rows count alike)."""
+    factors = None if first is None else noise_factors(first, weight)
+    if first is not None and _are_settled(factors.values):
+        factors = None
     for number in range(1, _MOST_ROUNDS + 1):
         fitted = fit(factors)
         noise = noise_of(fitted)
         if number == _MOST_ROUNDS:
             break
         found = noise_factors(noise, weight)
-        before = 1.0 if factors is None else factors.values
-        # Factors are inverse variances, so that noise levels differ by half the logarithm.
-        if 0.5 * np.abs(np.log(found.values / before)).max() <= _SETTLED:
+        if _are_settled(found.values / (1.0 if factors is None else factors.values)):
             break
         progress(f"noise of the tasks: round {number}")
         factors = found
-    return fitted, noise, factors
+    return fitted, noise
+
+
+def _are_settled(ratios):
+    """Return whether noise levels hardly change; `ratios` are those of inverse variances."""
+    return 0.5 * np.abs(np.log(ratios)).max() <= _SETTLED

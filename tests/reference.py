@@ -1716,7 +1716,7 @@ def shares_cells(X, codes, chance=0.1, fewest=12):
     within = equal[pairs & same_task].mean() if (pairs & same_task).any() else 0.0
     between = equal[pairs & ~same_task].mean() if (~same_task).any() else 0.0
     n_cells = len(np.unique(X, axis=0))
-    if n_cells < fewest or len(X) - n_cells < 0.01 * len(X):
+    if n_cells < fewest or len(X) - n_cells < 0.05 * len(X):
         return False
     return bool(within < chance * between)
 

@@ -17,12 +17,12 @@ from .keys import by_size, mixed
 
 __all__ = ["deal_cells", "shared_cells"]
 
-# Equal features are due to chance if they are more frequent, relative to their frequency between
-# tasks, within a task.
+# Equal features are due to chance if they are at least this frequent within tasks, relative to
+# their frequency between tasks.
 _CHANCE = 0.1
-# With a smaller share of rows that repeat others, nothing is gained. Keys of different rows may be
-# equal, too, in large tables.
-_LEAST_SHARE = 0.01
+# A smaller share of rows that repeat others cannot mislead much, and their cases are perhaps met
+# again. Keys of different rows may be equal, too, in large tables.
+_LEAST_SHARE = 0.05
 # With fewer distinct rows, they are the points of a design. Cases that are mistaken for a design
 # cost far more than the reverse (a few per cent), so that the bound is low.
 _FEWEST = 12

@@ -230,7 +230,9 @@ def test_weights_of_tasks(table, model, task_weight):
         assert np.isnan(found.task_noise_[~numbers]).all()
     if isinstance(task_weight, dict):
         zero = dict.fromkeys([f"log_loss {i}" for i in range(3)], 0.0)
-        with pytest.raises(ValueError, match="zero for all tasks that have rows and one loss"):
+        with pytest.raises(
+            ValueError, match="zero for all tasks that have rows and loss=.log_loss."
+        ):
             found.set_params(task_weight=zero).fit(X, y, task=task)
 
 

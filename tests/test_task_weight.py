@@ -288,7 +288,7 @@ def test_the_noise_is_that_of_the_last_fit(rng):
 def test_what_has_no_noise_level(rng):
     X, y, task, _ = draw(rng)
     model = MultiTaskRegressor(FIXED, cv=None).fit(X, y, task=task)
-    with pytest.raises(ValueError, match="held-out errors, but cv=None; set cv=5"):
+    with pytest.raises(ValueError, match="to learn noise levels, but cv=None; set cv=5"):
         model.set_params(task_weight="uncertainty").fit(X, y, task=task)
     assert model.coef_.shape == (4, 3)
     with pytest.raises(ValueError, match="log-loss .* does not have: .* Set task_weight='balanc"):

@@ -12,6 +12,7 @@ from ..tasks.moments import block_moments
 from ..tasks.rows import prefers_rows
 from ..tasks.stack import linear_scores
 from ..tasks.task_weights import (
+    NoiseLevels,
     TaskFactors,
     balanced_factors,
     fit_with_noise,
@@ -59,10 +60,13 @@ class WeightsMixin:
             given = given_factors(self.task_weight, labels)[has_rows]
             apart = 0 * losses.positions if hasattr(solver, "fit_rows") else losses.positions
             if not np.bincount(apart, given).all():
-                of_loss = " and one loss" if apart.any() else ""
+                where = "that have rows"
+                if apart.any():
+                    name = losses.losses[int(np.argmin(np.bincount(apart, given)))].name
+                    where += f" and loss={name!r}"
                 raise ValueError(
-                    f"task_weight={dict(self.task_weight)!r} is zero for all tasks that have "
-                    f"rows{of_loss}; give at least one of them a positive weight."
+                    f"task_weight={dict(self.task_weight)!r} is zero for all tasks {where}; give "
+                    "at least one of them a positive weight."
                 )
             return losses, given
         if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
@@ -87,8 +91,8 @@ class WeightsMixin:
             )
         if self.cv is None:
             raise ValueError(
-                "task_weight='uncertainty' learns noise levels from held-out errors, but cv=None; "
-                "set cv=5, or task_weight to a dict from tasks to 1 / noise variance."
+                "task_weight='uncertainty' needs cross-validation to learn noise levels, but "
+                "cv=None; set cv=5, or task_weight to a dict from tasks to 1 / noise variance."
             )
 
     def _fit_weighted(self, solver, settled, losses, given, fit, progress):
@@ -108,11 +112,13 @@ class WeightsMixin:
         """
         table, kind = settled.table, self.task_weight
         learns_noise = isinstance(kind, str) and kind == "uncertainty"
-        of_slopes = getattr(solver, "has_task_slopes", False)
-        noise_of = functools.partial(_noise_of, table=table, of_slopes=of_slopes)
+        of_slopes, first = getattr(solver, "_has_task_slopes", False), None
+        if learns_noise and (of_slopes or hasattr(solver, "fit_rows")):
+            first = _noise_of_slopes(table)
+        noise_of = functools.partial(_noise_of, table=table, of_slopes=of_slopes, first=first)
         if kind is None or not getattr(solver, "weighs_tasks", True):
             fitted = fit(settled)
-            return fitted, noise_of(fitted) if learns_noise else None
+            return fitted, noise_of(fitted).variance if learns_noise else None
         if learns_noise and losses.single is not self._loss:
             fitted = fit(settled)  # errors of several losses are not compared: it learns the noise
             return fitted, fitted.noise
@@ -122,10 +128,8 @@ class WeightsMixin:
             def fit_with(factors):
                 return fit(replace(settled, table=replace(table, factors=factors)))
 
-            first = None
-            if of_slopes or hasattr(solver, "fit_rows"):
-                first = _noise_of_slopes(table)
-            return fit_with_noise(fit_with, noise_of, weight, progress, first)
+            tuned = getattr(solver, "tuned", hasattr(solver, "fit_rows"))
+            return fit_with_noise(fit_with, noise_of, weight, progress, first, tuned)
         settled, factors = self._settled_with(settled, solver, given, weight)
         return fit(replace(settled, table=replace(table, factors=factors))), None
 
@@ -138,10 +142,11 @@ class WeightsMixin:
         """
         factors = balanced_factors(weight) if given is None else TaskFactors(given)
         mean = weight @ factors.values / weight.sum()
-        factors = factors.normalised(weight)
         if not getattr(solver, "tuned", hasattr(solver, "fit_rows")):
             settled = replace(settled, unit=settled.unit / mean)
-        return settled, factors
+        elif given is not None:
+            factors = replace(factors, evidence=np.full(len(given), np.inf))
+        return settled, factors.normalised(weight)
 
     def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
         """Set the factors of moments that were added up, and return their `Settled`."""
@@ -160,39 +165,53 @@ class WeightsMixin:
             self.task_noise_ = np.sqrt(fitted.noise)
 
 
-def _noise_of(fitted, table, of_slopes):
-    """Return the noise variances of the tasks of a table after a fit.
+def _noise_of(fitted, table, of_slopes, first):
+    """Return the `NoiseLevels` of the tasks of a table after a fit.
 
-    `of_slopes` says whether linear models have slopes of every task, for all features.
+    Parameters
+    ----------
+    fitted : SharingFit
+    table : TaskTable
+    of_slopes : bool
+        Whether linear models have slopes of every task, for all features.
+    first : NoiseLevels or None
+        What `_noise_of_slopes` returns for the table.
     """
     codes, weight = table.codes, table.weights()
     rows, unit = table.task_sums(weight), fitted.target_units**2
     held_out = fitted.report["error_shared"][:-1] / unit
     if fitted.learned is not None and fitted.learned.model is not None:
         # Learners such as trees have almost no error on the rows of the fit.
-        return unit * noise_levels(held_out, held_out, rows)
+        return NoiseLevels(unit * noise_levels(held_out, held_out, rows))
     effects = 0.0 if fitted.crossed is None else fitted.crossed.whole
-    found = None
-    if of_slopes:
-        y = (table.y - effects) / fitted.target_units[codes]
-        found = _noise_of_slopes(replace(table, y=y))
-    if found is None:
-        coef = np.vstack([fitted.coef, fitted.shared_coef])  # the last is for no task
-        fit = linear_scores(table.X[table.rows], coef, fitted.intercept, codes)[:, 0]
-        training = table.task_sums(weight * (table.y - fit) ** 2) / rows / unit
-        found = noise_levels(held_out, training, rows)
-    return unit * found
+    if of_slopes and fitted.crossed is None and not np.ptp(unit):
+        found = first
+    elif of_slopes:
+        found = _noise_of_slopes(replace(table, y=(table.y - effects) / np.sqrt(unit)[codes]))
+        found = found and replace(found, variance=unit * found.variance)
+    else:
+        found = None
+    if found is not None:
+        return found
+    if fitted.above is not None:  # the models of the tasks contain what groups of tasks add
+        effects = 0.0
+    coef = np.vstack([fitted.coef, fitted.shared_coef])  # the last is for no task
+    fit = linear_scores(table.X[table.rows], coef, fitted.intercept, codes)[:, 0]
+    training = table.task_sums(weight * (table.y - effects - fit) ** 2) / rows / unit
+    return NoiseLevels(unit * noise_levels(held_out, training, rows))
 
 
 def _noise_of_slopes(table):
-    """Return the noise variances beyond slopes of every task; None if these tell none."""
+    """Return the `NoiseLevels` beyond slopes of every task; None if these tell none."""
     if table.n_features > _MOST_FEATURES or prefers_rows(table, 1):
         return None
     found = TaskNoise.learn(block_moments(replace(table, factors=None)).merge())
     known = found.spare >= _LEAST_SPARE
     if not known.any():
         return None
-    return shrunk_levels(np.where(known, found.log_variance, np.nan), found.sampling[known])
+    log_variance = np.where(known, found.log_variance, np.nan)
+    variance = shrunk_levels(log_variance, found.sampling[known])
+    return NoiseLevels(variance, np.exp(found.log_slopes) / variance)
 
 
 def _labels_of(rows, y, n_tasks):

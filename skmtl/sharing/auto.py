@@ -88,7 +88,7 @@ class Auto(Sharing):
     60.0
     """
 
-    has_task_slopes = takes_scores = True  # by its linear models
+    _has_task_slopes = takes_scores = True  # by its linear models
 
     def __init__(self, *, time_budget: float | None = None):
         self.time_budget = time_budget

@@ -215,10 +215,10 @@ class Sharing(BaseEstimator):
     # Whether tasks share a part of the model, in whose fit tasks may have weights.
     weighs_tasks = True
     # Whether tasks may have slopes of their own for all features.
-    has_task_slopes = False
-    # Whether the structure takes a loss per task.
+    _has_task_slopes = False
+    # Whether the structure learns from tasks of squared error and of log-loss together.
     mixes_losses = False
-    # Whether it takes losses of scores other than squares, the same in every task.
+    # Whether its linear models minimise any losses, those of each loss on their own.
     takes_scores = False
 
     def _refuse_without_folds(self, names):

@@ -135,6 +135,9 @@ class LeastSquares(PoolingMember):
         if units is not None:  # learned from the known rows
             units = units.take(left.tasks).relearned(support, prior=False)
             support, rest = (part.in_units(units.location, units.scale) for part in (support, rest))
+        factors = self.problem.moments.factors
+        if factors is not None and factors.of_noise:  # otherwise that of a new task is unknown
+            support.factors = factors.take(left.tasks)
         errors = np.zeros((len(left.tasks), len(self)))
         n_groups, _, n_shared = left.shared.shape
         for scaling, system, where in self._factored(support):
@@ -147,8 +150,8 @@ class LeastSquares(PoolingMember):
             errors[:, where] = found[np.arange(len(found)), left.group]
         if units is not None:
             errors *= units.scale[:, None] ** 2
-        if rest.factors is not None:
-            errors = rest.factors.weighted_errors(errors)
+        if support.factors is not None:
+            errors = support.factors.weighted_errors(errors)
         kept = rest.weight > 0
         return errors[kept], rest.weight[kept]
 

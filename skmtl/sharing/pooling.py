@@ -138,7 +138,7 @@ class Independent(_Pooling):
     """
 
     weighs_tasks = False
-    has_task_slopes = True
+    _has_task_slopes = True
 
     def __init__(self, alpha: float | Literal["auto"] = "auto"):
         self.alpha = alpha
@@ -282,7 +282,7 @@ class PartialPooling(_Pooling):
         return Restriction.of(self.varying, self.positive, self.negative, names)
 
     @property
-    def has_task_slopes(self):
+    def _has_task_slopes(self):
         return self.varying is None
 
     def _grid(self, n_tasks, strengths):

@@ -277,9 +277,7 @@ class Problem(BaseProblem):
         parts = []
         for part in (known, rest - known):
             live = part > 0
-            thin = replace(table.select(live), sample_weight=part[live])
-            if thin.factors is not None and not thin.factors.of_noise:
-                thin = replace(thin, factors=None)  # the weight of a task that is new is unknown
+            thin = replace(table.select(live), sample_weight=part[live], factors=None)
             parts.append(self._moments(thin, tasks, np.argsort(order)))
         return parts
 

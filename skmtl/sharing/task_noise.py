@@ -28,7 +28,10 @@ _MOST_ROUNDS, _SETTLED = 50, 1e-3
 # Grid of the logarithm of a task's variance, its greatest half-width, about that of all tasks, and
 # its half-width in standard deviations about the most likely value.
 _GRID, _WIDEST, _WIDTHS = np.linspace(-1.0, 1.0, 101), 16.0, 6.0
-# Bounds of the logarithm of the variance of slopes, relative to that of the noise.
+# Least variance, relative to that of all tasks, about which this grid is laid out.
+_LEAST = 1e-12
+# Bounds of the logarithm of the variance of slopes, relative to that of the noise; the upper one is
+# at least that of the slopes that are found.
 _LOG_SLOPES = (-18.0, 8.0)
 # Numbers on the grid that are computed at a time.
 _AT_A_TIME = 2**22
@@ -130,19 +133,21 @@ class _Parts:
         S = np.tensordot(weighted, self.shared, axes=([0, 1], [0, 1]))
         inverse = np.linalg.pinv(S, rcond=_RANK, hermitian=True)
         m = inverse @ np.tensordot(weighted, self.own, axes=([0, 1], [0, 1]))
-        doubt = np.einsum("tij,jk,tik->ti", self.shared, inverse, self.shared)
+        doubt = ((self.shared @ inverse) * self.shared).sum(axis=2)
         squares = (self.own - self.shared @ m) ** 2 + doubt
         return np.divide(squares, self.values, out=np.zeros_like(squares), where=self.values > 0)
 
     def best_slopes(self, squares, variance):
         """Return the logarithm of the most likely variance of the slopes."""
         live, centre = self.values > 0, np.log(np.median(variance))
+        slopes = np.divide(squares, self.values, out=np.zeros_like(squares), where=live)
 
         def cost(log_slopes):
             total = variance[:, None] + np.exp(log_slopes) * self.values
             return (np.log(total) + squares / total)[live].sum()
 
-        bounds = centre + np.array(_LOG_SLOPES)
+        largest = np.log(max(slopes.max(initial=0.0), 1e-300))
+        bounds = centre + _LOG_SLOPES[0], max(centre + _LOG_SLOPES[1], largest)
         return float(minimize_scalar(cost, bounds=bounds, method="bounded").x)
 
     def log_variances(self, squares, slopes):
@@ -152,7 +157,9 @@ class _Parts:
         step = max(1, _AT_A_TIME // (len(_GRID) * (p + 1)))
         for first in range(0, n_tasks, step):
             part = slice(first, first + step)
-            rough = np.tile(np.log(self.start()) + _WIDEST * _GRID, (len(mean[part]), 1))
+            own = self.rest[part] / np.maximum(self.spare[part], 1.0)
+            centre = np.log(np.where(own > _LEAST * self.start(), own, self.start()))
+            rough = centre[:, None] + _WIDEST * _GRID
             chance = self._chances(rough, squares[part], slopes, part)
             top = np.take_along_axis(rough, chance.argmax(axis=1)[:, None], axis=1)
             width = _WIDTHS * np.sqrt(2.0 / np.maximum(self.spare[part], 1.0))

@@ -15,12 +15,12 @@ from scipy.special import polygamma
 from .encode import by_task
 
 __all__ = [
+    "NoiseLevels",
     "TaskFactors",
     "balanced_factors",
     "fit_with_noise",
     "given_factors",
     "is_mapping",
-    "noise_factors",
     "noise_levels",
     "shrunk_levels",
 ]
@@ -33,7 +33,11 @@ _LEAST_VARIANCE = 1e-5
 # Least ratio of errors on the rows of a fit to held-out ones: a fit that passes through its rows
 # says nothing about the noise.
 _LEAST_RATIO = 0.05
-_QUARTILE = 0.75
+# Quantiles of inverse noise variances over the rows, which are normalised.
+_QUARTILE, _NEARLY_NONE = 0.75, 0.1
+# Least weight of rows of nearly all tasks, in a unit of tuned strengths, and the largest factor for
+# it: some tasks have weights near zero because they are not to count.
+_LEAST_FACTOR, _MOST_FACTOR = 0.1, 1e4
 # Most steps for the variance of noise levels over tasks.
 _MOST_STEPS = 50
 
@@ -47,14 +51,19 @@ class TaskFactors:
     values : ndarray of shape (n_tasks,)
     of_noise : bool
         Whether they are inverse noise variances, which depend on the units of the tasks' targets.
+    evidence : ndarray of shape (n_tasks,) or None
+        Variance of the tasks' slopes relative to that of the noise, on standardised features; inf
+        if unknown. None if strengths are not tuned.
     """
 
     values: np.ndarray
     of_noise: bool = False
+    evidence: np.ndarray | None = None
 
     def take(self, tasks):
         """Return the factors of some of the tasks."""
-        return replace(self, values=self.values[tasks])
+        evidence = None if self.evidence is None else self.evidence[tasks]
+        return replace(self, values=self.values[tasks], evidence=evidence)
 
     def in_units(self, scale):
         """Return the factors for targets divided by the `scale` of their tasks."""
@@ -65,15 +74,21 @@ class TaskFactors:
 
         A quartile does not depend on tasks that are nearly without noise. Strengths are then in
         rows of the quieter tasks, and noisy ones, whose own verdicts are chance, cannot have
-        strengths that are much lower. `weight` are the total weights of the tasks, over which the
-        mean or the quartile is taken.
+        strengths that are much lower. Tuned strengths have a lower bound, though: if that of most
+        likelihood, 1 / `evidence` in rows of a task, were below one, factors are multiplied until
+        it is one, or nearly all factors are at least one (`_LEAST_FACTOR` for other weights).
+        `weight` are the total weights of the tasks, over which means and quantiles are taken.
         """
         share, values = weight / weight.sum(), self.values
-        if not self.of_noise:
-            return replace(self, values=values / (share @ values))
-        order = np.argsort(values)
-        at = np.searchsorted(np.cumsum(share[order]), _QUARTILE - 1e-9)
-        return replace(self, values=values / values[order[at]])
+        unit = _quantile(values, share, _QUARTILE) if self.of_noise else share @ values
+        values = values / unit
+        if self.evidence is not None:
+            least = 1.0 if self.of_noise else _LEAST_FACTOR
+            live = values > 0.0  # tasks may have weights of zero
+            needed = np.median(self.evidence[live] / values[live])
+            most = least / _quantile(values[live], share[live] / share[live].sum(), _NEARLY_NONE)
+            values = values * np.clip(needed, 1.0, np.clip(most, 1.0, _MOST_FACTOR))
+        return replace(self, values=values)
 
     def weighted_errors(self, errors):
         """Return squared errors ``(n_tasks, n_candidates)``, relative to known noise variances."""
@@ -90,9 +105,34 @@ def balanced_factors(weight):
     return TaskFactors(weight.sum() / (len(weight) * weight))
 
 
-def noise_factors(variance, weight):
-    """Return the `TaskFactors` of the tasks' noise variances."""
-    return TaskFactors(1.0 / variance, of_noise=True).normalised(weight)
+@dataclass(frozen=True)
+class NoiseLevels:
+    """Noise levels of the tasks.
+
+    Attributes
+    ----------
+    variance : ndarray of shape (n_tasks,)
+        Noise variances.
+    evidence : ndarray of shape (n_tasks,) or None
+        As in `TaskFactors`; None is unknown.
+    """
+
+    variance: np.ndarray
+    evidence: np.ndarray | None = None
+
+    def factors(self, weight, tuned=True):
+        """Return the normalised `TaskFactors`; `tuned` says whether strengths are tuned."""
+        evidence = self.evidence
+        if evidence is None:
+            evidence = np.full(len(self.variance), np.inf)
+        factors = TaskFactors(1.0 / self.variance, True, evidence if tuned else None)
+        return factors.normalised(weight)
+
+
+def _quantile(values, share, level):
+    """Return a quantile of values with weights that sum to one."""
+    order = np.argsort(values)
+    return values[order[np.searchsorted(np.cumsum(share[order]), level - 1e-9)]]
 
 
 def given_factors(task_weight, labels):
@@ -196,7 +236,7 @@ def _spread(values, sampling):
     return between, centre
 
 
-def fit_with_noise(fit, noise_of, weight, progress, first=None):
+def fit_with_noise(fit, noise_of, weight, progress, first=None, tuned=True):
     """Fit alternately with the noise levels of the tasks, until these settle.
 
     Parameters
@@ -204,13 +244,15 @@ def fit_with_noise(fit, noise_of, weight, progress, first=None):
     fit : callable
         Called with `TaskFactors` or None; returns a `SharingFit`.
     noise_of : callable
-        Called with a `SharingFit`; returns the noise variances of the tasks.
+        Called with a `SharingFit`; returns the `NoiseLevels` of the tasks.
     weight : ndarray of shape (n_tasks,)
         Total weights of the tasks.
     progress : callable
         Called with a line of text.
-    first : ndarray of shape (n_tasks,), optional
-        Noise variances of the first fit; without them, all rows count alike there.
+    first : NoiseLevels, optional
+        Those of the first fit; without them, all rows count alike there.
+    tuned : bool
+        Whether strengths are tuned.
 
     Returns
     -------
@@ -219,22 +261,23 @@ def fit_with_noise(fit, noise_of, weight, progress, first=None):
     noise : ndarray of shape (n_tasks,)
         Its noise variances.
     """
-    factors = None if first is None else noise_factors(first, weight)
-    if first is not None and _are_settled(factors.values):
+    factors = None if first is None else first.factors(weight, tuned)
+    if first is not None and _are_alike(factors.values):
         factors = None
     for number in range(1, _MOST_ROUNDS + 1):
         fitted = fit(factors)
         noise = noise_of(fitted)
         if number == _MOST_ROUNDS:
             break
-        found = noise_factors(noise, weight)
-        if _are_settled(found.values / (1.0 if factors is None else factors.values)):
+        found = noise.factors(weight, tuned)
+        if _are_alike(found.values / (1.0 if factors is None else factors.values)):
             break
         progress(f"noise of the tasks: round {number}")
         factors = found
-    return fitted, noise
+    return fitted, noise.variance
 
 
-def _are_settled(ratios):
-    """Return whether noise levels hardly change; `ratios` are those of inverse variances."""
-    return 0.5 * np.abs(np.log(ratios)).max() <= _SETTLED
+def _are_alike(ratios):
+    """Return whether ratios of inverse variances are about the same in every task."""
+    logs = np.log(ratios)
+    return 0.5 * np.abs(logs - np.median(logs)).max() <= _SETTLED

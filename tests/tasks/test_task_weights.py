@@ -12,11 +12,11 @@ from skmtl.tasks.moments import block_moments
 from skmtl.tasks.rows import TaskRows
 from skmtl.tasks.table import pack
 from skmtl.tasks.task_weights import (
+    NoiseLevels,
     TaskFactors,
     balanced_factors,
     fit_with_noise,
     given_factors,
-    noise_factors,
     noise_levels,
 )
 
@@ -30,7 +30,7 @@ def table_of(rng, factors, n=60):
 def test_factors_by_hand(rng):
     rows, std = rng.uniform(1.0, 50.0, 7), np.exp(rng.normal(size=7))
     np.testing.assert_allclose(balanced_factors(rows).values, reference.balanced_factors(rows))
-    found = noise_factors(std**2, rows).values
+    found = NoiseLevels(std**2).factors(rows, tuned=False).values
     np.testing.assert_allclose(found, reference.noise_factors(std, rows))
     given = TaskFactors(rng.uniform(size=7)).normalised(rows)
     assert rows @ given.values == pytest.approx(rows.sum())
@@ -110,14 +110,14 @@ def test_rounds_end_once_noise_levels_settle(rng):
         return SimpleNamespace(variance=truth**2 * (1.0 if factors is None else moved))
 
     def noise_of(fitted):
-        return fitted.variance
+        return NoiseLevels(fitted.variance)
 
-    fitted, noise = fit_with_noise(fit, noise_of, rows, lambda text: None)
+    fitted, noise = fit_with_noise(fit, noise_of, rows, lambda text: None, tuned=False)
     assert len(calls) == 2 and calls[0] is None
     np.testing.assert_allclose(calls[1].values, reference.noise_factors(truth, rows))
     assert noise is fitted.variance and noise[2] == (16.0 * 0.98) ** 2
     calls.clear()
-    fit_with_noise(fit, noise_of, rows, lambda text: None, first=truth**2)
+    fit_with_noise(fit, noise_of, rows, lambda text: None, NoiseLevels(truth**2), tuned=False)
     assert len(calls) == 1  # the levels are as they were
     np.testing.assert_allclose(calls[0].values, reference.noise_factors(truth, rows))
 
@@ -128,6 +128,23 @@ def test_rounds_end_once_noise_levels_settle(rng):
     calls.clear()
     fit_with_noise(alike, noise_of, rows, lambda text: None)
     assert calls == [None]
+
+
+def test_factors_keep_tuned_strengths_in_reach(rng):
+    """Slopes that differ much need strengths below one row of the quiet tasks."""
+    std, rows = np.repeat([0.1, 3.0], 10), np.full(20, 30.0)
+    plain = NoiseLevels(std**2).factors(rows, tuned=False).values
+    assert plain.max() == 1.0
+    for slopes in (1e-6, 0.01, 0.3, 3.0, 1e4):
+        factors = NoiseLevels(std**2, slopes / std**2).factors(rows).values
+        np.testing.assert_allclose(factors / factors[0], plain / plain[0])
+        strength = factors[0] * std[0] ** 2 / slopes  # that of most likelihood
+        assert strength > 0.999 or factors.min() == pytest.approx(1.0)
+        assert factors.min() <= 1.0 + 1e-9
+        if strength > 1.001:
+            np.testing.assert_allclose(factors, plain)
+    unknown = NoiseLevels(std**2).factors(rows).values
+    assert unknown.min() == pytest.approx(1.0)
 
 
 def test_noise_levels_of_least_squares(rng):

@@ -147,7 +147,7 @@ class RowProblem:
             [replace(part, block=part.block[order]) for part in parts],
             fit_linear,
             table.n_tasks,
-            factors=None if table.factors is None else table.factors.values[table.codes[order]],
+            factors=None if table.factors is None else _factors_of_rows(table)[order],
             copies=replace(settled, table=None),
             **options,
         )
@@ -345,6 +345,12 @@ class RowProblem:
 def _with_one_thread(function, problem, args):
     with threadpool_limits(1):
         return function(problem, *args)
+
+
+def _factors_of_rows(table):
+    """Return the factors of the packed rows with a mean of one, as learners expect of weights."""
+    values = table.factors.values[table.codes]
+    return values / np.average(values, weights=table.weights())
 
 
 def _groups_of_equal_rows(table, order):

@@ -6,16 +6,24 @@ import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._compat import check_columns
 from ._plain import plain_classifier, plain_regressor
-from ._typing import MatrixLike, NDArray
-from ._validation import check_coverage, check_table, read_features, refuse_other_kinds
+from ._typing import ArrayLike, MatrixLike, NDArray
+from ._validation import (
+    check_coverage,
+    check_table,
+    check_weights,
+    read_features,
+    refuse_other_kinds,
+)
 from .guard.prediction_sets import check_set_thresholds, label_sets
 from .losses import LOG_LOSS, SQUARED_ERROR
 from .tasks.columns import as_table
+from .tasks.targets import check_numbers
 
 __all__ = [
     "BlendedTaskClassifier", "BlendedTaskModel", "LinearTaskClassifier", "LinearTaskModel",
@@ -159,6 +167,32 @@ class TaskRegressor(RegressorMixin, OneTask):
         std = scale.of_rows(features, np.zeros(len(prediction), dtype=int))
         effects = self._level_effects
         return prediction, std if effects is None else effects.widened(std, X, optional=True)
+
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return R² of the predictions; D², the share of the deviance, for other losses.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+            Rows to predict.
+        y : array-like of shape (n_samples,)
+            True targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            R², or D² for another loss.
+        """
+        loss = LOG_LOSS if self._has_probabilities() else self._loss
+        if loss is SQUARED_ERROR:
+            return super().score(X, y, sample_weight)
+        target = check_numbers(y)
+        check_consistent_length(X, target, sample_weight)
+        weight = check_weights(sample_weight, len(target))
+        weight = np.ones(len(target)) if weight is None else weight
+        return loss.explained(target, self.predict(X), weight)
 
     def _has_probabilities(self):
         """Return whether predictions are probabilities of 1."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.linear_model import Ridge
 from sklearn.metrics import d2_log_loss_score, log_loss, mean_poisson_deviance, r2_score
 from sklearn.model_selection import GridSearchCV, KFold
 
@@ -313,7 +314,40 @@ def test_wrong_targets_name_the_task(table):
     model = MultiTaskRegressor(FIXED, loss=LOSS, cv=None)
     with pytest.raises(ValueError, match=r"task 'poisson \d': loss='poisson' is for counts"):
         model.fit(X, np.where(kind == "poisson", -1.0, y), task=task)
-    with pytest.raises(ValueError, match="task 'log_loss 0' has loss='log_loss', but its target"):
+    with pytest.raises(ValueError, match="task 'log_loss 0': loss='log_loss' is for targets"):
         model.fit(X, np.where(task == "log_loss 0", 2.0, y), task=task)
     with pytest.raises(AttributeError, match="needs all rows at once, so there is no partial_fit"):
         model.partial_fit(X, y, task=task)
+
+
+@pytest.mark.parametrize("loss", ["poisson", LOSS])
+def test_a_further_learner_is_for_squared_errors(table, loss):
+    """It must not be fitted to squares instead."""
+    X, y, task, _ = table
+    model = MultiTaskRegressor(loss=loss, estimator=Ridge())
+    with pytest.raises(ValueError, match="cannot be combined with estimator=Ridge"):
+        model.fit(X, y, task=task)
+
+
+def test_splits_without_rows_of_a_loss_are_left_out(table):
+    X, y, task, kind = table
+    order = np.argsort(kind, kind="stable")
+    X, y, task, kind = X[order], y[order], task[order], kind[order]
+    model = MultiTaskRegressor("partial_pooling", loss=LOSS, cv=KFold(6)).fit(X, y, task=task)
+    assert np.isfinite(model.predict(X, task=task)).all()
+    some = np.ones(270, dtype=bool)
+    some[np.flatnonzero(kind == "poisson")[3:]] = False
+    model = MultiTaskRegressor("partial_pooling", loss=LOSS)
+    with pytest.raises(ValueError, match=r"tasks with loss='poisson': Found 3 sample\(s\)"):
+        model.fit(X[some], y[some], task=task[some])
+
+
+def test_scores_of_models_of_tasks(table, model):
+    X, y, task, kind = table
+    for label in ("poisson 1", "log_loss 1", "squared_error 1"):
+        own = task == label
+        wanted = model.score(X[own], y[own], task=label)
+        assert model.for_task(label).score(X[own], y[own]) == pytest.approx(wanted)
+    one = MultiTaskRegressor(FIXED, cv=None, loss="log_loss").fit(X[own], (y[own] > 50)[:, None])
+    wanted = one.score(X[own], (y[own] > 50)[:, None].astype(float))
+    assert one.score(X[own], (y[own] > 50).astype(float)) == pytest.approx(wanted)

@@ -226,6 +226,33 @@ class Loss:
         value = self.value(scores[..., None], target[..., None])
         return self.factor * (value - self.least(target))
 
+    def explained(self, y: NDArray, prediction: NDArray, weight: NDArray) -> float:
+        """Return D², the share of the deviance that predictions explain.
+
+        Parameters
+        ----------
+        y, prediction, weight : ndarray of shape (n_rows,)
+            Targets, predictions and weights.
+
+        Returns
+        -------
+        float
+            The share. For a constant target it is 1 for perfect predictions and 0 for others, as
+            R² is.
+
+        Raises
+        ------
+        ValueError
+            For targets outside the range of the loss.
+        """
+        self.check_target(y)
+        left, total = weight @ self.deviance(self.link(prediction), y), 0.0
+        if np.ptp(y):
+            total = weight @ self.deviance(np.full(len(y), self.constant(y, weight)), y)
+        if total <= 0.0:
+            return 1.0 if left == 0.0 else 0.0
+        return float(1.0 - left / total)
+
     def in_units(self, scale: float) -> "Loss":
         """Return the loss of targets that are multiplied by a scale, up to a factor.
 

@@ -43,8 +43,8 @@ class _LogLoss(FixedLoss):
         if wrong.any():
             raise ValueError(
                 "loss='log_loss' is for targets of 0 and 1, but y has the value "
-                f"{float(y[int(np.argmax(wrong))])!r}; encode it as 0 and 1, or choose "
-                "loss='squared_error'."
+                f"{float(y[int(np.argmax(wrong))])!r}; encode it as 0 and 1, or set the loss of "
+                "the task to 'squared_error'."
             )
 
     def target_slopes(self, scores):

@@ -99,9 +99,10 @@ class TaskLosses:
         return TaskLosses(tuple(self.losses[k] for k in kept), positions)
 
     def of_new(self, default):
-        """Return the `Loss` of a task never seen: the default if any task has it.
+        """Return the `Loss` of a task never seen.
 
-        Otherwise it is that of most tasks.
+        It is the default if any task has it, otherwise that of most tasks (of two, the first by
+        name).
         """
         if default in self.losses:
             return default
@@ -162,20 +163,12 @@ class TaskLosses:
             Target and task of each row.
         labels : ndarray of shape (n_tasks,)
         """
-        wrong = self.of_kind(LOG_LOSS)[codes] & (y != 0.0) & (y != 1.0)
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            raise ValueError(
-                f"task {labels.tolist()[codes[at]]!r} has loss='log_loss', but its target has "
-                f"the value {float(y[at])!r}; encode it as 0 and 1, or set the loss of the task to "
-                "'squared_error'."
-            )
         kind = self.positions[codes]
         for k, loss in enumerate(self.losses):
             try:
                 loss.check_target(y[kind == k])
             except ValueError as error:
-                if self.single is not None:
+                if self.single is not None and loss is not LOG_LOSS:
                     raise
                 task = labels.tolist()[_first_refused(loss, y, codes, kind == k)]
                 raise ValueError(f"task {task!r}: {error}") from None
@@ -204,7 +197,9 @@ class TaskLosses:
             )
         takes_both = getattr(sharing, "mixes_losses", False)
         of_two = all(loss in (LOG_LOSS, SQUARED_ERROR) for loss in self.losses)
-        if getattr(sharing, "takes_scores", False) or (takes_both and of_two):
+        fits_rows = hasattr(sharing, "fit_rows")  # learners of squares beside linear models
+        takes_any = getattr(sharing, "takes_scores", False) and not fits_rows
+        if takes_any or (takes_both and of_two):
             return
         taken = f"{default.name!r}" + " and 'log_loss'" * takes_both
         raise ValueError(

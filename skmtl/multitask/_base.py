@@ -145,8 +145,11 @@ class MultiTaskBase(
             progress(f"fitting the tasks with loss={loss.name!r}")
             tasks = np.flatnonzero(losses.positions == k)
             weights = None if given is None else given[tasks]
-            part = table.take(tasks)
-            fits.append(self._fit_tasks(solver, part, losses.take(tasks), weights, call))
+            try:
+                part = table.take(tasks)
+                fits.append(self._fit_tasks(solver, part, losses.take(tasks), weights, call))
+            except ValueError as error:
+                raise ValueError(f"the tasks with loss={loss.name!r}: {error}") from error
         return solver, join(fits, losses, self._loss).with_empty_tasks(has_rows)
 
     def _fit_tasks(self, solver, table, losses, given, call):
@@ -172,7 +175,7 @@ class MultiTaskBase(
         if self.cv is not None:
             parts = partitions(
                 settled.table, self.cv, X=call.X, y=call.y, groups=call.codes, seed=self._seed(),
-                classifier=classes,
+                classifier=classes, is_part=table.n_tasks < call.has_rows.sum(),
             )  # fmt: skip
         with worker_pool(self.n_jobs) as executor:
             loss = losses.single if is_linear else self._loss
@@ -368,7 +371,6 @@ class MultiTaskBase(
         adapter = loss = None
         if self._learned is None:
             adapter, loss = self._adapter_of(kwargs.pop("loss", None))
-        if self._learned is None:
             reader = self._task_model(self.shared_coef_, self.shared_intercept_, None, loss)
         else:
             reader = self._learned_task_model(None, None)

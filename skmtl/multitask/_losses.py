@@ -30,7 +30,7 @@ class LossMixin:
     """Minimise losses of scores, and predict by their links."""
 
     loss: object = "squared_error"  # of models that were pickled before it was a parameter
-    _fitted_loss: object = SQUARED_ERROR  # `TaskLosses` with several losses
+    _fitted_loss: object = SQUARED_ERROR  # or `TaskLosses`, if tasks differ
 
     def _given_losses(self):
         """Return the losses that the parameter names, without unknown names."""
@@ -39,6 +39,7 @@ class LossMixin:
         return [one for one in found if isinstance(one, Loss)]
 
     def _minimises_scores(self):
+        """Return whether linear models minimise another loss than squares."""
         others = any(loss is not SQUARED_ERROR for loss in self._given_losses())
         return others and not getattr(self._named_object(), "mixes_losses", False)
 
@@ -48,7 +49,12 @@ class LossMixin:
         losses = () if is_mapping(self.loss) else self._given_losses()
         return any(isinstance(loss, LogLink) for loss in losses)
 
-    @available_if(lambda model: LOG_LOSS in model._given_losses())
+    def _has_probabilities(self):
+        if hasattr(self, "loss_"):
+            return LOG_LOSS in self._task_losses().losses
+        return LOG_LOSS in self._given_losses()
+
+    @available_if(lambda model: model._has_probabilities())
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray | list[NDArray]:
         """Return the probabilities of 0 and 1 for tasks with the log-loss.
 
@@ -103,7 +109,7 @@ class LossMixin:
             The sharing structure.
         """
         super()._check_losses(losses, solver)
-        if losses.single is SQUARED_ERROR or hasattr(solver, "fit_rows"):
+        if losses.single is SQUARED_ERROR or getattr(solver, "mixes_losses", False):
             return
         several, of_squares = losses.single is None, SQUARED_ERROR in losses.losses
         beside = not several and losses.single.has_link  # levels, and other groupings
@@ -162,7 +168,7 @@ class LossMixin:
                 stacklevel=5,
             )
         if fitted.loss is LOG_LOSS and fitted.learned is None:
-            warn_of_separation(table, fitted)
+            warn_of_separation(table, fitted, stacklevel=6)
 
     def _store_losses(self, loss):
         """Set what is known of the losses of the tasks."""
@@ -249,6 +255,8 @@ def deviance_explained(losses, y, prediction, codes, sample_weight=None):
     y, prediction = as_numbers(y, "y"), np.asarray(prediction)
     if y.ndim == 2 and y.shape[1] == 1 and prediction.ndim == 1:
         y = y[:, 0]
+    if y.ndim == 1 and prediction.ndim == 2:
+        y = y[:, None]
     check_consistent_length(y, prediction, sample_weight)
     weight = check_weights(sample_weight, len(y))
     weight = np.ones(len(y)) if weight is None else weight
@@ -259,21 +267,11 @@ def deviance_explained(losses, y, prediction, codes, sample_weight=None):
         for k, loss in enumerate(losses.losses):
             own = (kind == k) & (weight > 0)
             if own.any():
-                found.append(_explained(loss, y[own], prediction[own], weight[own]))
+                found.append(loss.explained(y[own], prediction[own], weight[own]))
                 rows.append(weight[own].sum())
         return float(np.average(found, weights=rows)) if found else np.nan
     for t, (target, mean) in enumerate(zip(y.T, prediction.T, strict=True)):
         live = ~np.isnan(target) & (weight > 0)
         if live.sum() > 1:
-            found.append(_explained(losses.of_task(t), target[live], mean[live], weight[live]))
+            found.append(losses.of_task(t).explained(target[live], mean[live], weight[live]))
     return float(np.mean(found)) if found else np.nan
-
-
-def _explained(loss, y, prediction, weight):
-    loss.check_target(y)
-    left, total = weight @ loss.deviance(loss.link(prediction), y), 0.0
-    if np.ptp(y):
-        total = weight @ loss.deviance(np.full(len(y), loss.constant(y, weight)), y)
-    if total <= 0.0:  # as in R²: perfect or not
-        return 1.0 if left == 0.0 else 0.0
-    return float(1.0 - left / total)

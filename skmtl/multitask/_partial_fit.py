@@ -65,8 +65,8 @@ class SeenRows:
         if n_folds is None:
             return cls(block_moments(table, executor=executor), weight, sizes)
         keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
-        cells = shared_cells(table, keys.feature_keys(table.X, table.rows))
-        table = replace(table, keys=keys.keys(table.X, table.y, table.rows), cells=cells)
+        table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
+        table = replace(table, cells=shared_cells(table, keys.feature_keys(table.X, table.rows)))
         moments = block_moments(table, deal_blocks(table, n_folds, seed), n_folds, executor)
         fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
         return cls(moments, weight, sizes, keys, fourth)

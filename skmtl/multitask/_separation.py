@@ -10,7 +10,7 @@ from ..tasks.stack import linear_scores
 __all__ = ["warn_of_separation"]
 
 
-def warn_of_separation(table, fitted):
+def warn_of_separation(table, fitted, stacklevel=3):
     """Warn if the loss has no minimum because of a strength of zero."""
     strengths = fitted.strengths
     names = "alpha", "alpha_intercept", "alpha_shared"
@@ -36,7 +36,7 @@ def warn_of_separation(table, fitted):
             f"perfectly separated, as {where}: they grow with every step, and probabilities near 0 "
             "and 1 are meaningless. Give a strength above 0, or 'auto' with cv=5.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -258,8 +258,8 @@ class SummaryMixin:
         loss = LOG_LOSS if is_classifier(self) else getattr(self, "loss_", None)
         shared = None if self._learned is not None else self._named_coefficients()[2]
         every = np.ones(len(self.tasks_), dtype=bool)
-        link, scale_free = getattr(loss, "has_link", False), loss is LOG_LOSS
-        return [_Part(None, every, self._n_rows, shared, self._inference, link, scale_free)]
+        has_link, is_log_loss = getattr(loss, "has_link", False), loss is LOG_LOSS
+        return [_Part(None, every, self._n_rows, shared, self._inference, has_link, is_log_loss)]
 
     def _facts(self):
         facts = {"rows": self._n_rows, "tasks": len(self.tasks_)}

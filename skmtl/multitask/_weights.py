@@ -50,8 +50,8 @@ class WeightsMixin:
         default = LOG_LOSS if is_classifier(self) else SQUARED_ERROR
         every = TaskLosses.of(self.loss, labels, default)
         losses = every.take(np.flatnonzero(has_rows))
-        losses.check(default, solver, type(self).__name__)
         self._check_losses(losses, solver)
+        losses.check(default, solver, type(self).__name__)
         names = labels if isinstance(labels, np.ndarray) else labels.classes
         every.check_empty(has_rows, default, names)
         if table is not None and not is_classifier(self):

@@ -98,7 +98,7 @@ def folds(block, n_folds):
     return Partition(block, n_folds, ~eye, eye)
 
 
-def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=False):
+def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=False, is_part=False):
     """Return the partitions of a cross-validation scheme.
 
     Parameters
@@ -110,6 +110,8 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=Fal
         The arguments for the ``split`` of a splitter, as the caller passed them to fit.
     classifier : bool
         Whether the target holds class codes.
+    is_part : bool
+        Whether there are further tasks, so that splits without rows of these are left out.
 
     Returns
     -------
@@ -128,15 +130,19 @@ def partitions(table, cv, *, X=None, y=None, groups=None, seed=0, classifier=Fal
             folds(deal_apart(table, n_folds, seed + r, classifier), n_folds) for r in range(repeats)
         ]
     splits = read_splits(cv, X, y, groups, n_samples=table.X.shape[0], copies=False)
-    return _from_splits(table, splits)
+    return _from_splits(table, splits, is_part)
 
 
-def _from_splits(table, splits):
+def _from_splits(table, splits, is_part=False):
     role = np.zeros((table.X.shape[0], len(splits)), dtype=np.int8)
     for s, (train, test) in enumerate(splits):
         role[train, s] = 1
         role[test, s] = 2
     role = role[table.rows]
+    if is_part:
+        whole = (role == 1).any(axis=0) & (role == 2).any(axis=0)
+        if whole.any():
+            role, splits = role[:, whole], splits[: whole.sum()]
     for s in range(len(splits)):
         train, test = (np.flatnonzero(role[:, s] == side) for side in (1, 2))
         refuse_empty(train, test, s, "among the labelled rows of positive weight")

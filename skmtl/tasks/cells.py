@@ -17,8 +17,8 @@ from .keys import by_size, mixed
 
 __all__ = ["deal_cells", "shared_cells"]
 
-# Equal features are due to chance if they are at least this frequent within tasks, relative to
-# their frequency between tasks.
+# Equal features are due to chance if, within tasks, they are more than this fraction as frequent as
+# between tasks.
 _CHANCE = 0.1
 # A smaller share of rows that repeat others cannot mislead much, and their cases are perhaps met
 # again. Keys of different rows may be equal, too, in large tables.
@@ -31,17 +31,34 @@ _TURNS = 101.0
 
 
 def shared_cells(table, feature_keys):
-    """Return the feature keys of the packed rows if they are to be dealt together, or None.
+    """Return keys of the packed rows by which they are to be dealt together, or None.
+
+    They are those of the features, if these are not equal by chance. Otherwise, rows of X that
+    several tasks share, in a 2-D target, have the sums of the keys of their labels.
 
     Parameters
     ----------
     table : TaskTable
+        Table with keys.
     feature_keys : ndarray of shape (n_packed,)
 
     Returns
     -------
     ndarray of shape (n_packed,) or None
     """
+    found = _by_features(table, feature_keys)
+    if found is not None or table.n_tasks < 2 or np.bincount(table.rows).max() < 2:
+        return found
+    in_tasks = np.unique(table.codes * table.X.shape[0] + table.rows) % table.X.shape[0]
+    n_tasks = np.bincount(in_tasks, minlength=table.X.shape[0])
+    n_cases = (n_tasks > 0).sum()
+    if n_cases < _FEWEST or len(in_tasks) - n_cases < _LEAST_SHARE * len(in_tasks):
+        return None
+    return np.bincount(table.rows, table.keys, table.X.shape[0])[table.rows]
+
+
+def _by_features(table, feature_keys):
+    """Return the feature keys if they are equal between tasks, and not by chance; or None."""
     ordered, n_rows = np.sort(feature_keys), len(feature_keys)
     n_repeated = (ordered[1:] == ordered[:-1]).sum()
     if table.n_tasks < 2 or n_repeated < _LEAST_SHARE * n_rows:

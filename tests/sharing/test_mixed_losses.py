@@ -288,7 +288,10 @@ def test_errors_of_a_new_task_leave_its_rows_out(rng):
 # -------------------------------------------------------------------------------- wrong input
 
 WRONG = {
-    "target": ({"loss": {"price": "log_loss"}}, "task 'price' has loss='log_loss', but its target"),
+    "target": (
+        {"loss": {"price": "log_loss"}},
+        "task 'price': loss='log_loss' is for targets of 0 and 1, but",
+    ),
     "every target": ({"loss": "log_loss"}, "encode it as 0 and 1, or set the loss of the task"),
     "key": ({"loss": {"sales": "log_loss"}}, "a key of loss='sales' is not a task seen in fit"),
     "name": ({"loss": {"sold": "hinge"}}, "loss gives task 'sold' 'hinge', which is not a loss"),

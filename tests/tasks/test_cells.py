@@ -166,3 +166,24 @@ def test_classes_of_the_same_cases():
     assert all(len(blocks) == 1 for blocks in held_out.values())
     model = MultiTaskClassifier("partial_pooling").fit(X, y, task=task)
     assert model.task_report_["error_shared"][:-1].mean() > 0.65  # nothing is predicted
+
+
+@pytest.mark.parametrize("kind", ["replicates", "binary"])
+def test_rows_of_a_target_of_several_columns_are_known(kind):
+    """Equal features do not hide which labels belong to one row."""
+    rng = np.random.default_rng(7)
+    X = np.repeat(rng.normal(size=(60, 3)), 2, axis=0)
+    if kind == "binary":
+        X = rng.integers(2, size=(120, 3)).astype(float)
+    y = rng.normal(size=(120, 5))
+    y[rng.uniform(size=y.shape) < 0.2] = np.nan
+
+    def by_row(X, y):
+        table, out = settled(X, y), np.full(len(X), -1)
+        block = deal_blocks(table, 5)
+        out[table.rows] = block
+        np.testing.assert_array_equal(out[table.rows], block)
+        return out
+
+    order = rng.permutation(120)
+    np.testing.assert_array_equal(by_row(X[order], y[order]), by_row(X, y)[order])

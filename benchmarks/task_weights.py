@@ -15,24 +15,25 @@ import problems
 
 WEIGHTS = (None, "balanced", "uncertainty")
 SETS = ["school", "student", "parkinsons_voice", "wine", "radon"]
-# Rows per task, the number of rows of the first task, and the ratio of the largest noise level to
-# the smallest one.
+# Rows per task, the number of rows of the first task, the ratio of the largest noise level to the
+# smallest one, and the standard deviation of slopes over tasks.
 DESIGNS = {
-    "noise differs 10-fold": (20, 20, 10.0),
-    "noise differs 100-fold": (20, 20, 100.0),
-    "the same, 120 rows per task": (120, 120, 100.0),
-    "one task has most rows": (20, 4000, 1.0),
-    "equal tasks": (20, 20, 1.0),
+    "noise differs 10-fold": (20, 20, 10.0, 0.3),
+    "noise differs 100-fold": (20, 20, 100.0, 0.3),
+    "the same, 120 rows per task": (120, 120, 100.0, 0.3),
+    "slopes differ much, too": (60, 60, 100.0, 3.0),
+    "one task has most rows": (20, 4000, 1.0, 0.3),
+    "equal tasks": (20, 20, 1.0, 0.3),
 }
 
 
 def simulated(design, seed, n_tasks=20, n_features=8):
     """Return features, target, task, the expected target, and the noise levels of the tasks."""
-    rows, first, ratio = DESIGNS[design]
+    rows, first, ratio, spread = DESIGNS[design]
     rng = np.random.default_rng(seed)
     task = np.repeat(np.arange(n_tasks), np.r_[first, np.full(n_tasks - 1, rows)])
     X = rng.normal(size=(len(task), n_features))
-    slopes = rng.normal(size=n_features) + 0.3 * rng.normal(size=(n_tasks, n_features))
+    slopes = rng.normal(size=n_features) + spread * rng.normal(size=(n_tasks, n_features))
     mean = rng.normal(size=n_tasks)[task] + (X * slopes[task]).sum(axis=1)
     noise = ratio ** rng.permutation(np.linspace(-0.5, 0.5, n_tasks))
     return X, mean + noise[task] * rng.normal(size=len(task)), task, mean, noise

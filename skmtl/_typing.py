@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-__all__ = ["CV", "ArrayLike", "Frame", "MatrixLike", "NDArray", "RandomState", "TaskColumn"]
+__all__ = [
+    "CV",
+    "ArrayLike",
+    "Frame",
+    "LazyFrame",
+    "MatrixLike",
+    "NDArray",
+    "RandomState",
+    "TaskColumn",
+]
 
 
 class Frame(Protocol):
@@ -15,6 +24,13 @@ class Frame(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def columns(self) -> Any: ...
+
+
+class LazyFrame(Protocol):
+    """A lazy frame or a query of any library that narwhals reads."""
 
     @property
     def columns(self) -> Any: ...

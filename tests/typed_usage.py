@@ -3,6 +3,7 @@
 from typing import Any, assert_type
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from skmtl import (
@@ -31,6 +32,10 @@ assert_type(model.score(X, y, task=task), float)
 assert_type(model.predict(X), NDArray[Any])
 assert_type(model.predict(X, return_std=True), tuple[NDArray[Any], NDArray[Any]])
 assert_type(model.adapt(X, y).predict(X), NDArray[Any])
+lazy = pl.scan_parquet("sales.parquet")
+lazy_model = MultiTaskRegressor(task_column="store", fold_column="row")
+assert_type(lazy_model.fit(lazy, "revenue", sample_weight="days"), MultiTaskRegressor)
+assert_type(lazy_model.predict(lazy), Any)
 MultiTaskRegressor("pooled", cv=TaskKFold(5), random_state=0, n_jobs=2)
 MultiTaskRegressor(task_column="lecturer", grouping_columns=["student", "dept"])
 MultiTaskClassifier(task_column="lecturer", grouping_columns={"student": 2.0, "dept": "auto"})

@@ -22,8 +22,11 @@ from ..sharing.joined import join
 from ..sharing.restriction import UNRESTRICTED
 from ..task_models import LinearTaskClassifier, LinearTaskModel
 from ..tasks.blocks import partitions
+from ..tasks.columns import as_table
 from ..tasks.copies import Settled, settle
 from ..tasks.features import output_names, output_sources
+from ..tasks.fold_column import folds_of_rows, refuse_empty_folds
+from ..tasks.splits import check_n_folds
 from ..tasks.stack import as_dense
 from ..tasks.view import RowView
 from ._groupings import GroupingsMixin
@@ -97,6 +100,7 @@ class MultiTaskBase(
             HasMethods(["fit_rows"]),
         ],
         "grouping_columns": [str, numbers.Integral, "array-like", Mapping, None],
+        "fold_column": [str, numbers.Integral, None],
         "cv": ["cv_object", None],
         "loss": [str, Mapping, Loss],
         "task_weight": [StrOptions({"balanced", "uncertainty"}), Mapping, None],
@@ -174,8 +178,9 @@ class MultiTaskBase(
             settled = replace(settled, table=replace(settled.table, cells=None))
         if self.cv is not None:
             parts = partitions(
-                settled.table, self.cv, X=call.X, y=call.y, groups=call.codes, seed=self._seed(),
-                classifier=classes, is_part=table.n_tasks < call.has_rows.sum(),
+                settled.table, self._scheme(call.X), X=call.X, y=call.y, groups=call.codes,
+                seed=self._seed(), classifier=classes,
+                is_part=table.n_tasks < call.has_rows.sum(),
             )  # fmt: skip
         with worker_pool(self.n_jobs) as executor:
             loss = losses.single if is_linear else self._loss
@@ -215,6 +220,33 @@ class MultiTaskBase(
         """Return whether features are scaled by their variation within tasks."""
         return self.cv is not None and getattr(solver, "tuned", False)
 
+    def _scheme(self, X):
+        """Return `cv`, or its splits if a column has the folds."""
+        if self.fold_column is None:
+            return self.cv
+        folds = self._folds_of_column(X, self._n_folds())
+        refuse_empty_folds(self.fold_column, np.bincount(folds, minlength=self.cv))
+        return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(self.cv)]
+
+    def _n_folds(self):
+        """Return the number of folds that a column assigns, or that are dealt batch by batch."""
+        if self.cv is None:
+            return None
+        if not isinstance(self.cv, numbers.Integral):
+            why = "partial_fit and lazy frames assign rows to folds one by one"
+            if self.fold_column is not None:
+                why = f"fold_column={self.fold_column!r} has the folds"
+            given = f"cv, of type {type(self.cv).__name__},"
+            raise ValueError(f"{given} must be an int or None, because {why}; set cv=5.")
+        check_n_folds(self.cv)
+        return int(self.cv)
+
+    def _folds_of_column(self, X, n_folds):
+        """Return the folds ``(n_samples,)`` of the rows by ``fold_column``; None without it."""
+        if self.fold_column is None or n_folds is None:
+            return None
+        return folds_of_rows(as_table(X), self.fold_column, n_folds, self._seed())
+
     def _settled_by_loss(self, table, hidden, losses, classes):
         """Return `_settled` in the caller's units, whatever the unit of targets of squared error.
 
@@ -243,7 +275,7 @@ class MultiTaskBase(
                 f"(n_samples = {len(table.rows)}), but tuning and the report need at least 4; "
                 "with fewer, give numbers for the strengths and set cv=None."
             )
-        fixed_rows = not isinstance(self.cv, numbers.Integral)
+        fixed_rows = self.fold_column is not None or not isinstance(self.cv, numbers.Integral)
         if hidden is None or not hidden.shape[1]:
             return settle(table, fixed_rows, classes)
         if sparse.issparse(table.X):

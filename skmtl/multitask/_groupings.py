@@ -19,7 +19,9 @@ __all__ = ["GroupingsMixin"]
 class GroupingsMixin:
     """Read ``grouping_columns``, and fit and add the effects of their levels."""
 
-    grouping_columns: Any = None  # of models that were pickled before it was a parameter
+    # Of models that were pickled before these were parameters.
+    grouping_columns: Any = None
+    fold_column: Any = None
     _level_effects = None
 
     def _listed_groupings(self):
@@ -30,7 +32,7 @@ class GroupingsMixin:
     def _find_columns(self, X):
         return FeatureColumns.find(
             as_table(X), self.task_column, self.exclude_columns, self.categorical_columns,
-            self._listed_groupings(),
+            self._listed_groupings(), self.fold_column,
         )  # fmt: skip
 
     def _read_groupings(self, X, y):

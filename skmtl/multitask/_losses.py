@@ -19,6 +19,7 @@ from ..sharing.joined import JoinedAdapter
 from ..sharing.newton_problem import NewtonProblem
 from ..sharing.tree import TaskTree
 from ..task_models import both_probabilities
+from ..tasks.stack import linear_scores
 from ..tasks.task_weights import is_mapping
 from ._least_squares import problem_of
 from ._separation import warn_of_separation
@@ -53,6 +54,32 @@ class LossMixin:
         if hasattr(self, "loss_"):
             return LOG_LOSS in self._task_losses().losses
         return LOG_LOSS in self._given_losses()
+
+    def _predict_rows(self, rows, X):
+        """Return predictions of rows, and their tasks: None for one column per task."""
+        if self._learned is not None:
+            prediction, codes = self._predict_learned(rows)
+            prediction = prediction if codes is None else prediction[:, 0]
+        elif self._task_source == "target":
+            codes = None  # one column per task
+            prediction = rows.X @ self.coef_.T + self.intercept_
+        else:
+            codes = np.zeros(rows.X.shape[0], dtype=np.int64) if rows.codes is None else rows.codes
+            coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
+            intercept = np.r_[self.intercept_, self.shared_intercept_]
+            prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
+        prediction = prediction + self._level_offset(X, rows) + self._group_offset(rows)
+        if hasattr(self._learned, "has_log_loss"):
+            return prediction, codes  # which are means
+        of_task = np.arange(prediction.shape[1]) if codes is None else codes
+        return self._task_losses().means(prediction, of_task), codes
+
+    def _std_of_rows(self, residual_scale, X, rows, codes):
+        """Return the standard deviations of new labels, also where groups or levels are unknown."""
+        std, strange = residual_scale.of_rows(rows.X, codes), self._are_strange(rows)
+        if strange is not None:
+            std[strange] *= self._strangers.std_ratio
+        return std if self._level_effects is None else self._level_effects.widened(std, X)
 
     @available_if(lambda model: model._has_probabilities())
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray | list[NDArray]:

@@ -2,7 +2,7 @@
 
 import numbers
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from ..tasks.blocks import deal_blocks, folds
 from ..tasks.cells import shared_cells
 from ..tasks.copies import Settled
 from ..tasks.evidence import trust_of_moments
+from ..tasks.fold_column import refuse_empty_folds
 from ..tasks.keys import RowKeys
 from ..tasks.moments import TaskMoments, block_moments
-from ..tasks.splits import check_n_folds
 from ._learned import has_learners
 
 __all__ = ["AvailableWithMoments", "NoMomentsError", "PartialFitMixin", "SeenRows"]
@@ -35,8 +35,9 @@ class SeenRows:
         Total weight of the rows, without decay.
     sizes : ndarray of shape (n_tasks,)
         Numbers of rows.
-    keys : RowKeys or None
-        Keys by which rows are assigned to folds.
+    keys : RowKeys or ColumnUnits or None
+        Keys by which rows are assigned to folds, and means and scales of the columns; without the
+        former if the folds come from a column.
     fourth : ndarray of shape (n_features,) or None
         Sums of the fourth powers of the columns, in the units of `keys`.
     """
@@ -48,7 +49,7 @@ class SeenRows:
     fourth: np.ndarray | None = None
 
     @classmethod
-    def of(cls, table, n_folds, seed, executor, keys=None):
+    def of(cls, table, n_folds, seed, executor, keys=None, block=None):
         """Return the statistics of the rows of a table.
 
         Parameters
@@ -60,14 +61,20 @@ class SeenRows:
         executor : executor or None
         keys : RowKeys or None
             Keys of earlier rows; None for the first rows.
+        block : ndarray of shape (n_samples,) or None
+            Folds of the rows of X, if a column has them.
         """
         weight, sizes = float(table.weights().sum()), table.task_sizes()
         if n_folds is None:
             return cls(block_moments(table, executor=executor), weight, sizes)
         keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
-        table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
-        table = replace(table, cells=shared_cells(table, keys.feature_keys(table.X, table.rows)))
-        moments = block_moments(table, deal_blocks(table, n_folds, seed), n_folds, executor)
+        if block is None:
+            table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
+            cells = shared_cells(table, keys.feature_keys(table.X, table.rows))
+            block = deal_blocks(replace(table, cells=cells), n_folds, seed)
+        else:
+            block = block[table.rows]
+        moments = block_moments(table, block, n_folds, executor)
         fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
         return cls(moments, weight, sizes, keys, fourth)
 
@@ -131,31 +138,10 @@ class AvailableWithMoments:
             return self.method
         if model._learned is not None:
             raise AttributeError(model._not_linear("partial_fit"))
-        if has_learners(model.sharing) and not model._has_linear_part():
+        found = model._needs_all_rows()
+        if found is not None:
             raise AttributeError(
-                f"partial_fit is for linear models, but sharing={model.sharing!r} also fits "
-                "learners, which need all rows at once; set sharing='partial_pooling'."
-            )
-        if model.grouping_columns is not None:
-            raise AttributeError(
-                f"grouping_columns={model._listed_groupings()!r} needs all rows at once, so there "
-                "is no partial_fit; call fit, or set grouping_columns=None."
-            )
-        if isinstance(model.task_weight, str) and model.task_weight == "uncertainty":
-            raise AttributeError(
-                "there is no partial_fit with task_weight='uncertainty', because noise levels need "
-                "all rows at once; call fit, or set task_weight='balanced', a dict from tasks to "
-                "weights (such as 1 / task_noise_**2 of an earlier fit), or None."
-            )
-        if model._minimises_scores():
-            raise AttributeError(
-                f"loss={model.loss!r} needs all rows at once, so there is no partial_fit; call "
-                "fit, or set loss='squared_error'."
-            )
-        if isinstance(model._named_object(), TaskTree):
-            raise AttributeError(
-                "sharing=TaskTree needs all rows at once, so there is no partial_fit; call fit, or "
-                "set sharing='partial_pooling'."
+                f"{found[0]} all rows at once, so there is no partial_fit; call fit, or {found[1]}."
             )
         if hasattr(model, "coef_") and model._kept is None:
             raise NoMomentsError(
@@ -167,7 +153,28 @@ class AvailableWithMoments:
 
 
 class PartialFitMixin:
-    """`partial_fit` of the regressor."""
+    """`partial_fit` of the regressor, and fits to moments of rows that are not in memory."""
+
+    _n_folds: Any  # of `MultiTaskBase`
+
+    def _needs_all_rows(self):
+        """Return which parameter needs all rows, and the remedy; None if moments suffice."""
+        sharing = f"sharing={self.sharing!r}"
+        if has_learners(self.sharing) and not self._has_linear_part():
+            return f"{sharing} fits learners, which need", "set sharing='partial_pooling'"
+        if self.grouping_columns is not None:
+            listed = self._listed_groupings()
+            return f"grouping_columns={listed!r} needs", "set grouping_columns=None"
+        if isinstance(self.task_weight, str) and self.task_weight == "uncertainty":
+            return "task_weight='uncertainty' learns noise levels, which needs", (
+                "set task_weight='balanced', a dict from tasks to weights (such as "
+                "1 / task_noise_**2 of an earlier fit), or None"
+            )
+        if self._minimises_scores():
+            return f"loss={self.loss!r} needs", "set loss='squared_error'"
+        if isinstance(self._named_object(), TaskTree):
+            return "sharing=TaskTree needs", "set sharing='partial_pooling'"
+        return None
 
     def _earlier(self, decay):
         """Return the decayed statistics of earlier calls; None in the first call."""
@@ -175,18 +182,6 @@ class PartialFitMixin:
         if not number or not 0.0 < decay <= 1.0:
             raise ValueError(f"decay={decay!r} must be a number above 0 and at most 1.")
         return self._kept.faded(decay) if hasattr(self, "coef_") else None
-
-    def _n_folds(self):
-        """Return the number of folds of `partial_fit`; None without cross-validation."""
-        if self.cv is None:
-            return None
-        if not isinstance(self.cv, numbers.Integral):
-            raise ValueError(
-                f"cv={self.cv!r} must be an int or None, because partial_fit assigns rows to folds "
-                "itself; set cv=5."
-            )
-        check_n_folds(self.cv)
-        return int(self.cv)
 
     def _add_to(self, earlier, rows, seen):
         """Return the labels of all tasks, and the sum of earlier and new statistics."""
@@ -272,36 +267,53 @@ class PartialFitMixin:
         first call, which `fit` repeats on small tables. `predict_interval` uses the normal
         distribution, as no rows are available.
         """
-        return self._partial_fit(X, y, sample_weight, task, decay)
-
-    def _partial_fit(self, X, y, sample_weight, task, decay):
         n_folds, earlier = self._n_folds(), self._earlier(decay)
         if earlier is not None:
             check_columns(self, X, reset=False)
+        return self._add_rows(X, y, sample_weight, task, n_folds, earlier)
+
+    def _add_rows(
+        self, X, y, sample_weight, task, n_folds, earlier=None, keep=True, empty_tasks=True
+    ):
+        """Fit to the sums of earlier statistics, if any, and those of further rows."""
         progress = Progress(self, X, y)
         rows, y, _, table = self._pack(
-            X, y, sample_weight, task, anew=earlier is None, empty_tasks=True
+            X, y, sample_weight, task, anew=earlier is None, empty_tasks=empty_tasks
         )
         solver = self._linear_structure()
         restriction = self._restriction(solver, X, rows.preprocessor, table)
         with worker_pool(self.n_jobs) as executor:
-            keys = earlier and earlier.keys
-            seen = SeenRows.of(table, n_folds, self._seed(), executor, keys)
+            keys, block = earlier and earlier.keys, self._folds_of_column(X, n_folds)
+            seen = SeenRows.of(table, n_folds, self._seed(), executor, keys, block)
             if earlier is not None:
                 rows.labels, seen = self._add_to(earlier, rows, seen)
-            has_rows = seen.sizes > 0
-            blocks = seen.moments.take(np.flatnonzero(has_rows))
-            settled, schemes, whole = Settled(None), [], blocks.merge(executor=executor)
-            stds = np.sqrt(whole.pooled()[2][:-1])
-            if n_folds is not None:
-                blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
-                settled, schemes = seen.settled(whole), [(blocks, folds(None, n_folds))]
-            settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
-            problem = Problem(
-                schemes, whole, executor=executor, progress=progress,
-                within=self._within(solver), copies=settled,
-            )  # fmt: skip
-            problem.restrict(restriction)
-            fitted = self._fit_problem(solver, problem).with_empty_tasks(has_rows)
+            if block is not None:
+                refuse_empty_folds(self.fold_column, seen.moments.weight.sum(axis=0))
+            fitted, stds = self._fit_seen(solver, seen, rows, y, restriction, executor, progress)
         self._store(X, y, rows, solver, fitted, seen.sizes, stds)
-        return self._finish(progress, fitted, seen)
+        return self._finish(progress, fitted, seen if keep else None)
+
+    def _fit_seen(self, solver, seen, rows, y, restriction, executor, progress):
+        """Fit to the statistics of rows.
+
+        Returns
+        -------
+        fitted : SharingFit
+            The fit of all tasks, including those without rows.
+        stds : ndarray of shape (n_features,)
+            Standard deviations of the features.
+        """
+        has_rows = seen.sizes > 0
+        blocks = seen.moments.take(np.flatnonzero(has_rows))
+        settled, schemes, whole = Settled(None), [], blocks.merge(executor=executor)
+        stds = np.sqrt(whole.pooled()[2][:-1])
+        if self.cv is not None:
+            blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
+            settled, schemes = seen.settled(whole), [(blocks, folds(None, seen.n_folds))]
+        settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
+        problem = Problem(
+            schemes, whole, executor=executor, progress=progress, within=self._within(solver),
+            copies=settled,
+        )  # fmt: skip
+        problem.restrict(restriction)
+        return self._fit_problem(solver, problem).with_empty_tasks(has_rows), stds

@@ -100,6 +100,9 @@ class MultiTaskClassifier(
     loss : str or dict, default="log_loss"
         Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
         loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.
+    fold_column : str or int, default=None
+        Column of X with the fold of each row in `cv`, an int: whole numbers from 0 or 1 on, or
+        integer ids, which are hashed. It is not a feature.
     task_weight : None, "balanced" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.
@@ -246,6 +249,7 @@ class MultiTaskClassifier(
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
         grouping_columns: TaskColumn | Mapping[Any, Any] = None,
+        fold_column: str | int | None = None,
         loss: str | Mapping[Any, str] = "log_loss",
         task_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         class_weight: dict | Literal["balanced"] | None = None,
@@ -264,6 +268,7 @@ class MultiTaskClassifier(
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
         self.grouping_columns = grouping_columns
+        self.fold_column = fold_column
         self.loss = loss
         self.task_weight = task_weight
         self.class_weight = class_weight

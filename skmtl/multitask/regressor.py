@@ -5,21 +5,21 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, Self, overload
 
-import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, Interval, StrOptions, fit_context
 from .._jit import worker_pool
-from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
+from .._typing import CV, ArrayLike, LazyFrame, MatrixLike, NDArray, RandomState, TaskColumn
 from ..losses import SQUARED_ERROR, Loss
+from ..queries.frames import is_lazy
 from ..sharing.base import Sharing
 from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
-from ..tasks.stack import linear_scores
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
+from ._lazy import LazyMixin
 from ._least_squares import fit_on_scale
 from ._losses import LossMixin
 from ._partial_fit import PartialFitMixin, SeenRows
@@ -28,7 +28,7 @@ __all__ = ["MultiTaskRegressor"]
 
 
 class MultiTaskRegressor(
-    RegressorMixin, PartialFitMixin, LossMixin, MultiTaskBase[LinearTaskModel]
+    RegressorMixin, PartialFitMixin, LazyMixin, LossMixin, MultiTaskBase[LinearTaskModel]
 ):
     r"""Regression for many tasks that share information where it helps.
 
@@ -84,6 +84,10 @@ class MultiTaskRegressor(
         cross-validation. A pair of strengths, such as ``("auto", "auto")``, gives the levels of a
         column slopes of all features, too; the second is theirs, for standardised features. Levels
         that were not seen in `fit` have no effect.
+    fold_column : str or int, default=None
+        Column of X with the fold of each row in `cv`, an int: whole numbers from 0 or 1 on, or
+        integer ids, which are hashed. It is not a feature. Lazy frames need it. Linear models are
+        then fitted to moments alone, also in memory, so that both fits are the same.
     loss : str, object or dict, default="squared_error"
         Loss by its name in scikit-learn, or an object of `skmtl.losses`. "poisson" (counts) and
         "gamma" (amounts above 0) have the logarithm of the mean as linear score; "huber"
@@ -273,6 +277,7 @@ class MultiTaskRegressor(
         exclude_columns: TaskColumn = None,
         categorical_columns: TaskColumn = None,
         grouping_columns: TaskColumn | Mapping[Any, Any] = None,
+        fold_column: str | int | None = None,
         loss: str | Loss | Mapping[Any, str] = "squared_error",
         task_weight: Literal["balanced", "uncertainty"] | Mapping[Any, float] | None = None,
         target_scale: Literal["auto", "table", "task"] = "auto",
@@ -292,6 +297,7 @@ class MultiTaskRegressor(
         self.exclude_columns = exclude_columns
         self.categorical_columns = categorical_columns
         self.grouping_columns = grouping_columns
+        self.fold_column = fold_column
         self.loss = loss
         self.task_weight = task_weight
         self.target_scale = target_scale
@@ -308,9 +314,9 @@ class MultiTaskRegressor(
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X: MatrixLike,
+        X: MatrixLike | LazyFrame,
         y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: ArrayLike | str | None = None,
         *,
         task: ArrayLike | None = None,
     ) -> Self:
@@ -319,13 +325,15 @@ class MultiTaskRegressor(
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Finite numbers, except for the task column; or the input of `preprocessor`.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Finite numbers, except for the task column; or the input of `preprocessor`. A lazy frame
+            of Polars, DuckDB, Dask, PySpark or Ibis also has the target and the weights.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), or str
             Labels. A 2-D y has one task per column; NaN means that the row has no label for the
-            task.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows. With strengths "auto" weights are relative: a common factor has no
-            effect, and weight k is k copies. Strengths that are numbers are in their unit.
+            task. With a lazy frame, the name of a column.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of the rows, with a lazy frame the name of a column. With strengths "auto"
+            weights are relative: a common factor has no effect, and weight k is k copies. Strengths
+            that are numbers are in their unit.
         task : array-like of shape (n_samples,), default=None
             Task labels, if X has no task column.
 
@@ -339,10 +347,19 @@ class MultiTaskRegressor(
         ValueError
             For an unknown task column, for task labels that are missing, of mixed types or numbers
             that are not integers, for NaN or infinite features, for a task without labels, for
-            invalid weights of rows or tasks, for a loss that `sharing` does not minimise, and for
-            targets of the log-loss other than 0 and 1.
+            invalid weights of rows or tasks, for a loss that `sharing` does not minimise, for
+            targets of the log-loss other than 0 and 1, and for lazy frames without `fold_column`.
+        QueryError
+            A RuntimeError, if the engine of a lazy frame fails.
         """
         self._check_learners()
+        if is_lazy(X):
+            return self._fit_lazy(X, y, sample_weight, task)
+        if self._fits_moments_of_folds():
+            return self._add_rows(
+                X, y, sample_weight, task, self._n_folds(), keep=self.keep_moments,
+                empty_tasks=False,
+            )  # fmt: skip
         n_folds = self._n_folds() if self.keep_moments else None
         progress = Progress(self, X, y)
         rows, y, codes, table = self._pack(X, y, sample_weight, task)
@@ -377,15 +394,19 @@ class MultiTaskRegressor(
         self, X: MatrixLike, *, task: object = None, return_std: Literal[True]
     ) -> tuple[NDArray, NDArray]: ...
 
+    @overload
+    def predict(self, X: LazyFrame, *, task: None = None, return_std: bool = False) -> Any: ...
+
     def predict(
-        self, X: MatrixLike, *, task: object = None, return_std: bool = False
-    ) -> NDArray | tuple[NDArray, NDArray]:
+        self, X: MatrixLike | LazyFrame, *, task: object = None, return_std: bool = False
+    ) -> Any:
         """Predict every row with the model of its task.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with a further column "prediction" (and
+            "std"), in any order of rows; the engine evaluates it.
         task : label or array-like of shape (n_samples,), default=None
             Task labels, if `fit` was given ``task=``; a single label applies to all rows.
         return_std : bool, default=False
@@ -411,38 +432,14 @@ class MultiTaskRegressor(
         check_is_fitted(self)
         if return_std:
             self._refuse_std()
+        if is_lazy(X):
+            return self._predict_lazy(X, task, with_std=return_std)
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
         prediction, codes = self._predict_rows(rows, X)
         if residual_scale is None:
             return prediction
         return prediction, self._std_of_rows(residual_scale, X, rows, codes)
-
-    def _predict_rows(self, rows, X):
-        """Return predictions of rows, and their tasks: None for one column per task."""
-        if self._learned is not None:
-            prediction, codes = self._predict_learned(rows)
-            prediction = prediction if codes is None else prediction[:, 0]
-        elif self._task_source == "target":
-            codes = None  # one column per task
-            prediction = rows.X @ self.coef_.T + self.intercept_
-        else:
-            codes = np.zeros(rows.X.shape[0], dtype=np.int64) if rows.codes is None else rows.codes
-            coef = np.vstack([self.coef_, self.shared_coef_])  # code -1 is the last row
-            intercept = np.r_[self.intercept_, self.shared_intercept_]
-            prediction = linear_scores(rows.X, coef, intercept, codes)[:, 0]
-        prediction = prediction + self._level_offset(X, rows) + self._group_offset(rows)
-        if hasattr(self._learned, "has_log_loss"):
-            return prediction, codes  # which are means
-        of_task = np.arange(prediction.shape[1]) if codes is None else codes
-        return self._task_losses().means(prediction, of_task), codes
-
-    def _std_of_rows(self, residual_scale, X, rows, codes):
-        """Return the standard deviations of new labels, also where groups or levels are unknown."""
-        std, strange = residual_scale.of_rows(rows.X, codes), self._are_strange(rows)
-        if strange is not None:
-            std[strange] *= self._strangers.std_ratio
-        return std if self._level_effects is None else self._level_effects.widened(std, X)
 
     def predict_interval(
         self, X: MatrixLike, coverage: float = 0.9, *, task: object = None
@@ -455,7 +452,7 @@ class MultiTaskRegressor(
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with columns "prediction", "low" and "high".
         coverage : float, default=0.9
             Fraction of new labels in the intervals.
         task : label or array-like of shape (n_samples,), default=None
@@ -481,6 +478,8 @@ class MultiTaskRegressor(
         >>> bool(((low < y) & (y < high)).mean() > 0.7)
         True
         """
+        if is_lazy(X):
+            return self._predict_lazy(X, task, coverage=coverage)
         prediction, std = self.predict(X, task=task, return_std=True)
         return interval(prediction, std, self._residual_scale, coverage)
 

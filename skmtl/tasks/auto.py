@@ -26,8 +26,8 @@ __all__ = [
 MISSING = "(missing)"
 # Levels with fewer rows, and levels beyond the most frequent ones, share one column: a coefficient
 # from one or two rows is noise, and every column costs time in every task.
-_MIN_LEVEL_ROWS = 5
-_MAX_LEVELS = 30
+MIN_LEVEL_ROWS = 5
+MAX_LEVELS = 30
 # A column of whole numbers looks like codes if its number of distinct values lies between these,
 # unless they are years.
 _FEW, _MOST_CODES, _YEARS = 3, 20, (1500, 2500)
@@ -90,8 +90,8 @@ def auto_preprocessor(X, categorical=None, hints=False):
     by_name = names is not None and all(isinstance(name, str) for name in names)
     one_hot = OneHotEncoder(
         handle_unknown="infrequent_if_exist",
-        min_frequency=_MIN_LEVEL_ROWS,
-        max_categories=_MAX_LEVELS,
+        min_frequency=MIN_LEVEL_ROWS,
+        max_categories=MAX_LEVELS,
         sparse_output=False,
     )
     steps = []
@@ -359,11 +359,11 @@ def _warn_of_cut_levels(columns, kinds):
     many = [
         (label, f"{n} categories")
         for (label, column), kind in zip(columns, kinds, strict=True)
-        if kind == "categories" and (n := len(_levels_of(column))) > _MAX_LEVELS
+        if kind == "categories" and (n := len(_levels_of(column))) > MAX_LEVELS
     ]
     if many:
         warn_user(
-            f"preprocessor='auto' encodes at most {_MAX_LEVELS} categories of a column separately "
+            f"preprocessor='auto' encodes at most {MAX_LEVELS} categories of a column separately "
             "and all others together, which concerns {}. If a column names the task, set "
             "task_column=; grouping_columns= of the multi-task estimators gives every category an "
             "effect; exclude_columns= leaves the column out.",
@@ -399,7 +399,7 @@ def _n_codes(values, is_text):
     found = np.unique(values)
     whole = (found == np.rint(found)).all() and len(found) >= _FEW and found[0] >= 0
     years = whole and _YEARS[0] <= found[0] and found[-1] <= _YEARS[1]
-    few = len(found) <= min(_MOST_CODES, len(values) // _MIN_LEVEL_ROWS)
+    few = len(found) <= min(_MOST_CODES, len(values) // MIN_LEVEL_ROWS)
     return len(found) if whole and (few or is_text) and not years else 0
 
 

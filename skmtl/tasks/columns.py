@@ -40,7 +40,8 @@ def unwrap(X, name="X"):
         return X
     if type(X).__name__ in ("DataFrame", "Series") and frame_library(X) in ("pandas", "polars"):
         return X
-    if hasattr(X, "tocsr") or not hasattr(X, "columns"):
+    # Of the class, because the columns of a lazy frame may take a query.
+    if hasattr(X, "tocsr") or not hasattr(type(X), "columns"):
         return X.to_native() if hasattr(X, "to_native") else X
     frame = _as_narwhals(X)
     if type(frame).__name__ == "LazyFrame":

@@ -19,7 +19,7 @@ __all__ = ["FeatureColumns", "make_preprocessor", "output_names", "output_source
 class FeatureColumns:
     """Columns of a table: the features, and the others.
 
-    The others are the task column, grouping columns and excluded columns.
+    The others are the task column, grouping columns, the fold column and excluded columns.
 
     Attributes
     ----------
@@ -55,14 +55,15 @@ class FeatureColumns:
         exclude_columns=None,
         categorical_columns=None,
         grouping_columns=None,
+        fold_column=None,
     ):
         """Find the columns in a frame, array or sparse matrix.
 
         Raises
         ------
         ValueError
-            If a column does not exist, or if the task column or a grouping column is also excluded
-            or categorical.
+            If a column does not exist, or if the task column, a grouping column or the fold column
+            is also excluded or categorical.
         """
         tasks = [] if task_column is None else find_columns(X, task_column)
         excluded = _find_listed(X, exclude_columns, "exclude_columns")
@@ -75,7 +76,12 @@ class FeatureColumns:
                 (excluded, "among exclude_columns"),
             ):
                 _refuse_both(X, positions, groupings, grouping_columns, "grouping_columns", what)
-        others = sorted({*tasks, *excluded, *groupings})
+        fold = []
+        if fold_column is not None:
+            fold = [find_column(X, fold_column, "fold_column")]
+            for positions, what in ((tasks, "the task column"), (groupings, "a grouping column")):
+                _refuse_both(X, positions, fold, fold_column, "fold_column", what)
+        others = sorted({*tasks, *excluded, *groupings, *fold})
         names = column_names(X)
         categorical = None
         if categorical_columns is not None:
@@ -84,6 +90,7 @@ class FeatureColumns:
                 (tasks, "the task column"),
                 (excluded, "among exclude_columns"),
                 (groupings, "among grouping_columns"),
+                (fold, "the fold column"),
             ):
                 _refuse_both(X, positions, found, categorical_columns, "categorical_columns", what)
             # Their positions among the features.

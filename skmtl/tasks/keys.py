@@ -22,7 +22,8 @@ import numpy as np
 from scipy import sparse
 
 __all__ = [
-    "RowKeys", "by_size", "evenly_by_size", "mixed", "row_keys", "row_order", "uniforms",
+    "ColumnUnits", "RowKeys", "by_size", "evenly_by_size", "mixed", "row_keys", "row_order",
+    "uniforms",
 ]  # fmt: skip
 
 _WAVES = 3.3  # omega, per standard deviation
@@ -65,6 +66,25 @@ def row_keys(X, y, weight=None, rows=None):
     feature_keys = columns.waves()
     keys = feature_keys + _wave(_WAVES * target)
     return _rounded(feature_keys), _rounded(keys), columns.tails
+
+
+@dataclass(frozen=True)
+class ColumnUnits:
+    """Means and scales of the features in the first rows, in which fourth powers are summed.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of shape (n_features,)
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def fourth_powers(self, X, weight, rows):
+        """Return the sums of fourth powers of the standardised columns, ``(n_features,)``."""
+        columns = _columns(X, rows)
+        columns.mean, columns.scale = self.mean, self.scale
+        return columns.fourth_powers(weight)
 
 
 @dataclass(frozen=True)

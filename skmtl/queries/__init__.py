@@ -1,0 +1,1 @@
+"""Lazy frames, whose rows are not in memory: what a fit needs of them, as queries."""

@@ -1,0 +1,45 @@
+"""Lazy frames of every engine from one table in memory."""
+
+import os
+import warnings
+
+import narwhals as nw
+import pytest
+
+__all__ = ["ENGINES", "in_memory", "make"]
+
+ENGINES = ["polars", "duckdb", "dask", "ibis", pytest.param("pyspark", marks=pytest.mark.slow)]
+
+
+def make(engine, frame):
+    """Return a frame of polars as a lazy frame of an engine; skip where that is not installed."""
+    arrow = frame.to_arrow()
+    if engine == "polars":
+        return frame.lazy()
+    if engine == "duckdb":
+        return pytest.importorskip("duckdb").connect().query("select * from arrow")
+    if engine == "dask":
+        dd = pytest.importorskip("dask.dataframe")
+        return dd.from_pandas(arrow.to_pandas(), npartitions=3)
+    if engine == "ibis":
+        ibis = pytest.importorskip("ibis")
+        pytest.importorskip("duckdb")
+        return ibis.memtable(arrow)
+    return _spark().createDataFrame(arrow)
+
+
+def _spark():
+    session = pytest.importorskip("pyspark.sql").SparkSession
+    from shutil import which
+
+    if not (which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("PySpark needs Java")
+    builder = session.builder.master("local[2]").config("spark.ui.enabled", "false")
+    return builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
+
+
+def in_memory(lazy, by):
+    """Return the rows of a lazy frame as a frame of polars, in the order of a column."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # narwhals' plans for Dask
+        return nw.from_native(lazy).collect(backend="polars").to_native().sort(by)

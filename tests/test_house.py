@@ -111,7 +111,9 @@ def test_classes_have_names_of_their_own():
 
 # What may be imported late: numba (`_kernel`), and optional libraries; and all that the command
 # line does not need to say that a path is wrong.
-LATE = {"_kernel", "matplotlib", "narwhals", "ot", "pandas", "pyarrow"}
+LATE = {
+    "_kernel", "dask", "ibis", "matplotlib", "narwhals", "ot", "pandas", "polars", "pyarrow",
+}  # fmt: skip
 COMMAND_LINE = {"__main__.py", "_arguments.py", "_measure.py", "_table.py"}
 
 

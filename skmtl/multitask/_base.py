@@ -1,6 +1,7 @@
 """Base class of the multi-task estimators."""
 
 import numbers
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
@@ -236,8 +237,8 @@ class MultiTaskBase(
             why = "partial_fit and lazy frames assign rows to folds one by one"
             if self.fold_column is not None:
                 why = f"fold_column={self.fold_column!r} has the folds"
-            given = f"cv, of type {type(self.cv).__name__},"
-            raise ValueError(f"{given} must be an int or None, because {why}; set cv=5.")
+            given = reprlib.repr(self.cv)
+            raise ValueError(f"cv={given} must be an int or None, because {why}; set cv=5.")
         check_n_folds(self.cv)
         return int(self.cv)
 

@@ -97,12 +97,12 @@ class MultiTaskClassifier(
         cross-validation. A pair of strengths, such as ``("auto", "auto")``, gives the levels of a
         column slopes of all features, too; the second is theirs, for standardised features. For two
         classes only. Levels that were not seen in `fit` have no effect.
-    loss : str or dict, default="log_loss"
-        Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
-        loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.
     fold_column : str or int, default=None
         Column of X with the fold of each row in `cv`, an int: whole numbers from 0 or 1 on, or
         integer ids, which are hashed. It is not a feature.
+    loss : str or dict, default="log_loss"
+        Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
+        loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.
     task_weight : None, "balanced" or dict, default=None
         Weights of the tasks in the fit of what they share, by which the weights of their rows are
         multiplied. None: all rows count alike. "balanced": all tasks have the same total weight.

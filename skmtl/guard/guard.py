@@ -109,14 +109,12 @@ class Guard:
         judged = self.judged
         if judged.repeats > 1.0 + 1e-9 or not 2 <= len(judged.rows) <= _MOST_SPLITS:
             return [0.0] * len(self.shares)
-        others = [
-            self._weigh(judged.without(split), _STEPS_OF_OTHERS)
-            for split in range(len(judged.rows))
-        ]
-        return [
-            judged.optimism(shares.tasks, [other[i].tasks for other in others])
-            for i, shares in enumerate(self.shares)
-        ]
+        gaps = [0.0] * len(self.shares)
+        for split in range(len(judged.rows)):  # one by one, because weights of all take memory
+            others = self._weigh(judged.without(split), _STEPS_OF_OTHERS)
+            for i, (shares, other) in enumerate(zip(self.shares, others, strict=True)):
+                gaps[i] = gaps[i] + judged.gap(split, shares.tasks, other.tasks)
+        return [judged.optimism(gap) for gap in gaps]
 
     def report(self, baselines, units):
         """Return cross-validated errors of the three models, per task and for an unseen task.

@@ -105,18 +105,22 @@ class Judged:
         keep = np.arange(len(self.rows)) != split
         return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
 
-    def optimism(self, shares, others):
-        """Return by how much the errors per row are underestimated.
-
-        They are underestimated because the splits that estimate them have also chosen the weights.
+    def gap(self, split, shares, others):
+        """Return how much larger the errors of a split are with weights that it did not choose.
 
         Parameters
         ----------
-        shares : ndarray of shape (n_tasks, n_candidates)
-        others : list of ndarray
-            For every split, the weights chosen by the other splits.
+        split : int
+        shares, others : ndarray of shape (n_tasks, n_candidates)
+            The weights, and those chosen by the other splits.
         """
-        gap = sum(((o - shares) * sse).sum(1) for o, sse in zip(others, self.sse, strict=True))
+        return ((others - shares) * self.sse[split]).sum(1)
+
+    def optimism(self, gap):
+        """Return by how much the errors per row are underestimated, from the sum of the gaps.
+
+        They are underestimated because the splits that estimate them have also chosen the weights.
+        """
         with np.errstate(invalid="ignore"):
             return np.maximum(gap / self.rows.sum(0), 0.0)
 

@@ -1,5 +1,7 @@
 """The part of the multi-task regressor that reads lazy frames, whose rows are not in memory."""
 
+import functools
+
 import numpy as np
 
 from .._callbacks import Progress
@@ -9,16 +11,47 @@ from .._warnings import warn_user
 from ..base import ResolvedRows
 from ..queries.encoding import read_columns, to_numbers
 from ..queries.frames import read_lazy
-from ..queries.moments import block_sums
+from ..queries.moments import block_sums, sharded_sums
 from ..queries.predictions import Models, mean_of
 from ..queries.reading import LazyColumns, key_kinds, keys_as
+from ..sharing.sharded import ShardedProblem
 from ..task_models import check_residual_scale
 from ..tasks.fold_column import refuse_empty_folds
 from ..tasks.keys import ColumnUnits
+from ..tasks.moments import moment_bytes
 from ._learned import has_learners
 from ._partial_fit import SeenRows
 
 __all__ = ["LazyMixin"]
+
+# What a fit holds of a shard at a time, in sizes of its moments: results of the query, the moments,
+# those of the training and test rows of a split, and their factors.
+_COPIES = 4.0
+
+
+def bytes_of(limit):
+    """Return a number of bytes, given as such or as a text like "500MB" or "2 GB".
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    units = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    number, unit = limit, 1.0
+    if isinstance(limit, str):
+        text = limit.strip().upper().replace("IB", "B")
+        number, unit = text[:-2], units.get(text[-2:])
+    try:
+        found = float(number) * unit
+    except (TypeError, ValueError):
+        found = np.nan
+    if not found >= 1e6:
+        raise ValueError(
+            f"memory_limit={limit!r} must be a number of bytes or a text such as '2GB', and at "
+            "least 1 MB."
+        )
+    return found
 
 
 class LazyMixin:
@@ -73,7 +106,11 @@ class LazyMixin:
         table, preprocessor, summary = found.read(self, n_folds, progress)
         solver = self._linear_structure()
         restriction = self._restriction(solver, found.X, preprocessor, table)
-        sums = block_sums(table, n_folds or 1, summary, progress)
+        n_shards, labels, problem_class = self._shards_of(table, solver, restriction, n_folds or 1)
+        if n_shards > 1:
+            sums = sharded_sums(table, n_folds or 1, summary, labels, n_shards, progress)
+        else:
+            sums = block_sums(table, n_folds or 1, summary, progress)
         units = ColumnUnits(summary.mean[:-1], sums.unit[:-1])
         weight = float(sums.moments.weight.sum())
         seen = SeenRows(sums.moments, weight, sums.sizes, units, sums.fourth)
@@ -82,9 +119,37 @@ class LazyMixin:
         rows = ResolvedRows(None, None, sums.labels, preprocessor=preprocessor)
         y = np.zeros(0)
         with worker_pool(self.n_jobs) as executor:
-            fitted, stds = self._fit_seen(solver, seen, rows, y, restriction, executor, progress)
+            fitted, stds = self._fit_seen(
+                solver, seen, rows, y, restriction, executor, progress, problem_class
+            )
         self._store(found.X, y, rows, solver, fitted, seen.sizes, stds)
         return self._finish(progress, fitted, seen if self.keep_moments else None)
+
+    def _shards_of(self, table, solver, restriction, n_folds):
+        """Return the number of shards, and beyond one the labels and the class of the problem."""
+        if self.memory_limit is None or not table.n_keys:
+            return 1, None, None
+        limit, labels = bytes_of(self.memory_limit), table.all_labels()
+        size = _COPIES * moment_bytes(len(labels) * n_folds, table.n_features)
+        n_shards = min(int(np.ceil(size / limit)), len(labels))
+        if n_shards < 2:
+            return 1, None, None
+        what = None
+        if self.keep_moments:
+            what = "keep_moments=True"
+        elif self.target_scale == "task":
+            what = "target_scale='task'"
+        elif not hasattr(solver, "given_strengths"):
+            what = f"sharing={self.sharing!r}"
+        elif restriction:
+            what = "slopes that have a sign or are the same in every task"
+        if what is not None:
+            raise ValueError(
+                f"memory_limit={self.memory_limit!r} keeps the moments of {len(labels)} tasks in "
+                f"{n_shards} shards, which {what} cannot be fitted to; raise memory_limit to "
+                f"{size / 1e9:.3g} GB, or leave that out."
+            )
+        return n_shards, labels, functools.partial(ShardedProblem, memory_limit=limit)
 
     def _predict_lazy(self, X, task, *, with_std=False, coverage=None):
         """Return a lazy frame with predictions as further columns.

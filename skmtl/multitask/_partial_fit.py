@@ -78,6 +78,12 @@ class SeenRows:
         fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
         return cls(moments, weight, sizes, keys, fourth)
 
+    def moments_of(self, has_rows):
+        """Return a copy of the moments of the tasks that have rows."""
+        if isinstance(self.moments, TaskMoments):
+            return self.moments.take(np.flatnonzero(has_rows))
+        return replace(self.moments)  # in shards, where all tasks have rows
+
     @property
     def unit(self):
         """Factor that gives the weights a mean of one."""
@@ -293,8 +299,10 @@ class PartialFitMixin:
         self._store(X, y, rows, solver, fitted, seen.sizes, stds)
         return self._finish(progress, fitted, seen if keep else None)
 
-    def _fit_seen(self, solver, seen, rows, y, restriction, executor, progress):
-        """Fit to the statistics of rows.
+    def _fit_seen(
+        self, solver, seen, rows, y, restriction, executor, progress, problem_class=None
+    ):  # fmt: skip
+        """Fit to the statistics of rows, by default with a `Problem`.
 
         Returns
         -------
@@ -304,14 +312,14 @@ class PartialFitMixin:
             Standard deviations of the features.
         """
         has_rows = seen.sizes > 0
-        blocks = seen.moments.take(np.flatnonzero(has_rows))
+        blocks = seen.moments_of(has_rows)
         settled, schemes, whole = Settled(None), [], blocks.merge(executor=executor)
         stds = np.sqrt(whole.pooled()[2][:-1])
         if self.cv is not None:
             blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
             settled, schemes = seen.settled(whole), [(blocks, folds(None, seen.n_folds))]
         settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
-        problem = Problem(
+        problem = (problem_class or Problem)(
             schemes, whole, executor=executor, progress=progress, within=self._within(solver),
             copies=settled,
         )  # fmt: skip

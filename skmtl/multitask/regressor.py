@@ -122,6 +122,10 @@ class MultiTaskRegressor(
         `sharing`, "auto" is "table".
     keep_moments : bool, default=False
         Whether `fit` keeps the moments that `partial_fit` adds to; see its notes on memory.
+    memory_limit : float or str, default=None
+        For lazy frames: bytes, or a text such as "2GB", of the moments that are in memory at a
+        time. Beyond it, the moments are kept in files, in shards of tasks that are solved one after
+        the other. None: all moments are in memory.
     handle_unknown : {"shared", "error"}, default="shared"
         How to predict rows of tasks that were not seen in `fit`: "shared" uses the shared model and
         warns; "error" raises a ValueError.
@@ -256,10 +260,12 @@ class MultiTaskRegressor(
         "estimator": [HasMethods(["fit", "predict"]), None],
         "target_scale": [StrOptions({"auto", "table", "task"})],
         "keep_moments": ["boolean"],
+        "memory_limit": [Interval(numbers.Real, 0, None, closed="neither"), str, None],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
         "tol": [Interval(numbers.Real, 0, None, closed="neither")],
     }
-    max_iter, tol = 100, 1e-4  # of models that were pickled before they were parameters
+    # Of models that were pickled before these were parameters.
+    max_iter, tol, memory_limit = 100, 1e-4, None
 
     _loss = SQUARED_ERROR
     __metadata_request__fit = {"task": True}
@@ -282,6 +288,7 @@ class MultiTaskRegressor(
         task_weight: Literal["balanced", "uncertainty"] | Mapping[Any, float] | None = None,
         target_scale: Literal["auto", "table", "task"] = "auto",
         keep_moments: bool = False,
+        memory_limit: float | str | None = None,
         handle_unknown: Literal["shared", "error"] = "shared",
         cv: CV = 5,
         max_iter: int = 100,
@@ -302,6 +309,7 @@ class MultiTaskRegressor(
         self.task_weight = task_weight
         self.target_scale = target_scale
         self.keep_moments = keep_moments
+        self.memory_limit = memory_limit
         self.handle_unknown = handle_unknown
         self.cv = cv
         self.max_iter = max_iter

@@ -6,10 +6,11 @@ import numpy as np
 
 from ..tasks.encode import LabelColumns, TaskLabels
 from ..tasks.moments import TaskMoments
-from .frames import beside, collect, engine_of
+from ..tasks.shards import ShardedBlocks, ShardStore
+from .frames import QueryError, beside, collect, engine_of
 from .partitions import sums_of_partitions
 
-__all__ = ["BlockSums", "LazyTable", "Summary", "block_sums", "summarise"]
+__all__ = ["BlockSums", "LazyTable", "Summary", "block_sums", "sharded_sums", "summarise"]
 
 # Most sums in one query; with more, the rows are read several times.
 _MOST_SUMS = 2000
@@ -47,6 +48,18 @@ class LazyTable:
         """Names of the features and of the target."""
         return [*(f"z{j}" for j in range(self.n_features)), "target"]
 
+    def between(self, low, high):
+        """Return the rows of the tasks whose first label is between two values."""
+        import narwhals as nw
+
+        key = nw.col("key0")
+        return replace(self, frame=self.frame.filter((key >= low) & (key <= high)))
+
+    def all_labels(self):
+        """Return the `TaskLabels` of all tasks, by a query."""
+        query = self.frame.select(*self.keys).unique()
+        return self.labels(collect(lambda: query, "the labels of the tasks"))[0]
+
     def labels(self, found):
         """Return the `TaskLabels` of a result with the keys, and the code of each of its rows."""
         if not self.n_keys:
@@ -75,6 +88,12 @@ class Summary:
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def unit(self):
+        """Powers of two that bring the deviations from the means into [-1, 1]."""
+        reach = np.maximum(self.high - self.mean, self.mean - self.low)
+        return np.exp2(-np.ceil(np.log2(np.where(reach > 0.0, reach, 1.0))))
 
     def take(self, columns):
         """Return the statistics of some of the columns."""
@@ -145,11 +164,11 @@ class BlockSums:
     ----------
     labels : TaskLabels or None
         None without a task column.
-    moments : TaskMoments of shape (n_tasks, n_folds)
+    moments : TaskMoments or ShardedBlocks, of shape (n_tasks, n_folds)
     sizes : ndarray of int, shape (n_tasks,)
         Numbers of rows.
     unit : ndarray of shape (n_features + 1,)
-        Powers of two that bring the deviations from the centre into [-1, 1].
+        Unit of the summary.
     fourth : ndarray of shape (n_features,)
         Weighted sums of fourth powers of these deviations, times the unit.
     """
@@ -181,10 +200,8 @@ def block_sums(table, n_folds, summary, progress):
     QueryError
         If the engine fails.
     """
+    centre, unit = summary.mean, summary.unit
     progress("query of the products of all columns, by task and fold")
-    centre = summary.mean
-    reach = np.maximum(summary.high - centre, centre - summary.low)
-    unit = np.exp2(-np.ceil(np.log2(np.where(reach > 0.0, reach, 1.0))))
     frame = _centred(table, centre, unit)
     found = _sums(table, frame, n_folds)
     moments, far = _moments(found)
@@ -194,6 +211,56 @@ def block_sums(table, n_folds, summary, progress):
         moments, _ = _moments(found)
     moments.rescale(-centre * unit, 1.0 / unit)
     return BlockSums(found.labels, moments, found.n_rows.sum(axis=1), unit, found.fourth)
+
+
+def sharded_sums(table, n_folds, summary, labels, n_shards, progress):
+    """Compute the moments of every task and fold, one shard of the tasks after the other.
+
+    Parameters
+    ----------
+    table, n_folds, summary, progress
+        As `block_sums` takes them.
+    labels : TaskLabels
+        All tasks.
+    n_shards : int
+        Smallest number of shards.
+
+    Returns
+    -------
+    BlockSums
+        With `ShardedBlocks` as moments.
+    """
+    store, sizes, fourth = ShardStore(), [], 0.0
+    spans = _spans(labels, n_shards)
+    for number, (start, stop, low, high) in enumerate(spans):
+        progress(f"shard {number + 1} of {len(spans)}: tasks {start + 1} to {stop}")
+        part = block_sums(table.between(low, high), n_folds, summary, lambda text: None)
+        if not np.array_equal(part.labels.classes, labels.classes[start:stop]):
+            raise QueryError(
+                f"the tasks {start + 1} to {stop} of {len(labels)} changed between two queries; "
+                "fit to a frame whose rows stay the same, such as a table of its own."
+            )
+        store.append(part.moments)
+        sizes.append(part.sizes)
+        fourth = fourth + part.fourth
+    return BlockSums(labels, ShardedBlocks(store), np.concatenate(sizes), summary.unit, fourth)
+
+
+def _spans(labels, n_shards):
+    """Return spans of tasks as ``(start, stop, low, high)``, with limits of the first key."""
+    first = labels.classes.tolist()
+    if isinstance(labels.kind, tuple):
+        first = [label[0] for label in first]
+    n_tasks = len(first)
+    starts = [0]
+    for k in range(1, n_shards):
+        start = max(k * n_tasks // n_shards, starts[-1] + 1)
+        while start < n_tasks and first[start] == first[start - 1]:
+            start += 1
+        if start < n_tasks:
+            starts.append(start)
+    stops = [*starts[1:], n_tasks]
+    return [(a, b, first[a], first[b - 1]) for a, b in zip(starts, stops, strict=True)]
 
 
 def _centred(table, centre, unit):

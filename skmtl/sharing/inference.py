@@ -119,11 +119,11 @@ def _eliminate_tasks(moments, kappa, anchors, centres, levels):
     groups = levels[0][0] if levels else np.zeros(n_tasks, dtype=np.int64)
     sums = np.zeros((2, groups.max() + 1, 1 + p, 1 + p))
     n_effective, step = 0.0, max(1, _AT_A_TIME // (1 + p) ** 2)
-    for start in range(0, n_tasks, step):
-        tasks = slice(start, start + step)
-        M = eliminated(products_of_tasks(moments, centres, tasks), kappa)
+    for tasks, part in moments.parts(step):
+        about = None if centres is None else centres[tasks]
+        M = eliminated(products_of_tasks(part.weighted(), about), kappa)
         n_effective += np.einsum("tjj,j->", M, kappa)
-        parts = M, np.matmul(M * kappa, M)
+        parts = [M, np.matmul(M * kappa, M)]
         if anchors is not None:
             parts = [_anchored(part, anchors[tasks]) for part in parts]
         for out, part in zip(sums, parts, strict=True):
@@ -176,7 +176,7 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
         Whether this is one.
     """
     p, scale, crossed = problem.n_features, problem.scale, problem.crossed
-    if not hasattr(moments, "scatter") or problem.restriction.positive is not None:
+    if not hasattr(moments, "parts") or problem.restriction.positive is not None:
         return None
     if p > _MOST_FEATURES:
         return Inference(np.full(1 + p, np.nan), np.nan, np.nan)
@@ -193,7 +193,7 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
     of_noise = None
     if crossed is None and problem.schemes and problem.n_tasks > 1 and not is_pooled:
         tasks = problem.sample(max(10, int(_LIKELIHOOD_WORK / (1 + p) ** 3)))
-        own, of_tasks = scaling.own_factors, moments.take(tasks)
+        own, of_tasks = scaling.own_factors, moments.take(tasks).weighted()
         likelihood = RestrictedLikelihood(of_tasks, own, scaling.within_only, unit_noise)
         intercept, slope, of_noise = likelihood.best()
         kappa = np.append(intercept, slope * own**2)

@@ -5,11 +5,12 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ..solvers import kkt_residual, make_system, solve_given
+from ..solvers import make_system, solve_given
+from ..solvers.arrow import gradients
 from ..solvers.signed import SignedSystem
 from .member import Blend, PoolingMember, refit_without
 
-__all__ = ["LeastSquares", "SignedLeastSquares"]
+__all__ = ["LeastSquares", "SignedLeastSquares", "gradients_of"]
 
 # About the largest number of left-out tasks that are also predicted from a few of their rows.
 _FEW_SHOT_TASKS = 33
@@ -114,7 +115,10 @@ class LeastSquares(PoolingMember):
             blend.shared += shares.unseen[chosen] @ unseen
             if top in chosen:
                 pick = int(np.flatnonzero(chosen == top)[0])
-                blend.residual = _certificate(system, theta[pick], self.grid.take([top]))
+                candidate, given = self.grid.take([top]), system.given
+                found = gradients_of(system, theta[pick], candidate)
+                ridge = float(candidate.ridge[0])
+                blend.residual = found.residual(system.penalty, ridge, theta[pick, 1:], given)
 
     def left_out(self, tasks, group):
         moments, n_groups = self.problem.moments.take(tasks), group.max(initial=-1) + 1
@@ -211,13 +215,13 @@ class SignedLeastSquares(LeastSquares):
         return refit_without(self, tasks, group)
 
 
-def _certificate(system, theta, candidate):
-    """Return the KKT residual of one candidate at the current slope strength of a system."""
+def gradients_of(system, theta, candidate):
+    """Return the `Gradients` of one candidate at the current slope strength of a system."""
     n_tasks, n_columns = system.moments.mean.shape
     coef, intercept = np.zeros((n_tasks, n_columns - 1)), np.zeros(n_tasks)
     system.add_blend(theta[None], candidate.intercept, np.ones((n_tasks, 1)), coef, intercept)
     strengths = (candidate.slope[0], candidate.intercept[0], candidate.ridge[0])
-    return kkt_residual(
-        system.moments, system.penalty, tuple(map(float, strengths)), theta, coef, intercept,
-        system.varies, system.given, system.centres, system.anchors,
+    return gradients(
+        system.moments, tuple(map(float, strengths)), theta, coef, intercept, system.varies,
+        system.centres, system.anchors,
     )  # fmt: skip

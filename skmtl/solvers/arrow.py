@@ -12,13 +12,15 @@ line unchanged; anchors at zero make it a line in the deviations from the centre
 in `skmtl.kernels.arrow`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lapack
 
 from .. import kernels
 from .._jit import run_chunks, run_spans
 
-__all__ = ["ArrowSystem", "factor_tasks", "kappa_of", "kkt_residual"]
+__all__ = ["ArrowSystem", "Gradients", "factor_tasks", "gradients", "kappa_of", "kkt_residual"]
 
 # 1/strength that stands for a slope strength of zero, at the limit of double precision.
 _LARGEST_KAPPA = 1e10
@@ -86,6 +88,14 @@ class ArrowSystem:
         self._S = sum(part[0] for part in parts)
         self._r = sum(part[1] for part in parts)
         return self
+
+    def set_largest_weight(self, weight):
+        """Bound strengths near zero as if a task had this weight, which is that of all tasks."""
+        self._scale = max(weight, 1.0)
+
+    def gram(self, intercept_strength):
+        """Return the Gram matrix of the shared intercept and slopes, and the right-hand side."""
+        return self._gram(intercept_strength, self._S, self._r, self.active)
 
     def retarget(self, cross, mean, square):
         """Replace the target of the rows.
@@ -337,6 +347,78 @@ def pull(n, alpha):
     return np.where(known, rho, 0.0)
 
 
+@dataclass
+class Gradients:
+    """Derivatives of the objective at a solution, summed over tasks, and their scale.
+
+    Attributes
+    ----------
+    intercept : float
+        Of the shared intercept.
+    slopes, at_zero : ndarray of shape (n_features,)
+        Of the shared slopes without their penalty, and sums of the tasks' sizes at zero.
+    own : float
+        The largest one of the tasks' own intercepts and slopes, with their penalties.
+    target, weight : float
+        Sums over tasks of the sizes of their targets, and of the weights.
+    """
+
+    intercept: float
+    slopes: np.ndarray
+    at_zero: np.ndarray
+    own: float
+    target: float
+    weight: float
+
+    def plus(self, other):
+        """Return those of both sets of tasks."""
+        return Gradients(
+            self.intercept + other.intercept, self.slopes + other.slopes,
+            self.at_zero + other.at_zero, max(self.own, other.own), self.target + other.target,
+            self.weight + other.weight,
+        )  # fmt: skip
+
+    def residual(self, penalty, ridge, shared_slopes, given=None):
+        """Return the largest derivative, relative to the gradient at zero."""
+        # A constant target may have a gradient of zero.
+        sizes = self.at_zero.max(initial=0.0), self.target, 1e-9 * self.weight, 1e-300
+        residuals = [abs(self.intercept), self.own]  # the shared intercept is not penalised
+        if np.isfinite(ridge):
+            free = slice(None) if given is None else ~given
+            gaps = self.slopes - ridge * penalty * shared_slopes
+            residuals.append(np.abs(gaps[free]).max(initial=0.0))
+        return max(residuals) / max(sizes)
+
+
+def gradients(
+    moments, strengths, theta, coef, intercept, varies=None, centres=None, anchors=None
+):  # fmt: skip
+    """Return the `Gradients` of tasks; the arguments are those of `kkt_residual`."""
+    slope, pull, _ = strengths
+    p = moments.n_features
+    n, mean = moments.weight, moments.mean
+    error = mean[:, p] - intercept - np.einsum("tj,tj->t", mean[:, :p], coef)
+    grad_a = n * error
+    grad_b = moments.gradient(coef) + mean[:, :p] * grad_a[:, None]
+    at_zero = moments.gradient(np.zeros_like(coef)) + mean[:, :p] * (n * mean[:, p])[:, None]
+    at_anchors = grad_b if centres is None else grad_b - (centres - anchors) * grad_a[:, None]
+    residuals = [0.0]
+    if np.isfinite(pull):
+        own = intercept - theta[0]
+        if centres is not None:
+            own = own + np.einsum("tj,tj->t", centres, coef) - anchors @ theta[1:]
+        residuals.append(np.abs(grad_a - pull * own).max(initial=0.0))
+    if np.isfinite(slope):
+        varying = slice(None) if varies is None else varies
+        at_centres = grad_b if centres is None else grad_b - centres * grad_a[:, None]
+        gaps = at_centres - slope * (coef - theta[1:])
+        residuals.append(np.abs(gaps[:, varying]).max(initial=0.0))
+    return Gradients(
+        grad_a.sum(), at_anchors.sum(0), np.abs(at_zero).sum(0), max(residuals),
+        np.abs(n * mean[:, p]).sum(), n.sum(),
+    )  # fmt: skip
+
+
 def kkt_residual(
     moments, penalty, strengths, theta, coef, intercept, varies=None, given=None, centres=None,
     anchors=None,
@@ -353,30 +435,5 @@ def kkt_residual(
     centres, anchors : ndarray of shape (n_tasks, n_features), optional
         Those of `ArrowSystem`.
     """
-    slope, pull, ridge = strengths
-    p = moments.n_features
-    n, mean = moments.weight, moments.mean
-    error = mean[:, p] - intercept - np.einsum("tj,tj->t", mean[:, :p], coef)
-    grad_a = n * error
-    grad_b = moments.gradient(coef) + mean[:, :p] * grad_a[:, None]
-    at_zero = moments.gradient(np.zeros_like(coef)) + mean[:, :p] * (n * mean[:, p])[:, None]
-    scale = np.abs(at_zero).sum(0)
-    # A constant target may have a gradient of zero.
-    scale = max(scale.max(initial=0.0), np.abs(n * mean[:, p]).sum(), 1e-9 * n.sum(), 1e-300)
-    residuals = [abs(grad_a.sum())]  # the shared intercept is not penalised
-    if np.isfinite(ridge):
-        free = slice(None) if given is None else ~given
-        at_anchors = grad_b if centres is None else grad_b - (centres - anchors) * grad_a[:, None]
-        gaps = at_anchors.sum(0) - ridge * penalty * theta[1:]
-        residuals.append(np.abs(gaps[free]).max(initial=0.0))
-    if np.isfinite(pull):
-        own = intercept - theta[0]
-        if centres is not None:
-            own = own + np.einsum("tj,tj->t", centres, coef) - anchors @ theta[1:]
-        residuals.append(np.abs(grad_a - pull * own).max(initial=0.0))
-    if np.isfinite(slope):
-        varying = slice(None) if varies is None else varies
-        at_centres = grad_b if centres is None else grad_b - centres * grad_a[:, None]
-        gaps = at_centres - slope * (coef - theta[1:])
-        residuals.append(np.abs(gaps[:, varying]).max(initial=0.0))
-    return max(residuals) / scale
+    found = gradients(moments, strengths, theta, coef, intercept, varies, centres, anchors)
+    return found.residual(penalty, strengths[2], theta[1:], given)

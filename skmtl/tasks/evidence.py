@@ -89,7 +89,7 @@ def trust_of_moments(moments, tails):
     few, factor = _from_few_rows(tails, moments.weight.sum())
     weight, freedom = moments.weight, _freedom(moments.weight)
     gaps = moments.mean - weight @ moments.mean / weight.sum()
-    parts = moments.scatter.sum(axis=0), (weight[:, None] * gaps).T @ gaps
+    parts = moments.total_scatter(), (weight[:, None] * gaps).T @ gaps
     for j in np.flatnonzero(few):
         gains = (
             _gain(products[j, j], products[-1, -1], products[j, -1], n)

@@ -122,6 +122,19 @@ class TaskMoments:
         within = np.einsum("tjj->j", self.scatter)
         return total, mean, (within + self.weight @ gaps**2) / total
 
+    def parts(self, most):
+        """Yield slices of at most this many tasks, and their moments."""
+        for start in range(0, len(self.weight), most):
+            tasks = slice(start, start + most)
+            yield (
+                tasks,
+                TaskMoments(*(part[tasks] for part in self.arrays), self._factors_of(tasks)),
+            )
+
+    def total_scatter(self):
+        """Return the sum of the groups' products (one dimension)."""
+        return self.scatter.sum(axis=0)
+
     def products(self, t):
         """Return the centred products ``(n_features + 1, n_features + 1)`` of task t."""
         return self.scatter[t]

@@ -91,8 +91,9 @@ class Structure(Sharing):
     **Scale.** Features and target are standardised over the table, with the weights of the rows: a
     mean of zero and a standard deviation of one, unless ``target_scale="task"`` gives every task's
     target a unit of its own. If no strength is given, features are divided by their standard
-    deviation within tasks instead, and ``alpha_`` of such a fit is in that unit: given to another
-    fit, it is not the same strength. A feature that is constant is zero, with zero products.
+    deviation within tasks instead (with ``cv=None`` they are not), and ``alpha_`` of such a fit is
+    in that unit: given to another fit, it is not the same strength. A feature that is constant is
+    zero, with zero products.
 
     **Strengths.** The objective is the structure's own, and no factor is implied: a ridge
     :math:`\lambda \|b\|^2` beside the squared errors, as in `skmtl.sharing.PartialPooling`, is

@@ -12,7 +12,8 @@ from test_levels import FIXED, chain, parts, tree
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import PartialPooling, Pooled
-from skmtl.sharing.inference import RestrictedLikelihood, kappa_of_strengths
+from skmtl.sharing.inference import RestrictedLikelihood, kappa_of_strengths, n_effective_of
+from skmtl.sharing.problem import Problem
 from skmtl.tasks.moments import block_moments
 from skmtl.tasks.table import pack
 
@@ -318,3 +319,16 @@ def test_a_summary_by_loss(rng):
                 assert found[key][chosen].tolist() == values.tolist()
     assert "poisson (3 tasks), squared_error (3 tasks)" in str(summary)
     assert summary.to_frame("gains").shape == (6, 4) and "poisson" in summary._repr_html_()
+
+
+def test_the_parameters_of_baselines(rng):
+    task, X, y = np.repeat(np.arange(4), 20), rng.normal(size=(80, 2)), rng.normal(size=80)
+    problem = Problem([], block_moments(pack(X, y, task, 4)).merge())
+    Z = reference.standardised(X)
+    plain = problem.scalings()[0]
+    grams = [(Z[task == t] - Z[task == t].mean(axis=0)) for t in range(4)]
+    grams = [part.T @ part for part in grams]
+    alone = 4 + sum(np.trace(np.linalg.solve(C + 3.0 * np.eye(2), C)) for C in grams)
+    pooled = 1 + np.trace(np.linalg.solve(Z.T @ Z + 5.0 * np.eye(2), Z.T @ Z))
+    assert n_effective_of(problem, (3.0, 0.0, np.inf, plain)) == pytest.approx(alone, rel=1e-6)
+    assert n_effective_of(problem, (np.inf, np.inf, 5.0, plain)) == pytest.approx(pooled)

@@ -6,6 +6,9 @@ from .._jit import njit
 
 __all__ = ["lasso_path"]
 
+# Most sweeps over active features in a row: others may have to enter before these are done.
+_MOST_ACTIVE = 100
+
 
 @njit(helper=True)
 def _sweep(gram, diagonal, moment, strength, coef, product, active_only):
@@ -76,13 +79,16 @@ def lasso_path(gram, moment, square, strengths, tol, max_sweeps, coefs, gaps):
 
 @njit
 def _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, gaps):
-    """Alternate sweeps over all features with sweeps over active ones until these hardly change."""
+    """Alternate sweeps over all features with sweeps over active ones until these hardly change.
+
+    Every hundred sweeps the others have their turn as well.
+    """
     diagonal, coef, product = work
     total, max_gap = 0, 0.5 * tol * square
     for k in range(len(strengths)):
         small = np.sqrt(max(max_gap, 0.0))
         sweeps, gaps[k] = 0, np.inf
-        active = False
+        active, in_a_row = False, 0
         while sweeps < max_sweeps:
             change = _sweep(gram, diagonal, moment, strengths[k], coef, product, active)
             sweeps += 1
@@ -91,7 +97,8 @@ def _lasso_path(gram, moment, square, strengths, tol, max_sweeps, work, coefs, g
                 if gaps[k] <= max_gap:
                     break
                 small *= 0.5
-            active = change > small
+            in_a_row = in_a_row + 1 if active else 0
+            active = change > small and in_a_row < _MOST_ACTIVE
         if sweeps >= max_sweeps:
             gaps[k] = _duality_gap(moment, square, strengths[k], coef, product)
         for j in range(len(coef)):

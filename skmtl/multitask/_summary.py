@@ -209,6 +209,14 @@ class SummaryMixin:
         the effective number of parameters is about right. Standard errors are NaN for larger tables
         with grouping columns, for more than two classes, and for losses that are no likelihoods.
 
+        A structure of your own (`skmtl.sharing.structure.Structure`) has a penalty of its own,
+        which says nothing of the variances of a mixed model. Where it has half of the weight or
+        more, standard errors and the standard deviations of tasks are NaN; otherwise they are
+        those of the baseline with the largest weight. The effective number of parameters is then
+        that of the candidates, averaged by their weights: for those of the structure one intercept
+        per task, what `Solution.complexity` says of the tasks' slopes, and
+        `Solution.shared_complexity`.
+
         References
         ----------
         Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in generalized linear mixed

@@ -207,7 +207,8 @@ class MultiTaskRegressor(
     kkt_residual_ : float
         Largest entry of the gradient of the objective at the solution of the candidate with the
         largest weight, relative to the gradient at zero. For slopes with a sign, the largest
-        violation of the optimality conditions. NaN with "hidden_layers" and the log-loss.
+        violation of the optimality conditions; for a structure of your own, that of any candidate
+        with weight. NaN with "hidden_layers" and the log-loss.
     n_iter_ : int
         1, because the solver is direct. For losses other than the squared error, the number of
         Newton steps; for slopes with a sign, the number of systems solved; with "hidden_layers" and

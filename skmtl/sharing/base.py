@@ -12,6 +12,7 @@ from ..guard.residuals import OutOfRangeVariance
 from ..guard.shares import Shares
 from ..losses import SQUARED_ERROR, TaskLosses
 from .held_out import HeldOut
+from .inference import n_effective_of
 from .restriction import UNRESTRICTED, Restriction
 
 __all__ = ["Sharing", "SharingFit", "fit_one", "guarded_fit"]
@@ -298,9 +299,7 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
     blend, grid, scalings = _solve(members, shares, judged)
     adapter = problem.adapter(grid, scalings, blend.shared_models, shares, judged, residual_scale)
     weight, report = shares.tasks.mean(0), report or {}
-    top = int(np.argmax(weight))
-    of_top = grid.slope[top], grid.intercept[top], grid.ridge[top], scalings[grid.scaling[top]]
-    inference = problem.inference(of_top, blend)
+    inference = _inference(problem, len(members[0]), weight, grid, scalings, blend)
     history = {**_columns(members), "weight": weight}
     if judged is not None:
         errors, rows = judged.totals()
@@ -333,6 +332,28 @@ def _assemble(problem, members, shares, judged=None, report=None, residual_scale
         loss=problem.fitted_loss,
         inference=inference,
     )
+
+
+def _inference(problem, n_own, weight, grid, scalings, blend):
+    """Return the `Inference` of a blend, of which the first `n_own` candidates are the structure's.
+
+    If these have no strengths, the grid has estimates of them for new tasks, which say nothing of
+    the accuracy of what is shared; standard errors are then those of the baselines, if these have
+    most of the weight.
+    """
+
+    def candidate(k):
+        return grid.slope[k], grid.intercept[k], grid.ridge[k], scalings[grid.scaling[k]]
+
+    if blend.n_effective is None:
+        return problem.inference(candidate(int(np.argmax(weight))), blend)
+    others = n_own + np.flatnonzero(weight[n_own:])
+    spent = blend.n_effective + sum(
+        weight[k] * n_effective_of(problem, candidate(k)) for k in others
+    )
+    has_most = weight[:n_own].sum() >= 0.5
+    heaviest = None if has_most else candidate(n_own + int(np.argmax(weight[n_own:])))
+    return problem.inference(heaviest, blend, spent)
 
 
 def _solve(members, shares, judged):

@@ -23,7 +23,9 @@ from scipy.optimize import minimize
 
 from ..solvers.elimination import eliminated, products_of_tasks
 
-__all__ = ["Inference", "RestrictedLikelihood", "infer", "shared_inference"]
+__all__ = [
+    "Inference", "RestrictedLikelihood", "infer", "n_effective_of", "shared_inference",
+]  # fmt: skip
 
 # Most features for which standard errors are computed, and numbers that are eliminated at a time.
 _MOST_FEATURES, _AT_A_TIME = 200, 2**21
@@ -154,7 +156,21 @@ def kappa_of_strengths(slope, intercept, factors):
     return np.append(of_intercept, of_slopes * factors**2)
 
 
-def infer(problem, moments, places, candidate, noise, unit_noise=False):
+def n_effective_of(problem, candidate):
+    """Return the effective number of parameters of the models of all tasks; NaN if unknown.
+
+    `candidate` are strengths as `infer` takes them.
+    """
+    moments, p = problem.moments.weighted(), problem.n_features
+    if not hasattr(moments, "scatter") or p > _MOST_FEATURES:
+        return np.nan
+    slope, intercept, ridge, scaling = candidate
+    kappa = kappa_of_strengths(slope, intercept, scaling.own_factors)
+    centres, anchors = problem.places(scaling, problem.moments)
+    return shared_inference(moments, kappa, np.full(p, ridge), centres, anchors)[1]
+
+
+def infer(problem, moments, places, candidate, noise, unit_noise=False, spent=None):
     """Return the `Inference` of a fit on standardised moments; None if there is none.
 
     The variances are those of the restricted likelihood, or of the strengths that are given or
@@ -167,15 +183,20 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
         Those of the fit.
     places : callable
         Returns centres and anchors of tasks in a `SlopeScaling`.
-    candidate : tuple
+    candidate : tuple or None
         Strengths on slopes, intercepts and shared slopes, and the `SlopeScaling`, of the candidate
-        with the largest weight.
+        with the largest weight. None if its models are not those of any strengths: standard errors
+        and variances are then not known.
     noise : callable
         Returns the noise variance per row from the effective number of parameters.
     unit_noise : bool
         Whether this is one.
+    spent : float, optional
+        Effective number of parameters, if it does not follow from the strengths.
     """
     p, scale, crossed = problem.n_features, problem.scale, problem.crossed
+    if candidate is None:
+        return Inference(np.full(1 + p, np.nan), np.sqrt(noise(spent)) / scale[-1], spent)
     if not hasattr(moments, "parts") or problem.restriction.positive is not None:
         return None
     if p > _MOST_FEATURES:
@@ -200,6 +221,8 @@ def infer(problem, moments, places, candidate, noise, unit_noise=False):
     inverse, n_effective = shared_inference(
         moments, kappa, np.full(p, ridge), centres, anchors, levels
     )
+    if spent is not None:
+        n_effective = spent
     unit = scale[:-1]
     if crossed is not None and crossed.groupings is not None:
         n_effective += crossed.n_effective

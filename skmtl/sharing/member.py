@@ -26,10 +26,13 @@ class Blend:
     shared_models : ndarray of shape (n_candidates, 1 + n_features)
         Shared intercepts and slopes of the candidates; zero for candidates without weight.
     residual : float, default=0.0
-        Certificate of the candidate with the largest weight, as a blend has no objective.
+        Certificate of the candidate with the largest weight, as a blend has no objective; the
+        largest of all candidates with weight if these solve themselves.
     n_iter : int, default=1
     weight : float, default=0.0
         Largest weight of a candidate, averaged over tasks.
+    n_effective : float or None
+        Effective number of parameters, if it does not follow from the candidates' strengths.
     """
 
     coef: np.ndarray
@@ -39,14 +42,15 @@ class Blend:
     residual: float = 0.0
     n_iter: int = 1
     weight: float = 0.0
+    n_effective: float | None = None
 
     def plus(self, other):
-        """Return the sum with a blend of other candidates."""
+        """Return the sum with a blend of other candidates, whose strengths are known."""
         heavier = max(self, other, key=lambda blend: blend.weight)
         return Blend(
             self.coef + other.coef, self.intercept + other.intercept, self.shared + other.shared,
             np.concatenate([self.shared_models, other.shared_models]),
-            heavier.residual, heavier.n_iter, heavier.weight,
+            max(self.residual, other.residual), heavier.n_iter, heavier.weight, self.n_effective,
         )  # fmt: skip
 
 

@@ -349,8 +349,11 @@ class Problem(BaseProblem):
             location += unit * np.append(units.location, units.unseen[0])
         return location, scale
 
-    def inference(self, candidate, blend):
-        """Return the `Inference` of a blend, whose largest weight is that of a candidate."""
+    def inference(self, candidate, blend, spent=None):
+        """Return the `Inference` of a blend, whose largest weight is that of a candidate.
+
+        `candidate` and `spent`, the effective number of parameters, are those of `infer`.
+        """
 
         def noise(n_effective):
             rows = self.moments.weight.sum()
@@ -359,7 +362,7 @@ class Problem(BaseProblem):
 
         found = infer(
             self, self.moments.weighted(), lambda scaling: self.places(scaling, self.moments),
-            candidate, noise,
+            candidate, noise, spent=spent,
         )  # fmt: skip
         if found is None or self.units is None:
             return found

@@ -25,19 +25,29 @@ class Solution:
     Parameters
     ----------
     coef : ndarray of shape (n_tasks, n_features)
-        Slopes of every task.
+        Slopes of every task. Those of a task without rows must be finite, too: such a task is one
+        that has no rows in a split, and predicted with these slopes. The shared ones suit it.
     intercept : ndarray of shape (n_tasks,)
-        Intercept of every task.
+        Intercept of every task, where all features are zero, not at the means of the task. A task
+        without rows best has the shared one.
     shared : ndarray of shape (1 + n_features,)
-        Intercept and slopes for an unseen task.
+        Intercept and slopes for an unseen task. Where nothing is shared, the average of the tasks'
+        models by their weights is one.
     complexity : float or ndarray of shape (n_tasks,)
-        Effective number of parameters that a task's own slopes add to the shared ones, at least 0.
-        The larger it is, the smaller is the prior weight of the candidate.
+        Effective number of parameters that a task's own slopes add to the shared ones, at least 0;
+        one number is that of every task. Intercepts are not counted. The larger it is, the smaller
+        is the prior weight of the candidate.
     residual : float, default=0.0
-        Violation of the optimality conditions, relative to the gradient of zero slopes. It becomes
-        ``kkt_residual_``; a fit on all rows warns of a residual above ``Structure.tol``.
+        Violation of the optimality conditions, one number for all tasks: the largest absolute value
+        of any condition of any task, relative to the largest gradient of zero slopes. The largest
+        residual of the candidates with weight becomes ``kkt_residual_``; a fit on all rows warns if
+        it is above ``Structure.tol``.
     n_iter : int, default=1
         Number of iterations, which becomes ``n_iter_``.
+    shared_complexity : float or None, default=None
+        Effective number of parameters of the shared slopes, beside those in `complexity`: 0 if they
+        are only an average of the tasks' slopes. None is the number of shared slopes that are not
+        zero. ``summary()`` adds it to the sum of `complexity` and one intercept per task.
     """
 
     coef: np.ndarray
@@ -46,10 +56,11 @@ class Solution:
     complexity: object
     residual: float = 0.0
     n_iter: int = 1
+    shared_complexity: float | None = None
 
 
 class Structure(Sharing):
-    """Base class of structures that solve their own candidates.
+    r"""Base class of structures that solve their own candidates.
 
     A subclass lists its candidates and solves them, for squared errors. The candidates are then
     cross-validated together with *independent* and *pooled* and weighed per task, and new tasks can
@@ -58,10 +69,10 @@ class Structure(Sharing):
     solution are not zeros of the average.
 
     `path` is called some thirty times per fit: on all rows, for every split, and for groups of
-    tasks that are left out. Features are standardised over the table, or by their standard
-    deviation within tasks if no strength is given; a feature that is constant is zero, with zero
-    products. A new task's own part is drawn to the shared model by a ridge that has the variances
-    of the known tasks' own parts, whatever the penalty of the structure.
+    tasks that are left out. A new task's own part is drawn to the shared model by a ridge that has
+    the variances of the known tasks' own parts, whatever the penalty of the structure. Standard
+    errors of ``summary()`` are NaN where the structure has half of the weight or more, since the
+    penalty does not say them.
 
     Attributes
     ----------
@@ -74,6 +85,26 @@ class Structure(Sharing):
         does. If so, more features than rows are replaced by coordinates in the span of the rows.
     tol : float
         Largest ``Solution.residual`` of a solution.
+
+    Notes
+    -----
+    **Scale.** Features and target are standardised over the table, with the weights of the rows: a
+    mean of zero and a standard deviation of one, unless ``target_scale="task"`` gives every task's
+    target a unit of its own. If no strength is given, features are divided by their standard
+    deviation within tasks instead (with ``cv=None`` they are not), and ``alpha_`` of such a fit is
+    in that unit: given to another fit, it is not the same strength. A feature that is constant is
+    zero, with zero products.
+
+    **Strengths.** The objective is the structure's own, and no factor is implied: a ridge
+    :math:`\lambda \|b\|^2` beside the squared errors, as in `skmtl.sharing.PartialPooling`, is
+    :math:`\tfrac{1}{2} \lambda \|b\|^2` beside half of them, to which ``data.gradient`` belongs. On
+    the standardised scale strengths are in rows. In the caller's units a ridge is in rows times the
+    squared standard deviation of a feature, and the scale of the target does not matter. It does
+    for penalties that are not quadratic: :math:`\alpha \|b\|_1` beside half of the squared errors
+    has a strength in rows times the standard deviations of the feature and of the target, and is
+    scikit-learn's ``Lasso(alpha / n_rows)`` on the standardised rows of a task. With
+    ``target_scale="auto"`` the standard deviation of the target is that of the table or those of
+    the tasks, as the fit decides; beside a given strength of this kind, set ``"table"``.
     """
 
     losses = (SQUARED_ERROR,)
@@ -104,7 +135,7 @@ class Structure(Sharing):
         raise NotImplementedError(f"{type(self).__name__} has no method candidates.")
 
     def path(self, data: Any, candidates: list[dict[str, Any]]) -> Iterable[Solution]:
-        """Yield the `Solution` of every candidate in turn.
+        r"""Yield the `Solution` of every candidate in turn.
 
         The method is called for all tasks, for the training rows of every split, and for some of
         the tasks, in any order.
@@ -112,10 +143,7 @@ class Structure(Sharing):
         Parameters
         ----------
         data : TaskMoments or TaskRows of shape (n_tasks,)
-            Both classes have `weight` and `mean` (the target's is the last), `products(t)` (the
-            centred products of features and target of task t), `gradient`, `errors`,
-            `feature_squares` and `take`. Tasks may have no rows. The weights contain those of
-            ``task_weight=``.
+            The standardised rows, which both classes describe as the notes say.
         candidates : list of dict
             Those to solve.
 
@@ -123,6 +151,26 @@ class Structure(Sharing):
         ------
         Solution
             One per candidate, in their order.
+
+        Notes
+        -----
+        With :math:`X_t, y_t` the rows of task t less their weighted means, and :math:`W_t` the
+        diagonal matrix of their weights, which contain those of ``task_weight=``, `data` has
+
+        - ``n_features``, the total ``weight`` (n_tasks,) of every task, and the weighted ``mean``
+          (n_tasks, n_features + 1), the target's last. Tasks may have no rows: their weights, means
+          and products are zero;
+        - ``products(t)``: the products :math:`[X_t, y_t]'W_t[X_t, y_t]`, of shape
+          (n_features + 1, n_features + 1), not to be changed. They cost memory at many features:
+          ``root(t)``, of `TaskRows` only, is a matrix R of at most n_features + 1 rows with
+          :math:`R'R` equal to them;
+        - ``gradient(coef)``: :math:`X_t'W_t(y_t - X_tb_t)` of shape (n_tasks, n_features), for
+          slopes of this shape: minus the gradient of half of the weighted squared errors, with
+          intercepts that are optimal for the slopes;
+        - ``errors(coefs, intercepts)``: the weighted sums (n_tasks, n_models) of squared errors of
+          models for all tasks, with slopes (n_models, n_features) and intercepts (n_models,);
+        - ``feature_squares()``: the diagonals of the products, of shape (n_tasks, n_features);
+        - ``take(tasks)``: the same of some tasks, an array of positions.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method path.")
 
@@ -217,9 +265,16 @@ class _StructureMember(Member):
                     f"{name}.path gave the complexity {solution.complexity!r} for {which}; it must "
                     "be a number of at least 0, or one per task."
                 )
-            if not all(np.isfinite(part).all() for part in (*parts, spent, solution.residual)):
+            shared = solution.shared_complexity
+            shared = np.count_nonzero(parts[2][1:]) if shared is None else shared
+            if shared < 0:
+                raise ValueError(
+                    f"{name}.path gave the shared_complexity {shared!r} for {which}; it must be a "
+                    "number of at least 0."
+                )
+            if not all(np.isfinite(p).all() for p in (*parts, spent, solution.residual, shared)):
                 raise ValueError(f"{name}.path gave figures that are not finite for {which}.")
-            found.append(Solution(*parts, spent, solution.residual, solution.n_iter))
+            found.append(Solution(*parts, spent, solution.residual, solution.n_iter, shared))
         if len(found) != len(self):
             raise ValueError(f"{name}.path gave {len(found)} solutions for {len(self)} candidates.")
         return found
@@ -251,20 +306,45 @@ class _StructureMember(Member):
         shared_models = np.array([solution.shared for solution in self.whole])
         weight = shares.tasks.mean(0)
         top = self.whole[int(np.argmax(weight))]
-        if top.residual > self.structure.tol:
-            warnings.warn(
-                f"{type(self.structure).__name__} stopped at a residual of {top.residual:.1e}, "
-                f"above tol={self.structure.tol:g}, after {top.n_iter} iterations; "
-                "raise its strengths, or leave out features that are collinear.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
         pairs = list(zip(shares.tasks.T, self.whole, strict=True))
         return Blend(
             sum(w[:, None] * solution.coef for w, solution in pairs),
             sum(w * solution.intercept for w, solution in pairs),
-            shares.unseen @ shared_models, shared_models, top.residual, top.n_iter, weight.max(),
+            shares.unseen @ shared_models, shared_models, self._residual(shares), top.n_iter,
+            weight.max(), self._n_effective(shares),
         )  # fmt: skip
+
+    def _residual(self, shares):
+        """Return the largest residual of a candidate with weight, and warn if it is too large."""
+        used = np.flatnonzero(shares.tasks.any(axis=0) | (shares.unseen > 0))
+        if not len(used):
+            return 0.0
+        worst = max(used, key=lambda k: self.whole[k].residual)
+        found, tol = self.whole[worst], self.structure.tol
+        if found.residual > tol:
+            warnings.warn(
+                f"{type(self.structure).__name__} stopped at a residual of {found.residual:.1e}, "
+                f"above tol={tol:g}, after {found.n_iter} iterations, for the candidate "
+                f"{self.strengths[worst]}; raise its strengths, or leave out features that are "
+                "collinear.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return float(found.residual)
+
+    def _n_effective(self, shares):
+        """Return what the candidates contribute to the effective number of parameters.
+
+        Every task has an intercept and its own slopes.
+        """
+        pairs = zip(shares.tasks.T, self.whole, strict=True)
+        return float(
+            sum(
+                (weight * (1.0 + solution.complexity)).sum()
+                + weight.mean() * solution.shared_complexity
+                for weight, solution in pairs
+            )
+        )
 
     def as_grid(self, judged):
         """Return Gaussian priors, with the variances of the tasks' deviations, as a `Grid`."""

@@ -26,6 +26,8 @@ __all__ = ["ArrowSystem", "Gradients", "factor_tasks", "gradients", "kappa_of", 
 _LARGEST_KAPPA = 1e10
 # Number of features from which LAPACK is faster than the kernels' Cholesky factorisation.
 _LARGE = 80
+# Largest rank, as a share of the features, for which a matrix is factored before its eigenvalues.
+_DEFICIENT = 0.6
 
 
 def kappa_of(strength, scale):
@@ -172,8 +174,7 @@ class ArrowSystem:
                 factor = cho_factor(inner, lower=True, check_finite=False)
                 theta[pairs[0], 1:] = root * cho_solve(factor, rhs_inner, check_finite=False)
             else:
-                values, vectors = np.linalg.eigh(inner)
-                values = np.maximum(values, 0.0)
+                values, vectors = eigen_of_rank(inner)
                 rotated = vectors.T @ rhs_inner
                 for c in pairs[np.isfinite(ridges[pairs])]:
                     total = values + ridges[c]
@@ -284,6 +285,24 @@ class ArrowSystem:
             intercept[start:stop] += blend[:, -1]
 
         self._over_tasks(use, theta, intercept_strengths)
+
+
+def eigen_of_rank(products):
+    """Return eigenvalues, ascending, and eigenvectors of a positive semi-definite matrix.
+
+    With more features than rows only those that are not zero: the matrix is L L' with few columns,
+    by a Cholesky factorisation with pivoting, and L = Q R gives those of the small matrix R R'.
+    """
+    p = len(products)
+    root, pivots, rank, info = lapack.dpstrf(products, lower=1)
+    if info < 0 or not 0 < rank <= _DEFICIENT * p:
+        values, vectors = np.linalg.eigh(products)
+        return np.maximum(values, 0.0), vectors
+    L = np.empty((p, rank))
+    L[pivots - 1] = np.tril(root[:, :rank])
+    Q, R = np.linalg.qr(L)
+    values, vectors = np.linalg.eigh(R @ R.T)
+    return np.maximum(values, 0.0), Q @ vectors
 
 
 def factor_tasks(start, stop, train, kappa, factors):

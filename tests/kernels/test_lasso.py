@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from skmtl import kernels
-from skmtl.solvers.lasso import lasso_path
+from skmtl.solvers.lasso import lasso_path, lasso_residuals
 from skmtl.solvers.products import Products
 
 _rng = np.random.default_rng(0)
@@ -43,11 +43,12 @@ def test_path_is_that_of_the_twin():
 def test_it_is_the_lasso_of_scikit_learn(centre):
     products = Products.of(X, Y, W, centre)
     strength = 0.1 * products.strongest()
-    coefs, gaps = lasso_path(products, [products.strongest(), strength], 1e-10)
+    strengths = [products.strongest(), strength]
+    coefs, gaps, _ = lasso_path(products, strengths, 1e-10)
     theirs = Lasso(strength, fit_intercept=centre, tol=1e-12, max_iter=100_000).fit(X, Y, W)
     np.testing.assert_allclose(coefs[1], theirs.coef_, atol=1e-5)
     np.testing.assert_allclose(products.intercept(coefs[1]), theirs.intercept_, atol=1e-4)
-    assert (gaps <= 1e-10).all()
+    assert (gaps <= 1e-10).all() and (lasso_residuals(products, strengths, coefs) <= 1e-5).all()
 
 
 def test_products_add_up(rng):
@@ -71,11 +72,43 @@ def test_products_add_up(rng):
 def test_a_path_that_stops_early_says_so():
     strengths = PRODUCTS.strongest() * np.array([0.5, 1e-4])
     with pytest.warns(ConvergenceWarning, match=r"duality gap of .* above tol=1e-14, after 2 sw"):
-        _, gaps = lasso_path(PRODUCTS, strengths, 1e-14, max_iter=2, warn=True)
-    assert gaps[-1] > 1e-14
+        path = lasso_path(PRODUCTS, strengths, 1e-14, max_iter=2, warn=True)
+    assert path.gaps[-1] > 1e-14 and path.n_sweeps == 4
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("seed", range(4))
+def test_more_features_than_rows(seed):
+    """A small tolerance is no worse than a large one, and what is reached is told."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(20, 60))
+    y = X[:, 0] + 2.0 * X[:, 3] + rng.normal(size=20)
+    products = Products.of(X, y)
+    strengths = products.strongest() * np.geomspace(1.0, 1e-3, 12)
+    path = lasso_path(products, strengths, 1e-12)
+    assert path.gaps.max() < 1e-4 and 12 < path.n_sweeps <= 12_000
+    patient = lasso_path(products, strengths, 1e-12, max_iter=100_000)
+    assert (
+        patient.gaps.max() <= 1e-12
+        and lasso_residuals(products, strengths, patient.coefs).max() < 1e-10
+    )
+    assert patient.n_sweeps >= path.n_sweeps
+    for k, coef in enumerate(patient.coefs):
+        theirs = Lasso(strengths[k], tol=1e-14, max_iter=10**6).fit(X, y)
+        np.testing.assert_allclose(coef, theirs.coef_, atol=1e-5)
+    # Violations of solutions that are not found yet, from their definition.
+    bound, gradient = (
+        products.weight * strengths[-1],
+        products.moment - products.gram @ path.coefs[-1],
+    )
+    sign = np.sign(path.coefs[-1])
+    miss = np.where(sign != 0, np.abs(gradient - bound * sign), np.abs(gradient) - bound)
+    assert lasso_residuals(products, strengths, path.coefs)[-1] == pytest.approx(
+        max(miss.max(), 0.0) / np.abs(products.moment).max(), rel=1e-6, abs=1e-15
+    )
 
 
 def test_labels_that_do_not_vary():
     products = Products.of(X, np.ones(N))
-    coefs, gaps = lasso_path(products, [1.0], 1e-6)
-    assert not coefs.any() and not gaps.any()
+    coefs, gaps, _ = lasso_path(products, [1.0], 1e-6)
+    assert not coefs.any() and not gaps.any() and not lasso_residuals(products, [1.0], coefs).any()

@@ -15,7 +15,11 @@ from skmtl.sharing.structure import Solution, Structure
 
 
 class TowardsMean(Structure):
-    """Slopes of the tasks are shrunk towards shared ones; intercepts are free."""
+    """Slopes of the tasks are shrunk towards shared ones; intercepts are free.
+
+    The models are linear in y. The share of the own slopes in the number of parameters is that at
+    known shared slopes, and what is left of the trace of the model is the share of these.
+    """
 
     def __init__(self, alpha="auto"):
         self.alpha = alpha
@@ -42,7 +46,11 @@ class TowardsMean(Structure):
             intercept = data.mean[:, p] - np.einsum("tj,tj->t", coef, data.mean[:, :p])
             spent = np.trace(own[..., :p], axis1=1, axis2=2)
             level = data.weight @ intercept / data.weight.sum()
-            yield Solution(coef, intercept, np.append(level, shared), spent, n_iter=7)
+            kept = np.eye(p) - own[..., :p]
+            of_shared = np.einsum("tij,tjk->ik", gram @ kept, kept)
+            found = Solution(coef, intercept, np.append(level, shared), spent, n_iter=7)
+            found.shared_complexity = np.trace(np.linalg.pinv(left[0]) @ of_shared)
+            yield found
 
 
 class Nothing(Structure):
@@ -219,6 +227,8 @@ BROKEN = {
     "complexity below zero": (lambda n, p: {"complexity": -1.0}, "the complexity"),
     "no complexity": (lambda n, p: {"complexity": np.nan}, "finite"),
     "no residual": (lambda n, p: {"residual": np.nan}, "finite"),
+    "shared below zero": (lambda n, p: {"shared_complexity": -1.0}, "the shared_complexity -1.0"),
+    "no shared complexity": (lambda n, p: {"shared_complexity": np.inf}, "finite"),
 }
 
 
@@ -294,6 +304,37 @@ def test_a_residual_above_the_tolerance_warns(rng):
     assert model.kkt_residual_ == 1e-3
 
 
+@pytest.mark.parametrize("worst", [0, 1, 2])
+def test_the_residual_is_the_largest_of_all_candidates_with_weight(worst, rng):
+    X, y, task = draw(rng)
+
+    class Uneven(TowardsMean):
+        def path(self, data, candidates):
+            for k, solution in enumerate(super().path(data, candidates)):
+                yield replace(solution, residual=1e-3 if k == worst else 1e-9)
+
+    message = rf"1.0e-03, .* for the candidate {{'alpha': {10.0**worst}}}; raise"
+    with pytest.warns(ConvergenceWarning, match=message):
+        model = MultiTaskRegressor(Uneven()).fit(X, y, task=task)
+    weight = model.history_["weight"]
+    assert model.kkt_residual_ == 1e-3 and weight[worst] > 0
+    assert weight[worst] < weight.max() or worst == weight.argmax()
+
+
+def test_the_residual_of_a_candidate_without_weight_does_not_count(rng):
+    X, y, task = draw(rng)
+
+    class Unused(Nothing):
+        def path(self, data, candidates):
+            for solution in super().path(data, candidates):
+                yield replace(solution, residual=0.5)
+
+    y = 10.0 * X[:, 0] + 0.1 * rng.normal(size=len(y))
+    model = MultiTaskRegressor(Unused()).fit(X, y, task=task)
+    assert model.history_["weight"][0] == 0.0
+    assert model.kkt_residual_ < 1e-9
+
+
 def test_one_task_is_not_drawn_to_zero(rng):
     X, y, _ = draw(rng, n_tasks=1, rows=20)
     model = MultiTaskRegressor(TowardsMean()).fit(X, y)
@@ -306,6 +347,61 @@ def test_rows_in_place_of_moments(rng, monkeypatch):
     monkeypatch.setattr("skmtl.multitask._least_squares.prefers_rows", lambda *args: True)
     found = MultiTaskRegressor(TowardsMean()).fit(X, y, task=task)
     np.testing.assert_allclose(found.coef_, wanted.coef_, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("cv", [None, 5])
+def test_a_structure_of_ones_own_has_no_standard_errors(cv, rng):
+    """Its penalty says nothing of the variances; its number of parameters is its own."""
+    X, y, task = draw(rng)
+    model = MultiTaskRegressor(TowardsMean(3.0), cv=cv).fit(X, y, task=task)
+    summary = model.summary()
+    assert np.isnan(summary.coefficients["std_error"]).all()
+    assert np.isnan(summary.components["std"][:2]).all()
+    assert "Standard errors are not known for this kind of fit." in summary.notes
+    same = PartialPooling(3.0, alpha_intercept=0.0, alpha_shared=0.0)
+    wanted = MultiTaskRegressor(same, cv=None).fit(X, y, task=task).summary()
+    found = summary.facts["effective parameters"]
+    assert found == pytest.approx(wanted.facts["effective parameters"], rel=1e-6)
+    assert summary.components["std"][-1] == pytest.approx(wanted.components["std"][-1], rel=1e-6)
+
+
+def test_the_parameters_of_shared_slopes_are_their_number_by_default(rng):
+    class Silent(TowardsMean):
+        def path(self, data, candidates):
+            for found in super().path(data, candidates):
+                yield replace(found, complexity=2.0, shared_complexity=None)
+
+    X, y, task = draw(rng)
+    model = MultiTaskRegressor(Silent(3.0), cv=None).fit(X, y, task=task)
+    assert model.summary().facts["effective parameters"] == pytest.approx(12 * (1 + 2.0) + 3)
+
+
+def test_the_parameters_of_a_blend_are_those_of_its_candidates(rng, monkeypatch):
+    class Counted(TowardsMean):
+        def path(self, data, candidates):
+            for found, one in zip(super().path(data, candidates), candidates, strict=True):
+                yield replace(found, complexity=2.0 / one["alpha"], shared_complexity=1.5)
+
+    monkeypatch.setattr("skmtl.sharing.base.n_effective_of", lambda problem, candidate: 50.0)
+    X, y, task = draw(rng)
+    model = MultiTaskRegressor(Counted()).fit(X, y, task=task)
+    weight, own = model.history_["weight"], model.history_["member"] == "own"
+    assert (weight[own] > 0).sum() > 1 and weight[~own].sum() > 1e-3
+    of_own = 12 * (1 + 2.0 / np.array([1.0, 10.0, 100.0])) + 1.5
+    wanted = weight[own] @ of_own + 50.0 * weight[~own].sum()
+    assert model.summary().facts["effective parameters"] == pytest.approx(wanted)
+
+
+def test_standard_errors_beside_a_useless_structure(rng):
+    """Most of the weight is that of a baseline, whose standard errors are known."""
+    task, X = np.repeat(np.arange(12), 15), rng.normal(size=(180, 3))
+    y = X @ [1.0, 2.0, 3.0] + 0.5 * rng.normal(size=180)
+    beside, alone = (
+        MultiTaskRegressor(sharing).fit(X, y, task=task).summary()
+        for sharing in (Nothing(), "pooled")
+    )
+    found, wanted = beside.coefficients["std_error"], alone.coefficients["std_error"]
+    np.testing.assert_allclose(found, wanted, rtol=0.05)
 
 
 CONTRACT = {

@@ -321,3 +321,30 @@ def test_another_target_of_the_same_rows(slope, p):
         system.factor(7.0).solve_shared(*given), fresh.factor(7.0).solve_shared(*given),
         rtol=1e-8, atol=1e-10,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [0, 1, 40, 90])
+def test_eigenvalues_of_matrices_of_any_rank(rank, rng):
+    rows = rng.normal(size=(rank, 90)) * np.geomspace(1.0, 1e-3, 90)
+    products = rows.T @ rows
+    values, vectors = room.eigen_of_rank(products)
+    assert len(values) == (rank if 0 < rank < 0.6 * 90 else 90)
+    assert (values >= 0).all() and (np.diff(values) >= 0).all()
+    scale = max(products.max(), 1e-300)
+    np.testing.assert_allclose((vectors * values) @ vectors.T, products, atol=1e-13 * 90 * scale)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(len(values)), atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["moments", "rows"])
+@pytest.mark.parametrize("slope", SLOPES[1:])
+def test_fewer_rows_than_features_by_their_rank(form, slope, monkeypatch):
+    table, results = table_of(150, n=60), []
+    for share in (0.6, 0.0):
+        monkeypatch.setattr(room, "_DEFICIENT", share)
+        system = make_system(data_of(table, form), np.linspace(0.5, 2.0, 150)).factor(slope)
+        without = system.solve_without(np.arange(6) % 3, PULLS, RIDGES)
+        results.append(np.array([system.solve_shared(PULLS, RIDGES), *without]))
+    # From moments, whose products have rounding errors, more slopes than rows need a ridge.
+    determined = (RIDGES > 0) | (form == "rows")
+    found, wanted = (theta[:, determined] for theta in results)
+    np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-9)

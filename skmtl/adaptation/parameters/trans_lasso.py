@@ -187,7 +187,7 @@ class _Search:
     def _error_alone(self, products):
         """Return the mean squared error of a source's lasso on target rows, up to an intercept."""
         strengths = products.strongest() * np.array(_RANKED_AT)
-        coef = lasso_path(products, strengths, 0.1)[0][-1] if strengths[0] > 0 else 0.0
+        coef = lasso_path(products, strengths, 0.1).coefs[-1] if strengths[0] > 0 else 0.0
         coef = np.broadcast_to(coef, products.moment.shape)
         return self.target.less(coef).square / self.target.weight
 
@@ -277,7 +277,8 @@ def _path(products, n_all, least, n_steps, tol, **options):
     if strongest <= 0.0:  # labels are constant, or there is nothing left to explain
         return np.zeros((n_steps, len(products.moment))), np.zeros(n_steps)
     strengths = strongest * np.geomspace(1.0, least, n_all)[:n_steps]
-    return lasso_path(products, strengths, tol, **options)
+    path = lasso_path(products, strengths, tol, **options)
+    return path.coefs, path.gaps
 
 
 def _sizes(n_sources):

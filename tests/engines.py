@@ -1,12 +1,13 @@
-"""Lazy frames of every engine from one table in memory."""
+"""Lazy frames of every engine from one table in memory, and comparisons of fits to them."""
 
 import os
 import warnings
 
 import narwhals as nw
+import numpy as np
 import pytest
 
-__all__ = ["ENGINES", "in_memory", "make"]
+__all__ = ["ENGINES", "assert_same_fit", "in_memory", "make"]
 
 ENGINES = ["polars", "duckdb", "dask", "ibis", pytest.param("pyspark", marks=pytest.mark.slow)]
 
@@ -43,3 +44,18 @@ def in_memory(lazy, by):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # narwhals' plans for Dask
         return nw.from_native(lazy).collect(backend="polars").to_native().sort(by)
+
+
+def assert_same_fit(found, wanted, tol=1e-9):
+    """Compare coefficients, relative to the largest, and reports of two fits."""
+    for name in ("coef_", "intercept_", "shared_coef_", "shared_intercept_"):
+        a, b = getattr(found, name), getattr(wanted, name)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tol * np.abs(b).max(), err_msg=name)
+    np.testing.assert_array_equal(found.tasks_, wanted.tasks_)
+    assert found.feature_names_in_.tolist() == wanted.feature_names_in_.tolist()
+    assert found.task_report_.keys() == wanted.task_report_.keys()
+    for name, values in wanted.task_report_.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(
+                found.task_report_[name], values, rtol=1e-6, atol=1e-9, err_msg=name
+            )

@@ -299,6 +299,14 @@ class PartialFitMixin:
         self._store(X, y, rows, solver, fitted, seen.sizes, stds)
         return self._finish(progress, fitted, seen if keep else None)
 
+    def _finish(self, progress, fitted, seen):
+        """Set what depends on the fit alone, and keep the statistics of the rows seen."""
+        self.target_scale_ = "table" if fitted.adapter.units is None else "task"
+        self._kept = seen
+        self._store_losses(fitted.loss)
+        progress.end()
+        return self
+
     def _fit_seen(
         self, solver, seen, rows, y, restriction, executor, progress, problem_class=None
     ):  # fmt: skip

@@ -381,13 +381,6 @@ class MultiTaskRegressor(
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
         return self._finish(progress, fitted, seen)
 
-    def _finish(self, progress, fitted, seen):
-        self.target_scale_ = "table" if fitted.adapter.units is None else "task"
-        self._kept = seen
-        self._store_losses(fitted.loss)
-        progress.end()
-        return self
-
     def _fit_problem(self, solver, problem):
         if problem.loss is not SQUARED_ERROR:
             return solver.fit_problem(problem)

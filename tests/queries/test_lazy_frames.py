@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import polars as pl
 import pytest
-from engines import ENGINES, in_memory, make
+from engines import ENGINES, assert_same_fit, in_memory, make
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskRegressor
@@ -50,20 +50,6 @@ def regressor(sharing="partial_pooling", **options):
         "exclude_columns": ["shop", "even"],
     } | options
     return MultiTaskRegressor(sharing, **options)
-
-
-def assert_same_fit(found, wanted, tol=1e-9):
-    for name in ("coef_", "intercept_", "shared_coef_", "shared_intercept_"):
-        a, b = getattr(found, name), getattr(wanted, name)
-        np.testing.assert_allclose(a, b, rtol=0, atol=tol * np.abs(b).max(), err_msg=name)
-    np.testing.assert_array_equal(found.tasks_, wanted.tasks_)
-    assert found.feature_names_in_.tolist() == wanted.feature_names_in_.tolist()
-    assert found.task_report_.keys() == wanted.task_report_.keys()
-    for name, values in wanted.task_report_.items():
-        if values.dtype.kind == "f":
-            np.testing.assert_allclose(
-                found.task_report_[name], values, rtol=1e-6, atol=1e-9, err_msg=name
-            )
 
 
 @pytest.mark.parametrize("weights", [None, "w"])

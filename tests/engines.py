@@ -5,9 +5,14 @@ import warnings
 
 import narwhals as nw
 import numpy as np
+import polars as pl
 import pytest
 
-__all__ = ["ENGINES", "assert_same_fit", "in_memory", "make"]
+from skmtl import MultiTaskRegressor
+
+__all__ = [
+    "ENGINES", "assert_same_fit", "in_memory", "make", "many_tasks", "regressor_of_many",
+]  # fmt: skip
 
 ENGINES = ["polars", "duckdb", "dask", "ibis", pytest.param("pyspark", marks=pytest.mark.slow)]
 
@@ -59,3 +64,25 @@ def assert_same_fit(found, wanted, tol=1e-9):
             np.testing.assert_allclose(
                 found.task_report_[name], values, rtol=1e-6, atol=1e-9, err_msg=name
             )
+
+
+def many_tasks(rng, n=4000, n_tasks=400, level=1.0):
+    """Return a table with tasks of uneven sizes, of one row too."""
+    task = np.sort(np.r_[np.arange(n_tasks), (n_tasks * rng.random(n - n_tasks) ** 2).astype(int)])
+    X = rng.normal(size=(n, 3)) + level * rng.normal(size=(n_tasks, 3))[task]
+    slopes = rng.normal(size=3) + 0.5 * rng.normal(size=(n_tasks, 3))
+    y = (X * slopes[task]).sum(axis=1) + rng.normal(size=n_tasks)[task] + rng.normal(size=n)
+    names = {"shop": [f"shop {t:04d}" for t in task], "region": task % 7, "task": task}
+    order = rng.permutation(n)
+    columns = dict(zip("abc", X.T, strict=True))
+    frame = pl.DataFrame({**names, "id": rng.permutation(n), **columns, "y": y})
+    return frame[order.tolist()]
+
+
+def regressor_of_many(sharing="partial_pooling", **options):
+    """Return a regressor of the tasks of `many_tasks`."""
+    used = options.get("task_column", "task")
+    used = [used] if isinstance(used, str) else used
+    left_out = [name for name in ("task", "shop", "region") if name not in used]
+    options = {"task_column": "task", "fold_column": "id", "exclude_columns": left_out} | options
+    return MultiTaskRegressor(sharing, target_scale="table", **options)

@@ -1,36 +1,13 @@
 """Fits to moments in shards are those to all moments in memory."""
 
 import numpy as np
-import polars as pl
 import pytest
-from engines import assert_same_fit, make
+from engines import assert_same_fit, make, many_tasks, regressor_of_many
 
-from skmtl import MultiTaskRegressor
 from skmtl.sharing import PartialPooling
 from skmtl.tasks.shards import ShardStore
 
 FIXED = PartialPooling(5.0, alpha_intercept=1.0, alpha_shared=0.5)
-
-
-def draw(rng, n=4000, n_tasks=400, level=1.0):
-    """Return a table with tasks of uneven sizes, of one row too."""
-    task = np.sort(np.r_[np.arange(n_tasks), (n_tasks * rng.random(n - n_tasks) ** 2).astype(int)])
-    X = rng.normal(size=(n, 3)) + level * rng.normal(size=(n_tasks, 3))[task]
-    slopes = rng.normal(size=3) + 0.5 * rng.normal(size=(n_tasks, 3))
-    y = (X * slopes[task]).sum(axis=1) + rng.normal(size=n_tasks)[task] + rng.normal(size=n)
-    names = {"shop": [f"shop {t:04d}" for t in task], "region": task % 7, "task": task}
-    order = rng.permutation(n)
-    columns = dict(zip("abc", X.T, strict=True))
-    frame = pl.DataFrame({**names, "id": rng.permutation(n), **columns, "y": y})
-    return frame[order.tolist()]
-
-
-def regressor(sharing="partial_pooling", **options):
-    used = options.get("task_column", "task")
-    used = [used] if isinstance(used, str) else used
-    left_out = [name for name in ("task", "shop", "region") if name not in used]
-    options = {"task_column": "task", "fold_column": "id", "exclude_columns": left_out} | options
-    return MultiTaskRegressor(sharing, target_scale="table", **options)
 
 
 # What is compared: given strengths, chosen ones, limits of partial pooling, weights of the tasks.
@@ -51,9 +28,9 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_fit_in_shards_is_that_in_memory(rng, setting):
     sharing, options = SETTINGS[setting]
-    lazy = draw(rng).lazy()
-    wanted = regressor(sharing, **options).fit(lazy, "y")
-    found = regressor(sharing, memory_limit="1MB", **options).fit(lazy, "y")
+    lazy = many_tasks(rng).lazy()
+    wanted = regressor_of_many(sharing, **options).fit(lazy, "y")
+    found = regressor_of_many(sharing, memory_limit="1MB", **options).fit(lazy, "y")
     assert_same_fit(found, wanted, tol=1e-11)
     assert found.kkt_residual_ < 1e-12
     for name, values in wanted.history_.items():
@@ -65,7 +42,7 @@ def test_a_fit_in_shards_is_that_in_memory(rng, setting):
             if values.dtype.kind == "f":
                 # The restricted likelihood is flat at its optimum.
                 np.testing.assert_allclose(one[name], values, rtol=1e-4, atol=1e-10)
-    new = draw(rng, n=500)
+    new = many_tasks(rng, n=500)
     kept = new.drop("y")
     np.testing.assert_allclose(found.predict(kept), wanted.predict(kept), rtol=1e-9, atol=1e-9)
     if wanted.cv is not None:
@@ -78,33 +55,33 @@ def test_a_fit_in_shards_is_that_in_memory(rng, setting):
 
 @pytest.mark.parametrize("engine", ["duckdb", "dask"])
 def test_shards_of_other_engines(rng, engine):
-    frame = draw(rng, n=2500, n_tasks=200)
-    wanted = regressor().fit(frame.lazy(), "y")
-    found = regressor(memory_limit=1e6).fit(make(engine, frame), "y")
+    frame = many_tasks(rng, n=2500, n_tasks=200)
+    wanted = regressor_of_many().fit(frame.lazy(), "y")
+    found = regressor_of_many(memory_limit=1e6).fit(make(engine, frame), "y")
     assert_same_fit(found, wanted, tol=1e-10)
 
 
 def test_products_of_held_out_errors_do_not_depend_on_the_limit(rng):
-    lazy = draw(rng).lazy()
-    few, many = (regressor(memory_limit=limit).fit(lazy, "y") for limit in (1e6, 1.6e6))
+    lazy = many_tasks(rng).lazy()
+    few, many = (regressor_of_many(memory_limit=limit).fit(lazy, "y") for limit in (1e6, 1.6e6))
     assert_same_fit(few, many, tol=1e-11)
 
 
 def test_what_shards_do_not_take_is_refused_by_name(rng):
-    lazy = draw(rng).lazy()
+    lazy = many_tasks(rng).lazy()
     for options, text in (
         ({"keep_moments": True}, "keep_moments=True"),
         ({"target_scale": "task"}, "target_scale='task'"),
         ({"sharing": PartialPooling(varying=["a"])}, "slopes that have a sign or are the same"),
         ({"sharing": PartialPooling(positive=["a"])}, "slopes that have a sign or are the same"),
     ):
-        model = regressor(memory_limit="1MB").set_params(**options)
+        model = regressor_of_many(memory_limit="1MB").set_params(**options)
         with pytest.raises(ValueError, match=text):
             model.fit(lazy, "y")
         model.set_params(memory_limit="1GB").fit(lazy, "y")  # where one shard is enough
     for limit in ("1 potato", 10, "GB", -1.0):
         with pytest.raises(ValueError, match="memory_limit"):
-            regressor(memory_limit=limit).fit(lazy, "y")
+            regressor_of_many(memory_limit=limit).fit(lazy, "y")
 
 
 def test_files_of_shards_are_removed(rng, tmp_path, monkeypatch):
@@ -117,6 +94,6 @@ def test_files_of_shards_are_removed(rng, tmp_path, monkeypatch):
         folders.extend(tmp_path.glob("skmtl_shards_*"))
 
     monkeypatch.setattr(ShardStore, "__init__", init)
-    model = regressor(memory_limit="1MB").fit(draw(rng).lazy(), "y")
+    model = regressor_of_many(memory_limit="1MB").fit(many_tasks(rng).lazy(), "y")
     assert folders and not list(tmp_path.iterdir())
     assert model.coef_.shape == (400, 3)

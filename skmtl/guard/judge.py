@@ -101,9 +101,11 @@ class Judged:
         return noise_level(self.factors.weighted_errors(errors), rows)
 
     def without(self, split):
-        """Return the errors of the other splits, from which weights can be computed."""
-        keep = np.arange(len(self.rows)) != split
-        return replace(self, sse=self.sse[keep], rows=self.rows[keep], gram=None)
+        """Return the sums of the errors of the other splits, from which weights can be computed."""
+        others = [k for k in range(len(self.rows)) if k != split]
+        # Not copies of all splits, which are large if there are many tasks.
+        sse, rows = sum(self.sse[k] for k in others), sum(self.rows[k] for k in others)
+        return replace(self, sse=sse[None], rows=rows[None], gram=None)
 
     def gap(self, split, shares, others):
         """Return how much larger the errors of a split are with weights that it did not choose.

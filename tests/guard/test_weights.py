@@ -271,4 +271,5 @@ def test_errors_without_a_split_and_optimism():
         for split, other in enumerate(chosen):
             wanted[t] += (other[t] - shares[t]) @ sse[split, t] / rows[:, t].sum()
     assert (wanted < 0).any() and (wanted > 0).any()
-    np.testing.assert_allclose(judged.optimism(shares, chosen), np.maximum(wanted, 0.0))
+    gap = sum(judged.gap(split, shares, other) for split, other in enumerate(chosen))
+    np.testing.assert_allclose(judged.optimism(gap), np.maximum(wanted, 0.0))

@@ -17,6 +17,9 @@ _FEWEST_TASKS = 48
 # the products of their errors.
 _SHORT_LIST = (24, 256)
 _BLEND_WORK = 2e7
+# Fewest candidates beyond this many numbers in the models of one candidate, of all splits: errors
+# and weights of the tasks under each candidate are then what takes time and memory.
+_MANY_NUMBERS, _FEW_CANDIDATES = 2e6, 12
 # Floating point operations for factorisations: one per task, split and selected slope strength.
 _FACTOR_WORK = 5e8
 # Least total weight of the candidates around a slope strength, below which it is not selected, and
@@ -107,7 +110,10 @@ class Screening:
         """Return how many candidates the work allows to cross-validate on all tasks."""
         problem = self.problem
         pairs = problem.n_tasks * problem.n_splits
-        most = np.clip(np.sqrt(_BLEND_WORK / max(pairs * problem.n_features, 1)), *_SHORT_LIST)
+        numbers = max(pairs * problem.n_features, 1)
+        most = np.clip(np.sqrt(_BLEND_WORK / numbers), *_SHORT_LIST)
+        if numbers > _MANY_NUMBERS:
+            most = _FEW_CANDIDATES
         if problem.restriction.positive is None:
             return int(most)
         work = pairs * (10.0 * problem.n_features**3 + 5000.0)

@@ -83,11 +83,13 @@ class ShardedProblem(Problem):
     def blend_errors(self, member, thetas, shares):
         """Return the squared held-out errors ``(n_tasks,)`` of a blend, summed over the splits."""
         blocks, partition = self.schemes[0]
-        out = np.zeros(self.n_tasks)
+        used, out = np.flatnonzero(shares.any(axis=0)), np.zeros(self.n_tasks)
+        part = member.take(used)
         for tasks, s, (train, test) in self._held_out(blocks, partition):
-            slopes, intercepts = member.models_given(train, thetas[s], member.weight_limits[s])
-            slopes = np.einsum("tc,tcj->tj", shares[tasks], slopes)[:, None]
-            intercepts = np.einsum("tc,tc->t", shares[tasks], intercepts)[:, None]
+            slopes, intercepts = part.models_given(train, thetas[s][used], member.weight_limits[s])
+            weight = shares[tasks][:, used]
+            slopes = np.einsum("tc,tcj->tj", weight, slopes)[:, None]
+            intercepts = np.einsum("tc,tc->t", weight, intercepts)[:, None]
             gram = np.zeros((len(slopes), 1, 1))
             out[tasks] += test.add_error_grams(slopes, intercepts, gram, self.executor)[:, 0]
         return out

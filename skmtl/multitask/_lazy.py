@@ -198,7 +198,8 @@ class LazyMixin:
                 found |= {"low": score + std * low, "high": score + std * high}
             return found
 
-        return models.add(frame, outputs).to_native()
+        found = models.add(frame, outputs)
+        return found if X is frame else found.to_native()  # a frame of narwhals stays one
 
     def _check_lazy_prediction(self, task):
         """Return the loss of all tasks, or raise for models that need rows in memory."""

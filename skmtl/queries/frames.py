@@ -141,5 +141,6 @@ def _unknown(native, columns):
 
 
 _MAKERS = {
-    "polars": _polars, "duckdb": _duckdb, "dask": _dask, "pyspark": _pyspark, "ibis": _ibis,
+    "polars": _polars, "duckdb": _duckdb, "dask": _dask, "ibis": _ibis, "pyspark": _pyspark,
+    "pyspark[connect]": _pyspark,
 }  # fmt: skip

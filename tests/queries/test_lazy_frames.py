@@ -2,6 +2,7 @@
 
 import warnings
 
+import narwhals as nw
 import numpy as np
 import polars as pl
 import pytest
@@ -150,6 +151,26 @@ def test_categories_are_encoded_as_in_memory(rng, engine):
     predicted = in_memory(found.predict(lazy), "id")["prediction"]
     np.testing.assert_allclose(predicted, wanted.predict(X)[order], rtol=1e-7, atol=1e-7)
     np.testing.assert_allclose(found.predict(X), wanted.predict(X), rtol=1e-7, atol=1e-7)
+
+
+def test_frames_of_narwhals_stay_such(rng):
+    frame = draw(rng, n=300).drop("w")
+    model = regressor(FIXED).fit(nw.from_native(frame.lazy()), "y")
+    assert_same_fit(model, regressor(FIXED).fit(frame.lazy(), "y"), tol=1e-12)
+    assert isinstance(model.predict(nw.from_native(frame.lazy())), nw.LazyFrame)
+    assert isinstance(model.predict(frame.lazy()), pl.LazyFrame)
+
+
+def test_names_of_columns_do_not_matter(rng):
+    frame = draw(rng, n=300).drop("w")
+    names = {"a": "fold", "b": "weight", "c": "z0", "y": "key0", "task": "target", "id": "n"}
+    wanted = regressor(FIXED).fit(frame.lazy(), "y")
+    for engine in ("polars", "duckdb", "dask"):
+        renamed = make(engine, frame.rename(names))
+        model = regressor(FIXED, task_column="target", fold_column="n").fit(renamed, "key0")
+        np.testing.assert_allclose(model.coef_, wanted.coef_, rtol=1e-9)
+        found = in_memory(model.predict(renamed), "n")["prediction"]
+        np.testing.assert_allclose(found, wanted.predict(frame.drop("y").sort("id")), rtol=1e-9)
 
 
 def test_the_fit_goes_on_with_rows_in_memory(rng):

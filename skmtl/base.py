@@ -289,7 +289,7 @@ class TaskEstimator(Face):
         encoded, codes = TaskLabels.from_rows(labels, self._label_source())
         check_length(codes, len(y), self._label_source())
         n_tasks, n_samples = len(encoded), len(codes)
-        if n_tasks > 20 and n_tasks > 0.9 * n_samples:
+        if anew and n_tasks > 20 and n_tasks > 0.9 * n_samples:  # later batches may be small
             warnings.warn(
                 f"{self._label_source()} has {n_tasks} tasks in {n_samples} rows: nearly every "
                 "row has its own task. Check that the tasks are read from the right column.",

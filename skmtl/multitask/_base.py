@@ -35,7 +35,7 @@ from ._learned import LearnedMixin, has_learners
 from ._levels import LevelsMixin
 from ._summary import SummaryMixin
 from ._table_fit import TableFit
-from ._weights import WeightsMixin
+from ._weights import WeightsMixin, labels_of
 
 __all__ = ["MultiTaskBase"]
 
@@ -132,7 +132,8 @@ class MultiTaskBase(
         """
         solver = self._structure()
         has_rows = table.task_sizes() > 0
-        losses, given = self._check_task_parameters(solver, rows, y, has_rows, table)
+        labels = labels_of(rows, y, len(has_rows))
+        losses, given = self._check_task_parameters(solver, labels, has_rows, table)
         groupings, levels = self._read_groupings(X, y)
         above = self._read_levels(solver, rows, y, table, losses)
         view = None
@@ -287,21 +288,29 @@ class MultiTaskBase(
         trust = np.asarray(settled.trust)[: table.n_features]
         return replace(settled, table=replace(settled.table, X=table.X), trust=trust)
 
-    def _restriction(self, solver, X, preprocessor, table):
-        """Return the structure's restriction of the slopes."""
+    def _restriction(self, solver, columns, preprocessor, n_features):
+        """Return the structure's restriction of the slopes.
+
+        `columns` are the `FeatureColumns` of the table, and `n_features` is their number after
+        preprocessing.
+        """
         if not hasattr(solver, "restriction"):  # not a structure of `skmtl.sharing`
             return UNRESTRICTED
         if has_learners(self.sharing):  # the features are not only those of X
-            return solver.restriction([f"x{j}" for j in range(table.n_features)])
-        names = _feature_names(self._find_columns(X), preprocessor, table.n_features)
-        return solver.restriction(names)
+            return solver.restriction([f"x{j}" for j in range(n_features)])
+        return solver.restriction(_feature_names(columns, preprocessor, n_features))
 
     def _store(self, X, y, rows, solver, fitted, sizes, stds):
-        """Set the fitted attributes, after everything else has succeeded.
-
-        `stds` are the standard deviations of the features after preprocessing.
-        """
+        """Set the fitted attributes, after everything else has succeeded."""
         self._store_tasks(X, y, rows)
+        self._store_solution(solver, fitted, sizes, stds)
+
+    def _store_solution(self, solver, fitted, sizes, stds):
+        """Set the fitted attributes beside those of `_store_tasks`.
+
+        `sizes` are the numbers of rows of the tasks, and `stds` the standard deviations of the
+        features after preprocessing.
+        """
         self._store_learned(fitted)
         self._store_noise(fitted)
         self._store_groupings(fitted)
@@ -310,7 +319,7 @@ class MultiTaskBase(
             self.coef_, self.intercept_ = fitted.coef, fitted.intercept
             self.shared_coef_ = fitted.shared_coef
             self.shared_intercept_ = fitted.shared_intercept
-            names = _feature_names(self._columns, rows.preprocessor, fitted.coef.shape[-1])
+            names = _feature_names(self._columns, self.preprocessor_, fitted.coef.shape[-1])
             self.coef_feature_names_ = names
         self.kkt_residual_, self.n_iter_ = fitted.kkt_residual, fitted.n_iter
         for name, value in fitted.strengths.items():
@@ -323,7 +332,7 @@ class MultiTaskBase(
         self._store_summary(fitted, sizes)
         self._importances = None
         if self._learned is None:
-            self._importances = self._column_importances(sizes, stds, rows.preprocessor)
+            self._importances = self._column_importances(sizes, stds)
 
     @property
     def feature_importances_(self) -> NDArray:
@@ -344,11 +353,11 @@ class MultiTaskBase(
             raise self._no_importances()
         return self._importances
 
-    def _column_importances(self, sizes, stds, preprocessor):
+    def _column_importances(self, sizes, stds):
         """Return the importances of the columns of X, or None if they are unknown."""
         columns, slopes = self._columns, np.tensordot(sizes / sizes.sum(), np.abs(self.coef_), 1)
         importances = (slopes if slopes.ndim == 1 else slopes.mean(axis=0)) * stds
-        sources = output_sources(preprocessor, columns, len(importances))
+        sources = output_sources(self.preprocessor_, columns, len(importances))
         if sources is None:
             return None
         features = np.bincount(sources, importances, minlength=columns.n_features)

@@ -14,13 +14,13 @@ from ..queries.frames import read_lazy
 from ..queries.moments import block_sums, sharded_sums
 from ..queries.predictions import Models, mean_of
 from ..queries.reading import LazyColumns, key_kinds, keys_as
+from ..sharing.problem import Problem
 from ..sharing.sharded import ShardedProblem
 from ..task_models import check_residual_scale
-from ..tasks.fold_column import refuse_empty_folds
 from ..tasks.keys import ColumnUnits
 from ..tasks.moments import moment_bytes
+from ..tasks.seen import SeenRows
 from ._learned import has_learners
-from ._partial_fit import SeenRows
 
 __all__ = ["LazyMixin"]
 
@@ -105,7 +105,8 @@ class LazyMixin:
         found = LazyColumns.find(X, y, sample_weight, self)
         table, preprocessor, summary = found.read(self, n_folds, progress)
         solver = self._linear_structure()
-        restriction = self._restriction(solver, found.X, preprocessor, table)
+        columns = self._find_columns(found.X)
+        restriction = self._restriction(solver, columns, preprocessor, table.n_features)
         n_shards, labels, problem_class = self._shards_of(table, solver, restriction, n_folds or 1)
         if n_shards > 1:
             sums = sharded_sums(table, n_folds or 1, summary, labels, n_shards, progress)
@@ -114,26 +115,25 @@ class LazyMixin:
         units = ColumnUnits(summary.mean[:-1], sums.unit[:-1])
         weight = float(sums.moments.weight.sum())
         seen = SeenRows(sums.moments, weight, sums.sizes, units, sums.fourth)
-        if n_folds is not None:
-            refuse_empty_folds(self.fold_column, seen.moments.weight.sum(axis=0))
         rows = ResolvedRows(None, None, sums.labels, preprocessor=preprocessor)
-        y = np.zeros(0)
+        draft = self._draft()
+        draft._store_tasks(found.X, np.zeros(0), rows)
         with worker_pool(self.n_jobs) as executor:
-            fitted, stds = self._fit_seen(
-                solver, seen, rows, y, restriction, executor, progress, problem_class
-            )
-        self._store(found.X, y, rows, solver, fitted, seen.sizes, stds)
-        return self._finish(progress, fitted, seen if self.keep_moments else None)
+            draft._solve(solver, seen, executor, progress, problem_class)
+        draft._kept = seen if self.keep_moments else None
+        self._become(draft)
+        progress.end()
+        return self
 
     def _shards_of(self, table, solver, restriction, n_folds):
         """Return the number of shards, and beyond one the labels and the class of the problem."""
         if self.memory_limit is None or not table.n_keys:
-            return 1, None, None
+            return 1, None, Problem
         limit, labels = bytes_of(self.memory_limit), table.all_labels()
         size = _COPIES * moment_bytes(len(labels) * n_folds, table.n_features)
         n_shards = min(int(np.ceil(size / limit)), len(labels))
         if n_shards < 2:
-            return 1, None, None
+            return 1, None, Problem
         what = None
         if self.keep_moments:
             what = "keep_moments=True"

@@ -51,7 +51,7 @@ class LossMixin:
         return any(isinstance(loss, LogLink) for loss in losses)
 
     def _has_probabilities(self):
-        if hasattr(self, "loss_"):
+        if "loss_" in vars(self):  # asking for it would solve for rows that wait
             return LOG_LOSS in self._task_losses().losses
         return LOG_LOSS in self._given_losses()
 
@@ -197,9 +197,10 @@ class LossMixin:
         if fitted.loss is LOG_LOSS and fitted.learned is None:
             warn_of_separation(table, fitted, stacklevel=6)
 
-    def _store_losses(self, loss):
-        """Set what is known of the losses of the tasks."""
-        self._fitted_loss = self.loss_ = loss
+    def _store_target(self, fitted):
+        """Set what is known of the target: its scale, and the losses of the tasks."""
+        self.target_scale_ = "table" if fitted.adapter.units is None else "task"
+        self._fitted_loss = self.loss_ = loss = fitted.loss
         if isinstance(loss, TaskLosses):
             names = self.tasks_.tolist()
             self.loss_ = {name: loss.of_task(t) for t, name in enumerate(names)}

@@ -1,7 +1,6 @@
-"""`MultiTaskRegressor.partial_fit`, and the statistics that it keeps of the rows."""
+"""`MultiTaskRegressor.partial_fit`, and fits to moments."""
 
 import numbers
-from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,118 +11,14 @@ from .._jit import worker_pool
 from .._typing import ArrayLike, MatrixLike
 from ..sharing.problem import Problem
 from ..sharing.tree import TaskTree
-from ..tasks.blocks import deal_blocks, folds
-from ..tasks.cells import shared_cells
+from ..tasks.blocks import folds
 from ..tasks.copies import Settled
-from ..tasks.evidence import trust_of_moments
 from ..tasks.fold_column import refuse_empty_folds
-from ..tasks.keys import RowKeys
-from ..tasks.moments import TaskMoments, block_moments
+from ..tasks.seen import SeenRows
 from ._learned import has_learners
+from ._pending import PendingMixin, check_solve
 
 __all__ = ["AvailableWithMoments", "NoMomentsError", "PartialFitMixin", "SeenRows"]
-
-
-@dataclass(frozen=True)
-class SeenRows:
-    """Statistics of the rows that `partial_fit` has seen.
-
-    Attributes
-    ----------
-    moments : TaskMoments of shape (n_tasks, n_folds)
-    weight : float
-        Total weight of the rows, without decay.
-    sizes : ndarray of shape (n_tasks,)
-        Numbers of rows.
-    keys : RowKeys or ColumnUnits or None
-        Keys by which rows are assigned to folds, and means and scales of the columns; without the
-        former if the folds come from a column.
-    fourth : ndarray of shape (n_features,) or None
-        Sums of the fourth powers of the columns, in the units of `keys`.
-    """
-
-    moments: TaskMoments
-    weight: float
-    sizes: np.ndarray
-    keys: RowKeys | None = None
-    fourth: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, table, n_folds, seed, executor, keys=None, block=None):
-        """Return the statistics of the rows of a table.
-
-        Parameters
-        ----------
-        table : TaskTable
-        n_folds : int or None
-            Number of folds; None without cross-validation.
-        seed : int
-        executor : executor or None
-        keys : RowKeys or None
-            Keys of earlier rows; None for the first rows.
-        block : ndarray of shape (n_samples,) or None
-            Folds of the rows of X, if a column has them.
-        """
-        weight, sizes = float(table.weights().sum()), table.task_sizes()
-        if n_folds is None:
-            return cls(block_moments(table, executor=executor), weight, sizes)
-        keys = keys or RowKeys.learn(table.X, table.y, table.sample_weight, table.rows)
-        if block is None:
-            table = replace(table, keys=keys.keys(table.X, table.y, table.rows))
-            cells = shared_cells(table, keys.feature_keys(table.X, table.rows))
-            block = deal_blocks(replace(table, cells=cells), n_folds, seed)
-        else:
-            block = block[table.rows]
-        moments = block_moments(table, block, n_folds, executor)
-        fourth = keys.fourth_powers(table.X, table.weights(), table.rows)
-        return cls(moments, weight, sizes, keys, fourth)
-
-    def moments_of(self, has_rows):
-        """Return a copy of the moments of the tasks that have rows."""
-        if isinstance(self.moments, TaskMoments):
-            return self.moments.take(np.flatnonzero(has_rows))
-        return replace(self.moments)  # in shards, where all tasks have rows
-
-    @property
-    def unit(self):
-        """Factor that gives the weights a mean of one."""
-        return self.sizes.sum() / self.weight
-
-    @property
-    def n_folds(self):
-        """Number of folds."""
-        return self.moments.weight.shape[1]
-
-    def faded(self, decay):
-        """Return the statistics with all weights multiplied by `decay`."""
-        fourth = None if self.fourth is None else self.fourth * decay
-        return replace(self, moments=self.moments.faded(decay), fourth=fourth)
-
-    def plus(self, other, n_tasks, position, other_position):
-        """Return the sum with other statistics, whose tasks have other positions among all tasks.
-
-        Parameters
-        ----------
-        other : SeenRows
-        n_tasks : int
-            Number of all tasks.
-        position, other_position : ndarray of int
-            Positions of the tasks of both among all tasks.
-        """
-        moments, sizes = self.moments.expanded(n_tasks, position), np.zeros(n_tasks, dtype=np.int64)
-        moments.add(other.moments, other_position)
-        sizes[position] += self.sizes
-        sizes[other_position] += other.sizes
-        fourth = None if self.fourth is None else self.fourth + other.fourth
-        return SeenRows(moments, self.weight + other.weight, sizes, self.keys, fourth)
-
-    def settled(self, whole):
-        """Return the result of `settle`, from the tasks' moments (`whole`) in the unit."""
-        total, mean, variance = whole.pooled()
-        square = (variance + (mean - np.append(self.keys.mean, 0.0)) ** 2)[:-1] * self.keys.scale**2
-        tails = self.unit * self.fourth / total
-        tails = np.divide(tails, square**2, out=np.zeros_like(tails), where=square > 0.0)
-        return Settled(None, self.unit, trust=trust_of_moments(whole, tails))
 
 
 class NoMomentsError(ValueError, AttributeError):
@@ -149,7 +44,7 @@ class AvailableWithMoments:
             raise AttributeError(
                 f"{found[0]} all rows at once, so there is no partial_fit; call fit, or {found[1]}."
             )
-        if hasattr(model, "coef_") and model._kept is None:
+        if "tasks_" in vars(model) and vars(model).get("_kept") is None:
             raise NoMomentsError(
                 "fit kept no moments that partial_fit could add to (keep_moments=False), and a new "
                 "start would discard the fitted model; set keep_moments=True before fit, call "
@@ -158,7 +53,7 @@ class AvailableWithMoments:
         return self.method.__get__(model, owner)
 
 
-class PartialFitMixin:
+class PartialFitMixin(PendingMixin):
     """`partial_fit` of the regressor, and fits to moments of rows that are not in memory."""
 
     _n_folds: Any  # of `MultiTaskBase`
@@ -187,21 +82,24 @@ class PartialFitMixin:
         number = isinstance(decay, numbers.Real) and not isinstance(decay, bool)
         if not number or not 0.0 < decay <= 1.0:
             raise ValueError(f"decay={decay!r} must be a number above 0 and at most 1.")
-        return self._kept.faded(decay) if hasattr(self, "coef_") else None
+        earlier = vars(self).get("_kept")
+        return None if earlier is None else earlier.faded(decay)
 
-    def _add_to(self, earlier, rows, seen):
-        """Return the labels of all tasks, and the sum of earlier and new statistics."""
-        n_tasks = len(seen.sizes)
-        if seen.n_folds != earlier.n_folds:
+    def _check_folds(self, n_folds, earlier):
+        if (n_folds or 1) != earlier.n_folds:
             raise ValueError(
                 f"cv={self.cv} differs from the {earlier.n_folds} folds of earlier calls of "
                 "partial_fit; leave cv unchanged, or start with a clone of the estimator."
             )
+
+    def _add_to(self, earlier, rows, seen):
+        """Return the labels of all tasks, and the sum of earlier and new statistics."""
+        n_tasks = len(seen.sizes)
         if (rows.labels is None) != (self._labels is None):
             raise ValueError("give tasks in every call of partial_fit, or in none.")
         if rows.labels is not None:
             labels, old, new = self._labels.union(rows.labels)
-            return labels, earlier.plus(seen, len(labels), old, new)
+            return labels, earlier.plus(seen, new, len(labels), old)
         if n_tasks != len(earlier.sizes):
             raise ValueError(
                 f"y has {n_tasks} tasks, but had {len(earlier.sizes)} in earlier calls; give one "
@@ -210,7 +108,7 @@ class PartialFitMixin:
         self._check_target_names(rows.targets)
         if rows.targets is None and self._task_source == "target":
             rows.targets = self.tasks_  # the new y is an array without names
-        return None, earlier.plus(seen, n_tasks, np.arange(n_tasks), np.arange(n_tasks))
+        return None, earlier.plus(seen, np.arange(n_tasks), n_tasks)
 
     @AvailableWithMoments
     @with_callbacks
@@ -223,6 +121,7 @@ class PartialFitMixin:
         *,
         task: ArrayLike | None = None,
         decay: float = 1.0,
+        solve: bool | int = True,
     ) -> Self:
         """Add the moments of further rows to those of earlier calls, and fit all tasks again.
 
@@ -246,6 +145,11 @@ class PartialFitMixin:
             Factor on the weights of the rows of earlier calls, above 0 and at most 1, so that the
             model follows a drift: with 0.5 in monthly calls, rows that are three months old have an
             eighth of their weight.
+        solve : bool or int, default=True
+            When the models are fitted. True: in this call. False: when they are next asked for, by
+            `predict`, ``coef_`` or any other method or fitted attribute; this call only adds up
+            moments, at a cost that depends on its own rows and tasks. A number n: in this call if
+            at least n rows have come since the last fit, otherwise as with False.
 
         Returns
         -------
@@ -255,7 +159,9 @@ class PartialFitMixin:
         Raises
         ------
         ValueError
-            For the same reasons as in `fit`, and if `cv` is neither an int nor None.
+            For the same reasons as in `fit`, and if `cv` is neither an int nor None. Errors of
+            these rows are raised in this call; with ``solve=False``, those of the fit (such as a
+            fold without rows) when the models are asked for. Either leaves the moments unchanged.
         NoMomentsError
             A ValueError, after a `fit` that kept no moments.
         AttributeError
@@ -273,44 +179,52 @@ class PartialFitMixin:
         first call, which `fit` repeats on small tables. `predict_interval` uses the normal
         distribution, as no rows are available.
         """
+        solve = check_solve(solve)
         n_folds, earlier = self._n_folds(), self._earlier(decay)
         if earlier is not None:
             check_columns(self, X, reset=False)
-        return self._add_rows(X, y, sample_weight, task, n_folds, earlier)
+            self._check_folds(n_folds, earlier)
+        return self._add_rows(X, y, sample_weight, task, n_folds, earlier, solve=solve)
 
     def _add_rows(
-        self, X, y, sample_weight, task, n_folds, earlier=None, keep=True, empty_tasks=True
-    ):
-        """Fit to the sums of earlier statistics, if any, and those of further rows."""
+        self, X, y, sample_weight, task, n_folds, earlier=None, keep=True, empty_tasks=True,
+        solve=True,
+    ):  # fmt: skip
+        """Add the statistics of rows to earlier ones, if any, and fit to the sums if it is time."""
         progress = Progress(self, X, y)
         rows, y, _, table = self._pack(
             X, y, sample_weight, task, anew=earlier is None, empty_tasks=empty_tasks
         )
         solver = self._linear_structure()
-        restriction = self._restriction(solver, X, rows.preprocessor, table)
+        self._restriction(solver, self._find_columns(X), rows.preprocessor, table.n_features)
+        draft = self._draft()
         with worker_pool(self.n_jobs) as executor:
             keys, block = earlier and earlier.keys, self._folds_of_column(X, n_folds)
             seen = SeenRows.of(table, n_folds, self._seed(), executor, keys, block)
             if earlier is not None:
                 rows.labels, seen = self._add_to(earlier, rows, seen)
-            if block is not None:
-                refuse_empty_folds(self.fold_column, seen.moments.weight.sum(axis=0))
-            fitted, stds = self._fit_seen(solver, seen, rows, y, restriction, executor, progress)
-        self._store(X, y, rows, solver, fitted, seen.sizes, stds)
-        return self._finish(progress, fitted, seen if keep else None)
-
-    def _finish(self, progress, fitted, seen):
-        """Set what depends on the fit alone, and keep the statistics of the rows seen."""
-        self.target_scale_ = "table" if fitted.adapter.units is None else "task"
-        self._kept = seen
-        self._store_losses(fitted.loss)
+            n_rows = draft._forget_solution() + len(y)
+            draft._store_tasks(X, y, rows)
+            if solve is True or (solve is not False and n_rows >= solve):
+                draft._solve(solver, seen, executor, progress)
+            else:
+                draft._rows_to_solve = n_rows
+        draft._kept = seen if keep else None
+        self._become(draft)
         progress.end()
         return self
 
-    def _fit_seen(
-        self, solver, seen, rows, y, restriction, executor, progress, problem_class=None
-    ):  # fmt: skip
-        """Fit to the statistics of rows, by default with a `Problem`.
+    def _solve(self, solver, seen, executor, progress, problem_class=Problem):
+        """Fit all tasks to the statistics of their rows, with a `Problem` or one in shards."""
+        restriction = self._restriction(
+            solver, self._columns, self.preprocessor_, seen.moments.n_features
+        )
+        fitted, stds = self._fit_seen(solver, seen, restriction, executor, progress, problem_class)
+        self._store_solution(solver, fitted, seen.sizes, stds)
+        self._store_target(fitted)
+
+    def _fit_seen(self, solver, seen, restriction, executor, progress, problem_class):
+        """Fit to the statistics of rows, after the attributes of tasks and columns were set.
 
         Returns
         -------
@@ -321,13 +235,15 @@ class PartialFitMixin:
         """
         has_rows = seen.sizes > 0
         blocks = seen.moments_of(has_rows)
+        if self.fold_column is not None and self.cv is not None:
+            refuse_empty_folds(self.fold_column, blocks.weight.sum(axis=0))
         settled, schemes, whole = Settled(None), [], blocks.merge(executor=executor)
         stds = np.sqrt(whole.pooled()[2][:-1])
         if self.cv is not None:
             blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
             settled, schemes = seen.settled(whole), [(blocks, folds(None, seen.n_folds))]
-        settled = self._weigh_moments(settled, solver, rows, y, has_rows, blocks, whole)
-        problem = (problem_class or Problem)(
+        settled = self._weigh_moments(settled, solver, has_rows, blocks, whole)
+        problem = problem_class(
             schemes, whole, executor=executor, progress=progress, within=self._within(solver),
             copies=settled,
         )  # fmt: skip

@@ -82,7 +82,9 @@ class TableFit:
         `given` are the strengths of their intercepts and slopes; without these there are no levels.
         """
         face, above = self.face, None if given is None else self.above
-        restriction = face._restriction(structure, self.X, self.preprocessor, settled.table)
+        restriction = face._restriction(
+            structure, face._find_columns(self.X), self.preprocessor, settled.table.n_features
+        )
         within = face._within(structure)
         # A row space mixes features, which a restriction and the slopes of levels refer to.
         invariant = getattr(structure, "rotation_invariant", True)

@@ -22,7 +22,7 @@ from ..tasks.task_weights import (
     shrunk_levels,
 )
 
-__all__ = ["WeightsMixin"]
+__all__ = ["WeightsMixin", "labels_of"]
 
 # Most features of which noise levels are told by the likelihood of the tasks' slopes.
 _MOST_FEATURES = 200
@@ -34,9 +34,10 @@ _LEAST_SPARE = 3.0
 class WeightsMixin:
     """Read ``loss`` and ``task_weight``, and fit with weights of the tasks."""
 
-    def _check_task_parameters(self, solver, rows, y, has_rows, table=None):
+    def _check_task_parameters(self, solver, labels, has_rows, table=None):
         """Check both parameters before anything is fitted.
 
+        `labels` are those of all tasks in the order of ``tasks_``, an array or `TaskLabels`,
         `has_rows` is a mask of the tasks with rows, and `table` the `TaskTable` of all tasks.
 
         Returns
@@ -46,7 +47,6 @@ class WeightsMixin:
         given : ndarray of shape (n_tasks,) or None
             Weights of the tasks with rows, if they are a mapping.
         """
-        labels = _labels_of(rows, y, len(has_rows))
         default = LOG_LOSS if is_classifier(self) else SQUARED_ERROR
         every = TaskLosses.of(self.loss, labels, default)
         losses = every.take(np.flatnonzero(has_rows))
@@ -148,9 +148,12 @@ class WeightsMixin:
             factors = replace(factors, evidence=np.full(len(given), np.inf))
         return settled, factors.normalised(weight)
 
-    def _weigh_moments(self, settled, solver, rows, y, has_rows, *moments):
+    def _weigh_moments(self, settled, solver, has_rows, *moments):
         """Set the factors of moments that were added up, and return their `Settled`."""
-        losses, given = self._check_task_parameters(solver, rows, y, has_rows)
+        labels = (
+            self.tasks_ if self._labels is None else self._labels
+        )  # the columns of a 2-D target are in their order
+        losses, given = self._check_task_parameters(solver, labels, has_rows)
         if self.task_weight is None or not getattr(solver, "weighs_tasks", True):
             return settled
         settled, factors = self._settled_with(settled, solver, given, moments[-1].weight)
@@ -214,7 +217,7 @@ def _noise_of_slopes(table):
     return NoiseLevels(variance, np.exp(found.log_slopes) / variance)
 
 
-def _labels_of(rows, y, n_tasks):
+def labels_of(rows, y, n_tasks):
     """Return the labels of all tasks, in the order of ``tasks_``."""
     if rows.labels is not None:
         return rows.labels

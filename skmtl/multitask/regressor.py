@@ -16,13 +16,14 @@ from ..losses import SQUARED_ERROR, Loss
 from ..queries.frames import is_lazy
 from ..sharing.base import Sharing
 from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
+from ..tasks.seen import SeenRows
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
 from ._lazy import LazyMixin
 from ._least_squares import fit_on_scale
 from ._losses import LossMixin
-from ._partial_fit import PartialFitMixin, SeenRows
+from ._partial_fit import PartialFitMixin
 
 __all__ = ["MultiTaskRegressor"]
 
@@ -270,7 +271,7 @@ class MultiTaskRegressor(
 
     _loss = SQUARED_ERROR
     __metadata_request__fit = {"task": True}
-    __metadata_request__partial_fit = {"task": True, "decay": True}
+    __metadata_request__partial_fit = {"task": True, "decay": True, "solve": True}
     __metadata_request__predict = {"task": True, "return_std": True}
     __metadata_request__score = {"task": True, "sample_weight": True}
 
@@ -378,8 +379,12 @@ class MultiTaskRegressor(
         if self.keep_moments:
             with worker_pool(self.n_jobs) as executor:
                 seen = SeenRows.of(table, n_folds, self._seed(), executor)
+        self._forget_solution()  # and that rows of `partial_fit` wait for one
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))
-        return self._finish(progress, fitted, seen)
+        self._store_target(fitted)
+        self._kept = seen
+        progress.end()
+        return self
 
     def _fit_problem(self, solver, problem):
         if problem.loss is not SQUARED_ERROR:

@@ -372,13 +372,19 @@ class TaskLabels:
         return code
 
     def union(self, other):
-        """Return the labels of both, and the positions of both in the union."""
+        """Return the labels of both, and the positions of both in the union.
+
+        The labels are this object if it has all of them, at a cost that depends on `other` only.
+        """
         if other.kind != self.kind:
             raise ValueError(
                 f"the task labels are of kind {other.kind} such as {_first_label(other.classes)}, "
                 f"but earlier labels were of kind {self.kind} such as {_first_label(self.classes)};"
                 " convert them to the same kind."
             )
+        found = self.encode(other.classes)
+        if (found >= 0).all():
+            return self, np.arange(len(self)), found
         both, _ = TaskLabels.from_rows(np.concatenate([self.classes, other.classes]))
         return both, both.encode(self.classes), both.encode(other.classes)
 

@@ -11,6 +11,8 @@ __all__ = ["TaskMoments", "block_moments", "moment_bytes", "readonly", "scale_of
 
 # Sparse rows are converted to dense ones in parts of this many numbers, but at least one block.
 _DENSE_SIZE = 2**20
+# Blocks are added in parts of this many tasks, which stay in the cache.
+_TASKS_AT_A_TIME = 64
 
 
 @dataclass
@@ -91,15 +93,27 @@ class TaskMoments:
         )  # fmt: skip
         return out
 
-    def add(self, other, into):
-        """Add the blocks of `other`; its task i is task ``into[i]`` of this object."""
-        shape = len(into), self.weight.shape[1]
-        both = TaskMoments.empty((shape[0] * shape[1], 2), self.n_features)
-        for part, ours, theirs in zip(both.arrays, self.arrays, other.arrays, strict=True):
-            part[:, 0] = ours[into].reshape(-1, *part.shape[2:])
-            part[:, 1] = theirs.reshape(-1, *part.shape[2:])
-        for ours, sums in zip(self.arrays, both.merge().arrays, strict=True):
-            ours[into] = sums.reshape(*shape, *sums.shape[1:])
+    def with_blocks(self, other, tasks):
+        """Return the moments of some tasks with the blocks of `other`, one of its tasks for each.
+
+        Both have the shape (n_tasks, n_blocks), and the blocks stay apart.
+        """
+        out = TaskMoments.empty((len(tasks), self.weight.shape[1]), self.n_features)
+        for start in range(0, len(tasks), _TASKS_AT_A_TIME):
+            part = slice(start, start + _TASKS_AT_A_TIME)
+            weight, mean, scatter = (values[tasks[part]] for values in self.arrays)
+            more = other.weight[part]
+            total = weight + more
+            share = np.divide(more, total, out=np.zeros_like(total), where=total > 0.0)
+            # Differences from the former means give constants a scatter of exactly zero.
+            mean = np.where(weight[..., None] > 0.0, mean, other.mean[part])
+            gap = np.where(more[..., None] > 0.0, other.mean[part] - mean, 0.0)
+            out.weight[part], out.mean[part] = total, mean + share[..., None] * gap
+            gap *= np.sqrt(weight * share)[..., None]
+            scatter += other.scatter[part]
+            scatter += gap[..., :, None] * gap[..., None, :]
+            out.scatter[part] = scatter
+        return out
 
     def faded(self, decay):
         """Return the moments of the same rows with weights multiplied by `decay`."""

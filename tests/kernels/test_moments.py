@@ -100,10 +100,9 @@ def test_merged_blocks_are_the_moments_of_all_rows():
 
 
 def added(a, b):
-    """Return the merged moments of two groups, as `TaskMoments.add` does."""
+    """Return the merged moments of two groups, as `TaskMoments.with_blocks` does."""
     one, other = (TaskMoments(*(part[None, None].copy() for part in group)) for group in (a, b))
-    one.add(other, np.array([0]))
-    return tuple(part[0, 0] for part in one.arrays)
+    return tuple(part[0, 0] for part in one.with_blocks(other, np.array([0])).arrays)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])

@@ -81,8 +81,7 @@ def test_tables_add_up():
     a = block_moments(pack(X[first], y[first], codes[first], 3))
     b = block_moments(pack(X[second], y[second], codes[second], 5))
     total = a.expanded(5, np.array([0, 1, 2]))
-    total.add(b, into=np.arange(5))
-    assert_same(total, block_moments(pack(X, y, codes, 5)))
+    assert_same(total.with_blocks(b, np.arange(5)), block_moments(pack(X, y, codes, 5)))
 
 
 def test_taking_and_copying_leave_the_original_alone():

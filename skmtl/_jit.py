@@ -10,12 +10,13 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs, parallel_backend
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
 from ._compiling import undisturbed
 
-__all__ = ["njit", "run_chunks", "run_spans", "worker_pool"]
+__all__ = ["njit", "on_this_machine", "run_chunks", "run_spans", "worker_pool"]
 
 # Number of chunks of partial sums. It does not depend on n_jobs, and so neither do the results.
 N_CHUNKS = 8
@@ -67,13 +68,29 @@ def _chunks(n_items):
 
 
 @contextlib.contextmanager
+def on_this_machine():
+    """Keep joblib from giving the work inside a fit to a cluster, if that is its active backend.
+
+    A search on a cluster of Dask or Ray hands the backend down to its workers, in which n_jobs=None
+    would then stand for all cores of the cluster, and every tree of a forest would travel.
+    """
+    backend, _ = get_active_backend()
+    if type(backend).__module__ == "joblib._parallel_backends":
+        yield
+        return
+    with parallel_backend("loky", n_jobs=1):
+        yield
+
+
+@contextlib.contextmanager
 def worker_pool(n_jobs):
     """Start a pool of threads for `run_chunks`, with one BLAS thread each; None for one thread.
 
     Use one pool per fit: starting threads and limiting BLAS takes milliseconds, which is more than
     many calls of `run_chunks`.
     """
-    n_threads = 1 if n_jobs is None else effective_n_jobs(n_jobs)
+    with on_this_machine():
+        n_threads = 1 if n_jobs is None else effective_n_jobs(n_jobs)
     if n_threads == 1:
         yield None
         return

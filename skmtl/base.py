@@ -458,10 +458,10 @@ class TaskEstimator(Face):
             if self.task_column is None
             else f"skmtl.model_selection.TaskKFold(task_column={self.task_column!r})"
         )
-        where = once_per_search(UnknownTaskWarning)
+        where = once_per_search((UnknownTaskWarning, type(self).__name__, splitter))
         if where == LATER:
             return
-        if where == ELSEWHERE:  # one text for all folds and candidates, which Python shows once
+        if where == ELSEWHERE:  # one text for all folds and candidates
             found = "in this cross-validation rows belong to tasks never seen in fit"
         warnings.warn(
             f"{found}; they are predicted with {self._known_of_unknown_tasks()}. In "

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..._jit import on_this_machine
 from .design import Design
 
 __all__ = [
@@ -53,11 +54,12 @@ class FoldModel:
         """Return scores ``(n_rows, n_scores)``; for a new task, with its `values`."""
         values = [None] * len(self.parts) if values is None else values
         total = 0.0
-        for (design, estimator), value in zip(self.parts, values, strict=True):
-            if hasattr(value, "predict"):
-                total = total + value.predict(design.transform(rows))
-            else:
-                total = total + estimator.predict(design.transform(rows, value))
+        with on_this_machine():
+            for (design, estimator), value in zip(self.parts, values, strict=True):
+                if hasattr(value, "predict"):
+                    total = total + value.predict(design.transform(rows))
+                else:
+                    total = total + estimator.predict(design.transform(rows, value))
         return scores_of(total / len(self.parts))
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
+from ..._jit import on_this_machine
 from ...guard.prediction_sets import SetThresholds, label_scores
 from ...guard.stacking import RowLosses, SquaredErrors
 from ...losses import LOG_LOSS, SQUARED_ERROR, mean_and_std
@@ -330,7 +331,9 @@ class RowProblem:
         With `n_jobs`, large tables are given to processes. Every call has one thread: OpenMP's are
         slow on thousands of rows, and wait for each other where cores are shared.
         """
-        n_jobs = min(effective_n_jobs(self.n_jobs), len(arguments))
+        with on_this_machine():
+            n_jobs = min(effective_n_jobs(self.n_jobs), len(arguments))
+            parallel = Parallel(n_jobs, return_as="generator")
         is_small = self.n_rows * self.rows.X.shape[1] < _FEWEST_FOR_PROCESSES
         if n_jobs <= 1 or is_small or not in_processes:
             for args in arguments:
@@ -339,11 +342,11 @@ class RowProblem:
         bare = copy.copy(self)
         bare.fit_linear = bare.progress = None  # these are functions within functions
         calls = (delayed(_with_one_thread)(function, bare, args) for args in arguments)
-        yield from Parallel(n_jobs, return_as="generator")(calls)
+        yield from parallel(calls)
 
 
 def _with_one_thread(function, problem, args):
-    with threadpool_limits(1):
+    with threadpool_limits(1), on_this_machine():
         return function(problem, *args)
 
 

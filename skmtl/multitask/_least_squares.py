@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._warnings import warn_user
 from ..guard.units import Units
 from ..sharing.problem import Problem
 from ..tasks.moments import block_moments
@@ -79,6 +80,14 @@ def fit_on_scale(solver, problem, target_scale):
     units = Units.learn(problem.moments)
     required = units.required_advantage()
     if np.isinf(required):
+        return fitted
+    if not problem.takes_units:
+        warn_user(
+            "the scales of the targets differ between tasks, but with moments in shards "
+            "(memory_limit=) all tasks are fitted on the scale of the table{}; raise memory_limit, "
+            "or set target_scale='table' if this is what you want.",
+            [],
+        )
         return fitted
     problem.progress("the tasks' scales differ: fitting again with each task in its own units")
     other = solver.fit_problem(problem.in_units(units))

@@ -197,6 +197,7 @@ class Problem(BaseProblem):
     table: object = None
     loss = SQUARED_ERROR
     strengths = SQUARED
+    takes_units = True  # whether tasks may have units of their own
 
     def __post_init__(self):
         total, self.centre, variance = self.moments.pooled()

@@ -35,6 +35,7 @@ class ShardedProblem(Problem):
     """
 
     memory_limit: float = np.inf
+    takes_units = False
 
     def member(self, grid, scalings=None):
         """Return the candidates of a grid as a member of the guard."""

@@ -1,6 +1,7 @@
 """Fits to moments in shards are those to all moments in memory."""
 
 import numpy as np
+import polars as pl
 import pytest
 from engines import assert_same_fit, make, many_tasks, regressor_of_many
 
@@ -82,6 +83,19 @@ def test_what_shards_do_not_take_is_refused_by_name(rng):
     for limit in ("1 potato", 10, "GB", -1.0):
         with pytest.raises(ValueError, match="memory_limit"):
             regressor_of_many(memory_limit=limit).fit(lazy, "y")
+
+
+def test_tasks_in_other_units_are_warned_of(rng):
+    frame = many_tasks(rng)
+    factor = pl.Series(np.exp(3.0 * rng.normal(size=400)))
+    frame = frame.with_columns(y=pl.col("y") * factor.gather(frame["task"]))
+    in_units = regressor_of_many().set_params(target_scale="auto").fit(frame.lazy(), "y")
+    assert in_units.target_scale_ == "task"
+    sharded = regressor_of_many(memory_limit="1MB").set_params(target_scale="auto")
+    with pytest.warns(UserWarning, match="raise memory_limit, or set target_scale='table'"):
+        sharded.fit(frame.lazy(), "y")
+    assert sharded.target_scale_ == "table"
+    assert_same_fit(sharded, regressor_of_many().fit(frame.lazy(), "y"), tol=1e-11)
 
 
 def test_files_of_shards_are_removed(rng, tmp_path, monkeypatch):

@@ -1,0 +1,315 @@
+"""Working moments of tasks at the scores of their models: one query per step of Newton's method.
+
+With the score :math:`s` of a row, the negative slope :math:`g` and the curvature :math:`v` of its
+loss, the working response is :math:`z = s + g / v`, and the loss is about
+:math:`\\tfrac12 v (z - s')^2` at a score :math:`s'` nearby, up to a constant. The models are joined
+with the rows. Scores are linear in the features, so that the sums of the products of the features
+with :math:`v` and with :math:`g` give the moments of the features and :math:`z`.
+"""
+
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..losses import GAMMA, LOG_LOSS, POISSON
+from ..tasks.moments import TaskMoments
+from .frames import beside, collect, engine_of
+from .moments import number_column, queries_of_sums
+from .partitions import working_sums_of_partitions
+
+__all__ = ["LOSSES", "ModelQueries", "Working", "row_formulas"]
+
+# Losses of which queries take working moments.
+LOSSES = (LOG_LOSS, POISSON, GAMMA)
+# Least curvature of a row, as in memory, and the largest score: engines may raise errors where
+# exponentials overflow.
+_FLOOR, _LARGEST_SCORE = 1e-6, 300.0
+
+# Loss of a row, its negative slope, its curvature, its least value and its part of Pearson's
+# statistic.
+RowFormulas = namedtuple("RowFormulas", ["loss", "slope", "curvature", "least", "pearson"])
+
+
+@dataclass(frozen=True)
+class Working:
+    """What a query at the scores of models returns, in the units of the caller.
+
+    Attributes
+    ----------
+    moments : TaskMoments of shape (n_tasks, n_folds)
+        Of the features and the working response, with curvatures as weights.
+    loss, least : ndarray of shape (n_tasks, n_folds)
+        Weighted sums of the losses of the rows, up to a constant, and of their least values.
+    square : ndarray of shape (n_tasks, n_folds)
+        Weighted sums of the squares of slopes, divided by the curvature.
+    pearson : ndarray of shape (n_tasks, n_folds)
+        Pearson's statistic; zero for the log-loss.
+    """
+
+    moments: TaskMoments
+    loss: np.ndarray
+    least: np.ndarray
+    square: np.ndarray
+    pearson: np.ndarray
+
+
+def row_formulas(loss, y, score, exp, log, where):
+    """Return the `RowFormulas` of the targets and scores of rows.
+
+    Parameters
+    ----------
+    loss : Loss
+        One of `LOSSES`.
+    y, score : ndarray, or expression of a query
+    exp, log, where : callable
+        Like those of numpy.
+    """
+    s = where(score > _LARGEST_SCORE, _LARGEST_SCORE, score)
+    s = where(s < -_LARGEST_SCORE, -_LARGEST_SCORE, s)
+    zero = y * 0.0
+    if loss is LOG_LOSS:
+        e = exp(where(s > 0.0, s * -1.0, s))
+        small = e / (e + 1.0)
+        mean = where(s > 0.0, small * -1.0 + 1.0, small)
+        value = log(e + 1.0) + where(s > 0.0, s, 0.0) - y * s
+        curvature, slope = small * (small * -1.0 + 1.0), y - mean
+        least = pearson = zero
+    elif loss is POISSON:
+        mean = exp(s)
+        slope, curvature, value = y - mean, mean, mean - y * s
+        least = where(y > 0.0, y - y * log(where(y > 0.0, y, 1.0)), 0.0)
+        pearson = slope * slope / mean
+    else:
+        ratio = y * exp(s * -1.0)
+        slope, curvature, value = ratio - 1.0, ratio, ratio + s
+        least, pearson = log(y) + 1.0, slope * slope
+    return RowFormulas(value, slope, where(curvature > _FLOOR, curvature, _FLOOR), least, pearson)
+
+
+def _formulas_of_query(loss, y, score):
+    import narwhals as nw
+
+    def where(condition, yes, no):
+        return nw.when(condition).then(yes).otherwise(no)
+
+    return row_formulas(loss, y, score, lambda e: e.exp(), lambda e: e.log(), where)
+
+
+def formulas_of_rows(loss, y, score):
+    """Return the `RowFormulas` of arrays."""
+    return row_formulas(loss, y, score, np.exp, np.log, np.where)
+
+
+@dataclass
+class ModelQueries:
+    """Queries of the rows of a fit, joined with a model per task and fold.
+
+    Attributes
+    ----------
+    table : LazyTable
+    sums : BlockSums
+    centre : ndarray of shape (n_features,)
+        Means of the features.
+    loss : Loss
+        One of `LOSSES`.
+    n_folds : int
+    progress : callable
+    n_passes : int
+        Number of queries so far.
+    """
+
+    table: object
+    sums: object
+    centre: np.ndarray
+    loss: object
+    n_folds: int
+    progress: object
+    n_passes: int = 0
+
+    def __post_init__(self):
+        p = self.table.n_features
+        self.unit = self.sums.unit[:p]
+        self.shape = len(self.sums.sizes), self.n_folds
+        origin = self.sums.origin
+        self.origin = np.zeros((self.shape[0], p)) if origin is None else origin[:, :p]
+
+    def working(self, coef, intercept):
+        """Return the `Working` moments at the scores of models.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_tasks, n_features)
+        intercept : ndarray of shape (n_tasks,)
+
+        Raises
+        ------
+        QueryError
+            If the engine fails.
+        """
+        self._say("working moments at the scores of the models")
+        p, (n_tasks, n_folds) = self.table.n_features, self.shape
+        slopes, levels = self._centred(coef[None, :, None], intercept[None, :, None])
+        found = self._run(slopes, levels, has_products=True)
+        weight, first = found["curvature"], _stacked(found, "first", p)
+        slope, cross = found["slope"], _stacked(found, "slope", p)
+        products = np.empty((n_tasks, n_folds, p, p))
+        for i in range(p):
+            for j in range(i + 1):
+                products[..., i, j] = products[..., j, i] = found[f"product{i * p + j}"]
+        safe = np.where(weight > 0.0, weight, 1.0)
+        mean, shift = first / safe[..., None], slope / safe
+        varies = self.sums.varies[..., :p]
+        scatter = products - first[..., :, None] * mean[..., None, :]
+        scatter *= varies[..., :, None] & varies[..., None, :]
+        # Of z, the part that is linear in the features, and the rest.
+        b = slopes[0]
+        rest = (cross - slope[..., None] * mean) * varies
+        linear = np.einsum("tkij,tkj->tki", scatter, b)
+        out = TaskMoments.empty((n_tasks, n_folds), p)
+        out.weight[...] = weight
+        out.mean[..., :p] = mean + self.origin[:, None]
+        out.mean[..., p] = levels[0] + np.einsum("tkj,tkj->tk", mean, b) + shift
+        out.scatter[..., :p, :p] = scatter
+        out.scatter[..., :p, p] = out.scatter[..., p, :p] = linear + rest
+        square = np.einsum("tkj,tkj->tk", b, linear + 2.0 * rest)
+        square += found["square"] - slope * shift
+        out.scatter[..., p, p] = np.maximum(square, 0.0)
+        out.rescale(np.append(-self.centre * self.unit, 0.0), np.append(1.0 / self.unit, 1.0))
+        return Working(
+            out, found["loss0"], found["least"], found["square"], found["pearson"]
+        )
+
+    def losses(self, coef, intercept):
+        """Return the losses of several models, less the least values of the loss.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_models, n_tasks, n_folds, n_features)
+        intercept : ndarray of shape (n_models, n_tasks, n_folds)
+
+        Returns
+        -------
+        ndarray of shape (n_models, n_tasks, n_folds)
+            Weighted sums.
+        """
+        self._say("losses of models that were fitted without the fold")
+        found = self._run(*self._centred(coef, intercept), has_products=False)
+        return np.array([found[f"loss{m}"] - found["least"] for m in range(len(coef))])
+
+    def _say(self, what):
+        self.n_passes += 1
+        self.progress(f"query {self.n_passes} of the {what}")
+
+    def _centred(self, coef, intercept):
+        """Return slopes and intercepts for deviations from the origins, of every task and fold."""
+        slopes = coef / self.unit
+        levels = intercept + coef @ self.centre + (slopes * self.origin[:, None]).sum(axis=-1)
+        shape = (len(coef), *self.shape)
+        return (
+            np.broadcast_to(slopes, (*shape, slopes.shape[-1])),
+            np.broadcast_to(levels, shape),
+        )
+
+    def _run(self, slopes, levels, has_products):
+        """Return sums ``(n_tasks, n_folds)`` over the rows by name."""
+        table, p, n_models = self.table, self.table.n_features, len(levels)
+        models = self._models(slopes, levels)
+        on = [*table.keys, "fold"]
+        names = table.columns[:p], [f"m{j}" for j in range(p)] if self._is_far else None
+        out = {}
+        native = table.frame
+        if engine_of(native) == "dask":
+            queries = [
+                lambda: working_sums_of_partitions(
+                    self._rows().to_native(), models, on, *names, self.table.has_weights, n_models,
+                    self.loss, formulas_of_rows, has_products,
+                )
+            ]  # fmt: skip
+        else:
+            queries = self._queries(models, on, n_models, has_products)
+        for query in queries:
+            found = collect(query, "sums at the scores of models")
+            at = np.array(found["group"].to_list(), dtype=np.int64)
+            for name in [c for c in found.columns if c != "group"]:
+                sums = np.zeros(self.shape[0] * self.n_folds)
+                sums[at] = number_column(found, name)
+                out[name] = sums.reshape(self.shape)
+        return out
+
+    @property
+    def _is_far(self):
+        return self.sums.origin is not None
+
+    def _models(self, slopes, levels):
+        """Return the columns of a table of models, one row per task and fold."""
+        task, fold = np.nonzero(self.sums.moments.weight > 0.0)
+        out = self.sums.labels_of(task, self.table.keys)
+        out |= {"fold_": fold.astype(np.int64), "group": task * self.n_folds + fold}
+        for m, (b, a) in enumerate(zip(slopes, levels, strict=True)):
+            out[f"a{m}"] = a[task, fold].astype(np.float64)
+            out |= {f"b{m}_{j}": b[task, fold, j].copy() for j in range(b.shape[-1])}
+        if self._is_far:
+            out |= {f"m{j}": self.origin[task, j] for j in range(self.origin.shape[1])}
+        return out
+
+    def _rows(self):
+        """Return the query of the rows, with the deviations of the features from their means."""
+        import narwhals as nw
+
+        table = self.table
+        kept = [*table.keys, "fold", "target", *(["weight"] if table.has_weights else [])]
+        columns = [
+            ((nw.col(name) - float(c)) * float(u)).alias(name)
+            for name, c, u in zip(table.columns[:-1], self.centre, self.unit, strict=True)
+        ]
+        return table.frame.select(*kept, *columns)
+
+    def _queries(self, models, on, n_models, has_products):
+        """Return functions that return the queries of the sums."""
+        import narwhals as nw
+
+        rows, names = self._rows(), self.table.columns[:-1]
+        joined = rows.join(
+            beside(rows, models), left_on=on, right_on=[f"{key}_" for key in on], how="inner"
+        )
+        if self._is_far:
+            joined = joined.with_columns(
+                *((nw.col(name) - nw.col(f"m{j}")).alias(name) for j, name in enumerate(names))
+            )
+        scores = []
+        for m in range(n_models):
+            score = nw.col(f"a{m}")
+            for j, name in enumerate(names):
+                score = score + nw.col(name) * nw.col(f"b{m}_{j}")
+            scores.append(score.alias(f"s{m}"))
+        y, weight = nw.col("target"), nw.col("weight")
+        if not self.table.has_weights:
+            weight = nw.lit(1.0)
+        kept = ["group", "target", *names, *(["weight"] if self.table.has_weights else [])]
+        joined = joined.select(*kept, *scores)
+        made = {}
+        for m in range(n_models):
+            of_rows = _formulas_of_query(self.loss, y, nw.col(f"s{m}"))
+            made[f"loss{m}"] = weight * of_rows.loss
+        made["least"] = weight * of_rows.least
+        joined = joined.with_columns(
+            (weight * of_rows.slope).alias("g"), (weight * of_rows.curvature).alias("v")
+        )
+        if has_products:
+            made |= {"pearson": weight * of_rows.pearson, "curvature": nw.col("v")}
+            made |= {"slope": nw.col("g"), "square": of_rows.slope * nw.col("g") / of_rows.curvature}
+            made |= {f"first{j}": nw.col("v") * nw.col(c) for j, c in enumerate(names)}
+            made |= {f"slope{j}": nw.col("g") * nw.col(c) for j, c in enumerate(names)}
+            for i, first in enumerate(names):
+                for j, second in enumerate(names[: i + 1]):
+                    product = nw.col("v") * nw.col(first) * nw.col(second)
+                    made[f"product{i * len(names) + j}"] = product
+        return queries_of_sums(joined, ["group"], made)
+
+
+def _stacked(found, name, n):
+    """Return the sums ``name0``, ``name1``, ... on a last axis."""
+    if not n:
+        return np.zeros((*found["curvature"].shape, 0))
+    return np.stack([found[f"{name}{j}"] for j in range(n)], axis=-1)

@@ -15,6 +15,7 @@ from ..base import r2_over_tasks
 from ..losses import LOG_LOSS, SQUARED_ERROR, Loss, TaskLosses
 from ..losses.counts import LogLink
 from ..losses.per_task import BY_NAME
+from ..queries.frames import is_lazy
 from ..sharing.joined import JoinedAdapter
 from ..sharing.newton_problem import NewtonProblem
 from ..sharing.tree import TaskTree
@@ -88,7 +89,7 @@ class LossMixin:
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with columns "proba_0" and "proba_1".
         task : label or array-like of shape (n_samples,), default=None
             Task labels, as in `predict`.
 
@@ -117,6 +118,8 @@ class LossMixin:
 
     def _probabilities(self, X, task):
         check_is_fitted(self)
+        if is_lazy(X):
+            return self._predict_proba_lazy(X, task, [0, 1])
         prediction, codes = self._predict_rows(self._rows_to_predict(X, task), X)
         losses = self._task_losses()
         has_probabilities = losses.of_kind(LOG_LOSS)

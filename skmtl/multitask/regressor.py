@@ -354,7 +354,9 @@ class MultiTaskRegressor(
         """
         self._check_learners()
         if is_lazy(X):
-            return self._fit_lazy(X, y, sample_weight, task)
+            n_folds, progress = self._start_lazy(X, y, sample_weight, task)
+            fitted, seen = self._fit_lazy(X, y, sample_weight, n_folds, progress)
+            return self._finish(progress, fitted, seen if self.keep_moments else None)
         if self._fits_moments_of_folds():
             return self._add_rows(
                 X, y, sample_weight, task, self._n_folds(), keep=self.keep_moments,
@@ -433,7 +435,7 @@ class MultiTaskRegressor(
         if return_std:
             self._refuse_std()
         if is_lazy(X):
-            return self._predict_lazy(X, task, with_std=return_std)
+            return self._predict_means_lazy(X, task, with_std=return_std)
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
         prediction, codes = self._predict_rows(rows, X)
@@ -479,7 +481,7 @@ class MultiTaskRegressor(
         True
         """
         if is_lazy(X):
-            return self._predict_lazy(X, task, coverage=coverage)
+            return self._predict_means_lazy(X, task, coverage=coverage)
         prediction, std = self.predict(X, task=task, return_std=True)
         return interval(prediction, std, self._residual_scale, coverage)
 

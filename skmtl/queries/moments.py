@@ -272,7 +272,6 @@ class _Sums:
     origin: object = 0.0
 
 
-
 def _label_columns(labels, tasks, keys):
     """Return the columns of the labels of tasks, for a join."""
     if not keys:

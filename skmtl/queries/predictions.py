@@ -77,7 +77,8 @@ class Models:
 
         names = frame.collect_schema().names()
         made = outputs(nw.lit(0.0), nw.lit(0.0))
-        taken = [n for n in names if n.lower() in made or n.lower().startswith(_OURS)]
+        lower = {name.lower() for name in made}
+        taken = [n for n in names if n.lower() in lower or n.lower().startswith(_OURS)]
         if taken:
             raise ValueError(
                 f"X, a lazy frame, has columns {taken}, whose names predict gives to its results "

@@ -176,9 +176,7 @@ class ModelQueries:
         square += found["square"] - slope * shift
         out.scatter[..., p, p] = np.maximum(square, 0.0)
         out.rescale(np.append(-self.centre * self.unit, 0.0), np.append(1.0 / self.unit, 1.0))
-        return Working(
-            out, found["loss0"], found["least"], found["square"], found["pearson"]
-        )
+        return Working(out, found["loss0"], found["least"], found["square"], found["pearson"])
 
     def losses(self, coef, intercept):
         """Return the losses of several models, less the least values of the loss.
@@ -298,7 +296,10 @@ class ModelQueries:
         )
         if has_products:
             made |= {"pearson": weight * of_rows.pearson, "curvature": nw.col("v")}
-            made |= {"slope": nw.col("g"), "square": of_rows.slope * nw.col("g") / of_rows.curvature}
+            made |= {
+                "slope": nw.col("g"),
+                "square": of_rows.slope * nw.col("g") / of_rows.curvature,
+            }
             made |= {f"first{j}": nw.col("v") * nw.col(c) for j, c in enumerate(names)}
             made |= {f"slope{j}": nw.col("g") * nw.col(c) for j, c in enumerate(names)}
             for i, first in enumerate(names):

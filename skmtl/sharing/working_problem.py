@@ -1,0 +1,387 @@
+"""The data of a fit by a loss of scores, of rows that only queries read.
+
+A query returns the working moments of every task and fold at the scores of the tasks' models, and
+each step of Newton's method takes one. Candidates are screened, cross-validated and averaged on the
+quadratic approximation of the loss around a first model, the *reference*, whose strengths are
+chosen by the same approximation. The weights of the candidates are then fixed. With several ones,
+each is solved on the working moments at the scores of their average, until nothing changes: the
+steps converge to averages of solutions whose quadratic approximations touch the loss there.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..losses import GAMMA, LOG_LOSS
+from ..losses.base import LEAST_NOISE
+from ..solvers.newton import Scores
+from ..tasks.moments import TaskMoments, scale_of
+from ..tasks.prevalence import Prevalence
+from .inference import infer
+from .newton_problem import JudgedLosses
+from .newton_screening import REFERENCE_MARGIN, REFERENCES, ScoreScreening
+from .problem import Problem
+from .scored import ScoredProblem
+from .strengths import LOGISTIC, Grid
+from .working_member import Descent, WorkingMember
+
+__all__ = ["WorkingMoments", "WorkingProblem"]
+
+# Rows of the table's mean target that are added to those of a task, for the scores to start from.
+_START_ROWS = 5.0
+# Most steps to the reference, and the KKT residual at which it is near enough.
+_REFERENCE_STEPS, _REFERENCE_TOL = 5, 3e-3
+
+
+@dataclass
+class WorkingMoments(TaskMoments):
+    """Moments of features and working responses, weighted by the curvatures of the rows.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (...,)
+        Weights of the rows, without curvatures.
+    location : ndarray of shape (..., n_features)
+        Means of the features with these weights.
+    constant : ndarray of shape (...,)
+        The loss, less half the squared error of the working responses.
+    """
+
+    rows: np.ndarray | None = None
+    location: np.ndarray | None = None
+    constant: np.ndarray | None = None
+
+    def take(self, tasks):
+        """Return a copy of the moments of the given tasks."""
+        more = self.rows[tasks], self.location[tasks], self.constant[tasks]
+        return WorkingMoments(
+            *(part[tasks].copy() for part in self.arrays), self._factors_of(tasks), *more
+        )
+
+    def merge(self, chosen=None, tasks=None, executor=None):
+        """Merge the chosen blocks of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
+        merged = super().merge(chosen, tasks, executor)
+        blocks = slice(None) if chosen is None else chosen
+        tasks = slice(None) if tasks is None else tasks
+        rows, location, constant = (
+            part[tasks][:, blocks] for part in (self.rows, self.location, self.constant)
+        )
+        total = rows.sum(axis=1)
+        mean = np.einsum("tk,tkj->tj", rows, location)
+        mean /= np.where(total > 0.0, total, 1.0)[:, None]
+        return WorkingMoments(*merged.arrays, merged.factors, total, mean, constant.sum(axis=1))
+
+    def stretched(self, factor):
+        """Return the moments of ``[X * factor, y]``."""
+        return replace(super().stretched(factor), location=self.location * factor)
+
+    def losses(self, squares):
+        """Return the losses of models from squared errors of the working responses."""
+        return 0.5 * squares + self.constant[(...,) + (None,) * (squares.ndim - 1)]
+
+
+@dataclass
+class WorkingProblem(ScoredProblem, Problem):
+    """The data of a classification, or of a regression by a smooth loss with a link.
+
+    `schemes` and `moments` are first those of the features and the target, and then those of the
+    features and the working responses.
+
+    Attributes
+    ----------
+    blocks : TaskMoments of shape (n_tasks, n_folds)
+        Moments of the features and the target.
+    queries : object
+        Returns what the rows tell of models: ``working`` and ``losses``, as
+        `skmtl.queries.working.ModelQueries` has them.
+    n_classes : int
+        2, or 0 in a regression.
+    row_unit : float
+        Factor by which the caller's weights were multiplied in the moments.
+    tol, max_iter : float and int
+        Tolerance of the final fit, and its largest number of Newton steps.
+    loss : Loss
+    noise : float
+        What the weights of the rows were divided by.
+    """
+
+    blocks: object = None
+    queries: object = None
+    n_classes: int = 0
+    row_unit: float = 1.0
+    tol: float = 1e-4
+    max_iter: int = 100
+    loss: object = LOG_LOSS
+    noise: float = 1.0
+    unit = 1.0
+    strengths = LOGISTIC
+
+    def __post_init__(self):
+        whole = self.moments
+        total, self.centre, variance = whole.pooled()
+        self.mean_target, self.is_constant = self.centre[-1], variance[-1] == 0.0
+        self.scale = scale_of(total, self.centre, variance)
+        self._scale_features(
+            variance[:-1], lambda: (whole.weight, whole.mean[:, :-1], whole.feature_squares())
+        )
+        self.level = self.loss.constant(np.array([self.mean_target]), np.ones(1))
+        self.centre[-1], self.scale[-1] = 0.0, 1.0  # scores are not standardised
+        if not self.n_classes:
+            self.centre[-1], self.unit = self.level, np.exp(-self.level)
+        self.partitions = [part for _, part in self.schemes]
+        location = (self.blocks.mean[..., :-1] - self.centre[:-1]) * self.scale[:-1]
+        self._location = location * (self.blocks.weight > 0.0)[..., None]
+        self._set(self._at_start())
+        # The constant model, with which the first step is compared.
+        self.is_at_start = True
+        self.constant = Scores(
+            np.zeros((self.n_tasks, self.n_features)),
+            np.full(self.n_tasks, self.level - self.centre[-1]),
+            np.append(self.level - self.centre[-1], np.zeros(self.n_features)),
+        )
+        value = self.loss.value(np.full((*whole.weight.shape, 1), self.level), whole.mean[:, -1:])
+        self.total_loss = self._weighted(whole.weight * value * self._factor / self.row_unit)
+
+    @property
+    def _factor(self):
+        """Factor on weighted sums over rows in the units of the caller."""
+        return self.row_unit * self.unit**self.loss.degree / self.noise
+
+    def _at_start(self):
+        """Return working moments at the tasks' own levels, shrunk towards that of the table.
+
+        Curvatures are the same for all rows of a task, so that they need no query; those of the
+        gamma loss are the expected ones.
+        """
+        plain, W, mean = self.blocks, self.blocks.weight, self.blocks.mean[..., -1]
+        total = W.sum(axis=1)
+        level = ((W * mean).sum(axis=1) + _START_ROWS * self.mean_target) / (total + _START_ROWS)
+        level = level[:, None]
+        score = self.loss.link(level)
+        curvature = self.loss.curvature(level) if self.loss is not GAMMA else np.ones_like(level)
+        slope = 1.0 / level if self.loss is GAMMA else np.ones_like(level)
+        ratio = slope / curvature  # of the working response to the target
+        moments = TaskMoments(*(part.copy() for part in plain.arrays), plain.factors)
+        square = moments.scatter[..., -1, -1] + W * (mean - level) ** 2
+        square *= slope**2 / curvature
+        moments.weight *= curvature
+        moments.scatter *= curvature[..., None, None]
+        moments.mean[..., -1] = np.where(W > 0.0, score + (mean - level) * ratio, 0.0)
+        moments.scatter[..., -1, :] *= ratio[..., None]
+        moments.scatter[..., :, -1] *= ratio[..., None]
+        moments = moments.faded(1.0 / self.row_unit)
+        value = W * self.loss.value(np.broadcast_to(score, W.shape)[..., None], mean[..., None])
+        unknown = np.zeros(W.shape)
+        return _Sums(moments, value / self.row_unit, unknown, square / self.row_unit, unknown)
+
+    def _set(self, found):
+        """Take the results of a query, `Working`."""
+        self._found, factor = found, self._factor
+        moments, rows = found.moments, self.blocks.weight / self.noise
+        live = moments.weight > 0.0
+        blocks = WorkingMoments(
+            moments.weight * factor, moments.mean.copy(), moments.scatter * factor,
+            self.blocks.factors, rows, self._location,
+            factor * (found.loss - found.least - 0.5 * found.square),
+        )  # fmt: skip
+        blocks.mean[..., -1] -= np.where(live, self.centre[-1], 0.0)
+        blocks.rescale(np.append(self.centre[:-1], 0.0), np.append(self.scale[:-1], 1.0))
+        self.schemes = [(blocks, part) for part in self.partitions]
+        self.moments = blocks.merge(executor=self.executor)
+        self.total_loss = self._weighted(factor * found.loss.sum(axis=1))
+
+    def _weighted(self, losses):
+        """Return the sum of the losses of the tasks with the weights of the tasks."""
+        factors = self.blocks.factors
+        return float((losses if factors is None else losses * factors.values).sum())
+
+    def move(self, coef, intercept):
+        """Take the working moments at the scores of standardised models, by a query."""
+        self._set(self.queries.working(*self.in_caller_units(coef, intercept)))
+        self.is_at_start = False
+
+    def approach(self):
+        """Take a few steps to the reference, and learn the noise of a regression.
+
+        Without cross-validation, given strengths are solved from the start, and nothing depends on
+        the noise.
+        """
+        if not self.partitions:
+            return
+        descent = Descent(self)
+        for step in range(_REFERENCE_STEPS):
+            member, best = self._references()
+            residual = descent.step(member, best)
+            self.progress(f"step {step + 1} to the reference: residual {residual:.1e}")
+            self._learn_noise(member.take([best]))
+            if residual < _REFERENCE_TOL:
+                break
+
+    def _references(self):
+        """Return the candidates for the reference, and the position of the first good one."""
+        scalings = self.scalings()[: 1 + self.separates_levels]
+        rows = [(*strengths, k) for k in range(len(scalings)) for strengths in REFERENCES]
+        *strengths, scaling = np.array(rows).T
+        member = self.member(Grid(*strengths, scaling.astype(np.int64)), scalings)
+        loss = 0.5 * sum(member.errors(train, test).sum(axis=0) for train, test in self.splits())
+        return member, int(np.argmax(loss <= loss.min() + REFERENCE_MARGIN))
+
+    def _learn_noise(self, member):
+        """Set the noise of a regression: Pearson's dispersion of fitted and of held-out rows.
+
+        The former is too small, and the latter too large, by about the same factor, which follows
+        from the squared errors of the working responses.
+        """
+        if self.n_classes or self.is_constant:
+            return
+        rows = self.blocks.weight.sum() / self.row_unit
+        fitted = self._found.pearson.sum() / rows
+        squares = self._factor * self._found.square.sum()
+        held_out = sum(member.errors(train, test).sum() for train, test in self.splits())
+        noise = fitted * np.sqrt(held_out / max(squares, 1e-300))
+        self.noise = max(float(self.unit**self.loss.degree * noise), LEAST_NOISE)
+        self._set(self._found)
+
+    @property
+    def weight(self):
+        """Total weights of the tasks' rows."""
+        return self.blocks.weight.sum(axis=1) / self.noise
+
+    def target_statistic(self):
+        """Return the means of the tasks' targets, by which tasks are ordered."""
+        weight = self.blocks.weight
+        return (weight * self.blocks.mean[..., -1]).sum(axis=1) / weight.sum(axis=1)
+
+    def places(self, scaling, moments):
+        """Return centres and anchors (`ArrowSystem`) of tasks with these moments."""
+        if self.variation is None:
+            return None, None
+        return self.variation.places(scaling.within_only, moments.rows, moments.location)
+
+    def member(self, grid, scalings=None):
+        """Return the candidates of a grid as a member of the guard."""
+        return WorkingMember(self, grid, scalings or self.scalings())
+
+    def screen(self, candidates, baselines):
+        """Return the short lists of `Screening.screen`."""
+        return ScoreScreening(self, 1, self.n_classes > 0).screen(candidates, baselines)
+
+    def judge(self, members):
+        """Cross-validate the candidates of all members on the quadratic approximation."""
+        pooled = np.flatnonzero(np.concatenate([member.are_pooled for member in members]))
+        n_candidates = sum(map(len, members))
+        gram = np.zeros((self.n_tasks, n_candidates, n_candidates))
+        losses, expected, rows, first_coef = [], [], [], []
+        for number, (train, test) in enumerate(self.splits()):
+            models = [member.models(train, number) for member in members]
+            slopes, intercepts = (
+                np.concatenate(parts, axis=1) for parts in zip(*models, strict=True)
+            )
+            expected.append([_distances(test, slopes, intercepts, c) for c in pooled])
+            first_coef.append(slopes[0].copy())
+            squares = test.add_error_grams(slopes, intercepts, gram, self.executor)
+            losses.append(test.losses(squares))
+            rows.append(test.rows)
+            self.progress(f"cross-validated {n_candidates} candidates on split {number + 1}")
+        losses, rows = np.array(losses), np.array(rows)
+        gram = 0.5 * gram + sum(test.constant for _, test in self.splits())[:, None, None]
+        return _JudgedWorking(
+            losses, rows, gram, max(1.0, rows.sum() / self.weight.sum()), first_coef=first_coef,
+            factors=self.blocks.factors, expected=np.array(expected), pooled=pooled,
+            problem=self, members=members,
+        )  # fmt: skip
+
+    def held_out_errors(self, test, blend):
+        """Return the losses ``(n_tasks,)`` of a `Blend` on test moments."""
+        return test.losses(super().held_out_errors(test, blend))
+
+    def losses_of_blends(self, members, blends):
+        """Return the losses of blends on held-out rows, by one query.
+
+        Returns
+        -------
+        ndarray of shape (n_blends, n_splits, n_tasks)
+        """
+        n_folds = self.blocks.weight.shape[1]
+        coef = np.empty((len(blends), self.n_tasks, n_folds, self.n_features))
+        intercept = np.empty(coef.shape[:-1])
+        for number, (train, _) in enumerate(self.splits()):
+            models = [member.models(train, number) for member in members]
+            slopes, levels = (np.concatenate(parts, axis=1) for parts in zip(*models, strict=True))
+            fold = int(np.argmax(self.partitions[0].test[number]))
+            for m, shares in enumerate(blends):
+                of_blend = np.einsum("tcj,tc->tj", slopes, shares), (levels * shares).sum(axis=1)
+                coef[m, :, fold], intercept[m, :, fold] = self.in_caller_units(*of_blend)
+        found = self._factor * self.queries.losses(coef, intercept)
+        order = [int(np.argmax(side)) for side in self.partitions[0].test]
+        return np.moveaxis(found[..., order], 1, 2)
+
+    def left_out_errors(self, left):
+        """Return the losses of shared models on left-out tasks, and the tasks' rows."""
+        test = self.moments.take(left.tasks)
+        squares = np.zeros((len(left.tasks), left.unseen.shape[1]))
+        for g, models in enumerate(left.unseen):
+            own = left.group == g
+            squares[own] = test.take(own).errors(models[:, 1:], models[:, 0])
+        return test.losses(squares), test.rows
+
+    def inference(self, candidate, blend):
+        """Return the `Inference` of a blend: that of the working responses."""
+        found = infer(
+            self, self.moments.weighted(), lambda scaling: self.places(scaling, self.moments),
+            candidate, lambda n_effective: 1.0, unit_noise=True,
+        )  # fmt: skip
+        return self._with_dispersion(found)
+
+    def adapter(self, grid, scalings, shared_models, *arguments):
+        """Return the adapter of candidates to new tasks."""
+        return super().adapter(grid, scalings, shared_models[:, None], *arguments)
+
+    def _prevalence(self):
+        weight = self.blocks.weight.sum(axis=1)
+        share = self.target_statistic()
+        return Prevalence.of(np.column_stack([weight * (1.0 - share), weight * share]))
+
+
+@dataclass
+class _Sums:
+    """Working moments and losses, as queries return them."""
+
+    moments: TaskMoments
+    loss: np.ndarray
+    least: np.ndarray
+    square: np.ndarray
+    pearson: np.ndarray
+
+
+def _distances(test, slopes, intercepts, c):
+    """Return half the squared distances of the scores of all candidates from those of one.
+
+    They are the expected losses, up to a constant, if the targets were drawn from that candidate.
+    """
+    slopes = slopes - slopes[:, c : c + 1]
+    intercepts = intercepts - intercepts[:, c : c + 1]
+    p = slopes.shape[-1]
+    level = intercepts + np.einsum("tj,tcj->tc", test.mean[:, :p], slopes)
+    products = np.einsum("tcj,tcj->tc", slopes @ test.scatter[:, :p, :p], slopes)
+    return 0.5 * (products + test.weight[:, None] * level**2)
+
+
+@dataclass
+class _JudgedWorking(JudgedLosses):
+    """Held-out losses of candidates by the quadratic approximation; those of blends are exact.
+
+    Attributes
+    ----------
+    problem : WorkingProblem
+    members : list of WorkingMember
+    """
+
+    problem: object = None
+    members: list | None = None
+
+    def errors_of_blends(self, blends):
+        """Return losses per row of several blends, and their standard errors over splits."""
+        if not blends:
+            return []
+        return [self.means(part) for part in self.problem.losses_of_blends(self.members, blends)]

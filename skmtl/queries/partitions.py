@@ -84,7 +84,7 @@ def working_sums_of_partitions(
     formulas : callable
         Returns the `RowFormulas` of arrays.
     has_products : bool
-        Whether there is a single model, whose working moments are computed.
+        Whether working moments are computed, beside the losses.
     """
     import pandas as pd
 
@@ -116,22 +116,25 @@ def _working_sums_of_rows(
         X = X - numbers(origins)
     weight = numbers(["weight"])[:, 0] if has_weights else np.ones(len(y))
     made = {"group": groups}
+    ends = np.append(starts, len(X))[1:]
     for m in range(n_models):
         slopes = numbers([f"b{m}_{j}" for j in range(p)])
         found = formulas(loss, y, numbers([f"a{m}"])[:, 0] + (X * slopes).sum(axis=1))
         made[f"loss{m}"] = summed(weight * found.loss)
-    made["least"] = summed(weight * found.least)
-    if has_products:
+        if not has_products:
+            continue
         v, g = weight * found.curvature, weight * found.slope
-        made |= {"pearson": summed(weight * found.pearson), "curvature": summed(v)}
-        made |= {"slope": summed(g), "square": summed(g * found.slope / found.curvature)}
+        made |= {f"pearson{m}": summed(weight * found.pearson), f"curvature{m}": summed(v)}
+        made |= {f"slope{m}": summed(g), f"square{m}": summed(g * found.slope / found.curvature)}
         first, cross = summed(v[:, None] * X), summed(g[:, None] * X)
-        made |= {f"first{j}": first[:, j] for j in range(p)}
-        made |= {f"slope{j}": cross[:, j] for j in range(p)}
-        ends = np.append(starts, len(X))[1:]
+        made |= {f"first{m}_{j}": first[:, j] for j in range(p)}
+        made |= {f"slope{m}_{j}": cross[:, j] for j in range(p)}
         products = np.zeros((len(groups), p, p))
         for k, (start, stop) in enumerate(zip(starts, ends, strict=True)):
             part = X[start:stop]
             products[k] = (part * v[start:stop, None]).T @ part
-        made |= {f"product{i * p + j}": products[:, i, j] for i in range(p) for j in range(i + 1)}
+        made |= {
+            f"product{m}_{i * p + j}": products[:, i, j] for i in range(p) for j in range(i + 1)
+        }
+    made["least"] = summed(weight * found.least)
     return type(joined)(made)

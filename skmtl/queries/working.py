@@ -135,12 +135,16 @@ class ModelQueries:
         self.origin = np.zeros((self.shape[0], p)) if origin is None else origin[:, :p]
 
     def working(self, coef, intercept):
-        """Return the `Working` moments at the scores of models.
+        """Return the `Working` moments at the scores of each of several models.
 
         Parameters
         ----------
-        coef : ndarray of shape (n_tasks, n_features)
-        intercept : ndarray of shape (n_tasks,)
+        coef : ndarray of shape (n_models, n_tasks, n_features)
+        intercept : ndarray of shape (n_models, n_tasks)
+
+        Returns
+        -------
+        list of Working
 
         Raises
         ------
@@ -148,35 +152,44 @@ class ModelQueries:
             If the engine fails.
         """
         self._say("working moments at the scores of the models")
-        p, (n_tasks, n_folds) = self.table.n_features, self.shape
-        slopes, levels = self._centred(coef[None, :, None], intercept[None, :, None])
+        slopes, levels = self._centred(coef[:, :, None], intercept[:, :, None])
         found = self._run(slopes, levels, has_products=True)
-        weight, first = found["curvature"], _stacked(found, "first", p)
-        slope, cross = found["slope"], _stacked(found, "slope", p)
+        return [
+            self._working_of(found, m, b, a)
+            for m, (b, a) in enumerate(zip(slopes, levels, strict=True))
+        ]
+
+    def _working_of(self, found, m, b, level):
+        """Return the `Working` moments of model m with these slopes and intercepts."""
+        p, (n_tasks, n_folds) = self.table.n_features, self.shape
+        weight, first = found[f"curvature{m}"], _stacked(found, f"first{m}_", p)
+        slope, cross = found[f"slope{m}"], _stacked(found, f"slope{m}_", p)
         products = np.empty((n_tasks, n_folds, p, p))
         for i in range(p):
             for j in range(i + 1):
-                products[..., i, j] = products[..., j, i] = found[f"product{i * p + j}"]
+                value = found[f"product{m}_{i * p + j}"]
+                products[..., i, j] = products[..., j, i] = value
         safe = np.where(weight > 0.0, weight, 1.0)
         mean, shift = first / safe[..., None], slope / safe
         varies = self.sums.varies[..., :p]
         scatter = products - first[..., :, None] * mean[..., None, :]
         scatter *= varies[..., :, None] & varies[..., None, :]
         # Of z, the part that is linear in the features, and the rest.
-        b = slopes[0]
         rest = (cross - slope[..., None] * mean) * varies
         linear = np.einsum("tkij,tkj->tki", scatter, b)
         out = TaskMoments.empty((n_tasks, n_folds), p)
         out.weight[...] = weight
         out.mean[..., :p] = mean + self.origin[:, None]
-        out.mean[..., p] = levels[0] + np.einsum("tkj,tkj->tk", mean, b) + shift
+        out.mean[..., p] = level + np.einsum("tkj,tkj->tk", mean, b) + shift
         out.scatter[..., :p, :p] = scatter
         out.scatter[..., :p, p] = out.scatter[..., p, :p] = linear + rest
         square = np.einsum("tkj,tkj->tk", b, linear + 2.0 * rest)
-        square += found["square"] - slope * shift
+        square += found[f"square{m}"] - slope * shift
         out.scatter[..., p, p] = np.maximum(square, 0.0)
         out.rescale(np.append(-self.centre * self.unit, 0.0), np.append(1.0 / self.unit, 1.0))
-        return Working(out, found["loss0"], found["least"], found["square"], found["pearson"])
+        return Working(
+            out, found[f"loss{m}"], found["least"], found[f"square{m}"], found[f"pearson{m}"]
+        )
 
     def losses(self, coef, intercept):
         """Return the losses of several models, less the least values of the loss.
@@ -286,31 +299,34 @@ class ModelQueries:
             weight = nw.lit(1.0)
         kept = ["group", "target", *names, *(["weight"] if self.table.has_weights else [])]
         joined = joined.select(*kept, *scores)
-        made = {}
+        made, more = {}, []
         for m in range(n_models):
             of_rows = _formulas_of_query(self.loss, y, nw.col(f"s{m}"))
             made[f"loss{m}"] = weight * of_rows.loss
+            if has_products:
+                more.append((weight * of_rows.slope).alias(f"g{m}"))
+                more.append((weight * of_rows.curvature).alias(f"v{m}"))
+                made |= self._products(m, of_rows, weight)
         made["least"] = weight * of_rows.least
-        joined = joined.with_columns(
-            (weight * of_rows.slope).alias("g"), (weight * of_rows.curvature).alias("v")
-        )
-        if has_products:
-            made |= {"pearson": weight * of_rows.pearson, "curvature": nw.col("v")}
-            made |= {
-                "slope": nw.col("g"),
-                "square": of_rows.slope * nw.col("g") / of_rows.curvature,
-            }
-            made |= {f"first{j}": nw.col("v") * nw.col(c) for j, c in enumerate(names)}
-            made |= {f"slope{j}": nw.col("g") * nw.col(c) for j, c in enumerate(names)}
-            for i, first in enumerate(names):
-                for j, second in enumerate(names[: i + 1]):
-                    product = nw.col("v") * nw.col(first) * nw.col(second)
-                    made[f"product{i * len(names) + j}"] = product
-        return queries_of_sums(joined, ["group"], made)
+        return queries_of_sums(joined.with_columns(*more) if more else joined, ["group"], made)
+
+    def _products(self, m, of_rows, weight):
+        """Return what is summed for the working moments of model m, by name."""
+        import narwhals as nw
+
+        names, g, v = self.table.columns[:-1], nw.col(f"g{m}"), nw.col(f"v{m}")
+        made = {f"pearson{m}": weight * of_rows.pearson, f"curvature{m}": v, f"slope{m}": g}
+        made[f"square{m}"] = of_rows.slope * g / of_rows.curvature
+        made |= {f"first{m}_{j}": v * nw.col(c) for j, c in enumerate(names)}
+        made |= {f"slope{m}_{j}": g * nw.col(c) for j, c in enumerate(names)}
+        for i, first in enumerate(names):
+            for j, second in enumerate(names[: i + 1]):
+                made[f"product{m}_{i * len(names) + j}"] = v * nw.col(first) * nw.col(second)
+        return made
 
 
 def _stacked(found, name, n):
     """Return the sums ``name0``, ``name1``, ... on a last axis."""
     if not n:
-        return np.zeros((*found["curvature"].shape, 0))
+        return np.zeros((*found["least"].shape, 0))
     return np.stack([found[f"{name}{j}"] for j in range(n)], axis=-1)

@@ -1,7 +1,10 @@
 """Candidates of partial pooling for losses of scores, solved on working moments that queries give.
 
-A step solves the candidates on the working moments at the present scores, and is halved while the
-objective grows. Each step takes a query, and so does each halving.
+The loss is approximated at one or more *points*, models of the tasks. Candidates that are pooled,
+and those that are one model per task, may be far from the others, and have points of their own. A
+step solves the candidates of a point on its working moments, moves the point to the solution, and
+is halved while the objective grows. Each step takes a query for all points, and so does each
+halving.
 """
 
 from dataclasses import replace
@@ -9,13 +12,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..guard.shares import Shares
+from ..solvers import make_system
 from ..solvers.arrow import kkt_residual
 from ..solvers.newton import Scores, penalty_of
 from .least_squares import LeastSquares
 from .member import Blend
 
-__all__ = ["Descent", "WorkingMember"]
+__all__ = ["INDEPENDENT", "OWN", "POOLED", "Descent", "WorkingMember", "advance"]
 
+# Points of the candidates: those with finite strengths, pooled models, and one model per task.
+OWN, POOLED, INDEPENDENT = range(3)
 # Each halving is a pass over the rows.
 _MOST_HALVINGS = 12
 # Relative growth of the objective that is allowed: rounding, and for averages of candidates, which
@@ -23,23 +29,68 @@ _MOST_HALVINGS = 12
 _ROUNDING, _OF_BLENDS = 1e-10, 1e-3
 # Steps without a residual of half the least one so far, after which rounding errors limit it.
 _MOST_IDLE, _NEAR_ROUNDING = 2, 1e-7
+# Part of the mean weights of candidates in the point of a task that gives none of them any weight.
+_MEAN_PART = 1e-3
 
 
 class WorkingMember(LeastSquares):
     """Candidates that least squares solve on working moments."""
 
+    @property
+    def points(self):
+        """The point ``(n_candidates,)`` at which the loss is approximated for each candidate."""
+        grid, out = self.grid, np.full(len(self), OWN)
+        if self.problem.n_points > 1:
+            free = grid.intercept <= self.problem.strengths.free_intercept
+            out[np.isinf(grid.ridge) & free] = INDEPENDENT
+            out[grid.are_pooled] = POOLED
+        return out
+
+    def _factored(self, data):
+        """Yield ``(scaling, system, candidates)`` per scaling, slope strength and point."""
+        points, last, system = self.points, None, None
+        for k, slope, where in self.grid.levels:
+            scaling = self.scalings[k]
+            edges = where.start + 1 + np.flatnonzero(np.diff(points[where]))
+            edges = [where.start, *edges.tolist(), where.stop]
+            for start, stop in zip(edges[:-1], edges[1:], strict=True):
+                if (k, points[start]) != last:
+                    last, moments = (k, points[start]), scaling.stretched(data.at(points[start]))
+                    places = self.problem.places(scaling, moments)
+                    system = make_system(
+                        moments.weighted(), scaling.factors**2, self.problem.executor,
+                        scaling.varies, *places,
+                    )  # fmt: skip
+                yield scaling, system.factor(slope), slice(start, stop)
+
     def solve(self, shares, more):
         """Return the `Blend` on all rows, to the problem's tolerance."""
-        problem, top = self.problem, int(np.argmax(shares.tasks.mean(0)))
-        descent, n_iter, residual = Descent(problem), 0, np.inf
-        while residual > problem.tol and n_iter < problem.max_iter and not descent.is_stuck:
-            residual, n_iter = descent.step(self, top, shares, more), n_iter + 1
+        problem, used, n_iter = self.problem, self.needed(shares), 0
+        descents = []
+        for point in np.unique(self.points[used]):
+            descents.append(Descent(problem, int(point)))
+            descents[-1].aim(self, self._of_point(shares, point))
+        left = descents
+        while left and n_iter < problem.max_iter:
+            advance(problem, left)
+            n_iter += 1
+            residual = max(descent.residual for descent in descents)
             problem.progress(f"step {n_iter} of the fit: residual {residual:.1e}")
-        return replace(descent.blend, residual=residual, n_iter=n_iter)
+            left = [d for d in left if d.residual > problem.tol and not d.is_stuck]
+        # Half a step further, as the last working moments are known.
+        blend = super().solve(shares, more)
+        return replace(blend, residual=residual, n_iter=n_iter)
 
-    def solve_once(self, shares, more):
+    def solve_once(self, shares):
         """Return the `Blend` on the present working moments."""
-        return super().solve(shares, more)
+        return super().solve(shares, ())
+
+    def _of_point(self, shares, point):
+        """Return the weights of the candidates of a point alone."""
+        own = self.points == point
+        mean = (shares.tasks.mean(axis=0) + shares.unseen) * own
+        tasks = shares.tasks * own + _MEAN_PART * mean
+        return Shares(tasks / tasks.sum(axis=1, keepdims=True), mean / mean.sum(), own)
 
     def of_one(self, c):
         """Return the weights of a single candidate."""
@@ -57,10 +108,10 @@ class WorkingMember(LeastSquares):
         factors = scaling.factors
         return Scores(coef * factors, intercept, theta[0] * np.append(1.0, factors))
 
-    def _judged(self, c, scores):
+    def _in_features(self, c, scores):
         """Return what the penalty and the residual of a candidate take, in its features."""
         grid, scaling = self.grid, self.scalings[self.grid.scaling[c]]
-        moments = scaling.stretched(self.problem.moments)
+        moments = scaling.stretched(self.problem.moments.at(self.points[c]))
         places = self.problem.places(scaling, moments)
         strengths = tuple(float(s[c]) for s in (grid.slope, grid.intercept, grid.ridge))
         factors = scaling.factors
@@ -69,13 +120,14 @@ class WorkingMember(LeastSquares):
         return moments, strengths, factors**2, own, places, scaling.varies
 
     def objective(self, c, scores):
-        """Return the loss at the present scores plus the penalties of a candidate's `Scores`."""
-        _, strengths, penalty, own, places, _ = self._judged(c, scores)
-        return self.problem.total_loss + penalty_of(strengths, penalty, *own, *places)
+        """Return the loss at the candidate's point plus the penalties of its `Scores`."""
+        _, strengths, penalty, own, places, _ = self._in_features(c, scores)
+        total = self.problem.total_loss[self.points[c]]
+        return total + penalty_of(strengths, penalty, *own, *places)
 
     def residual(self, c, scores):
         """Return the KKT residual of a candidate's `Scores` on the present working moments."""
-        moments, strengths, penalty, own, places, varies = self._judged(c, scores)
+        moments, strengths, penalty, own, places, varies = self._in_features(c, scores)
         coef, intercept, theta = own
         return kkt_residual(
             moments.weighted(), penalty, strengths, theta, coef, intercept, varies, None, *places
@@ -83,75 +135,84 @@ class WorkingMember(LeastSquares):
 
 
 class Descent:
-    """Steps of Newton's method on the rows of a problem.
+    """Steps of Newton's method to the solution of candidates of one point.
 
     Parameters
     ----------
     problem : WorkingProblem
+    point : int
 
     Attributes
     ----------
     blend : Blend
-        The models at whose scores the working moments of the problem are.
+        The models at whose scores the working moments of the point are, or are to be.
     scores : Scores
         Those of the candidate with the largest weight.
+    residual : float
+        KKT residual of this candidate.
     is_stuck : bool
-        Whether further steps would not decrease the objective, or the residual.
+        Whether further steps would decrease neither the objective nor the residual.
     """
 
-    def __init__(self, problem):
-        self.problem, self.blend, self.is_stuck = problem, None, False
+    def __init__(self, problem, point):
+        self.problem, self.point, self.is_stuck = problem, point, False
+        self.blend = self.scores = None
+        if problem.is_at_start:  # compare with the constant model, which all strengths allow
+            at = self.scores = problem.constant
+            self.blend = Blend(at.coef, at.intercept, at.theta, at.theta[None])
+        self.residual = self._least = np.inf
+        self._idle = self._n_halvings = 0
+
+    def aim(self, member, shares):
+        """Set the candidates, and their weights."""
+        self.member, self.shares = member, shares
+        self.top = int(np.argmax(shares.tasks.mean(axis=0)))
+        self._is_single = len(member.needed(shares)) == 1
+
+    def propose(self):
+        """Solve the candidates on the present working moments."""
+        self._old, self._before, self._n_halvings = (self.blend, self.scores), np.inf, 0
         # A reference does not have the infinite strengths of other candidates.
-        self.scores = problem.constant if problem.is_at_start else None
-        self._least, self._idle = np.inf, 0
+        if self.scores is not None:
+            self._before = self.member.objective(self.top, self.scores)
+        self.blend = self.member.solve_once(self.shares)
+        self.scores = self.member.scores(self.top)
 
-    def step(self, member, top, shares=None, more=()):
-        """Take a step, and return the KKT residual of a candidate.
-
-        Parameters
-        ----------
-        member : WorkingMember
-        top : int
-            The candidate with the largest weight.
-        shares : Shares, optional
-            Weights of the candidates; by default that of candidate `top` is one.
-        more : sequence of int
-            Further candidates whose shared models are needed.
-        """
-        shares = member.of_one(top) if shares is None else shares
-        is_single = len(member.needed(shares)) == 1
-        slack = _ROUNDING if is_single else _OF_BLENDS
-        before = np.inf if self.scores is None else member.objective(top, self.scores)
-        if not is_single and self.blend is None:
-            before = np.inf
-        blend, scores = member.solve_once(shares, more), member.scores(top)
-        for _ in range(_MOST_HALVINGS):
-            self.problem.move(blend.coef, blend.intercept)
-            after = member.objective(top, scores)
-            if after <= before + slack * abs(before):
-                break
-            self.problem.progress("the objective has grown: half the step")
-            blend, scores = self._halved(blend, scores)
-        else:
+    def accept(self):
+        """Return whether the objective has not grown; else halve the step."""
+        after = self.member.objective(self.top, self.scores)
+        slack = _ROUNDING if self._is_single else _OF_BLENDS
+        is_better = after <= self._before + slack * abs(self._before)
+        if not is_better and self._n_halvings < _MOST_HALVINGS:
+            self._n_halvings += 1
+            self._halve()
+            return False
+        self.is_stuck = not is_better
+        self.residual = self.member.residual(self.top, self.scores)
+        self._idle = 0 if self.residual < 0.5 * self._least else self._idle + 1
+        self._least = min(self._least, self.residual)
+        if self._idle >= _MOST_IDLE and self.residual < _NEAR_ROUNDING:
             self.is_stuck = True
-        self.blend, self.scores = blend, scores
-        residual = member.residual(top, scores)
-        self._idle = 0 if residual < 0.5 * self._least else self._idle + 1
-        self._least = min(self._least, residual)
-        if self._idle >= _MOST_IDLE and residual < _NEAR_ROUNDING:
-            self.is_stuck = True
-        return residual
+        return True
 
-    def _halved(self, blend, scores):
-        """Return the means of models and of those before the step."""
-        old = self.blend
-        if old is None:  # the constant model
-            at = self.problem.constant
-            old = Blend(
-                at.coef, at.intercept, at.theta, np.tile(at.theta, (len(blend.shared_models), 1))
-            )
-        names = "coef", "intercept", "shared", "shared_models"
-        halved = {name: 0.5 * (getattr(old, name) + getattr(blend, name)) for name in names}
+    def _halve(self):
+        old, at = self._old
+        self.blend = replace(
+            self.blend,
+            coef=0.5 * (old.coef + self.blend.coef),
+            intercept=0.5 * (old.intercept + self.blend.intercept),
+        )
         names = "coef", "intercept", "theta"
-        means = (0.5 * (getattr(self.scores, name) + getattr(scores, name)) for name in names)
-        return replace(blend, **halved), Scores(*means)
+        means = (0.5 * (getattr(at, name) + getattr(self.scores, name)) for name in names)
+        self.scores = Scores(*means)
+
+
+def advance(problem, descents):
+    """Take a step of every descent, with one query for all of them per step and halving."""
+    for descent in descents:
+        descent.propose()
+    while descents:
+        problem.move([(d.point, d.blend.coef, d.blend.intercept) for d in descents])
+        descents = [descent for descent in descents if not descent.accept()]
+        if descents:
+            problem.progress("the objective has grown: half the step")

@@ -1,11 +1,12 @@
 """The data of a fit by a loss of scores, of rows that only queries read.
 
 A query returns the working moments of every task and fold at the scores of the tasks' models, and
-each step of Newton's method takes one. Candidates are screened, cross-validated and averaged on the
-quadratic approximation of the loss around a first model, the *reference*, whose strengths are
-chosen by the same approximation. The weights of the candidates are then fixed. With several ones,
-each is solved on the working moments at the scores of their average, until nothing changes: the
-steps converge to averages of solutions whose quadratic approximations touch the loss there.
+each step of Newton's method takes one. Candidates are screened, cross-validated and averaged on
+quadratic approximations of the loss at a first model, the *reference*, whose strengths are chosen
+by the same approximation; pooled and independent ones at references of their own. The weights of
+the candidates are then fixed. With several ones, each is solved on the working moments at the
+scores of their average, until nothing changes: the steps converge to an average of solutions whose
+quadratic approximations touch the loss there.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +23,8 @@ from .newton_problem import JudgedLosses
 from .newton_screening import REFERENCE_MARGIN, REFERENCES, ScoreScreening
 from .problem import Problem
 from .scored import ScoredProblem
-from .strengths import LOGISTIC, Grid
-from .working_member import Descent, WorkingMember
+from .strengths import LOGISTIC, Grid, baseline_grids
+from .working_member import OWN, POOLED, Descent, WorkingMember, advance
 
 __all__ = ["WorkingMoments", "WorkingProblem"]
 
@@ -45,15 +46,23 @@ class WorkingMoments(TaskMoments):
         Means of the features with these weights.
     constant : ndarray of shape (...,)
         The loss, less half the squared error of the working responses.
+    others : tuple of WorkingMoments
+        Those of the same rows at further points.
     """
 
     rows: np.ndarray | None = None
     location: np.ndarray | None = None
     constant: np.ndarray | None = None
+    others: tuple = ()
+
+    def at(self, point):
+        """Return the moments at a point."""
+        return self.others[point - 1] if point else self
 
     def take(self, tasks):
         """Return a copy of the moments of the given tasks."""
         more = self.rows[tasks], self.location[tasks], self.constant[tasks]
+        more = *more, tuple(other.take(tasks) for other in self.others)
         return WorkingMoments(
             *(part[tasks].copy() for part in self.arrays), self._factors_of(tasks), *more
         )
@@ -61,6 +70,7 @@ class WorkingMoments(TaskMoments):
     def merge(self, chosen=None, tasks=None, executor=None):
         """Merge the chosen blocks of each task: shape (n_tasks, n_blocks) to (n_tasks,)."""
         merged = super().merge(chosen, tasks, executor)
+        others = tuple(other.merge(chosen, tasks, executor) for other in self.others)
         blocks = slice(None) if chosen is None else chosen
         tasks = slice(None) if tasks is None else tasks
         rows, location, constant = (
@@ -69,7 +79,9 @@ class WorkingMoments(TaskMoments):
         total = rows.sum(axis=1)
         mean = np.einsum("tk,tkj->tj", rows, location)
         mean /= np.where(total > 0.0, total, 1.0)[:, None]
-        return WorkingMoments(*merged.arrays, merged.factors, total, mean, constant.sum(axis=1))
+        return WorkingMoments(
+            *merged.arrays, merged.factors, total, mean, constant.sum(axis=1), others
+        )
 
     def stretched(self, factor):
         """Return the moments of ``[X * factor, y]``."""
@@ -131,8 +143,11 @@ class WorkingProblem(ScoredProblem, Problem):
         self.partitions = [part for _, part in self.schemes]
         location = (self.blocks.mean[..., :-1] - self.centre[:-1]) * self.scale[:-1]
         self._location = location * (self.blocks.weight > 0.0)[..., None]
-        self._set(self._at_start())
-        # The constant model, with which the first step is compared.
+        self.n_points = 3 if self.partitions else 1
+        self._found, self._at = [self._at_start()] * self.n_points, [None] * self.n_points
+        self.total_loss = np.zeros(self.n_points)
+        self._set(range(self.n_points))
+        # The constant model, with which the first steps are compared.
         self.is_at_start = True
         self.constant = Scores(
             np.zeros((self.n_tasks, self.n_features)),
@@ -140,7 +155,7 @@ class WorkingProblem(ScoredProblem, Problem):
             np.append(self.level - self.centre[-1], np.zeros(self.n_features)),
         )
         value = self.loss.value(np.full((*whole.weight.shape, 1), self.level), whole.mean[:, -1:])
-        self.total_loss = self._weighted(whole.weight * value * self._factor / self.row_unit)
+        self.total_loss[:] = self._weighted(whole.weight * value * self._factor / self.row_unit)
 
     @property
     def _factor(self):
@@ -174,54 +189,83 @@ class WorkingProblem(ScoredProblem, Problem):
         unknown = np.zeros(W.shape)
         return _Sums(moments, value / self.row_unit, unknown, square / self.row_unit, unknown)
 
-    def _set(self, found):
-        """Take the results of a query, `Working`."""
-        self._found, factor = found, self._factor
-        moments, rows = found.moments, self.blocks.weight / self.noise
-        live = moments.weight > 0.0
-        blocks = WorkingMoments(
-            moments.weight * factor, moments.mean.copy(), moments.scatter * factor,
-            self.blocks.factors, rows, self._location,
-            factor * (found.loss - found.least - 0.5 * found.square),
-        )  # fmt: skip
-        blocks.mean[..., -1] -= np.where(live, self.centre[-1], 0.0)
-        blocks.rescale(np.append(self.centre[:-1], 0.0), np.append(self.scale[:-1], 1.0))
+    def _set(self, points):
+        """Take the results of queries at some of the points."""
+        factor, rows = self._factor, self.blocks.weight / self.noise
+        for point in points:
+            found = self._found[point]
+            moments, live = found.moments, found.moments.weight > 0.0
+            blocks = WorkingMoments(
+                moments.weight * factor, moments.mean.copy(), moments.scatter * factor,
+                self.blocks.factors, rows, self._location,
+                factor * (found.loss - found.least - 0.5 * found.square),
+            )  # fmt: skip
+            blocks.mean[..., -1] -= np.where(live, self.centre[-1], 0.0)
+            blocks.rescale(np.append(self.centre[:-1], 0.0), np.append(self.scale[:-1], 1.0))
+            self._at[point] = blocks
+            self.total_loss[point] = self._weighted(factor * found.loss.sum(axis=1))
+        blocks = replace(self._at[0], others=tuple(self._at[1:]))
         self.schemes = [(blocks, part) for part in self.partitions]
         self.moments = blocks.merge(executor=self.executor)
-        self.total_loss = self._weighted(factor * found.loss.sum(axis=1))
 
     def _weighted(self, losses):
         """Return the sum of the losses of the tasks with the weights of the tasks."""
         factors = self.blocks.factors
         return float((losses if factors is None else losses * factors.values).sum())
 
-    def move(self, coef, intercept):
-        """Take the working moments at the scores of standardised models, by a query."""
-        self._set(self.queries.working(*self.in_caller_units(coef, intercept)))
+    def move(self, models):
+        """Take the working moments at the scores of other models, by one query.
+
+        Parameters
+        ----------
+        models : list of (point, coef, intercept)
+            Points, and their standardised models.
+        """
+        coefs = [self.in_caller_units(coef, intercept) for _, coef, intercept in models]
+        coef, intercept = (np.array(part) for part in zip(*coefs, strict=True))
+        points = [point for point, *_ in models]
+        for point, found in zip(points, self.queries.working(coef, intercept), strict=True):
+            self._found[point] = found
+        self._set(points)
         self.is_at_start = False
 
     def approach(self):
-        """Take a few steps to the reference, and learn the noise of a regression.
+        """Take a few steps to the references, and learn the noise of a regression.
 
         Without cross-validation, given strengths are solved from the start, and nothing depends on
         the noise.
         """
         if not self.partitions:
             return
-        descent = Descent(self)
+        descents = [Descent(self, point) for point in range(self.n_points)]
+        left = descents
         for step in range(_REFERENCE_STEPS):
-            member, best = self._references()
-            residual = descent.step(member, best)
-            self.progress(f"step {step + 1} to the reference: residual {residual:.1e}")
-            self._learn_noise(member.take([best]))
-            if residual < _REFERENCE_TOL:
+            for descent in left:
+                member, best = self._references(descent.point)
+                descent.aim(member, member.of_one(best))
+            advance(self, left)
+            residual = max(descent.residual for descent in descents)
+            self.progress(f"step {step + 1} to the references: residual {residual:.1e}")
+            own = descents[OWN]
+            self._learn_noise(own.member.take([own.top]))
+            left = [descent for descent in left if descent.residual > _REFERENCE_TOL]
+            if not left:
                 break
 
-    def _references(self):
-        """Return the candidates for the reference, and the position of the first good one."""
-        scalings = self.scalings()[: 1 + self.separates_levels]
-        rows = [(*strengths, k) for k in range(len(scalings)) for strengths in REFERENCES]
-        *strengths, scaling = np.array(rows).T
+    def _references(self, point):
+        """Return the candidates for the reference of a point, and the position of the first good.
+
+        They are in the order of decreasing strengths.
+        """
+        scalings = self.scalings()
+        if point == OWN:
+            kinds = range(1 + self.separates_levels)
+            rows = np.array([(*strengths, k) for k in kinds for strengths in REFERENCES])
+        else:
+            independent, pooled = baseline_grids(self.strengths, self.restriction)
+            rows = (pooled if point == POOLED else independent).rows()[::-1]
+            rows = np.roll(rows, -1, axis=1)
+        *strengths, scaling = rows.T
         member = self.member(Grid(*strengths, scaling.astype(np.int64)), scalings)
         loss = 0.5 * sum(member.errors(train, test).sum(axis=0) for train, test in self.splits())
         return member, int(np.argmax(loss <= loss.min() + REFERENCE_MARGIN))
@@ -234,13 +278,12 @@ class WorkingProblem(ScoredProblem, Problem):
         """
         if self.n_classes or self.is_constant:
             return
-        rows = self.blocks.weight.sum() / self.row_unit
-        fitted = self._found.pearson.sum() / rows
-        squares = self._factor * self._found.square.sum()
+        rows, found = self.blocks.weight.sum() / self.row_unit, self._found[OWN]
+        squares = self._factor * found.square.sum()
         held_out = sum(member.errors(train, test).sum() for train, test in self.splits())
-        noise = fitted * np.sqrt(held_out / max(squares, 1e-300))
+        noise = found.pearson.sum() / rows * np.sqrt(held_out / max(squares, 1e-300))
         self.noise = max(float(self.unit**self.loss.degree * noise), LEAST_NOISE)
-        self._set(self._found)
+        self._set(range(self.n_points))
 
     @property
     def weight(self):
@@ -269,27 +312,29 @@ class WorkingProblem(ScoredProblem, Problem):
     def judge(self, members):
         """Cross-validate the candidates of all members on the quadratic approximation."""
         pooled = np.flatnonzero(np.concatenate([member.are_pooled for member in members]))
-        n_candidates = sum(map(len, members))
-        gram = np.zeros((self.n_tasks, n_candidates, n_candidates))
+        self._points = np.concatenate([member.points for member in members])
         losses, expected, rows, first_coef = [], [], [], []
         for number, (train, test) in enumerate(self.splits()):
-            models = [member.models(train, number) for member in members]
-            slopes, intercepts = (
-                np.concatenate(parts, axis=1) for parts in zip(*models, strict=True)
-            )
+            slopes, intercepts = _models(members, train)
             expected.append([_distances(test, slopes, intercepts, c) for c in pooled])
             first_coef.append(slopes[0].copy())
-            squares = test.add_error_grams(slopes, intercepts, gram, self.executor)
-            losses.append(test.losses(squares))
+            losses.append(self._losses(test, slopes, intercepts))
             rows.append(test.rows)
-            self.progress(f"cross-validated {n_candidates} candidates on split {number + 1}")
+            self.progress(f"cross-validated {len(self._points)} candidates on split {number + 1}")
         losses, rows = np.array(losses), np.array(rows)
-        gram = 0.5 * gram + sum(test.constant for _, test in self.splits())[:, None, None]
         return _JudgedWorking(
-            losses, rows, gram, max(1.0, rows.sum() / self.weight.sum()), first_coef=first_coef,
+            losses, rows, None, max(1.0, rows.sum() / self.weight.sum()), first_coef=first_coef,
             factors=self.blocks.factors, expected=np.array(expected), pooled=pooled,
             problem=self, members=members,
         )  # fmt: skip
+
+    def _losses(self, test, slopes, intercepts):
+        """Return the losses ``(n_tasks, n_candidates)`` of models, each at its point."""
+        out = np.empty(intercepts.shape)
+        for point in np.unique(self._points):
+            own, at = self._points == point, test.at(point)
+            out[:, own] = at.losses(_squares(at, slopes[:, own], intercepts[:, own]))
+        return out
 
     def held_out_errors(self, test, blend):
         """Return the losses ``(n_tasks,)`` of a `Blend` on test moments."""
@@ -306,8 +351,7 @@ class WorkingProblem(ScoredProblem, Problem):
         coef = np.empty((len(blends), self.n_tasks, n_folds, self.n_features))
         intercept = np.empty(coef.shape[:-1])
         for number, (train, _) in enumerate(self.splits()):
-            models = [member.models(train, number) for member in members]
-            slopes, levels = (np.concatenate(parts, axis=1) for parts in zip(*models, strict=True))
+            slopes, levels = _models(members, train)
             fold = int(np.argmax(self.partitions[0].test[number]))
             for m, shares in enumerate(blends):
                 of_blend = np.einsum("tcj,tc->tj", slopes, shares), (levels * shares).sum(axis=1)
@@ -318,12 +362,8 @@ class WorkingProblem(ScoredProblem, Problem):
 
     def left_out_errors(self, left):
         """Return the losses of shared models on left-out tasks, and the tasks' rows."""
-        test = self.moments.take(left.tasks)
-        squares = np.zeros((len(left.tasks), left.unseen.shape[1]))
-        for g, models in enumerate(left.unseen):
-            own = left.group == g
-            squares[own] = test.take(own).errors(models[:, 1:], models[:, 0])
-        return test.losses(squares), test.rows
+        test, unseen = self.moments.take(left.tasks), left.unseen[left.group]
+        return self._losses(test, unseen[..., 1:], unseen[..., 0]), test.rows
 
     def inference(self, candidate, blend):
         """Return the `Inference` of a blend: that of the working responses."""
@@ -352,6 +392,21 @@ class _Sums:
     least: np.ndarray
     square: np.ndarray
     pearson: np.ndarray
+
+
+def _models(members, train):
+    """Return slopes and intercepts of the candidates of all members."""
+    models = [member.models(train) for member in members]
+    return tuple(np.concatenate(parts, axis=1) for parts in zip(*models, strict=True))
+
+
+def _squares(moments, slopes, intercepts):
+    """Return squared errors ``(n_tasks, n_models)`` of models of every task."""
+    p = moments.n_features
+    C, mean = moments.scatter, moments.mean
+    miss = mean[:, p:] - intercepts - np.einsum("tj,tcj->tc", mean[:, :p], slopes)
+    left = np.einsum("tcj,tcj->tc", slopes @ C[:, :p, :p] - 2.0 * C[:, None, p, :p], slopes)
+    return np.maximum(C[:, p, p, None] + left, 0.0) + moments.weight[:, None] * miss**2
 
 
 def _distances(test, slopes, intercepts, c):

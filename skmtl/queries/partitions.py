@@ -5,6 +5,8 @@ Dask has no engine of its own: products of columns would be as many columns of p
 
 import numpy as np
 
+from .formulas import ArrayMath, row_formulas
+
 __all__ = ["sums_of_partitions", "working_sums_of_partitions"]
 
 
@@ -64,7 +66,7 @@ def _sums_of_rows(rows, keys, columns, has_weights):
 
 
 def working_sums_of_partitions(
-    native, models, on, columns, origins, has_weights, n_models, loss, formulas, has_products
+    native, models, on, columns, origins, has_weights, n_models, loss, has_products
 ):
     """Return the query of the sums of `working`, a Dask frame with a row per group.
 
@@ -81,15 +83,13 @@ def working_sums_of_partitions(
     has_weights : bool
     n_models : int
     loss : Loss
-    formulas : callable
-        Returns the `RowFormulas` of arrays.
     has_products : bool
         Whether working moments are computed, beside the losses.
     """
     import pandas as pd
 
     arguments = (
-        pd.DataFrame(models), on, columns, origins, has_weights, n_models, loss, formulas,
+        pd.DataFrame(models), on, columns, origins, has_weights, n_models, loss,
         has_products,
     )  # fmt: skip
     meta = _working_sums_of_rows(native._meta, *arguments)
@@ -98,7 +98,7 @@ def working_sums_of_partitions(
 
 
 def _working_sums_of_rows(
-    rows, models, on, columns, origins, has_weights, n_models, loss, formulas, has_products
+    rows, models, on, columns, origins, has_weights, n_models, loss, has_products
 ):
     """Return a pandas frame with the sums of every group of rows in memory."""
     joined = rows.merge(models, left_on=on, right_on=[f"{key}_" for key in on])
@@ -119,7 +119,8 @@ def _working_sums_of_rows(
     ends = np.append(starts, len(X))[1:]
     for m in range(n_models):
         slopes = numbers([f"b{m}_{j}" for j in range(p)])
-        found = formulas(loss, y, numbers([f"a{m}"])[:, 0] + (X * slopes).sum(axis=1))
+        score = numbers([f"a{m}"])[:, 0] + (X * slopes).sum(axis=1)
+        found = row_formulas(loss, y, score, ArrayMath)
         made[f"loss{m}"] = summed(weight * found.loss)
         if not has_products:
             continue

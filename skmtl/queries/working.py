@@ -7,28 +7,20 @@ with the rows. Scores are linear in the features, so that the sums of the produc
 with :math:`v` and with :math:`g` give the moments of the features and :math:`z`.
 """
 
-from collections import namedtuple
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..losses import GAMMA, LOG_LOSS, POISSON
 from ..tasks.moments import TaskMoments
+from .formulas import LOSSES, row_formulas
 from .frames import beside, collect, engine_of
 from .moments import number_column, queries_of_sums
 from .partitions import working_sums_of_partitions
 
-__all__ = ["LOSSES", "ModelQueries", "Working", "row_formulas"]
+__all__ = ["LOSSES", "ModelQueries", "Working"]
 
-# Losses of which queries take working moments.
-LOSSES = (LOG_LOSS, POISSON, GAMMA)
-# Least curvature of a row, as in memory, and the largest score: engines may raise errors where
-# exponentials overflow.
-_FLOOR, _LARGEST_SCORE = 1e-6, 300.0
-
-# Loss of a row, its negative slope, its curvature, its least value and its part of Pearson's
-# statistic.
-RowFormulas = namedtuple("RowFormulas", ["loss", "slope", "curvature", "least", "pearson"])
+# Most coefficients that are joined with the rows in one query of losses.
+_MOST_COLUMNS = 1000
 
 
 @dataclass(frozen=True)
@@ -54,51 +46,34 @@ class Working:
     pearson: np.ndarray
 
 
-def row_formulas(loss, y, score, exp, log, where):
-    """Return the `RowFormulas` of the targets and scores of rows.
+class _QueryMath:
+    """Arithmetic on expressions of queries, for `row_formulas`."""
 
-    Parameters
-    ----------
-    loss : Loss
-        One of `LOSSES`.
-    y, score : ndarray, or expression of a query
-    exp, log, where : callable
-        Like those of numpy.
-    """
-    s = where(score > _LARGEST_SCORE, _LARGEST_SCORE, score)
-    s = where(s < -_LARGEST_SCORE, -_LARGEST_SCORE, s)
-    zero = y * 0.0
-    if loss is LOG_LOSS:
-        e = exp(where(s > 0.0, s * -1.0, s))
-        small = e / (e + 1.0)
-        mean = where(s > 0.0, small * -1.0 + 1.0, small)
-        value = log(e + 1.0) + where(s > 0.0, s, 0.0) - y * s
-        curvature, slope = small * (small * -1.0 + 1.0), y - mean
-        least = pearson = zero
-    elif loss is POISSON:
-        mean = exp(s)
-        slope, curvature, value = y - mean, mean, mean - y * s
-        least = where(y > 0.0, y - y * log(where(y > 0.0, y, 1.0)), 0.0)
-        pearson = slope * slope / mean
-    else:
-        ratio = y * exp(s * -1.0)
-        slope, curvature, value = ratio - 1.0, ratio, ratio + s
-        least, pearson = log(y) + 1.0, slope * slope
-    return RowFormulas(value, slope, where(curvature > _FLOOR, curvature, _FLOOR), least, pearson)
+    @staticmethod
+    def exp(expression):
+        return expression.exp()
 
+    @staticmethod
+    def log(expression):
+        return expression.log()
 
-def _formulas_of_query(loss, y, score):
-    import narwhals as nw
-
+    @staticmethod
     def where(condition, yes, no):
+        import narwhals as nw
+
         return nw.when(condition).then(yes).otherwise(no)
 
-    return row_formulas(loss, y, score, lambda e: e.exp(), lambda e: e.log(), where)
+    @staticmethod
+    def larger(expression, number):
+        import narwhals as nw
 
+        return nw.max_horizontal(expression, nw.lit(number))
 
-def formulas_of_rows(loss, y, score):
-    """Return the `RowFormulas` of arrays."""
-    return row_formulas(loss, y, score, np.exp, np.log, np.where)
+    @staticmethod
+    def smaller(expression, number):
+        import narwhals as nw
+
+        return nw.min_horizontal(expression, nw.lit(number))
 
 
 @dataclass
@@ -153,7 +128,7 @@ class ModelQueries:
         """
         self._say("working moments at the scores of the models")
         slopes, levels = self._centred(coef[:, :, None], intercept[:, :, None])
-        found = self._run(slopes, levels, has_products=True)
+        found = self._run(slopes, levels, np.arange(self.shape[0]), has_products=True)
         return [
             self._working_of(found, m, b, a)
             for m, (b, a) in enumerate(zip(slopes, levels, strict=True))
@@ -191,41 +166,51 @@ class ModelQueries:
             out, found[f"loss{m}"], found["least"], found[f"square{m}"], found[f"pearson{m}"]
         )
 
-    def losses(self, coef, intercept):
+    def losses(self, coef, intercept, tasks=None):
         """Return the losses of several models, less the least values of the loss.
 
         Parameters
         ----------
-        coef : ndarray of shape (n_models, n_tasks, n_folds, n_features)
-        intercept : ndarray of shape (n_models, n_tasks, n_folds)
+        coef : ndarray of shape (n_models, n_chosen, n_folds, n_features)
+        intercept : ndarray of shape (n_models, n_chosen, n_folds)
+            For models that are the same in all folds, `n_folds` may be 1.
+        tasks : ndarray of int, shape (n_chosen,), optional
+            Tasks whose rows are read; None for all of them.
 
         Returns
         -------
-        ndarray of shape (n_models, n_tasks, n_folds)
+        ndarray of shape (n_models, n_chosen, n_folds)
             Weighted sums.
         """
-        self._say("losses of models that were fitted without the fold")
-        found = self._run(*self._centred(coef, intercept), has_products=False)
-        return np.array([found[f"loss{m}"] - found["least"] for m in range(len(coef))])
+        tasks = np.arange(self.shape[0]) if tasks is None else tasks
+        step, out = max(1, _MOST_COLUMNS // (1 + self.table.n_features)), []
+        for start in range(0, len(coef), step):
+            part = slice(start, start + step)
+            self._say("losses of models on rows that these were not fitted to")
+            slopes, levels = self._centred(coef[part], intercept[part], tasks)
+            found = self._run(slopes, levels, tasks, has_products=False)
+            sums = [found[f"loss{m}"] - found["least"] for m in range(len(levels))]
+            out += [one[tasks] for one in sums]
+        return np.array(out)
 
     def _say(self, what):
         self.n_passes += 1
         self.progress(f"query {self.n_passes} of the {what}")
 
-    def _centred(self, coef, intercept):
+    def _centred(self, coef, intercept, tasks=slice(None)):
         """Return slopes and intercepts for deviations from the origins, of every task and fold."""
-        slopes = coef / self.unit
-        levels = intercept + coef @ self.centre + (slopes * self.origin[:, None]).sum(axis=-1)
-        shape = (len(coef), *self.shape)
+        slopes, origin = coef / self.unit, self.origin[tasks, None]
+        levels = intercept + coef @ self.centre + (slopes * origin).sum(axis=-1)
+        shape = (*coef.shape[:2], self.n_folds)
         return (
             np.broadcast_to(slopes, (*shape, slopes.shape[-1])),
             np.broadcast_to(levels, shape),
         )
 
-    def _run(self, slopes, levels, has_products):
+    def _run(self, slopes, levels, tasks, has_products):
         """Return sums ``(n_tasks, n_folds)`` over the rows by name."""
         table, p, n_models = self.table, self.table.n_features, len(levels)
-        models = self._models(slopes, levels)
+        models = self._models(slopes, levels, tasks)
         on = [*table.keys, "fold"]
         names = table.columns[:p], [f"m{j}" for j in range(p)] if self._is_far else None
         out = {}
@@ -234,7 +219,7 @@ class ModelQueries:
             queries = [
                 lambda: working_sums_of_partitions(
                     self._rows().to_native(), models, on, *names, self.table.has_weights, n_models,
-                    self.loss, formulas_of_rows, has_products,
+                    self.loss, has_products,
                 )
             ]  # fmt: skip
         else:
@@ -252,14 +237,15 @@ class ModelQueries:
     def _is_far(self):
         return self.sums.origin is not None
 
-    def _models(self, slopes, levels):
-        """Return the columns of a table of models, one row per task and fold."""
-        task, fold = np.nonzero(self.sums.moments.weight > 0.0)
+    def _models(self, slopes, levels, tasks):
+        """Return the columns of a table of models of some tasks, one row per task and fold."""
+        place, fold = np.nonzero(self.sums.moments.weight[tasks] > 0.0)
+        task = tasks[place]
         out = self.sums.labels_of(task, self.table.keys)
         out |= {"fold_": fold.astype(np.int64), "group": task * self.n_folds + fold}
         for m, (b, a) in enumerate(zip(slopes, levels, strict=True)):
-            out[f"a{m}"] = a[task, fold].astype(np.float64)
-            out |= {f"b{m}_{j}": b[task, fold, j].copy() for j in range(b.shape[-1])}
+            out[f"a{m}"] = a[place, fold].astype(np.float64)
+            out |= {f"b{m}_{j}": b[place, fold, j].copy() for j in range(b.shape[-1])}
         if self._is_far:
             out |= {f"m{j}": self.origin[task, j] for j in range(self.origin.shape[1])}
         return out
@@ -301,7 +287,7 @@ class ModelQueries:
         joined = joined.select(*kept, *scores)
         made, more = {}, []
         for m in range(n_models):
-            of_rows = _formulas_of_query(self.loss, y, nw.col(f"s{m}"))
+            of_rows = row_formulas(self.loss, y, nw.col(f"s{m}"), _QueryMath)
             made[f"loss{m}"] = weight * of_rows.loss
             if has_products:
                 more.append((weight * of_rows.slope).alias(f"g{m}"))

@@ -361,9 +361,14 @@ class WorkingProblem(ScoredProblem, Problem):
         return np.moveaxis(found[..., order], 1, 2)
 
     def left_out_errors(self, left):
-        """Return the losses of shared models on left-out tasks, and the tasks' rows."""
-        test, unseen = self.moments.take(left.tasks), left.unseen[left.group]
-        return self._losses(test, unseen[..., 1:], unseen[..., 0]), test.rows
+        """Return the losses of shared models on left-out tasks, and the tasks' rows.
+
+        They may be far from the tasks' own models, so that a query computes them.
+        """
+        models = np.moveaxis(left.unseen[left.group], 1, 0)
+        coef, intercept = self.in_caller_units(models[..., 1:], models[..., 0])
+        found = self.queries.losses(coef[:, :, None], intercept[:, :, None], left.tasks)
+        return self._factor * found.sum(axis=2).T, self.weight[left.tasks]
 
     def inference(self, candidate, blend):
         """Return the `Inference` of a blend: that of the working responses."""

@@ -76,9 +76,14 @@ def fitted(rows, y, **options):
 
 def report(name, model, seconds, test):
     """Print the log-loss of new rows, and the seconds."""
-    value = model.predict_proba(test).query(
-        "found", "select -avg(ln(case when bought = 1 then proba_1 else proba_0 end)) from found"
-    ).fetchall()[0][0]
+    value = (
+        model.predict_proba(test)
+        .query(
+            "found",
+            "select -avg(ln(case when bought = 1 then proba_1 else proba_0 end)) from found",
+        )
+        .fetchall()[0][0]
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
         f"  {name}: log-loss {value:.6f}, {seconds[0]:.1f} s of CPU, {seconds[1]:.1f} s; reported "

@@ -4,7 +4,9 @@ import numbers
 
 import numpy as np
 
-__all__ = ["factors_of_classes"]
+from .._validation import check_weights
+
+__all__ = ["factors_of_classes", "weights_with_classes"]
 
 
 def factors_of_classes(class_weight, classes, mass):
@@ -44,3 +46,22 @@ def factors_of_classes(class_weight, classes, mass):
             "positive weight."
         )
     return np.array([class_weight.get(c, 1.0) for c in classes.tolist()], dtype=float)
+
+
+def weights_with_classes(class_weight, labels, classes, sample_weight):
+    """Return sample weights times class weights, or None if there are neither.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+    labels : ndarray of shape (n_samples,)
+        Positions of the labels in `classes`.
+    classes : ndarray of shape (n_classes,)
+    sample_weight : array-like of shape (n_samples,) or None
+    """
+    weight = check_weights(sample_weight, len(labels))
+    if class_weight is None:
+        return weight
+    weight = np.ones(len(labels)) if weight is None else weight
+    mass = np.bincount(labels, weight, minlength=len(classes))
+    return weight * factors_of_classes(class_weight, classes, mass)[labels]

@@ -30,9 +30,8 @@ class LazyClassesMixin(LazyMixin):
         """Return a lazy frame with the most probable class of every row as "prediction"."""
         import narwhals as nw
 
-        first, second = self.classes_.tolist()
-
         def outputs(score, std):
+            first, second = self.classes_.tolist()
             chosen = nw.when(score > 0.0).then(nw.lit(second)).otherwise(nw.lit(first))
             return {"prediction": chosen}
 

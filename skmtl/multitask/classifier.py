@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, Interval, StrOptions, fit_context
 from .._typing import CV, ArrayLike, LazyFrame, MatrixLike, NDArray, RandomState, TaskColumn
-from .._validation import check_weights
 from ..losses import LOG_LOSS
 from ..queries.frames import is_lazy
 from ..sharing.base import Sharing
@@ -32,7 +31,7 @@ from ..tasks.stack import linear_scores
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
-from ._class_weight import factors_of_classes
+from ._class_weight import weights_with_classes
 from ._lazy_classes import LazyClassesMixin
 from ._prediction_sets import PredictionSetsMixin
 from ._separation import warn_of_separation
@@ -338,7 +337,7 @@ class MultiTaskClassifier(
         progress = Progress(self, X, y)
         self._require_target(y)
         classes, labels = np.unique(check_classes(y), return_inverse=True)
-        weight = self._weights(labels, classes, sample_weight)
+        weight = weights_with_classes(self.class_weight, labels, classes, sample_weight)
         rows, y, codes, table = self._pack(
             X, labels.astype(np.float64), weight, task, target=classes[labels]
         )
@@ -368,16 +367,6 @@ class MultiTaskClassifier(
         self.classes_, self._set_thresholds = classes, fitted.set_thresholds
         progress.end()
         return self
-
-    def _weights(self, labels, classes, sample_weight):
-        """Return sample weights times class weights, or None if there are neither."""
-        weight = check_weights(sample_weight, len(labels))
-        if self.class_weight is None:
-            return weight
-        weight = np.ones(len(labels)) if weight is None else weight
-        mass = np.bincount(labels, weight, minlength=len(classes))
-        of_class = factors_of_classes(self.class_weight, classes, mass)
-        return weight * of_class[labels]
 
     def adapt(
         self,

@@ -53,6 +53,8 @@ def row_formulas(loss, y, score, math):
 class ArrayMath:
     """Arithmetic on arrays, for `row_formulas`."""
 
-    exp, log, where, larger, smaller = map(
-        staticmethod, (np.exp, np.log, np.where, np.maximum, np.minimum)
-    )
+    exp = staticmethod(np.exp)
+    log = staticmethod(np.log)
+    where = staticmethod(np.where)
+    larger = staticmethod(np.maximum)
+    smaller = staticmethod(np.minimum)

@@ -160,6 +160,7 @@ class Descent:
         if problem.is_at_start:  # compare with the constant model, which all strengths allow
             at = self.scores = problem.constant
             self.blend = Blend(at.coef, at.intercept, at.theta, at.theta[None])
+        self._may_restart = problem.is_at_start and point != POOLED
         self.residual = self._least = np.inf
         self._idle = self._n_halvings = 0
 
@@ -179,10 +180,17 @@ class Descent:
         self.scores = self.member.scores(self.top)
 
     def accept(self):
-        """Return whether the objective has not grown; else halve the step."""
+        """Return whether the objective has not grown; else halve the step, or start anew."""
         after = self.member.objective(self.top, self.scores)
         slack = _ROUNDING if self._is_single else _OF_BLENDS
         is_better = after <= self._before + slack * abs(self._before)
+        if not is_better and self._may_restart:
+            self._may_restart = False
+            self.blend, self.scores = self._old
+            self.problem.restart(self.point)
+            self.propose()
+            return False
+        self._may_restart = False
         if not is_better and self._n_halvings < _MOST_HALVINGS:
             self._n_halvings += 1
             self._halve()
@@ -215,4 +223,4 @@ def advance(problem, descents):
         problem.move([(d.point, d.blend.coef, d.blend.intercept) for d in descents])
         descents = [descent for descent in descents if not descent.accept()]
         if descents:
-            problem.progress("the objective has grown: half the step")
+            problem.progress("the objective has grown: a shorter step")

@@ -10,6 +10,7 @@ quadratic approximations touch the loss there.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,7 @@ class WorkingProblem(ScoredProblem, Problem):
     row_unit: float = 1.0
     tol: float = 1e-4
     max_iter: int = 100
-    loss: object = LOG_LOSS
+    loss: Any = LOG_LOSS
     noise: float = 1.0
     unit = 1.0
     strengths = LOGISTIC
@@ -144,8 +145,8 @@ class WorkingProblem(ScoredProblem, Problem):
         location = (self.blocks.mean[..., :-1] - self.centre[:-1]) * self.scale[:-1]
         self._location = location * (self.blocks.weight > 0.0)[..., None]
         self.n_points = 3 if self.partitions else 1
-        self._found, self._at = [self._at_start()] * self.n_points, [None] * self.n_points
-        self.total_loss = np.zeros(self.n_points)
+        self._found = [self._at_start(point == POOLED) for point in range(self.n_points)]
+        self._at, self.total_loss = [None] * self.n_points, np.zeros(self.n_points)
         self._set(range(self.n_points))
         # The constant model, with which the first steps are compared.
         self.is_at_start = True
@@ -155,15 +156,27 @@ class WorkingProblem(ScoredProblem, Problem):
             np.append(self.level - self.centre[-1], np.zeros(self.n_features)),
         )
         value = self.loss.value(np.full((*whole.weight.shape, 1), self.level), whole.mean[:, -1:])
-        self.total_loss[:] = self._weighted(whole.weight * value * self._factor / self.row_unit)
+        self._loss_of_constant = self._weighted(whole.weight * value) / self.row_unit
+        self.total_loss[:] = self._factor * self._loss_of_constant
 
     @property
     def _factor(self):
         """Factor on weighted sums over rows in the units of the caller."""
         return self.row_unit * self.unit**self.loss.degree / self.noise
 
-    def _at_start(self):
+    def restart(self, point):
+        """Take the working moments at the constant model, from which steps of any length descend.
+
+        Those at the tasks' own levels are nearer to the solution, but not always.
+        """
+        self._found[point] = self._at_start(is_constant=True)
+        self._set([point])
+        self.total_loss[point] = self._factor * self._loss_of_constant
+
+    def _at_start(self, is_constant):
         """Return working moments at the tasks' own levels, shrunk towards that of the table.
+
+        With `is_constant`, they are at the level of the table.
 
         Curvatures are the same for all rows of a task, so that they need no query; those of the
         gamma loss are the expected ones.
@@ -171,7 +184,7 @@ class WorkingProblem(ScoredProblem, Problem):
         plain, W, mean = self.blocks, self.blocks.weight, self.blocks.mean[..., -1]
         total = W.sum(axis=1)
         level = ((W * mean).sum(axis=1) + _START_ROWS * self.mean_target) / (total + _START_ROWS)
-        level = level[:, None]
+        level = np.full_like(level, self.mean_target)[:, None] if is_constant else level[:, None]
         score = self.loss.link(level)
         curvature = self.loss.curvature(level) if self.loss is not GAMMA else np.ones_like(level)
         slope = 1.0 / level if self.loss is GAMMA else np.ones_like(level)
@@ -187,7 +200,9 @@ class WorkingProblem(ScoredProblem, Problem):
         moments = moments.faded(1.0 / self.row_unit)
         value = W * self.loss.value(np.broadcast_to(score, W.shape)[..., None], mean[..., None])
         unknown = np.zeros(W.shape)
-        return _Sums(moments, value / self.row_unit, unknown, square / self.row_unit, unknown)
+        return _StartMoments(
+            moments, value / self.row_unit, unknown, square / self.row_unit, unknown
+        )
 
     def _set(self, points):
         """Take the results of queries at some of the points."""
@@ -389,7 +404,7 @@ class WorkingProblem(ScoredProblem, Problem):
 
 
 @dataclass
-class _Sums:
+class _StartMoments:
     """Working moments and losses, as queries return them."""
 
     moments: TaskMoments

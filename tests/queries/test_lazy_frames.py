@@ -227,9 +227,7 @@ def test_a_fold_column_in_memory(rng):
         regressor(**{**options, "cv": 5}).fit(X, y)
     with pytest.raises(ValueError, match=r"fold_column='shop' holds strings"):
         regressor(fold_column="shop", exclude_columns=["even", "id"], cv=3).fit(X, y)
-    with pytest.raises(
-        ValueError, match=r"(?s)cv=.* must be an int or None, because fold_column"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)cv=.* must be an int or None, because fold_column"):
         regressor(**{**options, "cv": splits}).fit(X, y)
     with pytest.raises(ValueError, match=r"fold_column names 'task', which is the task column"):
         regressor(fold_column="task").fit(X, y)

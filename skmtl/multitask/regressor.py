@@ -351,6 +351,11 @@ class MultiTaskRegressor(
             targets of the log-loss other than 0 and 1, and for lazy frames without `fold_column`.
         QueryError
             A RuntimeError, if the engine of a lazy frame fails.
+
+        Notes
+        -----
+        Of a lazy frame, squared errors need three queries. With ``loss="poisson"``, "gamma" and
+        "log_loss", each Newton step is a further one, about ten in all (`MultiTaskClassifier`).
         """
         self._check_learners()
         if is_lazy(X):

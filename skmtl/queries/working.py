@@ -114,8 +114,9 @@ class ModelQueries:
 
         Parameters
         ----------
-        coef : ndarray of shape (n_models, n_tasks, n_features)
-        intercept : ndarray of shape (n_models, n_tasks)
+        coef : ndarray of shape (n_models, n_tasks, n_folds, n_features)
+        intercept : ndarray of shape (n_models, n_tasks, n_folds)
+            For models that are the same in all folds, `n_folds` may be 1.
 
         Returns
         -------
@@ -127,7 +128,7 @@ class ModelQueries:
             If the engine fails.
         """
         self._say("working moments at the scores of the models")
-        slopes, levels = self._centred(coef[:, :, None], intercept[:, :, None])
+        slopes, levels = self._centred(coef, intercept)
         found = self._run(slopes, levels, np.arange(self.shape[0]), has_products=True)
         return [
             self._working_of(found, m, b, a)

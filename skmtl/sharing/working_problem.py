@@ -146,6 +146,7 @@ class WorkingProblem(ScoredProblem, Problem):
         self._location = location * (self.blocks.weight > 0.0)[..., None]
         self.n_points = 3 if self.partitions else 1
         self._found = [self._at_start(point == POOLED) for point in range(self.n_points)]
+        self._held_out = None
         self._at, self.total_loss = [None] * self.n_points, np.zeros(self.n_points)
         self._set(range(self.n_points))
         # The constant model, with which the first steps are compared.
@@ -206,22 +207,24 @@ class WorkingProblem(ScoredProblem, Problem):
 
     def _set(self, points):
         """Take the results of queries at some of the points."""
-        factor, rows = self._factor, self.blocks.weight / self.noise
         for point in points:
             found = self._found[point]
-            moments, live = found.moments, found.moments.weight > 0.0
-            blocks = WorkingMoments(
-                moments.weight * factor, moments.mean.copy(), moments.scatter * factor,
-                self.blocks.factors, rows, self._location,
-                factor * (found.loss - found.least - 0.5 * found.square),
-            )  # fmt: skip
-            blocks.mean[..., -1] -= np.where(live, self.centre[-1], 0.0)
-            blocks.rescale(np.append(self.centre[:-1], 0.0), np.append(self.scale[:-1], 1.0))
-            self._at[point] = blocks
-            self.total_loss[point] = self._weighted(factor * found.loss.sum(axis=1))
+            self._at[point] = self._blocks_of(found)
+            self.total_loss[point] = self._weighted(self._factor * found.loss.sum(axis=1))
         blocks = replace(self._at[0], others=tuple(self._at[1:]))
         self.schemes = [(blocks, part) for part in self.partitions]
         self.moments = blocks.merge(executor=self.executor)
+
+    def _blocks_of(self, found):
+        """Return the standardised moments of the result of a query."""
+        factor, moments = self._factor, found.moments
+        blocks = WorkingMoments(
+            moments.weight * factor, moments.mean.copy(), moments.scatter * factor,
+            self.blocks.factors, self.blocks.weight / self.noise, self._location,
+            factor * (found.loss - found.least - 0.5 * found.square),
+        )  # fmt: skip
+        blocks.mean[..., -1] -= np.where(moments.weight > 0.0, self.centre[-1], 0.0)
+        return blocks.rescale(np.append(self.centre[:-1], 0.0), np.append(self.scale[:-1], 1.0))
 
     def _weighted(self, losses):
         """Return the sum of the losses of the tasks with the weights of the tasks."""
@@ -239,6 +242,7 @@ class WorkingProblem(ScoredProblem, Problem):
         coefs = [self.in_caller_units(coef, intercept) for _, coef, intercept in models]
         coef, intercept = (np.array(part) for part in zip(*coefs, strict=True))
         points = [point for point, *_ in models]
+        coef, intercept = coef[:, :, None], intercept[:, :, None]
         for point, found in zip(points, self.queries.working(coef, intercept), strict=True):
             self._found[point] = found
         self._set(points)
@@ -266,6 +270,27 @@ class WorkingProblem(ScoredProblem, Problem):
             left = [descent for descent in left if descent.residual > _REFERENCE_TOL]
             if not left:
                 break
+        self._hold_out(descents)
+
+    def _hold_out(self, descents):
+        """Take working moments of held-out rows at references that were fitted without them.
+
+        At those of all rows, the approximation would have seen the rows that judge it.
+        """
+        models = [
+            self._models_of_folds([d.member], [d.member.of_one(d.top).tasks]) for d in descents
+        ]
+        coef, intercept = (np.concatenate(part) for part in zip(*models, strict=True))
+        blocks = [self._blocks_of(found) for found in self.queries.working(coef, intercept)]
+        self._held_out = replace(blocks[0], others=tuple(blocks[1:]))
+
+    def splits(self, tasks=None, most=None):
+        """Yield training and test moments, the latter at references that did not see the rows."""
+        for number, (train, test) in enumerate(super().splits(tasks, most)):
+            if self._held_out is not None:
+                side = self.partitions[0].test[number]
+                test = self._held_out.merge(side, tasks, self.executor)
+            yield train, test
 
     def _references(self, point):
         """Return the candidates for the reference of a point, and the position of the first good.
@@ -362,6 +387,15 @@ class WorkingProblem(ScoredProblem, Problem):
         -------
         ndarray of shape (n_blends, n_splits, n_tasks)
         """
+        found = self._factor * self.queries.losses(*self._models_of_folds(members, blends))
+        order = [int(np.argmax(side)) for side in self.partitions[0].test]
+        return np.moveaxis(found[..., order], 1, 2)
+
+    def _models_of_folds(self, members, blends):
+        """Return slopes ``(n_blends, n_tasks, n_folds, n_features)`` and intercepts of blends.
+
+        Those of a fold are fitted without its rows, and in the units of the caller.
+        """
         n_folds = self.blocks.weight.shape[1]
         coef = np.empty((len(blends), self.n_tasks, n_folds, self.n_features))
         intercept = np.empty(coef.shape[:-1])
@@ -371,9 +405,7 @@ class WorkingProblem(ScoredProblem, Problem):
             for m, shares in enumerate(blends):
                 of_blend = np.einsum("tcj,tc->tj", slopes, shares), (levels * shares).sum(axis=1)
                 coef[m, :, fold], intercept[m, :, fold] = self.in_caller_units(*of_blend)
-        found = self._factor * self.queries.losses(coef, intercept)
-        order = [int(np.argmax(side)) for side in self.partitions[0].test]
-        return np.moveaxis(found[..., order], 1, 2)
+        return coef, intercept
 
     def left_out_errors(self, left):
         """Return the losses of shared models on left-out tasks, and the tasks' rows.

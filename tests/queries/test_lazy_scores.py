@@ -96,7 +96,7 @@ def test_working_moments_are_those_of_a_slow_reference(rng, engine, loss, level)
     y, w, task, fold = (frame[c].to_numpy() for c in ("target", "weight", "key0", "fold"))
     coef = rng.normal(size=(2, n_tasks, 3)) / level
     intercept = rng.normal(size=(2, n_tasks)) - np.einsum("mtj,j->mt", coef, X.mean(axis=0))
-    for m, found in enumerate(queries.working(coef, intercept)):
+    for m, found in enumerate(queries.working(coef[:, :, None], intercept[:, :, None])):
         scores = intercept[m, task] + (X * coef[m, task]).sum(axis=1)
         for t in range(n_tasks):
             for k in range(n_folds):

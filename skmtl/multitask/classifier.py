@@ -327,8 +327,10 @@ class MultiTaskClassifier(
         -----
         Each Newton step on a lazy frame is a query that joins the rows with the models of the
         tasks: about ten in all. Candidates are cross-validated on a quadratic approximation of the
-        log-loss; errors in ``task_report_`` are log-losses of held-out rows, by one more query. The
-        fit is that of rows in memory if strengths are numbers, and about the same with "auto".
+        log-loss. Errors in ``task_report_`` are log-losses of held-out rows, by one more query, but
+        the models without a fold are one Newton step from a model of all rows, which makes the
+        errors of small tasks slightly too large. The fit is that of rows in memory if strengths are
+        numbers and ``cv=None``, and about the same with "auto".
         There are no prediction sets.
         """
         self._check_learners()

@@ -331,6 +331,24 @@ def working(name, parameters, y, weight, score, offset, floor):
     return weight * curvature, weight * slope, weight * loss
 
 
+def working_moments(loss, X, y, w, score):
+    """Working moments of rows at their scores: the parabola that touches every row's loss there."""
+    if loss == "log_loss":
+        mean = 1.0 / (1.0 + np.exp(-score))
+        value, slope, curvature = np.log1p(np.exp(score)) - y * score, mean - y, mean * (1 - mean)
+    elif loss == "poisson":
+        mean = np.exp(score)
+        value, slope, curvature = mean - y * score, mean - y, mean
+    else:
+        ratio = y / np.exp(score)
+        value, slope, curvature = ratio + score, 1.0 - ratio, ratio
+    curvature = np.maximum(curvature, 1e-6)
+    D, v = np.column_stack([X, score - slope / curvature]), w * curvature
+    mean = v @ D / v.sum()
+    scatter = (D - mean).T @ ((D - mean) * v[:, None])
+    return v.sum(), mean, scatter, w @ value, w @ (slope**2 / curvature)
+
+
 def weighted_rows(X, rows, offsets, factor):
     """Sums of weighted rows over each task (twin of ``weighted_rows``)."""
     sums = np.zeros((len(offsets) - 1, X.shape[1]))

@@ -127,8 +127,10 @@ class Guard:
             Units of the tasks' errors, and of the errors of an unseen task.
         """
         report = {}
-        for name, shares, optimism in zip(_NAMES, self.shares, self._optimism(), strict=True):
-            error, std_error = self._blend_errors(shares)
+        for name, found, optimism in zip(
+            _NAMES, self._blend_errors(), self._optimism(), strict=True
+        ):
+            error, std_error = found
             report[f"error_{name}"] = np.r_[error + optimism, np.nan] * units
             report[f"std_error_{name}"] = np.r_[std_error, np.nan] * units
         masses = [self.shares[0].tasks[:, mask].sum(axis=1) for mask in baselines]
@@ -154,12 +156,22 @@ class Guard:
         tasks, (errors, rows) = self.left.tasks, self._left_errors
         return tasks, errors @ self.shares[0].unseen / np.maximum(rows, 1e-300) * units[tasks]
 
-    def _blend_errors(self, shares):
-        """Return held-out errors per row of a blend, and their standard errors."""
-        first = self.members[0]
-        if len(self.members) == 1 and first.must_agree(shares, shares.for_new_tasks()[0]):
-            return self.judged.means(np.array(list(first.blend_held_out(self.judged, shares))))
-        return self.judged.blend_errors(shares.tasks)
+    def _blend_errors(self):
+        """Return held-out errors per row of the three blends, and their standard errors."""
+        first, single = self.members[0], len(self.members) == 1
+        agree = [single and first.must_agree(s, s.for_new_tasks()[0]) for s in self.shares]
+        free = [
+            shares.tasks
+            for shares, is_fixed in zip(self.shares, agree, strict=True)
+            if not is_fixed
+        ]
+        found = iter(self.judged.errors_of_blends(free))
+        return [
+            self.judged.means(np.array(list(first.blend_held_out(self.judged, shares))))
+            if is_fixed
+            else next(found)
+            for shares, is_fixed in zip(self.shares, agree, strict=True)
+        ]
 
 
 def _differences(scores):

@@ -133,6 +133,10 @@ class Judged:
             mean = np.einsum("tc,tck,tk->t", shares, self.gram, shares) / self.rows.sum(0)
         return np.maximum(mean, 0.0), std_error
 
+    def errors_of_blends(self, blends):
+        """Return `blend_errors` of several blends, their weights ``(n_tasks, n_candidates)``."""
+        return [self.blend_errors(shares) for shares in blends]
+
     def means(self, sums):
         """Return means per row of sums ``(n_splits, n_tasks)``, and their standard errors."""
         total = self.rows.sum(0)

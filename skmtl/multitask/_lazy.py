@@ -1,26 +1,41 @@
-"""The part of the multi-task regressor that reads lazy frames, whose rows are not in memory."""
+"""The part of the multi-task estimators that reads lazy frames, whose rows are not in memory."""
 
 import functools
+import warnings
+from dataclasses import replace
 
 import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
 
 from .._callbacks import Progress
 from .._jit import worker_pool
 from .._validation import check_coverage
 from .._warnings import warn_user
 from ..base import ResolvedRows
+from ..losses import LOG_LOSS, SQUARED_ERROR
+from ..losses.per_task import BY_NAME
+from ..queries.classes import find_two_classes
 from ..queries.encoding import read_columns, to_numbers
 from ..queries.frames import read_lazy
 from ..queries.moments import block_sums, sharded_sums
 from ..queries.predictions import Models, mean_of
 from ..queries.reading import LazyColumns, key_kinds, keys_as
+from ..queries.working import LOSSES, ModelQueries
 from ..sharing.problem import Problem
 from ..sharing.sharded import ShardedProblem
+from ..sharing.tree import TaskTree
+from ..sharing.working_problem import WorkingProblem
 from ..task_models import check_residual_scale
+from ..tasks.blocks import folds
+from ..tasks.copies import Settled
 from ..tasks.keys import ColumnUnits
-from ..tasks.moments import moment_bytes
+from ..tasks.moments import TaskMoments, moment_bytes
 from ..tasks.seen import SeenRows
 from ._learned import has_learners
+from ._partial_fit import PartialFitMixin
+from ._separation import warn_of_pure_tasks
+from ._weights import labels_of
 
 __all__ = ["LazyMixin"]
 
@@ -54,6 +69,29 @@ def bytes_of(limit):
     return found
 
 
+def _added(models, X, outputs):
+    """Return a lazy frame with further columns, of narwhals if `X` is such a frame."""
+    frame = read_lazy(X)
+    found = models.add(frame, outputs)
+    return found if X is frame else found.to_native()
+
+
+def _seen_rows(sums, labels, summary, n_folds):
+    """Return the `SeenRows` of sums for all tasks, of which some may have no rows of any weight."""
+    sizes, moments = sums.sizes, sums.moments
+    if sums.labels is not None and len(labels) > len(sums.labels):
+        sizes = np.zeros(len(labels), dtype=np.int64)
+        where = labels.encode(sums.labels.classes)
+        sizes[where] = sums.sizes
+        if isinstance(moments, TaskMoments):
+            moments = moments.expanded(len(labels), where)
+    seen = SeenRows(moments, float(moments.weight.sum()), sizes)
+    if n_folds is None:
+        return seen
+    units = ColumnUnits(summary.mean[:-1], sums.unit[:-1])
+    return replace(seen, keys=units, fourth=sums.fourth)
+
+
 class LazyMixin:
     """Fit to the moments that queries return, and predict by a join."""
 
@@ -65,6 +103,27 @@ class LazyMixin:
         if self.fold_column is None or self.cv is None or has_learners(self._structure()):
             return False
         return self._needs_all_rows() is None
+
+    def _lazy_loss(self):
+        """Return the loss of all tasks if queries have its moments, else None."""
+        if is_classifier(self):
+            return LOG_LOSS
+        loss = BY_NAME.get(self.loss) if isinstance(self.loss, str) else self.loss
+        return loss if loss is SQUARED_ERROR or loss in LOSSES else None
+
+    def _needs_rows_in_memory(self):
+        """Return which parameter needs rows in memory, and the remedy; None if queries suffice."""
+        found = PartialFitMixin._needs_all_rows(self)
+        if self._lazy_loss() is None:
+            if found is not None and found[0].startswith("loss="):
+                names = ", ".join(repr(loss.name) for loss in (SQUARED_ERROR, *LOSSES))
+                found = found[0], f"set loss to one of {names} for all tasks"
+            return found
+        if found is None or not found[0].startswith("loss="):
+            return found
+        if isinstance(self._named_object(), TaskTree):
+            return "sharing=TaskTree needs", "set sharing='partial_pooling'"
+        return None
 
     def _check_lazy(self, y, sample_weight, task):
         """Raise for arguments and parameters that need rows in memory."""
@@ -79,16 +138,18 @@ class LazyMixin:
                 "X is a lazy frame, so the task must be one of its columns: set task_column= "
                 "instead of passing task=."
             )
-        found = self._needs_all_rows()
+        found = self._needs_rows_in_memory()
         if found is not None:
             raise ValueError(
                 f"{found[0]} all rows in memory, but X is a lazy frame; collect it, or {found[1]}."
             )
 
-    def _fit_lazy(self, X, y, sample_weight, task):
-        """Fit to a lazy frame; `y` and `sample_weight` are names of its columns."""
+    def _start_lazy(self, X, y, sample_weight, task):
+        """Check the arguments of `fit`, and return the number of folds and the `Progress`."""
         self._check_lazy(y, sample_weight, task)
         self._check_categorical()
+        if getattr(self, "memory_limit", None) is not None:
+            bytes_of(self.memory_limit)  # raises
         n_folds, progress = self._n_folds(), Progress(self, X, y)
         if n_folds is not None and self.fold_column is None:
             raise ValueError(
@@ -102,8 +163,15 @@ class LazyMixin:
                 "and learners need all rows in memory; set sharing='partial_pooling'{}.",
                 [],
             )
+        return n_folds, progress
+
+    def _fit_lazy(self, X, y, sample_weight, n_folds, progress):
+        """Fit to a lazy frame; `y` and `sample_weight` are names of its columns."""
+        loss, named = self._lazy_loss(), y
         found = LazyColumns.find(X, y, sample_weight, self)
         table, preprocessor, summary = found.read(self, n_folds, progress)
+        if loss is not SQUARED_ERROR:
+            self._check_lazy_target(loss, X, named, sample_weight, summary)
         solver = self._linear_structure()
         columns = self._find_columns(found.X)
         restriction = self._restriction(solver, columns, preprocessor, table.n_features)
@@ -112,22 +180,38 @@ class LazyMixin:
             sums = sharded_sums(table, n_folds or 1, summary, labels, n_shards, progress)
         else:
             sums = block_sums(table, n_folds or 1, summary, progress)
-        units = ColumnUnits(summary.mean[:-1], sums.unit[:-1])
-        weight = float(sums.moments.weight.sum())
-        seen = SeenRows(sums.moments, weight, sums.sizes, units, sums.fourth)
-        rows = ResolvedRows(None, None, sums.labels, preprocessor=preprocessor)
-        draft = self._draft()
-        draft._store_tasks(found.X, np.zeros(0), rows)
+        every = sums.labels
+        if sample_weight is not None and every is not None:
+            every = found.all_labels(table)
+        seen = _seen_rows(sums, every, summary, n_folds)
+        rows = ResolvedRows(None, None, every, preprocessor=preprocessor)
+        y = np.zeros(0)
         with worker_pool(self.n_jobs) as executor:
-            draft._solve(solver, seen, executor, progress, problem_class)
-        draft._kept = seen if self.keep_moments else None
+            if loss is SQUARED_ERROR:
+                draft = self._draft()
+                draft._forget_solution()
+                draft._store_tasks(found.X, y, rows)
+                draft._solve(solver, seen, executor, progress, problem_class)
+                draft._kept = seen if self.keep_moments else None
+                self._become(draft)
+                return
+            queries = ModelQueries(table, sums, summary.mean[:-1], loss, n_folds or 1, progress)
+            fitted, stds = self._fit_scores(
+                solver, seen, rows, restriction, executor, progress, queries
+            )
+        if is_classifier(self):
+            self._store(found.X, y, rows, solver, fitted, seen.sizes, stds)
+            return
+        draft = self._draft()
+        draft._forget_solution()
+        draft._store(found.X, y, rows, solver, fitted, seen.sizes, stds)
+        draft._store_target(fitted)
+        draft._kept = None
         self._become(draft)
-        progress.end()
-        return self
 
     def _shards_of(self, table, solver, restriction, n_folds):
         """Return the number of shards, and beyond one the labels and the class of the problem."""
-        if self.memory_limit is None or not table.n_keys:
+        if getattr(self, "memory_limit", None) is None or not table.n_keys:
             return 1, None, Problem
         limit, labels = bytes_of(self.memory_limit), table.all_labels()
         size = _COPIES * moment_bytes(len(labels) * n_folds, table.n_features)
@@ -135,7 +219,9 @@ class LazyMixin:
         if n_shards < 2:
             return 1, None, Problem
         what = None
-        if self.keep_moments:
+        if self._minimises_scores():
+            what = f"loss={self.loss!r}"
+        elif self.keep_moments:
             what = "keep_moments=True"
         elif self.target_scale == "task":
             what = "target_scale='task'"
@@ -151,7 +237,74 @@ class LazyMixin:
             )
         return n_shards, labels, functools.partial(ShardedProblem, memory_limit=limit)
 
-    def _predict_lazy(self, X, task, *, with_std=False, coverage=None):
+    def _check_lazy_target(self, loss, X, y, sample_weight, summary):
+        """Raise a ValueError for targets that a loss does not have; classes are known already."""
+        if is_classifier(self):
+            return
+        loss.check_target(np.array([summary.low[-1], summary.high[-1]]))
+        if loss is LOG_LOSS:
+            classes, _ = find_two_classes(X, y, sample_weight)
+            loss.check_target(classes.astype(np.float64))
+
+    def _fit_scores(self, solver, seen, rows, restriction, executor, progress, queries):
+        """Fit to queries of the working moments at the scores of the models.
+
+        Parameters
+        ----------
+        seen : SeenRows
+        queries : ModelQueries
+
+        Returns
+        -------
+        fitted : SharingFit
+        stds : ndarray of shape (n_features,)
+            Standard deviations of the features.
+        """
+        has_rows = seen.sizes > 0
+        blocks = seen.moments_of(has_rows)
+        whole = blocks.merge(executor=executor)
+        stds = np.sqrt(whole.pooled()[2][:-1])
+        settled, schemes, row_unit, loss = Settled(None), [], 1.0, queries.loss
+        if self.cv is not None:
+            row_unit = seen.unit
+            blocks, whole = blocks.faded(row_unit), whole.faded(row_unit)
+            settled, schemes = seen.settled(whole), [(blocks, folds(None, seen.n_folds))]
+        labels = labels_of(rows, np.zeros(0), len(has_rows))
+        settled = self._weigh_moments(settled, solver, labels, has_rows, blocks, whole)
+        problem = WorkingProblem(
+            schemes, whole, executor=executor, progress=progress, within=self._within(solver),
+            copies=settled, blocks=blocks, queries=queries, row_unit=row_unit,
+            n_classes=2 if loss is LOG_LOSS else 0, tol=self.tol, max_iter=self.max_iter, loss=loss,
+        )  # fmt: skip
+        problem.restrict(restriction)
+        problem.approach()
+        fitted = solver.fit_problem(problem)
+        if fitted.kkt_residual > self.tol:
+            warnings.warn(
+                f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
+                f"tol={self.tol:g}, after {fitted.n_iter} steps; increase "
+                f"max_iter={self.max_iter} or tol.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if loss is LOG_LOSS:
+            warn_of_pure_tasks(blocks, fitted)
+        return fitted.with_empty_tasks(has_rows), stds
+
+    def _predict_lazy(self, X, task, outputs):
+        """Return a lazy frame with further columns.
+
+        Parameters
+        ----------
+        X : lazy frame
+        task : object
+            Must be None.
+        outputs : callable
+            As `Models.add` takes it; called with the scores and their standard deviations.
+        """
+        return _added(self._models_of_lazy(X, task), X, outputs)
+
+    def _predict_means_lazy(self, X, task, *, with_std=False, coverage=None):
         """Return a lazy frame with predictions as further columns.
 
         Parameters
@@ -169,8 +322,33 @@ class LazyMixin:
             scale = check_residual_scale(self._residual_scale)
         if coverage is not None:
             check_coverage(coverage)
+        models, loss = self._models_of_lazy(X, task, scale), self._task_losses().single
+
+        def outputs(score, std):
+            found = {"prediction": mean_of(loss, score)}
+            if with_std:
+                found["std"] = std
+            if coverage is not None:
+                low, high = scale.band(coverage).tolist()
+                found |= {"low": score + std * low, "high": score + std * high}
+            return found
+
+        return _added(models, X, outputs)
+
+    def _predict_proba_lazy(self, X, task, classes):
+        """Return a lazy frame with the probabilities of two classes, named by their labels."""
+
+        def outputs(score, std):
+            scores = score * -1.0, score
+            names = [f"proba_{label}" for label in classes]
+            return {n: mean_of(LOG_LOSS, s) for n, s in zip(names, scores, strict=True)}
+
+        return self._predict_lazy(X, task, outputs)
+
+    def _models_of_lazy(self, X, task, scale=None):
+        """Return the `Models` of the rows of a lazy frame, or raise for unknown tasks."""
+        self._check_lazy_prediction(task)
         frame, columns = read_lazy(X), self._columns
-        loss = self._check_lazy_prediction(task)
         schema = dict(frame.collect_schema())
         missing = [name for name in columns.names if name not in schema]
         if missing:
@@ -189,40 +367,30 @@ class LazyMixin:
             if unknown:
                 raise ValueError(f"{unknown} rows belong to tasks never seen in fit; {remedy}.")
 
-        def outputs(score, std):
-            found = {"prediction": mean_of(loss, score)}
-            if with_std:
-                found["std"] = std
-            if coverage is not None:
-                low, high = scale.band(coverage).tolist()
-                found |= {"low": score + std * low, "high": score + std * high}
-            return found
-
-        found = models.add(frame, outputs)
-        return found if X is frame else found.to_native()  # a frame of narwhals stays one
+        return models
 
     def _check_lazy_prediction(self, task):
-        """Return the loss of all tasks, or raise for models that need rows in memory."""
+        """Raise for models that need rows in memory."""
         if task is not None:
             raise ValueError("X is a lazy frame: the task must be one of its columns, not task=.")
         what = None
-        losses = self._task_losses()
         if self._learned is not None:
             what = "learners"
         elif self._task_source == "target":
             what = "a 2-D y"
         elif self._level_effects is not None or hasattr(self, "level_coef_"):
             what = "effects of groups"
-        elif losses.single is None:
+        elif not is_classifier(self) and self._task_losses().single is None:
             what = "several losses"
         elif self._columns.names is None:
             what = "columns without names"
+        elif self.coef_.ndim > 2:
+            what = "more than two classes"
         if what is not None:
             raise ValueError(
                 f"the model has {what}, and predicts rows in memory only, but X is a lazy frame: "
                 "collect it in parts, for example partition by partition."
             )
-        return losses.single
 
     def _lazy_keys(self, schema):
         """Return the columns of the task as expressions, none without tasks."""

@@ -15,10 +15,11 @@ from ..base import r2_over_tasks
 from ..losses import LOG_LOSS, SQUARED_ERROR, Loss, TaskLosses
 from ..losses.counts import LogLink
 from ..losses.per_task import BY_NAME
+from ..queries.frames import is_lazy
 from ..sharing.joined import JoinedAdapter
 from ..sharing.newton_problem import NewtonProblem
 from ..sharing.tree import TaskTree
-from ..task_models import both_probabilities
+from ..task_models import BlendedTaskModel, LinearTaskModel, both_probabilities
 from ..tasks.stack import linear_scores
 from ..tasks.task_weights import is_mapping
 from ._least_squares import problem_of
@@ -81,6 +82,19 @@ class LossMixin:
             std[strange] *= self._strangers.std_ratio
         return std if self._level_effects is None else self._level_effects.widened(std, X)
 
+    def _learned_task_model(self, blend, residual_scale):
+        model = BlendedTaskModel._from_blend(
+            blend, self._view, self._columns, self.preprocessor_, residual_scale
+        )
+        return self._with_effects(model)
+
+    def _task_model(self, coef, intercept, residual_scale, loss=None):
+        model = LinearTaskModel._from_coefficients(
+            coef, intercept, self._columns, self.preprocessor_, residual_scale
+        )
+        model._loss = loss or self._loss
+        return self._with_effects(model)
+
     @available_if(lambda model: model._has_probabilities())
     def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray | list[NDArray]:
         """Return the probabilities of 0 and 1 for tasks with the log-loss.
@@ -88,7 +102,7 @@ class LossMixin:
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with columns "proba_0" and "proba_1".
         task : label or array-like of shape (n_samples,), default=None
             Task labels, as in `predict`.
 
@@ -117,6 +131,8 @@ class LossMixin:
 
     def _probabilities(self, X, task):
         check_is_fitted(self)
+        if is_lazy(X):
+            return self._predict_proba_lazy(X, task, [0, 1])
         prediction, codes = self._predict_rows(self._rows_to_predict(X, task), X)
         losses = self._task_losses()
         has_probabilities = losses.of_kind(LOG_LOSS)

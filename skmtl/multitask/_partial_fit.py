@@ -242,7 +242,9 @@ class PartialFitMixin(PendingMixin):
         if self.cv is not None:
             blocks, whole = blocks.faded(seen.unit), whole.faded(seen.unit)
             settled, schemes = seen.settled(whole), [(blocks, folds(None, seen.n_folds))]
-        settled = self._weigh_moments(settled, solver, has_rows, blocks, whole)
+        # The columns of a 2-D target are in the order of `tasks_`.
+        labels = self.tasks_ if self._labels is None else self._labels
+        settled = self._weigh_moments(settled, solver, labels, has_rows, blocks, whole)
         problem = problem_class(
             schemes, whole, executor=executor, progress=progress, within=self._within(solver),
             copies=settled,

@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..tasks.stack import linear_scores
 
-__all__ = ["warn_of_separation"]
+__all__ = ["warn_of_pure_tasks", "warn_of_separation"]
 
 
 def warn_of_separation(table, fitted, stacklevel=3):
@@ -28,6 +28,30 @@ def warn_of_separation(table, fitted, stacklevel=3):
         least = np.full(len(sizes), np.inf)
         np.minimum.at(least, codes, _margins(table, fitted))
         free = (least > 0) & (sizes > 0)
+    _warn(free, strengths, stacklevel + 1)
+
+
+def warn_of_pure_tasks(blocks, fitted, stacklevel=5):
+    """Warn if the loss has no minimum because of tasks with one class, of whose rows moments exist.
+
+    Parameters
+    ----------
+    blocks : TaskMoments of shape (n_tasks, n_folds)
+        Of the features and the target, 0 or 1.
+    fitted : SharingFit
+    stacklevel : int
+    """
+    strengths = fitted.strengths
+    if strengths["alpha"] > 0 and strengths["alpha_intercept"] > 0:
+        return
+    weight = blocks.weight.sum(axis=1)
+    share = (blocks.weight * blocks.mean[..., -1]).sum(axis=1)
+    _warn((share <= 0.0) | (share >= weight), strengths, stacklevel)
+
+
+def _warn(free, strengths, stacklevel):
+    """Warn of tasks whose classes are separated, a mask, as strengths are zero."""
+    names = "alpha", "alpha_intercept", "alpha_shared"
     if free.any():
         where = f"in {free.sum()} of {len(free)} tasks" if len(free) > 1 else "in the whole table"
         zero = [name for name in names if strengths[name] == 0]

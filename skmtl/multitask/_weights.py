@@ -148,11 +148,11 @@ class WeightsMixin:
             factors = replace(factors, evidence=np.full(len(given), np.inf))
         return settled, factors.normalised(weight)
 
-    def _weigh_moments(self, settled, solver, has_rows, *moments):
-        """Set the factors of moments that were added up, and return their `Settled`."""
-        labels = (
-            self.tasks_ if self._labels is None else self._labels
-        )  # the columns of a 2-D target are in their order
+    def _weigh_moments(self, settled, solver, labels, has_rows, *moments):
+        """Set the factors of moments that were added up, and return their `Settled`.
+
+        `labels` are those of all tasks, as `labels_of` returns them.
+        """
         losses, given = self._check_task_parameters(solver, labels, has_rows)
         if self.task_weight is None or not getattr(solver, "weighs_tasks", True):
             return settled

@@ -4,7 +4,7 @@ import numbers
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import Progress, with_callbacks
 from .._compat import HasMethods, Interval, StrOptions, fit_context
-from .._typing import CV, ArrayLike, MatrixLike, NDArray, RandomState, TaskColumn
-from .._validation import check_weights
+from .._typing import CV, ArrayLike, LazyFrame, MatrixLike, NDArray, RandomState, TaskColumn
 from ..losses import LOG_LOSS
+from ..queries.frames import is_lazy
 from ..sharing.base import Sharing
 from ..sharing.newton_problem import NewtonProblem
 from ..task_models import (
@@ -31,6 +31,8 @@ from ..tasks.stack import linear_scores
 from ..tasks.targets import check_classes, check_labels, check_two_classes, find_classes
 from ..tasks.variation import column_stds
 from ._base import MultiTaskBase
+from ._class_weight import weights_with_classes
+from ._lazy_classes import LazyClassesMixin
 from ._prediction_sets import PredictionSetsMixin
 from ._separation import warn_of_separation
 
@@ -38,7 +40,7 @@ __all__ = ["MultiTaskClassifier"]
 
 
 class MultiTaskClassifier(
-    PredictionSetsMixin, ClassifierMixin, MultiTaskBase[LinearTaskClassifier]
+    LazyClassesMixin, PredictionSetsMixin, ClassifierMixin, MultiTaskBase[LinearTaskClassifier]
 ):
     r"""Logistic regression for many tasks that share information where it helps.
 
@@ -284,9 +286,9 @@ class MultiTaskClassifier(
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X: MatrixLike,
+        X: MatrixLike | LazyFrame,
         y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: ArrayLike | str | None = None,
         *,
         task: ArrayLike | None = None,
     ) -> Self:
@@ -295,13 +297,16 @@ class MultiTaskClassifier(
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Finite numbers, except for the task column; or the input of `preprocessor`.
-        y : array-like of shape (n_samples,)
-            Class labels, with the same meaning in every task.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows. With strengths "auto" weights are relative: a common factor has no
-            effect, and a row with weight k is equivalent to k copies of it. Strengths that are
-            numbers are in the unit of the weights.
+            Finite numbers, except for the task column; or the input of `preprocessor`. A lazy frame
+            of Polars, DuckDB, Dask, PySpark or Ibis also has the labels, of two classes, and the
+            weights.
+        y : array-like of shape (n_samples,), or str
+            Class labels, with the same meaning in every task. With a lazy frame, the name of a
+            column.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of the rows, with a lazy frame the name of a column. With strengths "auto"
+            weights are relative: a common factor has no effect, and a row with weight k is
+            equivalent to k copies of it. Strengths that are numbers are in their unit.
         task : array-like of shape (n_samples,), default=None
             Task labels, if X has no task column.
 
@@ -313,14 +318,28 @@ class MultiTaskClassifier(
         Raises
         ------
         ValueError
-            For the same reasons as in `MultiTaskRegressor.fit`, for a single class, and for a 2-D
-            y.
+            For the same reasons as in `MultiTaskRegressor.fit`, for a single class, for a 2-D y,
+            and for more than two classes of a lazy frame.
+        QueryError
+            A RuntimeError, if the engine of a lazy frame fails.
+
+        Notes
+        -----
+        Each Newton step on a lazy frame is a query that joins the rows with the models of the
+        tasks: about ten in all. Candidates are cross-validated on a quadratic approximation of the
+        log-loss. Errors in ``task_report_`` are log-losses of held-out rows, by one more query, but
+        the models without a fold are one Newton step from a model of all rows, which makes the
+        errors of small tasks slightly too large. The fit is that of rows in memory if strengths are
+        numbers and ``cv=None``, and about the same with "auto".
+        There are no prediction sets.
         """
         self._check_learners()
+        if is_lazy(X):
+            return self._fit_lazy_classes(X, y, sample_weight, task)
         progress = Progress(self, X, y)
         self._require_target(y)
         classes, labels = np.unique(check_classes(y), return_inverse=True)
-        weight = self._weights(labels, classes, sample_weight)
+        weight = weights_with_classes(self.class_weight, labels, classes, sample_weight)
         rows, y, codes, table = self._pack(
             X, labels.astype(np.float64), weight, task, target=classes[labels]
         )
@@ -350,27 +369,6 @@ class MultiTaskClassifier(
         self.classes_, self._set_thresholds = classes, fitted.set_thresholds
         progress.end()
         return self
-
-    def _weights(self, labels, classes, sample_weight):
-        """Return sample weights times class weights, or None if there are neither."""
-        weight = check_weights(sample_weight, len(labels))
-        if self.class_weight is None:
-            return weight
-        weight = np.ones(len(labels)) if weight is None else weight
-        if isinstance(self.class_weight, dict):
-            unknown = set(self.class_weight) - set(classes.tolist())
-            if unknown:
-                raise ValueError(
-                    f"class_weight has keys that are not classes of y: {sorted(unknown, key=str)}; "
-                    f"the classes are {classes.tolist()}."
-                )
-            _check_class_weight(self.class_weight)
-            of_class = np.array([self.class_weight.get(c, 1.0) for c in classes.tolist()], float)
-        else:  # "balanced": all classes weigh the same
-            mass = np.bincount(labels, weight, minlength=len(classes))
-            share = mass.sum() / (mass > 0).sum()
-            of_class = np.divide(share, mass, out=np.zeros(len(mass)), where=mass > 0)
-        return weight * of_class[labels]
 
     def adapt(
         self,
@@ -423,13 +421,19 @@ class MultiTaskClassifier(
             class_prior = check_class_prior(class_prior, self.classes_)
         return self._adapt(X, y, sample_weight, class_prior=class_prior)
 
-    def decision_function(self, X: MatrixLike, *, task: object = None) -> NDArray:
+    @overload
+    def decision_function(self, X: MatrixLike, *, task: object = None) -> NDArray: ...
+
+    @overload
+    def decision_function(self, X: LazyFrame, *, task: None = None) -> Any: ...
+
+    def decision_function(self, X: MatrixLike | LazyFrame, *, task: object = None) -> Any:
         """Return the log-odds of the second class, or the scores of more than two classes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with a further column "score".
         task : label or array-like of shape (n_samples,), default=None
             Task labels, if `fit` was given ``task=``; a single label applies to all rows.
 
@@ -438,6 +442,13 @@ class MultiTaskClassifier(
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log-odds, or scores in the order of ``classes_``.
         """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return self._scores_lazy(X, task)
+        return self._scores_of_rows(X, task)
+
+    def _scores_of_rows(self, X, task):
+        """Return what `decision_function` returns for rows in memory."""
         return self._scores_and_codes(X, self._rows_to_predict(X, task))[0]
 
     def _scores_and_codes(self, X, rows):
@@ -452,13 +463,20 @@ class MultiTaskClassifier(
         intercept = np.concatenate([self.intercept_, np.asarray(self.shared_intercept_)[None]])
         return one_or_more(linear_scores(rows.X, coef, intercept, codes)) + more, codes
 
-    def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
+    @overload
+    def predict_proba(self, X: MatrixLike, *, task: object = None) -> NDArray: ...
+
+    @overload
+    def predict_proba(self, X: LazyFrame, *, task: None = None) -> Any: ...
+
+    def predict_proba(self, X: MatrixLike | LazyFrame, *, task: object = None) -> Any:
         """Return the probabilities of the classes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with a further column per class, such as
+            "proba_yes", in any order of rows; the engine evaluates it.
         task : label or array-like of shape (n_samples,), default=None
             Task labels, as in `predict`.
 
@@ -467,7 +485,10 @@ class MultiTaskClassifier(
         ndarray of shape (n_samples, n_classes)
             Probabilities in the order of ``classes_``.
         """
-        return probabilities(self.decision_function(X, task=task))
+        if is_lazy(X):
+            check_is_fitted(self)
+            return self._predict_proba_lazy(X, task, self.classes_)
+        return probabilities(self._scores_of_rows(X, task))
 
     def predict_log_proba(self, X: MatrixLike, *, task: object = None) -> NDArray:
         """Return the logarithms of the probabilities of the classes.
@@ -485,15 +506,22 @@ class MultiTaskClassifier(
             Log-probabilities in the order of ``classes_``.
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, task=task))
+            return np.log(probabilities(self._scores_of_rows(X, task)))
 
-    def predict(self, X: MatrixLike, *, task: object = None) -> NDArray:
+    @overload
+    def predict(self, X: MatrixLike, *, task: object = None) -> NDArray: ...
+
+    @overload
+    def predict(self, X: LazyFrame, *, task: None = None) -> Any: ...
+
+    def predict(self, X: MatrixLike | LazyFrame, *, task: object = None) -> Any:
         """Return the most probable class of every row under the model of its task.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Rows to predict.
+            Rows to predict. A lazy frame is returned with a further column "prediction", in any
+            order of rows; the engine evaluates it.
         task : label or array-like of shape (n_samples,), default=None
             Task labels, if `fit` was given ``task=``; a single label applies to all rows.
 
@@ -508,7 +536,9 @@ class MultiTaskClassifier(
             For the same reasons as in `MultiTaskRegressor.predict`.
         """
         check_is_fitted(self)
-        return most_probable(self.decision_function(X, task=task), self.classes_)
+        if is_lazy(X):
+            return self._predict_classes_lazy(X, task)
+        return most_probable(self._scores_of_rows(X, task), self.classes_)
 
     def score(
         self,
@@ -536,7 +566,9 @@ class MultiTaskClassifier(
         float
             Fraction of correctly classified rows.
         """
-        return accuracy_score(y, self.predict(X, task=task), sample_weight=sample_weight)
+        check_is_fitted(self)
+        prediction = most_probable(self._scores_of_rows(X, task), self.classes_)
+        return accuracy_score(y, prediction, sample_weight=sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -558,18 +590,3 @@ class MultiTaskClassifier(
             coef, intercept, self._columns, self.preprocessor_, self.classes_, errors
         )
         return self._with_effects(model)
-
-
-def _check_class_weight(class_weight):
-    for label, weight in class_weight.items():
-        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-        if not number or not 0.0 <= weight < np.inf:
-            raise ValueError(
-                f"class_weight={class_weight!r} gives class {label!r} the weight {weight!r}; "
-                "weights must be finite numbers of at least zero."
-            )
-    if class_weight and not any(class_weight.values()):
-        raise ValueError(
-            f"class_weight={class_weight!r} is zero for all classes; give at least one class a "
-            "positive weight."
-        )

@@ -15,7 +15,7 @@ from .._typing import CV, ArrayLike, LazyFrame, MatrixLike, NDArray, RandomState
 from ..losses import SQUARED_ERROR, Loss
 from ..queries.frames import is_lazy
 from ..sharing.base import Sharing
-from ..task_models import BlendedTaskModel, LinearTaskModel, check_residual_scale, interval
+from ..task_models import LinearTaskModel, check_residual_scale, interval
 from ..tasks.seen import SeenRows
 from ..tasks.targets import check_numbers
 from ..tasks.variation import column_stds
@@ -361,10 +361,18 @@ class MultiTaskRegressor(
             targets of the log-loss other than 0 and 1, and for lazy frames without `fold_column`.
         QueryError
             A RuntimeError, if the engine of a lazy frame fails.
+
+        Notes
+        -----
+        Of a lazy frame, squared errors need three queries, and ``loss="poisson"``, "gamma" and
+        "log_loss" about ten, one per Newton step (`MultiTaskClassifier`).
         """
         self._check_learners()
         if is_lazy(X):
-            return self._fit_lazy(X, y, sample_weight, task)
+            n_folds, progress = self._start_lazy(X, y, sample_weight, task)
+            self._fit_lazy(X, y, sample_weight, n_folds, progress)
+            progress.end()
+            return self
         if self._fits_moments_of_folds():
             return self._add_rows(
                 X, y, sample_weight, task, self._n_folds(), keep=self.keep_moments,
@@ -440,7 +448,7 @@ class MultiTaskRegressor(
         if return_std:
             self._refuse_std()
         if is_lazy(X):
-            return self._predict_lazy(X, task, with_std=return_std)
+            return self._predict_means_lazy(X, task, with_std=return_std)
         residual_scale = check_residual_scale(self._residual_scale) if return_std else None
         rows = self._rows_to_predict(X, task)
         prediction, codes = self._predict_rows(rows, X)
@@ -486,7 +494,7 @@ class MultiTaskRegressor(
         True
         """
         if is_lazy(X):
-            return self._predict_lazy(X, task, coverage=coverage)
+            return self._predict_means_lazy(X, task, coverage=coverage)
         prediction, std = self.predict(X, task=task, return_std=True)
         return interval(prediction, std, self._residual_scale, coverage)
 
@@ -573,19 +581,6 @@ class MultiTaskRegressor(
         if isinstance(loss, Loss):  # learners check targets themselves
             loss.check_target(y)
         return y
-
-    def _learned_task_model(self, blend, residual_scale):
-        model = BlendedTaskModel._from_blend(
-            blend, self._view, self._columns, self.preprocessor_, residual_scale
-        )
-        return self._with_effects(model)
-
-    def _task_model(self, coef, intercept, residual_scale, loss=None):
-        model = LinearTaskModel._from_coefficients(
-            coef, intercept, self._columns, self.preprocessor_, residual_scale
-        )
-        model._loss = loss or self._loss
-        return self._with_effects(model)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

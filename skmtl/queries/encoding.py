@@ -3,7 +3,13 @@
 import numpy as np
 from sklearn.compose import ColumnTransformer
 
-from ..tasks.auto import MAX_LEVELS, MIN_LEVEL_ROWS, MISSING, reader_of
+from ..tasks.auto import (
+    MAX_LEVELS,
+    MIN_LEVEL_ROWS,
+    MISSING,
+    are_numeric_strings,
+    reader_of,
+)
 from ..tasks.features import make_preprocessor
 from .frames import collect
 
@@ -14,7 +20,7 @@ _MOST_LEVELS = 100_000
 
 
 def read_columns(schema, names, what, kinds=("numbers", "text")):
-    """Return whether each column holds "numbers" or "text", or raise.
+    """Return "numbers", "whole numbers", "booleans" or "text" for each column, or raise.
 
     Parameters
     ----------
@@ -23,23 +29,35 @@ def read_columns(schema, names, what, kinds=("numbers", "text")):
     what : str
         What the columns are, in the error.
     kinds : tuple of str
-        Kinds that are allowed.
+        Kinds that are allowed; "numbers" includes whole numbers and booleans.
     """
     out = {}
     for name in names:
-        dtype = schema[name]
-        kind = "numbers" if dtype.is_numeric() or str(dtype) == "Boolean" else "text"
+        dtype, kind = schema[name], "text"
+        if dtype.is_integer():
+            kind = "whole numbers"
+        elif dtype.is_numeric():
+            kind = "numbers"
+        elif str(dtype) == "Boolean":
+            kind = "booleans"
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise ValueError(
+                f"column {name!r} of X, a lazy frame, has a name that queries take for a pattern; "
+                "rename it."
+            )
         if kind == "text" and not str(dtype).startswith(("String", "Categorical", "Enum")):
             raise TypeError(
                 f"column {name!r} of X is of type {dtype}, which is neither numbers nor strings: "
                 f"leave it out with exclude_columns=[{name!r}], or convert it in the frame."
             )
-        if kind not in kinds:
-            raise ValueError(
-                f"column {name!r} of X, {what}, is of type {dtype}: X must have numbers besides "
-                'the task column; preprocessor="auto" encodes strings, and exclude_columns= leaves '
-                "out columns that are not features."
-            )
+        if kind == "text" and "text" not in kinds:
+            remedy = "convert it to numbers in the frame."
+            if what == "a feature":
+                remedy = (
+                    'X must have numbers besides the task column; preprocessor="auto" encodes '
+                    "strings, and exclude_columns= leaves out columns that are not features."
+                )
+            raise ValueError(f"column {name!r} of X, {what}, is of type {dtype}: {remedy}")
         out[name] = kind
     return out
 
@@ -57,19 +75,33 @@ def level(name, kind):
 
     column = nw.col(name)
     if kind == "numbers":
-        column = column.cast(nw.Int64)
+        raise ValueError(
+            f"column {name!r} of X, a lazy frame, holds numbers that need not be whole, but is "
+            "encoded as categories: convert it to integers or strings in the frame."
+        )
+    if kind == "booleans":
+        text = nw.when(column).then(nw.lit("True")).otherwise(nw.lit("False"))
+        return nw.when(column.is_null()).then(nw.lit(MISSING)).otherwise(text)
     return column.cast(nw.String).fill_null(MISSING)
 
 
-def check_complete(summary, names):
-    """Raise a ValueError for gaps and infinite numbers; `names` are those of all columns."""
+def check_complete(summary, names, n_features=0):
+    """Raise a ValueError for gaps and infinite numbers.
+
+    `names` are those of all columns, of which the first `n_features` are features.
+    """
     gaps = np.flatnonzero(summary.missing)
     if len(gaps):
         listed = ", ".join(f"{names[j]} ({summary.missing[j]} rows)" for j in gaps[:10])
+        remedy = "Filter these rows in the frame."
+        if gaps[0] < n_features:
+            remedy = (
+                "Fill them in the frame, for example by fill_null, or filter these rows; "
+                "preprocessor='auto' learns to fill gaps in memory only, as a median needs all "
+                "numbers at once."
+            )
         raise ValueError(
-            f"X, a lazy frame of {summary.n_rows} rows, has missing values: {listed}. Fill them in "
-            "the frame, for example by fill_null, or filter these rows; preprocessor='auto' fills "
-            "gaps in memory only, as a median needs all numbers at once."
+            f"X, a lazy frame of {summary.n_rows} rows, has missing values: {listed}. {remedy}"
         )
     sizes = np.maximum(np.abs(summary.low), np.abs(summary.high))
     bad = np.flatnonzero(~np.isfinite(summary.mean) | ~(sizes < 1e150))
@@ -99,14 +131,20 @@ def fit_auto(frame, proto, kinds, categorical, means, progress):
     import narwhals as nw
 
     names, chosen = list(kinds), {list(kinds)[j] for j in categorical or ()}
-    columns = {}
+    columns, counted = {}, {}
     for name, kind in kinds.items():
-        if kind == "numbers" and name not in chosen:
+        if kind != "text" and name not in chosen:
             columns[name] = [means[name]]
             continue
         progress(f"query of the levels of {name!r}")
-        levels, counts = _levels(frame, name, kind)
-        columns[name] = _column_with(levels, counts)
+        counted[name] = _levels(frame, name, kind, name in chosen)
+    # Where all levels of a column are rare, the table is small, and the counts are taken as they
+    # are: rows that fill up would make a level frequent.
+    exact = any(counts.max() < MIN_LEVEL_ROWS for _, counts in counted.values())
+    for name, (levels, counts) in counted.items():
+        short = counts if exact else _short_counts(counts)
+        pairs = zip(levels, short.tolist(), strict=True)
+        columns[name] = [text for text, n in pairs for _ in range(n)]
     n = max(map(len, columns.values()))
     for name, values in columns.items():
         # Rows that only fill up repeat the first level, which is the most frequent one.
@@ -117,7 +155,7 @@ def fit_auto(frame, proto, kinds, categorical, means, progress):
     return make_preprocessor("auto", small, categorical, hints=True).fit(small)
 
 
-def _levels(frame, name, kind):
+def _levels(frame, name, kind, is_categorical):
     """Return the levels of a column and their counts, the most frequent ones first."""
     import narwhals as nw
 
@@ -129,22 +167,28 @@ def _levels(frame, name, kind):
             f"column {name!r} of X has more than {_MOST_LEVELS} levels: it looks like an id. Leave "
             f"it out with exclude_columns=[{name!r}], or name it in task_column."
         )
+    present = [text for text in found["level"].to_list() if text != MISSING]
+    if kind == "text" and present and not is_categorical and are_numeric_strings(present):
+        raise ValueError(
+            f"column {name!r} of X, a lazy frame, has numbers that are stored as strings: convert "
+            f"it to numbers in the frame, or name it in categorical_columns=[{name!r}] if they are "
+            "codes of categories."
+        )
     pairs = sorted(zip(found["n"].to_list(), found["level"].to_list(), strict=True))[::-1]
     return [text for _, text in pairs], np.array([n for n, _ in pairs], dtype=np.int64)
 
 
-def _column_with(levels, counts):
-    """Return a short column whose levels have the same order of frequency and the same rare ones.
+def _short_counts(counts):
+    """Return small counts that have the same order of frequency and the same rare levels.
 
-    The frequencies of levels that are too many to be encoded are all the least one that is not
-    rare.
+    The counts of levels that are too many to be encoded are all the least one that is not rare.
     """
     frequent = counts >= MIN_LEVEL_ROWS
-    least = counts[frequent][: MAX_LEVELS + 1].min(initial=counts.max())
+    least = counts[frequent][: MAX_LEVELS + 1].min()
     ranks = np.unique(counts[counts >= least], return_inverse=True)[1]
     short = np.where(frequent, MIN_LEVEL_ROWS, counts)
     short[counts >= least] = MIN_LEVEL_ROWS + 1 + ranks
-    return [text for text, n in zip(levels, short.tolist(), strict=True) for _ in range(n)]
+    return short
 
 
 def to_numbers(preprocessor, names, kinds):
@@ -183,10 +227,12 @@ def _imputed(imputer, columns):
     """Return columns with gaps filled, and the indicators of gaps."""
     import narwhals as nw
 
-    values = zip(columns, imputer.statistics_.tolist(), strict=True)
-    out = [number(name).fill_null(value) for name, value in values]
+    numbers = [number(name) for name in columns]
+    missing = [column.is_null() | column.is_nan() for column in numbers]
+    parts = zip(numbers, missing, imputer.statistics_.tolist(), strict=True)
+    out = [nw.when(gap).then(nw.lit(value)).otherwise(column) for column, gap, value in parts]
     gaps = imputer.indicator_.features_ if imputer.indicator_ is not None else []
-    return out + [nw.col(columns[j]).is_null().cast(nw.Float64) for j in gaps]
+    return out + [missing[j].cast(nw.Float64) for j in gaps]
 
 
 def _one_hot(encoder, j, column):

@@ -83,6 +83,8 @@ def collect(query, what):
 
 def prototype(frame):
     """Return a native data frame in memory with the columns of a lazy frame and no rows."""
+    if engine_of(frame) == "dask":  # whose head of computed columns may raise
+        return frame.to_native()._meta
     return collect(lambda: frame.head(0), "the columns").to_native()
 
 
@@ -94,7 +96,17 @@ def beside(frame, columns):
     frame : narwhals.LazyFrame
     columns : dict from str to ndarray or list
     """
-    return _wrapped(_MAKERS.get(engine_of(frame), _unknown)(frame.to_native(), columns))
+    engine = engine_of(frame)
+    make = _MAKERS.get(engine, _unknown)
+    try:
+        return _wrapped(make(frame.to_native(), columns))
+    except QueryError:
+        raise
+    except Exception as error:
+        raise QueryError(
+            f"a table of the tasks could not be given to {engine}; nothing was changed. The engine "
+            f"says: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _polars(native, columns):

@@ -10,13 +10,16 @@ from ..tasks.shards import ShardedBlocks, ShardStore
 from .frames import QueryError, beside, collect, engine_of
 from .partitions import sums_of_partitions
 
-__all__ = ["BlockSums", "LazyTable", "Summary", "block_sums", "sharded_sums", "summarise"]
+__all__ = [
+    "BlockSums", "LazyTable", "Summary", "block_sums", "number_column", "queries_of_sums",
+    "sharded_sums", "summarise",
+]  # fmt: skip
 
 # Most sums in one query; with more, the rows are read several times.
 _MOST_SUMS = 2000
 # Products of deviations from the table's means lose accuracy where groups are far from these, in
 # standard deviations of the group: beyond this, deviations from the groups' own means are taken.
-# In tasks of fewer rows, values may be close to each other by chance.
+# In a task of fewer rows, values may be close to each other by chance.
 _FARTHEST, _FEWEST_ROWS = 30.0, 10
 
 
@@ -31,12 +34,15 @@ class LazyTable:
         (the features) and ``target``.
     n_keys, n_features : int
     has_weights : bool
+    tuples : bool
+        Whether labels are tuples.
     """
 
     frame: object
     n_keys: int
     n_features: int
     has_weights: bool
+    tuples: bool = False
 
     @property
     def keys(self):
@@ -65,7 +71,7 @@ class LazyTable:
         if not self.n_keys:
             return None, np.zeros(len(found), dtype=np.int64)
         parts = [found[key].to_list() for key in self.keys]
-        if self.n_keys == 1:
+        if not self.tuples:
             return TaskLabels.from_rows(parts[0])
         return TaskLabels.from_rows(LabelColumns(parts, list(range(self.n_keys))))
 
@@ -145,11 +151,12 @@ def _numbers(found, name, n):
     """Return the columns ``name0``, ``name1``, ... of a result, ``(n_rows, n)``; NaN if missing."""
     out = np.empty((len(found), n))
     for j in range(n):
-        out[:, j] = _column(found, f"{name}{j}")
+        out[:, j] = number_column(found, f"{name}{j}")
     return out
 
 
-def _column(found, name):
+def number_column(found, name):
+    """Return a column of a result as float64; NaN if missing."""
     values = found[name].to_numpy()
     if values.dtype.kind != "O":
         return values.astype(np.float64)
@@ -171,6 +178,11 @@ class BlockSums:
         Unit of the summary.
     fourth : ndarray of shape (n_features,)
         Weighted sums of fourth powers of these deviations, times the unit.
+    varies : bool ndarray of shape (n_tasks, n_folds, n_features + 1)
+        Columns with more than one value.
+    origin : ndarray of shape (n_tasks, n_features + 1) or None
+        Means of the tasks, as such deviations; None if products of deviations from the centre are
+        accurate.
     """
 
     labels: object
@@ -178,6 +190,12 @@ class BlockSums:
     sizes: np.ndarray
     unit: np.ndarray
     fourth: np.ndarray
+    varies: np.ndarray | None = None
+    origin: np.ndarray | None = None
+
+    def labels_of(self, tasks, keys):
+        """Return the columns of the labels of tasks, for a join."""
+        return _label_columns(self.labels, tasks, keys)
 
 
 def block_sums(table, n_folds, summary, progress):
@@ -209,8 +227,10 @@ def block_sums(table, n_folds, summary, progress):
         progress("query of the products about the means of tasks and folds")
         found = replace(found, **_about_means(table, frame, found, moments, n_folds))
         moments, _ = _moments(found)
+    origin = moments.merge().mean if far else None
     moments.rescale(-centre * unit, 1.0 / unit)
-    return BlockSums(found.labels, moments, found.n_rows.sum(axis=1), unit, found.fourth)
+    sizes = found.n_rows.sum(axis=1)
+    return BlockSums(found.labels, moments, sizes, unit, found.fourth, ~found.constant, origin)
 
 
 def sharded_sums(table, n_folds, summary, labels, n_shards, progress):
@@ -282,7 +302,7 @@ def _about_means(table, frame, found, moments, n_folds):
     task, fold = np.nonzero(moments.weight > 0.0)
     names = [f"mean{j}" for j in range(len(table.columns))]
     columns = dict(zip(names, moments.mean[task, fold].T, strict=True))
-    columns |= found.labels_of(task, table.keys) | {"fold_": fold.astype(np.int64)}
+    columns |= _label_columns(found.labels, task, table.keys) | {"fold_": fold.astype(np.int64)}
     on = [*table.keys, "fold"]
     joined = frame.join(
         beside(frame, columns), left_on=on, right_on=[f"{key}_" for key in on], how="inner"
@@ -321,13 +341,14 @@ class _Sums:
     fourth: np.ndarray
     origin: object = 0.0
 
-    def labels_of(self, tasks, keys):
-        """Return the columns of the labels of tasks, for a join."""
-        if not keys:
-            return {}
-        labels = self.labels.classes[tasks].tolist()
-        parts = [labels] if len(keys) == 1 else list(zip(*labels, strict=True))
-        return {f"{key}_": list(part) for key, part in zip(keys, parts, strict=True)}
+
+def _label_columns(labels, tasks, keys):
+    """Return the columns of the labels of tasks, for a join."""
+    if not keys:
+        return {}
+    labels = labels.classes[tasks].tolist()
+    parts = list(zip(*labels, strict=True)) if isinstance(labels[0], tuple) else [labels]
+    return {f"{key}_": list(part) for key, part in zip(keys, parts, strict=True)}
 
 
 def _sums(table, frame, n_folds):
@@ -340,7 +361,7 @@ def _sums(table, frame, n_folds):
         size = (1 if labels is None else len(labels)) * n_folds
         for name in [c for c in found.columns if c not in keys]:
             parts[name] = np.zeros(size)
-            parts[name][at] = _column(found, name)
+            parts[name][at] = number_column(found, name)
 
     def shaped(*columns):
         return np.stack([parts[c] for c in columns], axis=-1).reshape(-1, n_folds, len(columns))
@@ -379,12 +400,28 @@ def _queries(table, frame, keys):
     for i in range(d):
         for j in range(i + 1):
             made[f"product{i * d + j}"] = weighted(nw.col(names[i]) * nw.col(names[j]))
+    yield from queries_of_sums(frame, keys, made, [nw.len().alias("n"), *limits])
+
+
+def queries_of_sums(frame, keys, made, more=()):
+    """Yield functions that return the queries of sums by groups.
+
+    Parameters
+    ----------
+    frame : narwhals.LazyFrame
+    keys : list of str
+        Names of the columns of the groups.
+    made : dict from str to narwhals.Expr
+        What is summed, by name.
+    more : list of narwhals.Expr
+        Further results of the first query.
+    """
+    import narwhals as nw
+
     listed = list(made)
     for start in range(0, len(listed), _MOST_SUMS):
         part = listed[start : start + _MOST_SUMS]
-        sums = [nw.col(name).sum() for name in part]
-        if not start:
-            sums = [nw.len().alias("n"), *limits, *sums]
+        sums = [*([] if start else more), *(nw.col(name).sum() for name in part)]
         query = frame.with_columns(*(made[name].alias(name) for name in part))
         query = query.group_by(*keys).agg(*sums)
         yield lambda query=query: query
@@ -404,5 +441,7 @@ def _moments(found):
     away = (weight * gap**2 * varies).sum(axis=1)
     within = diagonal.sum(axis=1)
     judged = found.n_rows.sum(axis=1) >= _FEWEST_ROWS
-    far = (away > _FARTHEST**2 * within)[judged & (within > 0.0).any(axis=1)]
+    # Small tasks are judged together.
+    away, within = (np.vstack([part[judged], part[~judged].sum(axis=0)]) for part in (away, within))
+    far = (away > _FARTHEST**2 * within)[(within > 0.0).any(axis=1)]
     return TaskMoments(found.weight, found.origin + gap, scatter), bool(far.any())

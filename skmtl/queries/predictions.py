@@ -77,7 +77,8 @@ class Models:
 
         names = frame.collect_schema().names()
         made = outputs(nw.lit(0.0), nw.lit(0.0))
-        taken = [n for n in names if n.lower() in made or n.lower().startswith(_OURS)]
+        lower = {name.lower() for name in made}
+        taken = [n for n in names if n.lower() in lower or n.lower().startswith(_OURS)]
         if taken:
             raise ValueError(
                 f"X, a lazy frame, has columns {taken}, whose names predict gives to its results "
@@ -128,7 +129,8 @@ class Models:
 
     def _labelled(self, columns):
         """Return a table of the models with the labels of the tasks."""
-        parts = [self.labels] if len(self.keys) == 1 else list(zip(*self.labels, strict=True))
+        is_tuple = isinstance(self.labels[0], tuple)
+        parts = list(zip(*self.labels, strict=True)) if is_tuple else [self.labels]
         return {f"{_OURS}label{k}": list(part) for k, part in enumerate(parts)} | columns
 
     def count_unknown(self, frame):

@@ -1,6 +1,7 @@
 """The columns of a lazy frame that a fit uses, checked and as expressions of numbers."""
 
-from dataclasses import dataclass
+import numbers
+from dataclasses import dataclass, replace
 
 from ..tasks.columns import column_names, find_column, find_columns, shown_names
 from ..tasks.features import FeatureColumns
@@ -29,6 +30,8 @@ class LazyColumns:
         Kinds of the labels in the columns of the task.
     target : str
     weight, fold : str or None
+    tuples : bool
+        Whether labels are tuples, because the columns of the task are a list.
     """
 
     frame: object
@@ -39,6 +42,7 @@ class LazyColumns:
     target: str
     weight: str | None
     fold: str | None
+    tuples: bool
 
     @classmethod
     def find(cls, X, target, weight, face):
@@ -65,6 +69,11 @@ class LazyColumns:
         rest = [name for name in names if name not in others]
         proto = _select(proto, rest)
         features, fold = face._find_columns(proto), None
+        if not features.names:
+            raise ValueError(
+                "X, a lazy frame, has no features: it needs a column besides the target, "
+                "task_column=, fold_column= and exclude_columns=."
+            )
         if face.fold_column is not None:
             fold = rest[find_column(proto, face.fold_column, "fold_column")]
         schema = dict(frame.collect_schema())
@@ -76,7 +85,8 @@ class LazyColumns:
         kinds = read_columns(schema, features.names, "a feature", allowed)
         if fold is not None and not schema[fold].is_integer():
             refuse_fold_column(face.fold_column, f"values of type {schema[fold]}")
-        return cls(frame, proto, features, kinds, keys, target, weight, fold)
+        tuples = not isinstance(face.task_column, (str, numbers.Integral))
+        return cls(frame, proto, features, kinds, keys, target, weight, fold, tuples)
 
     def read(self, face, n_folds, progress):
         """Check the contents of the columns, and make the query of the rows.
@@ -92,7 +102,7 @@ class LazyColumns:
 
         progress("query of the means and limits of the columns")
         chosen = [self.features.names[j] for j in self.features.categorical or ()]
-        numeric = [n for n, k in self.kinds.items() if k == "numbers" and n not in chosen]
+        numeric = [n for n, k in self.kinds.items() if k != "text" and n not in chosen]
         listed = [*numeric, self.target, *([self.weight] if self.weight else [])]
         others = [*self.keys, *([self.fold] if self.fold else [])]
         frame = self.frame
@@ -101,7 +111,8 @@ class LazyColumns:
             frame = frame.filter(number(self.weight) > 0.0)
         weight = number(self.weight) if self.weight else None
         summary = summarise(frame, [number(n) for n in listed], [nw.col(n) for n in others], weight)
-        check_complete(summary, [f"column {name!r}" for name in [*listed, *others]])
+        names = [f"column {name!r}" for name in [*listed, *others]]
+        check_complete(summary, names, len(numeric))
         preprocessor, at = None, [*range(len(numeric)), listed.index(self.target)]
         if face.preprocessor == "auto":
             means = dict(zip(numeric, summary.mean.tolist(), strict=False))
@@ -122,8 +133,13 @@ class LazyColumns:
             columns.append(weight.alias("weight"))
         columns += [e.alias(f"z{j}") for j, e in enumerate(z)]
         frame = frame.select(*columns, number(self.target).alias("target"))
-        table = LazyTable(frame, len(self.keys), len(z), self.weight is not None)
+        table = LazyTable(frame, len(self.keys), len(z), self.weight is not None, self.tuples)
         return table, preprocessor, summary
+
+    def all_labels(self, table):
+        """Return the labels of all tasks, also of those whose rows have no weight."""
+        keys = [e.alias(f"key{k}") for k, e in enumerate(keys_as(self.keys))]
+        return replace(table, frame=self.frame.select(*keys)).all_labels()
 
     def _check_weights(self, face):
         """Raise a ValueError for weights that are negative, missing or infinite."""

@@ -5,7 +5,6 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import softmax
 
 from ..guard.judge import Judged
 from ..guard.prediction_sets import SetThresholds, label_scores
@@ -16,10 +15,10 @@ from ..tasks.moments import block_moments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from ..tasks.variation import task_squares
 from .inference import infer
-from .newcomers import LogisticAdapter, NewtonAdapter
 from .newton import ROUGH, NewtonMember
 from .newton_screening import screen
 from .problem import BaseProblem
+from .scored import ScoredProblem
 from .strengths import LOGISTIC, ROBUST
 
 __all__ = ["JudgedLosses", "NewtonProblem"]
@@ -36,7 +35,7 @@ _CURVATURE_BYTES = 2**26
 
 
 @dataclass
-class NewtonProblem(BaseProblem):
+class NewtonProblem(ScoredProblem, BaseProblem):
     """The data of a classification, or of a regression by another loss than squares.
 
     In a regression, targets of losses without a link are standardised, and the weights of the rows
@@ -127,24 +126,6 @@ class NewtonProblem(BaseProblem):
             out.intercept[0] = self._constants(table)
         return out
 
-    @property
-    def error_units(self):
-        """Factors on losses in reports ``(n_tasks + 1,)``, which make them unit deviances."""
-        if self.n_classes:
-            return np.ones(self.n_tasks + 1)
-        return np.full(self.n_tasks + 1, self.loss.factor * self.unit**-self.loss.degree)
-
-    @property
-    def fitted_loss(self):
-        """The loss in the units of the caller's targets."""
-        return self.loss.in_units(1.0 / self.unit)
-
-    @property
-    def strength_unit(self):
-        """Factor on given strengths, which refer to the loss of the caller's targets."""
-        of_penalty = 0.0 if self.loss.has_link else -2.0  # the unit of squares of coefficients
-        return self.copies.unit * self.unit ** (self.loss.degree + of_penalty) / self.noise
-
     def _learn_noise(self):
         """Return the loss with all its parameters, and the noise, from first fits.
 
@@ -192,36 +173,13 @@ class NewtonProblem(BaseProblem):
         return self.table.n_features
 
     @property
-    def target_units(self):
-        """Units of the targets like `Problem.target_units`; a log-loss has no unit."""
-        return np.ones(self.n_tasks), 1.0
-
-    @property
-    def n_scores(self):
-        """Number of score sets: one for two classes, else one per class."""
-        return self.n_classes if self.n_classes > 2 else 1
-
-    @property
     def schemes(self):
         """Cross-validation schemes; empty without cross-validation."""
         return self.partitions
 
-    def restrict(self, restriction):
-        """Set the restriction."""
-        if restriction.positive is not None:
-            raise ValueError(
-                "positive= and negative= of the sharing structure are for MultiTaskRegressor with "
-                f"loss='squared_error' only; set them to None for {self.loss.name!r}."
-            )
-        self.restriction = restriction
-
     def target_statistic(self):
         """Return the tasks' sums of codes, by which tasks without keys are ordered."""
         return self.table.task_sums(self.table.weights() * self.table.y)
-
-    def feature_squares(self):
-        """Return zeros, as only prediction intervals need the squares."""
-        return np.zeros((self.n_tasks, self.n_features))
 
     def system(self, table, scaling):
         """Return the `NewtonSystem` of some of the rows, in the features of a `SlopeScaling`."""
@@ -266,10 +224,7 @@ class NewtonProblem(BaseProblem):
 
         moments = system.working_moments(eta, 0)
         found = infer(self, moments, places, candidate, lambda n_effective: 1.0, unit_noise=True)
-        noise = np.nan
-        if not self.n_classes:  # the root of the dispersion of the caller's targets
-            noise = np.sqrt(self.noise * self.unit**-self.loss.degree)
-        return found and replace(found, noise=noise)
+        return self._with_dispersion(found)
 
     def splits(self):
         """Return a list of the ``(train, test)`` tables of every split."""
@@ -350,10 +305,6 @@ class NewtonProblem(BaseProblem):
             coef, intercept = coef[:, 0], intercept[:, 0]
         return self.in_caller_units(coef, intercept)
 
-    def target_locations(self):
-        """Return zeros and ones, as scores have no units."""
-        return np.zeros(self.n_tasks + 1), np.ones(self.n_tasks + 1)
-
     def member(self, grid, scalings=None):
         """Return the candidates of a grid as a member of the guard."""
         return NewtonMember(self, grid, scalings or self.scalings())
@@ -430,35 +381,6 @@ class NewtonProblem(BaseProblem):
             found = label_scores(system.means(eta).T, system.table.y)
             of_left = found, system.table.codes, system.weight
         return SetThresholds.learn(scores, codes, weight, self.n_tasks, of_left)
-
-    @staticmethod
-    def left_out_weights(loss, rows):
-        """Return weights of candidates for an unseen task; each left-out task counts as one row."""
-        return softmax(-len(loss) * loss.sum(0) / rows.sum())
-
-    def few_shot_scores(self, member, left, judged):
-        """Return None, as a few labels hardly distinguish the candidates by these losses."""
-        return None
-
-    def residual_scale(self, error, judged, shares):
-        """Return None: intervals are for the squared error."""
-        return None
-
-    def adapter(self, grid, scalings, shared_models, shares, judged, residual_scale):
-        """Return the adapter of candidates to new tasks."""
-        kept, prior = shares.for_new_tasks()
-        kind, more = NewtonAdapter, {}
-        if self.n_classes:
-            kind, more = (
-                LogisticAdapter,
-                {"prevalence": None if prior is None else self._prevalence()},
-            )
-        return kind(
-            grid.take(kept), shared_models[kept], scalings, prior, shares.unseen[kept], self.noise,
-            self.centre, self.scale, restriction=self.restriction,
-            copies=replace(self.copies, table=None), variation=self.variation, loss=self.loss,
-            unit=self.unit, **more,
-        )  # fmt: skip
 
     def _prevalence(self):
         """Return the distribution over tasks of the classes' proportions."""

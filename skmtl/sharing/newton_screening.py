@@ -10,11 +10,11 @@ from .problem import Problem
 from .screening import Screening
 from .strengths import LOGISTIC
 
-__all__ = ["screen"]
+__all__ = ["REFERENCES", "REFERENCE_MARGIN", "ScoreScreening", "screen"]
 
 # Strengths of reference models. The loss is approximated around the first of these models whose
 # held-out loss is within a margin (in nats) of the best one.
-_REFERENCES = [
+REFERENCES = [
     (100.0, 10.0, 10.0),
     (30.0, 3.0, 1.0),
     (10.0, 1.0, 1.0),
@@ -22,7 +22,7 @@ _REFERENCES = [
     (1.0, 0.1, 0.1),
 ]
 _REFERENCE_ROWS, _REFERENCE_SPLITS = 3000, 5
-_REFERENCE_MARGIN = 3.0
+REFERENCE_MARGIN = 3.0
 # Most candidates that are selected, as each is solved again in every split; fewer if they cover all
 # but a fraction of the weight.
 _SHORT_LIST, _REST = 16, 0.1
@@ -33,7 +33,8 @@ _NEIGHBOURHOOD, _NEIGHBOURHOOD_OF_CLASSES = 0.5, 0.7
 def screen(problem, candidates, baselines):
     """Return the short lists of `Screening.screen`, for a `NewtonProblem`."""
     quadratic = _Quadratic.of(problem, *_best_reference(problem))
-    return _NewtonScreening(quadratic).screen(candidates, baselines)
+    found = ScoreScreening(quadratic, problem.n_scores, problem.n_classes > 0)
+    return found.screen(candidates, baselines)
 
 
 @dataclass
@@ -112,7 +113,7 @@ def _best_reference(problem):
     `_REFERENCE_ROWS` rows, or on `_REFERENCE_SPLITS` splits.
     """
     scalings = problem.scalings()[: 1 + problem.separates_levels]
-    references = [(strengths, scaling) for scaling in scalings for strengths in _REFERENCES]
+    references = [(strengths, scaling) for scaling in scalings for strengths in REFERENCES]
     loss, rows, models = np.zeros(len(references)), 0, []
     for train, test in itertools.islice(problem.splits(), _REFERENCE_SPLITS):
         held_out = problem.system(test, scalings[0])
@@ -128,7 +129,7 @@ def _best_reference(problem):
         rows += len(test.rows)
         if rows >= _REFERENCE_ROWS:
             break
-    best = int(np.argmax(loss <= loss.min() + _REFERENCE_MARGIN))
+    best = int(np.argmax(loss <= loss.min() + REFERENCE_MARGIN))
     return references[best], [found[best] for found in models]
 
 
@@ -138,15 +139,28 @@ def _solved(problem, system, strengths, start=None):
     return system.solve(strengths, start, *ROUGH)[0]
 
 
-class _NewtonScreening(Screening):
-    """Screening on working responses, whose noise level is one."""
+class ScoreScreening(Screening):
+    """Screening on working responses, whose noise level is one.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its moments are those of working responses.
+    n_scores : int
+        Number of score sets.
+    is_classification : bool
+    """
+
+    def __init__(self, problem, n_scores, is_classification):
+        super().__init__(problem)
+        self.n_scores, self.is_classification = n_scores, is_classification
 
     def scores(self, sse, rows):
         scores = -0.5 * sse
         return scores - scores.max(axis=1, keepdims=True)
 
     def most_candidates(self):
-        return max(6, _SHORT_LIST // self.problem.whole.n_scores)
+        return max(6, _SHORT_LIST // self.n_scores)
 
     def short_list(self, grid, scores, rows, most):
         """Return candidates whose neighbourhoods in the grid cover the weight.
@@ -157,8 +171,7 @@ class _NewtonScreening(Screening):
         left = self.mean_weights(grid, scores, rows)  # weight that is not yet covered
         position = _positions(grid)
         gaps = ((position[:, None] - position) ** 2).sum(axis=2)
-        is_classification = self.problem.whole.n_classes > 0
-        width = _NEIGHBOURHOOD_OF_CLASSES if is_classification else _NEIGHBOURHOOD
+        width = _NEIGHBOURHOOD_OF_CLASSES if self.is_classification else _NEIGHBOURHOOD
         near = np.exp(-0.5 * gaps / width**2)
         chosen = []
         enough = _REST * left.sum()

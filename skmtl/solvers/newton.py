@@ -41,7 +41,7 @@ from ..tasks.rows import TaskRows, prefers_rows
 from . import make_system, solve_given
 from .arrow import kkt_residual
 
-__all__ = ["ROUGH_WIDTHS", "NewtonSystem", "Scores", "working_table"]
+__all__ = ["ROUGH_WIDTHS", "NewtonSystem", "Scores", "penalty_of", "working_table"]
 
 _MOST_HALVINGS = 30
 # Number of features from which curvatures are kept.
@@ -465,21 +465,12 @@ class NewtonSystem:
         return 0.0, self.quadratic(eta, k), False
 
     def _penalty(self, strengths, coef, intercept, theta):
-        slope, pull, ridge = strengths
-        total = 0.0
-        if np.isfinite(slope):
-            total += slope * ((coef - theta[1:]) ** 2).sum()
-        if np.isfinite(pull):
-            total += pull * ((self._at_centres(intercept, coef, theta) - theta[0]) ** 2).sum()
-        if np.isfinite(ridge):
-            total += ridge * self.penalty @ theta[1:] ** 2
-        return 0.5 * total
+        return penalty_of(
+            strengths, self.penalty, coef, intercept, theta, self.centres, self.anchors
+        )
 
     def _at_centres(self, intercept, coef, theta):
-        """Return the tasks' intercepts at their centres, less the shared slopes at the anchors."""
-        if self.centres is None:
-            return intercept
-        return intercept + (self.centres * coef).sum(axis=1) - self.anchors @ theta[1:]
+        return _at_centres(intercept, coef, theta, self.centres, self.anchors)
 
     def _feasible(self, start, strengths, given=None):
         """Return a copy of the scores that meets infinite strengths and given slopes."""
@@ -497,6 +488,40 @@ class NewtonSystem:
             for k in range(self.n_scores):
                 intercept[k] = theta[k, 0] - self._at_centres(0.0, coef[k], theta[k])
         return Scores(coef, intercept, theta)
+
+
+def penalty_of(strengths, penalty, coef, intercept, theta, centres=None, anchors=None):
+    """Return the penalties of one score set, without those of infinite strengths.
+
+    Parameters
+    ----------
+    strengths : tuple of float
+        Slope strength, intercept strength and ridge.
+    penalty : ndarray of shape (n_features,)
+        Diagonal of P.
+    coef : ndarray of shape (n_tasks, n_features)
+    intercept : ndarray of shape (n_tasks,)
+    theta : ndarray of shape (1 + n_features,)
+    centres, anchors : ndarray of shape (n_tasks, n_features), optional
+        Those of `ArrowSystem`.
+    """
+    slope, pull, ridge = strengths
+    total = 0.0
+    if np.isfinite(slope):
+        total += slope * ((coef - theta[1:]) ** 2).sum()
+    if np.isfinite(pull):
+        level = _at_centres(intercept, coef, theta, centres, anchors)
+        total += pull * ((level - theta[0]) ** 2).sum()
+    if np.isfinite(ridge):
+        total += ridge * penalty @ theta[1:] ** 2
+    return 0.5 * total
+
+
+def _at_centres(intercept, coef, theta, centres, anchors):
+    """Return the tasks' intercepts at their centres, less the shared slopes at the anchors."""
+    if centres is None:
+        return intercept
+    return intercept + (centres * coef).sum(axis=1) - anchors @ theta[1:]
 
 
 def working_table(table, loss, target, score, offset, executor=None):

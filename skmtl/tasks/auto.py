@@ -231,7 +231,7 @@ def _kind(column, label, is_categorical=False):
             _refuse(label, found.__name__, issubclass(found, _DATES))
     if is_categorical or not present:
         return "categories"
-    numeric = all(issubclass(t, _NUMBERS) for t in types) or _are_numeric_strings(present)
+    numeric = all(issubclass(t, _NUMBERS) for t in types) or are_numeric_strings(present)
     return "numbers" if numeric else "categories"
 
 
@@ -255,7 +255,7 @@ def _refuse(label, found, dates):
     )
 
 
-def _are_numeric_strings(values):
+def are_numeric_strings(values):
     """Return whether all values, some of them strings, can be read as numbers, and not only NaN."""
     try:
         read = [_number(value) for value in set(values)]

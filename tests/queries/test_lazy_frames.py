@@ -274,8 +274,8 @@ def wrong(frame):
         r"the task column 'task' of X, a lazy frame, is of type Float64": lambda: fit(floats, "y"),
         r"weights must be at least 0": lambda: fit(negative, "y", sample_weight="v"),
         r"without rows": lambda: fit(lazy.filter(pl.col("id") < 0), "y"),
-        r"loss='poisson' needs all rows in memory, but X is a lazy frame": lambda: regressor(
-            loss="poisson"
+        r"loss='huber' needs all rows in memory, but X is a lazy frame": lambda: regressor(
+            loss="huber"
         ).fit(lazy, "y"),
         r"grouping_columns=\['shop'\] needs all rows": lambda: regressor(
             grouping_columns=["shop"], exclude_columns=["even"]

@@ -100,8 +100,9 @@ class MultiTaskClassifier(
         column slopes of all features, too; the second is theirs, for standardised features. For two
         classes only. Levels that were not seen in `fit` have no effect.
     fold_column : str or int, default=None
-        Column of X with the fold of each row in `cv`, an int: whole numbers from 0 or 1 on, or
-        integer ids, which are hashed. It is not a feature.
+        Column of X with the fold of each row in `cv`, an int: whole numbers from 0 to ``cv - 1`` or
+        from 1 to `cv`, or integer ids, which are hashed. It is not a feature. Lazy frames
+        need it.
     loss : str or dict, default="log_loss"
         Loss by its name in scikit-learn, or a dict from tasks to names. "log_loss" is the only
         loss of classes; `MultiTaskRegressor` takes tasks of numbers beside tasks of 0 and 1.

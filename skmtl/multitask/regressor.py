@@ -86,9 +86,10 @@ class MultiTaskRegressor(
         column slopes of all features, too; the second is theirs, for standardised features. Levels
         that were not seen in `fit` have no effect.
     fold_column : str or int, default=None
-        Column of X with the fold of each row in `cv`, an int: whole numbers from 0 or 1 on, or
-        integer ids, which are hashed. It is not a feature. Lazy frames need it. Linear models are
-        then fitted to moments alone, also in memory, so that both fits are the same.
+        Column of X with the fold of each row in `cv`, an int: whole numbers from 0 to ``cv - 1`` or
+        from 1 to `cv`, or integer ids, which are hashed. It is not a feature. Lazy frames
+        need it. Linear models are then fitted to moments alone, also in memory, so that both fits
+        are the same.
     loss : str, object or dict, default="squared_error"
         Loss by its name in scikit-learn, or an object of `skmtl.losses`. "poisson" (counts) and
         "gamma" (amounts above 0) have the logarithm of the mean as linear score; "huber"

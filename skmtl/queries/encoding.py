@@ -40,11 +40,6 @@ def read_columns(schema, names, what, kinds=("numbers", "text")):
             kind = "numbers"
         elif str(dtype) == "Boolean":
             kind = "booleans"
-        if name == "*" or (name.startswith("^") and name.endswith("$")):
-            raise ValueError(
-                f"column {name!r} of X, a lazy frame, has a name that queries take for a pattern; "
-                "rename it."
-            )
         if kind == "text" and not str(dtype).startswith(("String", "Categorical", "Enum")):
             raise TypeError(
                 f"column {name!r} of X is of type {dtype}, which is neither numbers nor strings: "

@@ -59,6 +59,12 @@ class LazyColumns:
         frame = read_lazy(X)
         proto = prototype(frame)
         names = column_names(proto)
+        for name in names:
+            if name == "*" or (name.startswith("^") and name.endswith("$")):
+                raise ValueError(
+                    f"column {name!r} of X, a lazy frame, has a name that queries take for a "
+                    "pattern; rename it."
+                )
         for parameter, name in (("y", target), ("sample_weight", weight)):
             if name is not None and name not in names:
                 raise ValueError(

@@ -273,6 +273,21 @@ def wrong(frame):
         ).fit(lazy, "y"),
         r"the task column 'task' of X, a lazy frame, is of type Float64": lambda: fit(floats, "y"),
         r"weights must be at least 0": lambda: fit(negative, "y", sample_weight="v"),
+        r"column 'c' of X, a lazy frame, holds numbers that need not be whole": lambda: regressor(
+            preprocessor="auto", categorical_columns=["c"]
+        ).fit(lazy, "y"),
+        r"'text' of X, a lazy frame, has numbers that are stored as strings": lambda: regressor(
+            preprocessor="auto"
+        ).fit(lazy.with_columns(text=pl.col("id").cast(pl.String)), "y"),
+        r"has no features": lambda: fit(lazy.drop("a", "b", "c"), "y"),
+        r"column 'shop' of X, the target or the weights, is of type String: convert": lambda: (
+            regressor(exclude_columns=["even"]).fit(lazy, "shop")
+        ),
+        r"column '\^a.\*\$' of X, a lazy frame, has a name": lambda: fit(
+            frame.drop("w").rename({"a": "^a.*$"}).lazy(), "y"
+        ),
+        r"memory_limit='potato' must be": lambda: regressor(memory_limit="potato").fit(lazy, "y"),
+        r"column 'task' \(99 rows\). Filter these rows": lambda: fit(gaps, "y"),
         r"without rows": lambda: fit(lazy.filter(pl.col("id") < 0), "y"),
         r"loss='huber' needs all rows in memory, but X is a lazy frame": lambda: regressor(
             loss="huber"
@@ -342,3 +357,89 @@ def test_a_query_that_fails_leaves_everything_as_it_was(rng, engine):
     with pytest.raises(QueryError, match=r"failed in .*; nothing was changed.*(disk 7|x1)"):
         model.fit(broken, "y")
     assert vars(model) == before
+
+
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "dask"])
+def test_categories_that_are_rare_or_booleans(rng, engine):
+    frame = draw(rng, n=400)
+    rare = [f"n{i // 3}" for i in range(400)]  # no level has five rows
+    frame = frame.with_columns(rare=pl.Series(rare), flag=pl.Series(rng.random(400) < 0.3))
+    options = {"preprocessor": "auto", "categorical_columns": ["flag"]}
+    X, y, _ = parts(frame)
+    with pytest.warns(UserWarning, match="at most 30 categories"):
+        wanted = regressor(FIXED, **options).fit(X, y)
+        found = regressor(FIXED, **options).fit(make(engine, frame.drop("w")), "y")
+    assert found.coef_feature_names_.tolist() == wanted.coef_feature_names_.tolist()
+    assert_same_fit(found, wanted)
+    for model in (found, wanted):
+        predicted = in_memory(model.predict(make(engine, frame)), "id")["prediction"]
+        order = np.argsort(frame["id"].to_numpy())
+        np.testing.assert_allclose(predicted, wanted.predict(X)[order], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "dask"])
+def test_gaps_are_filled_in_predict_as_in_memory(rng, engine):
+    frame = draw(rng, n=300)
+    gap = pl.Series(rng.random(300) < 0.1)
+    frame = frame.with_columns(a=pl.when(gap).then(np.nan).otherwise(pl.col("a")))
+    X, y, _ = parts(frame)
+    model = regressor(FIXED, preprocessor="auto").fit(X, y)
+    predicted = in_memory(model.predict(make(engine, frame)), "id")["prediction"]
+    order = np.argsort(frame["id"].to_numpy())
+    np.testing.assert_allclose(predicted, model.predict(X)[order], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "dask"])
+def test_small_tasks_far_apart_keep_their_accuracy(rng, engine):
+    task = np.repeat(np.arange(100), 5)
+    X = rng.normal(size=(500, 3)) + np.c_[1e4 * task, np.zeros((500, 2))]
+    y = X @ [1e-4, 1.0, -1.0] + rng.normal(size=100)[task] + rng.normal(size=500)
+    columns = dict(zip("abc", X.T, strict=True))
+    frame = pl.DataFrame({"task": task, "id": rng.permutation(500), **columns, "y": y})
+    options = {"exclude_columns": None}
+    wanted = regressor(**options).fit(frame.drop("y"), y)
+    assert_same_fit(regressor(**options).fit(make(engine, frame), "y"), wanted)
+
+
+def test_labels_of_a_list_of_one_column_are_tuples(rng):
+    frame = draw(rng, n=300)
+    X, y, _ = parts(frame)
+    wanted = regressor(FIXED, task_column=["task"]).fit(X, y)
+    found = regressor(FIXED, task_column=["task"]).fit(frame.drop("w").lazy(), "y")
+    assert found.tasks_.tolist() == wanted.tasks_.tolist() == [(t,) for t in range(15)]
+    for model in (found, wanted):
+        predicted = in_memory(model.predict(frame.lazy()), "id")["prediction"]
+        order = np.argsort(frame["id"].to_numpy())
+        np.testing.assert_allclose(predicted, wanted.predict(X)[order], rtol=1e-9)
+
+
+@pytest.mark.parametrize("memory_limit", [None, "1MB"])
+def test_tasks_whose_rows_have_no_weight_are_tasks(rng, memory_limit):
+    frame = draw(rng, n=3000, n_tasks=300)
+    w = pl.when(pl.col("task") % 50 == 3).then(0.0).otherwise(pl.col("w"))
+    frame = frame.with_columns(w=w)
+    X, y, weight = parts(frame)
+    options = {"task_weight": {3: 2.0, 5: 0.5}, "target_scale": "table"}
+    wanted = regressor(FIXED, **options).fit(X, y, sample_weight=weight)
+    model = regressor(FIXED, memory_limit=memory_limit, **options)
+    assert_same_fit(model.fit(frame.lazy(), "y", sample_weight="w"), wanted)
+    assert model.tasks_.tolist() == list(range(300))
+
+
+def test_moments_that_are_kept_without_folds(rng):
+    frame = draw(rng, n=300)
+    X, y, _ = parts(frame)
+    options = {"cv": None, "keep_moments": True, "fold_column": None}
+    options["exclude_columns"] = ["shop", "even", "id"]
+    wanted = regressor(FIXED, **options).fit(X, y).partial_fit(X, y)
+    found = regressor(FIXED, **options).fit(frame.drop("w").lazy(), "y").partial_fit(X, y)
+    assert_same_fit(found, wanted)
+
+
+def test_a_fit_ends_the_wait_for_a_solution(rng):
+    frame = draw(rng, n=300)
+    X, y, _ = parts(frame)
+    model = regressor(FIXED, keep_moments=True).fit(X, y).partial_fit(X, y, solve=False)
+    model.fit(frame.drop("w").lazy(), "y")
+    assert "_rows_to_solve" not in vars(model)
+    assert_same_fit(model, regressor(FIXED).fit(X, y))

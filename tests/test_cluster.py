@@ -104,27 +104,23 @@ def test_a_search_on_a_cluster_is_the_sequential_search(search, cluster):
     assert len(found) == 2 and max(map(len, found)) == 1  # of the fold with the rare shop
 
 
-def threads_and_depth():
-    """What a task of a cluster sees: threads of BLAS and OpenMP, of a fit, and of its learners."""
-    import threadpoolctl
-    from joblib import effective_n_jobs
-
-    from skmtl._jit import on_this_machine, worker_pool
-
-    with worker_pool(None) as executor, on_this_machine():
-        libraries = [info["num_threads"] for info in threadpoolctl.threadpool_info()]
-        return [*libraries, 1 if executor is None else 2, effective_n_jobs(None)]
-
-
 @pytest.mark.jit
 @pytest.mark.slow
 def test_a_fit_on_a_worker_has_one_thread(cluster):
-    cloudpickle = pytest.importorskip("cloudpickle")
-    module = sys.modules[__name__]
-    cloudpickle.register_pickle_by_value(module)
+    # Inside the test, as workers that cannot import this module are sent its code.
+    def threads_and_depth():
+        """What a task of a cluster sees: threads of BLAS and OpenMP, of a fit, of its learners."""
+        import threadpoolctl
+        from joblib import effective_n_jobs
+
+        from skmtl._jit import on_this_machine, worker_pool
+
+        with worker_pool(None) as executor, on_this_machine():
+            libraries = [info["num_threads"] for info in threadpoolctl.threadpool_info()]
+            return [*libraries, 1 if executor is None else 2, effective_n_jobs(None)]
+
     with joblib.parallel_config("dask"):
         found = joblib.Parallel()(joblib.delayed(threads_and_depth)() for _ in range(4))
-    cloudpickle.unregister_pickle_by_value(module)
     assert {count for counts in found for count in counts} == {1}
 
 
@@ -134,16 +130,17 @@ def test_a_fit_stays_on_its_machine(cluster):
     """Neither the trees of its learners nor its own threads follow joblib's backend."""
     X, y = sales(300)
     forest = SharedEstimator(RandomForestRegressor(5, random_state=0))
-    submitted = cluster.run_on_scheduler(count_of_tasks)
+    submitted = cluster.run_on_scheduler(count_of_transitions)
     for sharing in ("auto", forest):
         model = MultiTaskRegressor(sharing, task_column="shop", random_state=0)
         wanted = clone(model).fit(X, y).predict(X)
         with joblib.parallel_config("dask"):
             np.testing.assert_allclose(clone(model).fit(X, y).predict(X), wanted, atol=1e-10)
-    assert cluster.run_on_scheduler(count_of_tasks) == submitted
+    # The five trees of a forest alone would be fifteen; tasks of the last test may still end.
+    assert cluster.run_on_scheduler(count_of_transitions) < submitted + 10
 
 
-def count_of_tasks(dask_scheduler):
+def count_of_transitions(dask_scheduler):
     return dask_scheduler.transition_counter
 
 

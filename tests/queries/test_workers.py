@@ -17,19 +17,20 @@ def client():
         yield client
 
 
-def die_once(rows, flag):
-    """Return the rows, but end the process in the first call for rows."""
-    if len(rows) and not os.path.exists(flag):
-        open(flag, "w").close()
-        os._exit(1)
-    return rows
-
-
 @pytest.mark.slow
 def test_a_worker_that_dies_does_not_change_the_fit(rng, tmp_path, client):
     frame = many_tasks(rng, n=2000, n_tasks=50)
     wanted = regressor_of_many().fit(frame.lazy(), "y")
     rows, flag = make("dask", frame), str(tmp_path / "died")
+
+    def die_once(rows, flag):
+        """Return the rows, but end the process in the first call for rows."""
+        # Inside the test, as processes that cannot import the tests are sent its code.
+        if len(rows) and not os.path.exists(flag):
+            open(flag, "w").close()
+            os._exit(1)
+        return rows
+
     found = regressor_of_many().fit(rows.map_partitions(die_once, flag, meta=rows._meta), "y")
     assert os.path.exists(flag)
     assert_same_fit(found, wanted)

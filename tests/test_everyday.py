@@ -375,7 +375,6 @@ def test_lazy_frames_are_refused_without_being_read(rng):
     lazy = pl.DataFrame(X, schema=["a", "b"]).lazy().map_batches(read)
     model = MultiTaskRegressor("partial_pooling").fit(pl.DataFrame(X, schema=["a", "b"]), y)
     for call in (
-        lambda: MultiTaskClassifier("partial_pooling").fit(lazy, y > 0),
         lambda: model.score(lazy, y),
         lambda: MetaLearnerRegressor().fit(lazy, y),
         lambda: list(TaskKFold(2, task_column="a").split(lazy)),

@@ -109,7 +109,9 @@ def test_with_moments_it_is_partial_pooling(rng):
         one.partial_fit(X[rest], y[rest], task=task[rest])
     np.testing.assert_array_equal(model.coef_, linear.coef_)
     shared = MultiTaskRegressor(SharedEstimator(SVR()))
-    with pytest.raises(AttributeError, match="partial_fit is for linear models, but sharing="):
+    with pytest.raises(
+        AttributeError, match="learners, which need all rows at once, so there is no p"
+    ):
         shared.partial_fit(X, y, task=task)
 
 

@@ -2,6 +2,7 @@
 
 import numbers
 import reprlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
@@ -9,6 +10,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
@@ -210,6 +212,17 @@ class MultiTaskBase(
 
     def _warn_of_fit(self, table, fitted):
         """Warn if the fit of some tasks stopped early, or has no solution."""
+
+    def _warn_of_early_stop(self, fitted, stacklevel, what="KKT residual"):
+        """Warn if Newton's method has not reached the tolerance."""
+        if fitted.kkt_residual > self.tol:
+            warnings.warn(
+                f"the final fit stopped at a {what} of {fitted.kkt_residual:.1e}, above "
+                f"tol={self.tol:g}, after {fitted.n_iter} steps; increase "
+                f"max_iter={self.max_iter} or tol.",
+                ConvergenceWarning,
+                stacklevel=stacklevel + 1,
+            )
 
     def _fit_problem(self, solver, problem):
         return solver.fit_problem(problem)

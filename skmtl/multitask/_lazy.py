@@ -1,12 +1,10 @@
 """The part of the multi-task estimators that reads lazy frames, whose rows are not in memory."""
 
 import functools
-import warnings
 from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 
 from .._callbacks import Progress
 from .._jit import worker_pool
@@ -279,14 +277,7 @@ class LazyMixin:
         problem.restrict(restriction)
         problem.approach()
         fitted = solver.fit_problem(problem)
-        if fitted.kkt_residual > self.tol:
-            warnings.warn(
-                f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
-                f"tol={self.tol:g}, after {fitted.n_iter} steps; increase "
-                f"max_iter={self.max_iter} or tol.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        self._warn_of_early_stop(fitted, 4)
         if loss is LOG_LOSS:
             warn_of_pure_tasks(blocks, fitted)
         return fitted.with_empty_tasks(has_rows), stds

@@ -1,10 +1,8 @@
 """The part of the multi-task regressor that deals with losses other than the squared error."""
 
 import functools
-import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -202,14 +200,7 @@ class LossMixin:
     def _warn_of_fit(self, table, fitted):
         if fitted.loss is SQUARED_ERROR:
             return
-        if fitted.kkt_residual > self.tol:
-            warnings.warn(
-                f"the final fit stopped at a residual of {fitted.kkt_residual:.1e}, above "
-                f"tol={self.tol:g}, after {fitted.n_iter} steps; increase "
-                f"max_iter={self.max_iter} or tol.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
+        self._warn_of_early_stop(fitted, 5, "residual")
         if fitted.loss is LOG_LOSS and fitted.learned is None:
             warn_of_separation(table, fitted, stacklevel=6)
 

@@ -1,14 +1,12 @@
 """Logistic regression for many tasks."""
 
 import numbers
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
@@ -357,14 +355,7 @@ class MultiTaskClassifier(
             )  # fmt: skip
 
         solver, fitted = self._share(X, y, codes, table, lambda loss: make_problem, rows, progress)
-        if fitted.kkt_residual > self.tol:
-            warnings.warn(
-                f"the final fit stopped at a KKT residual of {fitted.kkt_residual:.1e}, above "
-                f"tol={self.tol:g}, after {fitted.n_iter} steps; increase "
-                f"max_iter={self.max_iter} or tol.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self._warn_of_early_stop(fitted, 2)
         if fitted.learned is None:
             warn_of_separation(table, fitted)
         self._store(X, y, rows, solver, fitted, table.task_sizes(), column_stds(table))

@@ -10,7 +10,7 @@ from .encoding import check_complete, fit_auto, number, read_columns, to_numbers
 from .frames import prototype, read_lazy
 from .moments import LazyTable, summarise
 
-__all__ = ["LazyColumns", "key_kinds"]
+__all__ = ["LazyColumns", "key_kinds", "keys_as"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class LazyColumns:
         The columns besides target and weights, without rows.
     features : FeatureColumns
         Of `X`.
-    kinds : dict from str to {"numbers", "text"}
-        Kinds of the features.
+    kinds : dict from str to str
+        Kinds of the features, as `read_columns` returns them.
     keys : dict from str to {"integer", "string", "boolean"}
         Kinds of the labels in the columns of the task.
     target : str

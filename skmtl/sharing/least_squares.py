@@ -41,13 +41,16 @@ class LeastSquares(PoolingMember):
         for k, slope, where in self.grid.levels:
             scaling = self.scalings[k]
             if k != last:
-                last, moments = k, scaling.stretched(data)
-                places = self.problem.places(scaling, moments)
-                system = make_system(
-                    moments.weighted(), scaling.factors**2, self.problem.executor, scaling.varies,
-                    *places,
-                )  # fmt: skip
+                last, system = k, self._system(scaling, data)
             yield scaling, system.factor(slope), where
+
+    def _system(self, scaling, data):
+        """Return the arrow system of some moments in the features of a `SlopeScaling`."""
+        moments = scaling.stretched(data)
+        places = self.problem.places(scaling, moments)
+        return make_system(
+            moments.weighted(), scaling.factors**2, self.problem.executor, scaling.varies, *places
+        )
 
     def errors(self, train, test):
         """Return the squared errors ``(n_tasks, n_candidates)`` on the test moments of a split."""

@@ -13,7 +13,6 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ..guard.judge import Judged
 from ..guard.weights import noise_level
-from ..solvers import make_system
 from .least_squares import LeastSquares, gradients_of
 from .member import Blend
 from .problem import Problem
@@ -156,12 +155,7 @@ class _ShardedLeastSquares(LeastSquares):
         for k, slope, where in self.grid.levels:
             scaling = self.scalings[k]
             if k != last:
-                last, moments = k, scaling.stretched(data)
-                places = self.problem.places(scaling, moments)
-                system = make_system(
-                    moments.weighted(), scaling.factors**2, self.problem.executor, scaling.varies,
-                    *places,
-                )  # fmt: skip
+                last, system = k, self._system(scaling, data)
                 system.set_largest_weight(largest)
             yield scaling, system.factor(slope), where
 

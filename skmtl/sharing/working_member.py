@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from ..guard.shares import Shares
-from ..solvers import make_system
 from ..solvers.arrow import kkt_residual
 from ..solvers.newton import Scores, penalty_of
 from .least_squares import LeastSquares
@@ -55,12 +54,8 @@ class WorkingMember(LeastSquares):
             edges = [where.start, *edges.tolist(), where.stop]
             for start, stop in zip(edges[:-1], edges[1:], strict=True):
                 if (k, points[start]) != last:
-                    last, moments = (k, points[start]), scaling.stretched(data.at(points[start]))
-                    places = self.problem.places(scaling, moments)
-                    system = make_system(
-                        moments.weighted(), scaling.factors**2, self.problem.executor,
-                        scaling.varies, *places,
-                    )  # fmt: skip
+                    last = k, points[start]
+                    system = self._system(scaling, data.at(points[start]))
                 yield scaling, system.factor(slope), slice(start, stop)
 
     def solve(self, shares, more):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .moments import TaskMoments, moment_bytes
+from .moments import TaskMoments
 
 __all__ = ["ShardStore", "ShardedBlocks", "ShardedMoments"]
 
@@ -49,11 +49,6 @@ class ShardStore:
 
     def __len__(self):
         return len(self.edges) - 1
-
-    @property
-    def bytes(self):
-        """Size of the moments."""
-        return moment_bytes(self.weight.size, self.n_features)
 
     def load(self, shard):
         """Return the moments of a shard."""

@@ -1,8 +1,21 @@
-"""Sphinx configuration: ``sphinx-build -n -W docs docs/_build/html``."""
+"""Sphinx configuration: ``sphinx-build -n -W docs docs/_build/html``.
 
+With ``-D plot_gallery=0`` the examples are listed, but not run.
+"""
+
+import os
 import re
+import sys
+import warnings
+from pathlib import Path
+
+import matplotlib
 
 import skmtl
+
+matplotlib.use("agg")
+HERE = Path(__file__).parent
+os.environ["PYTHONWARNINGS"] = "ignore:Matplotlib is currently using agg"
 
 project = "skmtl"
 author = "skmtl developers"
@@ -10,13 +23,19 @@ copyright = "2026, skmtl developers"
 version = release = skmtl.__version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
+    "myst_parser",  # for the changelog
+    "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.extlinks",
-    "sphinx.ext.mathjax",
-    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx-mathjax-offline",  # formulas need no network
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "examples"]
 templates_path = ["_templates"]
 
 # The roles of the docstrings: :doi:`...` and :arxiv:`...`.
@@ -26,29 +45,84 @@ extlinks = {
 }
 
 autosummary_generate = True
-napoleon_google_docstring = False
-# Types stand as they are written, as "array-like of shape (n_samples,)" names no class, and so do
-# names: in fields of Sphinx's own, attributes are read as references and lose their underscore.
-napoleon_use_param = False
-napoleon_use_rtype = False
 autodoc_typehints = "none"  # the docstrings say more
-napoleon_custom_sections = [("Attributes", "params_style")]
+numpydoc_show_class_members = False  # the template lists them
+numpydoc_xref_param_type = False
 
+toc_object_entries_show_parents = "hide"
+default_role = "literal"  # of single backticks
 smartquotes = False  # "auto" is a string, and {"auto", "table"} are two
 
-# Nothing is downloaded, so that other projects' names cannot be looked up.
-nitpick_ignore_regex = [
-    ("py:.*", r"sklearn\..*"),
-    ("py:exc", "NotFittedError|NoMomentsError"),
-]
-
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "Learn across tasks with scikit-learn",
-    "page_width": "1080px",
-    "sidebar_width": "250px",
+# The list of names stands in for the network, so that a build is the same with and without it.
+intersphinx_mapping = {
+    name: (url, (f"_inventories/{name}.txt",))
+    for name, url in {
+        "matplotlib": "https://matplotlib.org/stable/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "pandas": "https://pandas.pydata.org/docs/",
+        "python": "https://docs.python.org/3/",
+        "sklearn": "https://scikit-learn.org/stable/",
+    }.items()
 }
+nitpick_ignore_regex = [("py:exc", "NotFittedError|NoMomentsError")]
+
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and output stay behind
+
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("svg", 96)]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_",
+    "subsection_order": [
+        f"examples/{section}"
+        for section in ("all_tasks", "tasks_of_tomorrow", "one_task", "in_practice")
+    ],
+    "within_subsection_order": "FileNameSortKey",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skmtl",),
+    "reference_url": {"skmtl": None},
+    "remove_config_comments": True,
+    "ignore_repr_types": r"matplotlib",
+    "show_memory": False,
+    "show_signature": False,
+    "matplotlib_animations": False,
+    "min_reported_time": 0,
+    "download_all_examples": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skmtl {version}"
+html_static_path = ["_static"]
+html_css_files = ["skmtl.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
 html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": f"skmtl {version}"},
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher", "navbar-icon-links"],
+    "header_links_before_dropdown": 6,
+    "icon_links": [
+        {
+            "name": "GitHub",
+            "url": "https://github.com/skmtl/skmtl",
+            "icon": "fa-brands fa-github",
+        }
+    ],
+    "show_toc_level": 1,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc", "sg_download_links"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+# A page of one level has nothing to list beside it.
+html_sidebars = {
+    name: []
+    for name in ("index", "install", "quick_start", "which_estimator", "changelog", "benchmarks")
+}
 
 
 def skip_member(app, what, name, obj, skip, options):
@@ -62,21 +136,6 @@ def skip_member(app, what, name, obj, skip, options):
     )
 
 
-_PROPERTIES = {}  # docstrings of properties as they are written
-
-
-def keep_property(app, what, name, obj, options, lines):
-    if what == "property" and not any(line.startswith("---") for line in lines):
-        _PROPERTIES[name] = list(lines)
-
-
-def restore_property(app, what, name, obj, options, lines):
-    """Napoleon would take what stands before a colon for the property's type."""
-    lines[:] = _PROPERTIES.pop(name, lines)
-
-
 def setup(app):
     """Called by Sphinx."""
     app.connect("autodoc-skip-member", skip_member)
-    app.connect("autodoc-process-docstring", keep_property, priority=400)  # before napoleon's 500
-    app.connect("autodoc-process-docstring", restore_property, priority=600)

@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_what_has_a_page_exists():
 @needs_docs
 @pytest.mark.parametrize("module", MODULES)
 def test_all_that_is_public_has_a_page(module):
-    pages = [page for page in listed().values()]
+    pages = list(listed().values())
     found = importlib.import_module(module)
     for name in found.__all__:
         if inspect.isclass(getattr(found, name)) or inspect.isfunction(getattr(found, name)):
@@ -122,6 +123,27 @@ def test_attributes_keep_their_underscore(page, cls):
     bold = {html.unescape(name) for name in re.findall(r"<strong>([^<]*)</strong>", text)}
     names = {name for entry in bold for name in entry.split(", ")}
     assert set(documented_attributes(cls)) - names == set()
+
+
+@needs_pages
+def test_internal_links_lead_somewhere():
+    # Sphinx resolves its own references; charts and cards in raw HTML are links of ours.
+    pages = {path: path.read_text() for path in Path(BUILT).rglob("*.html")}
+    names = {
+        path.resolve(): set(re.findall(r'\b(?:id|name)="([^"]+)"', text))
+        for path, text in pages.items()
+    }
+    broken = set()
+    for path, text in pages.items():
+        for link in re.findall(r'<a\b[^>]*?\bhref="([^"]+)"', text):
+            target, _, anchor = html.unescape(link).partition("#")
+            if ":" in target:  # of another site
+                continue
+            page = (path.parent / unquote(target)).resolve() if target else path.resolve()
+            found = page.exists() and (not anchor or page not in names or anchor in names[page])
+            if not found:
+                broken.add((path.name, link))
+    assert broken == set()
 
 
 def test_attributes_are_found_in_docstrings():

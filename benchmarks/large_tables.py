@@ -77,7 +77,7 @@ def measure(what, engine, path, n_features, memory_limit, engine_limit):
     import numpy as np
 
     frame = open_lazily(engine, path, engine_limit)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     out = {}
     if what == "bare":
         bare(frame, n_features)
@@ -102,7 +102,7 @@ def measure(what, engine, path, n_features, memory_limit, engine_limit):
                 sharing, task_column="task", memory_limit=memory_limit, **options
             ).fit(frame, "y")
         out["coef"] = [float(model.coef_.sum()), float(np.abs(model.coef_).sum())]
-    out["seconds"] = time.perf_counter() - start
+    out["seconds"], out["cpu"] = time.perf_counter() - start, time.process_time() - cpu
     out["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(out))
 
@@ -148,7 +148,9 @@ def show(name, found, base=None):
     ratio = f" ({found['seconds'] / base:.2f} times the bare query)" if base else ""
     coef = f", sum of slopes {found['coef'][0]:.10g}" if "coef" in found else ""
     print(
-        f"  {name}: {found['seconds']:.1f} s{ratio}, peak {found['peak']:.2f} GiB{coef}", flush=True
+        f"  {name}: {found['seconds']:.1f} s{ratio} ({found['cpu']:.1f} s of all cores), "
+        f"peak {found['peak']:.2f} GiB{coef}",
+        flush=True,
     )
 
 

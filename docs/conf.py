@@ -5,17 +5,15 @@ With ``-D plot_gallery=0`` the examples are listed, but not run.
 
 import os
 import re
-import sys
-import warnings
-from pathlib import Path
+
+for _library in "OMP", "OPENBLAS", "MKL", "NUMBA":  # before numpy loads: examples are small
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import matplotlib
 
 import skmtl
 
 matplotlib.use("agg")
-HERE = Path(__file__).parent
-os.environ["PYTHONWARNINGS"] = "ignore:Matplotlib is currently using agg"
 
 project = "skmtl"
 author = "skmtl developers"

@@ -522,6 +522,15 @@ def test_what_is_drawn(plt):
     assert len(legend) == 3 and legend[1].startswith("independent")
 
 
+def test_as_many_numbers_of_rows_as_have_room(plt):
+    shots = np.arange(1, 300)
+    display = FewShotCurveDisplay(shots, np.ones((299, 2)), np.zeros((299, 2))).plot()
+    shown = [t.get_text() for t in display.ax_.get_xticklabels()]
+    assert shown == ["1", "2", "5", "10", "20", "50", "100", "200", "299"]
+    assert display.lines_["adapted"].get_markersize() == 0
+    np.testing.assert_array_equal(display.lines_["adapted"].get_xdata(), shots)
+
+
 def test_tasks_without_a_score_are_left_out_of_all_curves(plt):
     adapted, alone = scores()
     adapted[1, 4] = alone[0, 7] = np.nan

@@ -22,6 +22,8 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
+import legible  # noqa: E402
+
 FIXED = PartialPooling(alpha=3.0, alpha_shared=1.0)
 
 
@@ -165,7 +167,7 @@ def test_task_argument_sparse_rows_and_columns_of_y():
     alone = MultiTaskRegressor("independent").fit(rows, y, task=X["shop"])
     again = TaskCoefficientsDisplay.from_estimator(model, rows, independent=alone, task=X["shop"])
     np.testing.assert_array_equal(display.independent_coef, again.independent_coef)
-    assert "one task" in [t.get_text() for t in display.axes_[-1].get_legend().get_texts()]
+    assert "one task" in [t.get_text() for t in display.axes_[0].get_legend().get_texts()]
 
     both = np.column_stack([y, -y])
     model.fit(rows, both)
@@ -217,28 +219,35 @@ def random_display(n_tasks, n_features=3, seed=0, compared=True):
 @pytest.mark.parametrize("n_tasks", [1, 2, 5, 40, 1000])
 def test_all_tasks_are_drawn_and_nothing_overlaps(n_tasks, compared):
     display = random_display(n_tasks, compared=compared).plot(name="store")
-    figure = display.figure_
-    figure.canvas.draw()
-    for j in range(3):
+    for j, ax in enumerate(display.axes_):
         np.testing.assert_allclose(np.sort(drawn(display.points_[j])), np.sort(display.coef[:, j]))
         if compared:
             given = np.sort(display.independent_coef[:, j])
             np.testing.assert_allclose(np.sort(drawn(display.independent_points_[j])), given)
-    boxes = [display.axes_[-1].get_legend().get_window_extent()]
-    for ax in display.axes_:
-        named = [text for text in ax.texts if text.get_text()]
-        assert len(named) == (0 if n_tasks == 1 else 2)
-        labels = [*named, *ax.get_yticklabels(), *ax.get_xticklabels()]
-        labels += [text for text in (ax.title, ax._left_title, ax._right_title) if text.get_text()]
-        low, high = ax.get_xlim()
-        seen = [
-            t for t in labels if t not in ax.get_xticklabels() or low <= t.get_position()[0] <= high
-        ]
-        boxes += [text.get_window_extent() for text in seen]
-    for i, box in enumerate(boxes):
-        assert box.x0 >= 0 and box.y0 >= 0
-        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-        assert not any(box.overlaps(other) for other in boxes[:i])
+        assert len(ax.texts) == (0 if n_tasks == 1 else 2)
+    legible.check_places(display.figure_)
+
+
+@pytest.mark.parametrize("places", [(0.0, 0.01), (0.99, 1.0), (0.5, 0.51), (0.0, 1.0)])
+@pytest.mark.parametrize("length", [1, 22])
+def test_names_of_ends_that_are_close(places, length):
+    """The independent coefficients set the limits, so that the model's may be anywhere."""
+    coef = np.array([[places[0]], [places[1]], [np.mean(places)]])
+    alone, noun = np.array([[0.0], [1.0], [0.5]]), "s" * length
+    for size in (None, (4, 3)):
+        ax = None if size is None else plt.subplots(figsize=size, layout="constrained")[1]
+        display = TaskCoefficientsDisplay(
+            coef, [0.5], tasks=[noun + str(i) for i in range(3)], feature_names=["p"],
+            independent_coef=alone,
+        ).plot(ax=ax)  # fmt: skip
+        legible.check_places(display.figure_)
+
+
+def test_many_points_are_spread_by_their_density(rng):
+    coef = rng.normal(size=(3000, 1))
+    display = TaskCoefficientsDisplay(coef, [0.0], tasks=range(3000), feature_names=["p"]).plot()
+    x, height = np.abs(np.asarray(display.points_[0].get_offsets())).T
+    assert height[x > 2.5].max() < 0.3 * height[x < 0.5].max() < 0.3
 
 
 def test_the_ends_are_named():

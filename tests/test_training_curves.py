@@ -86,13 +86,14 @@ def test_axis_of_losses():
 
 
 @pytest.mark.parametrize(
-    ("n_tasks", "n_lines", "n_entries"), [(3, 3, 3), (40, 40, 1), (3000, 1, 3)]
+    ("n_tasks", "n_lines", "n_entries"), [(3, 3, 3), (40, 40, 2), (3000, 1, 3)]
 )
 def test_noise_of_few_and_of_many_tasks(n_tasks, n_lines, n_entries):
     display = TrainingCurveDisplay(history(n_tasks), tasks=[f"shop {i}" for i in range(n_tasks)])
     display.plot(split=2)
     right = display.axes_[1]
-    assert len(display.noise_lines_) == n_lines and right.get_title() == "split 2"
+    assert len(display.noise_lines_) == n_lines
+    assert right.get_legend().get_title().get_text() == "split 2"
     texts = [text.get_text() for text in right.get_legend().get_texts()]
     assert len(texts) == n_entries
     if n_tasks == 3:
@@ -106,6 +107,36 @@ def test_noise_of_few_and_of_many_tasks(n_tasks, n_lines, n_entries):
     assert display.noise_lines_ == []
 
 
+def test_noise_of_every_task_is_summarised_if_they_are_many(rng):
+    noise = rng.uniform(0.1, 1.0, (6, 101))
+    display = TrainingCurveDisplay(history() | {"task_noise": noise}).plot()
+    (line,) = display.noise_lines_
+    np.testing.assert_allclose(line.get_ydata(), np.median(noise[:3], axis=1))
+
+
+def test_many_splits_are_summarised(rng):
+    """Splits end at epochs of their own."""
+    curves = history(n_splits=30)
+    for key in ("train_loss", "validation_loss"):
+        curves[key] = rng.uniform(0.3, 0.6, 90)
+    short = np.flatnonzero((curves["split"] % 2 == 0) & (curves["epoch"] == 6))
+    curves = {key: np.delete(values, short) for key, values in curves.items()}
+    display = TrainingCurveDisplay(curves).plot()
+    for key, lines in (
+        ("train_loss", display.train_lines_),
+        ("validation_loss", display.validation_lines_),
+    ):
+        (line,) = lines
+        assert line.get_xdata().tolist() == [2, 4, 6]
+        wanted = [np.median(curves[key][curves["epoch"] == epoch]) for epoch in (2, 4, 6)]
+        np.testing.assert_allclose(line.get_ydata(), wanted)
+    assert [x for x, _ in rings(display.ax_)] == [4.0]
+    assert len(display.plot(split=2).train_lines_[0].get_xdata()) == 2
+    del curves["validation_loss"]
+    display = TrainingCurveDisplay(curves).plot()
+    assert len(display.train_lines_) == 1 and display.validation_lines_ == []
+
+
 def test_a_task_that_a_split_lacks():
     curves = history(3)
     curves["task_noise"][:3, 1] = np.nan
@@ -115,9 +146,9 @@ def test_a_task_that_a_split_lacks():
 
 
 def test_too_many_axes():
-    with pytest.raises(ValueError, match="ax has 2 axes; give at most 1, as the noise of the"):
+    with pytest.raises(ValueError, match="ax has 2 axes; give 1, as the noise of the tasks"):
         TrainingCurveDisplay(history()).plot(ax=plt.subplots(2)[1])
-    with pytest.raises(ValueError, match=r"ax has 3 axes; give at most 2\."):
+    with pytest.raises(ValueError, match="ax has 3 axes; give 2, or one"):
         TrainingCurveDisplay(history(3)).plot(ax=plt.subplots(3)[1])
 
 

@@ -10,23 +10,35 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .._typing import ArrayLike, MatrixLike
-from .common import (
+from ._drawing import (
     BLUE,
+    GREY,
     VERMILION,
     Axes,
-    find_model,
+    draw_points,
+    draw_zero,
+    figure_size,
+    finish,
+    fit_name,
+    font_points,
+    ink,
+    literal,
+    measure,
+    on_paper,
     open_axes,
-    shorten,
+    point_area,
     style_axes,
-    task_name,
+    text_width,
 )
+from .common import find_model, task_name
 
 __all__ = ["TaskCoefficientsDisplay"]
 
-_DARK = "0.15"
 _FARTHEST = 10.0  # interquartile ranges from the quartiles; coefficients beyond become an arrow
 _N_SPREAD = 30  # with this many tasks, points are spread vertically
 _N_FAINT = 300  # with this many tasks, points are filled and faint, as rings would overlap
+_N_GRID = 256  # places at which the density of the tasks is known
+_STRIP = 72.0  # points of height for two rows of a strip
 
 
 class TaskCoefficientsDisplay:
@@ -36,7 +48,8 @@ class TaskCoefficientsDisplay:
     model uses. If there is an independent model to compare with, the upper row has the coefficient
     estimated from the task's rows alone, and a thin line joins the two. A vertical line marks the
     coefficient that all tasks share. If little is shared, the thin lines are vertical; if much is
-    shared, they converge. The tasks with the smallest and the largest coefficient are named.
+    shared, they converge. The tasks with the smallest and the largest coefficient are named. Many
+    points are spread vertically, the farther, the more tasks have a similar coefficient.
 
     It is recommended to use :meth:`from_estimator` to create a display.
 
@@ -246,8 +259,7 @@ class TaskCoefficientsDisplay:
             If the number of axes is not that of the features.
         """
         n_features = self.coef.shape[1]
-        height = 0.7 + n_features * (0.98 if self.independent_coef is None else 1.5)
-        self.axes_ = open_axes(type(self).__name__, ax, n_features, figsize=(7.6, height))
+        self.axes_ = open_axes(type(self).__name__, ax, n_features, size=self._figure_size)
         if len(self.axes_) != n_features:
             raise ValueError(f"ax has {len(self.axes_)} axes; give one for each of {n_features}.")
         self.figure_ = self.axes_[0].figure
@@ -256,46 +268,51 @@ class TaskCoefficientsDisplay:
         self.independent_points_: list[Any] | None = None if self.independent_coef is None else []
         for j, axes in enumerate(self.axes_):
             self._draw_strip(axes, j)
-        self._draw_legend(self.axes_[-1], "task" if name is None else str(name))
+        handles = self._legend_handles("task" if name is None else str(name))
+        lift = 1.2 * font_points("axes.titlesize") + font_points("xtick.labelsize")
+        finish(self.axes_[0], handles, lift=lift)
         return self
+
+    def _figure_size(self):
+        """Return inches: for each strip its title, its rows and the labels of its ticks."""
+        rows = _STRIP * (0.5 if self.independent_coef is None else 1.0)
+        texts = 1.6 * font_points("axes.titlesize") + 2.4 * font_points("xtick.labelsize") + 14.0
+        height = self.coef.shape[1] * (rows + texts) + 2.0 * font_points("legend.fontsize")
+        return figure_size(1.2, points=height)
 
     def _draw_strip(self, ax, j):
         """Draw one feature: points, the lines between them, the shared line, and names."""
-        coef = self.coef[:, j]
+        coef, n_tasks = self.coef[:, j], len(self.coef)
         alone = None if self.independent_coef is None else self.independent_coef[:, j]
         low, high = ends = _strip_ends(coef, alone, self.shared_coef[j])
-        heights = _point_heights(coef)
-        size = float(np.clip(150 / np.sqrt(len(coef)), 5, 44))
         if low < 0 < high:
-            ax.axvline(0, color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.5)
-        line = ax.axvline(self.shared_coef[j], color=VERMILION, linewidth=1.8, zorder=2)
+            draw_zero(ax, color=ink(ax, 0.3), linestyle=(0, (4, 3)), zorder=0.5)
+        line = ax.axvline(
+            self.shared_coef[j], color=GREY, linewidth=2.0, zorder=2, label="shared by all"
+        )
         self.shared_lines_.append(line)
+        heights = _point_heights(coef, ends)
         if alone is not None:
-            self._draw_moves(ax, coef, alone, heights)
-            ring = {"facecolors": "white", "edgecolors": BLUE, "linewidths": 1.2}
-            if len(coef) >= _N_FAINT:
-                ring = {"facecolors": BLUE, "alpha": 0.6, "linewidths": 0}
-            points = _scatter(ax, alone, 1 + heights, ends, BLUE, s=size, **ring)
+            above = 1.0 + _point_heights(alone, ends)
+            self._draw_moves(ax, coef, alone, heights, above)
+            faint = {"alpha": 0.6, "linewidths": 0.0} if n_tasks >= _N_FAINT else {}
+            points = _scatter(ax, alone, above, ends, VERMILION, n_tasks >= _N_FAINT, **faint)
             self.independent_points_.append(points)
-        rim = 0.8 if len(coef) < _N_FAINT else 0.2
-        points = _scatter(
-            ax, coef, heights, ends, _DARK,
-            s=size, facecolors=_DARK, edgecolors="white", linewidths=rim,
-        )  # fmt: skip
-        self.points_.append(points)
-        self._name_extremes(ax, coef, ends)
+        rim = {"edgecolors": ink(ax, 0.0), "linewidths": 0.8 if n_tasks < _N_FAINT else 0.2}
+        self.points_.append(_scatter(ax, coef, heights, ends, BLUE, True, **rim))
         ax.set_xlim(ends)
-        ax.set_ylim(-0.62, 0.4 if alone is None else 1.35)
+        ax.set_ylim(-0.7, 0.4 if alone is None else 1.35)
         self._draw_frame(ax, j)
+        self._name_extremes(ax, coef, ends)
 
-    def _draw_moves(self, ax, coef, alone, heights):
+    def _draw_moves(self, ax, coef, alone, heights, above):
         """Draw one thin line per task, from its independent coefficient to that of the model."""
         from matplotlib.collections import LineCollection
 
-        lines = np.stack([np.c_[alone, 1 + heights], np.c_[coef, heights]], axis=1)
+        lines = np.stack([np.c_[alone, above], np.c_[coef, heights]], axis=1)
         alpha = float(np.clip(12 / len(coef) ** 0.75, 0.04, 0.8))
         ax.add_collection(
-            LineCollection(lines, colors=BLUE, alpha=alpha, linewidths=0.9, zorder=1),
+            LineCollection(lines, colors=ink(ax, 0.6), alpha=alpha, linewidths=0.9, zorder=1),
             autolim=False,
         )
 
@@ -303,46 +320,47 @@ class TaskCoefficientsDisplay:
         """Write the names of the tasks with the smallest and the largest coefficient."""
         if len(coef) < 2 or np.ptp(coef) == 0:
             return
-        for t, side in ((int(np.argmin(coef)), 0), (int(np.argmax(coef)), 1)):
-            label, x = shorten(self.tasks[t], 22), coef[t]
-            if not ends[0] <= x <= ends[1]:
-                label, x = f"{label} ({x:.3g})", ends[side]
-            # Outwards if there is room for about twenty letters, else inwards.
-            has_room = abs(x - ends[side]) > 0.25 * (ends[1] - ends[0])
-            align = ("right", "left")[side] if has_room else ("left", "right")[side]
+        width, extremes = measure(ax)[0], (int(np.argmin(coef)), int(np.argmax(coef)))
+        places = np.clip(coef[list(extremes)], *ends)
+        room = 0.5 * width - 8.0
+        names = [fit_name(self.tasks[t], "small", room, 22) for t in extremes]
+        for k, t in enumerate(extremes):
+            if places[k] != coef[t]:
+                names[k] = f"{fit_name(self.tasks[t], 'small', room - 40.0, 22)} ({coef[t]:.3g})"
+        lefts = _text_places(
+            width * (places - ends[0]) / (ends[1] - ends[0]),
+            [text_width(name, "small") for name in names],
+            width,
+        )
+        for name, place, left in zip(names, places, lefts, strict=True):
+            offset = left - width * (place - ends[0]) / (ends[1] - ends[0])
             ax.annotate(
-                label, (x, -0.26), xytext=(4 if align == "left" else -4, 0),
-                textcoords="offset points", ha=align, va="top", fontsize="small", color="0.3",
-                zorder=4,
+                name, (place, -0.26), xytext=(offset, 0), textcoords="offset points", va="top",
+                fontsize="small", color=ink(ax, 0.75), zorder=4, parse_math=False,
             )  # fmt: skip
 
     def _draw_frame(self, ax, j):
         """Draw the title, the unit and the names of the two rows."""
-        ax.set_title(str(self.feature_names[j]), loc="left", fontweight="bold", fontsize="medium")
-        ax.set_title(self.units[j], loc="right", color="0.4", fontsize="small")
         rows = ["this model"] if self.independent_coef is None else ["this model", "independent"]
         ax.set_yticks(range(len(rows)), rows)
         ax.tick_params(axis="y", length=0, pad=7)  # room for arrows
-        style_axes(ax, "x", ("top", "right", "left"), "0.93")
+        style_axes(ax, "x", ("top", "right", "left"))
+        width, unit = measure(ax)[0], self.units[j]
+        title = fit_name(self.feature_names[j], "axes.titlesize", 0.55 * width, 40)
+        room = width - 1.15 * text_width(title, "axes.titlesize") - 10.0
+        unit = fit_name(unit, "small", room, max(5, len(unit))) if unit else ""
+        left = ax.set_title(title, loc="left", fontweight="bold")
+        right = ax.set_title(unit, loc="right", color=ink(ax, 0.6), fontsize="small")
+        literal([left, right])
 
-    def _draw_legend(self, ax, name):
-        """Draw the legend below the last strip."""
-        from matplotlib.transforms import ScaledTranslation
-
-        handles = [self.points_[-1], self.shared_lines_[-1]]
-        labels = [f"one {name}", "shared by all"]
+    def _legend_handles(self, name):
+        """Return the entries of the legend, with points of their usual size."""
+        ax = self.axes_[0]
+        labels = [(BLUE, True, f"one {name}")]
         if self.independent_coef is not None:
-            handles.insert(1, self.independent_points_[-1])
-            labels.insert(1, f"the same {name}, one model per {name}")
-        below = ScaledTranslation(0, -0.34, self.figure_.dpi_scale_trans)  # inches: tick labels
-        legend = ax.legend(
-            handles, labels, loc="upper left", bbox_to_anchor=(0, 0), ncols=3, frameon=False,
-            bbox_transform=ax.transAxes + below, fontsize="small", borderaxespad=0,
-            handletextpad=0.4, columnspacing=1.5,
-        )  # fmt: skip
-        for handle in legend.legend_handles:
-            if hasattr(handle, "set_sizes"):
-                handle.set_sizes([36])
+            labels.append((VERMILION, False, f"the same {name}, one model per {name}"))
+        handles = [draw_points(ax, [], [], full, color, label=text) for color, full, text in labels]
+        return [*handles, self.shared_lines_[0]]
 
 
 # ------------------------------------------------------------------------------- what to draw
@@ -463,30 +481,56 @@ def _strip_ends(coef, alone, shared):
     return low - pad, high + pad
 
 
-def _point_heights(coef):
-    """Return heights of points around a row: zero, or spread if there are many."""
-    n_tasks = len(coef)
+def _point_heights(values, ends):
+    """Return heights of points around a row: zero, or spread by their density if there are many."""
+    n_tasks = len(values)
     if n_tasks < _N_SPREAD:
         return np.zeros(n_tasks)
-    rank = np.argsort(np.argsort(coef, kind="stable"), kind="stable")
+    rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     turn = (rank * 0.6180339887498949) % 1.0  # similar coefficients get very different heights
-    return (turn - 0.5) * min(0.4, 0.08 * np.sqrt(n_tasks / _N_SPREAD))
+    edges = np.linspace(*ends, _N_GRID + 1)
+    count = np.histogram(values, edges)[0]
+    width = max(1.0, _N_GRID * np.std(np.clip(values, *ends)) / np.ptp(ends) * n_tasks**-0.2)
+    bell = np.exp(-0.5 * (np.arange(-_N_GRID, _N_GRID + 1) / width) ** 2)
+    density = np.convolve(count, bell)[_N_GRID:-_N_GRID]
+    density = np.interp(values, 0.5 * (edges[1:] + edges[:-1]), density / max(1e-9, density.max()))
+    return (turn - 0.5) * density * min(0.5, 0.08 * np.sqrt(n_tasks / _N_SPREAD))
 
 
-def _scatter(ax, values, heights, ends, color, **style):
+def _text_places(places, widths, width):
+    """Return where two texts begin, beside their points, so that they neither overlap nor end.
+
+    All lengths are in points. Both are written outwards if there is room for that.
+    """
+    gap = 4.0
+    first = max(0.0, places[0] - gap - widths[0])
+    last = min(width - widths[1], places[1] + gap)
+    if first + widths[0] + gap > last:  # one of them begins at an edge
+        if first == 0.0:
+            last = min(width - widths[1], first + widths[0] + 3 * gap)
+        first = min(first, last - 3 * gap - widths[0])
+    return first, last
+
+
+def _scatter(ax, values, heights, ends, color, filled, **style):
     """Draw the points within the limits, and an arrow with the number of points beyond each."""
     level = float(np.mean(heights))
     beyond = (values < ends[0]).sum(), (values > ends[1]).sum()
     for edge, marker, n_beyond in zip(ends, "<>", beyond, strict=True):
         if not n_beyond:
             continue
-        ax.scatter([edge], [level], s=34, marker=marker, color=color, clip_on=False, zorder=4)
+        ax.scatter(
+            [edge], [level], s=point_area(marker="<"), marker=marker, color=color, clip_on=False,
+            zorder=4,
+        )  # fmt: skip
         left = marker == "<"
         ax.annotate(
             f"{n_beyond:,} beyond", (edge, level), xytext=(7 if left else -7, 0),
             textcoords="offset points", ha="left" if left else "right", va="center",
-            fontsize="x-small", color="0.3", zorder=4,
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "lw": 0, "alpha": 0.8},
+            fontsize="small", color=ink(ax, 0.75), zorder=4, **on_paper(ax),
         )  # fmt: skip
     inside = (values >= ends[0]) & (values <= ends[1])
-    return ax.scatter(values[inside], heights[inside], zorder=3, **style)
+    return draw_points(
+        ax, values[inside], heights[inside], filled, color, n_points=len(values),
+        **{"zorder": 3} | style,
+    )  # fmt: skip

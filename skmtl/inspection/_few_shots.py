@@ -7,17 +7,25 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from .._typing import ArrayLike, MatrixLike, RandomState
+from ._drawing import (
+    BLUE,
+    GREY,
+    VERMILION,
+    Axes,
+    figure_size,
+    finish,
+    label_sizes,
+    line_style,
+    open_one_axes,
+    paper,
+    style_axes,
+)
 from ._few_shot_curve import few_shot_curve, final_step
-from .common import BLUE, VERMILION, Axes, open_one_axes, style_axes, task_name
+from .common import task_name
 
 __all__ = ["FewShotCurveDisplay"]
 
-_STYLE = {
-    "adapted": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE, "zorder": 4},
-    "independent": {
-        "color": VERMILION, "marker": "D", "markerfacecolor": "white", "zorder": 3,
-    },
-}  # fmt: skip
+_COLORS = {"adapted": BLUE, "independent": VERMILION, "pooled": GREY}
 _LEGEND = {
     "adapted": "adapted (learned from other tasks)",
     "independent": "independent (fitted on the labelled rows alone)",
@@ -34,7 +42,8 @@ class FewShotCurveDisplay:
 
     The curves are mean scores over held-out tasks, with a band of one standard error: *adapted* by
     the estimator, *independent* (fitted on these rows alone) and, if the classes are shared by all
-    tasks, *pooled* (one model for all tasks, fitted without the held-out ones).
+    tasks, *pooled* (one model for all tasks, fitted without the held-out ones). Up to 30 numbers
+    of rows have a point each, and as many of them a label as there is room for.
 
     It is recommended to use :meth:`from_estimator` to create a display.
 
@@ -226,7 +235,7 @@ class FewShotCurveDisplay:
             If no task has a score in all curves.
         """
         n_tasks = self._summarise()
-        self.ax_ = open_one_axes(type(self).__name__, ax, figsize=(6.4, 4.4))
+        self.ax_ = open_one_axes(type(self).__name__, ax, size=figure_size)
         self.figure_ = self.ax_.figure
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
@@ -259,38 +268,38 @@ class FewShotCurveDisplay:
 
     def _draw_curve(self, curve, n_tasks):
         ax, mean, error = self.ax_, self.mean_[curve], self.standard_error_[curve]
-        label, low, high = _LEGEND[curve], mean - error, mean + error
+        label, low, high, color = _LEGEND[curve], mean - error, mean + error, _COLORS[curve]
+        band = {"color": color, "alpha": 0.16, "linewidth": 0, "zorder": 1}
         if curve == "pooled":
-            style = {"color": "0.45", "alpha": 0.1, "linewidth": 0, "zorder": 1}
             self.lines_[curve] = ax.axhline(
-                mean, color="0.45", linestyle=(0, (5, 3)), zorder=2, label=label
+                mean, color=color, linestyle=(0, (5, 3)), zorder=2, label=label, **line_style()
             )
             if n_tasks > 1:
-                self.bands_[curve] = ax.axhspan(low, high, **style)
+                self.bands_[curve] = ax.axhspan(low, high, **band)
             return
-        style = {"color": _STYLE[curve]["color"], "alpha": 0.16, "linewidth": 0, "zorder": 1}
+        is_adapted = curve == "adapted"
         (self.lines_[curve],) = ax.plot(
-            self.shots, mean, linewidth=1.8, markersize=6, label=label, **_STYLE[curve]
-        )
+            self.shots, mean, label=label, color=color, marker="o" if is_adapted else "D",
+            markerfacecolor=color if is_adapted else paper(ax), zorder=4 if is_adapted else 3,
+            **line_style(len(self.shots)),
+        )  # fmt: skip
         if n_tasks > 1:
-            self.bands_[curve] = ax.fill_between(self.shots, low, high, **style)
+            self.bands_[curve] = ax.fill_between(self.shots, low, high, **band)
 
     def _draw_frame(self, name, n_tasks):
         """Draw scales, labels and legend."""
         ax = self.ax_
-        ax.set_xscale("log")
-        ax.set_xticks(self.shots, [f"{n:,}" for n in self.shots])
-        ax.minorticks_off()
-        per_class = ", of each class" if self.per_class else ""
-        ax.set_xlabel(f"labelled rows of a new {name}{per_class}")
-        tasks = f"{n_tasks:,} {name}s" if n_tasks > 1 else f"one {name}"
-        ax.set_ylabel(f"{self.score_name}, mean over {tasks}")
         low = ax.get_ylim()[0]
         best = max(float(np.max(mean)) for mean in self.mean_.values())
         if self.score_name == _NAMES["r2"] and low < _WORST_R2 < best:
             ax.set_ylim(bottom=_WORST_R2)
-        style_axes(ax, "y", ("top", "right"))
-        ax.legend(
-            loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize="small",
-            borderaxespad=0.1,
-        )  # fmt: skip
+        style_axes(ax, "y")
+        per_class = ", of each class" if self.per_class else ""
+        tasks = f"{n_tasks:,} {name}s" if n_tasks > 1 else f"one {name}"
+        finish(
+            ax,
+            list(self.lines_.values()),
+            xlabel=f"labelled rows of a new {name}{per_class}",
+            ylabel=f"{self.score_name}, mean over {tasks}",
+        )
+        label_sizes(ax, self.shots)

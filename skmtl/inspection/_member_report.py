@@ -4,26 +4,41 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from .common import (
+from ._drawing import (
     BLUE,
-    COLORS,
+    GREY,
     LEFT_LIMIT,
     VERMILION,
     Axes,
-    check_columns,
+    Label,
+    count_lines,
+    draw_band,
     draw_loss_arrows,
     draw_points,
     draw_remarks,
-    draw_right_column,
-    error_removed,
-    find_model,
+    draw_right_columns,
+    draw_zero,
+    figure_size,
+    finish,
+    fit_name,
+    fit_names,
     format_percent,
+    format_weight,
     gain_limits,
+    ink,
+    label_sizes,
+    line_heights,
+    line_style,
+    lines_points,
+    measure,
+    most_lines,
     open_parts,
-    shorten,
+    palette,
+    point_area,
     style_axes,
     style_lines,
 )
+from .common import check_columns, error_removed, find_model, shorten
 
 __all__ = ["MemberReportDisplay"]
 
@@ -33,13 +48,11 @@ _DRAWN = (
     "models with learners: sharing='auto' and other learners of MultiTaskRegressor and "
     "MultiTaskClassifier, or estimator= of MetaLearnerRegressor and MetaLearnerClassifier"
 )
-_FIRST = "0.45"  # colour of the first member, where each has its own
-_MOST_TICKS = 8  # numbers of rows with a label
+_MOST = 40  # members up to which each has a line
+_NAMED = 8  # members with a colour and a name each, by number of rows
+_MOST_BARS = 30  # numbers of rows up to which each has bars
 _LONGEST = 52  # letters of a status
-_LEGEND = {
-    "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": "small",
-    "borderaxespad": 0.1, "handletextpad": 0.4,
-}  # fmt: skip
+_WEIGHTS = "weight in the predictions"
 
 
 class _Members(NamedTuple):
@@ -76,6 +89,10 @@ class MemberReportDisplay:
     Reports without errors, such as those of `skmtl.sharing.SharedEstimator`, and those of which
     only the first member was judged, have the weights only.
 
+    Of more than 40 members, the first and the last ones have lines, 20 in total, and all others
+    share a narrow band between these. By number of rows, up to 8 members have a colour each; of
+    more, the first one and those with the largest weights.
+
     It is recommended to use :meth:`from_estimator` to create a display.
 
     Parameters
@@ -96,10 +113,11 @@ class MemberReportDisplay:
     members_ : list of str
         Names of the members, in the order of the report.
     errors_ : list of matplotlib PathCollection
-        Points of the error removed, in percent, one collection per member; empty if only weights
-        are drawn.
+        Points of the error removed, in percent, one collection per member that has a line; empty
+        if only weights are drawn.
     weights_ : list of matplotlib BarContainer
-        Bars of the weights, one container per member; empty if a single `ax` has the errors.
+        Bars of the weights, one container per member that has a line, or areas (PolyCollection) of
+        more than 30 numbers of rows; empty if a single `ax` has the errors.
     unseen_ : matplotlib PathCollection or None
         Diamonds at the weights for a task never seen.
     zero_line_ : matplotlib Line2D or None
@@ -223,10 +241,10 @@ class MemberReportDisplay:
             If more axes are given than there are parts.
         """
         n_parts = 2 if self._members.are_judged else 1
-        by_size, n_members = self._members.sizes is not None, len(self.members_)
-        height = 3.8 if by_size else 1.85 + 0.235 * n_members
-        width = 4.8 if by_size or n_parts == 2 else 6.4
-        self.axes_ = open_parts(type(self).__name__, ax, n_parts, figsize=(n_parts * width, height))
+        by_size = self._members.sizes is not None
+        self._lines = line_heights(len(self.members_), _MOST)
+        size = self._size_of_curves if by_size else self._size_of_lines
+        self.axes_ = open_parts(type(self).__name__, ax, n_parts, lambda: size(n_parts))
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         self.errors_: list[Any] = []
         self.weights_: list[Any] = []
@@ -235,113 +253,160 @@ class MemberReportDisplay:
         if by_size:
             self._draw_by_size(n_parts == 2, has_weights)
         else:
+            if ax is not None and self._lines[0][-1] > (
+                room := most_lines(self.ax_, 2, self._errors_label())
+            ):
+                self._lines = line_heights(len(self.members_), max(4, int(room)))
             self._draw_lines(n_parts == 2, has_weights)
         return self
+
+    def _size_of_curves(self, n_parts):
+        sides = (1.5, 0.85) if n_parts == 2 else (1.0, 1.0)
+        return figure_size(*sides, n_legend=min(len(self.members_), _NAMED + 1) / 2)
+
+    def _size_of_lines(self, n_parts):
+        width = 72.0 * figure_size(0.5 if n_parts == 2 else 0.7)[0]
+        points = lines_points(self._lines[0][-1], 2, count_lines(self._errors_label(), width))
+        return figure_size(1.5 if n_parts == 2 else 1.0, points=points)
 
     # -------------------------------------------------------------------------- one line each
 
     def _draw_lines(self, has_errors, has_weights):
-        """Draw one line per member."""
-        members, heights = self._members, np.arange(float(len(self.members_)))
-        if has_errors:
-            self._draw_errors(self.ax_, heights)
-        if has_weights:
-            self._draw_weights(self.axes_[-1], heights)
+        """Draw one line per member, or the last ones in a band if they are many."""
+        members, (heights, named, band) = self._members, self._lines
+        last, texts = self.axes_[-1], [format_weight(weight) for weight in members.weight[named, 0]]
+        columns = [("weight", texts, heights[named])]
+        if "n_tasks" in self.report:
+            counts = np.asarray(self.report["n_tasks"])[named]
+            columns.append(("tasks", [f"{int(n):,}" for n in counts], heights[named]))
+        names = [name for name, has_line in zip(members.names, named, strict=True) if has_line]
         for axes in self.axes_:
             axes.set_yticks([])
             style_lines(axes, heights[-1])
-        self.ax_.set_yticks(heights, [shorten(name) for name in members.names])
-        last = self.axes_[-1]
-        texts = [f"{weight:.2g}" for weight in members.weight[:, 0]]
-        draw_right_column(last, "weight", texts, heights, 8)
-        if "n_tasks" in self.report:
-            texts = [f"{int(n):,}" for n in self.report["n_tasks"]]
-            draw_right_column(last, "tasks", texts, heights, 50)
+        self.ax_.set_yticks(heights[named], fit_names(self.ax_, names), parse_math=False)
+        draw_right_columns(last, columns)
+        if band is not None:
+            draw_band(self.axes_, int(np.sum(~named)), band)
+        if has_errors:
+            self._draw_errors(self.ax_)
+        if has_weights:
+            self._draw_weights(last)
 
-    def _draw_errors(self, ax, heights):
+    def _draw_errors(self, ax):
         """Draw the error that each member removes, and reasons if there is no other place."""
-        members = self._members
+        members, (heights, named, _) = self._members, self._lines
         gain, used = members.gain[:, 0], members.weight[:, 0] > 0.0
-        inside, beyond = gain >= LEFT_LIMIT, gain < LEFT_LIMIT
-        self.zero_line_ = ax.axvline(0, color="0.25", linewidth=1, zorder=2)
-        for m in range(len(gain)):
+        inside, beyond = gain >= LEFT_LIMIT, (gain < LEFT_LIMIT) & named
+        self.zero_line_ = draw_zero(ax)
+        for m in np.flatnonzero(named):
             drawn = slice(m, m + 1) if inside[m] else slice(0)
             self.errors_.append(draw_points(ax, gain[drawn], heights[drawn], used[m]))
-        draw_loss_arrows(ax, gain[beyond], heights[beyond], VERMILION)
-        low, high = gain_limits(gain, beyond.any())
+        self._draw_cloud(ax, np.maximum(gain, LEFT_LIMIT))
+        draw_loss_arrows(ax, gain[beyond], heights[beyond])
+        low, high = gain_limits(gain, (gain < LEFT_LIMIT).any())
         ax.set_xlim(low, high)
         if len(self.axes_) == 1:
-            self._draw_reasons(ax, heights, np.isnan(gain), low)
+            self._draw_reasons(ax, np.isnan(gain) & named, low)
         ax.xaxis.set_major_formatter(format_percent)
-        ax.set_xlabel(f"held-out error that is removed, %\n(0: {shorten(members.names[0])})")
         handles = [draw_points(ax, [], [], True, label="this member alone")]
         if not used[~np.isnan(gain)].all():
             handles.append(draw_points(ax, [], [], False, label="the same, of weight 0"))
-        ax.legend(handles=handles, **_LEGEND)
+        finish(ax, handles, xlabel=self._errors_label())
 
-    def _draw_weights(self, ax, heights):
+    def _errors_label(self):
+        return f"gain by this member: error removed, %\n(0: {shorten(self.members_[0])})"
+
+    def _draw_cloud(self, ax, values):
+        """Draw the members without a line as small points, grey without weight."""
+        heights, named, _ = self._lines
+        if not named.all():
+            used = self._members.weight[~named, 0] > 0.0
+            color, area = np.where(used, BLUE, GREY), point_area(int(np.sum(~named)))
+            ax.scatter(values[~named], heights[~named], s=area, c=color, linewidths=0, zorder=2.5)
+
+    def _draw_weights(self, ax):
         """Draw a bar for each weight, and the reason where there is none."""
-        weight = self._members.weight[:, 0]
-        for value, height in zip(weight, heights, strict=True):
-            self.weights_.append(ax.barh([height], [value], height=0.6, color=BLUE))
+        heights, named, _ = self._lines
+        weight, handles = self._members.weight[:, 0], []
+        for m in np.flatnonzero(named):
+            bars = ax.barh([heights[m]], [weight[m]], height=0.6, color=BLUE)
+            self.weights_.append(bars)
+        self._draw_cloud(ax, weight)
         largest, left = max(1.0, weight.max()), np.zeros(len(weight))
         if "weight_unseen" in self.report:
             unseen = np.asarray(self.report["weight_unseen"], dtype=np.float64)
-            shown, largest = unseen > 0.0, max(largest, unseen.max())
+            shown, largest = (unseen > 0.0) & named, max(largest, unseen.max())
             left = np.where(unseen < 0.5, unseen, 0.0)  # reasons stand beside the diamonds
-            self.unseen_ = ax.scatter(
-                unseen[shown], heights[shown], s=30, marker="D", facecolors="white",
-                edgecolors=VERMILION, linewidths=1.2, zorder=4, clip_on=False,
+            self.unseen_ = draw_points(
+                ax, unseen[shown], heights[shown], False, VERMILION, marker="D", clip_on=False,
                 label="weight for a task never seen",
             )  # fmt: skip
-            if shown.any():
-                ax.legend(handles=[self.unseen_], **_LEGEND)
-        self._draw_reasons(ax, heights, weight == 0.0, left)
+            handles = [self.unseen_] if shown.any() else []
         ax.set_xlim(0.0, 1.04 * largest)
-        ax.set_xlabel("weight in the predictions")
+        self._draw_reasons(ax, (weight == 0.0) & named, left)
+        finish(ax, handles, xlabel=_WEIGHTS)
 
-    def _draw_reasons(self, ax, heights, unused, left):
+    def _draw_reasons(self, ax, unused, left):
         """Write why members have no weight, to the right of `left`."""
-        rows = np.flatnonzero(unused)
-        texts = [shorten(self._members.status[row], _LONGEST) for row in rows]
-        draw_remarks(ax, texts, heights[rows], np.broadcast_to(left, len(heights))[rows])
+        rows, status = np.flatnonzero(unused), self._members.status
+        left = np.broadcast_to(left, len(unused))
+        draw_remarks(ax, [Label(status[row], left[row]) for row in rows], self._lines[0][rows])
 
     # ------------------------------------------------------------------- by number of labelled rows
 
     def _draw_by_size(self, has_errors, has_weights):
         """Draw errors and weights against the number of labelled rows of a task."""
-        names, sizes = self._members.names, self._members.sizes
-        colors = [_FIRST, *(COLORS[m % len(COLORS)] for m in range(len(names) - 1))]
-        if has_errors:
-            self._draw_curves(self.ax_, colors)
-        if has_weights:
-            self._draw_stacks(self.axes_[-1], colors)
-        every = -(-len(sizes) // _MOST_TICKS)
-        ticks = sizes[::every]
+        colors, named = self._choose_colors()
+        handles = self._legend_handles(colors, named)
         for axes in self.axes_:
-            axes.set_xscale("log")
-            axes.set_xticks(ticks, [f"{n:,.0f}" if n >= 1.0 else f"{n:.1g}" for n in ticks])
-            axes.minorticks_off()
-            axes.set_xlabel("labelled rows of the task")
-            style_axes(axes, "y", ("top", "right"))
-        self._draw_legend(colors)
+            is_errors = has_errors and axes is self.ax_
+            if is_errors:
+                self._draw_curves(axes, colors)
+            elif has_weights:
+                self._draw_stacks(axes, colors)
+            style_axes(axes, "y")
+            finish(
+                axes,
+                handles if axes is self.ax_ else [],
+                xlabel="labelled rows of the task",
+                ylabel=self._errors_label() if is_errors else _WEIGHTS,
+            )
+            label_sizes(axes, self._members.sizes)
+
+    def _choose_colors(self):
+        """Return the colours of the members, and which have one of their own.
+
+        These are the first one and, if they are many, those with the largest weights.
+        """
+        weight, ax = self._members.weight, self.ax_
+        named = np.ones(len(weight), dtype=bool)
+        if len(weight) > _NAMED:
+            rank = np.argsort(np.argsort(-weight.sum(axis=1), kind="stable"), kind="stable")
+            named = rank < _NAMED - 1
+            named[0] = True
+        own = iter(palette(ax, int(named.sum()) - 1))
+        colors = [next(own) if is_named else ink(ax, 0.2) for is_named in named[1:]]
+        return [GREY, *colors], named
 
     def _draw_curves(self, ax, colors):
         """Draw the error that each member removes, filled where the member is used."""
         members = self._members
         gain, sizes = members.gain, members.sizes
-        self.zero_line_ = ax.axhline(0, color=_FIRST, linewidth=1.2, zorder=2)
+        self.zero_line_ = draw_zero(ax, "y", color=GREY, linewidth=1.2)
         for m, color in enumerate(colors):
             inside, beyond = gain[m] >= LEFT_LIMIT, gain[m] < LEFT_LIMIT
             if m:
-                ax.plot(sizes, gain[m], color=color, linewidth=1.8, zorder=3)
-            filled = members.weight[m, inside] > 0.0
-            self.errors_.append(draw_points(ax, sizes[inside], gain[m, inside], filled, color))
+                ax.plot(sizes, gain[m], color=color, zorder=3, **line_style())
+            points = draw_points(
+                ax, sizes[inside], gain[m, inside], members.weight[m, inside] > 0.0, color,
+                n_points=len(sizes),
+            )  # fmt: skip
+            self.errors_.append(points)
+            area = point_area(len(sizes), "v")
             edge = np.full(beyond.sum(), LEFT_LIMIT)
-            ax.scatter(sizes[beyond], edge, s=34, marker="v", c=color, zorder=4)
+            ax.scatter(sizes[beyond], edge, s=area, marker="v", color=color, zorder=4)
         ax.set_ylim(gain_limits(gain, (gain < LEFT_LIMIT).any()))
         ax.yaxis.set_major_formatter(format_percent)
-        ax.set_ylabel(f"held-out error that is removed, %\n(0: {shorten(members.names[0])})")
 
     def _draw_stacks(self, ax, colors):
         """Draw a stack of the weights at each number of rows, the first member at the bottom."""
@@ -349,27 +414,30 @@ class MemberReportDisplay:
         reach = np.exp(0.4 * np.diff(np.log(sizes)).min())
         left, top = sizes / reach, np.cumsum(weight, axis=0)
         for m, color in enumerate(colors):
+            if len(sizes) > _MOST_BARS:
+                area = ax.fill_between(sizes, top[m] - weight[m], top[m], color=color, linewidth=0)
+                self.weights_.append(area)
+                continue
             bars = ax.bar(
                 left, weight[m], sizes * reach - left, top[m] - weight[m], align="edge",
                 color=color,
             )  # fmt: skip
             self.weights_.append(bars)
         ax.set_ylim(0.0, 1.02 * max(1.0, top[-1].max()))
-        ax.set_ylabel("weight in the predictions")
 
-    def _draw_legend(self, colors):
-        """Write the names of the members, with the reasons of those without weight."""
-        members = self._members
-        used = members.weight.any(axis=1)
-        handles = []
-        for m, color in enumerate(colors):
-            label = shorten(members.names[m])
+    def _legend_handles(self, colors, named):
+        """Return points with the names of the members, and the reasons of those without weight."""
+        members, ax, handles = self._members, self.ax_, []
+        used, width = members.weight.any(axis=1), measure(ax)[0]
+        for m in np.flatnonzero(named):
+            label = fit_name(members.names[m], "legend.fontsize", width)
             if not used[m] and members.status[m]:
                 label += f": {shorten(members.status[m], _LONGEST)}"
-            handles.append(draw_points(self.ax_, [], [], used[m], color, label=label))
-        legend = self.ax_.legend(handles=handles, **_LEGEND)
-        for text, is_used in zip(legend.get_texts(), used, strict=True):
-            text.set_color("black" if is_used else "0.5")
+            handles.append(draw_points(ax, [], [], used[m], colors[m], label=label))
+        if not named.all():
+            label = f"{np.sum(~named):,} more"
+            handles.append(draw_points(ax, [], [], True, ink(ax, 0.2), label=label))
+        return handles
 
 
 def _by_size(member, n_rows):

@@ -4,8 +4,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from ._training import check_curves, draw_losses
-from .common import BLUE, Axes, find_model, open_axes, style_axes
+from ._drawing import BLUE, Axes, finish, ink, label_numbers, line_style, open_parts, style_axes
+from ._training import STEPS, check_curves, draw_losses, panel_size
+from .common import find_model
 
 __all__ = ["MetaTrainingDisplay"]
 
@@ -159,19 +160,14 @@ class MetaTrainingDisplay:
         """
         curve = self._find_curve(curve)
         n_panels = 1 if curve is None else 2
-        size = 4.4 * n_panels, 3.8
-        self.axes_ = open_axes(type(self).__name__, ax, 1, n_panels, figsize=size)
-        if len(self.axes_) > n_panels:
-            remedy = f", as {self._why_no_steps()}." if n_panels == 1 else ", or one."
-            raise ValueError(f"ax has {len(self.axes_)} axes; give {n_panels}{remedy}")
+        self.axes_ = open_parts(
+            type(self).__name__, ax, n_panels, panel_size(n_panels), f"as {self._why_no_steps()}"
+        )
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         self._draw_outer(self.axes_[0])
         self.inner_lines_: list[Any] = []
         if len(self.axes_) == 2:
             self._draw_inner(self.axes_[1], curve)
-        for axes in self.axes_:
-            axes.legend(frameon=False, fontsize="small")
-            style_axes(axes, "y", ("top", "right"))
         return self
 
     def _find_curve(self, curve):
@@ -199,22 +195,29 @@ class MetaTrainingDisplay:
         """Draw losses against outer steps."""
         step, held_out = self.history["step"], self.history.get("held_out_loss")
         self.train_line_, self.held_out_line_, self.best_ = draw_losses(
-            ax, step, self.history["train_loss"], held_out, ("training tasks", "held-out tasks")
+            ax, step, self.history["train_loss"], held_out, STEPS.labels
         )
-        ax.set_xlabel("outer steps")
-        ax.set_ylabel("loss of a new task")
+        style_axes(ax, "y")
+        label_numbers(ax, step[-1])
+        finish(ax, ax.get_legend_handles_labels()[0], xlabel=STEPS.unit, ylabel=STEPS.loss)
 
     def _draw_inner(self, ax, key):
         """Draw accuracy or loss against inner steps: before training, half-way, and kept."""
         step, values = self.history["step"], np.asarray(self.history[key])
-        shades = {0: "0.65", self.best_ // 2: "0.35"} | {self.best_: BLUE}
+        shades = {0: ink(ax, 0.35), self.best_ // 2: ink(ax, 0.65)} | {self.best_: BLUE}
         for check in sorted(shades):
             label = f"after {step[check]:,} outer steps" if step[check] else "before training"
             (line,) = ax.plot(
-                values[check], color=shades[check], marker="o", markersize=4.5, linewidth=1.8,
+                values[check], color=shades[check], marker="o",
                 label=label + (" (kept)" if check == self.best_ else ""),
+                **line_style(values.shape[1]),
             )  # fmt: skip
             self.inner_lines_.append(line)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel("inner steps on the task's labelled rows")
-        ax.set_ylabel(f"{'accuracy' if key == _ACCURACY else 'loss'} of held-out tasks")
+        label_numbers(ax, values.shape[1])
+        style_axes(ax, "y")
+        finish(
+            ax,
+            self.inner_lines_,
+            xlabel="inner steps on the task's labelled rows",
+            ylabel=f"{'accuracy' if key == _ACCURACY else 'loss'} of held-out tasks",
+        )

@@ -4,24 +4,35 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from .common import (
-    BLUE,
+from ._drawing import (
+    GREY,
     LEFT_LIMIT,
     VERMILION,
     Axes,
+    Label,
+    band_height,
+    count_lines,
+    draw_band,
     draw_loss_arrows,
+    draw_points,
     draw_remarks,
-    draw_right_column,
-    find_model,
+    draw_right_columns,
+    draw_zero,
+    figure_size,
+    finish,
+    fit_names,
     format_percent,
+    gain_limits,
+    ink,
     line_heights,
-    name_band,
+    lines_points,
+    most_lines,
     open_one_axes,
-    plural,
-    shorten,
+    paper,
+    point_area,
     style_lines,
-    task_name,
 )
+from .common import find_model, plural, task_name
 from .gains import (
     SizeClasses,
     by_size,
@@ -38,13 +49,9 @@ __all__ = ["TaskReportDisplay"]
 
 _STYLE = {
     "independent": {
-        "marker": "o", "size": 46, "color": BLUE, "face": BLUE, "edge": "white",
-        "label": "over independent (one model per {name})",
+        "marker": "o", "color": VERMILION, "label": "over independent (one model per {name})",
     },
-    "pooled": {
-        "marker": "D", "size": 26, "color": VERMILION, "face": "white", "edge": VERMILION,
-        "label": "over pooled (one model for all)",
-    },
+    "pooled": {"marker": "D", "color": GREY, "label": "over pooled (one model for all)"},
 }  # fmt: skip
 _REQUIRED = ("task", "n_samples", "gain_over_independent", "gain_over_pooled")
 _SORTS = ("gain_over_independent", "gain_over_pooled", "n_samples", "task")
@@ -90,8 +97,10 @@ class TaskReportDisplay:
     from chance, the first lines show gains by task size: errors are summed over the rows of all
     tasks of a size, and bars extend two standard errors to each side. Of more than `max_tasks`
     tasks, only those get a line of their own that gain or lose more than two standard errors over
-    independent (over pooled, if they are sorted by that), or lose as much over the other. The
-    remaining tasks with a meaningful gain are drawn in a narrow band between them.
+    independent (over pooled, if they are sorted by that), or lose as much over the other, and at
+    most half of `max_tasks`, the first and the last. The remaining tasks with a meaningful gain
+    are drawn in a narrow band between them, so that no figure is much higher than one of
+    `max_tasks` tasks.
 
     It is recommended to use :meth:`from_estimator` to create a display.
 
@@ -192,9 +201,11 @@ class TaskReportDisplay:
             One with a ``task_report_``, or a Pipeline, a GridSearchCV or a
             TransformedTargetRegressor that ends in one.
         ax : matplotlib Axes, default=None
-            Axes to draw on. If None, a new figure of a suitable height is made.
+            Axes to draw on, best in a figure with ``layout="constrained"``, as names stand beside
+            them. If None, a new figure of a suitable height is made.
         max_tasks : int, default=40
-            Number of tasks that may have a line of their own; at least 2.
+            Number of tasks up to which each has a line of its own; at least 2. It is smaller on
+            given axes that have no room for as many lines.
         sort : {"gain_over_independent", "gain_over_pooled", "n_samples", "task"}, \
                 default="gain_over_independent"
             Key that the tasks are sorted by, the largest first (labels: the smallest first).
@@ -233,9 +244,11 @@ class TaskReportDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. If None, a new figure of a suitable height is made.
+            Axes to draw on, best in a figure with ``layout="constrained"``, as names stand beside
+            them. If None, a new figure of a suitable height is made.
         max_tasks : int, default=40
-            Number of tasks that may have a line of their own; at least 2.
+            Number of tasks up to which each has a line of its own; at least 2. It is smaller on
+            given axes that have no room for as many lines.
         sort : {"gain_over_independent", "gain_over_pooled", "n_samples", "task"}, \
                 default="gain_over_independent"
             Key that the tasks are sorted by, the largest first (labels: the smallest first).
@@ -260,24 +273,48 @@ class TaskReportDisplay:
             raise ValueError(f"max_tasks={max_tasks!r} must be at least 2.")
         name = "task" if name is None else str(name)
         layout = self._layout(sort, max_tasks)
-        size = 7.6, 1.6 + 0.235 * (layout.bottom + 1)
-        self.ax_ = open_one_axes("TaskReportDisplay", ax, figsize=size)
+        self.ax_ = open_one_axes("TaskReportDisplay", ax, size=lambda: self._figure_size(layout))
         self.figure_ = self.ax_.figure
-        self.sizes_ = None if layout.sizes is None else self._draw_sizes(layout)
+        if ax is not None:
+            layout = self._fit(layout, sort, max_tasks)
         rows, heights, named = layout.rows, layout.heights, layout.named
-        self._draw_tasks(rows[named], heights[named], name)
-        self._draw_labels(layout, name)
+        self.sizes_, without = None, list[float]()
+        self._taken: dict[int, float] = {}  # points of a line that have values of arrows
+        if layout.sizes is not None:
+            self.sizes_ = self._draw_sizes(layout, without)
+        self._draw_tasks(rows[named], heights[named], name, without)
         self.others_ = None
         if layout.band is not None:
             self.others_ = self._draw_band(rows[~named], heights[~named], layout.band)
-        self._draw_frame(layout, name)
+        self._draw_frame(layout)
+        self._draw_labels(layout, name)
+        remark = Label("too few rows to tell", 0.0, "too few rows")
+        draw_remarks(self.ax_, [remark] * len(without), without)
+        finish(self.ax_, self._legend_handles(name), xlabel=self._xlabel(layout))
         return self
+
+    def _figure_size(self, layout):
+        width = 72.0 * figure_size(1.2)[0]
+        n_label = count_lines(self._xlabel(layout), 0.7 * width)
+        return figure_size(1.2, points=lines_points(layout.bottom, len(_STYLE), n_label))
+
+    def _fit(self, layout, sort, max_tasks):
+        """Return a layout for which the axes have room: of fewer tasks or sizes."""
+        room = most_lines(self.ax_, len(_STYLE), self._xlabel(layout))
+        most = min(max_tasks, max(2, len(layout.rows)))
+        while layout.bottom > room and most > 2:
+            most = max(2, most - int(np.ceil(layout.bottom - room)))
+            layout = self._layout(sort, most)
+        return self._layout(sort, most, one_size=True) if layout.bottom > room else layout
+
+    def _xlabel(self, layout):
+        return "\n".join(["gain by sharing: error removed, %", *self._notes(layout)])
 
     def _has_gain(self):
         """Return for every entry of the report whether it has a gain."""
         return np.any([~np.isnan(self._percent(other)) for other in _STYLE], axis=0)
 
-    def _layout(self, sort, max_tasks):
+    def _layout(self, sort, max_tasks, *, one_size=False):
         report = self.report
         known, unseen = self._has_gain(), is_unseen(report)
         tasks = _sort(report, np.flatnonzero(~unseen & known), sort)
@@ -287,10 +324,10 @@ class TaskReportDisplay:
         else:
             if len(tasks) > max_tasks or mostly_noise(report, tasks):
                 sizes = by_size(report, tasks)
-                if 2 * len(sizes.low) > len(tasks):
+                if one_size or 2 * len(sizes.low) > len(tasks):
                     sizes = sum_of_all(report, tasks)
             if len(tasks) > max_tasks:
-                tasks, rest = self._choose(tasks, sort, max_tasks)
+                tasks, rest = self._choose(tasks, sort, max(2, max_tasks // 2))
             heights, named, band = self._stack(tasks, rest, sort, max_tasks)
             tasks = np.concatenate([tasks, rest])
         top = 0 if sizes is None else len(sizes.low)
@@ -308,10 +345,10 @@ class TaskReportDisplay:
             band,
         )
 
-    def _choose(self, tasks, sort, max_tasks):
+    def _choose(self, tasks, sort, most):
         """Return the tasks to name, and the other ones with a meaningful gain."""
         key = sort.removeprefix("gain_over_") if sort.startswith("gain") else "independent"
-        named, _ = choose_named(self.report, tasks, max_tasks, key)
+        named, _ = choose_named(self.report, tasks, most, key)
         return named, tasks[is_telling(self.report)[tasks] & ~np.isin(tasks, named)]
 
     def _stack(self, tasks, rest, sort, max_tasks):
@@ -324,7 +361,7 @@ class TaskReportDisplay:
         top = (len(tasks) + 1) // 2
         if sort.startswith("gain"):
             top = int(np.sum(np.asarray(self.report[sort], dtype=float)[tasks] >= 0))
-        height = max(4.0, min(max_tasks / 3, len(rest) / 5))
+        height = max(3.0, min(band_height(max_tasks), len(rest) / 5))
         begin = top - 0.5
         heights = np.arange(len(tasks), dtype=float)
         heights[top:] += height
@@ -344,38 +381,43 @@ class TaskReportDisplay:
         percent[~gains.telling & ~is_unseen(self.report)[rows]] = np.nan
         return percent, ~gains.clear
 
-    def _draw_tasks(self, rows, heights, name):
+    def _draw_tasks(self, rows, heights, name, without):
         """Draw both points of each task that has a line, joined by a thin line."""
         gains = {other: self._gains(other, rows) for other in _STYLE}
         pairs = np.maximum(np.column_stack([gain for gain, _ in gains.values()]), LEFT_LIMIT)
         joined = np.isfinite(pairs).all(axis=1)
         self.ax_.hlines(
             heights[joined], pairs[joined].min(axis=1), pairs[joined].max(axis=1),
-            color="0.85", linewidth=1.5, zorder=1,
+            color=ink(self.ax_, 0.2), linewidth=1.5, zorder=1,
         )  # fmt: skip
         for other, (gain, pale) in gains.items():
             points = self._draw_points(other, gain, heights, pale)
             points.set_label(_STYLE[other]["label"].format(name=name))
             setattr(self, f"{other}_", points)
-        self._mark_unknown(heights[np.isnan(pairs).all(axis=1)])
+        without += heights[np.isnan(pairs).all(axis=1)].tolist()
 
     def _draw_points(self, other, gains, heights, pale):
         """Draw the points of one kind, and arrows for those beyond the left limit."""
-        style = _STYLE[other]
-        inside = gains >= LEFT_LIMIT
-        points = self.ax_.scatter(
-            gains[inside], heights[inside], s=style["size"], marker=style["marker"], linewidths=1.2,
-            facecolors=_shades(style["face"], pale[inside]),
-            edgecolors=_shades(style["edge"], pale[inside]), zorder=4,
-        )  # fmt: skip
-        beyond = gains < LEFT_LIMIT
-        draw_loss_arrows(
-            self.ax_, gains[beyond], heights[beyond], style["color"],
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "lw": 0},
-        )  # fmt: skip
+        inside, beyond = gains >= LEFT_LIMIT, gains < LEFT_LIMIT
+        points = self._draw_kind(other, gains[inside], heights[inside], pale[inside])
+        color = _STYLE[other]["color"]
+        draw_loss_arrows(self.ax_, gains[beyond], heights[beyond], color, self._taken)
         return points
 
-    def _draw_sizes(self, layout):
+    def _draw_kind(self, other, x, y, pale, **style):
+        """Draw filled points over independent and rings over pooled, those that are `pale` pale."""
+        from matplotlib.colors import to_rgb
+
+        marker, color, back = _STYLE[other]["marker"], _STYLE[other]["color"], paper(self.ax_)
+        shades = np.tile(to_rgb(color), (len(pale), 1))
+        shades[pale] = np.asarray(back) + _PALE * (shades[pale] - back)
+        filled = other == "independent"  # with a rim, to separate points
+        return draw_points(
+            self.ax_, x, y, filled, shades, marker=marker, edgecolors=back if filled else shades,
+            **style,
+        )  # fmt: skip
+
+    def _draw_sizes(self, layout, without):
         """Draw the gains of tasks of a size, with two standard errors to each side."""
         points, known = [], np.zeros(len(layout.size_heights), dtype=bool)
         for other, style in _STYLE.items():
@@ -390,20 +432,17 @@ class TaskReportDisplay:
             )  # fmt: skip
             points.append(self._draw_points(other, percent, heights, ~gains.clear))
             known |= gains.telling
-        self._mark_unknown(layout.size_heights[~known])
+        without += layout.size_heights[~known].tolist()
         return points
-
-    def _mark_unknown(self, heights):
-        draw_remarks(self.ax_, ["too few rows to tell"] * len(heights), heights)
 
     def _draw_band(self, rows, heights, band):
         """Draw the tasks without a line as small points."""
-        self.ax_.axhspan(*band, color="0.95", zorder=0, linewidth=0)
-        name_band(self.ax_, len(rows), band)
+        draw_band([self.ax_], len(rows), band)
         return [
             self.ax_.scatter(
-                np.maximum(self._gains(other, rows)[0], LEFT_LIMIT), heights, s=5,
-                c=_STYLE[other]["color"], alpha=0.7, linewidths=0, zorder=zorder,
+                np.maximum(self._gains(other, rows)[0], LEFT_LIMIT), heights,
+                s=point_area(len(rows)), c=_STYLE[other]["color"], alpha=0.7, linewidths=0,
+                zorder=zorder,
             )
             for other, zorder in (("independent", 2.5), ("pooled", 2.2))
         ]  # fmt: skip
@@ -414,16 +453,22 @@ class TaskReportDisplay:
         labels, counts = [], []
         if layout.sizes is not None:
             labels = _size_labels(layout.sizes, name)
+            if fit_names(self.ax_, labels, max(map(len, labels))) != labels:
+                labels = _size_labels(layout.sizes)
             counts = layout.sizes.n_samples.tolist()
             heights = np.concatenate([layout.size_heights, heights])
-        for row in rows:
-            task, n_samples = self.report["task"][row], self.report["n_samples"][row]
-            labels.append(f"({name} never seen)" if task is None else shorten(task))
-            counts.append(None if task is None else int(n_samples))
-        self.ax_.set_yticks(heights, labels)
+        tasks = [self.report["task"][row] for row in rows]
+        labels += fit_names(
+            self.ax_, [f"({name} never seen)" if task is None else task for task in tasks]
+        )
+        counts += [
+            None if task is None else int(self.report["n_samples"][row])
+            for row, task in zip(rows, tasks, strict=True)
+        ]
+        self.ax_.set_yticks(heights, labels, parse_math=False)
         counted = [n is not None for n in counts]
         texts = [f"{n:,}" for n in counts if n is not None]
-        draw_right_column(self.ax_, "rows", texts, heights[counted], 6)
+        draw_right_columns(self.ax_, [("rows", texts, heights[counted])])
 
     def _notes(self, layout):
         """Return the lines below the axis: what is pale, and how many tasks are not drawn."""
@@ -435,50 +480,29 @@ class TaskReportDisplay:
         drawn = np.isin(np.flatnonzero(tasks & known), layout.rows)
         if not drawn.all():
             notes.append(f"by size alone: {np.sum(~drawn):,} with too few rows to tell")
-        return "".join(f"\n{note}" for note in notes)
+        return notes
 
-    def _draw_frame(self, layout, name):
-        """Draw the zero line, limits, axis label and legend."""
+    def _draw_frame(self, layout):
+        """Draw the zero line and the limits."""
         ax = self.ax_
-        self.zero_line_ = ax.axvline(0, color="0.25", linewidth=1, zorder=2)
+        self.zero_line_ = draw_zero(ax)
         style_lines(ax, layout.bottom)
-        ax.margins(x=0.06)
-        ax.set_xlabel(f"gain by sharing: error removed, %{self._notes(layout)}")
+        ends = np.asarray(ax.dataLim.intervalx)
+        ax.set_xlim(gain_limits(ends, ends[0] <= LEFT_LIMIT))
         ax.xaxis.set_major_formatter(format_percent)
-        ax.legend(
-            handles=_legend_handles(name), loc="lower left", bbox_to_anchor=(0, 1),
-            frameon=False, fontsize="small", borderaxespad=0.1, handletextpad=0.2,
-        )  # fmt: skip
+
+    def _legend_handles(self, name):
+        handles = [self._draw_kind(other, [], [], np.zeros(1, dtype=bool)) for other in _STYLE]
+        for other, handle in zip(_STYLE, handles, strict=True):
+            handle.set_label(_STYLE[other]["label"].format(name=name))
+        return handles
 
 
-def _shades(color, pale):
-    """Return one colour per point, as RGBA."""
-    from matplotlib.colors import to_rgba_array
-
-    shades = np.repeat(to_rgba_array(color), len(pale), axis=0)
-    if color != "white":  # white hides the line behind a point, or separates points
-        shades[pale, :3] = 1 - _PALE * (1 - shades[pale, :3])
-    return shades
-
-
-def _legend_handles(name):
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D(
-            [], [], linestyle="", marker=style["marker"], markersize=np.sqrt(style["size"]),
-            markerfacecolor=style["face"], markeredgecolor=style["edge"], markeredgewidth=1.2,
-            label=style["label"].format(name=name),
-        )
-        for style in _STYLE.values()
-    ]  # fmt: skip
-
-
-def _size_labels(sizes, name):
-    """Return labels such as "1,024 stores of 2 to 3 rows"."""
+def _size_labels(sizes, name=None):
+    """Return labels such as "1,024 stores of 2 to 3 rows", or without the noun."""
     labels = []
     for low, high, n_tasks in zip(sizes.low, sizes.high, sizes.n_tasks, strict=True):
         span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        noun = name if n_tasks == 1 else plural(name)
-        labels.append(f"{n_tasks:,} {noun} of {span} row{'s' if high > 1 else ''}")
+        noun = "" if name is None else " " + (name if n_tasks == 1 else plural(name))
+        labels.append(f"{n_tasks:,}{noun} of {span} row{'s' if high > 1 else ''}")
     return labels

@@ -1,23 +1,54 @@
 """Display of training curves: losses against epochs or steps, and the noise of the tasks."""
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from .common import BLUE, COLORS, VERMILION, Axes, find_model, open_axes, shorten, style_axes
-
-__all__ = ["TrainingCurveDisplay", "check_curves", "draw_losses"]
-
-# Names of the columns with the time, the validation loss and the label of the axis.
-_KINDS = (
-    ("epoch", "validation_loss", "epochs", ("training rows", "validation rows")),
-    ("step", "held_out_loss", "steps", ("training tasks", "held-out tasks")),
+from ._drawing import (
+    BLUE,
+    GREY,
+    Axes,
+    draw_range,
+    figure_size,
+    finish,
+    fit_name,
+    font_points,
+    ink,
+    label_numbers,
+    line_style,
+    measure,
+    open_parts,
+    palette,
+    style_axes,
 )
+from .common import find_model
+
+__all__ = ["STEPS", "TrainingCurveDisplay", "check_curves", "draw_losses", "panel_size"]
+
+
+class Kind(NamedTuple):
+    """Columns of a history, and labels of its panel."""
+
+    time: str
+    validation: str
+    unit: str  # of the time
+    labels: tuple  # of both losses
+    loss: str
+
+
+EPOCHS = Kind("epoch", "validation_loss", "epochs", ("training rows", "validation rows"), "loss")
+STEPS = Kind(
+    "step", "held_out_loss", "outer steps", ("training tasks", "held-out tasks"),
+    "loss of a new task",
+)  # fmt: skip
 _WITHOUT = (
     "sharing='hidden_layers' of MultiTaskRegressor, and the learners 'maml', 'reptile', "
     "'ridge_head' and 'prototypes' have training curves; other models are not trained step by step"
 )
 _NAMED = 8  # tasks with a line and a name each
+_DRAWN = 100  # tasks with a line each
+_SPLITS = 20  # splits with a line each
+_RANGE = ("all tasks", "half of them", "median")
 _LOG_FROM = 20.0  # ratio of losses from which their axis is logarithmic
 
 
@@ -27,7 +58,8 @@ class TrainingCurveDisplay:
     The left panel shows the loss against epochs, on the rows that are trained on and on validation
     rows. A ring marks the epoch whose parameters are kept: a ring at the very end suggests that
     more epochs may help, and a validation loss that rises after the ring, that the model would
-    over-fit. If a perceptron was trained in every split of `cv`, there are lines for each.
+    over-fit. If a perceptron was trained in every split of `cv`, there are lines for each; more
+    than 20 splits are shown by their range, their quartiles and their median.
 
     If the noise of each task was learned, the right panel shows its variance, in units of the
     variance of the target: tasks with a larger one count less. Up to 8 tasks have a colour each, up
@@ -54,11 +86,11 @@ class TrainingCurveDisplay:
     figure_ : matplotlib Figure
         Figure that contains the axes.
     train_lines_ : list of matplotlib Line2D
-        Training loss of each split.
+        Training loss of each split, or its median over many splits.
     validation_lines_ : list of matplotlib Line2D
-        Validation loss of each split; empty without one.
+        Validation loss of each split, or its median over many splits; empty without one.
     noise_lines_ : list of matplotlib Line2D
-        Noise of each task, or its median; empty without a right panel.
+        Noise of each task, or its median over many tasks; empty without a right panel.
 
     Raises
     ------
@@ -91,8 +123,8 @@ class TrainingCurveDisplay:
     """
 
     def __init__(self, history: dict[str, Any], *, tasks: Any = None) -> None:
-        self._kind = next((kind for kind in _KINDS if kind[0] in history), _KINDS[0])
-        check_curves(history, (self._kind[0], "train_loss"), _WITHOUT)
+        self._kind = next((kind for kind in (EPOCHS, STEPS) if kind.time in history), EPOCHS)
+        check_curves(history, (self._kind.time, "train_loss"), _WITHOUT)
         self.history = history
         self.tasks = tasks
 
@@ -165,77 +197,126 @@ class TrainingCurveDisplay:
             splits = splits[splits == split]
         noisy = {"task_noise", "task_noise_quantiles"} & set(history)
         n_panels = 2 if noisy else 1
-        size = 4.8 * n_panels, 3.8
-        self.axes_ = open_axes(type(self).__name__, ax, 1, n_panels, figsize=size)
-        if len(self.axes_) > n_panels:
-            why = "." if noisy else ", as the noise of the tasks was not learned."
-            raise ValueError(f"ax has {len(self.axes_)} axes; give at most {n_panels}{why}")
+        self.axes_ = open_parts(
+            type(self).__name__, ax, n_panels, panel_size(n_panels, 1 + self._n_named() / 2),
+            "as the noise of the tasks was not learned",
+        )  # fmt: skip
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         self._draw_losses(self.ax_, [np.flatnonzero(number == s) for s in splits])
         self.noise_lines_: list[Any] = []
         if len(self.axes_) == 2:
-            self._draw_noise(self.axes_[1], np.flatnonzero(number == splits[0]))
-            if len(np.unique(number)) > 1:
-                self.axes_[1].set_title(f"split {splits[0]}", fontsize="small")
-        for axes in self.axes_:
-            style_axes(axes, "y", ("top", "right"))
+            title = f"split {splits[0]}" if len(np.unique(number)) > 1 else None
+            self._draw_noise(self.axes_[1], np.flatnonzero(number == splits[0]), title)
         return self
+
+    def _n_named(self):
+        """Return the number of tasks with a name."""
+        n_tasks = np.shape(self.history.get("task_noise", ()))[1:]
+        return n_tasks[0] if n_tasks and n_tasks[0] <= _NAMED else 0
 
     def _draw_losses(self, ax, parts):
         """Draw the losses of some splits, given by the rows of the history."""
-        history, (time, validation, unit, labels) = self.history, self._kind
         self.train_lines_, self.validation_lines_ = [], []
-        opacity, known = max(0.3, min(1.0, 2.0 / len(parts))), []
+        if len(parts) > _SPLITS:
+            self._draw_ranges(ax, parts)
+        else:
+            self._draw_splits(ax, parts)
+        lines = [*self.train_lines_, *self.validation_lines_]
+        values = np.concatenate([line.get_ydata() for line in lines])
+        values = values[np.isfinite(values)]
+        if len(values) and values.min() > 0 and values.max() > _LOG_FROM * values.min():
+            ax.set_yscale("log")
+        style_axes(ax, "y")
+        label_numbers(ax, np.max(self.history[self._kind.time]))
+        handles = ax.get_legend_handles_labels()[0]
+        finish(ax, handles, xlabel=self._kind.unit, ylabel=self._kind.loss)
+
+    def _draw_splits(self, ax, parts):
+        """Draw the losses of each split."""
+        history, kind, opacity = self.history, self._kind, max(0.3, min(1.0, 2.0 / len(parts)))
         for n, rows in enumerate(parts):
-            held_out = history[validation][rows] if validation in history else None
+            held_out = history[kind.validation][rows] if kind.validation in history else None
             if held_out is not None and not np.isfinite(held_out).any():
                 held_out = None
             kept = np.flatnonzero(history["kept"][rows]) if "kept" in history else []
             train, line, _ = draw_losses(
-                ax, history[time][rows], history["train_loss"][rows], held_out,
-                labels if n == 0 else ("_", "_"), best=kept[0] if len(kept) else None,
+                ax, history[kind.time][rows], history["train_loss"][rows], held_out,
+                kind.labels if n == 0 else ("_", "_"), best=kept[0] if len(kept) else None,
                 opacity=opacity,
             )  # fmt: skip
             self.train_lines_.append(train)
             self.validation_lines_ += [] if line is None else [line]
-            known += [values.get_ydata() for values in (train, line) if values is not None]
-        values = np.concatenate(known)
-        values = values[np.isfinite(values)]
-        if len(values) and values.min() > 0 and values.max() > _LOG_FROM * values.min():
-            ax.set_yscale("log")
-        ax.set_xlabel(unit)
-        ax.set_ylabel("loss")
-        ax.legend(frameon=False, fontsize="small")
 
-    def _draw_noise(self, ax, rows):
+    def _draw_ranges(self, ax, parts):
+        """Draw the range, the quartiles and the median of many splits, which may end early."""
+        history, kind = self.history, self._kind
+        time, place = np.unique(history[kind.time], return_inverse=True)
+        keys = ["train_loss"] + [kind.validation] * (kind.validation in history)
+        colors = GREY, BLUE
+        for key, label, color in zip(keys, kind.labels, colors, strict=False):
+            table = np.full((len(parts), len(time)), np.nan)
+            for split, rows in zip(table, parts, strict=True):
+                split[place[rows]] = history[key][rows]
+            known = np.isfinite(table).any(axis=0)
+            if not known.any():
+                continue
+            label = f"{label}: median, half and all of {len(parts):,} splits"
+            quantiles = np.nanquantile(table[:, known], [0, 0.25, 0.5, 0.75, 1], axis=0)
+            line = draw_range(ax, time[known], quantiles, ("_", "_", label), color)
+            (self.train_lines_ if key == "train_loss" else self.validation_lines_).append(line)
+        if self.validation_lines_ and "kept" in history:
+            kept = np.median(history[kind.time][history["kept"]])
+            line = self.validation_lines_[0]
+            _draw_ring(ax, kept, np.interp(kept, *line.get_data()), "kept (median)")
+
+    def _draw_noise(self, ax, rows, title):
         """Draw the noise of the tasks in one split: by task if they are few."""
-        time = self.history[self._kind[0]][rows]
+        time = self.history[self._kind.time][rows]
         if "task_noise" in self.history:
-            noise = np.asarray(self.history["task_noise"])[rows]
-            codes = np.flatnonzero(np.isfinite(noise).any(axis=0))
-            names = range(noise.shape[1]) if self.tasks is None else self.tasks
-            if len(codes) <= _NAMED:
-                for code, color in zip(codes, COLORS, strict=False):
-                    self.noise_lines_ += ax.plot(
-                        time, noise[:, code], color=color, label=shorten(names[code], 20)
-                    )
-            else:
-                for code in codes:
-                    self.noise_lines_ += ax.plot(time, noise[:, code], color="0.6", linewidth=0.7)
-                median = np.nanmedian(noise, axis=1)
-                label = f"median of {len(codes)} tasks"
-                ax.plot(time, median, color=BLUE, linewidth=2, label=label)
+            self._draw_noise_of_tasks(ax, time, np.asarray(self.history["task_noise"])[rows])
         else:
             quantiles = np.asarray(self.history["task_noise_quantiles"])[rows].T
-            low, first, median, third, high = quantiles
-            band = {"color": BLUE, "linewidth": 0}
-            ax.fill_between(time, low, high, alpha=0.15, label="all tasks", **band)
-            ax.fill_between(time, first, third, alpha=0.35, label="half of them", **band)
-            self.noise_lines_ += ax.plot(time, median, color=BLUE, linewidth=2, label="median")
+            self.noise_lines_.append(draw_range(ax, time, quantiles, _RANGE))
         ax.set_yscale("log")
-        ax.set_xlabel(self._kind[2])
-        ax.set_ylabel("variance of the tasks' noise")
-        ax.legend(frameon=False, fontsize="small", ncols=2)
+        style_axes(ax, "y")
+        label_numbers(ax, np.max(time))
+        finish(
+            ax,
+            ax.get_legend_handles_labels()[0],
+            xlabel=self._kind.unit,
+            ylabel="variance of the tasks' noise",
+            title=title,
+        )
+
+    def _draw_noise_of_tasks(self, ax, time, noise):
+        """Draw a line for each task, with a colour each if they are few, or their quantiles."""
+        codes = np.flatnonzero(np.isfinite(noise).any(axis=0))
+        names = range(noise.shape[1]) if self.tasks is None else self.tasks
+        if len(codes) > _DRAWN:
+            quantiles = np.nanquantile(noise[:, codes], [0, 0.25, 0.5, 0.75, 1], axis=1)
+            self.noise_lines_.append(draw_range(ax, time, quantiles, _RANGE))
+        elif len(codes) > _NAMED:
+            for n, code in enumerate(codes):
+                self.noise_lines_ += ax.plot(
+                    time, noise[:, code], color=ink(ax, 0.4), linewidth=0.7,
+                    label="one task" if n == 0 else "_",
+                )  # fmt: skip
+            label = f"median of {len(codes):,} tasks"
+            median = np.nanmedian(noise, axis=1)
+            ax.plot(time, median, color=BLUE, label=label, **line_style(width=1.3))
+        else:
+            width = 0.5 * measure(ax)[0] - 5.0 * font_points("legend.fontsize")  # two columns
+            for code, color in zip(codes, palette(ax, len(codes)), strict=True):
+                name = fit_name(names[code], "legend.fontsize", width, 20)
+                self.noise_lines_ += ax.plot(
+                    time, noise[:, code], color=color, label=name, **line_style()
+                )
+
+
+def panel_size(n_panels, n_legend=0):
+    """Return a function that returns the size of a figure of one or two panels, in inches."""
+    sides = (1.5, 0.85) if n_panels == 2 else (1.0, 1.0)
+    return lambda: figure_size(*sides, n_legend=n_legend)
 
 
 def check_curves(history, needed, without):
@@ -270,18 +351,21 @@ def draw_losses(ax, time, train, held_out, labels, *, best=None, opacity=1.0):
     """
     train, line = np.asarray(train, dtype=np.float64), None
     known = np.isfinite(train)
-    (train_line,) = ax.plot(
-        time[known], train[known], color=VERMILION, linewidth=1.5, alpha=opacity, label=labels[0]
-    )
+    style = line_style() | {"alpha": opacity}
+    (train_line,) = ax.plot(time[known], train[known], color=GREY, label=labels[0], **style)
     if held_out is None:
         return train_line, None, len(time) - 1 if best is None else int(best)
-    (line,) = ax.plot(
-        time, held_out, color=BLUE, linewidth=1.8, alpha=opacity, label=labels[1]
-    )  # fmt: skip
+    (line,) = ax.plot(time, held_out, color=BLUE, label=labels[1], **style)
     best = int(np.nanargmin(held_out)) if best is None else int(best)
-    ax.plot(
-        time[best], held_out[best], linestyle="none", marker="o", markersize=9,
-        markerfacecolor="none", markeredgecolor=BLUE, markeredgewidth=1.8,
-        label="_" if labels[1] == "_" else "kept",
-    )  # fmt: skip
+    _draw_ring(ax, time[best], held_out[best], "_" if labels[1] == "_" else "kept")
     return train_line, line, best
+
+
+def _draw_ring(ax, x, y, label):
+    """Draw a ring at what is kept."""
+    style = line_style(width=1.2)
+    ax.plot(
+        x, y, linestyle="none", marker="o", markersize=1.5 * style["markersize"],
+        markerfacecolor="none", markeredgecolor=BLUE, markeredgewidth=style["linewidth"],
+        label=label,
+    )  # fmt: skip

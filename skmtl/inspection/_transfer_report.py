@@ -4,25 +4,33 @@ from typing import Any, Self
 
 import numpy as np
 
-from .common import (
+from ._drawing import (
     BLUE,
+    GREY,
     LEFT_LIMIT,
-    VERMILION,
     Axes,
-    check_columns,
+    count_lines,
+    draw_band,
     draw_loss_arrows,
     draw_points,
-    draw_right_column,
-    error_removed,
-    find_model,
+    draw_right_columns,
+    draw_zero,
+    figure_size,
+    finish,
+    fit_names,
+    font_points,
     format_percent,
+    format_weight,
     gain_limits,
+    ink,
     line_heights,
-    name_band,
+    lines_points,
+    most_lines,
     open_parts,
-    shorten,
+    point_area,
     style_lines,
 )
+from .common import check_columns, error_removed, find_model
 
 __all__ = ["TransferReportDisplay"]
 
@@ -30,6 +38,8 @@ _REQUIRED = ("source", "n_samples", "weight")
 _EVALUATED = ("error", "error_independent", "standard_error")
 _SMALLEST = 0.02  # share of the largest weight: with a smaller one, the axis is logarithmic
 _FARTHEST = 1e-6  # share of the largest weight at which the logarithmic axis begins
+_GAIN = "gain by this {name}: error removed, %\n(0: the target's rows alone)"
+_WEIGHT = "weight of a row\n(1: a target row)"
 _LINE = {"color": BLUE, "alpha": 0.45, "linewidth": 2.2, "zorder": 3}
 
 
@@ -42,7 +52,8 @@ class TransferReportDisplay:
     error to each side. To the right of zero the source helps, to the left it harms. On the right is
     the weight that the fitted model gives to each of its rows, where a row of the target has weight
     1; rings are sources of weight zero. With more than `max_sources` sources, the first and the
-    last ones are named and all others are drawn between them in a narrow band.
+    last ones are named, half of `max_sources` in total, and all others are drawn between them in a
+    narrow band.
 
     Adaptations that do not evaluate each source by itself, such as "kmm" and "tradaboost", have
     weights only, which are drawn with the largest at the top.
@@ -162,7 +173,8 @@ class TransferReportDisplay:
         ax : matplotlib Axes or array-like of two Axes, default=None
             Axes to draw on, as in :meth:`plot`.
         max_sources : int, default=40
-            Number of sources that may have a line of their own; at least 2.
+            Number of sources up to which each has a line of its own; at least 2. It is smaller on
+            given axes that have no room for as many lines.
         name : str, default=None
             Noun for one source, such as "plant". If None, "source".
 
@@ -192,7 +204,8 @@ class TransferReportDisplay:
             Axes to draw on. A single one has the errors, and the weights as numbers beside them. If
             None, a new figure of a suitable height is made.
         max_sources : int, default=40
-            Number of sources that may have a line of their own; at least 2.
+            Number of sources up to which each has a line of its own; at least 2. It is smaller on
+            given axes that have no room for as many lines.
         name : str, default=None
             Noun for one source, such as "plant". If None, "source".
 
@@ -214,29 +227,36 @@ class TransferReportDisplay:
         key = self._column("error") if self._is_evaluated else -self._column("weight")
         order = np.argsort(key, kind="stable")  # NaN last
         heights, named, band = line_heights(len(order), max_sources)
-        self.axes_ = self._find_axes(ax, heights)
+        n_parts, xlabel = (2, _GAIN) if self._is_evaluated else (1, _WEIGHT)
+        xlabel = xlabel.format(name=name)
+        self.axes_ = open_parts(
+            type(self).__name__, ax, n_parts, width_ratios=[3, 1.3][:n_parts],
+            size=lambda: self._figure_size(n_parts, heights[-1], xlabel),
+        )  # fmt: skip
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
+        if ax is not None:
+            room = max(4, int(most_lines(self.ax_, 3, xlabel)))
+            heights, named, band = line_heights(len(order), min(max_sources, room + 1))
         self.order_ = order
         self.others_: list[Any] = []
         self.gains_ = self.error_bars_ = self.weights_ = self.zero_line_ = None
+        for axes in self.axes_:
+            if axes is not self.ax_:
+                axes.set_yticks([])
+            style_lines(axes, heights[-1])
+        self._draw_labels(order[named], heights[named], name)
+        if band is not None:
+            draw_band(self.axes_, int(np.sum(~named)), band)
         if self._is_evaluated:
-            self._draw_gains(self.ax_, heights, named)
+            self._draw_gains(self.ax_, heights, named, name)
         if len(self.axes_) == 2 or not self._is_evaluated:
             self._draw_weights(self.axes_[-1], heights, named)
-        self._draw_labels(order[named], heights[named], name)
-        for axes in self.axes_:
-            self._draw_frame(axes, heights, band)
-        if band is not None:
-            name_band(self.ax_, len(order) - int(named.sum()), band)
         return self
 
-    def _find_axes(self, ax, heights):
-        """Return the one or two axes to draw on."""
-        n_parts, width = (2, 8.4) if self._is_evaluated else (1, 6.4)
-        return open_parts(
-            type(self).__name__, ax, n_parts, width_ratios=[3, 1.3][:n_parts],
-            figsize=(width, 1.7 + 0.235 * (heights[-1] + 1)),
-        )  # fmt: skip
+    def _figure_size(self, n_parts, bottom, label):
+        width = 1.4 if n_parts == 2 else 1.0
+        n_label = count_lines(label, 72.0 * figure_size(0.55)[0])
+        return figure_size(width, points=lines_points(bottom, 3, n_label))
 
     # -------------------------------------------------------------------------- parts
 
@@ -255,18 +275,19 @@ class TransferReportDisplay:
     def _draw_cloud(self, ax, values, heights, named):
         """Draw the points in the band; those of unused sources are grey, as rings would blur."""
         if not named.all():
-            color = np.where(self._column("weight")[self.order_] > 0.0, BLUE, "0.6")
+            color = np.where(self._column("weight")[self.order_] > 0.0, BLUE, GREY)
             self.others_.append(
                 ax.scatter(
-                    values[~named], heights[~named], s=6, c=color[~named], linewidths=0, zorder=2.5
+                    values[~named], heights[~named], s=point_area(int(np.sum(~named))),
+                    c=color[~named], linewidths=0, zorder=2.5,
                 )
-            )
+            )  # fmt: skip
 
-    def _draw_gains(self, ax, heights, named):
+    def _draw_gains(self, ax, heights, named, name):
         """Draw the error removed by each source: points, bars, and arrows for large losses."""
         gain, standard_error = (values[self.order_] for values in self._gains())
         inside = ~(gain < LEFT_LIMIT)
-        self.zero_line_ = ax.axvline(0, color="0.25", linewidth=1, zorder=2)
+        self.zero_line_ = draw_zero(ax)
         drawn = named & inside
         low, high = (gain - standard_error)[drawn], (gain + standard_error)[drawn]
         self.error_bars_ = ax.hlines(heights[drawn], low, high, label="± one standard error",
@@ -274,11 +295,16 @@ class TransferReportDisplay:
         self.gains_ = self._draw_points(ax, gain, heights, drawn)
         self._draw_cloud(ax, np.maximum(gain, LEFT_LIMIT), heights, named)
         beyond = named & ~inside
-        draw_loss_arrows(ax, gain[beyond], heights[beyond], VERMILION)
+        draw_loss_arrows(ax, gain[beyond], heights[beyond])
         shown = np.concatenate([low, high, gain[~named]])
         ax.set_xlim(gain_limits(shown, not inside.all()))
-        ax.set_xlabel("the target's error that is removed, %\n(0: the target's rows alone)")
         ax.xaxis.set_major_formatter(format_percent)
+        finish(
+            ax,
+            self._legend_handles(name),
+            xlabel=_GAIN.format(name=name),
+            lift=6.0 + 1.2 * font_points("small"),  # the title of the names
+        )
 
     def _draw_weights(self, ax, heights, named):
         """Draw the weight per row of each source: lines from zero, or points on a log axis."""
@@ -296,42 +322,30 @@ class TransferReportDisplay:
         values = np.where(weight < floor, left, weight)
         self.weights_ = self._draw_points(ax, values, heights, named, clip_on=False)
         self._draw_cloud(ax, values, heights, named)
-        ax.axvline(1.0, color="0.25", linewidth=1, linestyle=(0, (4, 3)), zorder=2)
-        ax.set_xlabel("weight of a row\n(1: a target row)")
+        ax.axvline(1.0, color=ink(ax, 0.75), linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+        finish(ax, xlabel=_WEIGHT)
 
     # -------------------------------------------------------------------------- frame
 
     def _draw_labels(self, rows, heights, name):
-        """Write names and numbers of rows on the left, weights on the right, and a legend."""
+        """Write names and numbers of rows on the left, weights on the right."""
         n_samples, weight = np.asarray(self.report["n_samples"]), self._column("weight")
+        names = fit_names(self.ax_, [self.report["source"][row] for row in rows])
         labels = [
-            f"{shorten(self.report['source'][row])} ({int(n_samples[row]):,})" for row in rows
+            f"{text} ({int(n_samples[row]):,})" for text, row in zip(names, rows, strict=True)
         ]
-        self.ax_.set_yticks(heights, labels)
-        weights = [f"{weight[row]:.2g}" for row in rows]
-        draw_right_column(self.axes_[-1], "weight", weights, heights, 8)
+        self.ax_.set_yticks(heights, labels, parse_math=False)
+        weights = [format_weight(weight[row]) for row in rows]
+        draw_right_columns(self.axes_[-1], [("weight", weights, heights)])
         self.ax_.annotate(
             f"{name} (rows)", (0, 1), xytext=(-4, 4), xycoords="axes fraction", ha="right",
-            textcoords="offset points", fontsize="small", color="0.4",
+            textcoords="offset points", fontsize="small", color=ink(self.ax_, 0.6),
         )  # fmt: skip
-        if self._is_evaluated:
-            self._draw_legend(name, (weight == 0.0).any())
 
-    def _draw_legend(self, name, has_rings):
+    def _legend_handles(self, name):
         alone = f"this {name} alone, at its best weight"
         handles = [draw_points(self.ax_, [], [], True, label=alone), self.error_bars_]
-        if has_rings:
+        if (self._column("weight") == 0.0).any():
             unused = "the same, but not used: its weight is 0"
             handles.append(draw_points(self.ax_, [], [], False, label=unused))
-        self.ax_.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), frameon=False,
-            fontsize="small", borderaxespad=0.1, handletextpad=0.4,
-        )  # fmt: skip
-
-    def _draw_frame(self, ax, heights, band):
-        """Draw limits, grid and band of one part."""
-        if ax is not self.ax_:
-            ax.set_yticks([])
-        style_lines(ax, heights[-1])
-        if band is not None:
-            ax.axhspan(*band, color="0.95", zorder=0, linewidth=0)
+        return handles

@@ -88,7 +88,7 @@ _ = ax.legend(ncols=2, loc="upper center")
 # validation rows. Training ends when it no longer falls, and the parameters at the ring
 # are kept.
 display = TrainingCurveDisplay.from_estimator(model)
-_ = display.ax_.set_title("The loss on validation rows ends the training")
+_ = display.figure_.suptitle("The loss on validation rows ends the training")
 
 # %%
 # Where the response is linear, hidden layers are of no use: here are the errors on

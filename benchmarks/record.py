@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -23,7 +24,9 @@ COMMANDS = {
     "counts": "counts.py --gpboost",
     "crossed": "crossed.py",
     "intervals": "intervals.py",
-    "large_tables": "large_tables.py --only engines rows --rows 1e6 1e7",
+    "large_tables": (
+        "large_tables.py --only engines rows --rows 1e6 1e7 --engines polars duckdb ibis dask"
+    ),
     "levels": "levels.py --gpboost",
     "speed": "speed.py --only school one_row startup",
     "streams": "streams.py",
@@ -48,6 +51,13 @@ def installed(package):
         return "-"
 
 
+def without_logs(lines):
+    """Replace what libraries in C++ log to the standard output by the number of such lines."""
+    kept = [line for line in lines if not re.match(r"\[(GPBoost|LightGBM)\] ", line)]
+    left_out = len(lines) - len(kept)
+    return kept + [f"(without {left_out} log lines of the peers)"] * bool(left_out)
+
+
 def record(name, shared, folder):
     """Run a benchmark; write what it prints, below the command, the date and the machine."""
     script, *arguments = shlex.split(COMMANDS[name])
@@ -67,10 +77,10 @@ def record(name, shared, folder):
     minutes = (time.perf_counter() - start) / 60
     head = [
         f"$ python benchmarks/{COMMANDS[name]}",
-        f"{datetime.date.today()}, {minutes:.0f} minutes; {processor()}",
+        f"{datetime.date.today()}, {minutes:.1f} minutes; {processor()}",
         f"Python {platform.python_version()}, {versions}",
     ]
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    lines = without_logs([line.rstrip() for line in done.stdout.splitlines()])
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.txt").write_text("\n".join([*head, "", *lines]).rstrip() + "\n")
     print(f"{name}: {minutes:.1f} minutes", flush=True)

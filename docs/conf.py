@@ -119,7 +119,10 @@ html_theme_options = {
 # A page of one level has nothing to list beside it.
 html_sidebars = {
     name: []
-    for name in ("index", "install", "quick_start", "which_estimator", "changelog", "benchmarks")
+    for name in (
+        "index", "install", "quick_start", "which_estimator", "faq", "when_not_to_use",
+        "benchmarks", "glossary", "changelog",
+    )
 }
 
 

@@ -40,7 +40,7 @@ __all__ = ["MultiTaskClassifier"]
 class MultiTaskClassifier(
     LazyClassesMixin, PredictionSetsMixin, ClassifierMixin, MultiTaskBase[LinearTaskClassifier]
 ):
-    r"""Logistic regression for many tasks that share information where it helps.
+    r"""Classification for many tasks that share information where it helps.
 
     Every task (customer, field, district, ...) has its own linear scores
 
@@ -50,7 +50,8 @@ class MultiTaskClassifier(
     strength is chosen for each task by the cross-validated log-loss inside `fit`, from
     *independent* (one model per task) to *pooled* (one model for all tasks). The probabilities of a
     task with few rows, or with rows of one class only, are shrunk towards the shared ones. With
-    more than two classes, every class has its own scores and the loss is multinomial.
+    more than two classes, every class has its own scores and the loss is multinomial. Where the
+    response bends, these logistic regressions are blended with learners such as trees.
 
     Parameters
     ----------
@@ -158,9 +159,9 @@ class MultiTaskClassifier(
     task_report_ : dict of arrays
         Report like that of `MultiTaskRegressor`, with log-losses per row as errors.
     member_report_ : dict of arrays
-        Only with learners: for every ``member`` its cross-validated log-loss ``error``, its mean
-        ``weight``, the number of tasks that use it, its weight for an unseen task, and its
-        ``status``.
+        Only with learners: for every ``member`` its mean ``weight``, the number of tasks that use
+        it and its weight for an unseen task; with ``sharing="auto"``, its cross-validated log-loss
+        ``error`` and its ``status``, too.
     grouping_effects_ : dict of dicts of arrays
         Only with `grouping_columns`: for every column the ``level``, its ``effect`` on the
         log-odds, and the weight ``n_samples`` of its rows; with slopes, ``slopes`` of shape
@@ -185,7 +186,7 @@ class MultiTaskClassifier(
         Fitted preprocessor; for "auto" a ColumnTransformer (for sparse X a SimpleImputer).
     n_features_in_ : int
         Number of columns of X, including those that are not features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it is a data frame.
 
     See Also

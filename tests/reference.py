@@ -4,6 +4,8 @@ Moments are computed from rows by their definitions; the arrow system is one den
 with explicit columns ``[1, x, task dummies, task * x]``; errors are those of predicted rows.
 """
 
+import itertools
+
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp, polygamma
@@ -35,7 +37,7 @@ def block_moments(X, y, w, has_weight, rows, edges):
     """Moments of every group of packed rows (twin of ``block_moments`` and of its CSR form)."""
     X = X.toarray() if hasattr(X, "toarray") else X
     out = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         group = slice(first, last)
         out.append(moments(X[rows[group]], y[group], w[group] if has_weight else None))
     return stack_moments(out)
@@ -374,7 +376,7 @@ def dense_logistic(X, y, codes, n_classes, strengths, w=None, varies=None, facto
     n_scores = 1 if n_classes == 2 else n_classes
     shapes = [(n_scores,), (n_scores, p), (n_scores, n_tasks), (n_scores, n_tasks, p)]
     sizes = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
-    spans = list(zip(sizes[:-1], sizes[1:], strict=True))
+    spans = list(itertools.pairwise(sizes))
     frozen = [False, np.isinf(ridge), np.isinf(pull), np.isinf(slope)]
     target = np.eye(n_classes)[y].T if n_scores > 1 else (y == 1)[None].astype(float)
 
@@ -531,7 +533,7 @@ def head_moment(loss, Z, base, y, w, v):
 def mlp_layers(theta, sizes):
     """The (W, b) of every layer."""
     layers, start = [], 0
-    for q, m in zip(sizes[:-1], sizes[1:], strict=True):
+    for q, m in itertools.pairwise(sizes):
         P = theta[start : start + (q + 1) * m].reshape(q + 1, m)
         layers.append((P[:-1], P[-1]))
         start += (q + 1) * m
@@ -1780,3 +1782,21 @@ def task_noise_round(X, y, codes, variance, slopes):
         mean.append(chance @ grid)
         sampling.append(chance @ (grid - mean[-1]) ** 2)
     return np.array(mean), np.array(sampling), log_slopes
+
+
+def content_order(M, categorical, target, weight):
+    """Return the order of columns by kind, share without gaps, and two squared correlations."""
+    keys = []
+    for j in range(M.shape[1]):
+        rows = [i for i in range(len(M)) if not np.isnan(M[i, j])]
+        key = [bool(categorical[j]), sum(weight[i] for i in rows) / sum(weight)]
+        for y in (target, range(len(M))):
+            y, x, w = (np.array([part[i] for i in rows], float) for part in (y, M[:, j], weight))
+            if categorical[j]:
+                means = {v: np.average(y[x == v], weights=w[x == v]) for v in x}
+                x = np.array([means[v] for v in x])
+            centred = [v - np.average(v, weights=w) for v in (x, y)]
+            xy, xx, yy = (sum(w * a * b) for a, b in (centred, centred[:1] * 2, centred[1:] * 2))
+            key.append(xy**2 / (xx * yy) if xx > 0 and yy > 0 else 0.0)
+        keys.append([round(value, 9) for value in key])
+    return sorted(range(len(keys)), key=keys.__getitem__)

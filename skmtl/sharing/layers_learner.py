@@ -50,6 +50,7 @@ class LayersLearner:
     takes_gaps: bool = False
     fewest_rows = 2
     in_processes = False  # they report, and have threads of their own
+    sorts_columns = False
     n_fits: int = field(default=0, init=False)
 
     def fit(self, M, categorical, target, weight, validation, seed, n_classes=0):

@@ -153,7 +153,9 @@ def test_order_labels_copies_and_threads_change_nothing(rng):
     X, task, y = bent(rng, 400)
     wanted = fit(X, task, y).predict(X, task=task)
     order, names = rng.permutation(len(y)), rng.permutation(N_TASKS)
+    columns = rng.permutation(X.shape[1])
     found = {
+        "columns": fit(X[:, columns], task, y).predict(X[:, columns], task=task),
         "order": fit(X[order], task[order], y[order]).predict(X, task=task),
         "labels": fit(X, names[task], y).predict(X, task=names[task]),
         "threads": fit(X, task, y, n_jobs=2).predict(X, task=task),

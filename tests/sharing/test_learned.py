@@ -12,7 +12,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.losses import LOG_LOSS, SQUARED_ERROR
 from skmtl.sharing import PartialPooling
-from skmtl.sharing.learned.design import Design, Rows, TargetMeans
+from skmtl.sharing.learned.design import Design, Rows, TargetMeans, content_order
 from skmtl.sharing.learned.learners import BoostedTrees, Probabilities, SmoothRidge
 from skmtl.sharing.learned.members import scores_of
 from skmtl.sharing.learned.model import _NewTask
@@ -68,6 +68,45 @@ def test_tasks_are_categories_up_to_the_limit_of_trees(rng):
     many = Design(np.array([0, 9]), 255, "category")
     many.fit(rows, target, weight, np.arange(len(target)) % 2)
     assert many.categorical.tolist() == [False, True, False]
+
+
+def columns_of(rng, n=90):
+    """Numbers with gaps, codes, a constant, and two columns that differ by their rows alone."""
+    target, weight = rng.normal(size=n), rng.uniform(0.5, 2.0, n)
+    M = rng.normal(size=(n, 7)) + 0.3 * target[:, None]
+    M[rng.random(n) < 0.2, 1] = np.nan
+    M[:, 2] = rng.integers(4, size=n)
+    M[:, 3] = 1.0
+    M[:, 4:6] = 0.0
+    target[:4], weight[:4] = 0.5, 1.0
+    M[0, 4] = M[1, 5] = 1.0
+    return M, np.arange(7) == 2, target, weight
+
+
+def test_columns_are_sorted_by_what_is_in_them(rng):
+    M, categorical, target, weight = columns_of(rng)
+    order = content_order(M, categorical, target, weight)
+    assert order.tolist() == reference.content_order(M, categorical, target, weight)
+    assert order[-1] == 2  # categories come last
+    for _ in range(5):
+        other = rng.permutation(7)
+        found = content_order(M[:, other], categorical[other], target, weight)
+        assert other[found].tolist() == order.tolist()
+    numbers = np.where(categorical, 1.0, rng.uniform(0.1, 9.0, 7) * rng.choice([-1, 1], 7))
+    moved = M * numbers + np.where(categorical, 0.0, 3.0)
+    assert content_order(moved, categorical, target, weight).tolist() == order.tolist()
+
+
+def test_a_design_that_sorts_hands_over_the_same_columns(rng):
+    rows, target, weight = rows_of(rng, levels=9)
+    target = target + rows.view[:, 1]  # the category explains much
+    levels, blocks = np.array([0, 9]), np.zeros(len(target))
+    plain, sorting = (Design(levels, N_TASKS, "encoded", sorts_columns=s) for s in (False, True))
+    M, N = (design.fit(rows, target, weight, blocks) for design in (plain, sorting))
+    np.testing.assert_array_equal(M[:, sorting.order], N)
+    np.testing.assert_array_equal(plain.transform(rows)[:, sorting.order], sorting.transform(rows))
+    assert sorting.categorical.tolist() == plain.categorical[sorting.order].tolist()
+    assert sorting.order.tolist() != [0, 1, 2]
 
 
 def test_boosting_with_weights_is_boosting_on_bins(rng):

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Design", "Rows", "TargetMeans", "encoded"]
+__all__ = ["Design", "Rows", "TargetMeans", "content_order", "encoded"]
 
 # scikit-learn's trees take categories of at most this many levels.
 _MOST_LEVELS = 254
+_KEY_DIGITS = 9  # of the keys that columns are sorted by
 
 
 @dataclass
@@ -93,6 +94,56 @@ class TargetMeans:
         return (weight @ target + self.prior_rows * self.values[-1]) / max(total, 1e-300)
 
 
+def content_order(M, categorical, target, weight):
+    """Return the order of columns by what is in them, whatever their order in the table.
+
+    Trees that try some of the columns, or find two splits equally good, depend on the order.
+    Columns are sorted by the share of rows without a gap, the squared correlation with the target,
+    and that with the position of the row. Units and signs do not matter. For codes of categories,
+    the correlation is that of the mean target of a level.
+
+    Parameters
+    ----------
+    M : ndarray of shape (n_rows, n_columns)
+        Rows in an order that does not depend on that of the columns.
+    categorical : bool ndarray of shape (n_columns,)
+    target, weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    ndarray of shape (n_columns,)
+    """
+    keys = np.empty((M.shape[1], 4))
+    position = np.arange(len(M), dtype=np.float64)
+    for j, column in enumerate(M.T):
+        known = ~np.isnan(column)
+        x, w = column[known], weight[known]
+        found = [
+            _explained(x, values[known], w, categorical[j]) if w.any() else 0.0
+            for values in (target, position)
+        ]
+        keys[j] = categorical[j], w.sum() / weight.sum(), *found
+    # Rounded, as sums of rows and columns in another order differ by rounding.
+    return np.lexsort(np.round(keys, _KEY_DIGITS).T[::-1])
+
+
+def _explained(x, y, weight, is_category):
+    """Return the share of the variance of `y` that a line, or a mean per level, explains."""
+    y = y - np.average(y, weights=weight)
+    total = weight @ y**2
+    if is_category:
+        levels = x.astype(np.int64)
+        sums, weights = (np.bincount(levels, values) for values in (weight * y, weight))
+        explained = (sums[weights > 0] ** 2 / weights[weights > 0]).sum()
+    else:
+        x = x - np.average(x, weights=weight)
+        largest = np.abs(x).max()
+        x = x / largest if largest > 0 else x
+        squares = weight @ x**2
+        explained = (weight @ (x * y)) ** 2 / squares if squares > 0 else 0.0
+    return explained / total if total > 0 else 0.0
+
+
 @dataclass
 class Design:
     """Columns of a learner.
@@ -107,15 +158,21 @@ class Design:
         target), the mean target, its code as a number, or no column.
     takes_gaps : bool
         Whether the columns are those of the view, or the features after preprocessing.
+    sorts_columns : bool
+        Whether the learner sees the columns in the order of `content_order`.
     means : dict
         `TargetMeans` by column of the view, that of the task by None.
+    order : ndarray of shape (n_outputs,) or None
+        Order of the columns, if it is not that of the table.
     """
 
     n_levels: np.ndarray
     n_tasks: int
     task: str | None
     takes_gaps: bool = True
+    sorts_columns: bool = False
     means: dict | None = None
+    order: np.ndarray | None = None
 
     def __post_init__(self):
         if not self.takes_gaps:
@@ -130,9 +187,9 @@ class Design:
     def categorical(self):
         """Mask of the columns that are categories."""
         few = (self.n_levels > 0) & (self.n_levels <= _MOST_LEVELS)
-        if self.task is None:
-            return few
-        return np.append(few, self.task == "category" and not self.encodes_task)
+        if self.task is not None:
+            few = np.append(few, self.task == "category" and not self.encodes_task)
+        return few if self.order is None else few[self.order]
 
     def fit(self, rows, target, weight, blocks):
         """Learn the mean targets of tasks and of categories with many levels.
@@ -163,7 +220,12 @@ class Design:
                 own = blocks == block
                 others = TargetMeans.learn(levels[~own], target[~own], weight[~own], n_levels)
                 out[own, where] = others.values[levels[own]]
-        return out
+        if self.sorts_columns:
+            self.order = content_order(out, self.categorical, target, weight)
+        return self._sorted(out)
+
+    def _sorted(self, out):
+        return out if self.order is None else out[:, self.order]
 
     @staticmethod
     def _levels(rows, column):
@@ -188,4 +250,4 @@ class Design:
             out[:, where] = means.values[self._levels(rows, column)]
         if task_value is not None and None in self.means:
             out[:, -1] = task_value
-        return out
+        return self._sorted(out)

@@ -77,6 +77,7 @@ class BoostedTrees:
     learning_rate: float = 0.1
     most_rounds: int = 2000
     fewest_rows = 300
+    sorts_columns = True
     in_processes = True
     takes_gaps = True
 
@@ -182,6 +183,7 @@ class Forest:
     n_trees: int = 25
     min_leaf: int = 3
     fewest_rows = 150
+    sorts_columns = True
     in_processes = True
     takes_gaps = True
 
@@ -254,6 +256,7 @@ class SmoothRidge:
 
     task: str | None = None
     fewest_rows = 50
+    sorts_columns = False
     in_processes = True
     takes_gaps = True
 

@@ -237,7 +237,9 @@ def fit_learner(problem, learner, train, base, test=None, n_rounds=None):
         Rounds of boosting, if there are no rows for early stopping.
     """
     target, weights = problem.target, problem.weight
-    design = Design(problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps)
+    design = Design(
+        problem.n_levels, problem.n_tasks, learner.task, learner.takes_gaps, learner.sorts_columns
+    )
     if base is not None:
         target, weights = problem.left_over(base)
     train, weight = problem.merged(train, weights)

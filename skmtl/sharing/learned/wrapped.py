@@ -31,6 +31,7 @@ class Wrapped:
     task: str | None = None
     fewest_rows = 2
     in_processes = True
+    sorts_columns = False  # their order is part of what the estimator was given
 
     @property
     def takes_gaps(self):
@@ -82,6 +83,7 @@ class PerTask:
     task: str = "code"
     fewest_rows = 2
     in_processes = True
+    sorts_columns = False
 
     @property
     def takes_gaps(self):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threads  # isort: skip  before numpy loads
 import argparse
+import sys
 import time
 
 import measures
@@ -73,7 +74,7 @@ def measure_ours(problem_list):
         start, prediction, error = time.perf_counter(), None, ""
         try:
             prediction = our_predictions(problem)
-        except Exception as raised:  # noqa: BLE001  shown beside the peers' failures
+        except Exception as raised:  # shown beside the peers' failures
             error = f"{type(raised).__name__}: {raised}"
         rows.append(record(problem, OURS, prediction, time.perf_counter() - start, error))
     return rows
@@ -83,7 +84,7 @@ def _report(row):
     """Print one measurement as it is taken."""
     name, variant, split, method, *figures, seconds, reason = row
     errors = "{:.5f} {:.5f}".format(*figures)
-    print(f"{name} {variant} {split} {method}: {errors} {seconds:.2f} s {reason}", flush=True)
+    print(f"{name} {variant} {split} {method}: {errors} {seconds:.2f} s {reason}", file=sys.stderr)
 
 
 def print_tables(records, peer_names):

@@ -15,8 +15,8 @@ import warnings
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before tensorflow loads
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)

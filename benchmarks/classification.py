@@ -8,6 +8,7 @@ from __future__ import annotations
 import threads  # isort: skip  before numpy loads
 import argparse
 import itertools
+import sys
 import time
 
 import numpy as np
@@ -40,7 +41,7 @@ def measure_ours(problem):
     start = time.perf_counter()
     try:
         return our_probabilities(problem), time.perf_counter() - start, ""
-    except Exception as error:  # noqa: BLE001  shown beside the peers' failures
+    except Exception as error:  # shown beside the peers' failures
         return None, np.nan, f"{type(error).__name__}: {error}"
 
 
@@ -54,7 +55,7 @@ def record(problem, method, probability, seconds, error):
         y, task = problem.y_test, problem.test[problem.task_column].to_numpy()
         figures = [log_loss(y, probability), auc_macro(y, probability, task)]
     shown = "{:.5f} {:.5f}".format(*figures)
-    print(f"{' '.join(map(str, key))}: {shown} {seconds:.2f} s {error}", flush=True)
+    print(f"{' '.join(map(str, key))}: {shown} {seconds:.2f} s {error}", file=sys.stderr)
     return [*key, *figures, seconds, error]
 
 

@@ -135,7 +135,7 @@ def timed(problem, name, predict):
             measures.nmse(problem.y_test, prediction),
             measures.nmse_macro(problem.y_test, prediction, task),
         ]
-    except Exception as raised:  # noqa: BLE001  whatever a peer raises is a result
+    except Exception as raised:  # whatever a peer raises is a result
         error = f"{type(raised).__name__}: {raised}"
     seconds = time.perf_counter() - start
     row = [problem.table.name, problem.regime, problem.split, name, *figures, seconds, error]

@@ -50,6 +50,51 @@ def first_fit(face):
     return {"first": first - start, "second": time.process_time() - first}
 
 
+def _small_fit():
+    """Load compiled code and thread pools, so that they do not count; return the model and X."""
+    import problems
+
+    from skmtl import MultiTaskRegressor
+
+    X, y, task = problems.many_rows(2_000, 20, 100)
+    return MultiTaskRegressor("partial_pooling").fit(X, y, task=task), X
+
+
+def tuned_fit(n_rows, n_features, n_tasks):
+    """Return the median seconds of a fit of our linear models, strengths tuned."""
+    import problems
+    from measuring import race
+    from sklearn.base import clone
+
+    model, _ = _small_fit()
+    X, y, task = problems.many_rows(n_rows, n_features, n_tasks)
+    return {"seconds": race({"fit": lambda: clone(model).fit(X, y, task=task)}, 3)["fit"]}
+
+
+def predict_one_row():
+    """Return the seconds of predicting one row by the model of one task."""
+    from measuring import seconds_per_call
+
+    model, X = _small_fit()
+    single, row = model.for_task(model.tasks_[0]), X[:1]
+    return {"seconds": seconds_per_call(lambda: single.predict(row))}
+
+
+def moments(n_rows, n_features, n_tasks):
+    """Return the median seconds of adding the moments of all rows to a new model."""
+    import problems
+    from measuring import race
+    from sklearn.base import clone
+
+    model, _ = _small_fit()
+    X, y, task = problems.many_rows(n_rows, n_features, n_tasks)
+
+    def add():
+        clone(model).partial_fit(X, y, task=task, solve=False)
+
+    return {"seconds": race({"add": add}, 3)["add"]}
+
+
 def floor(X, codes):
     """Do what no fit can do without: check, sort and gather the rows, and the tasks' Grams."""
     if not np.isfinite(X).all():
@@ -242,6 +287,10 @@ def search_of_source(n_rows, adaptation):
 
 if __name__ == "__main__":
     measurements = {
-        f.__name__: f for f in (import_time, first_fit, fit, million_source_rows, search_of_source)
-    }
+        f.__name__: f
+        for f in (
+            import_time, first_fit, tuned_fit, predict_one_row, moments, fit, million_source_rows,
+            search_of_source,
+        )
+    }  # fmt: skip
     print(json.dumps(measurements[sys.argv[1]](**json.loads(sys.argv[2]))))

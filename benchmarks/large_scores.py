@@ -95,7 +95,7 @@ def report(name, model, seconds, test):
 
 def lazy(options):
     """All rows, by queries of DuckDB."""
-    con, train, test = parts(draw(options))
+    _con, train, test = parts(draw(options))
     model, *seconds = fitted(train, "bought")
     report("DuckDB", model, seconds, test)
 
@@ -103,7 +103,7 @@ def lazy(options):
 def memory(options):
     """Some of the rows in memory, and as many by queries of DuckDB."""
     most = min(options.rows, options.most_in_memory)
-    con, train, test = parts(draw(options), most)
+    _con, train, test = parts(draw(options), most)
     model, *seconds = fitted(train, "bought")
     found = report(f"DuckDB, {most} rows", model, seconds, test)
     rows = train.df()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threads  # isort: skip  before numpy loads
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def our_training(order, seed=0):
 def jax_layers(theta, sizes):
     """Return the (W, b) of a flat vector."""
     layers, start = [], 0
-    for q, m in zip(sizes[:-1], sizes[1:], strict=True):
+    for q, m in itertools.pairwise(sizes):
         both = theta[start : start + (q + 1) * m].reshape(q + 1, m)
         layers.append((both[:-1], both[-1]))
         start += (q + 1) * m
@@ -155,7 +156,7 @@ def jax_start(jax):
     rng = np.random.default_rng(0)
     layers = [
         (jax.numpy.asarray(rng.normal(0, np.sqrt(2 / q), (q, m)), "float32"), np.zeros(m, "f4"))
-        for q, m in zip(SIZES[:-1], SIZES[1:], strict=True)
+        for q, m in itertools.pairwise(SIZES)
     ]
     zeros = jax.tree.map(jax.numpy.zeros_like, layers)
     return layers, zeros, zeros, 0.0

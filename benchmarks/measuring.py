@@ -84,7 +84,7 @@ def fresh(measurement, environment, python=sys.executable, **arguments):
 def _answer(connection, function, arguments):
     try:
         connection.send((function(*arguments), ""))
-    except Exception as error:  # noqa: BLE001  whatever a peer raises is a result
+    except Exception as error:  # whatever a peer raises is a result
         connection.send((None, f"{type(error).__name__}: {error}"))
 
 

@@ -155,7 +155,7 @@ def measure(drawn, base, options, error, references=(TARGET_ONLY, POOLED), also=
                     continue
                 try:
                     prediction, taken[name] = predict_ours(adaptation, base, problem, options, ask)
-                except Exception as reason:  # noqa: BLE001  a failed method is a result
+                except Exception as reason:  # a failed method is a result
                     print(f"  missing: {name}: {type(reason).__name__}: {reason}", flush=True)
                     failed.add(name)
                 else:
@@ -230,7 +230,7 @@ def negative(options):
             table = pd.DataFrame.from_dict(ratios, orient="index").drop(columns=TARGET_ONLY)
             show(table)
             rows = table[ours_of(table)].T
-            none, worst = rows[0] if 0 in rows else np.nan, rows.max(axis=1)
+            none, worst = rows.get(0, np.nan), rows.max(axis=1)
             columns = {"none": none, "worst": worst, "worst / none": worst / none}
             print("  asked: none <= 0.78, worst / none <= 1.05")
             show(pd.DataFrame(columns))

@@ -245,7 +245,7 @@ def race(name, adaptation, data, adapt, turns):
         try:
             adaptation.set_params(**settings(name, data))
             fit_ours(name, adaptation, data)
-        except Exception as reason:  # noqa: BLE001  a failed method is a result
+        except Exception as reason:  # a failed method is a result
             print(f"  missing: {name}: {type(reason).__name__}: {reason}")
             adaptation = None
     if adapt is not None and adapt.run(name) is None:

@@ -139,7 +139,8 @@ def report(name, found, limit):
     for method, (seconds, megabytes) in medians.items():
         first, last = list(found)
         base = medians.get(first if method == "meta" else last)
-        ratio = seconds / base[0] if base is not None and method != last or method == "meta" else 1
+        compared = method == "meta" or (base is not None and method != last)
+        ratio = seconds / base[0] if compared else 1
         print(
             f"{name:14}{method:12}{seconds:8.2f}{ratio:8.2f}{megabytes:8.0f}{limit:8.0f}",
             flush=True,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, is_classifier
 from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -49,4 +49,8 @@ def fit_boosting(boosting, X, y, weight, X_val, y_val, weight_val):
         return boosting.fit(
             X, y, sample_weight=weight, X_val=X_val, y_val=y_val, sample_weight_val=weight_val
         )
-    return boosting.fit(X, y, sample_weight=weight)  # scikit-learn before 1.7 holds out some rows
+    # scikit-learn before 1.7 holds out a tenth of the rows, which it cannot where classes are rare.
+    counts = np.unique(y, return_counts=True)[1]
+    if is_classifier(boosting) and (min(counts) < 2 or len(y) < 10 * len(counts)):
+        boosting.set_params(early_stopping=False, max_iter=100)  # its default
+    return boosting.fit(X, y, sample_weight=weight)

@@ -7,6 +7,7 @@ layers, and sums do not depend on the number of threads.
 
 import contextlib
 import functools
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -64,7 +65,7 @@ def njit(function=None, *, helper=False, inlined=False, fused=False, any_order=F
 def _chunks(n_items):
     n_chunks = max(1, min(N_CHUNKS, n_items // 32))
     edges = np.linspace(0, n_items, n_chunks + 1).astype(np.int64)
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
 @contextlib.contextmanager

@@ -125,8 +125,10 @@ def _most_times(data, rows):
 
 
 def _inner_cv(data, rows, n_folds):
-    """Return the scheme that tunes a model on these rows: the outer one, with fewer folds if there
-    are few distinct times."""
+    """Return the scheme that tunes a model on these rows.
+
+    It is the outer one, with fewer folds if there are few distinct times.
+    """
     if data.time is None:
         return n_folds
     n_folds = min(n_folds, max(1, _most_times(data, rows) - 1))

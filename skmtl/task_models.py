@@ -79,7 +79,7 @@ class OneTask(BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             The task column and excluded columns are ignored if present.
 
         Returns
@@ -141,7 +141,7 @@ class TaskRegressor(RegressorMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
         return_std : bool, default=False
             Also return the standard deviation of new labels about the predictions.
@@ -173,7 +173,7 @@ class TaskRegressor(RegressorMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
         y : array-like of shape (n_samples,)
             True targets.
@@ -204,7 +204,7 @@ class TaskRegressor(RegressorMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
 
         Returns
@@ -219,7 +219,7 @@ class TaskRegressor(RegressorMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
         coverage : float, default=0.9
             Share of new labels inside the intervals, between 0 and 1.
@@ -251,7 +251,7 @@ class LinearTaskModel(TaskRegressor, LinearTask):
         Fitted preprocessor, which turns columns of X into features.
     n_features_in_ : int
         Number of columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of these columns; only if the multi-task estimator was fitted on a data frame.
     """
 
@@ -334,7 +334,7 @@ class BlendedTaskModel(TaskRegressor, BlendedTask):
         Fitted preprocessor, which turns columns of X into features.
     n_features_in_ : int
         Number of columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of these columns; only if the multi-task estimator was fitted on a data frame.
     """
 
@@ -383,7 +383,7 @@ class TaskClassifier(ClassifierMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
 
         Returns
@@ -402,7 +402,7 @@ class TaskClassifier(ClassifierMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
 
         Returns
@@ -417,7 +417,7 @@ class TaskClassifier(ClassifierMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
 
         Returns
@@ -435,7 +435,7 @@ class TaskClassifier(ClassifierMixin, OneTask):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features_in_)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows to predict.
         coverage : float, default=0.9
             Share of new labels in the sets, between 0 and 1.
@@ -477,7 +477,7 @@ class LinearTaskClassifier(TaskClassifier, LinearTask):
         Fitted preprocessor, which turns columns of X into features.
     n_features_in_ : int
         Number of columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of these columns; only if the multi-task estimator was fitted on a data frame.
     """
 
@@ -517,7 +517,7 @@ class BlendedTaskClassifier(TaskClassifier, BlendedTask):
         Fitted preprocessor, which turns columns of X into features.
     n_features_in_ : int
         Number of columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of these columns; only if the multi-task estimator was fitted on a data frame.
     """
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -31,6 +32,7 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.base import UnknownTaskWarning
 from skmtl.sharing import PartialPooling
 
+SKLEARN = tuple(map(int, sklearn.__version__.split(".")[:2]))
 NAMES = ["a", "b", "c"]
 CLOSE = {"rtol": 1e-7, "atol": 1e-8}
 # The same product of matrices with another number of rows.
@@ -62,7 +64,7 @@ class Table:
 
     @property
     def frame(self):
-        frame = pd.DataFrame(self.X, columns=NAMES)
+        frame = pd.DataFrame(self.X, columns=NAMES, copy=True)  # pandas before 3 would share X
         frame.insert(1, "shop", self.task)
         return frame
 
@@ -1212,10 +1214,13 @@ def estimator_check_cases(configurations):
         face, seen = next(c for c in kinds if c.__module__.startswith("skmtl.")), {}
         first = face not in classes
         classes.add(face)
+        sparse_rows = get_tags(estimator).input_tags.sparse
         for copy_, check in estimator_checks_generator(estimator, legacy=True):
             label = check_name(check)
             seen[label] = seen.get(label, 0) + 1
             again = label in AGAIN and seen[label] > 1
+            if label == "check_sample_weight_equivalence_on_sparse_data" and not sparse_rows:
+                continue  # scikit-learn 1.6 does not ask the tags
             if first or not (again or label in OF_THE_CLASS | FORMATS):
                 yield pytest.param(copy_, check, id=f"{name}-{label}-{seen[label]}")
 

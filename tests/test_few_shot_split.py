@@ -512,7 +512,7 @@ def test_what_the_model_sees_in_cross_validate_and_learning_curve():
         assert X["shop"].iloc[test].nunique() == 2
         known = X["shop"].iloc[train].isin(X["shop"].iloc[test])
         assert (y.iloc[train][known].groupby(X["shop"].iloc[train]).value_counts() == 3).all()
-    sizes, _, scores = learning_curve(pooled(), X, y, cv=cv, train_sizes=[0.5, 1.0])
+    _sizes, _, scores = learning_curve(pooled(), X, y, cv=cv, train_sizes=[0.5, 1.0])
     np.testing.assert_allclose(scores[-1], result["test_score"])
 
 

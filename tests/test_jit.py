@@ -82,7 +82,9 @@ def idle(x, n):
 
 def run_with_kernels(folder, code, **env):
     """Run `code` in a new process where ``kernels_here`` can be imported; returns its lines."""
-    (folder / "kernels_here.py").write_text(_KERNELS)
+    file = folder / "kernels_here.py"
+    if not file.exists():  # written again, it would be a new one to the cache
+        file.write_text(_KERNELS)
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG", "IPY"))}
     path = [str(folder), str(Path(skmtl.__file__).parents[1]), *filter(None, sys.path)]
     env = {**keep, "PYTHONPATH": os.pathsep.join(path), **env}

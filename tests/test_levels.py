@@ -230,7 +230,7 @@ def test_learners_go_with_levels():
 def test_irrelevant_regions_change_little():
     ratios = []
     for seed in range(4):
-        X, y, mean = chain(seed=seed, level=0.0, slopes=0.0)
+        X, y, _mean = chain(seed=seed, level=0.0, slopes=0.0)
         test = np.arange(len(y)) % 4 == 0
         models = [tree(s).fit(X[~test], y[~test]) for s in (TaskTree(), "partial_pooling")]
         errors = [np.mean((y[test] - m.predict(X[test])) ** 2) for m in models]
@@ -256,7 +256,7 @@ def test_columns_that_cross_are_the_flat_product_under_auto():
 
 
 def test_classes():
-    X, y, mean = chain(seed=4, stores=12, rows=30)
+    X, y, _mean = chain(seed=4, stores=12, rows=30)
     new, test = (X["store"] % 12 == 11).to_numpy(), np.arange(len(y)) % 5 == 0
     train, y = ~new & ~test, y > np.median(y)
     kinds = (TaskTree(), "partial_pooling")

@@ -343,7 +343,7 @@ def test_splits_without_rows_of_a_loss_are_left_out(table):
 
 
 def test_scores_of_models_of_tasks(table, model):
-    X, y, task, kind = table
+    X, y, task, _kind = table
     for label in ("poisson 1", "log_loss 1", "squared_error 1"):
         own = task == label
         wanted = model.score(X[own], y[own], task=label)

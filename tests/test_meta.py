@@ -814,7 +814,7 @@ def test_what_is_constant_within_tasks_is_so_up_to_rounding(face, seed):
 
 
 def test_columns_that_are_constant_within_tasks():
-    X, y, task, known = lines(30, 25, 5)
+    X, y, task, _known = lines(30, 25, 5)
     place = np.random.default_rng(6).normal(size=31)
     X = np.column_stack([X, place[task]])
     y = y + 1.5 * place[task]

@@ -20,6 +20,7 @@ def test_every_model_is_pickled():
     assert {Path(name).stem for name in PICKLES} >= set(models.MODELS)
 
 
+@pytest.mark.skipif(np.__version__ < "2", reason="numpy 1 cannot load arrays pickled by numpy 2")
 @pytest.mark.parametrize("name", PICKLES)
 def test_a_pickled_model_predicts_as_before(name):
     path = FOLDER / name

@@ -121,6 +121,8 @@ KINDS = {
         pl.col("colour").cast(pl.Enum(["red", "blue"]))
     ),
 }
+if not KINDS["strings"]["colour"].isna().any():  # pandas before 3 makes "None" of a gap
+    del KINDS["strings"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

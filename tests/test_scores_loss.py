@@ -239,7 +239,7 @@ def test_the_scale_of_the_target_changes_nothing():
 
 def test_given_strengths_are_in_the_units_of_the_target():
     """Doubling rows or weights is doubling the loss."""
-    X, codes, y, _ = table("huber")
+    X, _codes, y, _ = table("huber")
     for loss in (Huber(0.5), "absolute_error"):
         twice = MultiTaskRegressor(Pooled(8.0), loss=loss, cv=None, tol=1e-7, max_iter=500)
         once = clone(twice).set_params(sharing=Pooled(4.0))
@@ -312,7 +312,7 @@ def test_adapting_to_the_rows_of_a_task_is_near_its_model():
 
 
 def test_a_target_of_two_dimensions():
-    X, codes, y, _ = table("poisson", n_tasks=1, rows=80)
+    X, _codes, _y, _ = table("poisson", n_tasks=1, rows=80)
     rng = np.random.default_rng(5)
     Y = rng.poisson(np.exp(np.column_stack([0.3 * X[:, 0], 1 - 0.2 * X[:, 0], 0.1 * X[:, 1]])))
     Y = Y.astype(float)

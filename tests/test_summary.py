@@ -68,7 +68,7 @@ def test_three_levels(rng):
     sharing = TaskTree(5.0, alpha_intercept=3.0, alpha_shared=1.0, alpha_levels=[6.0, 4.0])
     columns = ["country", "region", "store"]
     summary = MultiTaskRegressor(sharing, task_column=columns, cv=None).fit(X, y).summary()
-    error, noise, n_effective = reference.mixed_inference(
+    error, _noise, n_effective = reference.mixed_inference(
         Z, y, store, [region // 3, region], (5.0, 3.0, 1.0), [(6.0, 6.0), (4.0, 4.0)]
     )
     found = summary.coefficients["std_error"][1:]

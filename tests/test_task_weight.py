@@ -122,7 +122,7 @@ def test_a_common_factor_has_no_effect_where_strengths_are_tuned(make, rng):
     X, y, task, _ = draw(rng)
     y = y > 0 if make is MultiTaskClassifier else y
     same(
-        make("partial_pooling", task_weight={t: 7.0 for t in range(4)}).fit(X, y, task=task),
+        make("partial_pooling", task_weight=dict.fromkeys(range(4), 7.0)).fit(X, y, task=task),
         make("partial_pooling").fit(X, y, task=task),
     )
     same(
@@ -134,7 +134,7 @@ def test_a_common_factor_has_no_effect_where_strengths_are_tuned(make, rng):
 
 def test_a_common_factor_is_one_on_the_rows_where_strengths_are_numbers(rng):
     X, y, task, _ = draw(rng)
-    weight = {t: 7.0 for t in range(4)}
+    weight = dict.fromkeys(range(4), 7.0)
     one = MultiTaskRegressor(FIXED, cv=None, task_weight=weight).fit(X, y, task=task)
     other = MultiTaskRegressor(FIXED, cv=None)
     same(one, other.fit(X, y, task=task, sample_weight=np.full(len(y), 7.0)))
@@ -213,7 +213,7 @@ def test_intervals_are_calibrated_in_every_task(task_weight, rng):
     noise = 10.0 ** np.linspace(-0.5, 0.5, 12)
     weight = given(10.0 ** np.linspace(-1.0, 1.0, 12)) if task_weight == "given" else task_weight
     for _ in range(3):
-        X, y, task, mean = draw(rng, 12, rows=(100, 40, 70), noise=noise)
+        X, y, task, _mean = draw(rng, 12, rows=(100, 40, 70), noise=noise)
         known = np.arange(len(y)) % 2 == 0
         model = MultiTaskRegressor("partial_pooling", task_weight=weight).fit(
             X[known], y[known], task=task[known]
@@ -350,7 +350,7 @@ def test_tasks_of_several_columns(rng):
     [
         ({"z": 1.0}, "a key of task_weight='z' is not a task seen in fit"),
         ({0: -2.0}, "task_weight gives task 0 the weight -2.0"),
-        ({t: 0.0 for t in range(4)}, "zero for all tasks"),
+        (dict.fromkeys(range(4), 0.0), "zero for all tasks"),
         ("uniform", "task_weight.*must be"),
         (3.0, "task_weight.*must be"),
     ],

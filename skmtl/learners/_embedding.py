@@ -1,5 +1,6 @@
 """An embedding of rows shared by all tasks, and tasks padded to equal numbers of rows."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +44,7 @@ class Embedding:
             n_components = n_features
         sizes = (n_features, *hidden, *(() if n_components is None else (n_components,)))
         parameters = []
-        for q, m in zip(sizes[:-1], sizes[1:], strict=True):
+        for q, m in itertools.pairwise(sizes):
             bound = np.sqrt(6.0 / (q + m))
             W = random_state.uniform(-bound, bound, (q, m))
             if not hidden:

@@ -1,5 +1,6 @@
 """A multilayer perceptron that adapts to tasks by a few gradient steps."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +59,7 @@ class Network:
         """
         sizes = np.asarray(sizes, dtype=np.int64)
         parameters, rates = [], []
-        for layer, (q, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for layer, (q, m) in enumerate(itertools.pairwise(sizes)):
             bound = np.sqrt(6.0 / (q + m))
             parameters += [random_state.uniform(-bound, bound, q * m), np.zeros(m)]
             rates.append(np.full((q + 1) * m, inner_rate if layer >= first else 0.0))

@@ -103,7 +103,7 @@ class AdaptedTaskModel(RegressorMixin, AdaptedTask):
         Fitted transformer of the columns of X into features.
     n_features_in_ : int
         Number of columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if the meta-learner was fitted on a data frame.
     """
 
@@ -155,7 +155,7 @@ class AdaptedTaskClassifier(ClassifierMixin, AdaptedTask):
         Fitted transformer of the columns of X into features.
     n_features_in_ : int
         Number of columns of X that are features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if the meta-learner was fitted on a data frame.
     """
 

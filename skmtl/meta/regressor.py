@@ -79,7 +79,7 @@ class MetaLearnerRegressor(RegressorMixin, MetaLearnerBase):
         The fitted preprocessor; a ColumnTransformer for "auto".
     n_features_in_ : int
         Number of columns of X, including those that are not features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, only if X is a data frame.
 
     See Also

@@ -46,7 +46,8 @@ def warn_of_pure_tasks(blocks, fitted, stacklevel=5):
         return
     weight = blocks.weight.sum(axis=1)
     share = (blocks.weight * blocks.mean[..., -1]).sum(axis=1)
-    _warn((share <= 0.0) | (share >= weight), strengths, stacklevel)
+    rounding = 1e-9 * weight
+    _warn((share <= rounding) | (share >= weight - rounding), strengths, stacklevel)
 
 
 def _warn(free, strengths, stacklevel):

@@ -153,7 +153,7 @@ class WeightsMixin:
 
         `labels` are those of all tasks, as `labels_of` returns them.
         """
-        losses, given = self._check_task_parameters(solver, labels, has_rows)
+        _, given = self._check_task_parameters(solver, labels, has_rows)
         if self.task_weight is None or not getattr(solver, "weighs_tasks", True):
             return settled
         settled, factors = self._settled_with(settled, solver, given, moments[-1].weight)

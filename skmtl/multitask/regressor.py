@@ -184,8 +184,9 @@ class MultiTaskRegressor(
         ``cv=None``. For tasks with the log-loss, errors are this loss per row; with
         "hidden_layers" beside them, errors of the other models and of an unseen task are NaN.
     member_report_ : dict of arrays
-        Only with learners: for every ``member`` its cross-validated ``error``, its mean ``weight``,
-        the number of tasks that use it, its weight for an unseen task, and its ``status``.
+        Only with learners: for every ``member`` its mean ``weight``, the number of tasks that use
+        it and its weight for an unseen task; with ``sharing="auto"``, its cross-validated ``error``
+        and its ``status``, too.
     task_noise_ : ndarray of shape (n_tasks,)
         Noise levels of the tasks, standard deviations in the units of y. Only with
         ``task_weight="uncertainty"``. For the log-loss, "hidden_layers" has the square root of
@@ -219,7 +220,7 @@ class MultiTaskRegressor(
         Fitted preprocessor; for "auto" a ColumnTransformer (for sparse X a SimpleImputer).
     n_features_in_ : int
         Number of columns of X, including those that are not features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it is a data frame.
 
     See Also

@@ -1,8 +1,8 @@
-"""Working moments of tasks at the scores of their models: one query per step of Newton's method.
+r"""Working moments of tasks at the scores of their models: one query per step of Newton's method.
 
 With the score :math:`s` of a row, the negative slope :math:`g` and the curvature :math:`v` of its
 loss, the working response is :math:`z = s + g / v`, and the loss is about
-:math:`\\tfrac12 v (z - s')^2` at a score :math:`s'` nearby, up to a constant. The models are joined
+:math:`\tfrac12 v (z - s')^2` at a score :math:`s'` nearby, up to a constant. The models are joined
 with the rows. Scores are linear in the features, so that the sums of the products of the features
 with :math:`v` and with :math:`g` give the moments of the features and :math:`z`.
 """

@@ -199,7 +199,7 @@ class SharingFit:
         known = self.advantage_over(other, rows)
         new = self.left_out_advantage_over(other, rows, groups)
         least = 1.0 if self.above.has_slopes else 0.0
-        return min(known, new) > -1.0 and (known > least or new > 1.0 and known > least - 1.0)
+        return min(known, new) > -1.0 and (known > least or (new > 1.0 and known > least - 1.0))
 
     def with_baselines_of(self, other):
         """Return the fit with the baselines of another one in its report."""

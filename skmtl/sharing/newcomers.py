@@ -314,7 +314,8 @@ def _at_least(gram, moment, least, n_free):
         held[n_free:] = above == 0.0
     found, free = np.where(held, least, 0.0), ~held
     rest = moment[free] - gram[np.ix_(free, held)] @ found[held]
-    found[free] = cho_solve(cho_factor(gram[np.ix_(free, free)]), rest)
+    if free.any():  # scipy 1.11 cannot solve an empty system
+        found[free] = cho_solve(cho_factor(gram[np.ix_(free, free)]), rest)
     return found, held
 
 

@@ -246,6 +246,8 @@ def _solved(gram, ridge, penalty):
         G[slopes, slopes] += ridge * penalty
     live = np.append(0, slopes)
     live = live[np.diag(G)[live] > 0.0]
+    if not len(live):  # scipy 1.11 cannot solve an empty system
+        return out
     unit = 1.0 / np.sqrt(np.diag(G)[live])
     A, b = G[np.ix_(live, live)] * np.multiply.outer(unit, unit), g[live] * unit
     try:

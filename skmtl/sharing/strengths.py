@@ -1,6 +1,7 @@
 """Candidate strengths of partial pooling, and their prior weights."""
 
 import functools
+import itertools
 import numbers
 from dataclasses import dataclass
 
@@ -205,7 +206,7 @@ class Grid:
         edges = [0, *(np.flatnonzero(~same) + 1), len(self)]
         return [
             (int(self.scaling[a]), float(self.slope[a]), slice(int(a), int(b)))
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            for a, b in itertools.pairwise(edges)
         ]
 
 

@@ -7,6 +7,7 @@ is halved while the objective grows. Each step takes a query for all points, and
 halving.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,7 @@ class WorkingMember(LeastSquares):
             scaling = self.scalings[k]
             edges = where.start + 1 + np.flatnonzero(np.diff(points[where]))
             edges = [where.start, *edges.tolist(), where.stop]
-            for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            for start, stop in itertools.pairwise(edges):
                 if (k, points[start]) != last:
                     last = k, points[start]
                     system = self._system(scaling, data.at(points[start]))

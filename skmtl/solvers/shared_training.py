@@ -1,5 +1,6 @@
 """Training of shared hidden layers by Adam, and of the heads after it."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +59,7 @@ class Layers:
     def random(cls, sizes, activation, centre, scale, rng):
         """Return untrained layers: weights are uniform as in scikit-learn, and intercepts zero."""
         parts = []
-        for q, m in zip(sizes[:-1], sizes[1:], strict=True):
+        for q, m in itertools.pairwise(sizes):
             bound = np.sqrt(6.0 / (q + m))
             parts += [rng.uniform(-bound, bound, q * m), np.zeros(m)]
         return cls(sizes, activation, np.concatenate(parts).astype(np.float32), centre, scale)

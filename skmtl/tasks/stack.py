@@ -1,5 +1,6 @@
 """Stacking of tables, and products of their rows with the coefficients of tasks."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -23,7 +24,7 @@ def rowwise(X, coef, codes):
         out = np.empty(len(codes))
         order = np.argsort(codes, kind="stable")
         edges = np.searchsorted(codes[order], np.arange(-1, len(coef) + 1))
-        for code, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=-1):
+        for code, (start, stop) in enumerate(itertools.pairwise(edges), start=-1):
             rows = order[start:stop]
             out[rows] = X[rows] @ coef[code]
         return out

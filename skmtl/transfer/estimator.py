@@ -119,7 +119,7 @@ class TransferEstimator(Face):
         The candidates or steps of the adaptation.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, if X is a data frame with string names.
 
     See Also

@@ -203,7 +203,7 @@ def test_inactive_tasks_do_not_vote():
     weight, mean, _ = moments
     kappa, alphas, ridges = 0.5, np.array([1.0]), np.array([1.0])
     active = np.array([True, False, True])
-    (_, u, d, xu, xd), _, _ = factors(moments, kappa)
+    (_, u, _d, xu, xd), _, _ = factors(moments, kappa)
     _, S, r = factors(tuple(part[active] for part in moments), kappa)
     means = kernels.Means(weight, mean, u, xu, xd, active)
     theta = shared(means, kappa, S, r, np.ones(3), alphas, ridges)

@@ -1,5 +1,7 @@
 """Kernels of Newton's method against their readable twins."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -61,7 +63,7 @@ def test_working(name, scale):
     wanted = reference.working(name, LOSSES[name], y, weight, score, offset, kernels.FLOOR)
     np.testing.assert_allclose(w, wanted[0], rtol=1e-9)  # limited by 1 - p, with p nearly 1
     np.testing.assert_allclose(w * (z - score), wanted[1], rtol=1e-8, atol=1e-12)
-    by_task = [wanted[2][i:j].sum() for i, j in zip(OFFSETS[:-1], OFFSETS[1:], strict=True)]
+    by_task = [wanted[2][i:j].sum() for i, j in itertools.pairwise(OFFSETS)]
     np.testing.assert_allclose(loss, by_task, rtol=1e-9, atol=1e-12)
 
 

@@ -1,5 +1,7 @@
 """The kernels of shared hidden layers against their twin, and against finite differences."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -131,7 +133,7 @@ def test_training_is_adam_with_late_heads(rng):
     task = np.full(len(x), N_TASKS)  # which count a parameter belongs to
     task[-N_TASKS * problem.width :] = np.repeat(np.arange(N_TASKS), problem.width)
     counts, n_layers = np.zeros(N_TASKS + 1), len(x) - N_TASKS * problem.width
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         problem.x = x
         g = problem.gradient(order[a:b])[0]
         present = np.append(

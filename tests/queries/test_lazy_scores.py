@@ -190,9 +190,10 @@ def test_the_number_of_passes_is_small(rng, capsys):
 
 
 def test_strengths_of_zero_and_early_stops_warn(rng):
-    frame = draw(rng).drop("w").with_columns(y=(pl.col("task") > 0) & pl.col("y"))
-    with pytest.warns(ConvergenceWarning, match="alpha_intercept = 0 does not bound"):
-        given("log_loss", Independent(1.0), max_iter=25).fit(frame.lazy(), "y")
+    for _ in range(4):  # whether a task has one class only is read off rounded moments
+        frame = draw(rng).drop("w").with_columns(y=(pl.col("task") > 0) & pl.col("y"))
+        with pytest.warns(ConvergenceWarning, match="alpha_intercept = 0 does not bound"):
+            given("log_loss", Independent(1.0), max_iter=25).fit(frame.lazy(), "y")
     with pytest.warns(ConvergenceWarning, match=r"above tol=1e-11, after 1 steps; increase"):
         given("log_loss", max_iter=1).fit(draw(rng).lazy(), "y", sample_weight="w")
 
@@ -352,7 +353,7 @@ def test_a_query_that_fails_leaves_everything_as_it_was(rng):
             raise OSError("disk 7 is gone")
         return rows
 
-    broken = frame.lazy().map_batches(explode, schema=frame.schema)
+    broken = frame.lazy().map_batches(explode, schema=frame.schema, projection_pushdown=False)
     with pytest.raises(QueryError, match=r"failed in .*; nothing was changed.*disk 7"):
         model.fit(broken, "y")
     assert vars(model) == before

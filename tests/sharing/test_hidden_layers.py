@@ -151,7 +151,7 @@ def test_an_interrupted_fit_changes_nothing(tables, monkeypatch):
 
 
 def test_targets_in_two_dimensions(tables):
-    X, task, y = tables["train"]
+    X, _task, _y = tables["train"]
     Y = np.column_stack([X[:, 0] ** 2, X[:, 0] ** 2 + X[:, 1]])
     Y = Y + 0.1 * np.random.default_rng(2).normal(size=Y.shape)
     Y[::3, 1] = np.nan

@@ -146,13 +146,13 @@ def test_units_of_the_numbers(table, model):
 def test_one_loss_for_all_tasks(table):
     X, y, task = table
     plain = fit(X, y, task, loss="squared_error").predict(X, task=task)
-    for loss in ({label: "squared_error" for label in TASKS}, {}):
+    for loss in (dict.fromkeys(TASKS, "squared_error"), {}):
         np.testing.assert_array_equal(fit(X, y, task, loss=loss).predict(X, task=task), plain)
     y = (y > np.median(y)).astype(float)
     named = fit(X, y, task, loss="log_loss")
     found = named.predict(X, task=task)
     assert ((found > 0.0) & (found < 1.0)).all()
-    every = fit(X, y, task, loss={label: "log_loss" for label in TASKS})
+    every = fit(X, y, task, loss=dict.fromkeys(TASKS, "log_loss"))
     np.testing.assert_array_equal(every.predict(X, task=task), found)
     with pytest.warns(UnknownTaskWarning):
         unseen = named.predict(X, task="new")

@@ -31,7 +31,7 @@ def test_derivatives_by_differences(squared, rng):
     shared = SharedMap(squared_tasks(rng)[0] if squared else mixed_tasks(rng), 2)
     x, v = rng.normal(size=(2, len(shared.start())))
     ahead, behind = (shared.value_and_gradient(x + e * v, 0.7) for e in (1e-5, -1e-5))
-    value, gradient = shared.value_and_gradient(x, 0.7)
+    _value, gradient = shared.value_and_gradient(x, 0.7)
     np.testing.assert_allclose(gradient @ v, (ahead[0] - behind[0]) / 2e-5, rtol=1e-6)
     np.testing.assert_allclose(
         shared.curve(x, v, 0.7), (ahead[1] - behind[1]) / 2e-5, rtol=1e-5, atol=1e-6

@@ -108,7 +108,7 @@ def test_large_counts_are_dealt_in_parts():
 
 
 def test_rows_of_fixed_folds_stay():
-    X, y, codes, rng = continuous()
+    X, y, codes, _rng = continuous()
     k = np.repeat([1, 2], 30)
     table = pack(np.repeat(X, k, 0), np.repeat(y, k), np.repeat(codes, k), 3, None)
     settled = settle(table, fixed_rows=True)

@@ -83,7 +83,6 @@ def test_split_array(form):
 LABELS = {
     "python strings": (["b", "a", "b"], "string", ["a", "b"]),
     "numpy strings": (np.array(["b", "a", "b"]), "string", ["a", "b"]),
-    "StringDType": (np.array(["b", "a", "b"], dtype=np.dtypes.StringDType()), "string", ["a", "b"]),
     "pandas strings": (pd.Series(["b", "a", "b"]), "string", ["a", "b"]),
     "pandas category": (pd.Series(["b", "a", "b"], dtype="category"), "string", ["a", "b"]),
     "pandas unused category": (
@@ -104,6 +103,9 @@ LABELS = {
     "booleans": ([True, False, True], "boolean", [False, True]),
     "one column": (np.array([[2], [1], [2]]), "integer", [1, 2]),
 }
+if hasattr(np.dtypes, "StringDType"):  # numpy >= 2.0
+    strings = np.array(["b", "a", "b"], dtype=np.dtypes.StringDType())
+    LABELS["StringDType"] = (strings, "string", ["a", "b"])
 
 
 @pytest.mark.parametrize(("labels", "kind", "classes"), LABELS.values(), ids=LABELS)
@@ -207,7 +209,9 @@ def test_ids_beyond_what_a_float_holds(dtype, bits):
     forms = [most + dtype(1), list(most + dtype(1))]
     if dtype in (np.float32, np.float64):
         forms += [pd.Series(most + dtype(1)), pl.Series(most + dtype(1)), pa.array(most + dtype(1))]
-        forms += [pd.Series(most + dtype(1)).astype(f"Float{dtype().nbytes * 8}")]
+        nullable = pd.Series(most + dtype(1)).astype(f"Float{dtype().nbytes * 8}")
+        if nullable.to_numpy().dtype == dtype:  # pandas before 2.2 makes Python's floats of them
+            forms.append(nullable)
     for beyond in forms:
         with pytest.raises(ValueError, match=f"beyond {bits} bits"):
             TaskLabels.from_rows(beyond)

@@ -90,7 +90,7 @@ class BoostedRegressor(RegressorMixin, Boosted):
         The votes of the learners in the median.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, if the learners were fitted on a data frame with string names.
     """
 
@@ -139,7 +139,7 @@ class BoostedClassifier(ClassifierMixin, Boosted):
         The votes of the learners.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, if the learners were fitted on a data frame with string names.
     """
 

@@ -1,5 +1,6 @@
 """Rows as numbers for the ridges that evaluate sources, whatever the estimator's input is."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,7 +88,7 @@ def approximate_ridge_data(problem):
     if problem.classifier:
         Y = (Y == problem.classes).astype(np.float64)
     w = np.concatenate([g.row_weight for g in groups])
-    slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
     Z = _numbers(stack_rows([g.X for g in groups]))
     columns = _relevant(Z, Y, w, slices) if Z.shape[1] > _MOST_COLUMNS else slice(None)
     parts = [as_dense(Z[:, columns])]

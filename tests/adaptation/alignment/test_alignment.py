@@ -391,7 +391,7 @@ def test_sparse_rows(adaptation):
 @each
 def test_frames_pipelines_and_pickles(adaptation):
     names = list("abcd")
-    frame, others = (pd.DataFrame(X, columns=names) for X in (XT, XS))
+    frame, others = (pd.DataFrame(X, columns=names, copy=True) for X in (XT, XS))
     frame["kind"], others["kind"] = np.where(YT > 0, "x", "y"), np.where(YS > 0, "x", "y")
     frame.iloc[::7, 1] = np.nan
     model = TransferEstimator(

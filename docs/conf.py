@@ -9,9 +9,9 @@ import re
 for _library in "OMP", "OPENBLAS", "MKL", "NUMBA":  # before numpy loads: examples are small
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
-import matplotlib
+import matplotlib  # noqa: E402
 
-import skmtl
+import skmtl  # noqa: E402
 
 matplotlib.use("agg")
 
@@ -120,8 +120,15 @@ html_theme_options = {
 html_sidebars = {
     name: []
     for name in (
-        "index", "install", "quick_start", "which_estimator", "faq", "when_not_to_use",
-        "benchmarks", "glossary", "changelog",
+        "index",
+        "install",
+        "quick_start",
+        "which_estimator",
+        "faq",
+        "when_not_to_use",
+        "benchmarks",
+        "glossary",
+        "changelog",
     )
 }
 

@@ -14,7 +14,11 @@ def rows(n, slope, level):
     return x, level + slope * x + 0.4 * rng.normal(size=n)
 
 
-sources = {"plant A": rows(40, 1.1, 0.2), "plant B": rows(40, 0.9, -0.1), "plant C": rows(40, -1.0, 0.6)}
+sources = {
+    "plant A": rows(40, 1.1, 0.2),
+    "plant B": rows(40, 0.9, -0.1),
+    "plant C": rows(40, -1.0, 0.6),
+}
 x, y = rows(6, 1.0, 0.0)
 source = Source(
     np.concatenate([s[0] for s in sources.values()])[:, None],

@@ -30,7 +30,9 @@ for past in range(12):
 new = np.array([-0.7, 0.0, 0.4])
 truth = curve(new, 0.9, 2.0)
 learned = model.adapt(features(new), truth)
-ax.plot(grid, learned.predict(features(grid)), color="#0072b2", lw=3, label="new task, from three rows")
+ax.plot(
+    grid, learned.predict(features(grid)), color="#0072b2", lw=3, label="new task, from three rows"
+)
 ax.plot(new, truth, "o", color="black", ms=9)
 ax.plot([], [], color="#bbbbbb", label="past tasks")
 ax.set(xticks=[], yticks=[])

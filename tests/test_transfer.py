@@ -152,6 +152,8 @@ CONFIGURATIONS = {
         LogisticRegression(**EXACT), adaptation=FeatureMap(2, alpha=0.1)
     ),
 }
+if checks.SKLEARN < (1, 7):  # its perceptrons take no weights
+    del CONFIGURATIONS["fine tune, perceptron"]
 if find_spec("ot"):
     plan = {"tol": 1e-12, "target_weight": 2.0}
     CONFIGURATIONS["transport"] = WithSource(adaptation=OptimalTransport(0.5, **plan))

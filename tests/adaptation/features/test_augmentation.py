@@ -291,7 +291,7 @@ def test_sparse_rows_stay_sparse(kind):
 
 @both
 def test_frames_and_what_is_deployed(kind):
-    frame, others = (pd.DataFrame(A, columns=list("pqr")) for A in (X, XS))
+    frame, others = (pd.DataFrame(A.copy(), columns=list("pqr")) for A in (X, XS))
     frame["kind"], others["kind"] = np.where(Y > 0, "x", "y"), np.where(YS > 0, "x", "y")
     frame.iloc[::7, 1] = np.nan
     source = Source(others[["kind", "r", "q", "p"]], YS, TASK)

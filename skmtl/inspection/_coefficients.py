@@ -16,7 +16,7 @@ from ._drawing import (
     VERMILION,
     Axes,
     draw_points,
-    draw_zero,
+    draw_reference,
     figure_size,
     finish,
     fit_name,
@@ -286,7 +286,7 @@ class TaskCoefficientsDisplay:
         alone = None if self.independent_coef is None else self.independent_coef[:, j]
         low, high = ends = _strip_ends(coef, alone, self.shared_coef[j])
         if low < 0 < high:
-            draw_zero(ax, color=ink(ax, 0.3), linestyle=(0, (4, 3)), zorder=0.5)
+            draw_reference(ax, color=ink(ax, 0.3), linestyle=(0, (4, 3)), zorder=0.5)
         line = ax.axvline(
             self.shared_coef[j], color=GREY, linewidth=2.0, zorder=2, label="shared by all"
         )

@@ -26,9 +26,9 @@ __all__ = [
     "draw_loss_arrows",
     "draw_points",
     "draw_range",
+    "draw_reference",
     "draw_remarks",
     "draw_right_columns",
-    "draw_zero",
     "figure_size",
     "finish",
     "fit_name",
@@ -157,9 +157,9 @@ def open_axes(display, ax, n_rows=1, n_columns=1, size=None, **figure):
     return np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
 
 
-def open_one_axes(display, ax, size=None, **figure):
+def open_one_axes(display, ax, size=None):
     """Return the axes to draw on, of a display that draws on a single one."""
-    axes = open_axes(display, ax, size=size, **figure)
+    axes = open_axes(display, ax, size=size)
     if len(axes) != 1:
         raise ValueError(f"ax has {len(axes)} axes; give one.")
     return axes[0]
@@ -311,10 +311,10 @@ def draw_range(ax, x, quantiles, labels, color=BLUE):
     return line
 
 
-def draw_zero(ax, axis="x", **style):
+def draw_reference(ax, axis="x", at=0.0, **style):
     """Draw the line of what others are compared with."""
     draw = ax.axvline if axis == "x" else ax.axhline
-    return draw(0, **{"color": ink(ax, 0.75), "linewidth": 1.0, "zorder": 2} | style)
+    return draw(at, **{"color": ink(ax, 0.75), "linewidth": 1.0, "zorder": 2} | style)
 
 
 def style_axes(ax, grid, hidden=("top", "right")):

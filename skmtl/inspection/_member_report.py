@@ -15,9 +15,9 @@ from ._drawing import (
     draw_band,
     draw_loss_arrows,
     draw_points,
+    draw_reference,
     draw_remarks,
     draw_right_columns,
-    draw_zero,
     figure_size,
     finish,
     fit_name,
@@ -297,7 +297,7 @@ class MemberReportDisplay:
         members, (heights, named, _) = self._members, self._lines
         gain, used = members.gain[:, 0], members.weight[:, 0] > 0.0
         inside, beyond = gain >= LEFT_LIMIT, (gain < LEFT_LIMIT) & named
-        self.zero_line_ = draw_zero(ax)
+        self.zero_line_ = draw_reference(ax)
         for m in np.flatnonzero(named):
             drawn = slice(m, m + 1) if inside[m] else slice(0)
             self.errors_.append(draw_points(ax, gain[drawn], heights[drawn], used[m]))
@@ -392,7 +392,7 @@ class MemberReportDisplay:
         """Draw the error that each member removes, filled where the member is used."""
         members = self._members
         gain, sizes = members.gain, members.sizes
-        self.zero_line_ = draw_zero(ax, "y", color=GREY, linewidth=1.2)
+        self.zero_line_ = draw_reference(ax, "y", color=GREY, linewidth=1.2)
         for m, color in enumerate(colors):
             inside, beyond = gain[m] >= LEFT_LIMIT, gain[m] < LEFT_LIMIT
             if m:

@@ -15,9 +15,9 @@ from ._drawing import (
     draw_band,
     draw_loss_arrows,
     draw_points,
+    draw_reference,
     draw_remarks,
     draw_right_columns,
-    draw_zero,
     figure_size,
     finish,
     fit_names,
@@ -485,7 +485,7 @@ class TaskReportDisplay:
     def _draw_frame(self, layout):
         """Draw the zero line and the limits."""
         ax = self.ax_
-        self.zero_line_ = draw_zero(ax)
+        self.zero_line_ = draw_reference(ax)
         style_lines(ax, layout.bottom)
         ends = np.asarray(ax.dataLim.intervalx)
         ax.set_xlim(gain_limits(ends, ends[0] <= LEFT_LIMIT))

@@ -13,8 +13,8 @@ from ._drawing import (
     draw_band,
     draw_loss_arrows,
     draw_points,
+    draw_reference,
     draw_right_columns,
-    draw_zero,
     figure_size,
     finish,
     fit_names,
@@ -287,7 +287,7 @@ class TransferReportDisplay:
         """Draw the error removed by each source: points, bars, and arrows for large losses."""
         gain, standard_error = (values[self.order_] for values in self._gains())
         inside = ~(gain < LEFT_LIMIT)
-        self.zero_line_ = draw_zero(ax)
+        self.zero_line_ = draw_reference(ax)
         drawn = named & inside
         low, high = (gain - standard_error)[drawn], (gain + standard_error)[drawn]
         self.error_bars_ = ax.hlines(heights[drawn], low, high, label="± one standard error",
@@ -322,7 +322,7 @@ class TransferReportDisplay:
         values = np.where(weight < floor, left, weight)
         self.weights_ = self._draw_points(ax, values, heights, named, clip_on=False)
         self._draw_cloud(ax, values, heights, named)
-        ax.axvline(1.0, color=ink(ax, 0.75), linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+        draw_reference(ax, at=1.0, linestyle=(0, (4, 3)))
         finish(ax, xlabel=_WEIGHT)
 
     # -------------------------------------------------------------------------- frame
